@@ -1,0 +1,109 @@
+"""Random crop and resize: the geometric change between two views of a slice in global pre-training.
+
+Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511.
+
+Notes:
+    Differs from the published code in that the box size holds for both axes; there, the option changed the
+    number of rows only and the number of columns was always 100. `box=(rows, 100)` gives that behaviour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fewslice.augment.interpolate import mirrored_taps, separable_sample
+from fewslice.errors import ConfigError
+
+BOX_PX = 100
+START_PX = (10, 70)
+REFERENCE_SIDE_PX = 192
+SMALLEST_PUBLISHED_SIDE_PX = 160
+
+
+def crop_limits(side: int, *, box: int = BOX_PX, start: tuple[int, int] = START_PX, scale_small: bool = True):
+    """Returns (box, first start, last start + 1) in pixels along an axis of `side` pixels.
+
+    The published numbers (box 100, starts 10 to 69) belong to sides of 160 and 192 pixels. For a smaller side
+    all three are multiplied by side / 192, so that a view shows about the same part of the image: box 50 and
+    starts 5 to 34 for 96 pixels, box 33 and starts 3 to 22 for 64.
+
+    Args:
+        side: Pixels along the axis.
+        box: Size of the box in pixels of a 192-pixel side.
+        start: Half-open range of the first pixel, likewise.
+        scale_small: False takes `box` and `start` literally also below 160 pixels.
+
+    Raises:
+        ConfigError: The box or the range does not fit.
+    """
+    low, high = start
+    note = ""
+    if scale_small and side < SMALLEST_PUBLISHED_SIDE_PX:
+        note = ", scaled to the small image"
+        box, low, high = (round(value * side / REFERENCE_SIDE_PX) for value in (box, low, high))
+        high = max(high, low + 1)
+    if box < 2 or not 0 <= low < high <= side - 1:
+        raise ConfigError(
+            f"On a side of {side} px the crop must have a box of at least 2 px and a range of starts with "
+            f"0 <= low < high <= {side - 1}. Received{note}: box={box}, start=({low}, {high})."
+        )
+    return box, low, high
+
+
+def crop_and_resize(
+    images: np.ndarray, first_rows: Sequence[int], first_columns: Sequence[int], *, box: tuple[int, int]
+) -> np.ndarray:
+    """Cuts one box out of each image and enlarges it linearly to the image's size.
+
+    A box that reaches beyond the border is cut off there, so its zoom is larger.
+
+    Args:
+        images: (batch, H, W, 1) float32.
+        first_rows: (batch,) first row of each box.
+        first_columns: (batch,) first column of each box.
+        box: Rows and columns of the box in pixels.
+
+    Returns:
+        (batch, H, W, 1) float32, a new array.
+    """
+    _, height, width, _ = images.shape
+    out = np.empty_like(images)
+    for index, (row, column) in enumerate(zip(first_rows, first_columns, strict=True)):
+        window = images[index, row : row + box[0], column : column + box[1], 0]
+        taps = mirrored_taps(window.shape[0], height), mirrored_taps(window.shape[1], width)
+        out[index, :, :, 0] = separable_sample(window, *taps)
+    return out
+
+
+def random_crop_and_resize(
+    rng: np.random.Generator,
+    images: np.ndarray,
+    *,
+    box: int | tuple[int, int] = BOX_PX,
+    start: tuple[int, int] = START_PX,
+    scale_small: bool = True,
+) -> np.ndarray:
+    """Cuts a random box out of each image and enlarges it to the image's size.
+
+    Args:
+        rng: Draws the first rows of all images, then the first columns.
+        images: (batch, H, W, 1) float32.
+        box: Size of the box in pixels, one number or (rows, columns).
+        start: Half-open range of the first row and column.
+        scale_small: See `crop_limits`.
+
+    Returns:
+        (batch, H, W, 1) float32.
+
+    Raises:
+        ConfigError: The box or the range does not fit the images.
+    """
+    batch, height, width, _ = images.shape
+    box_rows, box_columns = (box, box) if np.isscalar(box) else box
+    rows, low, high = crop_limits(height, box=box_rows, start=start, scale_small=scale_small)
+    first_rows = rng.integers(low, high, size=batch)
+    columns, low, high = crop_limits(width, box=box_columns, start=start, scale_small=scale_small)
+    first_columns = rng.integers(low, high, size=batch)
+    return crop_and_resize(images, first_rows, first_columns, box=(rows, columns))

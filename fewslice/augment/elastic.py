@@ -1,0 +1,121 @@
+"""Elastic deformation of slices and their one-hot labels.
+
+Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511: displacements are drawn on a 3 x 3 grid, enlarged to
+the image by cubic splines, and image and one-hot label are sampled bilinearly, so that the labels become soft
+at borders.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from scipy import ndimage, sparse
+
+from fewslice.augment.interpolate import BilinearSampler
+
+GRID = 3
+
+
+@lru_cache(maxsize=64)
+def _spline_matrix(n_in: int, n_out: int) -> np.ndarray:
+    """Returns (n_out, n_in) float32: cubic B-spline resize with half-pixel centres and mirrored borders."""
+    columns = [
+        ndimage.zoom(row, n_out / n_in, order=3, mode="mirror", prefilter=True, grid_mode=True)
+        for row in np.eye(n_in)
+    ]
+    matrix = np.stack(columns, axis=1).astype(np.float32)
+    matrix.setflags(write=False)
+    return matrix
+
+
+def enlarge_grids(grids: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Enlarges coarse displacement grids to the size of the image.
+
+    Args:
+        grids: (batch, 2, g, g), displacements in pixels, along rows and along columns.
+        shape: (H, W).
+
+    Returns:
+        (batch, 2, H, W) float32, each map within the range of its own grid.
+    """
+    grids = np.asarray(grids, np.float32)
+    rows = _spline_matrix(grids.shape[2], shape[0])
+    columns = _spline_matrix(grids.shape[3], shape[1])
+    half = np.einsum("bcij,wj->bciw", grids, columns)
+    fields = np.empty((*grids.shape[:2], *shape), np.float32)
+    scratch = np.empty(shape, np.float32)
+    for index in np.ndindex(grids.shape[:2]):
+        field = fields[index]
+        # A sum of g outer products: no BLAS, so the same bits whatever its number of threads.
+        np.multiply(rows[:, :1], half[index][0], out=field)
+        for knot in range(1, grids.shape[2]):
+            np.multiply(rows[:, knot : knot + 1], half[index][knot], out=scratch)
+            field += scratch
+        np.clip(field, grids[index].min(), grids[index].max(), out=field)
+    return fields
+
+
+def warp(maps: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """Moves maps by a displacement field: out[r, c] = maps at (r - field[0, r, c], c - field[1, r, c]).
+
+    Args:
+        maps: (H, W, C) float32.
+        field: (2, H, W) float32, in pixels.
+
+    Returns:
+        (H, W, C) float32, bilinear; outside the image its edge goes on.
+    """
+    operator = _warp_operator(BilinearSampler(maps.shape[:2]), field)
+    return (operator @ maps.reshape(-1, maps.shape[-1])).reshape(maps.shape)
+
+
+def _warp_operator(sampler: BilinearSampler, field: np.ndarray) -> sparse.csr_array:
+    height, width = sampler.shape
+    rows = np.arange(height, dtype=np.float32)[:, None] - field[0]
+    columns = np.arange(width, dtype=np.float32) - field[1]
+    return sampler.operator(rows, columns)
+
+
+def warp_pairs(images: np.ndarray, onehot: np.ndarray, fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Moves images and their one-hot labels by the same fields.
+
+    Args:
+        images: (batch, H, W, 1) float32.
+        onehot: (batch, H, W, K) float32.
+        fields: (batch, 2, H, W) float32, in pixels.
+
+    Returns:
+        New arrays of the same shapes; labels are non-negative and sum to 1.
+    """
+    out_images, out_onehot = np.empty_like(images), np.empty_like(onehot)
+    num_classes = onehot.shape[-1]
+    sampler = BilinearSampler(images.shape[1:3])
+    for index, field in enumerate(fields):
+        operator = _warp_operator(sampler, field)
+        out_images[index].reshape(-1)[:] = operator @ images[index].reshape(-1)
+        out_onehot[index].reshape(-1, num_classes)[:] = operator @ onehot[index].reshape(-1, num_classes)
+    return out_images, out_onehot
+
+
+def draw_grids(rng: np.random.Generator, batch: int, *, sigma: float) -> np.ndarray:
+    """Draws displacements N(0, sigma) in pixels: (batch, 2, 3, 3) float32, rows before columns."""
+    return (rng.standard_normal((batch, 2, GRID, GRID)) * sigma).astype(np.float32)
+
+
+def random_elastic(
+    rng: np.random.Generator, images: np.ndarray, *, onehot: np.ndarray, sigma: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Deforms each image and its one-hot label at random.
+
+    Args:
+        rng: Draws the grids.
+        images: (batch, H, W, 1) float32.
+        onehot: (batch, H, W, K) float32.
+        sigma: Standard deviation of the displacement of a grid point in pixels.
+
+    Returns:
+        New arrays of the same shapes, the labels soft.
+    """
+    fields = enlarge_grids(draw_grids(rng, len(images), sigma=sigma), images.shape[1:3])
+    return warp_pairs(images, onehot, fields)

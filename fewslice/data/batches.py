@@ -1,0 +1,44 @@
+"""Training batches for `fit`, each a pure function of (seed, epoch, step), prepared ahead in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+PEEKED = 2  # Keras looks at the first batches of a dataset to learn its shapes, and then asks for them again.
+
+
+def generator(seed: int, epoch: int, step: int) -> np.random.Generator:
+    """Returns the source of randomness of one training step."""
+    return np.random.default_rng([seed, epoch, step])
+
+
+class StepBatches(keras.utils.PyDataset):
+    """The batches of steps `start` to `stop` (exclusive).
+
+    Args:
+        make: Step number -> (inputs, targets).
+        start: First step.
+        stop: Step after the last one.
+    """
+
+    def __init__(self, make: Callable[[int], tuple[Any, Any]], start: int, stop: int):
+        super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
+        self._make = make
+        self._start = start
+        self._stop = stop
+        self._peeked: dict[int, tuple[Any, Any]] = {}
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        if index in self._peeked:
+            return self._peeked.pop(index)
+        batch = self._make(self._start + index)
+        if index < PEEKED:
+            self._peeked[index] = batch
+        return batch

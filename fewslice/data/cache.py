@@ -1,0 +1,242 @@
+"""Prepared volumes (normalised, resampled, cropped), made once and then memory-mapped.
+
+`open_cache` prepares what is missing or out of date and maps the rest, so a dataset larger than memory can be
+trained on and a second run starts at once. `cache_store` says what lies where.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewslice import files
+from fewslice.config import DatasetConfig
+from fewslice.data.cache_store import Store
+from fewslice.data.lock import folder_lock
+from fewslice.data.parallel import map_threads
+from fewslice.data.progress import Progress
+from fewslice.data.readers import Reader, get_reader
+from fewslice.data.volume import Case
+from fewslice.errors import DataError, FewSliceError
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedVolume:
+    """One volume on the network's grid.
+
+    Attributes:
+        case: Where it came from.
+        image: (Z, NX, NY) float32, memory-mapped; the 1st and 99th percentile are 0 and 1, not clipped.
+        label: (Z, NX, NY) uint8, memory-mapped, or None if not asked for.
+        native_shape: (X, Y, Z) of the file.
+        spacing_mm: Size of a native voxel along x, y and z.
+        affine: (4, 4) float64 of the file.
+        source_digest: Stands for the content of the native files.
+    """
+
+    case: Case
+    image: np.ndarray
+    label: np.ndarray | None
+    native_shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    affine: np.ndarray
+    source_digest: str
+
+
+class PreparedSet(Sequence):
+    """The prepared volumes of several cases, in the order in which they were asked for.
+
+    Args:
+        volumes: The volumes.
+    """
+
+    def __init__(self, volumes: Sequence[PreparedVolume]):
+        self._volumes = tuple(volumes)
+
+    def __len__(self) -> int:
+        return len(self._volumes)
+
+    def __getitem__(self, index):
+        chosen = self._volumes[index]
+        return PreparedSet(chosen) if isinstance(index, slice) else chosen
+
+    def __iter__(self) -> Iterator[PreparedVolume]:
+        return iter(self._volumes)
+
+    @property
+    def digest(self) -> str:
+        """Stands for the cases and the content of their files; a run records it."""
+        return files.digest([(volume.case.case_id, volume.source_digest) for volume in self._volumes])
+
+
+@dataclass
+class BuildReport:
+    """What a build did, by case id.
+
+    Attributes:
+        folder: The cache.
+        done: Cases that were prepared.
+        skipped: Cases that were up to date.
+        refused: Cases whose files are wrong, with the reason.
+        notes: Remarks on cases that were prepared, now or before.
+        seconds: How long it took.
+    """
+
+    folder: Path
+    done: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    refused: dict[str, DataError] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def open_cache(
+    dataset: DatasetConfig,
+    cases: Sequence[Case],
+    *,
+    with_label: bool,
+    root: Path | None = None,
+    progress: bool = True,
+    workers: int | None = None,
+    verify: bool = False,
+) -> PreparedSet:
+    """Opens the prepared volumes of some cases, after preparing those that are missing or out of date.
+
+    Args:
+        dataset: Settings; another resolution, size, label map, ... leads to another cache folder.
+        cases: Volumes of the dataset, from `find_cases`.
+        with_label: Prepare and open labels too. Without it no label is opened, even if it is there.
+        root: Data root; default `fewslice.config.data_root()`.
+        progress: Show a progress line while preparing.
+        workers: Volumes prepared at a time; default the number of processors.
+        verify: Compare the checksums of all files, not only sizes and times.
+
+    Raises:
+        DataError: the files of one case are wrong.
+        FewSliceError: those of several cases are, with every message; or the file system refuses.
+    """
+    reader = get_reader(dataset, root)
+    report = build_cache(
+        reader, cases, with_label=with_label, progress=progress, workers=workers, verify=verify
+    )
+    if report.refused:
+        errors = list(report.refused.values())
+        if len(errors) == 1:
+            raise errors[0]
+        raise FewSliceError(f"{len(errors)} volumes cannot be used:\n" + "\n".join(map(str, errors)))
+    store = Store(reader)
+    return PreparedSet([_open(store, case, with_label=with_label) for case in cases])
+
+
+def build_cache(
+    reader: Reader,
+    cases: Sequence[Case],
+    *,
+    with_label: bool | None,
+    progress: bool = True,
+    workers: int | None = None,
+    verify: bool = False,
+) -> BuildReport:
+    """Prepares the cases that are missing or out of date. A case that is refused does not stop the others.
+
+    Every case is complete or absent at any moment, so a killed build continues where it was; a second process
+    waits.
+
+    Args:
+        reader: Reads the native volumes.
+        cases: What to prepare.
+        with_label: Prepare labels too; None where there is one.
+        progress: Show a progress line.
+        workers: Volumes prepared at a time; default the number of processors.
+        verify: Compare the checksums of what is there, not only sizes and times.
+
+    Raises:
+        FewSliceError: the file system refuses.
+    """
+    started, store = time.monotonic(), Store(reader)
+    report = BuildReport(store.folder)
+    unique = {case.case_id: (case, _wants_label(case, with_label)) for case in cases}
+    pending = {}
+    for case_id, (case, labelled) in unique.items():
+        if store.is_current(case, with_label=labelled):
+            report.skipped.append(case_id)
+        else:
+            pending[case_id] = (case, labelled)
+    if verify:
+        pending, report.skipped = unique, []
+    if pending:
+        with folder_lock(store.folder):
+            _build_all(
+                store, list(pending.values()), report, progress=progress, workers=workers, verify=verify
+            )
+    for case_id in report.skipped:
+        _note(report, case_id, store.entry(unique[case_id][0]) or {})
+    report.done.sort(), report.skipped.sort()
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _wants_label(case: Case, with_label: bool | None) -> bool:
+    return case.label_path is not None if with_label is None else with_label
+
+
+def _build_all(
+    store: Store,
+    jobs: list[tuple[Case, bool]],
+    report: BuildReport,
+    *,
+    progress: bool,
+    workers: int | None,
+    verify: bool,
+) -> None:
+    def work(job: tuple[Case, bool]) -> Mapping[str, Any] | DataError | None:
+        case, labelled = job
+        try:
+            if store.refresh(case, with_label=labelled, verify=verify):
+                return None
+            return store.build(case, with_label=labelled)
+        except DataError as error:
+            return error
+
+    title = f"Preparing {store.reader.dataset.name}"
+    with Progress(len(jobs), title, is_enabled=progress) as line:
+        for index, result in map_threads(work, jobs, workers=workers):
+            case_id = jobs[index][0].case_id
+            if result is None:
+                report.skipped.append(case_id)
+            elif isinstance(result, DataError):
+                report.refused[case_id] = result
+            else:
+                report.done.append(case_id)
+                _note(report, case_id, result)
+            line.update(note=case_id)
+    report.refused = dict(sorted(report.refused.items()))
+    if report.done:
+        store.write_manifest()
+
+
+def _note(report: BuildReport, case_id: str, entry: Mapping[str, Any]) -> None:
+    if entry.get("notes"):
+        report.notes[case_id] = list(entry["notes"])
+
+
+def _open(store: Store, case: Case, *, with_label: bool) -> PreparedVolume:
+    entry = store.entry(case)
+    if entry is None:
+        raise FewSliceError(
+            f"{store.folder / case.case_id} vanished while it was opened. Repeat the command."
+        )
+    return PreparedVolume(
+        case=case,
+        image=store.load(case, "image"),
+        label=store.load(case, "label") if with_label else None,
+        native_shape=tuple(entry["native_shape"]),
+        spacing_mm=tuple(entry["spacing_mm"]),
+        affine=np.asarray(entry["affine"], np.float64),
+        source_digest=store.source_digest(case, entry, with_label=with_label),
+    )

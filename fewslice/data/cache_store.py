@@ -1,0 +1,223 @@
+"""One prepared volume on disk: what is stored, when it is out of date, how it is written.
+
+<data root>/<data_path_tr_cropped>/<digest of the settings>/
+    manifest.json                 settings and a table of all cases, for people and other programs
+    <case id>/image.npy           (Z, NX, NY) float32
+              label.npy           (Z, NX, NY) uint8, if the label was asked for
+              entry.json          checksums of sources and arrays; written last, so it vouches for the rest
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewslice import files
+from fewslice.config import DatasetConfig
+from fewslice.data.readers import Reader
+from fewslice.data.volume import Case, Volume
+from fewslice.errors import DataError, FewSliceError
+
+FORMAT = 1  # raise it when preparation or this format changes, so that old caches are not used
+_SETTINGS = (
+    "layout", "data_path_tr", "images_dir", "labels_dir", "image_channel", "label_map", "num_classes",
+    "img_size_x", "img_size_y", "target_resolution", "percentiles", "anti_aliasing",
+)  # fmt: skip
+
+
+def settings(dataset: DatasetConfig) -> dict[str, Any]:
+    """Returns every setting that prepared arrays depend on."""
+    return {"format": FORMAT, **{name: getattr(dataset, name) for name in _SETTINGS}}
+
+
+class Store:
+    """The prepared volumes of one dataset and one set of settings.
+
+    Args:
+        reader: Reads the native volumes.
+
+    Attributes:
+        folder: Where the prepared volumes are.
+    """
+
+    def __init__(self, reader: Reader):
+        self.reader = reader
+        self.settings = settings(reader.dataset)
+        self.folder = reader.root / reader.dataset.data_path_tr_cropped / files.digest(self.settings)
+
+    def entry(self, case: Case) -> Mapping[str, Any] | None:
+        """Returns what is recorded about a case, or None if there is nothing usable."""
+        try:
+            entry = files.read_json(self._file(case, "entry.json"))
+        except (OSError, FewSliceError):
+            return None
+        is_usable = (
+            isinstance(entry, dict) and entry.get("format") == FORMAT and "image" in entry.get("arrays", {})
+        )
+        return entry if is_usable else None
+
+    def is_current(self, case: Case, *, with_label: bool, verify: bool = False) -> bool:
+        """Tells whether a case can be used as it is, by sizes and times; with `verify` by checksums too."""
+        entry = self.entry(case)
+        if entry is None or (with_label and "label" not in entry["arrays"]):
+            return False
+        are_sources_same = self._compare_sources(case, entry, with_label=with_label, by_content=verify)
+        return are_sources_same and self._are_arrays_whole(case, entry, verify=verify)
+
+    def refresh(self, case: Case, *, with_label: bool, verify: bool = False) -> bool:
+        """Like `is_current`, but sources of another time and the same content count and are recorded."""
+        entry = self.entry(case)
+        if entry is None or (with_label and "label" not in entry["arrays"]):
+            return False
+        same = self._compare_sources(case, entry, with_label=with_label, by_content=True)
+        if not same or not self._are_arrays_whole(case, entry, verify=verify):
+            return False
+        current = {
+            name: self._stamp(self.reader.root / name) for name in entry["sources"] if self._exists(name)
+        }
+        if any(entry["sources"][name] | stamp != entry["sources"][name] for name, stamp in current.items()):
+            sources = {name: source | current.get(name, {}) for name, source in entry["sources"].items()}
+            files.write_json(self._file(case, "entry.json"), {**entry, "sources": sources})
+        return True
+
+    def build(self, case: Case, *, with_label: bool) -> Mapping[str, Any]:
+        """Reads, prepares and stores one case. Returns its entry.
+
+        Raises:
+            DataError: the native files are missing or wrong.
+            FewSliceError: the file system refuses.
+        """
+        sources = {
+            self._name(path): self._source(path) for path in self._sources(case, with_label=with_label)
+        }
+        volume = self.reader.read(case, with_label=with_label)
+        arrays, notes = _prepare(volume, self.reader.dataset)
+        self._file(case, "entry.json").unlink(missing_ok=True)
+        for left_over in self._file(case, "").glob(".*.tmp*"):
+            left_over.unlink(missing_ok=True)
+        entry = {
+            "format": FORMAT,
+            "case_id": case.case_id,
+            "patient_id": case.patient_id,
+            "phase": case.phase,
+            "sources": sources,
+            "facts": self.reader.facts(case),
+            "arrays": {key: self._save(case, key, array) for key, array in arrays.items()},
+            "native_shape": list(volume.image.shape),
+            "spacing_mm": list(volume.spacing_mm),
+            "affine": volume.affine.tolist(),
+            "notes": [*volume.notes, *notes],
+        }
+        files.write_json(self._file(case, "entry.json"), entry)
+        return entry
+
+    def load(self, case: Case, key: str) -> np.ndarray:
+        """Returns the stored "image" or "label", memory-mapped and read-only."""
+        return np.load(self._file(case, f"{key}.npy"), mmap_mode="r", allow_pickle=False)
+
+    def source_digest(self, case: Case, entry: Mapping[str, Any], *, with_label: bool) -> str:
+        """Returns a digest of the content of the native files that a case was made of."""
+        names = [self._name(path) for path in self._sources(case, with_label=with_label)]
+        return files.digest([entry["sources"][name]["sha256"] for name in names] + [entry["facts"]])
+
+    def write_manifest(self) -> None:
+        """Writes manifest.json from all entries."""
+        entries = {
+            path.parent.name: files.read_json(path) for path in sorted(self.folder.glob("*/entry.json"))
+        }
+        files.write_json(self.folder / "manifest.json", {"settings": self.settings, "cases": entries})
+
+    def _file(self, case: Case, name: str) -> Path:
+        return self.folder / case.case_id / name
+
+    def _name(self, path: Path) -> str:
+        return os.path.relpath(path, self.reader.root)
+
+    def _exists(self, name: str) -> bool:
+        return (self.reader.root / name).exists()
+
+    def _sources(self, case: Case, *, with_label: bool) -> list[Path]:
+        return self.reader.source_files(case, with_label=with_label)
+
+    def _stamp(self, path: Path) -> dict[str, int]:
+        status = path.stat()
+        return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+    def _source(self, path: Path) -> dict[str, Any]:
+        try:
+            return {**self._stamp(path), "sha256": files.sha256(path)}
+        except OSError:
+            return {}  # the reader says what is wrong with it
+
+    def _compare_sources(
+        self, case: Case, entry: Mapping[str, Any], *, with_label: bool, by_content: bool
+    ) -> bool:
+        if entry.get("facts") != self.reader.facts(case):
+            return False
+        for path in self._sources(case, with_label=with_label):
+            recorded = entry["sources"].get(self._name(path), {})
+            if not recorded or not path.exists():
+                return False
+            is_same = recorded | self._stamp(path) == recorded
+            if by_content:
+                is_same = recorded["size"] == path.stat().st_size and recorded["sha256"] == files.sha256(path)
+            if not is_same:
+                return False
+        return True
+
+    def _are_arrays_whole(self, case: Case, entry: Mapping[str, Any], *, verify: bool) -> bool:
+        for key, recorded in entry["arrays"].items():
+            path = self._file(case, f"{key}.npy")
+            try:
+                array = self.load(case, key)
+            except (OSError, ValueError):
+                return False
+            has_form = list(array.shape) == recorded["shape"] and array.dtype.name == recorded["dtype"]
+            if not has_form or path.stat().st_size != recorded["size"]:
+                return False
+            if verify and files.sha256(path) != recorded["sha256"]:
+                return False
+        return True
+
+    def _save(self, case: Case, key: str, array: np.ndarray) -> dict[str, Any]:
+        """Writes one array and reads it back to see that the disk kept it."""
+        content = io.BytesIO()
+        np.save(content, array, allow_pickle=False)
+        path, checksum = self._file(case, f"{key}.npy"), hashlib.sha256(content.getbuffer()).hexdigest()
+        files.write_bytes(path, content.getbuffer())
+        if files.sha256(path) != checksum:
+            raise DataError(
+                path,
+                expected=f"the array as it was written (sha256 {checksum[:12]}...)",
+                found="another content",
+                remedy="The disk or network drive is faulty. Put the data root on another one.",
+            )
+        shape, size = list(array.shape), content.getbuffer().nbytes
+        return {"sha256": checksum, "size": size, "shape": shape, "dtype": array.dtype.name}
+
+
+def _prepare(volume: Volume, dataset: DatasetConfig) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Returns the prepared arrays of a volume, and notes on what a user may want to know."""
+    from fewslice.data import preprocess
+
+    grid = {"target_resolution": dataset.target_resolution, "size": dataset.size}
+    notes = []
+    if volume.image.min() == volume.image.max():
+        notes.append(f"the image is constant ({volume.image.flat[0]:g}) and becomes zero")
+    image = preprocess.normalise(volume.image, dataset.percentiles)
+    image = preprocess.prepare_image(image, volume.spacing_mm, anti_aliasing=dataset.anti_aliasing, **grid)
+    arrays = {"image": np.ascontiguousarray(image, np.float32)}
+    if volume.label is not None:
+        label = preprocess.prepare_label(volume.label, volume.spacing_mm, **grid)
+        arrays["label"] = np.ascontiguousarray(label, np.uint8)
+        lost = sorted(set(np.unique(volume.label).tolist()) - set(np.unique(label).tolist()) - {0})
+        if lost:
+            names = ", ".join(dataset.struct_name[number - 1] for number in lost)
+            notes.append(f"nothing of {names} is left after resampling and cropping to {dataset.size}")
+    return arrays, notes

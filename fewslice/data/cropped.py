@@ -1,0 +1,98 @@
+"""Prepared volumes as NIfTI files, for looking at them and for other programs.
+
+<data root>/<data_path_tr_cropped>/<case id>/img_cropped.nii.gz     float32
+                                             mask_cropped.nii.gz    int16
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fewslice.data import resample
+from fewslice.data.cache import PreparedVolume
+from fewslice.data.nifti import read_nifti, write_nifti
+from fewslice.errors import DataError
+
+AFFINES = ("corrected", "published")
+
+
+def cropped_geometry(
+    volume: PreparedVolume, target_resolution: Sequence[float], *, affine: str = "corrected"
+) -> tuple[np.ndarray, tuple[float, float, float]]:
+    """Returns the affine and the voxel size of a prepared volume with axes (x, y, z).
+
+    Args:
+        volume: The prepared volume.
+        target_resolution: In-plane resolution that was asked for, mm.
+        affine: "corrected": every voxel lies where its tissue lies in the native file, and the voxel size is
+            what rounding to whole pixels made of the target resolution. "published": the native affine with
+            its entries [0, 0] and [1, 1] replaced by the target resolution, signs kept, and its origin.
+
+    Notes:
+        Differs from the published code: that always writes what is called "published" here.
+    """
+    if affine == "published":
+        matrix = volume.affine.copy()
+        for axis in (0, 1):
+            matrix[axis, axis] = target_resolution[axis] * (-1 if matrix[axis, axis] < 0 else 1)
+        return matrix, (*map(float, target_resolution), volume.spacing_mm[2])
+    to_native = np.eye(4)
+    spacing = list(volume.spacing_mm)
+    for axis, size in enumerate(volume.image.shape[1:]):
+        native = volume.native_shape[axis]
+        rescaled = resample.rescaled_size(native, volume.spacing_mm[axis] / target_resolution[axis])
+        source, target = resample.overlap(rescaled, size)
+        step = (
+            native / rescaled
+        )  # pixel c of the crop has its centre at native pixel (c + first + 0.5) * step - 0.5
+        to_native[axis, axis] = step
+        to_native[axis, 3] = (source.start - target.start + 0.5) * step - 0.5
+        spacing[axis] *= step
+    return _with_scale(volume) @ to_native, tuple(spacing)
+
+
+def _with_scale(volume: PreparedVolume) -> np.ndarray:
+    """Returns the native affine with columns as long as a voxel, which ACDC's files leave at 1."""
+    matrix = volume.affine.copy()
+    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    matrix[:3, :3] *= np.asarray(volume.spacing_mm) / np.where(lengths > 0, lengths, 1.0)
+    return matrix
+
+
+def write_cropped(
+    folder: Path, volume: PreparedVolume, target_resolution: Sequence[float], *, affine: str = "corrected"
+) -> bool:
+    """Writes img_cropped.nii.gz and, with a label, mask_cropped.nii.gz. Returns False if they are there.
+
+    Args:
+        folder: Folder of the prepared dataset; each case gets a folder below it.
+        volume: What to write.
+        target_resolution: In-plane resolution that was asked for, mm.
+        affine: See `cropped_geometry`.
+
+    Raises:
+        FewSliceError: the file system refuses.
+    """
+    matrix, spacing_mm = cropped_geometry(volume, target_resolution, affine=affine)
+    targets = {"img_cropped": np.asarray(volume.image, np.float32)}
+    if volume.label is not None:
+        targets["mask_cropped"] = np.asarray(volume.label, np.int16)
+    is_written = False
+    for name, array in targets.items():
+        path, array = folder / volume.case.case_id / f"{name}.nii.gz", array.transpose(1, 2, 0)
+        if not _is_there(path, array, matrix, spacing_mm):
+            write_nifti(path, array, affine=matrix, spacing_mm=spacing_mm)
+            is_written = True
+    return is_written
+
+
+def _is_there(path: Path, array: np.ndarray, matrix: np.ndarray, spacing_mm: Sequence[float]) -> bool:
+    try:
+        image = read_nifti(path)
+    except DataError:
+        return False
+    is_same_grid = np.allclose(image.affine, matrix, atol=1e-4) and np.allclose(image.spacing_mm, spacing_mm)
+    return is_same_grid and np.array_equal(image.array, array)

@@ -1,0 +1,246 @@
+"""From a folder of scans to a dataset: finds the files, checks each one and derives the settings.
+
+`scripts/add_dataset.py` prints what happens and writes what `fewslice.data.new_dataset_files` makes of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fewslice import config_values
+from fewslice.config import DatasetConfig, data_root
+from fewslice.config_values import PATIENT_PATTERN, STRIDE, label_pairs
+from fewslice.data.readers import Reader, get_reader
+from fewslice.data.readers.base import nifti_stem, visible
+from fewslice.data.volume import Case
+from fewslice.errors import ConfigError, DataError
+from fewslice.files import read_json
+from fewslice.splits import Splits
+
+LARGEST_SIDE = 512  # pixels
+_MOST_CLASSES = 255  # stands for "not known yet" while the labels are read
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user said about the new dataset.
+
+    Args:
+        name: Name for `--dataset`.
+        images: Folder of images, or a raw folder with imagesTr/ and labelsTr/ (MSD, nnU-Net) or patient
+            folders (ACDC).
+        labels: Folder of labels with the same file names; None for a raw folder.
+        num_classes: Number of classes with the background; None to derive it.
+        struct_names: Names of the structures, without the background; () to derive them.
+        label_map: "code:class" pairs separated by commas; "" if codes are classes.
+        patient_pattern: Regular expression for file stems whose first group is the patient.
+        image_channel: Channel of 4-D images or of "_0000" files.
+    """
+
+    name: str
+    images: Path
+    labels: Path | None = None
+    num_classes: int | None = None
+    struct_names: tuple[str, ...] = ()
+    label_map: str = ""
+    patient_pattern: str = PATIENT_PATTERN
+    image_channel: int = 0
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One volume that was read without a problem.
+
+    Args:
+        case: The volume.
+        shape: (X, Y, Z) voxels.
+        spacing_mm: Size of a voxel.
+        classes: The classes that its label holds; None without a label.
+    """
+
+    case: Case
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    classes: tuple[int, ...] | None
+
+
+def provisional(request: Request) -> DatasetConfig:
+    """Returns settings with which the request's files can be found and read; sizes are placeholders.
+
+    Raises:
+        ConfigError: a name that cannot be used, or folders that are not there or do not belong together.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", request.name):
+        text = "must be small letters, digits and underscores, a letter first"
+        raise ConfigError(f"`--name` {text}, since it becomes a file name. Received: --name={request.name}")
+    wrong = config_values.problems({"patient_pattern": request.patient_pattern})
+    if wrong:
+        raise ConfigError(wrong[0][1])
+    layout, folders = _locate(request)
+    is_pair = len(folders) == 2
+    base = os.path.commonpath([os.path.dirname(folder) for folder in folders]) if is_pair else folders[0]
+    images, labels = (
+        (os.path.relpath(folder, base) for folder in folders) if is_pair else ("imagesTr", "labelsTr")
+    )
+    root = os.path.abspath(data_root())
+    is_below = os.path.commonpath([root, base]) == root
+    names, pairs = _structures(request, Path(base) / "dataset.json" if layout == "msd" else None)
+    count = request.num_classes or (len(names) + 1 if layout == "msd" else _MOST_CLASSES)
+    phases = ("ED", "ES") if layout == "acdc" else ("",)
+    return DatasetConfig(
+        name=request.name,
+        layout=layout,
+        data_path_tr=Path(os.path.relpath(base, root) if is_below else base).as_posix(),
+        data_path_tr_cropped=f"cropped/{request.name}",
+        img_size_x=STRIDE,
+        img_size_y=STRIDE,
+        num_classes=count,
+        target_resolution=(1.0, 1.0),
+        struct_name=names,
+        class_weights=(),
+        unlabeled_split="unlabeled",
+        how_to_get="Put the scans back where they were when the dataset was added.",
+        splits=Splits(train={}, val={}, test=(), dataset=request.name),
+        phases=phases,
+        unlabeled_phases=phases,
+        label_map=pairs,
+        image_channel=request.image_channel,
+        images_dir=Path(images).as_posix(),
+        labels_dir=Path(labels).as_posix(),
+        patient_pattern=request.patient_pattern,
+    )
+
+
+def check_files(draft: DatasetConfig) -> Iterator[tuple[int, int, Case, Checked | list[DataError]]]:
+    """Yields (number, how many, volume, what was found or everything that is wrong) for every volume.
+
+    Raises:
+        DataError: no volume at all, or labels without an image.
+    """
+    reader = get_reader(draft)
+    cases = reader.cases()
+    _check_lonely_labels(reader, {case.label_path for case in cases})
+    for number, case in enumerate(cases, start=1):
+        volume, problems = reader.examine(case, with_label=case.label_path is not None)
+        if volume is None:
+            yield number, len(cases), case, problems
+            continue
+        classes = None if volume.label is None else tuple(int(value) for value in np.unique(volume.label))
+        yield number, len(cases), case, Checked(case, volume.image.shape, volume.spacing_mm, classes)
+
+
+def derive(draft: DatasetConfig, checked: Sequence[Checked]) -> DatasetConfig:
+    """Returns the settings that fit the volumes.
+
+    The resolution is the median spacing within slices; the sides are the smallest multiples of 32 that cover
+    the median field of view, 32 to 512 pixels.
+
+    Raises:
+        ConfigError: no labelled volume, labels whose classes cannot be told, or too many or few names.
+    """
+    found = sorted({value for item in checked for value in item.classes or ()})
+    if not any(found):
+        raise ConfigError("No label holds anything but background (0). Is --labels the right folder?")
+    count = draft.num_classes
+    if count == _MOST_CLASSES:
+        count = found[-1] + 1
+        if found[-1] > len([value for value in found if value]):
+            codes = [value for value in found if value]
+            pairs = ",".join(f"{code}:{label}" for label, code in enumerate(codes, start=1))
+            values = ", ".join(map(str, found))
+            raise ConfigError(
+                f"The labels hold the values {values}, with gaps. Give --num_classes={count} if the missing "
+                f"ones exist, or translate them with --label_map={pairs}"
+            )
+    names = draft.struct_name or tuple(f"structure{index}" for index in range(1, count))
+    if len(names) != count - 1:
+        raise ConfigError(
+            f"`--struct_names` must have {count - 1} names (classes without the background). "
+            f"Received {len(names)}: {', '.join(names)}"
+        )
+    resolution = tuple(float(f"{np.median([c.spacing_mm[axis] for c in checked]):.5g}") for axis in (0, 1))
+    sides = [
+        _side([c.shape[axis] * c.spacing_mm[axis] for c in checked], resolution[axis]) for axis in (0, 1)
+    ]
+    return dataclasses.replace(
+        draft, num_classes=count, struct_name=names, target_resolution=resolution, img_size_x=sides[0],
+        img_size_y=sides[1], class_weights=tuple(round(1 / count, 4) for _ in range(count)),
+    )  # fmt: skip
+
+
+def patients(checked: Sequence[Checked]) -> tuple[list[str], list[str]]:
+    """Returns the patients whose volumes all have labels, and the others, each sorted."""
+    everyone = {item.case.patient_id for item in checked}
+    unlabeled = {item.case.patient_id for item in checked if item.classes is None}
+    return sorted(everyone - unlabeled), sorted(unlabeled)
+
+
+def _side(field_mm: Sequence[float], resolution_mm: float) -> int:
+    blocks = math.ceil(np.median(field_mm) / resolution_mm / STRIDE - 1e-3)
+    return min(max(blocks, 1) * STRIDE, LARGEST_SIDE)
+
+
+def _locate(request: Request) -> tuple[str, tuple[str, ...]]:
+    """Returns the layout and its folders: (images, labels), or the one folder that holds everything."""
+    images = Path(os.path.normpath(request.images.absolute()))
+    if not images.is_dir():
+        raise ConfigError(f"`--images` must be a folder that exists. Received: --images={request.images}")
+    if request.labels is not None:
+        labels = Path(os.path.normpath(request.labels.absolute()))
+        if not labels.is_dir() or labels == images:
+            must = "`--labels` must be a folder that exists and is not that of the images"
+            raise ConfigError(f"{must}. Received: --labels={request.labels}")
+        return "paired_folders", (str(images), str(labels))
+    if (images / "imagesTr").is_dir() and (images / "labelsTr").is_dir():
+        if (images / "dataset.json").is_file():
+            return "msd", (str(images),)
+        return "paired_folders", (str(images / "imagesTr"), str(images / "labelsTr"))
+    if any(path.is_dir() and re.fullmatch(r"patient\d+", path.name) for path in visible(images)):
+        return "acdc", (str(images),)
+    raise ConfigError(
+        f"{request.images} holds neither imagesTr/ and labelsTr/ nor folders patient001, ...: give the "
+        "folder of the labels with --labels."
+    )
+
+
+def _structures(request: Request, info: Path | None) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
+    """Returns the structures' names and the (code, class) pairs, from the flags or else from dataset.json."""
+    if request.label_map or request.struct_names or info is None:
+        return request.struct_names, label_pairs(request.label_map)
+    content = read_json(info)
+    labels = content.get("labels") if isinstance(content, dict) else None
+    codes = {}
+    for key, value in labels.items() if isinstance(labels, dict) else ():
+        code, name = (key, value) if str(key).isdigit() else (value, key)
+        if not str(code).isdigit() or not isinstance(name, str) or "ignore" in name.lower():
+            problem = f"Received: {key!r}: {value!r}"
+            raise ConfigError(f"{info}: `labels` must name one code per structure, none to ignore. {problem}")
+        codes[int(code)] = name
+    codes.pop(0, None)
+    ordered = sorted(codes)
+    is_plain = ordered == list(range(1, len(ordered) + 1))
+    pairs = () if is_plain else tuple((code, label) for label, code in enumerate(ordered, start=1))
+    return tuple(codes[code] for code in ordered), pairs
+
+
+def _check_lonely_labels(reader: Reader, used: set[Path | None]) -> None:
+    folder = reader.folder / reader.dataset.labels_dir
+    if reader.dataset.layout == "acdc" or not folder.is_dir():
+        return
+    lonely = [path.name for path in visible(folder) if nifti_stem(path) and path not in used]
+    if lonely:
+        shown = ", ".join(lonely[:12]) + (f" and {len(lonely) - 12} more" if len(lonely) > 12 else "")
+        raise DataError(
+            folder,
+            expected=f"an image in {reader.folder / reader.dataset.images_dir} for every label (same name)",
+            found=f"labels without an image: {shown}",
+            remedy="Rename or remove them. An image may also be called <label>_0000.nii.gz.",
+        )

@@ -1,0 +1,213 @@
+"""What all readers share: finding cases once, and checking that image and label belong together.
+
+A layout's module says where the files are (`_find`); this class validates what it finds and reads.
+"""
+
+from __future__ import annotations
+
+import abc
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewslice.config import DatasetConfig, data_root
+from fewslice.data.nifti import read_nifti
+from fewslice.data.readers.labels import to_classes
+from fewslice.data.volume import Case, Volume
+from fewslice.errors import DataError
+from fewslice.registry import Registry
+
+READERS = Registry("layout")
+
+SPACING_TOLERANCE_MM = 1e-3
+AFFINE_TOLERANCE_MM = 1e-2
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Voxels with their geometry; `fewslice.data.nifti.NiftiImage` serves as one.
+
+    Attributes:
+        array: (X, Y, Z) float32 image, or int32 label codes.
+        spacing_mm: Size of a voxel along x, y, z.
+        affine: (4, 4) float64, voxel indices to mm.
+    """
+
+    array: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    affine: np.ndarray
+
+
+class Reader(abc.ABC):
+    """Finds and reads the volumes of a dataset in one folder layout.
+
+    Args:
+        dataset: Settings of the dataset.
+        root: Folder below which all datasets lie; default `fewslice.config.data_root()`.
+
+    Attributes:
+        folder: Where the scans are expected.
+        notes: What `cases` passed over, in words.
+    """
+
+    expects: str  # what should be in the folder, in words; set by each layout
+    unknown_codes = "error"  # label codes that the label map lacks: "error" or "background"
+
+    def __init__(self, dataset: DatasetConfig, root: Path | None = None):
+        self.dataset = dataset
+        self.root = Path(root if root is not None else data_root()).absolute()
+        self.folder = self.root / dataset.data_path_tr
+        self.notes: list[str] = []
+        self._cases: list[Case] | None = None
+
+    @abc.abstractmethod
+    def _find(self) -> list[Case]:
+        """Returns every volume below `self.folder`, in any order; the folder exists."""
+
+    def cases(self) -> list[Case]:
+        """Returns every volume of the dataset, sorted by case id. Reads no voxels.
+
+        Raises:
+            DataError: the folder is missing or holds no volume, or two volumes have the same id.
+        """
+        if self._cases is None:
+            if not self.folder.is_dir():
+                raise self._nothing("no such folder" if not self.folder.exists() else "a file")
+            found = sorted(self._find(), key=lambda case: case.case_id)
+            if not found:
+                raise self._nothing("no volume in this folder")
+            _check_unique(self.folder, found)
+            self._cases = found
+        return list(self._cases)
+
+    def read(self, case: Case, *, with_label: bool = True) -> Volume:
+        """Reads and checks one volume.
+
+        Args:
+            case: One of `cases()`.
+            with_label: Read the label too (and the scribble, where the layout has scribbles).
+
+        Raises:
+            DataError: a file is missing, unreadable or inconsistent; the first problem if there are several.
+        """
+        volume, problems = self.examine(case, with_label=with_label)
+        if volume is None:
+            raise problems[0]
+        return volume
+
+    def examine(self, case: Case, *, with_label: bool = True) -> tuple[Volume | None, list[DataError]]:
+        """Returns the volume, or None and everything that is wrong with it."""
+        problems: list[DataError] = []
+        image = _collect(problems, self._read_image, case)
+        label, scribble, notes = None, None, ()
+        if with_label:
+            codes = _collect(problems, self._read_label, case)
+            scribble = _collect(problems, self._read_scribble, case)
+            if codes is not None:
+                problems += _pair_problems(case, image, codes)
+                mapped = _collect(problems, self._to_classes, case, codes)
+                label, notes = mapped or (None, ())
+        if problems:
+            return None, problems
+        return Volume(case, image.array, label, scribble, image.spacing_mm, image.affine, notes), []
+
+    def source_files(self, case: Case, *, with_label: bool = True) -> list[Path]:
+        """Returns the files whose content decides what `read` returns."""
+        files = [case.image_path] + ([case.label_path] if with_label and case.label_path else [])
+        return list(dict.fromkeys(files))
+
+    def facts(self, case: Case) -> dict[str, object]:
+        """Returns what decides the result of `read` beside the content of `source_files`, as JSON."""
+        return {}
+
+    def _read_image(self, case: Case) -> Grid:
+        return read_nifti(case.image_path, channel=self.dataset.image_channel)
+
+    def _read_label(self, case: Case) -> Grid:
+        if case.label_path is None:
+            raise DataError(
+                case.image_path,
+                expected=f"a label for case {case.case_id} ({self.expects})",
+                found="an image without a label",
+                remedy="Put the label there, or choose only labelled patients for training and testing.",
+            )
+        return read_nifti(case.label_path, is_label=True)
+
+    def _read_scribble(self, case: Case) -> np.ndarray | None:
+        return None
+
+    def _to_classes(self, case: Case, codes: Grid) -> tuple[np.ndarray, tuple[str, ...]]:
+        is_lenient = self.unknown_codes == "background"
+        return to_classes(
+            codes.array,
+            path=case.label_path,
+            label_map=self.dataset.label_map,
+            num_classes=self.dataset.num_classes,
+            unknown_is_background=is_lenient,
+        )
+
+    def _nothing(self, found: str) -> DataError:
+        remedy = f"{self.dataset.how_to_get} FEWSLICE_DATA sets the data root (now {self.root})."
+        return DataError(self.folder, expected=self.expects, found=found, remedy=remedy.strip())
+
+
+def _collect(problems: list[DataError], function: Any, *args: Any) -> Any:
+    try:
+        return function(*args)
+    except DataError as error:
+        problems.append(error)
+        return None
+
+
+def _pair_problems(case: Case, image: Grid | None, label: Grid) -> Iterator[DataError]:
+    """Yields what keeps image and label from lying on the same grid."""
+    if image is None:
+        return
+    beside = f"as its image {case.image_path}"
+    remedy = "Export image and label on the same grid (resample the label by nearest neighbour)."
+    if image.array.shape != label.array.shape:
+        expected, found = f"shape {image.array.shape}, {beside}", f"shape {label.array.shape}"
+        yield DataError(case.label_path, expected=expected, found=found, remedy=remedy)
+    if np.abs(np.subtract(image.spacing_mm, label.spacing_mm)).max() > SPACING_TOLERANCE_MM:
+        expected, found = f"voxels of {image.spacing_mm} mm, {beside}", f"{label.spacing_mm} mm"
+        yield DataError(case.label_path, expected=expected, found=found, remedy=remedy)
+    difference = float(np.abs(image.affine - label.affine).max())
+    if difference > AFFINE_TOLERANCE_MM:
+        expected = f"the affine {image.affine[:3].round(4).tolist()}, {beside}"
+        found = f"{label.affine[:3].round(4).tolist()}, which differs by up to {difference:.4g}"
+        yield DataError(case.label_path, expected=expected, found=found, remedy=remedy)
+
+
+def _check_unique(folder: Path, cases: list[Case]) -> None:
+    seen: dict[str, Case] = {}
+    for case in cases:
+        other = seen.setdefault(case.case_id, case)
+        if other is not case:
+            raise DataError(
+                folder,
+                expected="one image per volume",
+                found=f"two for {case.case_id}: {other.image_path} and {case.image_path}",
+                remedy="Remove one of them.",
+            )
+
+
+def visible(folder: Path) -> list[Path]:
+    """Returns the entries of a folder, sorted, without hidden ones (temporary files, `._*` of archives)."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def nifti_stem(path: Path) -> str | None:
+    """Returns the name without .nii or .nii.gz, or None if it has neither."""
+    match = re.fullmatch(r"(.+)\.nii(\.gz)?", path.name, re.IGNORECASE)
+    return match[1] if match else None
+
+
+def first_existing(folder: Path, stem: str) -> Path:
+    """Returns `folder/stem.nii.gz`, or the .nii if only that exists."""
+    plain = folder / f"{stem}.nii"
+    packed = folder / f"{stem}.nii.gz"
+    return plain if plain.exists() and not packed.exists() else packed

@@ -1,0 +1,97 @@
+"""Which volumes belong to the patients of a split list."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+
+from fewslice.data.readers.base import Reader
+from fewslice.data.volume import Case
+from fewslice.errors import ConfigError, DataError
+
+_SHOWN = 12  # ids named in a message before it says "and N more"
+
+
+def find_cases(reader: Reader, patient_ids: Sequence[str], phases: Sequence[str]) -> list[Case]:
+    """Returns the volumes of the given patients in the given phases.
+
+    An id of digits only also finds the patient whose id ends with that number ("000" finds "prostate_00"),
+    if the final numbers of the dataset's ids are all different.
+
+    Args:
+        reader: Reader of the dataset.
+        patient_ids: Patients, as in the split lists.
+        phases: Wanted phases; ("",) for a dataset without phases.
+
+    Returns:
+        Cases in the order of `patient_ids`, then of `phases`; `patient_id` is the id that was asked for.
+
+    Raises:
+        ConfigError: no id, an empty or a repeated one, no phase.
+        DataError: patients or phases that the dataset does not have; names all of them.
+    """
+    ids = [patient_ids] if isinstance(patient_ids, str) else list(patient_ids)
+    _check_ids(reader.dataset.name, ids, phases)
+    table: dict[tuple[str, str], list[Case]] = {}
+    for case in reader.cases():
+        table.setdefault((case.patient_id, case.phase), []).append(case)
+    names = _names(ids, [case.patient_id for case in reader.cases()])
+    found, missing = [], []
+    for patient in ids:
+        for phase in phases:
+            cases = table.get((names[patient], phase), [])
+            found += [dataclasses.replace(case, patient_id=patient) for case in cases]
+            if not cases:
+                missing.append((patient, phase))
+    if missing:
+        raise _missing(reader, missing)
+    return found
+
+
+def _check_ids(dataset: str, ids: list[str], phases: Sequence[str]) -> None:
+    problems = [f"an id that is no text: {item!r}" for item in ids if not isinstance(item, str)]
+    problems += ["an empty id"] * any(isinstance(item, str) and not item.strip() for item in ids)
+    repeated = sorted({str(item) for item in ids if ids.count(item) > 1})
+    problems += [f"ids that occur more than once: {', '.join(repeated)}"] if repeated else []
+    problems += ["no ids at all"] if not ids else []
+    problems += ["no phases"] if not phases else []
+    if problems:
+        raise ConfigError(
+            f"The list of {dataset} patients has {'; '.join(problems)}. Mend data_cfg_{dataset}.py."
+        )
+
+
+def _names(ids: list[str], patients: list[str]) -> dict[str, str]:
+    """Returns the dataset's name for each id that was asked for."""
+    known = set(patients)
+    numbers: dict[int, set[str]] = {}
+    for patient in known:
+        match = re.search(r"(\d+)$", patient)
+        numbers.setdefault(int(match[1]) if match else -1, set()).add(patient)
+    is_unique = all(len(group) == 1 for group in numbers.values()) and -1 not in numbers
+    names = {}
+    for item in ids:
+        by_number = numbers.get(int(item)) if is_unique and re.fullmatch(r"[0-9]+", item) else None
+        names[item] = item if item in known or not by_number else next(iter(by_number))
+    return names
+
+
+def _missing(reader: Reader, missing: list[tuple[str, str]]) -> DataError:
+    wanted = [f"{patient} ({phase})" if phase else patient for patient, phase in missing]
+    known = sorted({case.patient_id for case in reader.cases()})
+    phases = sorted({case.phase for case in reader.cases() if case.phase})
+    remedy = f"The folder holds {len(known)} patients: {_few(known)}"
+    remedy += f"; phases {', '.join(phases)}. " if phases else ". "
+    remedy += "Add the missing ones or choose a split of those that are there. " + reader.dataset.how_to_get
+    return DataError(
+        reader.folder,
+        expected=f"volumes of all patients that the split lists ({reader.expects})",
+        found=f"none for {_few(wanted)}",
+        remedy=remedy.strip(),
+    )
+
+
+def _few(items: list[str]) -> str:
+    rest = len(items) - _SHOWN
+    return ", ".join(items[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,177 @@
+"""Checks every file of a dataset and lists everything that is wrong, instead of stopping at the first."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fewslice.data.parallel import map_threads
+from fewslice.data.progress import Progress
+from fewslice.data.readers import Reader
+from fewslice.data.volume import Case, Volume
+from fewslice.errors import DataError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that must be mended.
+
+    Attributes:
+        case_id: The volume.
+        path: The file or folder.
+        message: File, expected, found, remedy.
+    """
+
+    case_id: str
+    path: Path
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass
+class Findings:
+    """What the check of a dataset found.
+
+    Attributes:
+        problems: What must be mended, in the order of the cases.
+        notes: What is worth knowing, in words.
+        shapes, spacings_mm: Of the volumes that could be read.
+        voxels: Class -> number of voxels in all labels.
+        labelled: Number of volumes with a label.
+    """
+
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    spacings_mm: list[tuple[float, ...]] = field(default_factory=list)
+    voxels: dict[int, int] = field(default_factory=dict)
+    labelled: int = 0
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What is kept of a volume after it was read."""
+
+    content: str
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    counts: tuple[int, ...]  # voxels per class; empty without a label
+    notes: tuple[str, ...]
+
+
+def verify_dataset(
+    reader: Reader, cases: Sequence[Case], *, workers: int | None = None, progress: bool = False
+) -> list[Problem]:
+    """Returns every problem of the given cases; an empty list if all files are sound. See `examine_dataset`."""
+    return examine_dataset(reader, cases, workers=workers, progress=progress).problems
+
+
+def examine_dataset(
+    reader: Reader, cases: Sequence[Case], *, workers: int | None = None, progress: bool = False
+) -> Findings:
+    """Reads every image and label of the given cases.
+
+    Problems are files that are missing, unreadable or inconsistent, images that occur twice, and patients whose
+    names differ in case or leading zeros only. Volumes without a label are no problem.
+
+    Args:
+        reader: Reads the volumes.
+        cases: What to check.
+        workers: Volumes read at a time; default the number of processors.
+        progress: Show a progress line.
+    """
+    results: dict[int, _Facts | list[DataError]] = {}
+    with Progress(len(cases), f"Checking {reader.dataset.name}", is_enabled=progress) as line:
+        work = _Examiner(reader)
+        for index, result in map_threads(work, cases, workers=workers):
+            results[index] = result
+            line.update(note=cases[index].case_id)
+    findings = Findings(notes=list(reader.notes))
+    facts: list[tuple[Case, _Facts]] = []
+    for index, case in enumerate(cases):
+        result = results[index]
+        if isinstance(result, list):
+            findings.problems += [Problem(case.case_id, Path(error.path), str(error)) for error in result]
+        else:
+            facts.append((case, result))
+    _summarise(reader, facts, findings)
+    findings.problems += _duplicates(facts) + _similar_patients(reader, cases)
+    return findings
+
+
+class _Examiner:
+    def __init__(self, reader: Reader):
+        self._reader = reader
+
+    def __call__(self, case: Case) -> _Facts | list[DataError]:
+        volume, problems = self._reader.examine(case, with_label=case.label_path is not None)
+        return problems if volume is None else _facts(volume, self._reader.dataset.num_classes)
+
+
+def _facts(volume: Volume, num_classes: int) -> _Facts:
+    notes = list(volume.notes)
+    counts = ()
+    if volume.image.min() == volume.image.max():
+        notes.append(f"the image is constant ({volume.image.flat[0]:g})")
+    if volume.label is not None:
+        counts = tuple(np.bincount(volume.label.ravel(), minlength=num_classes).tolist())
+        notes += [] if sum(counts[1:]) else ["the label is empty"]
+    content = hashlib.sha256(np.ascontiguousarray(volume.image)).hexdigest() + str(volume.image.shape)
+    return _Facts(content, volume.image.shape, volume.spacing_mm, counts, tuple(notes))
+
+
+def _summarise(reader: Reader, facts: list[tuple[Case, _Facts]], findings: Findings) -> None:
+    names = ("background", *reader.dataset.struct_name)
+    findings.voxels = dict.fromkeys(range(len(names)), 0)
+    for case, fact in facts:
+        findings.notes += [f"{case.case_id}: {note}" for note in fact.notes]
+        findings.shapes.append(fact.shape)
+        findings.spacings_mm.append(fact.spacing_mm)
+        findings.labelled += bool(fact.counts)
+        absent = [name for name, count in zip(names, fact.counts, strict=False) if not count]
+        if absent and sum(fact.counts[1:]):
+            findings.notes.append(f"{case.case_id}: the label has no {', '.join(absent)}")
+        for number, count in enumerate(fact.counts):
+            findings.voxels[number] += count
+
+
+def _duplicates(facts: list[tuple[Case, _Facts]]) -> list[Problem]:
+    seen: dict[str, Case] = {}
+    problems = []
+    for case, fact in facts:
+        other = seen.setdefault(fact.content, case)
+        if other is not case:
+            error = DataError(
+                case.image_path,
+                expected="an image that occurs once in the dataset",
+                found=f"the voxels of {other.image_path} (case {other.case_id})",
+                remedy="Remove one of them; a copy could stand in training and test at once.",
+            )
+            problems.append(Problem(case.case_id, case.image_path, str(error)))
+    return problems
+
+
+def _similar_patients(reader: Reader, cases: Sequence[Case]) -> list[Problem]:
+    groups: dict[str, set[str]] = {}
+    for case in cases:
+        key = re.sub(r"\d+", lambda digits: str(int(digits[0])), case.patient_id.lower())
+        groups.setdefault(key, set()).add(case.patient_id)
+    problems = []
+    for names in groups.values():
+        if len(names) > 1:
+            listed = " and ".join(sorted(names))
+            error = DataError(
+                reader.folder,
+                expected="patients whose names differ in more than case and leading zeros",
+                found=listed,
+                remedy="Rename them, or give the volumes of one patient the same name.",
+            )
+            problems.append(Problem(sorted(names)[0], reader.folder, str(error)))
+    return problems

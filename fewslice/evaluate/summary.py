@@ -1,0 +1,114 @@
+"""Means over volumes, and the text files that users of the published code know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fewslice import files
+
+if TYPE_CHECKING:
+    from fewslice.evaluate.volumes import VolumeScore
+
+DEFINITIONS = {
+    "dice": "2 |T and P| / (|T| + |P|) on the original grid; undefined if the structure is absent in both",
+    "hd95_mm": "larger of the directed 95th percentiles of surface distances; undefined if absent in either",
+    "assd_mm": "mean of the surface distances of both directions; undefined if absent in either",
+    "mean_dice": "mean over volumes of the mean over the structures with a defined Dice (no background)",
+    "std": "sample standard deviation over volumes",
+}
+
+
+def mean_foreground_dice(volume_scores: Sequence[VolumeScore]) -> float:
+    """Returns the mean over volumes of each volume's mean foreground Dice; NaN if no volume has one.
+
+    Undefined classes (NaN) are left out of a volume's mean, and volumes without any defined class out of the
+    mean.
+    """
+    return statistics([score.mean_dice for score in volume_scores])["mean"]
+
+
+def statistics(values: Sequence[float] | np.ndarray) -> dict[str, float | int]:
+    """Returns mean, sample standard deviation, and how many values are defined and undefined (NaN)."""
+    values = np.asarray(values, np.float64)
+    defined = values[~np.isnan(values)]
+    return {
+        "mean": float(defined.mean()) if defined.size else float("nan"),
+        "std": float(defined.std(ddof=1)) if defined.size > 1 else float("nan"),
+        "n": int(defined.size),
+        "num_undefined": int(values.size - defined.size),
+    }
+
+
+def summarise(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -> dict:
+    """Returns the content of summary.json: over all volumes, and per phase where there are phases."""
+    result = _group(scores, struct_name)
+    phases = sorted({score.phase for score in scores})
+    result["per_phase"] = {
+        phase: _group([score for score in scores if score.phase == phase], struct_name)
+        for phase in phases
+        if phase
+    }
+    result["per_volume_mean_dice"] = {score.case_id: score.mean_dice for score in scores}
+    result["definitions"] = DEFINITIONS
+    return result
+
+
+def _group(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -> dict:
+    per_structure = {}
+    for index, structure in enumerate(struct_name):
+        notes = [score.notes[index] for score in scores]
+        per_structure[structure] = {
+            "dice": statistics([score.dice[index + 1] for score in scores]),
+            "hd95_mm": statistics([score.hd95_mm[index] for score in scores]),
+            "assd_mm": statistics([score.assd_mm[index] for score in scores]),
+            "absent_in_truth_only": notes.count("absent in truth"),
+            "absent_in_prediction_only": notes.count("absent in prediction"),
+            "absent_in_both": notes.count("absent in truth and prediction"),
+        }
+    means = statistics([score.mean_dice for score in scores])
+    return {
+        "num_volumes": len(scores),
+        "mean_dice": means["mean"],
+        "std_dice": means["std"],
+        "num_volumes_without_dice": means["num_undefined"],
+        "per_structure": per_structure,
+    }
+
+
+def write_text_summaries(
+    scores: Sequence[VolumeScore], struct_name: Sequence[str], out_dir: str | Path
+) -> list[Path]:
+    """Writes the text files of the published code's `test_set_predictions` folder from the same numbers.
+
+    Files: <id>/dsc_score_test_id_<id>.txt (one Dice per class, background first), mean_dsc_of_each_subj.txt,
+    net_mean_dsc_over_all_subjs.txt, <structure>_dsc_of_each_subj.txt and
+    per_structure_mean_dsc_over_all_subjs.txt (rounded to three decimals); <id> is the `case_id`.
+
+    Args:
+        scores: The scores of all volumes.
+        struct_name: Names of the K - 1 structures.
+        out_dir: The folder.
+
+    Returns:
+        The paths.
+
+    Notes:
+        Differs from the published code: every array has its full length, with "nan" for a class that is
+        absent in both, and no mean counts it. The published files omit the value, which moves the later ones.
+    """
+    contents = {f"{s.case_id}/dsc_score_test_id_{s.case_id}.txt": s.dice for s in scores}
+    contents["mean_dsc_of_each_subj.txt"] = [score.mean_dice for score in scores]
+    contents["net_mean_dsc_over_all_subjs.txt"] = [mean_foreground_dice(scores)]
+    columns = {name: [s.dice[index + 1] for s in scores] for index, name in enumerate(struct_name)}
+    contents.update({f"{name}_dsc_of_each_subj.txt": column for name, column in columns.items()})
+    means = [round(statistics(column)["mean"], 3) for column in columns.values()]
+    contents["per_structure_mean_dsc_over_all_subjs.txt"] = means
+    paths = []
+    for name, values in contents.items():
+        paths.append(Path(out_dir) / name)
+        files.write_text(paths[-1], "".join(f"{float(value)!r}\n" for value in values))
+    return paths

@@ -1,0 +1,102 @@
+"""Puts runs together that differ in nothing but their seed, and names them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fewslice.errors import ConfigError
+from fewslice.files import digest
+from fewslice.report.runs import Run, read_run
+
+STAGE_TITLES = {
+    "pretr_encoder_global_contrastive_loss": "Encoder pretraining (global loss)",
+    "pretr_decoder_local_contrastive_loss": "Decoder pretraining (local loss)",
+    "tr_baseline": "Baseline",
+    "ft_pretr_encoder_net_global_loss": "Pretrained encoder",
+    "ft_pretr_encoder_decoder_net_local_loss": "Pretrained encoder + decoder",
+}
+# What may differ between the runs of one method: the seed, and where things are.
+_NOT_THE_METHOD = {"seed", "ver", "pretr_ver", "runs_dir", "data_root", "resume", "tensorboard", "devices"}
+_NOT_THE_METHOD_PARTS = ("digest", "sha256", "init_from", "former")  # an earlier stage differs by seed too
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """Runs of the same stage and settings with different seeds.
+
+    Attributes:
+        label: What figures and tables call it.
+        runs: Ordered by seed.
+        is_baseline: Whether it trains from random weights.
+    """
+
+    label: str
+    runs: tuple[Run, ...] = field(repr=False)
+    is_baseline: bool = False
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether any of its runs was evaluated on test volumes."""
+        return any(run.scores for run in self.runs)
+
+
+def group_runs(runs: Iterable[Run]) -> list[Method]:
+    """Puts runs of equal stage and settings together; baselines come first, pretraining last.
+
+    Methods of one stage that differ in their settings are told apart by the settings that differ.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        settings = {name: value for name, value in run.config.items() if _is_setting(name)}
+        groups.setdefault(digest([run.dataset, run.stage, settings]), []).append(run)
+    ordered = sorted(groups.values(), key=lambda group: _rank(group[0]))
+    methods = []
+    for group in ordered:
+        first = group[0]
+        others = [other[0] for other in ordered if other is not group and other[0].stage == first.stage]
+        label = STAGE_TITLES.get(first.stage, first.stage.replace("_", " "))
+        details = _differences(first, others)
+        label = f"{label} ({', '.join(details)})" if details else label
+        by_seed = sorted(group, key=lambda run: (run.seed, str(run.path)))
+        methods.append(Method(label, tuple(by_seed), _is_baseline(first)))
+    return methods
+
+
+def read_methods(run_dirs: Sequence[str | Path]) -> list[Method]:
+    """Reads run directories of one dataset and groups them.
+
+    Raises:
+        ConfigError: no run directory was given, or runs of several datasets.
+        DataError: one of them is none, or a table in it is damaged.
+    """
+    runs = [read_run(path) for path in dict.fromkeys(Path(path) for path in run_dirs)]
+    if not runs:
+        raise ConfigError("There is no run to report. Train one first, or name run directories with --runs.")
+    names = sorted({run.dataset for run in runs})
+    if len(names) > 1:
+        raise ConfigError(f"A report compares runs of one dataset. Received runs of: {', '.join(names)}")
+    return group_runs(runs)
+
+
+def _is_setting(name: str) -> bool:
+    return name not in _NOT_THE_METHOD and not any(part in name for part in _NOT_THE_METHOD_PARTS)
+
+
+def _is_baseline(run: Run) -> bool:
+    return "baseline" in run.stage.lower()
+
+
+def _rank(run: Run) -> tuple:
+    order = list(STAGE_TITLES)
+    stage = order.index(run.stage) if run.stage in order else len(order)
+    return run.is_contrastive, not _is_baseline(run), stage, str(run.path)
+
+
+def _differences(run: Run, others: Sequence[Run]) -> list[str]:
+    names = sorted({name for other in [run, *others] for name in other.config if _is_setting(name)})
+    different = [
+        name for name in names if any(run.config.get(name) != other.config.get(name) for other in others)
+    ]
+    return [f"{name} {run.config.get(name)}" for name in different[:3]]

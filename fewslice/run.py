@@ -1,0 +1,208 @@
+"""The run directory: one folder for everything that one command produces.
+
+    runs/<dataset>/<stage>/<method>-<digest>/
+      config.json  versions.json  command.txt  DONE
+      checkpoints/  logs/  eval/
+
+The digest covers everything that decides what is learned, but not the number of steps, so that a run can be extended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from fewslice import files
+from fewslice.errors import ConfigError, FewSliceError
+
+
+class Run:
+    """One run directory, locked while this object is in use.
+
+    Args:
+        root: Folder of all runs.
+        dataset: Name of the dataset.
+        stage: Name of the stage (the script).
+        method: Short readable name of the variant.
+        settings: Everything that decides what is learned, as JSON values.
+        n_iter: Number of training steps; not part of the digest.
+        resume: Continue what is there; otherwise it is removed first.
+
+    Raises:
+        FewSliceError: another process uses the directory, or it cannot be written.
+
+    Example:
+        >>> with Run("runs", "acdc", "tr_baseline", "tr1_c1_s0", {"seed": 0}, n_iter=100) as run:
+        ...     run.checkpoints  # runs/acdc/tr_baseline/tr1_c1_s0-<digest>/checkpoints
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        dataset: str,
+        stage: str,
+        method: str,
+        settings: Mapping[str, Any],
+        *,
+        n_iter: int,
+        resume: bool = True,
+    ):
+        self.settings = dict(settings)
+        self.digest = files.digest(self.settings)
+        self.dir = Path(root) / dataset / stage / f"{method}-{self.digest}"
+        self.checkpoints = self.dir / "checkpoints"
+        self.logs = self.dir / "logs"
+        self.eval = self.dir / "eval"
+        self.n_iter = n_iter
+        self.resume = resume
+        self._lock: int | None = None
+        self._log_handler: Any = None
+
+    def __enter__(self) -> Run:
+        self._take_lock()
+        if not self.resume:
+            for name in ("checkpoints", "logs", "eval"):
+                shutil.rmtree(self.dir / name, ignore_errors=True)
+            for name in ("DONE", "report.html"):
+                (self.dir / name).unlink(missing_ok=True)
+        return self
+
+    def __exit__(self, *_exception: Any) -> None:
+        self._stop_log()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _take_lock(self) -> None:
+        try:
+            self.dir.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.dir / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise files.writing_error(self.dir, error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise FewSliceError(
+                f"Another process is working in {self.dir}. Wait for it, stop it, or choose another --ver or --runs_dir."
+            ) from error
+        self._lock = handle
+
+    @property
+    def steps_done(self) -> int:
+        """Training steps after which this run was finished, 0 if it never was."""
+        done = self.dir / "DONE"
+        return int(files.read_json(done)["n_iter"]) if done.exists() else 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has been finished with `n_iter` steps."""
+        return self.steps_done == self.n_iter
+
+    def start(self, versions: Mapping[str, str], seconds_log: bool = True) -> None:
+        """Records configuration, versions and command, and starts `logs/run.log`.
+
+        Raises:
+            ConfigError: the run was finished with more steps than are asked for now.
+        """
+        if self.steps_done > self.n_iter:
+            raise ConfigError(
+                f"{self.dir} was trained for {self.steps_done} steps; --n_iter={self.n_iter} is fewer. "
+                "Give at least as many, another --ver, or --noresume to start afresh."
+            )
+        (self.dir / "DONE").unlink(missing_ok=True)
+        files.write_json(
+            self.dir / "config.json", {**self.settings, "n_iter": self.n_iter, "digest": self.digest}
+        )
+        files.write_json(self.dir / "versions.json", versions)
+        program = os.path.basename(sys.argv[0])
+        files.write_text(self.dir / "command.txt", shlex.join(["python", program, *sys.argv[1:]]) + "\n")
+        if seconds_log:
+            self._start_log()
+
+    def finish(self, record: Mapping[str, Any] | None = None) -> None:
+        """Marks the run as finished."""
+        files.write_json(self.dir / "DONE", {**(record or {}), "n_iter": self.n_iter})
+
+    def _start_log(self) -> None:
+        import logging as std_logging
+
+        self.logs.mkdir(parents=True, exist_ok=True)
+        handler = std_logging.FileHandler(self.logs / "run.log", encoding="utf-8")
+        handler.setFormatter(std_logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.get_absl_logger().addHandler(handler)
+        self._log_handler = handler
+
+    def _stop_log(self) -> None:
+        if self._log_handler is not None:
+            logging.get_absl_logger().removeHandler(self._log_handler)
+            with contextlib.suppress(OSError):
+                self._log_handler.close()
+            self._log_handler = None
+
+
+def find_runs(root: str | os.PathLike, dataset: str, stage: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Returns (directory, config) of every run of a stage that has been started, sorted by name."""
+    found = []
+    for config in sorted((Path(root) / dataset / stage).glob("*/config.json")):
+        found.append((config.parent, files.read_json(config)))
+    return found
+
+
+def find_former(
+    root: str | os.PathLike, dataset: str, stage: str, wanted: Mapping[str, Any], *, command: str
+) -> Path:
+    """Finds the finished run of an earlier stage by its settings.
+
+    Args:
+        root: Folder of all runs.
+        dataset: Name of the dataset.
+        stage: Name of the earlier stage.
+        wanted: Setting -> value that the run must have.
+        command: The command that would produce it, for the message.
+
+    Returns:
+        Its directory.
+
+    Raises:
+        ConfigError: no such run, an unfinished one, or several.
+    """
+    runs = find_runs(root, dataset, stage)
+    matching = [
+        path for path, config in runs if all(config.get(key) == value for key, value in wanted.items())
+    ]
+    finished = [path for path in matching if (path / "DONE").exists()]
+    if len(finished) == 1:
+        return finished[0]
+    asked = ", ".join(f"{key}={value}" for key, value in wanted.items())
+    if len(finished) > 1:
+        lines = "\n".join(f"  --init_from={path}" for path in finished)
+        raise ConfigError(f"{len(finished)} runs of {stage} have {asked}. Choose one:\n{lines}")
+    if matching:
+        raise ConfigError(f"{matching[0]} is not finished. Repeat its command to continue it:\n  {command}")
+    near = _nearest(runs, wanted)
+    raise ConfigError(
+        f"No run of {stage} with {asked} below {root}.{near}\nMake one first:\n  {command}\nor name one with --init_from."
+    )
+
+
+def _nearest(runs: list[tuple[Path, dict[str, Any]]], wanted: Mapping[str, Any]) -> str:
+    def differences(config: Mapping[str, Any]) -> list[str]:
+        return [f"{key}={config.get(key)}" for key, value in wanted.items() if config.get(key) != value]
+
+    if not runs:
+        return ""
+    path, config = min(runs, key=lambda item: len(differences(item[1])))
+    return f" The nearest has {', '.join(differences(config))}: {path}"

@@ -1,0 +1,132 @@
+"""Steps that all stages share: volumes, run directories, earlier stages, optimizer."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+from absl import logging
+
+import models
+from fewslice import backend, checkpoint, config, files, flags
+from fewslice.data import cache
+from fewslice.data.readers import find_cases, get_reader
+from fewslice.errors import ConfigError
+from fewslice.run import Run, find_former
+from fewslice.training import LAST
+
+GLOBAL_STAGE = "pretr_encoder_global_contrastive_loss"
+LOCAL_STAGE = "pretr_decoder_local_contrastive_loss"
+ENCODER_STAGE = "ft_pretr_encoder_net_global_loss"
+ENCODER_DECODER_STAGE = "ft_pretr_encoder_decoder_net_local_loss"
+BASELINE_STAGE = "tr_baseline"
+
+Arrays = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a stage's initial weights come from.
+
+    Attributes:
+        path: Weight file, or None for random weights.
+        weights: Weight name -> array.
+        sha256: Of the file.
+    """
+
+    path: Path | None = None
+    weights: Arrays = dataclasses.field(default_factory=dict)
+    sha256: str = ""
+
+
+def image_shape(dataset: config.DatasetConfig) -> tuple[int, int, int]:
+    """Returns (rows, columns, channels) of a prepared slice."""
+    return (*dataset.size, dataset.num_channels)
+
+
+def open_volumes(
+    dataset: config.DatasetConfig, patients: Sequence[str], phases: Sequence[str], *, with_label: bool
+) -> cache.PreparedSet:
+    """Returns the prepared volumes of some patients, building the cache where it is missing or stale."""
+    reader = get_reader(dataset)
+    cases = find_cases(reader, patients, phases)
+    return cache.open_cache(dataset, cases, with_label=with_label)
+
+
+def find_origin(args: Any, stage: str | None, wanted: Mapping[str, Any]) -> Origin:
+    """Returns the weights to start from: `--init_from`, else the run of `stage` that the flags name, else none.
+
+    Raises:
+        ConfigError: no such run.
+        DataError: the weight file is missing or damaged.
+    """
+    if args.init_from:
+        path = Path(args.init_from)
+        path = path / "checkpoints" / LAST if path.is_dir() else path
+    elif stage is None:
+        return Origin()
+    else:
+        path = find_former(args.runs_dir, args.dataset, stage, wanted, command=_command(stage, args, wanted))
+        path = path / "checkpoints" / LAST
+    weights, record = checkpoint.load_arrays(path)
+    logging.info("Starting from %s (step %s).", os.path.relpath(path), record.get("step", "unknown"))
+    return Origin(path, weights, files.sha256(path))
+
+
+def _command(stage: str, args: Any, wanted: Mapping[str, Any]) -> str:
+    given = {"dataset": args.dataset, **wanted}
+    return " ".join([f"python {stage}.py", *(f"--{name}={value}" for name, value in given.items())])
+
+
+def copy_origin(model: keras.Model, origin: Origin, *, exclude: Sequence[str] = ()) -> None:
+    """Copies weights of an earlier stage by name and logs what was copied, what was not and why.
+
+    Raises:
+        ConfigError: nothing could be copied, or shapes differ.
+    """
+    if origin.path is None:
+        return
+    report = models.copy_by_name(model, origin.weights, exclude=exclude)
+    if not report.copied or report.mismatched:
+        raise ConfigError(f"The weights of {origin.path} do not fit this network: {report.summary()}")
+    logging.info("Weights: %s.", report.summary())
+
+
+def optimizer(learning_rate: float) -> keras.optimizers.Optimizer:
+    """Returns Adam as the papers use it (epsilon 1e-8; Keras' default is 1e-7)."""
+    return keras.optimizers.Adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+
+
+def open_run(
+    args: Any, dataset: config.DatasetConfig, method: str, origin: Origin, cases: Mapping[str, Sequence[str]]
+) -> Run:
+    """Returns the run directory that belongs to these settings (to be used in a `with` block)."""
+    settings = {
+        **flags.digest_values(args),
+        "dataset_config": config.config_dict(dataset),
+        "initial_weights": origin.sha256,
+        "cases": {name: list(ids) for name, ids in cases.items()},
+    }
+    settings.pop("init_from", None)
+    return Run(
+        args.runs_dir, dataset.name, args.stage, method, settings, n_iter=args.n_iter, resume=args.resume
+    )
+
+
+def build(
+    args: Any, make: Callable[[], keras.Model], loss: keras.losses.Loss, learning_rate: float
+) -> keras.Model:
+    """Builds and compiles a network for the devices asked for."""
+    with backend.device_scope(args.devices):
+        model = make()
+        model.compile(optimizer(learning_rate), loss=loss, jit_compile=args.jit_compile)
+    return model
+
+
+def case_ids(volumes: cache.PreparedSet) -> list[str]:
+    """Returns the ids of prepared volumes, in order."""
+    return [volume.case.case_id for volume in volumes]

@@ -1,0 +1,197 @@
+"""Pretraining without labels: the encoder by the global loss, decoder blocks by the local loss.
+
+Reference: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, sections 3.1 and 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+
+import losses
+import models
+from fewslice import backend, config
+from fewslice.augment.pretraining import ViewSettings
+from fewslice.augment.strong_intensity import StrongIntensity
+from fewslice.data import samplers
+from fewslice.data.batches import generator
+from fewslice.errors import ConfigError
+from fewslice.evaluate.collapse import effective_rank
+from fewslice.stages import common
+from fewslice.training import Plan, Trainer
+
+_PROBE = 2**31 - 1  # the epoch number from which the monitor's fixed batch is drawn
+
+
+def pretrain_encoder(args: Any, dataset: config.DatasetConfig) -> None:
+    """Trains encoder and head g1 with the global contrastive loss."""
+    settings = _views(args, box=args.bbox_dim)
+
+    def draw(rng: np.random.Generator, volumes: Any) -> samplers.ContrastiveBatch:
+        return samplers.global_batch(
+            rng,
+            volumes,
+            exp_no=args.global_loss_exp_no,
+            bt_size=args.bt_size,
+            n_parts=args.n_parts,
+            settings=settings,
+        )
+
+    loss = losses.GlobalContrastive(args.global_loss_exp_no, args.temp_fac)
+    method = f"exp{args.global_loss_exp_no}_parts{args.n_parts}_bt{args.bt_size}_s{args.seed}"
+    _pretrain(
+        args,
+        dataset,
+        draw,
+        loss=loss,
+        method=method,
+        origin=common.find_origin(args, None, {}),
+        make=lambda: models.build_global_net(common.image_shape(dataset), seed=args.seed),
+    )
+
+
+def pretrain_decoder(args: Any, dataset: config.DatasetConfig) -> None:
+    """Trains decoder blocks and head g2 with the local contrastive loss; the encoder stays as it was pretrained."""
+    wanted = {
+        "no_of_tr_imgs": args.pretr_no_of_tr_imgs,
+        "comb_tr_imgs": args.pretr_comb_tr_imgs,
+        "ver": args.pretr_ver,
+        "n_iter": args.pretr_n_iter,
+        "bbox_dim": args.pretr_bbox_dim,
+        **{
+            name: getattr(args, name)
+            for name in ("global_loss_exp_no", "n_parts", "temp_fac", "bt_size", "seed")
+        },
+    }
+    origin = common.find_origin(args, common.GLOBAL_STAGE, wanted)
+    exp_no = args.local_loss_exp_no
+    batch_size = 3 * args.n_parts if exp_no == 1 else dataset.batch_size_ft
+    settings = _views(args)
+
+    def draw(rng: np.random.Generator, volumes: Any) -> samplers.ContrastiveBatch:
+        return samplers.local_batch(
+            rng, volumes, exp_no=exp_no, bt_size=batch_size, n_parts=args.n_parts, settings=settings
+        )
+
+    shape = common.image_shape(dataset)
+    negatives = args.no_of_neg_regs_override if exp_no == 1 else args.no_of_neg_local_regions
+    regions = _regions(models.local_map_size(shape, args.no_of_decoder_blocks), args, negatives)
+
+    def make() -> keras.Model:
+        model = models.build_local_net(
+            shape,
+            args.no_of_decoder_blocks,
+            positions=regions.positions,
+            region_size=regions.region_size,
+            use_projection=bool(args.wgt_en),
+            seed=args.seed,
+        )
+        common.copy_origin(model, origin, exclude=("loc_",))
+        models.freeze(model, "enc_")
+        return model
+
+    loss = losses.LocalContrastive(
+        exp_no, regions, temperature=args.temp_fac, batch_negatives=bool(args.batch_negatives)
+    )
+    method = f"local{exp_no}_dec{args.no_of_decoder_blocks}_global{args.global_loss_exp_no}_s{args.seed}"
+    _pretrain(args, dataset, draw, loss=loss, method=method, origin=origin, make=make)
+
+
+def _regions(size: tuple[int, int], args: Any, negatives: int) -> losses.RegionTable:
+    try:
+        table = losses.region_table(
+            size, args.no_of_local_regions, args.local_reg_size, no_of_neg_local_regions=negatives or "all"
+        )
+    except ValueError as error:
+        raise ConfigError(f"{error} Choose more decoder blocks or another region size.") from error
+    if table.has_overlap:
+        logging.warning(
+            "The map of %d x %d is so small that neighbouring regions overlap; a negative shares pixels with its positive.",
+            *size,
+        )
+    return table
+
+
+def _views(args: Any, box: int | None = None) -> ViewSettings:
+    strong = StrongIntensity() if args.strong_views else None
+    extra = {} if box is None else {"box": box}
+    return ViewSettings(per_image=bool(args.strong_views), strong=strong, **extra)
+
+
+def _pretrain(
+    args: Any,
+    dataset: config.DatasetConfig,
+    draw: Callable[[np.random.Generator, Any], samplers.ContrastiveBatch],
+    *,
+    loss: keras.losses.Loss,
+    method: str,
+    origin: common.Origin,
+    make: Callable[[], keras.Model],
+) -> None:
+    """Runs a contrastive stage."""
+    if args.devices > 1:
+        raise ConfigError(
+            f"--devices={args.devices}: a contrastive loss needs every image of the batch as a negative, and split over "
+            "devices each would see a part. Run this stage with --devices=1; fine-tuning can use several."
+        )
+    volumes = common.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
+    cases = {"unlabeled": common.case_ids(volumes)}
+    with common.open_run(args, dataset, method, origin, cases) as run:
+        if run.is_done:
+            logging.info("Already finished: %s", run.dir)
+            return
+        backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
+        run.start(backend.versions())
+        first = draw(generator(args.seed, 0, 0), volumes)
+        level = loss.random_level(first.ids)
+        logging.info(
+            "%s: %d volumes, %d rows a step. Loss of random embeddings: %.3f.",
+            run.dir,
+            len(volumes),
+            len(first.ids),
+            level,
+        )
+        model = common.build(args, make, loss, args.lr_reg)
+
+        def batch(step: int) -> samplers.ContrastiveBatch:
+            return draw(generator(args.seed, step // dataset.val_step_update, step), volumes)
+
+        def make_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
+            drawn = batch(step)
+            return drawn.images, drawn.ids.astype(np.float32)
+
+        plan = Plan(
+            make_batch=make_batch,
+            describe_batch=lambda step: _describe(batch(step), volumes),
+            n_iter=args.n_iter,
+            segment=dataset.val_step_update,
+            monitor=_monitor(model, draw(generator(args.seed, _PROBE, 0), volumes), level),
+            average_decay=args.average_decay,
+            tensorboard=args.tensorboard,
+        )
+        trainer = Trainer(run, model, plan)
+        trainer.train()
+        run.finish({"loss": trainer.rows[-1]["loss"], "random_level": level})
+        logging.info("Finished: %s", run.dir)
+
+
+def _monitor(
+    model: keras.Model, probe: samplers.ContrastiveBatch, level: float
+) -> Callable[[], dict[str, float]]:
+    def monitor() -> dict[str, float]:
+        embeddings = np.asarray(model.predict_on_batch(probe.images), np.float32)
+        return {
+            "random_level": level,
+            "effective_rank": effective_rank(embeddings.reshape(-1, embeddings.shape[-1])),
+        }
+
+    return monitor
+
+
+def _describe(batch: samplers.ContrastiveBatch, volumes: Any) -> list[dict[str, Any]]:
+    names = common.case_ids(volumes)
+    return [{"case_id": names[volume], "slice_index": int(index)} for volume, index in batch.sources]

@@ -1,0 +1,201 @@
+"""Training with labels: the baseline, and fine-tuning of pretrained networks. Each ends with the test volumes.
+
+Reference: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+
+import losses
+import models
+from fewslice import backend, checkpoint, config
+from fewslice.augment.segmentation import SegmentationAugmentation
+from fewslice.data import cache, samplers
+from fewslice.data.batches import generator
+from fewslice.data.readers import get_reader
+from fewslice.evaluate import validation, volumes
+from fewslice.predict import predictor
+from fewslice.run import Run
+from fewslice.stages import common
+from fewslice.training import BEST, LAST, Plan, Trainer
+
+# Flags of the earlier stage -> flags here.
+_FORMER = {"no_of_tr_imgs": "pretr_no_of_tr_imgs", "comb_tr_imgs": "pretr_comb_tr_imgs", "ver": "pretr_ver"}
+_GLOBAL = ("lr_reg", "temp_fac", "global_loss_exp_no", "n_parts", "seed")
+_LOCAL = (
+    "local_loss_exp_no",
+    "no_of_local_regions",
+    "no_of_decoder_blocks",
+    "local_reg_size",
+    "wgt_en",
+    "no_of_neg_local_regions",
+)
+
+
+def train_baseline(args: Any, dataset: config.DatasetConfig) -> None:
+    """Trains the U-Net from random weights (or from `--init_from`)."""
+    _train(
+        args,
+        dataset,
+        common.find_origin(args, None, {}),
+        f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_s{args.seed}",
+    )
+
+
+def fine_tune_encoder(args: Any, dataset: config.DatasetConfig) -> None:
+    """Trains the U-Net from an encoder that was pretrained with the global loss."""
+    wanted = {**_former(args), "bt_size": args.bt_size, "bbox_dim": args.bbox_dim}
+    origin = common.find_origin(args, common.GLOBAL_STAGE, wanted)
+    _train(
+        args,
+        dataset,
+        origin,
+        f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_exp{args.global_loss_exp_no}_s{args.seed}",
+    )
+
+
+def fine_tune_encoder_decoder(args: Any, dataset: config.DatasetConfig) -> None:
+    """Trains the U-Net from an encoder and decoder blocks that were pretrained with the local loss."""
+    wanted = {**_former(args), **{name: getattr(args, name) for name in _LOCAL}}
+    origin = common.find_origin(args, common.LOCAL_STAGE, wanted)
+    _train(
+        args,
+        dataset,
+        origin,
+        f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_local{args.local_loss_exp_no}_dec{args.no_of_decoder_blocks}_s{args.seed}",
+    )
+
+
+def _former(args: Any) -> dict[str, Any]:
+    wanted = {there: getattr(args, here) for there, here in _FORMER.items()}
+    return {**wanted, "n_iter": args.pretr_n_iter, **{name: getattr(args, name) for name in _GLOBAL}}
+
+
+def _train(args: Any, dataset: config.DatasetConfig, origin: common.Origin, method: str) -> None:
+    """Runs a labelled stage: training, validation, test."""
+    train = common.open_volumes(dataset, args.train_ids, dataset.phases, with_label=True)
+    val = common.open_volumes(dataset, args.val_ids, dataset.phases, with_label=True)
+    test = common.open_volumes(dataset, dataset.splits.test_ids(), dataset.phases, with_label=True)
+    cases = {name: common.case_ids(v) for name, v in (("train", train), ("val", val), ("test", test))}
+    with common.open_run(args, dataset, method, origin, cases) as run:
+        if run.is_done:
+            logging.info("Already finished: %s", run.dir)
+            return
+        backend.configure(seed=args.seed, mixed_precision=args.mixed_precision, devices=args.devices)
+        run.start(backend.versions())
+        logging.info(
+            "%s: training on %s, validation %s, test %s.",
+            run.dir,
+            *(", ".join(cases[n]) for n in ("train", "val", "test")),
+        )
+
+        def make() -> keras.Model:
+            model = models.build_unet(common.image_shape(dataset), dataset.num_classes, seed=args.seed)
+            common.copy_origin(model, origin, exclude=("seg_",))
+            return model
+
+        loss = losses.segmentation_loss(args.dsc_loss, dataset.class_weights)
+        model = common.build(args, make, loss, args.lr_seg)
+        trainer = Trainer(run, model, _plan(args, dataset, model, train, val))
+        trainer.train()
+        results = evaluate_run(run, model, dataset, test)
+        run.finish({"best_step": trainer.tracker.best_step, "val_dice": trainer.tracker.best, **results})
+        logging.info("Finished: %s", run.dir)
+
+
+def _plan(
+    args: Any,
+    dataset: config.DatasetConfig,
+    model: keras.Model,
+    train: cache.PreparedSet,
+    val: cache.PreparedSet,
+) -> Plan:
+    augmentation = None
+    if getattr(args, "data_aug", 1):
+        augmentation = SegmentationAugmentation(
+            rd_en=bool(args.rd_en), ri_en=bool(args.ri_en), rd_ni=bool(args.rd_ni), sigma=args.sigma
+        )
+
+    def batch(step: int) -> samplers.SegmentationBatch:
+        return samplers.segmentation_batch(
+            generator(args.seed, step // dataset.val_step_update, step),
+            train,
+            batch_size=dataset.mtask_bs,
+            num_classes=dataset.num_classes,
+            augmentation=augmentation,
+        )
+
+    def make_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
+        drawn = batch(step)
+        return drawn.images, drawn.labels
+
+    return Plan(
+        make_batch=make_batch,
+        describe_batch=lambda step: [
+            {"case_id": train[volume].case.case_id, "slice_index": int(index)}
+            for volume, index in batch(step).sources
+        ],
+        n_iter=args.n_iter,
+        segment=dataset.val_step_update,
+        validate=_validation(dataset, model, val),
+        average_decay=args.average_decay,
+        tensorboard=args.tensorboard,
+    )
+
+
+def _validation(
+    dataset: config.DatasetConfig, model: keras.Model, val: cache.PreparedSet
+) -> Callable[[], dict[str, float]]:
+    reader = get_reader(dataset)
+    truths = [reader.read(volume.case).label for volume in val]
+    predict = predictor(model, dataset.mtask_bs)
+
+    def validate() -> dict[str, float]:
+        result = validation.validate(zip(val, truths, strict=True), predict, dataset=dataset)
+        return validation.log_values(result, dataset.struct_name)
+
+    return validate
+
+
+def evaluate_run(
+    run: Run, model: keras.Model, dataset: config.DatasetConfig, test: cache.PreparedSet
+) -> dict[str, float]:
+    """Scores the test volumes with the weights of the best validation (saved) and with the last ones (numbers only).
+
+    Returns:
+        "test_dice" and "test_dice_last", means over volumes of the mean foreground Dice.
+    """
+    reader = get_reader(dataset)
+
+    def items() -> Iterator[tuple[cache.PreparedVolume, Any]]:
+        for prepared in test:
+            yield prepared, reader.read(prepared.case)
+
+    results = {}
+    for name, key, folder in ((LAST, "test_dice_last", run.eval / "last"), (BEST, "test_dice", run.eval)):
+        weights, record = checkpoint.load_arrays(run.checkpoints / name)
+        models.set_weights(model, weights)
+        scores = volumes.evaluate_cases(
+            items(),
+            predictor(model, dataset.mtask_bs),
+            dataset=dataset,
+            out_dir=folder,
+            save_predictions=name == BEST,
+            progress=lambda score: logging.info(
+                "test volume %s: mean Dice %.3f", score.case_id, score.mean_dice
+            ),
+        )
+        results[key] = validation.mean_foreground_dice(scores)
+        logging.info(
+            "%s weights (step %s): mean test Dice %.4f",
+            name.removesuffix(".npz"),
+            record["step"],
+            results[key],
+        )
+    return results

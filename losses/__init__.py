@@ -1,0 +1,41 @@
+"""Keras losses, one per file; see README.md in this folder."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from losses.registry import LOSSES, register
+
+# Every module of the package is imported, so that a new file registers its loss by being there.
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+from losses.cross_entropy import CrossEntropy  # noqa: E402
+from losses.dice import Dice  # noqa: E402
+from losses.global_contrastive import GlobalContrastive, published_normaliser, row_layout  # noqa: E402
+from losses.local_contrastive import LocalContrastive, local_row_layout  # noqa: E402
+from losses.local_regions import RegionTable, region_table  # noqa: E402
+from losses.mixture import Mixture  # noqa: E402
+from losses.segmentation import segmentation_loss  # noqa: E402
+
+get = LOSSES.get
+names = LOSSES.names
+
+__all__ = [
+    "LOSSES",
+    "CrossEntropy",
+    "Dice",
+    "GlobalContrastive",
+    "LocalContrastive",
+    "Mixture",
+    "RegionTable",
+    "get",
+    "local_row_layout",
+    "names",
+    "published_normaliser",
+    "region_table",
+    "register",
+    "row_layout",
+    "segmentation_loss",
+]

@@ -1,0 +1,17 @@
+"""Keras networks as functional builders with named layers; see README.md in this folder."""
+
+from models.transfer import TransferReport, copy_by_name, freeze, read_weights, set_weights
+from models.unet import build_encoder, build_global_net, build_local_net, build_unet, local_map_size
+
+__all__ = [
+    "TransferReport",
+    "build_encoder",
+    "build_global_net",
+    "build_local_net",
+    "build_unet",
+    "copy_by_name",
+    "freeze",
+    "local_map_size",
+    "read_weights",
+    "set_weights",
+]

@@ -1,0 +1,116 @@
+"""Adds your own scans as a dataset: checks every file, then writes init_<name>.py and data_cfg_<name>.py.
+
+A folder of images and a folder of labels with the same file names (an image may be called
+<label>_0000.nii.gz):
+  python scripts/add_dataset.py --name=liver --images=scans/images --labels=scans/labels
+  --struct_names=liver,cyst
+A raw folder of the Medical Segmentation Decathlon or nnU-Net, or a folder of patient folders as in ACDC:
+  python scripts/add_dataset.py --name=hippocampus --images=Task04_Hippocampus
+
+Images without a label are used for pretraining. Training, validation and test lists are made by patient, with
+a seed. Nothing is written if a file has a problem.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from absl import flags
+
+from fewslice import app, config_values, experiment_files
+from fewslice.config import load_dataset_config
+from fewslice.errors import ConfigError, FewSliceError
+from fewslice.files import write_text
+from fewslice.flags import define
+
+define("data_root", "seed")
+flags.DEFINE_string("name", None, "Name of the new dataset, for --dataset.", required=True)
+flags.DEFINE_string(
+    "images", None, "Folder of images, or a raw folder with images and labels.", required=True
+)
+flags.DEFINE_string("labels", None, "Folder of labels; not for raw folders.")
+flags.DEFINE_integer("num_classes", None, "Classes with the background. Default: as found.", lower_bound=2)
+flags.DEFINE_list("struct_names", [], "Names of the structures without the background, separated by commas.")
+flags.DEFINE_string("label_map", "", "code:class pairs if the labels are not 0, 1, 2, ...: 205:1,420:2")
+flags.DEFINE_string(
+    "patient_pattern",
+    config_values.PATIENT_PATTERN,
+    "Regular expression for file names without .nii.gz; its first group is the patient. The default drops "
+    "endings such as _frame01, _t3 and _ED.",
+)
+flags.DEFINE_integer("image_channel", 0, "Channel of 4-D images, or of files _0000, ...", lower_bound=0)
+flags.DEFINE_integer("val", None, "Number of validation patients. Default: 2.", lower_bound=1)
+flags.DEFINE_integer("test", None, "Number of test patients. Default: a fifth.", lower_bound=0)
+flags.DEFINE_string("output_dir", None, "Folder for the two files. Default: experiment_init/.")
+flags.DEFINE_bool("force", False, "Overwrite existing files.")
+flags.DEFINE_bool("dry_run", False, "Check and show, but write nothing.")
+FLAGS = flags.FLAGS
+
+
+def main(argv):
+    del argv
+    from fewslice.data import new_dataset, new_dataset_files
+
+    if FLAGS.data_root:
+        os.environ["FEWSLICE_DATA"] = os.path.abspath(FLAGS.data_root)
+    folder = Path(FLAGS.output_dir or experiment_files.experiments_folder())
+    targets = folder / f"init_{FLAGS.name}.py", folder / f"data_cfg_{FLAGS.name}.py"
+    existing = " and ".join(str(path) for path in targets if path.exists())
+    if existing and not (FLAGS.force or FLAGS.dry_run):
+        raise ConfigError(f"{existing} exist already. Choose another --name, or --force to overwrite.")
+    request = new_dataset.Request(
+        FLAGS.name,
+        Path(FLAGS.images),
+        labels=Path(FLAGS.labels) if FLAGS.labels else None,
+        num_classes=FLAGS.num_classes,
+        struct_names=tuple(FLAGS.struct_names),
+        label_map=FLAGS.label_map,
+        patient_pattern=FLAGS.patient_pattern,
+        image_channel=FLAGS.image_channel,
+    )
+    draft = new_dataset.provisional(request)
+    checked = check(new_dataset.check_files(draft))
+    dataset = new_dataset.derive(draft, checked)
+    labeled, unlabeled = new_dataset.patients(checked)
+    tables = new_dataset_files.split_patients(
+        labeled, unlabeled, seed=FLAGS.seed, val=FLAGS.val, test=FLAGS.test
+    )
+    facts = f"{len(checked)} volumes of {len(labeled)} labelled and {len(unlabeled)} other patients"
+    print(f"Good: {facts}. {new_dataset_files.summary(dataset, tables)}")
+    splits = new_dataset_files.splits_text(FLAGS.name, tables, FLAGS.seed)
+    write(targets, (new_dataset_files.init_text(dataset, facts), splits))
+
+
+def check(results) -> list:
+    """Shows the progress and returns what was found; raises one message with the problems of all files."""
+    checked, problems = [], []
+    for done, total, case, found in results:
+        (problems if isinstance(found, list) else checked).append(found)
+        if isinstance(found, list) or done % max(1, total // 20) == 0 or done == total:
+            verdict = "PROBLEM" if isinstance(found, list) else "ok"
+            print(f"[{done}/{total}] {case.case_id} (patient {case.patient_id}): {verdict}", flush=True)
+    if problems:
+        listed = "\n".join(f"- {problem}" for found in problems for problem in found)
+        raise FewSliceError(f"{len(problems)} volumes have problems; nothing was written.\n{listed}")
+    return checked
+
+
+def write(targets: tuple[Path, Path], texts: tuple[str, str]) -> None:
+    """Loads the two texts as a dataset to check them, then writes them, or shows them for --dry_run."""
+    with tempfile.TemporaryDirectory() as temporary:
+        for path, text in zip(targets, texts, strict=True):
+            write_text(Path(temporary) / path.name, text)
+        load_dataset_config(FLAGS.name, folder=Path(temporary))
+    for path, text in zip(targets, texts, strict=True):
+        if not FLAGS.dry_run:
+            write_text(path, text)
+        print(f"Would write {path}:\n{text}" if FLAGS.dry_run else f"Wrote {path}")
+    print(f"Next:\n  python scripts/verify_dataset.py --dataset={FLAGS.name}")
+    print(f"  python train_model/pretr_encoder_global_contrastive_loss.py --dataset={FLAGS.name}")
+    print(f"  python train_model/tr_baseline.py --dataset={FLAGS.name} --no_of_tr_imgs=tr1")
+
+
+if __name__ == "__main__":
+    app.run(main)

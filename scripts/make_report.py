@@ -1,0 +1,48 @@
+"""Writes one HTML file that compares runs: table, outlines over images, curves, provenance.
+
+Command:
+    python scripts/make_report.py --dataset=acdc                       every finished run of a dataset
+    python scripts/make_report.py --runs=RUN_DIR,RUN_DIR --out=FILE    these runs only
+
+The file contains its figures and can be sent by mail. The same table is printed as text.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from fewslice import app
+from fewslice import flags as shared_flags
+
+FLAGS = flags.FLAGS
+
+shared_flags.define("dataset", "runs_dir", "data_root")
+flags.DEFINE_list(
+    "runs", [], "Run directories, separated by commas; default: all finished runs of --dataset."
+)
+flags.DEFINE_string("out", None, "The HTML file; default: report.html in the dataset's folder of runs.")
+flags.DEFINE_string("title", None, "Heading of the report.")
+
+
+def main(_) -> None:
+    """Reads the flags, builds the report, prints its table and path."""
+    from fewslice.experiment_files import checkout
+    from fewslice.report.html import build_report
+    from fewslice.report.methods import read_methods
+    from fewslice.report.native import fetch_for
+    from fewslice.report.runs import choose_run_dirs
+    from fewslice.report.tables import text_report
+
+    shared_flags.load_dataset()  # checks --dataset and points to --data_root
+    runs_dir = Path(FLAGS.runs_dir or checkout() / "runs")
+    run_dirs = choose_run_dirs(FLAGS.runs, runs_dir, FLAGS.dataset)
+    out = Path(FLAGS.out or runs_dir / FLAGS.dataset / "report.html")
+    print(text_report(read_methods(run_dirs)))
+    title = FLAGS.title or "FewSlice report"
+    print(f"\nReport: {build_report(run_dirs, out, title=title, fetch=fetch_for(run_dirs)).resolve()}")
+
+
+if __name__ == "__main__":
+    app.run(main)

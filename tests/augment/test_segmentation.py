@@ -1,0 +1,146 @@
+"""Expected values: golden files, and properties of the rules in the paper."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fewslice.augment.intensity import brightness_contrast
+from fewslice.augment.segmentation import (
+    SegmentationAugmentation,
+    augment_segmentation_batch,
+    draw_split,
+    mix_from,
+    one_hot,
+)
+from fewslice.errors import ConfigError
+from tests.golden_files import golden_param
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("path", golden_param("contrastive/data", "rand_augs_split*.npz"))
+def test_golden(path):
+    """The published code dropped the intensity change; with it (ours, the paper) the later rows differ."""
+    data = np.load(path)
+    split = int(data["split"])
+    images = data["img_u8_div128"].astype(np.float32) / 128
+    onehot = one_hot(data["label"], data["out_label"].shape[-1])
+    fields = np.moveaxis(data["flow"], -1, 1)[split:]
+    mixed, mixed_onehot = images.copy(), onehot.copy()
+    mix_from(mixed, mixed_onehot, split=split, fields=fields, intensity=None)
+    np.testing.assert_allclose(mixed, data["out_img"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(mixed_onehot, data["out_label"], rtol=0, atol=1e-5)
+
+    rows = len(images) - split
+    intensity = np.full(rows, 0.05, np.float32), np.full(rows, 0.9, np.float32)
+    mix_from(images, onehot, split=split, fields=fields, intensity=intensity)
+    np.testing.assert_allclose(onehot, data["out_label"], rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(images[:split], mixed[:split])
+    np.testing.assert_allclose(images[split:], brightness_contrast(mixed[split:], *intensity), atol=1e-6)
+    assert (np.abs(images[split:] - data["out_img"][split:]).max(axis=(1, 2, 3)) > 0.01).all()
+
+
+def _batch(batch=20, side=32, classes=4, seed=0):
+    rng = np.random.default_rng(seed)
+    images = rng.uniform(0.1, 1, (batch, side, side, 1)).astype(np.float32)
+    return images, rng.integers(0, classes, (batch, side, side)).astype(np.uint8)
+
+
+def _run(seed, images, labels, classes=4, **kwargs):
+    settings = SegmentationAugmentation(**kwargs)
+    return augment_segmentation_batch(np.random.default_rng(seed), images, labels, classes, settings=settings)
+
+
+@pytest.mark.parametrize("batch, classes", [(1, 2), (2, 3), (3, 4), (20, 8)])
+def test_shapes_and_distributions(batch, classes):
+    images, labels = _batch(batch, classes=classes)
+    for seed in range(5):
+        out, onehot = _run(seed, images, labels, classes)
+        assert out.shape == images.shape and out.dtype == np.float32
+        assert onehot.shape == (*labels.shape, classes) and onehot.dtype == np.float32
+        np.testing.assert_allclose(onehot.sum(-1), 1, atol=1e-6)
+        assert onehot.min() >= 0
+
+
+def test_leading_rows_keep_image_and_hard_label():
+    images, labels = _batch()
+    splits = set()
+    for seed in range(60):
+        out, onehot = _run(seed, images, labels, affine=False)
+        is_kept = (out == images).all(axis=(1, 2, 3))
+        split = int(np.argmin(is_kept))
+        splits.add(split)
+        assert is_kept[:split].all() and not is_kept[split:].any()
+        np.testing.assert_array_equal(onehot[:split], one_hot(labels[:split], 4))
+        assert ((onehot[split:] > 0) & (onehot[split:] < 1)).any(axis=(1, 2, 3)).all()
+    assert min(splits) >= 1 and max(splits) <= 18 and len(splits) > 10
+
+
+def test_intensity_reaches_the_deformed_rows():
+    """With and without, by the same generator: labels are equal, images related by contrast or brightness."""
+    images, labels = _batch()
+    both, onehot = _run(3, images, labels)
+    deformed, onehot_too = _run(3, images, labels, ri_en=False)
+    dropped, _ = _run(3, images, labels, published=True)
+    np.testing.assert_array_equal(onehot, onehot_too)
+    np.testing.assert_array_equal(deformed, dropped)
+    differs = np.abs(both - deformed).max(axis=(1, 2, 3)) > 1e-4
+    assert differs.any()
+    for row in np.flatnonzero(differs):
+        slope, _ = np.polyfit(deformed[row].ravel(), both[row].ravel(), 1)
+        assert slope == pytest.approx(1, abs=1e-4) if row >= 10 else 0.8 <= slope <= 1.2
+
+
+def test_intensity_alone_keeps_hard_one_hot_labels():
+    images, labels = _batch()
+    out, onehot = _run(0, images, labels, affine=False, rd_en=False)
+    np.testing.assert_array_equal(onehot, one_hot(labels, 4))
+    assert (out != images).any()
+    published, _ = _run(0, images, labels, affine=False, rd_en=False, published=True)
+    np.testing.assert_array_equal(out, published)
+
+
+@pytest.mark.parametrize("kwargs", [{"rd_ni": False}, {"rd_en": False, "ri_en": False}])
+def test_affine_only(kwargs):
+    images, labels = _batch()
+    out, onehot = _run(0, images, labels, affine=False, **kwargs)
+    np.testing.assert_array_equal(out, images)
+    np.testing.assert_array_equal(onehot, one_hot(labels, 4))
+    assert np.isin(_run(0, images, labels, **kwargs)[1], [0, 1]).all()
+
+
+def test_is_a_function_of_the_generator_and_leaves_the_input():
+    images, labels = _batch()
+    kept, kept_labels = images.copy(), labels.copy()
+    for kwargs in ({}, {"affine": False}, {"rd_ni": False, "affine": False}):
+        first, second = (_run([1, 2, 3], images, labels, **kwargs) for _ in range(2))
+        for one, other in zip(first, second, strict=True):
+            np.testing.assert_array_equal(one, other)
+        first[0][:] = -1
+    np.testing.assert_array_equal(images, kept)
+    np.testing.assert_array_equal(labels, kept_labels)
+
+
+@pytest.mark.parametrize("batch, lowest, highest", [(1, 0, 1), (2, 0, 2), (3, 1, 1), (20, 1, 18)])
+def test_split_range(batch, lowest, highest):
+    rng = np.random.default_rng(0)
+    drawn = {draw_split(rng, batch) for _ in range(600)}
+    assert drawn == set(range(lowest, highest + 1))
+
+
+def test_one_hot():
+    assert one_hot(np.array([[[0, 2]]]), 3).tolist() == [[[[1, 0, 0], [0, 0, 1]]]]
+
+
+@pytest.mark.parametrize("value", [4, -1])
+def test_unknown_label(value):
+    images, labels = _batch()
+    labels = labels.astype(np.int32)
+    labels[0, 0, 0] = value
+    with pytest.raises(ConfigError, match=r"Labels must lie in 0 to 3 .*label_map"):
+        _run(0, images, labels, affine=False)
+
+
+def test_negative_sigma():
+    with pytest.raises(ConfigError, match="`sigma` must not be negative"):
+        SegmentationAugmentation(sigma=-1)

@@ -1,0 +1,80 @@
+"""Expected values: by hand, and loops of tests/reference/segmentation_losses.py."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from losses import Dice
+from tests.backend import compiled, value_and_grad
+from tests.reference import segmentation_losses as reference
+
+
+def case(num_classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(2, 4, 5, num_classes)).astype(np.float32) * 3
+    labels = rng.dirichlet(np.ones(num_classes), size=(2, 4, 5)).astype(np.float32)
+    return logits, labels
+
+
+def test_two_pixels_by_hand():
+    # p = 1/2 everywhere, one pixel of each class: score 2 * 0.5 / (1 + 1) = 0.5 for both classes.
+    labels = np.eye(2).reshape(1, 1, 2, 2)
+    assert float(Dice()(labels, np.zeros((1, 1, 2, 2)))) == pytest.approx(0.5)
+
+
+def test_absent_class_counts_as_missed():
+    # Certain and right on class 0; class 1 is neither present nor predicted and scores 0.
+    labels = np.eye(2)[[[[0, 0]]]]
+    logits = np.array([[[[30.0, -30.0], [30.0, -30.0]]]])
+    assert float(Dice()(labels, logits)) == pytest.approx(0.5)
+    assert float(Dice(with_background=False)(labels, logits)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("with_background", [True, False])
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_equals_the_loops(with_background, num_classes):
+    logits, labels = case(num_classes)
+    expected = reference.dice_loss(logits, labels, 0 if with_background else 1)
+    assert float(Dice(with_background=with_background)(labels, logits)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_one_value_per_image_whatever_the_spatial_axes():
+    logits, labels = case()
+    rows = Dice(reduction=None)(labels, logits)
+    assert tuple(rows.shape) == (2,)
+    volume = Dice(reduction=None)(labels[:, None], logits[:, None])
+    np.testing.assert_allclose(ops.convert_to_numpy(volume), ops.convert_to_numpy(rows), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_logits_give_a_float32_loss(dtype):
+    logits, labels = case()
+    narrow = ops.cast(logits, dtype)
+    value = Dice()(labels, narrow)
+    assert "float32" in str(value.dtype)
+    assert float(value) == float(Dice()(labels, ops.cast(narrow, "float32")))
+    assert float(ops.mean(Dice().call(labels, narrow))) == pytest.approx(float(value), rel=1e-6)
+
+
+def test_gradient_is_finite_for_extreme_logits():
+    logits, labels = case()
+    _, (grad,) = value_and_grad(lambda z: Dice()(labels, z), logits * 1e20)
+    assert np.all(np.isfinite(grad))
+
+
+def test_compiled_with_unknown_batch_size():
+    logits, labels = case()
+    assert float(compiled(Dice())(labels, logits)) == pytest.approx(float(Dice()(labels, logits)), rel=1e-6)
+
+
+def test_config_round_trip():
+    loss = Dice(with_background=False, name="d")
+    copy = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert copy.get_config() == loss.get_config() and not copy.with_background
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 5), (2, 4, 5, 2), (2, 4, 4, 3)])
+def test_labels_must_have_the_shape_of_the_logits(shape):
+    with pytest.raises(ValueError, match="`y_true` must hold one value per class"):
+        Dice()(np.zeros(shape), np.zeros((2, 4, 5, 3)))

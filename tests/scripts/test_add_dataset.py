@@ -1,0 +1,202 @@
+"""`scripts/add_dataset.py` on small folders that the tests write; sizes and lists follow from them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from fewslice import config
+from fewslice.data.new_dataset_files import split_patients
+from fewslice.data.readers import find_cases, get_reader
+from fewslice.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write(path, array, spacing=(1.5, 1.25, 8.0)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nib.Nifti1Image(array, np.diag([*spacing, 1.0]))
+    image.header.set_zooms(spacing)
+    nib.save(image, path)
+
+
+def volume(seed, values=(0, 1, 2), shape=(40, 50, 3)):
+    image = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    label = np.zeros(shape, np.uint8)
+    for index, value in enumerate(values):
+        label[5 * index : 5 * index + 5] = value
+    return image, label
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten patients: nine labelled, p9 not; p0 with two frames; images called <stem>_0000."""
+    for index in range(10):
+        for stem in (f"p{index}_frame01", f"p{index}_frame07") if index == 0 else (f"p{index}_frame01",):
+            image, label = volume(index)
+            write(tmp_path / "images" / f"{stem}_0000.nii.gz", image)
+            if index < 9:
+                write(tmp_path / "labels" / f"{stem}.nii.gz", label)
+    return tmp_path
+
+
+def run(folder, *arguments, name="mine", status=0, labels=True):
+    command = [sys.executable, str(ROOT / "scripts" / "add_dataset.py"), f"--name={name}"]
+    command += [f"--images={folder / 'images'}"] + ([f"--labels={folder / 'labels'}"] if labels else [])
+    command += [f"--output_dir={folder / 'out'}", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def written(folder, name="mine"):
+    return config.load_dataset_config(name, folder=folder / "out")
+
+
+def test_folder_becomes_a_dataset(folder):
+    text = run(folder, "--struct_names=liver,cyst")
+    dataset = written(folder)
+    # 40 px of 1.5 mm and 50 px of 1.25 mm need 2 x 32 pixels at these spacings
+    assert dataset.size == (64, 64) and dataset.target_resolution == (1.5, 1.25)
+    assert dataset.struct_name == ("liver", "cyst") and dataset.num_classes == 3
+    assert "11 volumes of 9 labelled and 1 other patients" in text and "p0_frame01 (patient p0)" in text
+    assert "--dataset=mine" in text
+    splits = dataset.splits
+    everyone = {f"p{index}" for index in range(9)}
+    training = set(splits.train_ids("trall", "c1"))
+    assert training | set(splits.val_ids("trall", "c1")) | set(splits.test_ids()) == everyone
+    assert [len(splits.test_ids()), len(splits.val_ids("tr1", "c1")), len(training)] == [2, 2, 5]
+    assert set(splits.train_ids("unlabeled", "c1")) == training | {"p9"}
+    assert config.check_pretraining_split(dataset, "unlabeled", "c1") == ()
+
+
+def test_written_dataset_can_be_read(folder):
+    run(folder)
+    dataset = written(folder)
+    reader = get_reader(dataset)
+    cases = find_cases(reader, ["p0", "p3"], dataset.phases)
+    assert [case.case_id for case in cases] == ["p0_frame01", "p0_frame07", "p3_frame01"]
+    assert sorted(np.unique(reader.read(cases[0]).label)) == [0, 1, 2]
+
+
+def test_same_seed_same_lists(folder):
+    run(folder, "--seed=3")
+    first = (folder / "out" / "data_cfg_mine.py").read_text()
+    run(folder, "--seed=3", "--force")
+    assert (folder / "out" / "data_cfg_mine.py").read_text() == first
+    run(folder, "--seed=4", "--force")
+    assert (folder / "out" / "data_cfg_mine.py").read_text() != first
+
+
+def test_paths_below_the_data_root_are_relative(folder):
+    run(folder, f"--data_root={folder.parent}")
+    assert written(folder).data_path_tr == folder.name
+
+
+def test_existing_files_are_kept(folder):
+    run(folder)
+    (folder / "out" / "init_mine.py").write_text("mine = 1")
+    text = run(folder, status=1)
+    assert "exist already" in text and (folder / "out" / "init_mine.py").read_text() == "mine = 1"
+
+
+def test_dry_run_writes_nothing(folder):
+    text = run(folder, "--dry_run")
+    assert "img_size_x = 64" in text and not (folder / "out").exists()
+
+
+def test_all_broken_files_are_named_and_nothing_is_written(folder):
+    path = folder / "images" / "p3_frame01_0000.nii.gz"
+    path.write_bytes(path.read_bytes()[:-200])
+    image, label = volume(5)
+    write(folder / "labels" / "p5_frame01.nii.gz", label[:-1])
+    write(folder / "images" / "p6_frame01_0000.nii.gz", np.full_like(image, np.nan))
+    text = run(folder, status=1)
+    assert "3 volumes have problems; nothing was written" in text
+    assert all(
+        name in text for name in ("p3_frame01_0000.nii.gz", "p5_frame01.nii.gz", "p6_frame01_0000.nii.gz")
+    )
+    assert not (folder / "out").exists()
+
+
+def test_label_without_image(folder):
+    (folder / "images" / "p4_frame01_0000.nii.gz").unlink()
+    assert "labels without an image: p4_frame01.nii.gz" in run(folder, status=1)
+
+
+def test_labels_with_gaps_need_a_decision(tmp_path):
+    for index in range(4):
+        image, label = volume(index, values=(0, 85, 170))
+        write(tmp_path / "images" / f"p{index}.nii.gz", image)
+        write(tmp_path / "labels" / f"p{index}.nii.gz", label)
+    text = run(tmp_path, status=1)
+    assert "values 0, 85, 170, with gaps" in text and "--label_map=85:1,170:2" in text
+    run(tmp_path, "--label_map=85:1,170:2")
+    assert written(tmp_path).label_map == ((85, 1), (170, 2)) and written(tmp_path).num_classes == 3
+
+
+def test_raw_folder_takes_names_from_its_description(tmp_path):
+    raw = tmp_path / "images"
+    for index in range(3):
+        image, label = volume(index, shape=(64, 64, 2))
+        write(raw / "imagesTr" / f"case_{index}_0000.nii.gz", image, (1.0, 1.0, 5.0))
+        write(raw / "labelsTr" / f"case_{index}.nii.gz", label, (1.0, 1.0, 5.0))
+    info = {"labels": {"background": 0, "front": 1, "back": 2}, "file_ending": ".nii.gz", "numTraining": 3}
+    (raw / "dataset.json").write_text(json.dumps(info))
+    run(tmp_path, labels=False)
+    dataset = written(tmp_path)
+    assert dataset.struct_name == ("front", "back") and dataset.size == (64, 64)
+    assert dataset.splits.keys() == ["tr1", "trall", "unlabeled"]
+
+
+def test_patient_pattern_groups_files(folder):
+    run(folder, r"--patient_pattern=p(\d).*")
+    assert set(written(folder).splits.train_ids("unlabeled", "c1")) <= set("0123456789")
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--struct_names=liver"], "`--struct_names` must have 2 names"),
+        (["--num_classes=2"], "label values 0 to 1"),
+        (["--test=8"], "9 labelled patients cannot be split into 8 to test"),
+        (["--patient_pattern=q.*"], "patient_pattern"),
+        (["--patient_pattern=("], "patient_pattern"),
+        (["--label_map=1"], "code:label pairs"),
+        (["--labels=nowhere"], "`--labels` must be a folder"),
+        (["--images=nowhere"], "`--images` must be a folder"),
+        (["--name=My Data"], "`--name` must be small letters"),
+    ],
+)
+def test_wrong_requests(folder, arguments, message):
+    assert message in run(folder, *arguments, status=1)
+    assert not (folder / "out").exists()
+
+
+def test_raw_folder_of_another_kind(folder):
+    assert "give the folder of the labels with --labels" in run(folder, labels=False, status=1)
+
+
+@pytest.mark.parametrize("count, val, test", [(3, 1, 1), (7, 1, 1), (8, 2, 2), (40, 2, 8)])
+def test_split_covers_everyone_once(count, val, test):
+    patients = [f"{index:02d}" for index in range(count)]
+    tables = split_patients(patients, ["x"], seed=1, val=None, test=None)
+    parts = [tables.train["trall"]["*"], tables.val["trall"]["*"], tables.test]
+    assert sorted(sum(map(list, parts), [])) == patients
+    assert (len(parts[1]), len(parts[2])) == (val, test)
+    assert "x" in tables.train["unlabeled"]["*"]
+    for key, combinations in tables.train.items():
+        for ids in combinations.values():
+            assert set(ids) <= {*parts[0], "x"}, key
+
+
+def test_split_needs_three_patients():
+    with pytest.raises(ConfigError, match="2 labelled patients cannot be split"):
+        split_patients(["a", "b"], [], seed=0, val=None, test=None)

@@ -1,0 +1,64 @@
+"""The frame of the scripts, run in processes of their own: messages and exit statuses that a user sees."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+from absl import flags
+from fewslice import app, errors
+flags.DEFINE_integer("steps", 3, "Steps.")
+
+def main(argv):
+    {body}
+
+app.run(main)
+"""
+
+
+def run(tmp_path, body, *arguments):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT.format(body=body))
+    return subprocess.run([sys.executable, str(path), *arguments], capture_output=True, text=True, timeout=60)
+
+
+def test_success(tmp_path):
+    done = run(tmp_path, "print('steps', flags.FLAGS.steps)", "--steps", "5")
+    assert done.returncode == 0 and done.stdout == "steps 5\n"
+
+
+def test_mistake_of_the_user_is_one_message(tmp_path):
+    done = run(tmp_path, "print('begun'); raise errors.ConfigError('`a` must be 1. Received: a=2')")
+    assert done.returncode == 1 and done.stdout == "begun\n"
+    assert done.stderr.strip() == "ERROR: `a` must be 1. Received: a=2"
+
+
+def test_data_error_tells_what_was_expected_and_found(tmp_path):
+    body = "raise errors.DataError('a.nii', expected='3-D', found='2-D', remedy='Convert it.')"
+    done = run(tmp_path, body)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.split("ERROR: ")[1].split() == (
+        "a.nii expected: 3-D found: 2-D remedy: Convert it.".split()
+    )
+
+
+def test_interrupt_says_how_to_continue(tmp_path):
+    done = run(tmp_path, "raise KeyboardInterrupt")
+    assert done.returncode == 130 and "Repeat the same command to continue" in done.stderr
+
+
+def test_defect_keeps_its_traceback(tmp_path):
+    done = run(tmp_path, "raise RuntimeError('broken contract')")
+    assert done.returncode == 1 and "Traceback" in done.stderr and "broken contract" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "argument, message",
+    [("stray", "Unexpected arguments: stray"), ("--stepz=3", "steps"), ("--steps=x", "--steps=x")],
+)
+def test_wrong_command_line(tmp_path, argument, message):
+    done = run(tmp_path, "print('begun')", argument)
+    assert done.returncode == 1 and message in done.stdout + done.stderr and "begun" not in done.stdout

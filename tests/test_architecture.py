@@ -1,0 +1,246 @@
+"""The rules of the house that a machine can check: who imports whom, and what nobody may write.
+
+Nothing is imported here; the files are parsed. A rule that a file must break is listed with the reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("experiment_init", "fewslice", "losses", "models", "scripts", "train_model", "benchmarks", "tests")
+SKIPPED = {".venv", "build", "dist", "data_root", "runs", "demo_output", "__pycache__"}
+BACKENDS = {"tensorflow", "jax", "torch"}
+TOP = {"train_model", "scripts", "benchmarks", "tests"}
+SCIENCE = {
+    "numpy",
+    "scipy",
+    "skimage",
+    "sklearn",
+    "nibabel",
+    "SimpleITK",
+    "h5py",
+    "matplotlib",
+    "absl",
+    "yaml",
+}
+SCIENCE |= {"PIL"}  # comes with matplotlib
+LONGEST = 300  # lines of a file
+LONGEST_FUNCTION = 50
+MOST_ARGUMENTS = 7
+LONGEST_SCRIPT = 120
+
+# File -> further modules that it may import, and why.
+ALLOWED = {
+    "models/layers.py": ({"tensorflow"}, "the fused normalisation kernel has no keras.ops counterpart"),
+    "fewslice/backend.py": ({"tensorflow"}, "devices, threads and determinism are the backend's own affair"),
+    "fewslice/data/batches.py": ({"keras"}, "a keras.utils.PyDataset; knows no network"),
+    "fewslice/training.py": ({"tensorboard"}, "an optional extra, imported where --tensorboard asks for it"),
+}
+
+
+def sources(*folders: str) -> list[Path]:
+    found = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [path for path in found if not SKIPPED & set(path.relative_to(ROOT).parts)]
+
+
+def ids(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+CODE = sources(*FOLDERS)
+LIBRARY = [path for path in CODE if not ids(path).startswith("tests/")]
+
+
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path: Path) -> dict[str, int]:
+    """Returns module -> line of every import, in functions too; `from a import b` counts as a and a.b."""
+    found: dict[str, int] = {}
+    package = ids(path).removesuffix(".py").split("/")
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name: node.lineno for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: -node.level]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
+            found |= {module: node.lineno} | {f"{module}.{alias.name}": node.lineno for alias in node.names}
+    return found
+
+
+def tops(path: Path) -> dict[str, int]:
+    return {name.split(".")[0]: line for name, line in imports(path).items()}
+
+
+def foreign(path: Path, allowed: set[str]) -> list[str]:
+    """Returns "module (line)" of what a file imports beside the standard library and `allowed`."""
+    extra = ALLOWED.get(ids(path), (set(), ""))[0]
+    good = set(sys.stdlib_module_names) | allowed | extra
+    return [f"{name} (line {line})" for name, line in tops(path).items() if name not in good]
+
+
+@pytest.mark.parametrize("path", sources("experiment_init"), ids=ids)
+def test_settings_need_the_standard_library_only(path):
+    assert foreign(path, {"experiment_init"}) == []
+
+
+@pytest.mark.parametrize("path", sources("models"), ids=ids)
+def test_models_import_keras_and_numpy(path):
+    assert foreign(path, {"keras", "numpy", "models"}) == []
+
+
+@pytest.mark.parametrize("path", sources("losses"), ids=ids)
+def test_losses_import_keras_numpy_and_the_registry(path):
+    assert foreign(path, {"keras", "numpy", "losses", "fewslice"}) == []
+    used = [name for name in imports(path) if name.startswith("fewslice")]
+    assert [name for name in used if name != "fewslice" and not name.startswith("fewslice.registry")] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    sources(*(f"fewslice/{part}" for part in ("data", "augment", "evaluate", "report", "active"))),
+    ids=ids,
+)
+def test_data_and_evaluation_work_without_a_network(path):
+    assert foreign(path, SCIENCE | {"fewslice"}) == []
+
+
+@pytest.mark.parametrize("path", sources("fewslice"), ids=ids)
+def test_library_is_written_for_every_backend(path):
+    assert foreign(path, SCIENCE | {"fewslice", "keras", "models", "losses"}) == []
+
+
+@pytest.mark.parametrize("path", sources("experiment_init", "fewslice", "losses", "models"), ids=ids)
+def test_imports_point_downwards(path):
+    assert sorted(TOP & set(tops(path))) == []
+
+
+@pytest.mark.parametrize("path", [p for p in LIBRARY if not ids(p).startswith("experiment_init/")], ids=ids)
+def test_settings_are_loaded_by_the_configuration_only(path):
+    assert "experiment_init" not in tops(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["flags", "flag_table", "config", "config_values", "splits", "experiment_files"]
+)
+def test_what_answers_help_imports_nothing_heavy(name):
+    path = ROOT / "fewslice" / f"{name}.py"
+    assert foreign(path, {"absl", "fewslice"}) == []
+
+
+@pytest.mark.parametrize("path", CODE, ids=ids)
+def test_nobody_writes(path):
+    is_test = ids(path).startswith("tests/")
+    found = []
+    for node in ast.walk(tree(path)):
+        where = f"line {getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.ExceptHandler) and node.type is None:
+            found.append(f"bare except, {where}")
+        if isinstance(node, ast.Assert) and not is_test:
+            found.append(f"assert, {where}")
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+            found.append(f"import *, {where}")
+        if (
+            isinstance(node, ast.keyword)
+            and node.arg == "allow_pickle"
+            and getattr(node.value, "value", 1) is not False
+        ):
+            found.append(f"allow_pickle, {where}")
+        if isinstance(node, ast.Call) and not is_test:
+            found += [f"{text}, {where}" for text in forbidden_calls(node)]
+    modules = tops(path)
+    found += [
+        f"{name}, line {modules[name]}"
+        for name in ("pickle", "dill", "joblib", "random")
+        if name in modules and not is_test
+    ]
+    assert found == []
+
+
+GENERATORS = {"default_rng", "Generator", "SeedSequence", "PCG64", "Philox", "BitGenerator"}
+
+
+def forbidden_calls(node: ast.Call) -> list[str]:
+    """Returns calls of the global generators, of a skip_mismatch load and of sys.path."""
+    name = ast.unparse(node.func)
+    found = []
+    match = re.fullmatch(r"(?:np|numpy)\.random\.(\w+)", name)
+    if match and match[1] not in GENERATORS:
+        found.append(name)
+    if name.startswith("sys.path."):
+        found.append(name)
+    if any(
+        keyword.arg == "skip_mismatch" and getattr(keyword.value, "value", 1) for keyword in node.keywords
+    ):
+        found.append("skip_mismatch")
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in sources("fewslice", "models", "losses") if ids(p) != "fewslice/app.py"], ids=ids
+)
+def test_library_does_not_print(path):
+    calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+    assert [f"line {call.lineno}" for call in calls if ast.unparse(call.func) == "print"] == []
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=ids)
+def test_files_stay_short(path):
+    count = len(path.read_text(encoding="utf-8").splitlines())
+    limit = LONGEST_SCRIPT if ids(path).startswith(("train_model/", "scripts/")) else LONGEST
+    assert count <= limit
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=ids)
+def test_functions_stay_short(path):
+    found = []
+    for node in ast.walk(tree(path)):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        names = [item.arg for item in node.args.posonlyargs + node.args.args + node.args.kwonlyargs]
+        arguments = [name for name in names if name not in ("self", "cls")]
+        if len(arguments) > MOST_ARGUMENTS:
+            found.append(f"{node.name} has {len(arguments)} arguments")
+        if node.end_lineno - node.lineno >= LONGEST_FUNCTION:
+            found.append(f"{node.name} has {node.end_lineno - node.lineno + 1} lines")
+    assert found == []
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=ids)
+def test_every_module_says_what_it_is_for(path):
+    assert ast.get_docstring(tree(path)) or not path.read_text(encoding="utf-8").strip()
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    paths = [ROOT / line for line in listed.stdout.splitlines()] if listed.returncode == 0 else CODE
+    return [path for path in paths if path.is_file() and path.stat().st_size < 1 << 20]
+
+
+def test_no_file_names_a_place_on_one_machine():
+    pattern = re.compile(r"(?<![\w.:/-])/(?:work|home|root|Users|mnt|scratch)/\w")
+    found = []
+    for path in tracked():
+        text = path.read_bytes().decode("utf-8", errors="ignore")
+        found += [f"{ids(path)}:{n}" for n, line in enumerate(text.splitlines(), 1) if pattern.search(line)]
+    assert found == []
+
+
+def test_exceptions_are_still_needed():
+    for name, (modules, reason) in ALLOWED.items():
+        assert reason and modules <= set(tops(ROOT / name)), name

@@ -1,0 +1,24 @@
+"""DOC
+
+python ft_pretr_encoder_decoder_net_local_loss.py --dataset=acdc
+"""
+
+from absl import flags
+
+from fewslice import app
+from fewslice.flags import define_stage, read_flags
+
+STAGE = "ft_pretr_encoder_decoder_net_local_loss"
+define_stage(STAGE)
+FLAGS = flags.FLAGS
+
+
+def main(_argv) -> None:
+    args, dataset = read_flags(STAGE)
+    from fewslice.stages import segmentation  # Keras takes seconds to import: flags are checked before
+
+    segmentation.fine_tune_encoder_decoder(args, dataset)
+
+
+if __name__ == "__main__":
+    app.run(main)
