@@ -24,9 +24,7 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
 
     def guarded(argv: Sequence[str]) -> None:
         if len(argv) > 1:
-            raise app.UsageError(
-                f"Unexpected arguments: {' '.join(argv[1:])}. Flags are written --name=value."
-            )
+            raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Flags are written --name=value.")
         console.set_up()
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the backend is imported
         try:

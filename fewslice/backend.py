@@ -50,9 +50,7 @@ def _split_cpu(tf: Any, devices: int) -> None:
     try:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
     except RuntimeError as error:
-        raise ConfigError(
-            f"--devices={devices} must be set before TensorFlow is used in this process."
-        ) from error
+        raise ConfigError(f"--devices={devices} must be set before TensorFlow is used in this process.") from error
 
 
 def device_scope(devices: int) -> contextlib.AbstractContextManager:
@@ -95,3 +93,11 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
+
+
+def has_bfloat16_units() -> bool:
+    """Whether this machine computes bfloat16 in hardware: a GPU, or a CPU with AVX-512 BF16 or AMX."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        flags = file.read()
+        return "avx512_bf16" in flags or "amx_bf16" in flags
+    return False

@@ -1,10 +1,12 @@
 """Named arrays and a record in one file, written so that a kill or a full disk never loses the last good one.
 
-The format is NumPy's .npz (a zip file, so that every array carries a checksum) without pickled objects.
+The format is NumPy's .npz (a zip file, so that every array carries a checksum) without pickled objects. The record also
+lists the arrays, so that none can get lost.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
@@ -16,10 +18,28 @@ from typing import Any
 import numpy as np
 
 from fewslice.errors import DataError
-from fewslice.files import atomic_path, to_json
+from fewslice.files import atomic_path, to_json, writing_error
 
 _RECORD = "record.json"
+_NAMES = "names of the arrays"
+_MEMBER = ".npy"
 PREVIOUS = ".previous"
+
+# What zipfile, zlib and NumPy raise on a damaged file, according to where the damage is.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,
+    TypeError,
+    SyntaxError,
+    MemoryError,
+    OverflowError,
+    AttributeError,
+)
 
 
 def save_arrays(
@@ -30,7 +50,8 @@ def save_arrays(
     Raises:
         FewSliceError: the file system refuses; the old file is unharmed.
     """
-    text = np.frombuffer(to_json(record or {}, indent=None).encode("utf-8"), np.uint8)
+    complete = {**(record or {}), _NAMES: sorted(arrays)}
+    text = np.frombuffer(to_json(complete, indent=None).encode("utf-8"), np.uint8)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **{_RECORD: text}, **{name.replace("/", "|"): array for name, array in arrays.items()})
 
@@ -42,9 +63,10 @@ def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
         DataError: the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name.replace("|", "/"): archive[name] for name in archive.files if name != _RECORD}
-            record = json.loads(archive[_RECORD].tobytes().decode("utf-8"))
+        arrays = _read(Path(path))
+        record = json.loads(arrays.pop(_RECORD).tobytes().decode("utf-8"))
+        if set(record.pop(_NAMES, arrays)) != set(arrays):
+            raise ValueError("arrays are missing")
     except FileNotFoundError as error:
         raise DataError(
             path,
@@ -52,22 +74,32 @@ def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
             found="nothing",
             remedy="Run the stage that writes it, or correct the path.",
         ) from error
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-    ) as error:
+    except PermissionError as error:
+        raise DataError(
+            path,
+            expected="a readable weight file",
+            found=f"no permission ({error.strerror})",
+            remedy="Make it readable for you (chmod, chown).",
+        ) from error
+    except _DAMAGE as error:
         raise DataError(
             path,
             expected="an intact checkpoint (.npz)",
-            found=f"a damaged file ({error})",
+            found=f"a damaged file ({error or type(error).__name__})",
             remedy="Delete it and repeat the command that wrote it.",
         ) from error
     return arrays, record
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """Reads every array to its last byte, since the checksum of a zip member is compared at its end only."""
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            content = io.BytesIO(archive.read(member))
+            array = np.lib.format.read_array(content, allow_pickle=False)
+            arrays[member.removesuffix(_MEMBER).replace("|", "/")] = array
+    return arrays
 
 
 def save_state(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
@@ -75,9 +107,12 @@ def save_state(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], record
     path = Path(path)
     staged = path.with_name("next." + path.name)
     save_arrays(staged, arrays, record)
-    if path.exists():
-        os.replace(path, _previous(path))
-    os.replace(staged, path)
+    try:
+        if path.exists():
+            os.replace(path, _previous(path))
+        os.replace(staged, path)
+    except OSError as error:
+        raise writing_error(path, error) from error
 
 
 def load_state(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]] | None:

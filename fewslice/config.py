@@ -121,9 +121,7 @@ def load_dataset_config(
             values[key] = config_values.parse(key, text)
         except ConfigError as error:
             problems.append(f"{places[key]}: {error}")
-    problems += [
-        f"{places.get(key, settings.where())}: {text}" for key, text in config_values.problems(values)
-    ]
+    problems += [f"{places.get(key, settings.where())}: {text}" for key, text in config_values.problems(values)]
     splits, split_problems = _read_splits(name, tables)
     problems += split_problems
     unlabeled = values.get("unlabeled_split")
@@ -145,9 +143,7 @@ def config_dict(config: DatasetConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in fields if name not in ("splits", "how_to_get")}
 
 
-def check_labeled_split(
-    dataset: DatasetConfig, key: str, comb: str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def check_labeled_split(dataset: DatasetConfig, key: str, comb: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Returns the (training, validation) patients of a labelled training.
 
     Raises:
@@ -181,9 +177,7 @@ def check_pretraining_split(dataset: DatasetConfig, key: str, comb: str) -> tupl
     ids = set(dataset.splits.train_ids(key, comb))
     leaked = sorted(ids & set(dataset.splits.test))
     if leaked:
-        raise ConfigError(
-            f"{dataset.name} {key} {comb} contains the test patients {', '.join(leaked)}. Remove them."
-        )
+        raise ConfigError(f"{dataset.name} {key} {comb} contains the test patients {', '.join(leaked)}. Remove them.")
     return tuple(sorted(ids & val_patients(dataset.splits)))
 
 
@@ -191,28 +185,20 @@ def _read_settings(file: ExperimentFile) -> tuple[dict[str, Any], list[str]]:
     known = config_values.REQUIRED + config_values.OPTIONAL
     values = {key: config_values.plain(value) for key, value in file.values.items() if key in known}
     problems = [
-        f"{file.where()}: the attribute `{key}` is missing."
-        for key in config_values.REQUIRED
-        if key not in values
+        f"{file.where()}: the attribute `{key}` is missing." for key in config_values.REQUIRED if key not in values
     ]
     return values, problems + _unknown(file, "attribute", known, _UNUSED)
 
 
 def _read_splits(name: str, file: ExperimentFile) -> tuple[Splits | None, list[str]]:
     problems = file.slips() + _unknown(file, "table", (*_TABLES, "unlabeled"), set())
-    problems += [
-        f"{file.where()}: the table `{key}` is missing." for key in _TABLES if key not in file.values
-    ]
+    problems += [f"{file.where()}: the table `{key}` is missing." for key in _TABLES if key not in file.values]
     for key in _TABLES:
         if key in file.values:
-            problems += [
-                f"{file.where(*place)}: {text}" for place, text in table_problems(key, file.values[key])
-            ]
+            problems += [f"{file.where(*place)}: {text}" for place, text in table_problems(key, file.values[key])]
     unlabeled = file.values.get("unlabeled", ())
     if not isinstance(unlabeled, (tuple, list)):
-        problems.append(
-            f"{file.where('unlabeled')}: `unlabeled` must be a tuple of keys. Received: {unlabeled!r}"
-        )
+        problems.append(f"{file.where('unlabeled')}: `unlabeled` must be a tuple of keys. Received: {unlabeled!r}")
     if problems:
         return None, problems
     splits = Splits(
@@ -222,9 +208,7 @@ def _read_splits(name: str, file: ExperimentFile) -> tuple[Splits | None, list[s
         unlabeled=tuple(unlabeled),
         dataset=name,
     )
-    unknown = [
-        unknown_name("split", key, splits.train) for key in splits.unlabeled if key not in splits.train
-    ]
+    unknown = [unknown_name("split", key, splits.train) for key in splits.unlabeled if key not in splits.train]
     problems = [f"{file.where('unlabeled')}: `unlabeled`: {text}" for text in unknown]
     return splits, problems + [f"{file.where(*place)}: {text}" for place, text in overlap_problems(splits)]
 
@@ -240,6 +224,4 @@ def _unknown(file: ExperimentFile, kind: str, known: tuple[str, ...], ignored: s
 def _all_at_once(name: str, problems: list[str]) -> str:
     if len(problems) == 1:
         return problems[0]
-    return f"The dataset {name!r} has {len(problems)} problems:\n" + "\n".join(
-        f"  - {text}" for text in problems
-    )
+    return f"The dataset {name!r} has {len(problems)} problems:\n" + "\n".join(f"  - {text}" for text in problems)

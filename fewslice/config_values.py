@@ -44,10 +44,7 @@ OPTIONAL = tuple(
 def layouts() -> tuple[str, ...]:
     """Returns the names that readers register, found in their source: importing them would take long."""
     sources = (Path(__file__).parent / "data" / "readers").glob("*.py")
-    found = (
-        re.findall(r'^@READERS\.register\("(\w+)"\)', path.read_text(encoding="utf-8"), re.M)
-        for path in sources
-    )
+    found = (re.findall(r'^@READERS\.register\("(\w+)"\)', path.read_text(encoding="utf-8"), re.M) for path in sources)
     return tuple(sorted(name for names in found for name in names))
 
 
@@ -170,8 +167,7 @@ def _is_number(value: Any) -> bool:
 
 def _is_label_map(value: Any) -> bool:
     return isinstance(value, tuple) and all(
-        isinstance(pair, tuple) and len(pair) == 2 and all(_is_integer(item) for item in pair)
-        for pair in value
+        isinstance(pair, tuple) and len(pair) == 2 and all(_is_integer(item) for item in pair) for pair in value
     )
 
 
@@ -227,17 +223,11 @@ def _joint_problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         text = f"{expected} Received {len(names)}: {', '.join(names)}"
         wrong.append(("struct_name", text))
     if classes is not None and weights is not None and len(weights) != classes:
-        text = (
-            f"`class_weights` must have num_classes = {classes} numbers. Received {len(weights)}: {weights}"
-        )
+        text = f"`class_weights` must have num_classes = {classes} numbers. Received {len(weights)}: {weights}"
         wrong.append(("class_weights", text))
-    outside = [
-        pair for pair in values.get("label_map", ()) if classes is not None and not 0 <= pair[1] < classes
-    ]
+    outside = [pair for pair in values.get("label_map", ()) if classes is not None and not 0 <= pair[1] < classes]
     if outside:
-        text = (
-            f"`label_map` must lead to labels 0 to {classes - 1} (num_classes - 1). Received: {dict(outside)}"
-        )
+        text = f"`label_map` must lead to labels 0 to {classes - 1} (num_classes - 1). Received: {dict(outside)}"
         wrong.append(("label_map", text))
     for name in ("phases", "unlabeled_phases"):
         strange = sorted(set(values.get(name, ())) - set(_PHASES))

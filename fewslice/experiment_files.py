@@ -57,9 +57,7 @@ class ExperimentFile:
         self.path = path
         namespace, self._source = _execute(path)
         self._tree = ast.parse(self._source)
-        self.values = MappingProxyType(
-            {key: value for key, value in namespace.items() if not key.startswith("_")}
-        )
+        self.values = MappingProxyType({key: value for key, value in namespace.items() if not key.startswith("_")})
         targets = [(target.id, node) for node in self._tree.body for target in _targets(node)]
         self._nodes = dict(targets)
         self.assigned = tuple(dict.fromkeys(name for name, _ in targets if not name.startswith("_")))
@@ -83,9 +81,7 @@ class ExperimentFile:
                 keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
                 for key in node.keys:
                     if isinstance(key, ast.Constant) and keys.count(key.value) > 1:
-                        found.append(
-                            (key.lineno, f"the key {key.value!r} stands twice; only the last would count.")
-                        )
+                        found.append((key.lineno, f"the key {key.value!r} stands twice; only the last would count."))
         previous = None
         skipped = (tokenize.NL, tokenize.COMMENT)
         tokens = [token for token in tokenize.generate_tokens(io.StringIO(self._source).readline)]

@@ -27,9 +27,7 @@ _NO_PERMISSION = {errno.EACCES, errno.EROFS, errno.EPERM}
 def writing_error(path: Path, error: OSError) -> FewSliceError:
     """Returns the message for a failed write: what could not be written, why, what is unharmed, what to do."""
     if error.errno in _NO_SPACE:
-        remedy = (
-            "Free some space (or raise the quota) and repeat the same command; it continues where it stopped."
-        )
+        remedy = "Free some space (or raise the quota) and repeat the same command; it continues where it stopped."
     elif error.errno in _NO_PERMISSION:
         remedy = "Make the folder writable or choose another one (--runs_dir, FEWSLICE_DATA), then repeat the command."
     else:
@@ -96,9 +94,7 @@ def _json_value(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _json_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [
-            _json_value(item) for item in (sorted(value) if isinstance(value, (set, frozenset)) else value)
-        ]
+        return [_json_value(item) for item in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if hasattr(value, "tolist"):
@@ -123,14 +119,10 @@ def read_json(path: str | os.PathLike) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FewSliceError(
-            f"{path} is not valid JSON: {error}. Delete it and repeat the command."
-        ) from error
+        raise FewSliceError(f"{path} is not valid JSON: {error}. Delete it and repeat the command.") from error
 
 
-def write_csv(
-    path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
-) -> None:
+def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
     """Writes `rows` to `path` atomically. Missing values and NaN become empty cells; `columns` default to all keys."""
     if columns is None:
         columns = list(dict.fromkeys(key for row in rows for key in row))

@@ -67,9 +67,7 @@ SPECS: Mapping[str, Spec] = {
         "name=value: overrides an attribute of init_<dataset>.py for this run; may be repeated. Commas "
         "separate the parts of a tuple: --set target_resolution=1.5,1.5",
     ),
-    "data_root": _text(
-        None, "Folder that holds all datasets. Default: $FEWSLICE_DATA, or data_root/ in the checkout."
-    ),
+    "data_root": _text(None, "Folder that holds all datasets. Default: $FEWSLICE_DATA, or data_root/ in the checkout."),
     # How the run goes.
     "n_iter": _integer(10001, "Training steps. A finished run can be extended by a larger number.", 1),
     "ver": _integer(0, "Number of the run: another one repeats the same settings beside the first.", 0),
@@ -79,9 +77,7 @@ SPECS: Mapping[str, Spec] = {
         None,
         "Run folder or weight file of an earlier stage to start from; else the one that the flags name.",
     ),
-    "resume": Spec(
-        "bool", True, "Continue an unfinished run of the same settings; --noresume starts it afresh."
-    ),
+    "resume": Spec("bool", True, "Continue an unfinished run of the same settings; --noresume starts it afresh."),
     "mixed_precision": Spec("bool", False, "Compute in 16-bit floats; weights and losses stay 32-bit."),
     "jit_compile": Spec("bool", False, "Compile the training step with XLA."),
     "devices": _integer(1, "Number of devices that share each batch.", 1),
@@ -114,18 +110,21 @@ SPECS: Mapping[str, Spec] = {
         1,
     ),
     "no_of_local_regions": _choice(13, "Regions per feature map in the local loss.", 9, 13),
-    "no_of_decoder_blocks": _integer(
-        3, "Decoder blocks that are pretrained. Shared default of all stages: 3.", 1, 5
-    ),
+    "no_of_decoder_blocks": _integer(3, "Decoder blocks that are pretrained. Shared default of all stages: 3.", 1, 5),
     "local_reg_size": _choice(1, "Size of a local region: 1 is 3x3 pixels, 0 is 1x1.", 0, 1),
     "wgt_en": _choice(1, "1 projects each 3x3 region to 128 numbers, 0 does not.", 0, 1),
     "no_of_neg_local_regions": _integer(5, "Negative regions per region: 1 to 5; 0 takes all others.", 0, 5),
     "no_of_neg_regs_override": _integer(4, "The same where local_loss_exp_no=1.", 0, 5),
     "data_aug": _choice(1, "0 switches all augmentation off.", 0, 1),
     "strong_views": _choice(
-        0, "1 makes views harder to recognise: gamma, bias field, noise, blur, and intensities drawn for each image.", 0, 1
+        0,
+        "1 makes views harder to recognise: gamma, bias field, noise, blur, and intensities drawn for each image.",
+        0,
+        1,
     ),
-    "batch_negatives": _choice(0, "1 adds the same region of other images of the batch to the local loss' negatives.", 0, 1),
+    "batch_negatives": _choice(
+        0, "1 adds the same region of other images of the batch to the local loss' negatives.", 0, 1
+    ),
     # Segmentation.
     "lr_seg": _positive(0.001, "Learning rate of the segmentation."),
     "dsc_loss": _integer(
@@ -141,9 +140,7 @@ SPECS: Mapping[str, Spec] = {
     "sigma": _positive(5, "Standard deviation of the elastic deformation, in pixels."),
     "en_1hot": _choice(1, "Labels one-hot.", 0, 1),
     # The earlier stage, to find its run.
-    "pretr_no_of_tr_imgs": _text(
-        None, "Split key of the earlier stage. Default: the dataset's `unlabeled_split`."
-    ),
+    "pretr_no_of_tr_imgs": _text(None, "Split key of the earlier stage. Default: the dataset's `unlabeled_split`."),
     "pretr_comb_tr_imgs": _text("c1", "Combination of the earlier stage."),
     "pretr_ver": _integer(0, "Run number of the earlier stage.", 0),
     "pretr_n_iter": _integer(10001, "Training steps of the earlier stage.", 1),
@@ -173,7 +170,15 @@ def _column(*names: str, **defaults: Any) -> Mapping[str, Any]:
 STAGES: Mapping[str, Mapping[str, Any]] = {
     "pretr_encoder_global_contrastive_loss": _column(*_GLOBAL, "bt_size", "bbox_dim", "strong_views", data_aug=0),
     "pretr_decoder_local_contrastive_loss": _column(
-        *_GLOBAL, "bt_size", "bbox_dim", *_LOCAL, "batch_negatives", "strong_views", *_EARLIER, "pretr_bbox_dim", data_aug=0
+        *_GLOBAL,
+        "bt_size",
+        "bbox_dim",
+        *_LOCAL,
+        "batch_negatives",
+        "strong_views",
+        *_EARLIER,
+        "pretr_bbox_dim",
+        data_aug=0,
     ),
     "ft_pretr_encoder_net_global_loss": _column(
         *_GLOBAL, "bt_size", "bbox_dim", "data_aug", *_SEGMENTATION, *_EARLIER, no_of_tr_imgs="tr1"

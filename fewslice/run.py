@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging as std_logging
 import os
 import shlex
 import shutil
@@ -70,12 +71,23 @@ class Run:
 
     def __enter__(self) -> Run:
         self._take_lock()
-        if not self.resume:
-            for name in ("checkpoints", "logs", "eval"):
-                shutil.rmtree(self.dir / name, ignore_errors=True)
-            for name in ("DONE", "report.html"):
-                (self.dir / name).unlink(missing_ok=True)
+        try:
+            if not self.resume:
+                self._clear()
+            for leftover in self.dir.rglob(".*.tmp*"):  # of a process that was killed while it wrote
+                leftover.unlink()
+        except OSError as error:
+            self.__exit__()
+            raise files.writing_error(self.dir, error) from error
         return self
+
+    def _clear(self) -> None:
+        """Removes everything, the mark of completion first: a kill on the way leaves no run that looks finished."""
+        for name in ("DONE", "report.html"):
+            (self.dir / name).unlink(missing_ok=True)
+        for name in ("checkpoints", "logs", "eval"):
+            if (self.dir / name).exists():
+                shutil.rmtree(self.dir / name)
 
     def __exit__(self, *_exception: Any) -> None:
         self._stop_log()
@@ -96,7 +108,8 @@ class Run:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise FewSliceError(
-                f"Another process is working in {self.dir}. Wait for it, stop it, or choose another --ver or --runs_dir."
+                f"Another process is working in {self.dir}. Wait for it, stop it, or choose another --ver or "
+                "--runs_dir."
             ) from error
         self._lock = handle
 
@@ -123,9 +136,7 @@ class Run:
                 "Give at least as many, another --ver, or --noresume to start afresh."
             )
         (self.dir / "DONE").unlink(missing_ok=True)
-        files.write_json(
-            self.dir / "config.json", {**self.settings, "n_iter": self.n_iter, "digest": self.digest}
-        )
+        files.write_json(self.dir / "config.json", {**self.settings, "n_iter": self.n_iter, "digest": self.digest})
         files.write_json(self.dir / "versions.json", versions)
         program = os.path.basename(sys.argv[0])
         files.write_text(self.dir / "command.txt", shlex.join(["python", program, *sys.argv[1:]]) + "\n")
@@ -137,10 +148,11 @@ class Run:
         files.write_json(self.dir / "DONE", {**(record or {}), "n_iter": self.n_iter})
 
     def _start_log(self) -> None:
-        import logging as std_logging
-
-        self.logs.mkdir(parents=True, exist_ok=True)
-        handler = std_logging.FileHandler(self.logs / "run.log", encoding="utf-8")
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+            handler = _LogFile(self.logs / "run.log", encoding="utf-8")
+        except OSError as error:
+            raise files.writing_error(self.logs / "run.log", error) from error
         handler.setFormatter(std_logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logging.get_absl_logger().addHandler(handler)
         self._log_handler = handler
@@ -153,6 +165,13 @@ class Run:
             self._log_handler = None
 
 
+class _LogFile(std_logging.FileHandler):
+    """A log file that may fall silent: on a full disk the writers of results tell the user, once."""
+
+    def handleError(self, record: std_logging.LogRecord) -> None:
+        pass
+
+
 def find_runs(root: str | os.PathLike, dataset: str, stage: str) -> list[tuple[Path, dict[str, Any]]]:
     """Returns (directory, config) of every run of a stage that has been started, sorted by name."""
     found = []
@@ -161,9 +180,7 @@ def find_runs(root: str | os.PathLike, dataset: str, stage: str) -> list[tuple[P
     return found
 
 
-def find_former(
-    root: str | os.PathLike, dataset: str, stage: str, wanted: Mapping[str, Any], *, command: str
-) -> Path:
+def find_former(root: str | os.PathLike, dataset: str, stage: str, wanted: Mapping[str, Any], *, command: str) -> Path:
     """Finds the finished run of an earlier stage by its settings.
 
     Args:
@@ -180,9 +197,7 @@ def find_former(
         ConfigError: no such run, an unfinished one, or several.
     """
     runs = find_runs(root, dataset, stage)
-    matching = [
-        path for path, config in runs if all(config.get(key) == value for key, value in wanted.items())
-    ]
+    matching = [path for path, config in runs if all(config.get(key) == value for key, value in wanted.items())]
     finished = [path for path in matching if (path / "DONE").exists()]
     if len(finished) == 1:
         return finished[0]
@@ -194,7 +209,8 @@ def find_former(
         raise ConfigError(f"{matching[0]} is not finished. Repeat its command to continue it:\n  {command}")
     near = _nearest(runs, wanted)
     raise ConfigError(
-        f"No run of {stage} with {asked} below {root}.{near}\nMake one first:\n  {command}\nor name one with --init_from."
+        f"No run of {stage} with {asked} below {root}.{near}\nMake one first:\n  {command}\n"
+        "or name one with --init_from."
     )
 
 

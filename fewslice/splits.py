@@ -44,9 +44,7 @@ class Splits:
     def test_ids(self) -> tuple[str, ...]:
         """Returns the test patients. Raises `ConfigError` if the dataset has none."""
         if not self.test:
-            raise ConfigError(
-                f"The table `test` of data_cfg_{self.dataset}.py is empty: there is nothing to test on."
-            )
+            raise ConfigError(f"The table `test` of data_cfg_{self.dataset}.py is empty: there is nothing to test on.")
         return self.test
 
     def keys(self, *, labeled_only: bool = False) -> list[str]:
@@ -72,10 +70,7 @@ class Splits:
 def freeze_table(table: Mapping[str, Mapping[str, Iterable[str]]]) -> Table:
     """Returns a read-only copy of a split table with tuples of ids."""
     return MappingProxyType(
-        {
-            key: MappingProxyType({comb: tuple(ids) for comb, ids in combs.items()})
-            for key, combs in table.items()
-        }
+        {key: MappingProxyType({comb: tuple(ids) for comb, ids in combs.items()}) for key, combs in table.items()}
     )
 
 
@@ -100,8 +95,7 @@ def table_problems(name: str, table: Any) -> list[tuple[tuple[str, ...], str]]:
             continue
         for comb, ids in combinations.items():
             problems += [
-                ((name, str(key), str(comb)), text)
-                for text in _list_problems(f"`{name}[{key!r}][{comb!r}]`", ids)
+                ((name, str(key), str(comb)), text) for text in _list_problems(f"`{name}[{key!r}][{comb!r}]`", ids)
             ]
     return problems
 
@@ -146,9 +140,7 @@ def overlap_problems(splits: Splits) -> list[tuple[tuple[str, ...], str]]:
             if shared:
                 lists = f"`train[{key!r}][{comb!r}]` and `val[{key!r}][{comb!r}]`"
                 text = f"{lists} share patients {', '.join(shared)}"
-                remedy = (
-                    f"Remove them from one, or name {key!r} in `unlabeled` if it serves pretraining only."
-                )
+                remedy = f"Remove them from one, or name {key!r} in `unlabeled` if it serves pretraining only."
                 problems.append((("train", key, comb), f"{text}. {remedy}"))
     return problems
 

@@ -1,17 +1,16 @@
 """Training that continues bit for bit after any interruption.
 
-`fit` is called for one segment of steps at a time (`val_step_update` of them). Between two segments the network is validated, and
-weights, optimizer, random state, averages and the log are written as one file. A repeated command reads that file and goes
-on; since batches depend on the step's number only, the weights end up the same as without the interruption.
+`fit` is called for one segment of steps at a time (`val_step_update` of them). Between two segments the network is
+validated, and weights, optimizer, random state, averages and the log are written as one file. A repeated command reads
+that file and goes on; since batches depend on the step's number only, the weights end up the same as without the
+interruption.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,10 @@ import numpy as np
 from absl import logging
 
 from fewslice import backend, checkpoint, files
-from fewslice.console import ProgressLine, duration
+from fewslice.callbacks import StopSignal, Swap, Watcher
+from fewslice.console import duration
 from fewslice.data.batches import StepBatches
-from fewslice.errors import DataError, TrainingError
+from fewslice.errors import ConfigError, DataError, TrainingError
 from fewslice.evaluate.validation import BestTracker
 from fewslice.run import Run
 from models import transfer
@@ -48,8 +48,8 @@ class Plan:
         segment: Steps between two validations, saves and lines of the log.
         validate: Called after each segment; returns columns for the log. "val_dice" chooses the best weights.
         monitor: Called after each segment; returns further columns for the log.
-        average_decay: Decay per step of an exponential average of the weights; 0 keeps none. Where there is one, it is what is
-            validated, and what the best and the last weights are taken from.
+        average_decay: Decay per step of an exponential average of the weights; 0 keeps none. Where there is one, it is
+            what is validated, and what the best and the last weights are taken from.
         tensorboard: Whether to write TensorBoard logs.
     """
 
@@ -94,19 +94,21 @@ class Trainer:
         resumed = self._restore()
         if not resumed and self.plan.average_decay:
             self.average = transfer.read_weights(self.model)
-        with _StopSignal() as stop:
+        with StopSignal() as stop:
             while self.step < self.plan.n_iter:
                 self._segment(stop)
-                if stop.requested and self.step < self.plan.n_iter:
-                    self._save()
-                    raise Interrupted(
-                        f"Stopped after step {self.step} of {self.plan.n_iter}; everything is saved."
-                    )
-        self._write_last()
+                if stop.requested:
+                    break
+            else:
+                self._close()
+            if stop.requested:
+                self._save()
+                raise Interrupted(f"Stopped after step {self.step} of {self.plan.n_iter}; everything is saved.")
 
-    def _segment(self, stop: _StopSignal) -> None:
+    def _segment(self, stop: StopSignal) -> None:
         end = min((self.step // self.plan.segment + 1) * self.plan.segment, self.plan.n_iter)
-        watcher = _Watcher(self, end, stop)
+        update = self._update_average if self.average is not None else None
+        watcher = Watcher(self.step, end, stop, after_step=update, total=self._partial["sum"])
         started = time.perf_counter()
         self.model.fit(
             StepBatches(self.plan.make_batch, self.step, end),
@@ -116,17 +118,38 @@ class Trainer:
             verbose=0,
             callbacks=[watcher],
         )
-        self._partial["sum"] += watcher.loss * watcher.steps
+        self._partial["sum"] = watcher.total
         self._partial["steps"] += watcher.steps
         self._partial["seconds"] += time.perf_counter() - started
         self.step += watcher.steps
         if watcher.diverged:
             self._diverged(self.step)
-        if self.step == end:
-            self._end_segment()
+        if self.step % self.plan.segment == 0:
+            row = self._validated(chooses=True)
+            self.rows.append(row)
+            self._partial = {"sum": 0.0, "steps": 0, "seconds": 0.0}
+            self._save()
+            self._log(self.rows)
+        elif self.step == end:
+            self._save()
 
-    def _end_segment(self) -> None:
-        """Validates, logs and saves."""
+    def _close(self) -> None:
+        """Writes the last weights, after a last validation where `n_iter` is no multiple of the segment.
+
+        That validation is logged, but chooses the best weights only if there was no other, and it is no part of the
+        saved state: a run that is extended later has to become the one that was longer from the start.
+        """
+        if self._partial["steps"]:
+            self.rows.append(self._validated(chooses=self.tracker.best_step < 0))
+        self._log(self.rows)
+        with self._averaged():
+            self._write_weights(LAST, {"step": self.step})
+        best = self.run.checkpoints / BEST
+        if self.plan.validate is not None and not best.exists():
+            raise TrainingError(f"No validation of {self.run.dir} gave a number, so that no weights could be chosen.")
+
+    def _validated(self, *, chooses: bool) -> dict[str, Any]:
+        """Returns the line of the log for the steps since the last one; `chooses`: the best weights may change."""
         steps, seconds = self._partial["steps"], self._partial["seconds"]
         row = {
             "step": self.step,
@@ -139,17 +162,17 @@ class Trainer:
         with self._averaged():
             if self.plan.validate is not None:
                 row |= self.plan.validate()
-                if self.tracker.update(self.step, row["val_dice"]):
+                if chooses and self.tracker.update(self.step, row["val_dice"]):
                     self._write_weights(BEST, {"step": self.step, "val_dice": row["val_dice"]})
             if self.plan.monitor is not None:
                 row |= self.plan.monitor()
-        self.rows.append(row)
-        self._partial = {"sum": 0.0, "steps": 0, "seconds": 0.0}
-        self._save()
-        files.write_csv(self.run.logs / "train.csv", self.rows)
         if self.plan.tensorboard:
             _write_tensorboard(self.run.logs / "tensorboard", row)
         self._report(row)
+        return row
+
+    def _log(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        files.write_csv(self.run.logs / "train.csv", rows)
 
     def _report(self, row: Mapping[str, Any]) -> None:
         shown = [f"step {self.step}/{self.plan.n_iter}", f"loss {row['loss']:.4f}"]
@@ -165,28 +188,19 @@ class Trainer:
             shown.append(f"about {duration(left)} left")
         logging.info("%s", ", ".join(shown))
 
-    def _averaged(self) -> _Swap:
-        return _Swap(self._weights, self.average)
+    def _averaged(self) -> Swap:
+        return Swap(self._weights, self.average)
 
-    def update_average(self) -> None:
-        """Moves the average one step towards the current weights. Its decay grows from 0 at the first steps."""
+    def _update_average(self, steps_done: int) -> None:
+        """Moves the average one step towards the current weights. The decay grows from 0 over the first steps."""
         backend.synchronise(self.model)
-        decay = min(self.plan.average_decay, (1.0 + self.step_now) / (10.0 + self.step_now))
+        decay = min(self.plan.average_decay, (1.0 + steps_done) / (10.0 + steps_done))
         for name, variable in self._weights.items():
             value = keras.ops.convert_to_numpy(variable)
             self.average[name] += np.float32(1.0 - decay) * (value - self.average[name])
 
     def _write_weights(self, name: str, record: Mapping[str, Any]) -> None:
         checkpoint.save_arrays(self.run.checkpoints / name, transfer.read_weights(self.model), record)
-
-    def _write_last(self) -> None:
-        with self._averaged():
-            self._write_weights(LAST, {"step": self.step})
-        best = self.run.checkpoints / BEST
-        if self.plan.validate is not None and not best.exists():
-            raise TrainingError(
-                f"No validation of {self.run.dir} gave a number, so that no weights could be chosen."
-            )
 
     def _save(self) -> None:
         backend.synchronise(self.model)
@@ -218,6 +232,11 @@ class Trainer:
                 found="another one's, for instance from another version of the software",
                 remedy="Start the stage afresh with --noresume, or under another --ver.",
             )
+        if record["step"] > self.plan.n_iter:
+            raise ConfigError(
+                f"{self.run.dir} has already been trained for {record['step']} steps; --n_iter={self.plan.n_iter} is "
+                "fewer. Give at least as many, another --ver, or --noresume to start afresh."
+            )
         for name, variable in self._variables.items():
             variable.assign(arrays[name])
         if self.plan.average_decay:
@@ -232,91 +251,10 @@ class Trainer:
         path = self.run.logs / f"nan_step_{step - 1:06d}.json"
         files.write_json(path, {"step": step - 1, "batch": self.plan.describe_batch(step - 1)})
         raise TrainingError(
-            f"The loss is not a number at step {step - 1}. The slices of that step stand in {path}; the state of step "
-            f"{self.rows[-1]['step'] if self.rows else 0} is unharmed. Lower the learning rate, raise the temperature or look at "
-            "these slices; repeating the same command would end the same way."
+            f"The loss is not a number at step {step - 1}. The slices of that step stand in {path}; the last saved state "
+            "is unharmed. Lower the learning rate, raise the temperature or look at these slices; repeating the same "
+            "command would end the same way."
         )
-
-    @property
-    def step_now(self) -> int:
-        """The step that is being executed, counted within the run."""
-        return self._step_now
-
-    _step_now = 0
-
-
-class _Watcher(keras.callbacks.Callback):
-    """Counts steps, watches the loss, shows progress and ends a segment early when asked to."""
-
-    def __init__(self, trainer: Trainer, end: int, stop: _StopSignal):
-        super().__init__()
-        self.steps = 0
-        self.loss = 0.0
-        self.diverged = False
-        self._trainer = trainer
-        self._start = trainer.step
-        self._stop = stop
-        self._line = ProgressLine(f"steps {self._start + 1} to {end}", end - self._start)
-
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        self.steps += 1
-        self.loss = float(logs["loss"])
-        self._trainer._step_now = self._start + self.steps
-        self._line.update(self.steps, f"loss {self.loss:.4f}")
-        if not math.isfinite(self.loss):
-            self.diverged = True
-        elif self._trainer.average is not None:
-            self._trainer.update_average()
-        if self.diverged or self._stop.requested:
-            self.model.stop_training = True
-
-    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        self._line.close()
-
-
-class _StopSignal:
-    """Turns the first Ctrl-C (or termination signal) into a request; the second one interrupts at once."""
-
-    def __init__(self):
-        self.requested = False
-        self._former: dict[int, Any] = {}
-
-    def _handle(self, number: int, _frame: Any) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-        logging.info("Stopping after this step and saving (%s).", signal.Signals(number).name)
-
-    def __enter__(self) -> _StopSignal:
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._former[number] = signal.signal(number, self._handle)
-        except ValueError:  # not in the main thread: the caller's handlers stay
-            pass
-        return self
-
-    def __exit__(self, *_exception: Any) -> None:
-        for number, handler in self._former.items():
-            signal.signal(number, handler)
-
-
-class _Swap:
-    """Puts other values into a network's weights for the length of a block; nothing happens without values."""
-
-    def __init__(self, variables: Mapping[str, keras.Variable], values: Mapping[str, np.ndarray] | None):
-        self._variables = variables
-        self._values = values
-        self._kept: dict[str, np.ndarray] = {}
-
-    def __enter__(self) -> None:
-        if self._values is not None:
-            self._kept = {n: np.array(keras.ops.convert_to_numpy(v)) for n, v in self._variables.items()}
-            for name, variable in self._variables.items():
-                variable.assign(self._values[name])
-
-    def __exit__(self, *_exception: Any) -> None:
-        for name, value in self._kept.items():
-            self._variables[name].assign(value)
 
 
 def _state_variables(model: keras.Model) -> dict[str, keras.Variable]:
@@ -328,13 +266,11 @@ def _state_variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def _write_tensorboard(folder: Path, row: Mapping[str, Any]) -> None:
+    from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
-    from tensorboard.compat.proto.event_pb2 import Event
 
     writer = EventFileWriter(str(folder))
-    values = [
-        Summary.Value(tag=k, simple_value=float(v)) for k, v in row.items() if isinstance(v, (int, float))
-    ]
+    values = [Summary.Value(tag=k, simple_value=float(v)) for k, v in row.items() if isinstance(v, (int, float))]
     writer.add_event(Event(wall_time=time.time(), step=row["step"], summary=Summary(value=values)))
     writer.close()

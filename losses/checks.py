@@ -35,6 +35,5 @@ def same_classes(y_true: Any, y_pred: Any, *, num_classes: int | None = None) ->
         )
     if num_classes is not None and pred_shape[-1] not in (None, num_classes):
         raise ValueError(
-            f"`class_weights` must have one value per class. Received: {num_classes} weights, "
-            f"y_pred.shape={pred_shape}"
+            f"`class_weights` must have one value per class. Received: {num_classes} weights, y_pred.shape={pred_shape}"
         )

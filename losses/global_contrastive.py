@@ -134,9 +134,7 @@ class GlobalContrastive(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         positive_weights, negative_mask = self.masks(y_true)
-        rows = info_nce_rows(
-            y_pred, positive_weights, negative_mask=negative_mask, temperature=self.temperature
-        )
+        rows = info_nce_rows(y_pred, positive_weights, negative_mask=negative_mask, temperature=self.temperature)
         return rows * self._row_factor(ops.cast(positive_weights, rows.dtype))
 
     def masks(self, ids: Any) -> tuple[Any, Any]:

@@ -201,7 +201,7 @@ class LocalContrastive(keras.losses.Loss):
 
 
 def _compared_positions(regions: RegionTable) -> tuple[np.ndarray, np.ndarray]:
-    """Returns for each region the places in `positions` of itself and its negatives, and which entries are real.
+    """Returns for each region the places of itself and its negatives, and which of these entries are real.
 
     Both are (R, 1 + K), K the largest number of negatives; a region with fewer is filled up.
     """

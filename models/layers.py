@@ -193,9 +193,7 @@ class RegionVectors(keras.layers.Layer):
     def call(self, inputs):
         _, height, width, channels = inputs.shape
         size = range(self.region_size)
-        pixels = [
-            (row + i) * width + column + j for row, column in self.positions for i in size for j in size
-        ]
+        pixels = [(row + i) * width + column + j for row, column in self.positions for i in size for j in size]
         flat = ops.reshape(inputs, (-1, height * width, channels))
         vectors = ops.take(flat, ops.convert_to_tensor(pixels, "int32"), axis=1)
         return ops.reshape(vectors, (-1, len(self.positions), self.region_size**2 * channels))

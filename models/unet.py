@@ -36,9 +36,7 @@ class _Seeds:
         return int(np.random.SeedSequence([self.seed, *name.encode()]).generate_state(1)[0] >> 1)
 
 
-def _conv_block(
-    x, filters: int, name: str, seeds: _Seeds, *, kernel_size: int = 3, bias: bool = True, upsample=False
-):
+def _conv_block(x, filters: int, name: str, seeds: _Seeds, *, kernel_size: int = 3, bias: bool = True, upsample=False):
     """Convolution, batch normalisation (with the convolution's bias), ReLU."""
     if upsample:
         x = UpsampledConv2D(filters, _he_normal(seeds(name)), name=name)(x)
@@ -144,9 +142,9 @@ def local_map(inputs, num_blocks: int, seed: int = 0):
     x = decoder_outputs(encoder_outputs(inputs, seed), num_blocks, seed)[-1]
     filters = x.shape[-1]
     x = _conv_block(x, filters, "loc_c1_a", seeds, kernel_size=1, bias=False)
-    return layers.Conv2D(
-        filters, 1, use_bias=False, kernel_initializer=_he_normal(seeds("loc_c1_b")), name="loc_c1_b"
-    )(x)
+    return layers.Conv2D(filters, 1, use_bias=False, kernel_initializer=_he_normal(seeds("loc_c1_b")), name="loc_c1_b")(
+        x
+    )
 
 
 def local_map_size(image_shape: tuple[int, int, int], num_blocks: int) -> tuple[int, int]:

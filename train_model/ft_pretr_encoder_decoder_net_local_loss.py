@@ -1,23 +1,18 @@
 """DOC
 
-python ft_pretr_encoder_decoder_net_local_loss.py --dataset=acdc
+  python ft_pretr_encoder_decoder_net_local_loss.py --dataset=acdc
 """
-
-from absl import flags
 
 from fewslice import app
 from fewslice.flags import define_stage, read_flags
+from fewslice.stages import run_stage
 
 STAGE = "ft_pretr_encoder_decoder_net_local_loss"
 define_stage(STAGE)
-FLAGS = flags.FLAGS
 
 
 def main(_argv) -> None:
-    args, dataset = read_flags(STAGE)
-    from fewslice.stages import segmentation  # Keras takes seconds to import: flags are checked before
-
-    segmentation.fine_tune_encoder_decoder(args, dataset)
+    run_stage(*read_flags(STAGE))
 
 
 if __name__ == "__main__":

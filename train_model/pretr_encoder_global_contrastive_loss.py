@@ -1,23 +1,18 @@
 """DOC
 
-python pretr_encoder_global_contrastive_loss.py --dataset=acdc
+  python pretr_encoder_global_contrastive_loss.py --dataset=acdc
 """
-
-from absl import flags
 
 from fewslice import app
 from fewslice.flags import define_stage, read_flags
+from fewslice.stages import run_stage
 
 STAGE = "pretr_encoder_global_contrastive_loss"
 define_stage(STAGE)
-FLAGS = flags.FLAGS
 
 
 def main(_argv) -> None:
-    args, dataset = read_flags(STAGE)
-    from fewslice.stages import contrastive  # Keras takes seconds to import: flags are checked before
-
-    contrastive.pretrain_encoder(args, dataset)
+    run_stage(*read_flags(STAGE))
 
 
 if __name__ == "__main__":

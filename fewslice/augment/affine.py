@@ -121,9 +121,7 @@ def _random_operation(
     return image, label
 
 
-def random_affine(
-    rng: np.random.Generator, images: np.ndarray, labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def random_affine(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Applies to each image and its label one of the five operations named above.
 
     Blank images stay as they are.

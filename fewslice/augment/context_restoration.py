@@ -52,8 +52,7 @@ def swap_patches(image: np.ndarray, swaps: list[tuple[Corners, Corners]], *, pat
     out = image.copy()
     for rows, columns in swaps:
         first, second = (
-            (slice(row, row + patch), slice(column, column + patch))
-            for row, column in zip(rows, columns, strict=True)
+            (slice(row, row + patch), slice(column, column + patch)) for row, column in zip(rows, columns, strict=True)
         )
         out[first] = image[second]
         out[second] = image[first]

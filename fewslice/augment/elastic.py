@@ -21,8 +21,7 @@ GRID = 3
 def _spline_matrix(n_in: int, n_out: int) -> np.ndarray:
     """Returns (n_out, n_in) float32: cubic B-spline resize with half-pixel centres and mirrored borders."""
     columns = [
-        ndimage.zoom(row, n_out / n_in, order=3, mode="mirror", prefilter=True, grid_mode=True)
-        for row in np.eye(n_in)
+        ndimage.zoom(row, n_out / n_in, order=3, mode="mirror", prefilter=True, grid_mode=True) for row in np.eye(n_in)
     ]
     matrix = np.stack(columns, axis=1).astype(np.float32)
     matrix.setflags(write=False)

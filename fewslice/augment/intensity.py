@@ -73,9 +73,7 @@ def pretraining_intensity(
     return brightness_contrast(images, delta, factor, clip=PRETRAINING_CLIP)
 
 
-def draw_finetuning(
-    rng: np.random.Generator, batch: int, *, per_image: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_finetuning(rng: np.random.Generator, batch: int, *, per_image: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Draws contrast U(0.8, 1.2) for rows < batch / 2 and brightness U(-0.1, 0.1) for the others.
 
     Returns:
@@ -88,9 +86,7 @@ def draw_finetuning(
     return np.where(is_first_half, np.float32(0), delta), np.where(is_first_half, factor, np.float32(1))
 
 
-def finetuning_intensity(
-    rng: np.random.Generator, images: np.ndarray, *, per_image: bool = False
-) -> np.ndarray:
+def finetuning_intensity(rng: np.random.Generator, images: np.ndarray, *, per_image: bool = False) -> np.ndarray:
     """Changes the contrast of the first half of a batch and the brightness of the second.
 
     Args:

@@ -129,9 +129,7 @@ class BilinearSampler:
         return sparse.csr_array(data, shape=(height * width, height * width))
 
     @staticmethod
-    def _split(
-        position: np.ndarray, side: int, low: np.ndarray, fraction: np.ndarray, rest: np.ndarray
-    ) -> None:
+    def _split(position: np.ndarray, side: int, low: np.ndarray, fraction: np.ndarray, rest: np.ndarray) -> None:
         """Writes the lower neighbour, the fraction above it and 1 - fraction."""
         np.clip(position, 0, side - 1, out=position)
         np.copyto(low, position, casting="unsafe")  # truncation is floor, since nothing is negative

@@ -16,6 +16,7 @@ import numpy as np
 
 from fewslice import files
 from fewslice.config import DatasetConfig
+from fewslice.console import duration
 from fewslice.data.cache_store import Store
 from fewslice.data.lock import folder_lock
 from fewslice.data.parallel import map_threads
@@ -94,6 +95,13 @@ class BuildReport:
     notes: dict[str, list[str]] = field(default_factory=dict)
     seconds: float = 0.0
 
+    def describe(self) -> str:
+        """Returns the summary as text: counts, remarks, refused cases with their reasons."""
+        counts = f"{len(self.done)} prepared, {len(self.skipped)} up to date, {len(self.refused)} refused"
+        lines = [f"{self.folder}: {counts} ({duration(self.seconds)})"]
+        lines += [f"  note  {case_id}: {note}" for case_id, notes in self.notes.items() for note in notes]
+        return "\n".join(lines + [f"\nrefused {name}: {error}" for name, error in self.refused.items()])
+
 
 def open_cache(
     dataset: DatasetConfig,
@@ -121,16 +129,14 @@ def open_cache(
         FewSliceError: those of several cases are, with every message; or the file system refuses.
     """
     reader = get_reader(dataset, root)
-    report = build_cache(
-        reader, cases, with_label=with_label, progress=progress, workers=workers, verify=verify
-    )
+    report = build_cache(reader, cases, with_label=with_label, progress=progress, workers=workers, verify=verify)
     if report.refused:
         errors = list(report.refused.values())
         if len(errors) == 1:
             raise errors[0]
         raise FewSliceError(f"{len(errors)} volumes cannot be used:\n" + "\n".join(map(str, errors)))
     store = Store(reader)
-    return PreparedSet([_open(store, case, with_label=with_label) for case in cases])
+    return PreparedSet([open_prepared(store, case, with_label=with_label) for case in cases])
 
 
 def build_cache(
@@ -171,9 +177,7 @@ def build_cache(
         pending, report.skipped = unique, []
     if pending:
         with folder_lock(store.folder):
-            _build_all(
-                store, list(pending.values()), report, progress=progress, workers=workers, verify=verify
-            )
+            _build_all(store, list(pending.values()), report, progress=progress, workers=workers, verify=verify)
     for case_id in report.skipped:
         _note(report, case_id, store.entry(unique[case_id][0]) or {})
     report.done.sort(), report.skipped.sort()
@@ -225,12 +229,11 @@ def _note(report: BuildReport, case_id: str, entry: Mapping[str, Any]) -> None:
         report.notes[case_id] = list(entry["notes"])
 
 
-def _open(store: Store, case: Case, *, with_label: bool) -> PreparedVolume:
+def open_prepared(store: Store, case: Case, *, with_label: bool) -> PreparedVolume:
+    """Maps one case that `build_cache` has prepared."""
     entry = store.entry(case)
     if entry is None:
-        raise FewSliceError(
-            f"{store.folder / case.case_id} vanished while it was opened. Repeat the command."
-        )
+        raise FewSliceError(f"{store.folder / case.case_id} vanished while it was opened. Repeat the command.")
     return PreparedVolume(
         case=case,
         image=store.load(case, "image"),

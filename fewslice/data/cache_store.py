@@ -57,9 +57,7 @@ class Store:
             entry = files.read_json(self._file(case, "entry.json"))
         except (OSError, FewSliceError):
             return None
-        is_usable = (
-            isinstance(entry, dict) and entry.get("format") == FORMAT and "image" in entry.get("arrays", {})
-        )
+        is_usable = isinstance(entry, dict) and entry.get("format") == FORMAT and "image" in entry.get("arrays", {})
         return entry if is_usable else None
 
     def is_current(self, case: Case, *, with_label: bool, verify: bool = False) -> bool:
@@ -78,9 +76,7 @@ class Store:
         same = self._compare_sources(case, entry, with_label=with_label, by_content=True)
         if not same or not self._are_arrays_whole(case, entry, verify=verify):
             return False
-        current = {
-            name: self._stamp(self.reader.root / name) for name in entry["sources"] if self._exists(name)
-        }
+        current = {name: self._stamp(self.reader.root / name) for name in entry["sources"] if self._exists(name)}
         if any(entry["sources"][name] | stamp != entry["sources"][name] for name, stamp in current.items()):
             sources = {name: source | current.get(name, {}) for name, source in entry["sources"].items()}
             files.write_json(self._file(case, "entry.json"), {**entry, "sources": sources})
@@ -93,9 +89,7 @@ class Store:
             DataError: the native files are missing or wrong.
             FewSliceError: the file system refuses.
         """
-        sources = {
-            self._name(path): self._source(path) for path in self._sources(case, with_label=with_label)
-        }
+        sources = {self._name(path): self._source(path) for path in self._sources(case, with_label=with_label)}
         volume = self.reader.read(case, with_label=with_label)
         arrays, notes = _prepare(volume, self.reader.dataset)
         self._file(case, "entry.json").unlink(missing_ok=True)
@@ -128,9 +122,7 @@ class Store:
 
     def write_manifest(self) -> None:
         """Writes manifest.json from all entries."""
-        entries = {
-            path.parent.name: files.read_json(path) for path in sorted(self.folder.glob("*/entry.json"))
-        }
+        entries = {path.parent.name: files.read_json(path) for path in sorted(self.folder.glob("*/entry.json"))}
         files.write_json(self.folder / "manifest.json", {"settings": self.settings, "cases": entries})
 
     def _file(self, case: Case, name: str) -> Path:
@@ -155,9 +147,7 @@ class Store:
         except OSError:
             return {}  # the reader says what is wrong with it
 
-    def _compare_sources(
-        self, case: Case, entry: Mapping[str, Any], *, with_label: bool, by_content: bool
-    ) -> bool:
+    def _compare_sources(self, case: Case, entry: Mapping[str, Any], *, with_label: bool, by_content: bool) -> bool:
         if entry.get("facts") != self.reader.facts(case):
             return False
         for path in self._sources(case, with_label=with_label):

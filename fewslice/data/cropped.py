@@ -12,8 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from fewslice.data import resample
-from fewslice.data.cache import PreparedVolume
+from fewslice.data.cache import BuildReport, PreparedVolume, build_cache, open_prepared
+from fewslice.data.cache_store import Store
 from fewslice.data.nifti import read_nifti, write_nifti
+from fewslice.data.parallel import map_threads
+from fewslice.data.progress import Progress
+from fewslice.data.readers import Reader
+from fewslice.data.readers.selection import resolve_patients
+from fewslice.data.volume import Case
 from fewslice.errors import DataError
 
 AFFINES = ("corrected", "published")
@@ -45,9 +51,7 @@ def cropped_geometry(
         native = volume.native_shape[axis]
         rescaled = resample.rescaled_size(native, volume.spacing_mm[axis] / target_resolution[axis])
         source, target = resample.overlap(rescaled, size)
-        step = (
-            native / rescaled
-        )  # pixel c of the crop has its centre at native pixel (c + first + 0.5) * step - 0.5
+        step = native / rescaled  # pixel c of the crop has its centre at native pixel (c + first + 0.5) * step - 0.5
         to_native[axis, axis] = step
         to_native[axis, 3] = (source.start - target.start + 0.5) * step - 0.5
         spacing[axis] *= step
@@ -60,6 +64,49 @@ def _with_scale(volume: PreparedVolume) -> np.ndarray:
     lengths = np.linalg.norm(matrix[:3, :3], axis=0)
     matrix[:3, :3] *= np.asarray(volume.spacing_mm) / np.where(lengths > 0, lengths, 1.0)
     return matrix
+
+
+def prepare_dataset(
+    reader: Reader,
+    *,
+    patients: Sequence[str] = ("all",),
+    affine: str | None = None,
+    workers: int | None = None,
+    verify: bool = False,
+    progress: bool = True,
+) -> BuildReport:
+    """Prepares all volumes of a dataset or of some patients, with labels where there are any.
+
+    Args:
+        reader: Reads the native volumes.
+        patients: ("all",), or ids of patients; all their phases are prepared.
+        affine: None, or "corrected" or "published" to write NIfTI files too, see `write_cropped`.
+        workers: Volumes at a time; default the number of processors.
+        verify: Compare the checksums of what is there, not only sizes and times.
+        progress: Show progress lines.
+
+    Raises:
+        ConfigError, DataError: no or unknown patients.
+        FewSliceError: the file system refuses.
+    """
+    cases = reader.cases()
+    if list(patients) != ["all"]:
+        names = resolve_patients(reader, patients)
+        cases = [case for case in cases if case.patient_id in names]
+    report = build_cache(reader, cases, with_label=None, workers=workers, verify=verify, progress=progress)
+    if affine is not None:
+        store = Store(reader)
+        folder = store.folder.parent
+        good = [case for case in cases if case.case_id not in report.refused]
+
+        def write(case: Case) -> bool:
+            volume = open_prepared(store, case, with_label=case.label_path is not None)
+            return write_cropped(folder, volume, reader.dataset.target_resolution, affine=affine)
+
+        with Progress(len(good), "Writing NIfTI", is_enabled=progress) as line:
+            for index, _ in map_threads(write, good, workers=workers):
+                line.update(note=good[index].case_id)
+    return report
 
 
 def write_cropped(

@@ -18,17 +18,19 @@ from pathlib import Path
 import numpy as np
 
 from fewslice import files
+from fewslice.console import duration
 from fewslice.data.lock import folder_lock
 from fewslice.data.nifti import read_nifti, write_nifti
 from fewslice.data.parallel import default_workers
 from fewslice.data.progress import Progress
 from fewslice.data.readers.base import Reader, nifti_stem, visible
-from fewslice.errors import ConfigError, DataError
+from fewslice.errors import ConfigError, DataError, FewSliceError
 
 THRESHOLD = 0.001  # change of the field at which a level ends; published setting
 ITERATIONS = (50, 50, 50, 50)  # per level of the spline grid; published setting
 _SMALLEST_AXIS = 16  # samples that shrinking leaves along an axis
 _LARGEST_CORRECTION = 1e3  # a field beyond this factor is a failure, not shading
+_COMPANIONS = ("Info.cfg", "dataset.json")
 _RECORDS = ".n4"  # folder of the records beside the corrected files
 
 
@@ -61,6 +63,12 @@ class CorrectionReport:
     refused: list[DataError] = field(default_factory=list)
     seconds: float = 0.0
 
+    def describe(self) -> str:
+        """Returns the summary as text; refused files with their reasons."""
+        counts = f"{len(self.done)} corrected, {len(self.skipped)} done before, {len(self.refused)} refused"
+        lines = [f"{self.folder}: {counts} ({duration(self.seconds)})"]
+        return "\n".join(lines + [f"\nrefused: {error}" for error in self.refused])
+
 
 def n4_correct(
     image: np.ndarray, spacing_mm: Sequence[float], *, shrink_factor: int = 4, threads: int = 1
@@ -70,8 +78,8 @@ def n4_correct(
     Args:
         image: (X, Y, Z) float32, intensities of the scanner; non-positive voxels do not count for the field.
         spacing_mm: Size of a voxel along x, y and z.
-        shrink_factor: The field is estimated on every n-th voxel along each axis that keeps 16 samples, and applied
-            at full size. 1 is the published setting (much slower).
+        shrink_factor: The field is estimated on every n-th voxel along each axis that keeps 16 samples, and
+            applied at full size. 1 is the published setting (much slower).
         threads: Threads of ITK. With one the result is the same on every run.
 
     Returns:
@@ -118,14 +126,14 @@ def dataset_jobs(reader: Reader, output: Path, *, shrink_factor: int) -> list[Jo
     """
     if reader.dataset.layout == "acdc_h5":
         raise ConfigError(
-            "N4 corrects NIfTI files of the scanner's intensities. The .h5 volumes were clipped and scaled before."
+            "N4 corrects the scanner's intensities in NIfTI files. The .h5 volumes were clipped and scaled."
         )
     _check_folders(reader.folder, output)
     images = {case.image_path for case in reader.cases()}
+    labels = {case.label_path for case in reader.cases()}
     for path in sorted(reader.folder.rglob("*")):
         relative = path.relative_to(reader.folder)
-        is_hidden = any(part.startswith(".") for part in relative.parts)
-        if path.is_file() and path not in images and not is_hidden and _is_companion(path, reader):
+        if path in labels or (path.name in _COMPANIONS and path.is_file()):
             _copy(path, output / relative)
     channel = reader.dataset.image_channel
     return [
@@ -145,16 +153,14 @@ def folder_jobs(folder: Path, output: Path, *, shrink_factor: int) -> list[Job]:
     images = [path for path in _walk(folder) if nifti_stem(path)] if folder.is_dir() else []
     if not images:
         found = "no such file in it" if folder.is_dir() else "no such folder"
-        raise DataError(
-            folder, expected="a folder with .nii or .nii.gz files", found=found, remedy="Check --input."
-        )
+        raise DataError(folder, expected="a folder of NIfTI files", found=found, remedy="Check --input.")
     return [_job(image, folder, output, channel=0, shrink_factor=shrink_factor) for image in images]
 
 
 def correct_files(
     jobs: Sequence[Job], output: Path, *, workers: int | None = None, progress: bool = True
 ) -> CorrectionReport:
-    """Corrects files in several processes, skipping those that are done. A refused file does not stop the others.
+    """Corrects files in several processes, skipping those that are done. A refused file does not stop the rest.
 
     Args:
         jobs: From `dataset_jobs` or `folder_jobs`.
@@ -175,7 +181,7 @@ def correct_files(
 
 
 def correct_file(job: Job) -> bool | dict[str, str]:
-    """Corrects one file. Returns False if it was done already, and the arguments of a `DataError` if it is refused.
+    """Corrects one file. Returns False if it was done, and the arguments of a `DataError` if it is refused.
 
     (An exception with keyword-only arguments does not travel between processes.)
     """
@@ -211,7 +217,7 @@ def _is_done(job: Job, settings: dict) -> bool:
         return False
     try:
         recorded = files.read_json(job.record)
-    except files.FewSliceError:
+    except FewSliceError:
         return False
     return recorded == {**settings, "target": files.sha256(job.target)}
 
@@ -257,11 +263,6 @@ def _job(image: Path, folder: Path, output: Path, *, channel: int, shrink_factor
 def _channel(image: Path, channel: int) -> int:
     """Returns the channel to read: that of the dataset for 4-D files, 0 for a file per channel ("_0001")."""
     return 0 if (nifti_stem(image) or "").endswith(f"_{channel:04d}") else channel
-
-
-def _is_companion(path: Path, reader: Reader) -> bool:
-    labels = {case.label_path for case in reader.cases()}
-    return path in labels or path.name in ("Info.cfg", "dataset.json")
 
 
 def _copy(source: Path, target: Path) -> None:

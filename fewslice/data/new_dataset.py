@@ -87,9 +87,7 @@ def provisional(request: Request) -> DatasetConfig:
     layout, folders = _locate(request)
     is_pair = len(folders) == 2
     base = os.path.commonpath([os.path.dirname(folder) for folder in folders]) if is_pair else folders[0]
-    images, labels = (
-        (os.path.relpath(folder, base) for folder in folders) if is_pair else ("imagesTr", "labelsTr")
-    )
+    images, labels = (os.path.relpath(folder, base) for folder in folders) if is_pair else ("imagesTr", "labelsTr")
     root = os.path.abspath(data_root())
     is_below = os.path.commonpath([root, base]) == root
     names, pairs = _structures(request, Path(base) / "dataset.json" if layout == "msd" else None)
@@ -167,9 +165,7 @@ def derive(draft: DatasetConfig, checked: Sequence[Checked]) -> DatasetConfig:
             f"Received {len(names)}: {', '.join(names)}"
         )
     resolution = tuple(float(f"{np.median([c.spacing_mm[axis] for c in checked]):.5g}") for axis in (0, 1))
-    sides = [
-        _side([c.shape[axis] * c.spacing_mm[axis] for c in checked], resolution[axis]) for axis in (0, 1)
-    ]
+    sides = [_side([c.shape[axis] * c.spacing_mm[axis] for c in checked], resolution[axis]) for axis in (0, 1)]
     return dataclasses.replace(
         draft, num_classes=count, struct_name=names, target_resolution=resolution, img_size_x=sides[0],
         img_size_y=sides[1], class_weights=tuple(round(1 / count, 4) for _ in range(count)),

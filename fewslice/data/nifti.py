@@ -77,9 +77,7 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) ->
     values = _scaled(path, header, volumes[..., channel])
     _check_finite(path, values)
     array = _as_integers(path, values) if is_label else _as_float32(path, values)
-    return NiftiImage(
-        path, array, nifti_stream.spacing_mm(path, header), nifti_stream.affine(path, header), header
-    )
+    return NiftiImage(path, array, nifti_stream.spacing_mm(path, header), nifti_stream.affine(path, header), header)
 
 
 def _as_volumes(path: Path, header: Header, content: np.ndarray) -> np.ndarray:
@@ -98,15 +96,19 @@ def _as_volumes(path: Path, header: Header, content: np.ndarray) -> np.ndarray:
 
 
 def _scaled(path: Path, header: Header, raw: np.ndarray) -> np.ndarray:
+    stored = [float(header["scl_slope"]), float(header["scl_inter"])]
     try:
         slope, intercept = header.get_slope_inter()
-    except nib.spatialimages.HeaderDataError as error:
+        is_finite = not np.isinf(stored).any()
+    except nib.spatialimages.HeaderDataError:
+        is_finite = False
+    if not is_finite:
         raise DataError(
             path,
             expected="finite scl_slope and scl_inter",
-            found=str(error),
+            found=f"scl_slope = {stored[0]}, scl_inter = {stored[1]}",
             remedy="The header is damaged. Get a fresh copy of the file.",
-        ) from error
+        )
     if slope in (None, 1.0) and intercept in (None, 0.0):
         return raw
     with np.errstate(over="ignore"):
@@ -190,9 +192,7 @@ def write_nifti(
         raise RuntimeError(f"Expected a 3-D numeric array. Received: shape {array.shape}, {array.dtype}")
     array = array.astype(np.uint8) if array.dtype.kind == "b" else array
     header = _new_header(array, like, affine, spacing_mm)
-    content = (
-        header.binaryblock + bytes(4) + array.astype(header.get_data_dtype(), copy=False).tobytes(order="F")
-    )
+    content = header.binaryblock + bytes(4) + array.astype(header.get_data_dtype(), copy=False).tobytes(order="F")
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6) as stream:
             stream.write(content)

@@ -27,6 +27,7 @@ MAX_DEFLATE_RATIO = 1032  # of the deflate format
 SPACING_RANGE_MM = (1e-3, 1e3)
 _GZIP_MAGIC = b"\x1f\x8b"
 _BLOCK = 1 << 20
+_MM = 2  # code of mm in xyzt_units; 0 is "unknown"
 _FRESH_COPY = "Get a fresh copy of the file (interrupted download or copy, full disk), or leave the case out."
 
 
@@ -79,9 +80,7 @@ def _check_file(path: Path) -> bool:
         raise DataError(path, expected="a NIfTI file", found="an empty file (0 bytes)", remedy=_FRESH_COPY)
     is_gzip = start == _GZIP_MAGIC
     if is_gzip != name.endswith(".gz"):
-        found, right = (
-            ("gzip data", ".nii.gz") if is_gzip else ("no gzip data", ".nii, if it is NIfTI at all,")
-        )
+        found, right = ("gzip data", ".nii.gz") if is_gzip else ("no gzip data", ".nii, if it is NIfTI at all,")
         raise DataError(
             path,
             expected="gzip data, as the name says" if not is_gzip else "plain NIfTI, as the name says",
@@ -105,9 +104,7 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         remedy = "Mend the cause (permissions, disk, network) and repeat the command."
-        raise DataError(
-            path, expected="a readable file", found=error.strerror or str(error), remedy=remedy
-        ) from error
+        raise DataError(path, expected="a readable file", found=error.strerror or str(error), remedy=remedy) from error
 
 
 def _read_header(path: Path, stream: BinaryIO) -> Header:
@@ -161,9 +158,7 @@ def _voxel_type(path: Path, header: Header) -> np.dtype:
         found = f"datatype code {int(header['datatype'])}" + (f" ({dtype.name})" if dtype is not None else "")
         raise _bad_header(path, "real numbers of 8 to 64 bits per voxel", found)
     if int(header["bitpix"]) != 8 * dtype.itemsize:
-        raise _bad_header(
-            path, f"bitpix {8 * dtype.itemsize} for {dtype.name}", f"bitpix {int(header['bitpix'])}"
-        )
+        raise _bad_header(path, f"bitpix {8 * dtype.itemsize} for {dtype.name}", f"bitpix {int(header['bitpix'])}")
     return dtype
 
 
@@ -177,10 +172,11 @@ def _voxel_offset(path: Path, header: Header) -> int:
 def spacing_mm(path: Path, header: Header) -> tuple[float, float, float]:
     """Returns the size of a voxel from pixdim. An axis that the file lacks gets pixdim's value, or 1 mm."""
     axes = min(int(header["dim"][0]), 3)
-    units = header.get_xyzt_units()[0] if int(header["xyzt_units"]) & 7 in (0, 1, 2, 3) else "unknown unit"
-    if units not in ("mm", "unknown"):
+    code = int(header["xyzt_units"]) & 7
+    if code not in (0, _MM):
         remedy = "Convert pixdim and the affine to mm, and set xyzt_units to mm."
-        raise DataError(path, expected="spatial units of mm", found=units, remedy=remedy)
+        found = {1: "metre", 3: "micron"}.get(code, f"unit code {code}")
+        raise DataError(path, expected="spatial units of mm", found=found, remedy=remedy)
     low, high = SPACING_RANGE_MM
     spacing = [float(size) for size in header.get_zooms()[:axes]]
     if not all(low <= size <= high for size in spacing):
@@ -202,9 +198,7 @@ def affine(path: Path, header: Header) -> np.ndarray:
 
 
 def _bad_header(path: Path, expected: str, found: str) -> DataError:
-    return DataError(
-        path, expected=expected, found=found, remedy="The header is damaged or unusual. " + _FRESH_COPY
-    )
+    return DataError(path, expected=expected, found=found, remedy="The header is damaged or unusual. " + _FRESH_COPY)
 
 
 def _skip(path: Path, stream: BinaryIO, count: int) -> None:
@@ -229,6 +223,4 @@ def _read_exactly(path: Path, stream: BinaryIO, count: int) -> np.ndarray:
 
 
 def _truncated(path: Path, expected: str, found: int) -> DataError:
-    return DataError(
-        path, expected=expected, found=f"only {found} bytes before the file ends", remedy=_FRESH_COPY
-    )
+    return DataError(path, expected=expected, found=f"only {found} bytes before the file ends", remedy=_FRESH_COPY)

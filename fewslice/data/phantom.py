@@ -111,9 +111,7 @@ def _render(
     tissue, label = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.uint8)
     for index, surrounding in enumerate(surroundings):
         coarse, fine, flow = texture[:, index]
-        masks = heart_masks(
-            heart, *grid.plane(index), thickness_mm=grid.spacing_mm[2] * 0.8, edge_mm=grid.edge_mm
-        )
+        masks = heart_masks(heart, *grid.plane(index), thickness_mm=grid.spacing_mm[2] * 0.8, edge_mm=grid.edge_mm)
         canvas = surrounding * (1 + np.float32(0.08) * coarse)
         total = masks.rv + masks.myo + masks.lv + masks.wall
         _pericardium(canvas, total, values["pericardium"], grid.spacing_mm[0], flow)
@@ -139,9 +137,7 @@ def _textures(shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarr
     return noise
 
 
-def _pericardium(
-    canvas: np.ndarray, heart: np.ndarray, value: float, spacing: float, patches: np.ndarray
-) -> None:
+def _pericardium(canvas: np.ndarray, heart: np.ndarray, value: float, spacing: float, patches: np.ndarray) -> None:
     """Lays patchy fat around the heart, in place."""
     if heart.max() < 0.5:
         return
@@ -178,9 +174,7 @@ def generate_phantom(
     """
     folder = Path(folder)
     if not 1 <= num_patients <= MAX_PATIENTS:
-        raise ConfigError(
-            f"`num_patients` must be between 1 and {MAX_PATIENTS}. Received: num_patients={num_patients}"
-        )
+        raise ConfigError(f"`num_patients` must be between 1 and {MAX_PATIENTS}. Received: num_patients={num_patients}")
     if seed < 0:
         raise ConfigError(f"`seed` must not be negative. Received: seed={seed}")
     _claim(folder, {"dataset": "phantom", "seed": seed, "version": VERSION})
@@ -202,9 +196,7 @@ def _claim(folder: Path, identity: dict) -> None:
             raise DataError(
                 note,
                 expected=f"a phantom of seed {identity['seed']} (version {identity['version']})",
-                found=f"seed {found.get('seed')} (version {found.get('version')})"
-                if isinstance(found, dict)
-                else "?",
+                found=f"seed {found.get('seed')} (version {found.get('version')})" if isinstance(found, dict) else "?",
                 remedy="Choose another --output, or delete the folder to make it anew.",
             )
         return

@@ -120,9 +120,7 @@ class HeartMasks:
     rim: np.ndarray
 
 
-def waves(
-    rng: np.random.Generator, *, count: int, amplitude: float, wavelength: tuple[float, float]
-) -> np.ndarray:
+def waves(rng: np.random.Generator, *, count: int, amplitude: float, wavelength: tuple[float, float]) -> np.ndarray:
     """Returns the table (count, 6) of a smooth random displacement: wave vector, 2 phases, 2 amplitudes."""
     length, direction = rng.uniform(*wavelength, count), rng.uniform(0, 2 * np.pi, count)
     number = 2 * np.pi / length
@@ -221,9 +219,7 @@ def _at(heart: Heart, x: np.ndarray, y: np.ndarray, z: float, edge_mm: float) ->
     return [rv * shadow, (epi - lv) * present, lv * present, wall * shadow, papillary * lv * present, rim]
 
 
-def _right(
-    heart: Heart, u: np.ndarray, v: np.ndarray, t: float, edge_mm: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _right(heart: Heart, u: np.ndarray, v: np.ndarray, t: float, edge_mm: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns the outline of the right ventricle (the left one not yet cut out) and of its wall."""
     if not heart.rv_start <= t < heart.rv_end:
         return np.zeros_like(u), np.zeros_like(u)
@@ -239,9 +235,7 @@ def _right(
     return coverage(distance, edge_mm), coverage(distance - 2.5, edge_mm) - coverage(distance, edge_mm)
 
 
-def _inside(
-    heart: Heart, u: np.ndarray, v: np.ndarray, inner: float, edge_mm: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _inside(heart: Heart, u: np.ndarray, v: np.ndarray, inner: float, edge_mm: float) -> tuple[np.ndarray, np.ndarray]:
     """Returns the papillary muscles and the closeness to the inner border."""
     papillary = np.zeros_like(u)
     for direction, place, size, elongation in heart.papillary:

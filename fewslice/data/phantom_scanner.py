@@ -57,9 +57,7 @@ def bias_field(scanner: Scanner, shape: tuple[int, int]) -> np.ndarray:
     """Returns the smooth multiplicative field of a slice, float32 (rows, columns), with mean 1."""
     y, x = np.meshgrid(*(np.linspace(-1, 1, size, dtype=np.float32) for size in shape), indexing="ij")
     terms = (np.ones_like(x), x, y, x * y, x * x, y * y)
-    field = np.exp(
-        sum(np.float32(weight) * term for weight, term in zip(scanner.shading, terms, strict=True))
-    )
+    field = np.exp(sum(np.float32(weight) * term for weight, term in zip(scanner.shading, terms, strict=True)))
     coil_x, coil_y, strength, width = (np.float32(value) for value in scanner.coil)
     field += strength * np.exp(-((x - coil_x) ** 2 + (y - coil_y) ** 2) / (2 * width**2))
     return field / field.mean()
@@ -89,21 +87,13 @@ def acquire(scanner: Scanner, tissue: np.ndarray, rng: np.random.Generator) -> n
     """
     shape = tissue.shape[1:]
     signal = (
-        np.maximum(tissue, 0) ** np.float32(scanner.gamma)
-        * bias_field(scanner, shape)
-        * _band_field(scanner, shape)
+        np.maximum(tissue, 0) ** np.float32(scanner.gamma) * bias_field(scanner, shape) * _band_field(scanner, shape)
     )
     strength, shift = scanner.ghost
     if strength:
         signal = signal + np.float32(strength) * np.roll(signal, round(shift * shape[0]), axis=1)
     signal = ndimage.gaussian_filter(signal, (0, scanner.blur_px, scanner.blur_px), truncate=3)
     noise = rng.standard_normal((2, *tissue.shape), dtype=np.float32)
-    noise = ndimage.gaussian_filter(
-        noise, (0, 0, 0.5, 0.5), truncate=2
-    )  # as after the scanner's own interpolation
+    noise = ndimage.gaussian_filter(noise, (0, 0, 0.5, 0.5), truncate=2)  # as after the scanner's own interpolation
     noise *= np.float32(scanner.noise / noise.std())
-    return (
-        np.rint(np.hypot(signal + noise[0], noise[1]) * np.float32(scanner.gain))
-        .clip(0, 32767)
-        .astype(np.int16)
-    )
+    return np.rint(np.hypot(signal + noise[0], noise[1]) * np.float32(scanner.gain)).clip(0, 32767).astype(np.int16)

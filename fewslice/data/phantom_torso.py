@@ -212,9 +212,7 @@ def _ribs(torso: Torso, canvas: np.ndarray, x: np.ndarray, y: np.ndarray, ring: 
     """Paints ribs as bright, dark-rimmed spots along the muscle."""
     direction = np.arctan2(y, x)
     for angle in torso.ribs:
-        arc = np.abs(
-            (direction - np.float32(angle) + np.float32(np.pi)) % np.float32(2 * np.pi) - np.float32(np.pi)
-        )
+        arc = np.abs((direction - np.float32(angle) + np.float32(np.pi)) % np.float32(2 * np.pi) - np.float32(np.pi))
         distance = np.hypot(arc * 85, ring * 2.2)
         _blend(canvas, coverage(distance - 9, 2.0), 0.08)
         _blend(canvas, coverage(distance - 6, 2.0), torso.values["bone"])

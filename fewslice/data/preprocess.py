@@ -50,18 +50,14 @@ def normalise(image: np.ndarray, percentiles: Sequence[float] = (1.0, 99.0)) -> 
         )
     lower, upper = np.percentile(image, (low, high))
     if upper <= lower:
-        logging.warning(
-            "Percentiles %g and %g of a volume coincide; its minimum and maximum serve.", low, high
-        )
+        logging.warning("Percentiles %g and %g of a volume coincide; its minimum and maximum serve.", low, high)
         lower, upper = image.min(), image.max()
     if upper == lower:
         return np.zeros_like(image)
     return (image - lower) / (upper - lower)
 
 
-def resampling_factors(
-    spacing_mm: Sequence[float], target_resolution: Sequence[float]
-) -> tuple[float, float]:
+def resampling_factors(spacing_mm: Sequence[float], target_resolution: Sequence[float]) -> tuple[float, float]:
     """Returns the in-plane factors native spacing / target resolution, both in mm per pixel.
 
     Raises:
@@ -70,9 +66,7 @@ def resampling_factors(
     native = np.asarray(spacing_mm, np.float64)[:2]
     target = np.asarray(target_resolution, np.float64)
     if native.shape != (2,) or target.shape != (2,) or not np.all(np.isfinite([native, target])):
-        raise ConfigError(
-            f"Spacings must be finite, two or more. Received: {spacing_mm}, {target_resolution}"
-        )
+        raise ConfigError(f"Spacings must be finite, two or more. Received: {spacing_mm}, {target_resolution}")
     if (native <= 0).any() or (target <= 0).any():
         raise ConfigError(f"Spacings must be positive (mm). Received: {spacing_mm}, {target_resolution}")
     return float(native[0] / target[0]), float(native[1] / target[1])
@@ -147,9 +141,7 @@ def prepare_image(
     for native, factor, wanted in zip(image.shape[:2], factors, size, strict=True):
         rescaled = resample.rescaled_size(native, factor)
         source, target = resample.overlap(rescaled, wanted)
-        axes.append(
-            resample.matrix_rows(native, rescaled, smooth=smooth, start=source.start, stop=source.stop)
-        )
+        axes.append(resample.matrix_rows(native, rescaled, smooth=smooth, start=source.start, stop=source.stop))
         targets.append(target)
     result = np.zeros((image.shape[2], *size), np.float32)
     for chosen in _chunks(image.shape[2]):
@@ -215,9 +207,7 @@ def restore_probabilities(
     for native, factor, size in zip(native_shape[:2], factors, probabilities.shape[1:3], strict=True):
         rescaled = resample.rescaled_size(native, factor)
         source, target = resample.overlap(size, rescaled)  # from the network's grid to the rescaled one
-        axes.append(
-            resample.matrix_columns(rescaled, native, smooth=smooth, start=target.start, stop=target.stop)
-        )
+        axes.append(resample.matrix_columns(rescaled, native, smooth=smooth, start=target.start, stop=target.stop))
         kept.append(source)
         padded |= rescaled > size
     result = np.empty(native_shape, np.uint8)

@@ -95,9 +95,7 @@ def gather_slices(volumes: Sequence[Any], sources: np.ndarray, *, field: str = "
     arrays = [_array(volumes[volume], field) for volume, _ in sources]
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1:
-        raise ConfigError(
-            f"Slices of one batch must have one size. Found: {sorted(shapes)}. Prepare the data again."
-        )
+        raise ConfigError(f"Slices of one batch must have one size. Found: {sorted(shapes)}. Prepare the data again.")
     dtype = np.float32 if field == "image" else arrays[0].dtype
     out = np.empty((len(arrays), *arrays[0].shape[1:]), dtype)
     for row, (array, (_, index)) in enumerate(zip(arrays, sources, strict=True)):
@@ -105,9 +103,7 @@ def gather_slices(volumes: Sequence[Any], sources: np.ndarray, *, field: str = "
     return out[..., None] if field == "image" else out
 
 
-def _draw_sources(
-    rng: np.random.Generator, volumes: Sequence[Any], plan: BatchPlan, published: bool
-) -> np.ndarray:
+def _draw_sources(rng: np.random.Generator, volumes: Sequence[Any], plan: BatchPlan, published: bool) -> np.ndarray:
     """Returns (num_slots * n_parts, 2): the slices of a batch, slot by slot, partition by partition."""
     depths = [len(_array(volume, "image")) for volume in volumes]
     if not plan.use_partitions:

@@ -20,9 +20,7 @@ import numpy as np
 from fewslice.errors import ConfigError
 
 
-def partition_edges(
-    depth: int, n_parts: int, *, published: bool = False, name: str = "the volume"
-) -> np.ndarray:
+def partition_edges(depth: int, n_parts: int, *, published: bool = False, name: str = "the volume") -> np.ndarray:
     """Returns where the partitions of a volume begin and end.
 
     Args:

@@ -13,8 +13,11 @@ import numpy as np
 from fewslice.data.parallel import map_threads
 from fewslice.data.progress import Progress
 from fewslice.data.readers import Reader
+from fewslice.data.readers.selection import few, patient_names
 from fewslice.data.volume import Case, Volume
 from fewslice.errors import DataError
+
+_NOTES_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class _Facts:
 def verify_dataset(
     reader: Reader, cases: Sequence[Case], *, workers: int | None = None, progress: bool = False
 ) -> list[Problem]:
-    """Returns every problem of the given cases; an empty list if all files are sound. See `examine_dataset`."""
+    """Returns every problem of the given cases; none if all files are sound. See `examine_dataset`."""
     return examine_dataset(reader, cases, workers=workers, progress=progress).problems
 
 
@@ -78,8 +81,8 @@ def examine_dataset(
 ) -> Findings:
     """Reads every image and label of the given cases.
 
-    Problems are files that are missing, unreadable or inconsistent, images that occur twice, and patients whose
-    names differ in case or leading zeros only. Volumes without a label are no problem.
+    Problems are files that are missing, unreadable or inconsistent, images that occur twice, and patients
+    whose names differ in case or leading zeros only. Volumes without a label are no problem.
 
     Args:
         reader: Reads the volumes.
@@ -140,6 +143,53 @@ def _summarise(reader: Reader, facts: list[tuple[Case, _Facts]], findings: Findi
             findings.notes.append(f"{case.case_id}: the label has no {', '.join(absent)}")
         for number, count in enumerate(fact.counts):
             findings.voxels[number] += count
+
+
+def describe(reader: Reader, cases: Sequence[Case], findings: Findings) -> str:
+    """Returns what was found as text: an overview, then notes, then problems."""
+    dataset = reader.dataset
+    patients = {case.patient_id for case in cases}
+    lines = [
+        f"{dataset.name}: {len(cases)} volumes of {len(patients)} patients in {reader.folder}",
+        f"  readable  {len(findings.shapes)}, {findings.labelled} with a label",
+    ]
+    if findings.shapes:
+        lines.append(f"  shape     {_span(findings.shapes)} voxels")
+        lines.append(f"  spacing   {_span(findings.spacings_mm)} mm")
+    total = sum(findings.voxels.values())
+    if total:
+        names = ("background", *dataset.struct_name)
+        shares = (f"{name} {findings.voxels[number] / total:.2%}" for number, name in enumerate(names))
+        lines.append(f"  voxels    {', '.join(shares)}")
+    lines.append(f"  splits    {_coverage(reader)}")
+    lines += [f"  note      {note}" for note in findings.notes[:_NOTES_SHOWN]]
+    if len(findings.notes) > _NOTES_SHOWN:
+        lines.append(f"  note      and {len(findings.notes) - _NOTES_SHOWN} more like these")
+    lines += ["", *(f"{problem}\n" for problem in findings.problems)]
+    count = len(findings.problems)
+    lines.append("No problems." if not count else f"{count} problem{'s' if count > 1 else ''}.")
+    return "\n".join(lines)
+
+
+def _coverage(reader: Reader) -> str:
+    """Returns how many of the patients in the split lists are there."""
+    splits = reader.dataset.splits
+    lists = [ids for table in (splits.train, splits.val) for combs in table.values() for ids in combs.values()]
+    listed = sorted({patient for ids in [*lists, splits.test] for patient in ids})
+    known = {case.patient_id for case in reader.cases()}
+    names = patient_names(reader, listed)
+    missing = [patient for patient in listed if names[patient] not in known]
+    text = f"{len(listed) - len(missing)} of the {len(listed)} patients in data_cfg_{reader.dataset.name}.py are here"
+    return text + (f"; missing: {few(missing)}" if missing else "")
+
+
+def _span(rows: list[tuple[float, ...]]) -> str:
+    """Returns the smallest and largest value along each axis: "34-43 x 48-59 x 25-47"."""
+    spans = []
+    for column in zip(*rows, strict=True):
+        low, high = min(column), max(column)
+        spans.append(f"{low:.5g}" if low == high else f"{low:.5g}-{high:.5g}")
+    return " x ".join(spans)
 
 
 def _duplicates(facts: list[tuple[Case, _Facts]]) -> list[Problem]:

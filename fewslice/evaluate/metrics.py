@@ -47,8 +47,7 @@ def dice_per_class(truth: np.ndarray, prediction: np.ndarray, num_classes: int) 
             raise ValueError(f"`{name}` must hold integers. Received: {labels.dtype}")
         if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
             raise ValueError(
-                f"`{name}` must hold labels 0 ... {num_classes - 1}. "
-                f"Received: {labels.min()} ... {labels.max()}"
+                f"`{name}` must hold labels 0 ... {num_classes - 1}. Received: {labels.min()} ... {labels.max()}"
             )
     pairs = truth.astype(np.int32).ravel() * num_classes + prediction.ravel()
     table = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)

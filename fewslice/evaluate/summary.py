@@ -48,9 +48,7 @@ def summarise(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -> dict
     result = _group(scores, struct_name)
     phases = sorted({score.phase for score in scores})
     result["per_phase"] = {
-        phase: _group([score for score in scores if score.phase == phase], struct_name)
-        for phase in phases
-        if phase
+        phase: _group([score for score in scores if score.phase == phase], struct_name) for phase in phases if phase
     }
     result["per_volume_mean_dice"] = {score.case_id: score.mean_dice for score in scores}
     result["definitions"] = DEFINITIONS
@@ -79,9 +77,7 @@ def _group(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -> dict:
     }
 
 
-def write_text_summaries(
-    scores: Sequence[VolumeScore], struct_name: Sequence[str], out_dir: str | Path
-) -> list[Path]:
+def write_text_summaries(scores: Sequence[VolumeScore], struct_name: Sequence[str], out_dir: str | Path) -> list[Path]:
     """Writes the text files of the published code's `test_set_predictions` folder from the same numbers.
 
     Files: <id>/dsc_score_test_id_<id>.txt (one Dice per class, background first), mean_dsc_of_each_subj.txt,

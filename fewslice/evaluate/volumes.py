@@ -189,9 +189,7 @@ def evaluate_cases(
     return scores
 
 
-def _write_tables(
-    scores: Sequence[VolumeScore], dataset: DatasetConfig, *, out_dir: Path, postprocess: str
-) -> None:
+def _write_tables(scores: Sequence[VolumeScore], dataset: DatasetConfig, *, out_dir: Path, postprocess: str) -> None:
     rows = [row for score in scores for row in score.rows(dataset.struct_name)]
     files.write_csv(out_dir / "per_volume.csv", rows, COLUMNS)
     summary = {"dataset": dataset.name, "postprocess": postprocess, **summarise(scores, dataset.struct_name)}

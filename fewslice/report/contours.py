@@ -66,8 +66,7 @@ def plot_rows(rows: Sequence[Row], structures: Sequence[str]) -> Figure:
     """
     columns = max(len(row.slices) for row in rows)
     heights = [
-        row.spacing_mm[1] * _length(row.window[1]) / (row.spacing_mm[0] * _length(row.window[0]))
-        for row in rows
+        row.spacing_mm[1] * _length(row.window[1]) / (row.spacing_mm[0] * _length(row.window[0])) for row in rows
     ]
     width = 9.0
     figure = style.new_figure(width, sum(heights) * (width - 0.5) / columns + 0.24 * len(rows) + 0.4)
@@ -102,9 +101,7 @@ def _panel(axes: Axes, row: Row, index: int, limits: tuple[float, float], num_st
     for structure in range(1, num_structures + 1):
         colour = structure_colour(structure)
         _outline(axes, truth == structure, colors=["white"], linewidths=0.8, linestyles="dotted", fill=colour)
-        _outline(
-            axes, prediction == structure, colors=[colour], linewidths=1.3, linestyles="solid", fill=None
-        )
+        _outline(axes, prediction == structure, colors=[colour], linewidths=1.3, linestyles="solid", fill=None)
 
 
 def structure_colour(structure: int) -> str:
@@ -212,9 +209,7 @@ def case_rows(
         captions = [_dice(native.label[..., k], prediction[..., k], structures) for k in slices]
         captions = tuple(f"slice {k + 1}:  {text}" for k, text in zip(slices, captions, strict=True))
         label = f"{title}\n{name}" if title else name
-        rows.append(
-            Row(label, native.image, native.label, prediction, native.spacing_mm, slices, window, captions)
-        )
+        rows.append(Row(label, native.image, native.label, prediction, native.spacing_mm, slices, window, captions))
     return rows
 
 
@@ -227,16 +222,12 @@ def plot_case(
 
 def best_median_worst(values: Mapping[str, float]) -> dict[str, str]:
     """Returns "best", "median", "worst" -> case_id by its value; fewer for one or two volumes."""
-    order = sorted(
-        (case for case in values if math.isfinite(values[case])), key=lambda case: (-values[case], case)
-    )
+    order = sorted((case for case in values if math.isfinite(values[case])), key=lambda case: (-values[case], case))
     if not order:
         return {}
     chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
     return {
-        name: case
-        for name, case in chosen.items()
-        if list(chosen.values()).index(case) == list(chosen).index(name)
+        name: case for name, case in chosen.items() if list(chosen.values()).index(case) == list(chosen).index(name)
     }
 
 
@@ -258,9 +249,7 @@ def plot_methods(methods: Sequence[Method], fetch: Fetch, structures: Sequence[s
     common = {case: means[-1][case] for case in means[-1] if all(case in mean for mean in means)}
     chosen = best_median_worst(common)
     if not chosen:
-        raise FewSliceError(
-            "The methods have no evaluated test volume in common, so no outlines can be compared."
-        )
+        raise FewSliceError("The methods have no evaluated test volume in common, so no outlines can be compared.")
     rows = []
     for name, case in chosen.items():
         predictions = {}

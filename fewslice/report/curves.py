@@ -41,9 +41,7 @@ def plot_curves(methods: Sequence[Method]) -> Figure:
     if not methods:
         raise FewSliceError("There is no training log (logs/train.csv) to draw in any of the runs.")
     runs = [run for method in methods for run in method.runs]
-    second = next(
-        (name for name in ("val_dice", "effective_rank") if any(_has(run, name) for run in runs)), None
-    )
+    second = next((name for name in ("val_dice", "effective_rank") if any(_has(run, name) for run in runs)), None)
     figure = style.new_figure(9, 3.2)
     axes = figure.subplots(1, 2 if second else 1, squeeze=False)[0]
     for method, colour in zip(methods, colours(methods), strict=True):
@@ -55,9 +53,7 @@ def plot_curves(methods: Sequence[Method]) -> Figure:
     for level in levels:
         axes[0].axhline(level, color=style.QUIET, linestyle=(0, (5, 3)), linewidth=1.1)
     if levels:
-        axes[0].plot(
-            [], [], color=style.QUIET, linestyle=(0, (5, 3)), linewidth=1.1, label="random embeddings"
-        )
+        axes[0].plot([], [], color=style.QUIET, linestyle=(0, (5, 3)), linewidth=1.1, label="random embeddings")
     titles = {"val_dice": "Validation Dice", "effective_rank": "Effective rank of the embeddings"}
     if second:
         style.calm(axes[1], xlabel="step", title=titles[second])

@@ -131,9 +131,7 @@ def _contours(methods: Sequence[Method], fetch: Fetch | None) -> str:
         return ""
     heading = "<h2>Outlines: best, median and worst test volume</h2>"
     if fetch is None:
-        return heading + _notice(
-            "No pictures", ["The images of the dataset were not at hand when this was made."]
-        )
+        return heading + _notice("No pictures", ["The images of the dataset were not at hand when this was made."])
     baseline = next((method for method in scored if method.is_baseline), None)
     others = [method for method in scored if method is not baseline]
     shown = [method for method in (baseline, *others[-1:]) if method is not None]
@@ -146,9 +144,7 @@ def _contours(methods: Sequence[Method], fetch: Fetch | None) -> str:
         f"Chosen by the mean Dice of {chosen_by}. Above each slice: its Dice per structure. Lines are "
         "predictions, filled areas the truth."
     )
-    return heading + _figure(
-        figure, alt="Predicted and true outlines", caption=caption, css="pictures", dpi=130
-    )
+    return heading + _figure(figure, alt="Predicted and true outlines", caption=caption, css="pictures", dpi=130)
 
 
 def _seed_shown(method: Method) -> int:
@@ -180,7 +176,8 @@ def _volumes(methods: Sequence[Method]) -> str:
 
 
 def _commands(methods: Sequence[Method]) -> str:
-    lines = [run.command for method in reversed(methods) for run in method.runs if run.command]
+    in_order = sorted(methods, key=lambda method: not method.runs[0].is_contrastive)  # as they were run
+    lines = [run.command for method in in_order for run in method.runs if run.command]
     if not lines:
         return ""
     return f"<h2>What was done</h2><pre>{html.escape(chr(10).join(dict.fromkeys(lines)))}</pre>"
@@ -192,9 +189,7 @@ def _provenance(methods: Sequence[Method], compared: Sequence[Method]) -> str:
     )
     runs = [run for method in methods for run in method.runs]
     listed = "".join(_run_row(method, run) for method in methods for run in method.runs)
-    head = "".join(
-        f'<th scope="col">{name}</th>' for name in ("Run", "Seed", "Steps", "Training time", "Digest")
-    )
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Run", "Seed", "Steps", "Training time", "Digest"))
     versions = {f"{name} {value}": None for run in runs for name, value in sorted(run.versions.items())}
     return (
         f'<h2>Where the numbers come from</h2><table class="facts"><tbody>{rows}</tbody></table>'

@@ -19,7 +19,7 @@ STAGE_TITLES = {
 }
 # What may differ between the runs of one method: the seed, and where things are.
 _NOT_THE_METHOD = {"seed", "ver", "pretr_ver", "runs_dir", "data_root", "resume", "tensorboard", "devices"}
-_NOT_THE_METHOD_PARTS = ("digest", "sha256", "init_from", "former")  # an earlier stage differs by seed too
+_NOT_THE_METHOD_PARTS = ("digest", "sha256", "init_from", "former", "initial_weights")  # an earlier stage differs by seed too
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,5 @@ def _rank(run: Run) -> tuple:
 
 def _differences(run: Run, others: Sequence[Run]) -> list[str]:
     names = sorted({name for other in [run, *others] for name in other.config if _is_setting(name)})
-    different = [
-        name for name in names if any(run.config.get(name) != other.config.get(name) for other in others)
-    ]
+    different = [name for name in names if any(run.config.get(name) != other.config.get(name) for other in others)]
     return [f"{name} {run.config.get(name)}" for name in different[:3]]

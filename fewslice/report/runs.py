@@ -139,9 +139,7 @@ def read_run(path: str | Path) -> Run:
     config = _flat(read_json(config_path))
     versions = read_json(path / "versions.json") if (path / "versions.json").is_file() else {}
     command_path = path / "command.txt"
-    command = (
-        command_path.read_text(encoding="utf-8", errors="replace").strip() if command_path.is_file() else ""
-    )
+    command = command_path.read_text(encoding="utf-8", errors="replace").strip() if command_path.is_file() else ""
     curve, scores = _read_curve(path / "logs" / "train.csv"), _read_scores(path / "eval" / "per_volume.csv")
     is_finished, problems = (path / "DONE").is_file(), []
     is_contrastive = str(config.get("stage") or path.parent.name).startswith("pretr_")
@@ -160,9 +158,7 @@ def _flat(config: Any) -> dict[str, Any]:
     """Lifts the entries of nested tables ("flags": {...}) to the top; names at the top win."""
     if not isinstance(config, dict):
         return {}
-    nested = {
-        key: value for table in config.values() if isinstance(table, dict) for key, value in table.items()
-    }
+    nested = {key: value for table in config.values() if isinstance(table, dict) for key, value in table.items()}
     return {**nested, **{key: value for key, value in config.items() if not isinstance(value, dict)}}
 
 
@@ -193,8 +189,7 @@ def _read_curve(path: Path) -> dict[str, np.ndarray]:
         return {}
     names = [name for name in rows[0] if name]
     curve = {
-        name: np.array([_number(path, line, row.get(name)) for line, row in enumerate(rows, start=2)])
-        for name in names
+        name: np.array([_number(path, line, row.get(name)) for line, row in enumerate(rows, start=2)]) for name in names
     }
     if "step" not in curve or not np.isfinite(curve["step"]).all():
         raise DataError(

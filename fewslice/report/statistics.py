@@ -100,9 +100,7 @@ def volume_means(method: Method, metric: str = "dice") -> dict[str, float]:
 
 def paired_difference(method: Method, baseline: Method) -> PairedDifference:
     """Compares the mean Dice of two methods volume by volume, on the seeds that both have (else on all)."""
-    shared = {run.seed for run in method.runs if run.scores} & {
-        run.seed for run in baseline.runs if run.scores
-    }
+    shared = {run.seed for run in method.runs if run.scores} & {run.seed for run in baseline.runs if run.scores}
     ours, theirs = method, baseline
     if shared:
         ours = Method(method.label, tuple(run for run in method.runs if run.seed in shared))
@@ -171,10 +169,7 @@ def _sentence(method: Method, baseline: Method) -> str:
     if difference.verdict == "better":
         return f"{head} That is more than twice the standard error over volumes ({error})." + _one_seed(seeds)
     if difference.verdict == "worse":
-        return (
-            f"{head} Worse than the baseline, by more than twice the standard error ({error})."
-            + _one_seed(seeds)
-        )
+        return f"{head} Worse than the baseline, by more than twice the standard error ({error})." + _one_seed(seeds)
     if not math.isfinite(difference.standard_error):
         return f"{head} One volume says nothing about a difference."
     if any(value * difference.mean <= 0 for value in difference.by_seed):

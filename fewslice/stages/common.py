@@ -112,14 +112,10 @@ def open_run(
         "cases": {name: list(ids) for name, ids in cases.items()},
     }
     settings.pop("init_from", None)
-    return Run(
-        args.runs_dir, dataset.name, args.stage, method, settings, n_iter=args.n_iter, resume=args.resume
-    )
+    return Run(args.runs_dir, dataset.name, args.stage, method, settings, n_iter=args.n_iter, resume=args.resume)
 
 
-def build(
-    args: Any, make: Callable[[], keras.Model], loss: keras.losses.Loss, learning_rate: float
-) -> keras.Model:
+def build(args: Any, make: Callable[[], keras.Model], loss: keras.losses.Loss, learning_rate: float) -> keras.Model:
     """Builds and compiles a network for the devices asked for."""
     with backend.device_scope(args.devices):
         model = make()

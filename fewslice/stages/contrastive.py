@@ -62,10 +62,7 @@ def pretrain_decoder(args: Any, dataset: config.DatasetConfig) -> None:
         "ver": args.pretr_ver,
         "n_iter": args.pretr_n_iter,
         "bbox_dim": args.pretr_bbox_dim,
-        **{
-            name: getattr(args, name)
-            for name in ("global_loss_exp_no", "n_parts", "temp_fac", "bt_size", "seed")
-        },
+        **{name: getattr(args, name) for name in ("global_loss_exp_no", "n_parts", "temp_fac", "bt_size", "seed")},
     }
     origin = common.find_origin(args, common.GLOBAL_STAGE, wanted)
     exp_no = args.local_loss_exp_no
@@ -104,13 +101,17 @@ def pretrain_decoder(args: Any, dataset: config.DatasetConfig) -> None:
 def _regions(size: tuple[int, int], args: Any, negatives: int) -> losses.RegionTable:
     try:
         table = losses.region_table(
-            size, args.no_of_local_regions, args.local_reg_size, no_of_neg_local_regions=negatives or "all"
+            size,
+            args.no_of_local_regions,
+            local_reg_size=args.local_reg_size,
+            no_of_neg_local_regions=negatives or "all",
         )
     except ValueError as error:
         raise ConfigError(f"{error} Choose more decoder blocks or another region size.") from error
     if table.has_overlap:
         logging.warning(
-            "The map of %d x %d is so small that neighbouring regions overlap; a negative shares pixels with its positive.",
+            "The map of %d x %d is so small that neighbouring regions overlap; a negative shares pixels with its "
+            "positive.",
             *size,
         )
     return table
@@ -135,8 +136,8 @@ def _pretrain(
     """Runs a contrastive stage."""
     if args.devices > 1:
         raise ConfigError(
-            f"--devices={args.devices}: a contrastive loss needs every image of the batch as a negative, and split over "
-            "devices each would see a part. Run this stage with --devices=1; fine-tuning can use several."
+            f"--devices={args.devices}: a contrastive loss needs every image of the batch as a negative, and split "
+            "over devices each would see a part. Run this stage with --devices=1; fine-tuning can use several."
         )
     volumes = common.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
     cases = {"unlabeled": common.case_ids(volumes)}
@@ -179,9 +180,7 @@ def _pretrain(
         logging.info("Finished: %s", run.dir)
 
 
-def _monitor(
-    model: keras.Model, probe: samplers.ContrastiveBatch, level: float
-) -> Callable[[], dict[str, float]]:
+def _monitor(model: keras.Model, probe: samplers.ContrastiveBatch, level: float) -> Callable[[], dict[str, float]]:
     def monitor() -> dict[str, float]:
         embeddings = np.asarray(model.predict_on_batch(probe.images), np.float32)
         return {

@@ -138,8 +138,7 @@ def _plan(
     return Plan(
         make_batch=make_batch,
         describe_batch=lambda step: [
-            {"case_id": train[volume].case.case_id, "slice_index": int(index)}
-            for volume, index in batch(step).sources
+            {"case_id": train[volume].case.case_id, "slice_index": int(index)} for volume, index in batch(step).sources
         ],
         n_iter=args.n_iter,
         segment=dataset.val_step_update,
@@ -177,7 +176,7 @@ def evaluate_run(
         for prepared in test:
             yield prepared, reader.read(prepared.case)
 
-    results = {}
+    results: dict[str, float] = {}
     for name, key, folder in ((LAST, "test_dice_last", run.eval / "last"), (BEST, "test_dice", run.eval)):
         weights, record = checkpoint.load_arrays(run.checkpoints / name)
         models.set_weights(model, weights)
@@ -187,15 +186,13 @@ def evaluate_run(
             dataset=dataset,
             out_dir=folder,
             save_predictions=name == BEST,
-            progress=lambda score: logging.info(
-                "test volume %s: mean Dice %.3f", score.case_id, score.mean_dice
-            ),
+            progress=_log_score if name == BEST else None,
         )
         results[key] = validation.mean_foreground_dice(scores)
-        logging.info(
-            "%s weights (step %s): mean test Dice %.4f",
-            name.removesuffix(".npz"),
-            record["step"],
-            results[key],
-        )
+        title = {LAST: "Last weights", BEST: "Weights of the best validation"}[name]
+        logging.info("%s (step %s): mean test Dice %.4f", title, record["step"], results[key])
     return results
+
+
+def _log_score(score: volumes.VolumeScore) -> None:
+    logging.info("Test volume %s: mean Dice %.3f", score.case_id, score.mean_dice)

@@ -1,6 +1,6 @@
 """Local contrastive losses against the numbers of the published code, from feature maps to gradients.
 
-The regions are cut from the maps here, with the projection where the case has one; in training a layer does it.
+The regions are cut from the maps here, with the projection where a case has one; in training a layer does it.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from losses import LocalContrastive, local_row_layout, region_table
-from tests.backend import value_and_grad
+from tests.backend import evaluate, value_and_grad
 from tests.golden_files import golden_param
 from tests.reference import local_contrastive as reference
 
@@ -36,13 +36,11 @@ class Case:
         )
         num_slots, n_parts = (len(self.maps) // 2, 1) if self.exp_no == 0 else (3, 4)
         self.ids = local_row_layout(self.exp_no, num_slots, n_parts)
-        self.loss = LocalContrastive(
-            self.exp_no, self.regions, temperature=self.temperature, directions="published"
-        )
+        self.loss = LocalContrastive(self.exp_no, self.regions, temperature=self.temperature, directions="published")
 
 
 def region_vectors(maps, regions, kernel=None):
-    """Returns (M, U, D) from maps (M, S, S, C): the windows, row-major with channel fastest, times the kernel."""
+    """Returns (M, U, D) from maps (M, S, S, C): windows, row-major, channel fastest, times the kernel."""
     offsets = [(row, column) for row in range(regions.region_size) for column in range(regions.region_size)]
     corners = regions.positions[:, None, :] + np.array(offsets)[None]  # (U, size^2, 2)
     flat = ops.reshape(maps, (maps.shape[0], -1, maps.shape[-1]))
@@ -70,9 +68,7 @@ def test_published_options_reproduce_loss_and_gradients(path):
     if "grad_seg_pred_kernel_norm" in case.data:
         norm = float(case.data["grad_seg_pred_kernel_norm"])
         assert np.linalg.norm(grads[1]) == pytest.approx(norm, rel=1e-5)
-        np.testing.assert_allclose(
-            grads[1][:8], case.data["grad_seg_pred_kernel_first8rows"], rtol=1e-4, atol=1e-6
-        )
+        np.testing.assert_allclose(grads[1][:8], case.data["grad_seg_pred_kernel_first8rows"], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.golden
@@ -85,9 +81,7 @@ def test_loops_reproduce_the_check_value(path):
         for image in case.maps
     ]
     regions = [corners[index] for index in case.regions.anchor_index]
-    negatives = [
-        [c for c, used in zip(corners, row, strict=True) if used] for row in case.regions.negative_mask
-    ]
+    negatives = [[c for c, used in zip(corners, row, strict=True) if used] for row in case.regions.negative_mask]
     value = reference.published_loss(case.exp_no, maps, regions, negatives, case.temperature)
     assert value == pytest.approx(float(case.data["loss_numpy64"]), rel=1e-9)
 
@@ -96,15 +90,14 @@ def test_loops_reproduce_the_check_value(path):
 @pytest.mark.parametrize("path", CASES)
 def test_default_differs_by_directions_and_divisor(path):
     case = Case(path)
-    y_pred = region_vectors(ops.convert_to_tensor(case.maps), case.regions, case.kernel)
-    default = float(
-        LocalContrastive(case.exp_no, case.regions, temperature=case.temperature)(case.ids, y_pred)
-    )
+    y_pred = ops.convert_to_numpy(region_vectors(case.maps, case.regions, case.kernel))
+    loss = LocalContrastive(case.exp_no, case.regions, temperature=case.temperature)
+    default = evaluate(loss, case.ids, y_pred)
     published = float(case.data["loss"])
     if case.exp_no == 0:
         assert default == pytest.approx(2 * published, rel=2e-6)  # half as many pairs as maps
         return
     # Published: 36 of the 72 ordered pairs, divided by 24; by default all 72, divided by 36.
     mirrored = case.ids * [1, 1, -1] + [0, 0, 1]
-    other_half = float(case.loss(mirrored, y_pred))
+    other_half = evaluate(case.loss, mirrored, y_pred)
     assert default == pytest.approx((published + other_half) * 24 / 36, rel=2e-6)

@@ -57,9 +57,7 @@ def test_candidates_may_be_other_vectors_than_the_anchors():
         rng.normal(size=(3, 5)).astype(np.float32),
     )
     target = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
-    rows = info_nce.info_nce_rows(
-        anchors, target, negative_mask=target == 0, temperature=0.2, candidates=prototypes
-    )
+    rows = info_nce.info_nce_rows(anchors, target, negative_mask=target == 0, temperature=0.2, candidates=prototypes)
     expected = [
         reference.term(anchors[a], prototypes[k], [prototypes[r] for r in range(3) if r != k], 0.2)
         for a, k in enumerate([0, 1, 2, 0])
@@ -94,8 +92,7 @@ def test_gradient_equals_finite_differences_of_the_loops():
 
     def loops(z):
         return sum(
-            reference.term(z[a], z[(a + 1) % 5], [z[r] for r in range(5) if negative[a, r]], 0.5)
-            for a in range(5)
+            reference.term(z[a], z[(a + 1) % 5], [z[r] for r in range(5) if negative[a, r]], 0.5) for a in range(5)
         )
 
     def loss(z):
@@ -114,8 +111,6 @@ def test_narrow_input_is_computed_in_float32(dtype):
     z = ops.cast(np.random.default_rng(0).normal(size=(6, 16)), dtype)
     weights = np.ones((6, 6), np.float32)
     narrow = info_nce.info_nce_rows(z, weights, negative_mask=weights > 0, temperature=0.005)
-    wide = info_nce.info_nce_rows(
-        ops.cast(z, "float32"), weights, negative_mask=weights > 0, temperature=0.005
-    )
+    wide = info_nce.info_nce_rows(ops.cast(z, "float32"), weights, negative_mask=weights > 0, temperature=0.005)
     assert "float32" in str(narrow.dtype)
     np.testing.assert_array_equal(numpy(narrow), numpy(wide))

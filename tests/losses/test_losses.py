@@ -14,9 +14,7 @@ PACKAGE = Path(losses.__file__).parent
 
 
 def test_names():
-    assert {"global_contrastive", "local_contrastive", "dice", "cross_entropy", "mixture"} <= set(
-        losses.names()
-    )
+    assert {"global_contrastive", "local_contrastive", "dice", "cross_entropy", "mixture"} <= set(losses.names())
 
 
 @pytest.mark.parametrize("name", losses.names())
@@ -29,9 +27,7 @@ def test_registered_losses_are_documented_keras_losses(name):
 
 
 def test_unknown_name_gets_the_nearest():
-    with pytest.raises(
-        ConfigError, match="Unknown loss 'global_contrastve'. Did you mean 'global_contrastive'"
-    ):
+    with pytest.raises(ConfigError, match="Unknown loss 'global_contrastve'. Did you mean 'global_contrastive'"):
         losses.get("global_contrastve")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from losses import CrossEntropy, Dice, segmentation_loss
-from tests.backend import value_and_grad
+from tests.backend import evaluate, value_and_grad
 from tests.golden_files import golden_param
 from tests.losses.test_dice import case
 from tests.reference import segmentation_losses as reference
@@ -18,7 +18,7 @@ def test_number_selects_the_loss(dsc_loss):
     without, with_background = (reference.dice_loss(logits, labels, first) for first in (1, 0))
     plain, weighted = (reference.cross_entropy(logits, labels, weights) for weights in (None, WEIGHTS))
     expected = [weighted, without, with_background, with_background + plain, without + weighted][dsc_loss]
-    assert float(segmentation_loss(dsc_loss, WEIGHTS)(labels, logits)) == pytest.approx(expected, rel=1e-6)
+    assert evaluate(segmentation_loss(dsc_loss, WEIGHTS), labels, logits) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("dsc_loss", [0, 4])
@@ -48,9 +48,7 @@ def test_golden_value_and_gradient(path, labels):
         for name, loss in losses.items():
             value, (grad,) = value_and_grad(lambda z, loss=loss: loss(y_true, z), data["logits"])
             assert value == pytest.approx(float(data[f"{name}_{labels}"]), rel=1e-6, abs=1e-6), name
-            np.testing.assert_allclose(
-                grad, data[f"grad_{name}_{labels}"], rtol=1e-6, atol=1e-6, err_msg=name
-            )
+            np.testing.assert_allclose(grad, data[f"grad_{name}_{labels}"], rtol=1e-6, atol=1e-6, err_msg=name)
 
 
 def test_absent_class_keeps_a_small_gradient():

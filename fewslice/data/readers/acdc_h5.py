@@ -128,12 +128,8 @@ def _read_array(path: Path, key: str, kinds: str, *, is_optional: bool = False) 
         raise
     except FileNotFoundError as error:
         raise DataError(path, expected="an .h5 file", found="no such file", remedy=remedy) from error
-    except (
-        Exception
-    ) as error:  # h5py raises OSError, KeyError, RuntimeError, ValueError, ... for damaged files
-        raise DataError(
-            path, expected="an intact .h5 file", found=f"damage ({error})", remedy=remedy
-        ) from error
+    except Exception as error:  # h5py raises OSError, KeyError, RuntimeError, ValueError, ... for damaged files
+        raise DataError(path, expected="an intact .h5 file", found=f"damage ({error})", remedy=remedy) from error
 
 
 def _read_table(path: Path, how_to_get: str) -> dict[str, Mapping[str, str]]:
@@ -147,9 +143,7 @@ def _read_table(path: Path, how_to_get: str) -> dict[str, Mapping[str, str]]:
     if not problems:
         problems = [f"line {line}: {text}" for line, row in enumerate(rows, 2) for text in _row_problems(row)]
         names = [row["volume"] for row in rows if row["volume"]]
-        problems += [
-            f"{name} occurs twice" for name in sorted({name for name in names if names.count(name) > 1})
-        ]
+        problems += [f"{name} occurs twice" for name in sorted({name for name in names if names.count(name) > 1})]
     if problems:
         found = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         expected = f"one complete row per volume with {', '.join(_COLUMNS)}"

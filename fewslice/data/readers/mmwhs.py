@@ -34,11 +34,7 @@ class MmwhsReader(CaseFoldersReader):
         return cases + super()._find()
 
     def _subfolders(self) -> list[Path]:
-        return [
-            path
-            for path in visible(self.folder)
-            if path.is_dir() and re.fullmatch("mr_(train|test)", path.name)
-        ]
+        return [path for path in visible(self.folder) if path.is_dir() and re.fullmatch("mr_(train|test)", path.name)]
 
 
 def _official(folder: Path) -> list[Case]:

@@ -45,9 +45,7 @@ class MsdReader(PairedFoldersReader):
             expected = "a class for each label in `label_map`"
             found = f"none for {unknown} (the file lists {listed})"
         elif set(classes) != set(range(self.dataset.num_classes)):
-            expected = (
-                f"labels for the {self.dataset.num_classes} classes 0 to {self.dataset.num_classes - 1}"
-            )
+            expected = f"labels for the {self.dataset.num_classes} classes 0 to {self.dataset.num_classes - 1}"
             found = listed
         else:
             return

@@ -25,9 +25,7 @@ class PairedFoldersReader(Reader):
     `patient_pattern` takes the patient's id from the stem. A stem that ends with _ED or _ES has that phase.
     """
 
-    expects = (
-        "a folder of images and a folder of labels with the same file names (`images_dir`, `labels_dir`)"
-    )
+    expects = "a folder of images and a folder of labels with the same file names (`images_dir`, `labels_dir`)"
 
     def _find(self) -> list[Case]:
         return self._pairs(self.dataset.images_dir, self.dataset.labels_dir)
@@ -35,9 +33,7 @@ class PairedFoldersReader(Reader):
     def _pairs(self, images_dir: str, labels_dir: str) -> list[Case]:
         images, labels = self.folder / images_dir, self.folder / labels_dir
         if not images.is_dir():
-            raise DataError(
-                images, expected=self.expects, found="no such folder", remedy=self.dataset.how_to_get
-            )
+            raise DataError(images, expected=self.expects, found="no such folder", remedy=self.dataset.how_to_get)
         stems = [stem for stem in map(nifti_stem, visible(images)) if stem]
         cases = []
         for stem, file_stem in _by_case(stems, labels, self.dataset.image_channel).items():

@@ -36,7 +36,7 @@ def find_cases(reader: Reader, patient_ids: Sequence[str], phases: Sequence[str]
     table: dict[tuple[str, str], list[Case]] = {}
     for case in reader.cases():
         table.setdefault((case.patient_id, case.phase), []).append(case)
-    names = _names(ids, [case.patient_id for case in reader.cases()])
+    names = patient_names(reader, ids)
     found, missing = [], []
     for patient in ids:
         for phase in phases:
@@ -49,6 +49,23 @@ def find_cases(reader: Reader, patient_ids: Sequence[str], phases: Sequence[str]
     return found
 
 
+def resolve_patients(reader: Reader, patient_ids: Sequence[str]) -> set[str]:
+    """Returns the dataset's own names of some patients, whatever phases they have.
+
+    Raises:
+        ConfigError: no id, an empty or a repeated one.
+        DataError: patients that the dataset does not have; names all of them.
+    """
+    ids = list(patient_ids)
+    _check_ids(reader.dataset.name, ids, ("",))
+    known = {case.patient_id for case in reader.cases()}
+    names = patient_names(reader, ids)
+    missing = [(patient, "") for patient in ids if names[patient] not in known]
+    if missing:
+        raise _missing(reader, missing)
+    return set(names.values())
+
+
 def _check_ids(dataset: str, ids: list[str], phases: Sequence[str]) -> None:
     problems = [f"an id that is no text: {item!r}" for item in ids if not isinstance(item, str)]
     problems += ["an empty id"] * any(isinstance(item, str) and not item.strip() for item in ids)
@@ -57,14 +74,16 @@ def _check_ids(dataset: str, ids: list[str], phases: Sequence[str]) -> None:
     problems += ["no ids at all"] if not ids else []
     problems += ["no phases"] if not phases else []
     if problems:
-        raise ConfigError(
-            f"The list of {dataset} patients has {'; '.join(problems)}. Mend data_cfg_{dataset}.py."
-        )
+        raise ConfigError(f"The list of {dataset} patients has {'; '.join(problems)}. Mend data_cfg_{dataset}.py.")
 
 
-def _names(ids: list[str], patients: list[str]) -> dict[str, str]:
-    """Returns the dataset's name for each id that was asked for."""
-    known = set(patients)
+def patient_names(reader: Reader, ids: Sequence[str]) -> dict[str, str]:
+    """Returns the dataset's name for each id; ids that it does not have stay as they are.
+
+    Raises:
+        ConfigError: two ids mean the same patient.
+    """
+    known = {case.patient_id for case in reader.cases()}
     numbers: dict[int, set[str]] = {}
     for patient in known:
         match = re.search(r"(\d+)$", patient)
@@ -74,6 +93,9 @@ def _names(ids: list[str], patients: list[str]) -> dict[str, str]:
     for item in ids:
         by_number = numbers.get(int(item)) if is_unique and re.fullmatch(r"[0-9]+", item) else None
         names[item] = item if item in known or not by_number else next(iter(by_number))
+    twice = [item for item in ids if list(names.values()).count(names[item]) > 1]
+    if twice:
+        raise ConfigError(f"{', '.join(twice)} are the same patient of {reader.dataset.name}. List each patient once.")
     return names
 
 
@@ -81,17 +103,18 @@ def _missing(reader: Reader, missing: list[tuple[str, str]]) -> DataError:
     wanted = [f"{patient} ({phase})" if phase else patient for patient, phase in missing]
     known = sorted({case.patient_id for case in reader.cases()})
     phases = sorted({case.phase for case in reader.cases() if case.phase})
-    remedy = f"The folder holds {len(known)} patients: {_few(known)}"
+    remedy = f"The folder holds {len(known)} patients: {few(known)}"
     remedy += f"; phases {', '.join(phases)}. " if phases else ". "
     remedy += "Add the missing ones or choose a split of those that are there. " + reader.dataset.how_to_get
     return DataError(
         reader.folder,
         expected=f"volumes of all patients that the split lists ({reader.expects})",
-        found=f"none for {_few(wanted)}",
+        found=f"none for {few(wanted)}",
         remedy=remedy.strip(),
     )
 
 
-def _few(items: list[str]) -> str:
+def few(items: list[str]) -> str:
+    """Returns the first items and how many more there are."""
     rest = len(items) - _SHOWN
     return ", ".join(items[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

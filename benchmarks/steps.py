@@ -1,0 +1,43 @@
+"""Training step of each stage: ours in float32 and in bfloat16 against the plain one.
+
+    python -m benchmarks.steps --stage=encoder     24 images of 192 x 192, global contrastive loss
+    python -m benchmarks.steps --stage=decoder     20 images, local contrastive loss, frozen encoder
+    python -m benchmarks.steps --stage=unet        20 images, Dice
+    python -m benchmarks.steps --stage=unet --mixed_precision      without our float32
+
+Fixed batches: nothing but the step is measured.
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from benchmarks import timing
+from fewslice import app
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("stage", "encoder", ("encoder", "decoder", "unet"), "Which stage.")
+flags.DEFINE_bool("mixed_precision", False, "Measure ours in bfloat16 only; else in float32 and in bfloat16.")
+flags.DEFINE_float("seconds", 60, "How long to measure.")
+
+
+def measure(stage: str, kinds: tuple[str, ...], sizes, *, seconds: float) -> dict[str, timing.Times]:
+    """Returns the times of the training steps of one stage, by kind."""
+    from benchmarks import stages
+
+    steps = {kind: stages.step(stage, kind, sizes) for kind in kinds}
+    return timing.interleave(steps, seconds=seconds)
+
+
+def main(_) -> None:
+    """Measures and prints a table."""
+    from benchmarks import stages
+
+    timing.single_thread()
+    kinds = ("plain", "bfloat16") if FLAGS.mixed_precision else ("plain", "float32", "bfloat16")
+    print(f"Training step, {FLAGS.stage}")
+    print(timing.table(measure(FLAGS.stage, kinds, stages.Sizes(), seconds=FLAGS.seconds)))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,127 @@
+"""A demonstration in minutes: does pretraining without labels help a network that sees one labelled volume?
+
+Writes the synthetic `phantom` dataset, pretrains on its unlabelled volumes, trains the same network with and without that
+pretraining (same seed, same steps, same labelled volume), and compares them on ten test volumes.
+
+Command:
+    python scripts/demo.py [--output=demo_output]      (what `make demo` runs)
+
+A repeated command continues an interrupted demonstration, and only rebuilds the report of a finished one.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags, logging
+
+from fewslice import app
+from fewslice import flags as shared_flags
+from fewslice.console import duration
+from fewslice.flag_table import STAGES
+
+FLAGS = flags.FLAGS
+shared_flags.define("seed")
+flags.DEFINE_string("output", None, "Folder for data, runs and report. Default: demo_output/ in the checkout.")
+flags.DEFINE_integer("global_n_iter", 200, "Steps of global pretraining.", lower_bound=1)
+flags.DEFINE_integer("local_n_iter", 60, "Steps of local pretraining.", lower_bound=1)
+flags.DEFINE_integer("seg_n_iter", 200, "Steps of each training with labels.", lower_bound=1)
+flags.DEFINE_integer("num_patients", 40, "Synthetic patients; the split lists need 40.", lower_bound=40)
+
+STRUCTURES = ("rv", "myo", "lv")
+LABELS = ("--no_of_tr_imgs=tr1", "--comb_tr_imgs=c1", "--average_decay=0.95")
+
+
+def stages() -> list[tuple[str, str, list[str]]]:
+    """Returns (title, stage, flags) of the five trainings."""
+    former = [f"--pretr_n_iter={FLAGS.global_n_iter}"]
+    local = [f"--pretr_n_iter={FLAGS.local_n_iter}"]
+    seg = [*LABELS, f"--n_iter={FLAGS.seg_n_iter}"]
+    return [
+        ("Baseline: one labelled volume, random weights", "tr_baseline", seg),
+        (
+            "Global pretraining of the encoder, without labels",
+            "pretr_encoder_global_contrastive_loss",
+            [f"--n_iter={FLAGS.global_n_iter}"],
+        ),
+        (
+            "Fine-tuning with the pretrained encoder, same labelled volume",
+            "ft_pretr_encoder_net_global_loss",
+            seg + former,
+        ),
+        (
+            "Local pretraining of the decoder, without labels",
+            "pretr_decoder_local_contrastive_loss",
+            [f"--n_iter={FLAGS.local_n_iter}", *former],
+        ),
+        (
+            "Fine-tuning with the pretrained encoder and decoder, same labelled volume",
+            "ft_pretr_encoder_decoder_net_local_loss",
+            seg + local,
+        ),
+    ]
+
+
+def read_stage(stage: str, values: list[str]) -> tuple[Any, Any]:
+    """Returns the settings of a training script for the flags `values`, as if it had been called with them."""
+    own = flags.FlagValues()
+    shared_flags.define_stage(stage, own)
+    own([stage, *values])
+    return shared_flags.read_flags(stage, own)
+
+
+def main(_) -> None:
+    from fewslice import experiment_files
+    from fewslice.backend import has_bfloat16_units
+    from fewslice.data.phantom import generate_phantom
+    from fewslice.data.progress import Progress
+
+    started = time.monotonic()
+    output = Path(FLAGS.output or experiment_files.checkout() / "demo_output")
+    os.environ["FEWSLICE_DATA"] = str(output / "data")
+    common = ["--dataset=phantom", f"--seed={FLAGS.seed}", f"--runs_dir={output / 'runs'}", "--bt_size=12"]
+    if has_bfloat16_units():
+        common.append("--mixed_precision")
+    logging.info("Writing %d synthetic patients to %s", FLAGS.num_patients, output / "data" / "phantom")
+    with Progress(FLAGS.num_patients, "Synthetic patients") as progress:
+        generate_phantom(output / "data" / "phantom", FLAGS.num_patients, seed=FLAGS.seed, progress=lambda *_: progress.update())
+    logging.info("Loading TensorFlow ...")
+    from fewslice.stages import run_stage
+
+    for number, (title, stage, values) in enumerate(stages(), start=1):
+        logging.info("\n[%d/5] %s (%s)", number, title, duration(time.monotonic() - started))
+        known = [text for text in common if text.partition("=")[0][2:] in STAGES[stage]]
+        run_stage(*read_stage(stage, known + values))
+    report(output)
+    logging.info("\nDone in %s.", duration(time.monotonic() - started))
+
+
+def report(output: Path) -> None:
+    """Prints the table and writes the figures and the report of the finished runs."""
+    from fewslice.files import write_bytes
+    from fewslice.report.contours import plot_methods
+    from fewslice.report.curves import plot_curves
+    from fewslice.report.html import build_report
+    from fewslice.report.methods import read_methods
+    from fewslice.report.native import fetch_for
+    from fewslice.report.runs import choose_run_dirs
+    from fewslice.report.style import png_bytes
+    from fewslice.report.tables import text_report
+
+    run_dirs = choose_run_dirs([], output / "runs", "phantom")
+    methods, fetch = read_methods(run_dirs), fetch_for(run_dirs)
+    print("\n" + text_report(methods))
+    figures = {"curves": plot_curves(methods), "contours": plot_methods(methods, fetch, STRUCTURES)}
+    for name, figure in figures.items():
+        if figure is not None:
+            write_bytes(output / "figures" / f"{name}.png", png_bytes(figure))
+            print(f"Figure: {(output / 'figures' / name).resolve()}.png")
+    path = build_report(run_dirs, output / "report.html", title="FewSlice demonstration", fetch=fetch)
+    print(f"Report: {path.resolve()}")
+
+
+if __name__ == "__main__":
+    app.run(main)

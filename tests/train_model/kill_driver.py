@@ -1,0 +1,136 @@
+"""Runs training scripts one after the other, each in a process of its own that may kill itself with SIGKILL on the way.
+
+Command: python -m tests.train_model.kill_driver JOBS.json
+
+JOBS.json lists {"script", "argv", "kill"}. "kill" is null, a number of seconds after which the process is killed from outside, or
+the name of a moment (`MOMENTS`) and how often it passes unharmed. The last line printed is the list of the exit statuses (-9: killed).
+
+The processes are forked from one that has imported everything, which saves seconds for each.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+
+from tests.train_model import tiny
+
+
+def _die(*_args, **_kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _half_a_file(file, **arrays):
+    """Writes the first half of what `np.savez` would write."""
+    memory = io.BytesIO()
+    np.savez(memory, **arrays)
+    file.write(memory.getvalue()[: memory.tell() // 2])
+    file.flush()
+    _die()
+
+
+def _named(name):
+    return lambda path, *_args, **_kwargs: Path(path).name == name
+
+
+def _to(name):
+    return lambda _source, target, *_args: Path(target).name == name
+
+
+def _any(*_args, **_kwargs):
+    return True
+
+
+# Moment -> (object, function that passes it, which of its calls count, what happens instead of the call, what after it).
+MOMENTS = {
+    "before a step": ("fewslice.callbacks.Watcher", "on_train_batch_begin", _any, _die, None),
+    "after a step": ("fewslice.callbacks.Watcher", "on_train_batch_end", _any, None, _die),
+    "in validation": ("fewslice.evaluate.validation", "predict_volume", _any, _die, None),
+    "in the monitor": ("fewslice.stages.contrastive", "effective_rank", _any, _die, None),
+    "writing a file": ("fewslice.checkpoint.np", "savez", _any, _half_a_file, None),
+    "after the best weights": ("fewslice.checkpoint", "save_arrays", _named("best.npz"), None, _die),
+    "before the state": ("fewslice.checkpoint", "save_arrays", _named("next.state.npz"), _die, None),
+    "before the first rename": ("os", "replace", _to("state.previous.npz"), _die, None),
+    "between the renames": ("os", "replace", _to("state.npz"), _die, None),
+    "after the renames": ("os", "replace", _to("state.npz"), None, _die),
+    "before the log": ("fewslice.files", "write_csv", _named("train.csv"), _die, None),
+    "before the last weights": ("os", "replace", _to("last.npz"), _die, None),
+    "in the test": ("fewslice.evaluate.volumes", "predict_volume", _any, _die, None),
+    "before the end": ("fewslice.run.Run", "finish", _any, _die, None),
+}
+
+
+def _find(dotted):
+    module, _, attribute = dotted.rpartition(".")
+    if not module:
+        return importlib.import_module(dotted)
+    try:
+        return importlib.import_module(dotted)
+    except ModuleNotFoundError:
+        return getattr(importlib.import_module(module), attribute)
+
+
+def lay_trap(moment: str, passes: int) -> None:
+    """Makes this process kill itself when `moment` comes after it has passed `passes` times."""
+    place, name, counts, instead, after = MOMENTS[moment]
+    owner = _find(place)
+    real = getattr(owner, name)
+    left = [passes]
+
+    def trapped(*args, **kwargs):
+        if not counts(*args, **kwargs):
+            return real(*args, **kwargs)
+        left[0] -= 1
+        if left[0] < 0 and instead is not None:
+            setattr(owner, name, real)
+            return instead(*args, **kwargs)
+        result = real(*args, **kwargs)
+        if left[0] < 0:
+            after()
+        return result
+
+    setattr(owner, name, trapped)
+
+
+def _child(job: dict) -> None:
+    status = 1
+    try:
+        if isinstance(job["kill"], list):
+            lay_trap(*job["kill"])
+        tiny.execute(job["script"], job["argv"])
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def main(path: str) -> None:
+    from fewslice.stages import contrastive, segmentation  # noqa: F401  imported once, for all children
+
+    statuses = []
+    for job in json.loads(Path(path).read_text()):
+        child = os.fork()
+        if child == 0:
+            _child(job)
+        if isinstance(job["kill"], (int, float)):
+            time.sleep(job["kill"])
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        statuses.append(os.waitstatus_to_exitcode(status))
+    print(json.dumps(statuses))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

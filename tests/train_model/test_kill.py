@@ -1,0 +1,84 @@
+"""SIGKILL at any moment: the same command again ends with the same weights, bit for bit.
+
+Expected values: a run of the same settings that nobody disturbed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+
+from tests.train_model import tiny
+
+# Moments at which the chain of runs dies, in an order in which each run gets further than the one before; 6 steps in all, validated
+# and saved at 2, 4 and 6. The random one is somewhere between start and end.
+COMMON = (
+    ("before a step", 1),
+    ("after a step", 1),
+    ("writing a file", 0),
+    ("before the state", 0),
+    ("after the renames", 0),  # steps 1 and 2 are saved
+    "random",
+    ("before the first rename", 0),
+    ("between the renames", 0),  # 4 steps are saved, but the state has no name: starts from the previous one
+    ("before the log", 0),
+    ("after a step", 0),
+    ("before the last weights", 0),
+    ("before the end", 0),
+)
+BASELINE = (
+    ("in validation", 0),
+    ("after the best weights", 0),
+    *COMMON[2:-1],
+    ("in the test", 0),
+    ("in the test", 3),
+    COMMON[-1],
+)
+GLOBAL = (("in the monitor", 0), *COMMON)
+
+
+def chain(tmp_path, tiny_root, jobs, timeout=240):
+    path = tmp_path / "jobs.json"
+    path.write_text(json.dumps(jobs))
+    environment = os.environ | {
+        "FEWSLICE_DATA": str(tiny_root),
+        "FEWSLICE_EXPERIMENTS": str(tiny_root / "experiments"),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    command = [sys.executable, "-m", "tests.train_model.kill_driver", str(path)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, env=environment, cwd=tiny.SCRIPTS.parent
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "moments", "flags"),
+    [
+        (tiny.BASELINE, BASELINE, ("--average_decay=0.9",)),
+        (tiny.GLOBAL, GLOBAL, ()),
+    ],
+    ids=["baseline", "global"],
+)
+def test_killed_runs_continue_bit_for_bit(tmp_path, tiny_root, script, moments, flags):
+    calm = tiny.arguments(script, tmp_path / "calm", "--n_iter=6", *flags)
+    killed = tiny.arguments(script, tmp_path / "killed", "--n_iter=6", *flags)
+    delay = random.uniform(0.5, 4)  # unseeded on purpose: another moment every time
+    kills = [delay if moment == "random" else list(moment) for moment in moments]
+    jobs = [{"script": script, "argv": calm, "kill": None}]
+    jobs += [{"script": script, "argv": killed, "kill": kill} for kill in [*kills, None]]
+    statuses, errors = chain(tmp_path, tiny_root, jobs)
+    assert statuses[0] == 0 and statuses[-1] == 0, errors
+    assert statuses[1:-1] == [-9] * len(kills), f"{statuses} random: {delay:.2f} s\n{errors}"
+    one, other = tiny.run_dir(tmp_path / "calm", script), tiny.run_dir(tmp_path / "killed", script)
+    tiny.assert_same_run(one, other)
+    assert (other / "DONE").read_text() == (one / "DONE").read_text()
+    files = [sorted(p.relative_to(d).as_posix() for p in d.rglob("*")) for d in (one, other)]
+    assert files[0] == files[1], "nothing is left behind"

@@ -1,0 +1,140 @@
+"""A dataset of seven tiny patients, and the training scripts as functions, for the tests of this folder."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+from absl import flags as absl_flags
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "train_model"
+GLOBAL = "pretr_encoder_global_contrastive_loss"
+LOCAL = "pretr_decoder_local_contrastive_loss"
+ENCODER = "ft_pretr_encoder_net_global_loss"
+ENCODER_DECODER = "ft_pretr_encoder_decoder_net_local_loss"
+BASELINE = "tr_baseline"
+
+INIT = '''
+layout = "acdc"
+data_path_tr = "tiny"
+data_path_tr_cropped = "cropped/tiny"
+how_to_get = "The tests make it."
+img_size_x = 32
+img_size_y = 32
+target_resolution = (1.5, 1.5)
+num_classes = 3
+struct_name = ("rv", "lv")
+class_weights = (0.1, 0.4, 0.5)
+phases = ("ED",)
+unlabeled_phases = ("ED",)
+unlabeled_split = "tr4"
+mtask_bs = 2
+batch_size_ft = 2
+val_step_update = 2
+'''
+SPLITS = '''
+train = {"tr1": {"c1": ["001"]}, "tr4": {"*": ["001", "002", "003", "004"]}}
+val = {"tr1": {"*": ["005"]}}
+test = ["006", "007"]
+unlabeled = ("tr4",)
+'''
+
+# Small and quick settings of each stage; the pretraining stages share what finds them again.
+_FIND = ("--n_parts=2", "--bt_size=2")
+FLAGS = {
+    GLOBAL: (*_FIND, "--bbox_dim=20", "--n_iter=4"),
+    LOCAL: (*_FIND, "--n_iter=4", "--pretr_n_iter=4", "--pretr_bbox_dim=20"),
+    ENCODER: (*_FIND, "--bbox_dim=20", "--n_iter=4", "--pretr_n_iter=4"),
+    ENCODER_DECODER: ("--n_parts=2", "--n_iter=4", "--pretr_n_iter=4"),
+    BASELINE: ("--no_of_tr_imgs=tr1", "--n_iter=4"),
+}
+TIMES = ("seconds", "steps_per_s")
+
+
+def write_dataset(root: Path) -> Path:
+    """Writes `root/tiny/patient001 ... 007` in ACDC's layout and `root/experiments/{init,data_cfg}_tiny.py`."""
+    from fewslice.data.nifti import write_nifti
+
+    (root / "experiments").mkdir(parents=True)
+    (root / "experiments" / "init_tiny.py").write_text(INIT)
+    (root / "experiments" / "data_cfg_tiny.py").write_text(SPLITS)
+    for patient in range(1, 8):
+        rng = np.random.default_rng(patient)
+        shape = (30 + patient, 34 - patient, 4)
+        x, y = np.meshgrid(*(np.arange(n) - n / 2 for n in shape[:2]), indexing="ij")
+        label = np.zeros(shape, np.uint8)
+        for index in range(shape[2]):
+            radius = 5 + patient % 3 - index
+            label[(x + 3) ** 2 + y**2 < radius**2, index] = 1
+            label[(x - 6) ** 2 + y**2 < radius**2, index] = 2
+        image = (100 * label + 30 * rng.random(shape)).astype(np.float32)
+        folder = root / "tiny" / f"patient{patient:03d}"
+        folder.mkdir(parents=True)
+        (folder / "Info.cfg").write_text("ED: 1\nES: 9\n")
+        spacing = (1.4 + 0.05 * patient, 1.4 + 0.05 * patient, 8.0)
+        affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
+        affine[:3, 3] = (11.0, -7.0, 3.0)
+        for suffix, array in (("", image), ("_gt", label)):
+            path = folder / f"patient{patient:03d}_frame01{suffix}.nii.gz"
+            write_nifti(path, array, like=None, affine=affine, spacing_mm=spacing)
+    return root
+
+
+def arguments(script: str, runs: Path, *more: str) -> list[str]:
+    """Returns the command line of a script with its tiny settings; a flag in `more` replaces the tiny one."""
+    given = {text.split("=")[0] for text in more}
+    kept = [text for text in FLAGS[script] if text.split("=")[0] not in given]
+    return ["--dataset=tiny", f"--runs_dir={runs}", *kept, *more]
+
+
+def execute(script: str, argv: list[str]) -> None:
+    """Runs `train_model/<script>.py` in this process with flags of its own. Errors come out as exceptions."""
+    from fewslice import app, flags
+
+    values = absl_flags.FlagValues()
+    before = flags.define_stage, flags.read_flags, app.run, sys.argv
+    sys.argv = [f"{script}.py", *argv]
+    flags.define_stage = functools.partial(flags.define_stage, flag_values=values)
+    flags.read_flags = functools.partial(flags.read_flags, flag_values=values)
+    app.run = lambda main: main(values(sys.argv))
+    try:
+        runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
+    finally:
+        flags.define_stage, flags.read_flags, app.run, sys.argv = before
+
+
+def run_dir(runs: Path, script: str) -> Path:
+    """Returns the only run directory of a stage."""
+    (folder,) = (path for path in (runs / "tiny" / script).iterdir() if path.is_dir())
+    return folder
+
+
+def weights(folder: Path, name: str = "last.npz") -> dict[str, np.ndarray]:
+    """Returns the arrays of a checkpoint, the record of metadata included."""
+    with np.load(folder / "checkpoints" / name) as archive:
+        return dict(archive)
+
+
+def log(folder: Path) -> list[dict[str, str]]:
+    """Returns the lines of train.csv without the times."""
+    with open(folder / "logs" / "train.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Compares weights, log and scores of two run directories bit by bit."""
+    assert log(one) == log(other)
+    for name in ("best.npz", "last.npz"):
+        assert (one / "checkpoints" / name).exists() == (other / "checkpoints" / name).exists()
+        if (one / "checkpoints" / name).exists():
+            a, b = weights(one, name), weights(other, name)
+            assert a.keys() == b.keys()
+            different = [key for key in a if a[key].tobytes() != b[key].tobytes()]
+            assert not different, different
+    for name in ("per_volume.csv", "last/per_volume.csv"):
+        if (one / "eval" / name).exists():
+            assert (one / "eval" / name).read_text() == (other / "eval" / name).read_text()

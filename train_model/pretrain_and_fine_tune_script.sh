@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Pretrains without labels, fine-tunes with few, trains the baseline, and compares them in one report.
+#
+#   bash pretrain_and_fine_tune_script.sh [dataset] [no_of_tr_imgs] [comb_tr_imgs] [further flags]
+#   bash pretrain_and_fine_tune_script.sh acdc tr1 c1 --seed=1 --mixed_precision
+#
+# Further flags go to every stage (--seed, --runs_dir, --data_root, --mixed_precision, --ver, --set, ...). The number of
+# steps can be given for all stages (--n_iter) or for each kind (--global_n_iter, --local_n_iter, --seg_n_iter).
+# Stops at the first stage that fails; the same command continues there.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
+  sed -n '2,10s/^# \{0,1\}//p' "$(basename "${BASH_SOURCE[0]}")"
+  exit 0
+fi
+
+dataset=acdc no_of_tr_imgs=tr1 comb_tr_imgs=c1
+if [[ $# -gt 0 && "$1" != -* ]]; then dataset=$1; shift; fi
+if [[ $# -gt 0 && "$1" != -* ]]; then no_of_tr_imgs=$1; shift; fi
+if [[ $# -gt 0 && "$1" != -* ]]; then comb_tr_imgs=$1; shift; fi
+
+global_n_iter=10001 local_n_iter=10001 seg_n_iter=10001
+common=() places=()
+for argument in "$@"; do
+  case "$argument" in
+    --n_iter=*) global_n_iter=${argument#*=}; local_n_iter=$global_n_iter; seg_n_iter=$global_n_iter ;;
+    --global_n_iter=*) global_n_iter=${argument#*=} ;;
+    --local_n_iter=*) local_n_iter=${argument#*=} ;;
+    --seg_n_iter=*) seg_n_iter=${argument#*=} ;;
+    --runs_dir=* | --data_root=*) places+=("$argument"); common+=("$argument") ;;
+    --*=* | --mixed_precision | --jit_compile | --noresume | --tensorboard) common+=("$argument") ;;
+    *) echo "ERROR: write further flags as --name=value. Received: $argument" >&2; exit 1 ;;
+  esac
+done
+
+python=${PYTHON:-python}
+common=("--dataset=$dataset" ${common[@]+"${common[@]}"})
+labels=("--no_of_tr_imgs=$no_of_tr_imgs" "--comb_tr_imgs=$comb_tr_imgs" "--n_iter=$seg_n_iter")
+
+stage() {
+  echo
+  echo "== $*"
+  "$python" "$@"
+}
+
+stage pretr_encoder_global_contrastive_loss.py "${common[@]}" "--n_iter=$global_n_iter"
+stage pretr_decoder_local_contrastive_loss.py "${common[@]}" "--n_iter=$local_n_iter" "--pretr_n_iter=$global_n_iter"
+stage tr_baseline.py "${common[@]}" "${labels[@]}"
+stage ft_pretr_encoder_net_global_loss.py "${common[@]}" "${labels[@]}" "--pretr_n_iter=$global_n_iter"
+stage ft_pretr_encoder_decoder_net_local_loss.py "${common[@]}" "${labels[@]}" "--pretr_n_iter=$local_n_iter"
+stage ../scripts/make_report.py "--dataset=$dataset" ${places[@]+"${places[@]}"}
