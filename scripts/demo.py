@@ -31,7 +31,6 @@ flags.DEFINE_integer("local_n_iter", 60, "Steps of local pretraining.", lower_bo
 flags.DEFINE_integer("seg_n_iter", 200, "Steps of each training with labels.", lower_bound=1)
 flags.DEFINE_integer("num_patients", 40, "Synthetic patients; the split lists need 40.", lower_bound=40)
 
-STRUCTURES = ("rv", "myo", "lv")
 LABELS = ("--no_of_tr_imgs=tr1", "--comb_tr_imgs=c1", "--average_decay=0.95")
 
 
@@ -101,24 +100,18 @@ def main(_) -> None:
 
 def report(output: Path) -> None:
     """Prints the table and writes the figures and the report of the finished runs."""
-    from fewslice.files import write_bytes
-    from fewslice.report.contours import plot_methods
-    from fewslice.report.curves import plot_curves
+    from fewslice.report.figures import save_figures
     from fewslice.report.html import build_report
     from fewslice.report.methods import read_methods
     from fewslice.report.native import fetch_for
     from fewslice.report.runs import choose_run_dirs
-    from fewslice.report.style import png_bytes
     from fewslice.report.tables import text_report
 
     run_dirs = choose_run_dirs([], output / "runs", "phantom")
     methods, fetch = read_methods(run_dirs), fetch_for(run_dirs)
     print("\n" + text_report(methods))
-    figures = {"curves": plot_curves(methods), "contours": plot_methods(methods, fetch, STRUCTURES)}
-    for name, figure in figures.items():
-        if figure is not None:
-            write_bytes(output / "figures" / f"{name}.png", png_bytes(figure))
-            print(f"Figure: {(output / 'figures' / name).resolve()}.png")
+    for figure in save_figures(methods, fetch, output / "figures"):
+        print(f"Figure: {figure.resolve()}")
     path = build_report(run_dirs, output / "report.html", title="FewSlice demonstration", fetch=fetch)
     print(f"Report: {path.resolve()}")
 

@@ -14,6 +14,7 @@ from fewslice.files import write_text
 from fewslice.report import style
 from fewslice.report.contours import Fetch, plot_methods
 from fewslice.report.curves import plot_curves
+from fewslice.report.figures import compared
 from fewslice.report.methods import Method, read_methods
 from fewslice.report.page_style import CSS
 from fewslice.report.runs import Run
@@ -132,9 +133,7 @@ def _contours(methods: Sequence[Method], fetch: Fetch | None) -> str:
     heading = "<h2>Outlines: best, median and worst test volume</h2>"
     if fetch is None:
         return heading + _notice("No pictures", ["The images of the dataset were not at hand when this was made."])
-    baseline = next((method for method in scored if method.is_baseline), None)
-    others = [method for method in scored if method is not baseline]
-    shown = [method for method in (baseline, *others[-1:]) if method is not None]
+    shown = compared(scored)
     try:
         figure = plot_methods(shown, fetch, structures(shown))
     except FewSliceError as error:

@@ -15,9 +15,10 @@ import pytest
 
 from tests.train_model import tiny
 
-# Moments at which the chain of runs dies, in an order in which each run gets further than the one before; 6 steps in all, validated
-# and saved at 2, 4 and 6. The random one is somewhere between start and end.
-COMMON = (
+# Moments at which the chain of runs dies, in an order in which each run gets further than the one before; 6 steps in all,
+# validated and saved at 2, 4 and 6. The random one is somewhere between start and end.
+GLOBAL = (
+    ("in the monitor", 0),
     ("before a step", 1),
     ("after a step", 1),
     ("writing a file", 0),
@@ -27,19 +28,19 @@ COMMON = (
     ("before the first rename", 0),
     ("between the renames", 0),  # 4 steps are saved, but the state has no name: starts from the previous one
     ("before the log", 0),
-    ("after a step", 0),
     ("before the last weights", 0),
     ("before the end", 0),
 )
 BASELINE = (
     ("in validation", 0),
     ("after the best weights", 0),
-    *COMMON[2:-1],
-    ("in the test", 0),
+    ("before the log", 0),
+    ("after a step", 0),
+    "random",
+    ("between the renames", 0),
     ("in the test", 3),
-    COMMON[-1],
+    ("before the end", 0),
 )
-GLOBAL = (("in the monitor", 0), *COMMON)
 
 
 def chain(tmp_path, tiny_root, jobs, timeout=240):

@@ -207,7 +207,11 @@ def nifti_stem(path: Path) -> str | None:
 
 
 def first_existing(folder: Path, stem: str) -> Path:
-    """Returns `folder/stem.nii.gz`, or the .nii if only that exists."""
+    """Returns `folder/stem.nii.gz`, or the .nii if only that exists. Both raise `DataError`."""
     plain = folder / f"{stem}.nii"
     packed = folder / f"{stem}.nii.gz"
-    return plain if plain.exists() and not packed.exists() else packed
+    if plain.exists() and packed.exists():
+        raise DataError(
+            folder, expected="one file per volume", found=f"{plain.name} and {packed.name}", remedy="Remove one."
+        )
+    return plain if plain.exists() else packed

@@ -1,0 +1,279 @@
+"""The cache of prepared volumes: what it holds, when it is made again, and that nothing harms it.
+
+Expected values: `fewslice.data.preprocess` (tested by itself) applied to the arrays that the test wrote, and the
+rules in the docstrings of `cache` and `cache_store`.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from fewslice.data import cache_store, preprocess
+from fewslice.data.cache import build_cache, open_cache
+from fewslice.data.lock import folder_lock
+from fewslice.data.readers import get_reader
+from fewslice.errors import DataError, FewSliceError
+from tests.data import layouts
+from tests.data.layouts import SPACING, dataset, image, label, save
+from tests.data.test_readers_pairs import real
+from tests.golden_files import REPOSITORY
+
+
+@pytest.fixture
+def scans(tmp_path):
+    layouts.acdc(tmp_path, {"001": (1, 2), "002": (1, 2)})
+    return tmp_path
+
+
+def build(root, settings=None, **options):
+    reader = get_reader(settings or dataset("acdc"), root)
+    return build_cache(reader, reader.cases(), with_label=options.pop("with_label", True), progress=False, **options)
+
+
+def opened(root, settings=None, **options):
+    settings = settings or dataset("acdc")
+    cases = get_reader(settings, root).cases()
+    options = {"with_label": True, **options}
+    return open_cache(settings, cases, root=root, progress=False, **options)
+
+
+def path(root, case="001_ED", name="image.npy"):
+    return next(root.glob(f"cropped/*/{case}/{name}"))
+
+
+def test_holds_the_prepared_volumes(scans):
+    volumes = opened(scans)
+    assert [volume.case.case_id for volume in volumes] == ["001_ED", "001_ES", "002_ED", "002_ES"]
+    grid = {"target_resolution": (1.5, 1.5), "size": (32, 32)}
+    for volume, seed in zip(volumes, (10, 11, 20, 21), strict=True):
+        expected = preprocess.prepare_image(preprocess.normalise(image(seed)), SPACING, **grid)
+        np.testing.assert_array_equal(volume.image, expected)
+        np.testing.assert_array_equal(volume.label, preprocess.prepare_label(label(seed), SPACING, **grid))
+        assert isinstance(volume.image, np.memmap) and isinstance(volume.label, np.memmap)
+        assert not volume.image.flags.writeable
+        assert (volume.image.dtype, volume.label.dtype) == (np.float32, np.uint8)
+        assert volume.native_shape == (14, 12, 3) and volume.spacing_mm == SPACING
+    assert len(volumes[1:3]) == 2 and volumes[1:3][0] is volumes[1]
+
+
+def test_second_opening_makes_nothing(scans):
+    first = build(scans)
+    before = {entry: entry.stat().st_mtime_ns for entry in scans.rglob("*") if entry.is_file()}
+    second = build(scans)
+    assert (len(first.done), len(second.done), len(second.skipped)) == (4, 0, 4)
+    assert before == {entry: entry.stat().st_mtime_ns for entry in scans.rglob("*") if entry.is_file()}
+
+
+def test_result_does_not_depend_on_workers(scans):
+    build(scans, workers=1)
+    one = {p.relative_to(scans): p.read_bytes() for p in scans.glob("cropped/*/*/*")}
+    shutil.rmtree(scans / "cropped")
+    build(scans, workers=4)
+    assert one == {p.relative_to(scans): p.read_bytes() for p in scans.glob("cropped/*/*/*")}
+
+
+CHANGES = {
+    "target_resolution": (1.0, 1.0),
+    "img_size_x": 64,
+    "percentiles": (2.0, 98.0),
+    "anti_aliasing": "off",
+    "label_map": ((1, 1), (2, 2), (3, 2)),
+    "num_classes": 5,
+    "image_channel": 0,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_settings_that_matter_have_their_own_folder(scans, name):
+    old, new = dataset("acdc"), dataclasses.replace(dataset("acdc"), **{name: CHANGES[name]})
+    folders = {build(scans, settings).folder for settings in (old, new)}
+    assert len(folders) == (1 if getattr(old, name) == CHANGES[name] else 2)
+
+
+def test_settings_that_do_not_matter_share_the_folder(scans):
+    other = dataclasses.replace(dataset("acdc"), mtask_bs=3, how_to_get="", class_weights=(1.0,) * 4)
+    assert build(scans, other).folder == build(scans).folder
+    assert build(scans).done == []
+
+
+def test_changed_source_is_prepared_again(scans):
+    before = opened(scans)
+    save(scans / "scans" / "patient001" / "patient001_frame01.nii.gz", image(99))
+    report = build(scans)
+    assert report.done == ["001_ED"] and len(report.skipped) == 3
+    after = opened(scans)
+    assert not np.array_equal(before[0].image, after[0].image) and before.digest != after.digest
+
+
+def test_touched_source_of_the_same_content_is_not(scans):
+    build(scans)
+    for source in (scans / "scans").rglob("*.nii.gz"):
+        os.utime(source)
+    stored = path(scans).stat().st_mtime_ns
+    assert build(scans).done == [] and path(scans).stat().st_mtime_ns == stored
+    recorded = json.loads(path(scans, name="entry.json").read_text())["sources"]
+    stamps = {name: (scans / name).stat().st_mtime_ns for name in recorded}
+    assert {name: source["mtime_ns"] for name, source in recorded.items()} == stamps
+
+
+def test_changed_voxel_size_in_the_table_is_noticed(tmp_path):
+    layouts.h5(tmp_path, {"patient001_frame01": "ED", "patient002_frame01": "ED"})
+    settings = dataset("acdc_h5", spacing_table="spacing.csv")
+    build(tmp_path, settings)
+    table = tmp_path / "spacing.csv"
+    table.write_text(table.read_text().replace("patient002,ED,1.5", "patient002,ED,1.6"))
+    assert build(tmp_path, settings).done == ["002_ED"]
+    assert opened(tmp_path, settings)[1].spacing_mm == (1.6, 1.25, 8.0)
+
+
+def _flip(file):
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGE = {
+    "truncated": lambda file: file.write_bytes(file.read_bytes()[:-4]),
+    "missing": lambda file: file.unlink(),
+    "header": lambda file: file.write_bytes(b"?" * 10 + file.read_bytes()[10:]),
+    "pickle": lambda file: np.save(file, np.array([{}], object), allow_pickle=True),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_array_is_made_again(scans, name):
+    good = np.array(opened(scans)[0].image)
+    DAMAGE[name](path(scans))
+    np.testing.assert_array_equal(opened(scans)[0].image, good)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 0}', '{"format": 1, "arrays": {}}'])
+def test_damaged_entry_is_made_again(scans, content):
+    build(scans)
+    path(scans, name="entry.json").write_text(content)
+    assert build(scans).done == ["001_ED"]
+
+
+def test_verify_finds_a_flipped_bit(scans):
+    good = np.array(opened(scans)[0].label)
+    _flip(path(scans, name="label.npy"))
+    assert build(scans).done == []
+    assert build(scans, verify=True).done == ["001_ED"]
+    np.testing.assert_array_equal(opened(scans)[0].label, good)
+
+
+def test_labels_stay_closed_unless_asked_for(scans):
+    for file in (scans / "scans").rglob("*_gt.nii.gz"):
+        file.rename(file.with_suffix(".away"))
+    volumes = opened(scans, with_label=False)
+    assert all(volume.label is None for volume in volumes)
+    with pytest.raises(FewSliceError, match="4 volumes cannot be used(.|\n)*without a label"):
+        opened(scans)
+    for file in (scans / "scans").rglob("*.away"):
+        file.rename(file.with_suffix(".gz"))
+    assert len(build(scans).done) == 4 and build(scans, with_label=False).done == []
+    assert opened(scans, with_label=False).digest == volumes.digest
+    assert opened(scans, with_label=False)[0].label is None
+
+
+def test_refused_volume_does_not_stop_the_others(scans):
+    image_path = scans / "scans" / "patient001" / "patient001_frame02.nii.gz"
+    image_path.write_bytes(image_path.read_bytes()[:-9])
+    report = build(scans)
+    assert list(report.refused) == ["001_ES"] and len(report.done) == 3
+    assert "3 prepared, 0 up to date, 1 refused" in report.describe() and str(image_path) in report.describe()
+    with pytest.raises(DataError, match="patient001_frame02"):
+        opened(scans)
+
+
+def test_notes_are_kept(scans):
+    save(scans / "scans" / "patient001" / "patient001_frame01.nii.gz", image() * 0 + 3)
+    corner = label() * 0
+    corner[0, 0, 0] = 2
+    save(scans / "scans" / "patient002" / "patient002_frame01_gt.nii.gz", corner)
+    settings = dataset("acdc", target_resolution=(0.1, 0.1))
+    for _ in range(2):
+        notes = build(scans, settings).notes
+        assert "constant (3)" in notes["001_ED"][0] and "nothing of myo is left" in notes["002_ED"][0]
+
+
+def test_manifest_lists_everything(scans):
+    folder = build(scans).folder
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert sorted(manifest["cases"]) == ["001_ED", "001_ES", "002_ED", "002_ES"]
+    assert manifest["settings"]["target_resolution"] == [1.5, 1.5]
+    sources = manifest["cases"]["002_ES"]["sources"]["scans/patient002/patient002_frame02.nii.gz"]
+    assert set(sources) == {"sha256", "size", "mtime_ns"} and manifest["settings"]["format"] == cache_store.FORMAT
+
+
+def test_full_disk_stops_with_one_message(scans, monkeypatch):
+    from fewslice import files
+
+    def full(target, _):
+        raise files.writing_error(target, OSError(28, "No space left on device"))
+
+    monkeypatch.setattr(files, "write_bytes", full)
+    with pytest.raises(FewSliceError, match="No space left on device(.|\n)*repeat the same command"):
+        build(scans)
+
+
+BUILD = """
+import sys
+from tests.data.test_cache import build
+from pathlib import Path
+print(len(build(Path(sys.argv[1]), workers=1).done), flush=True)
+"""
+
+
+def _start(root):
+    command = [sys.executable, "-c", BUILD, str(root)]
+    return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+
+
+def test_killed_build_is_continued(tmp_path):
+    layouts.acdc(tmp_path, {f"{number:03d}": (1, 2) for number in range(1, 41)})
+    process = _start(tmp_path)
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("cropped/*/*/entry.json"))) < 5 and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    report = build(tmp_path)
+    assert report.skipped and report.done and len(report.done) + len(report.skipped) == 80
+    killed = {p.relative_to(tmp_path): p.read_bytes() for p in tmp_path.glob("cropped/*/*/*")}
+    shutil.rmtree(tmp_path / "cropped")
+    build(tmp_path)
+    assert killed == {p.relative_to(tmp_path): p.read_bytes() for p in tmp_path.glob("cropped/*/*/*")}
+
+
+def test_second_process_waits_and_uses_what_the_first_made(scans):
+    reader = get_reader(dataset("acdc"), scans)
+    with folder_lock(cache_store.Store(reader).folder):
+        process = _start(scans)
+        time.sleep(1.5)
+        assert process.poll() is None and not list(scans.glob("cropped/*/*/entry.json"))
+        store = cache_store.Store(reader)
+        for case in reader.cases():
+            store.build(case, with_label=True)
+    assert process.communicate(timeout=60)[0] == "0\n" and process.returncode == 0
+
+
+@pytest.mark.realdata
+def test_real_volumes(tmp_path):
+    reader = real("acdc_h5", "acdc_h5/volumes")
+    for name in ("acdc_h5",):
+        (tmp_path / name).symlink_to(reader.root / name)
+    cases = get_reader(reader.dataset, tmp_path).cases()[:6]
+    volumes = open_cache(reader.dataset, cases, with_label=True, root=tmp_path, progress=False)
+    for volume in volumes:
+        assert volume.image.shape == (volume.native_shape[2], 192, 192) == volume.label.shape
+        assert set(np.unique(volume.label)) == {0, 1, 2, 3} and np.isfinite(volume.image).all()
+        assert 0.0 < np.median(volume.image[volume.label == 3]) < 1.5

@@ -1,0 +1,100 @@
+"""The check of a whole dataset: every problem of every file, and nothing else. Expected values: by hand."""
+
+import io
+
+import pytest
+
+from fewslice.data.progress import Progress
+from fewslice.data.readers import get_reader
+from fewslice.data.verify import describe, examine_dataset, verify_dataset
+from tests.data import layouts
+from tests.data.layouts import dataset, image, label, save
+from tests.data.test_readers_pairs import real
+
+
+def three_patients(root, layout="acdc"):
+    folder = layouts.acdc(root, {"001": (1, 2), "002": (1, 2), "003": (1, 2)})
+    return folder, get_reader(dataset(layout), root)
+
+
+def test_sound_dataset(tmp_path):
+    _, reader = three_patients(tmp_path)
+    assert verify_dataset(reader, reader.cases()) == []
+    findings = examine_dataset(reader, reader.cases())
+    assert findings.labelled == 6 and sum(findings.voxels.values()) == 6 * 504
+    text = describe(reader, reader.cases(), findings)
+    assert "6 volumes of 3 patients" in text and "14 x 12 x 3 voxels" in text and text.endswith("No problems.")
+
+
+def test_all_problems_of_all_files(tmp_path):
+    folder, reader = three_patients(tmp_path)
+    ed, es = (folder / "patient001" / f"patient001_frame{frame}" for frame in ("01", "02"))
+    ed.with_name(ed.name + ".nii.gz").write_bytes(b"")
+    save(ed.with_name(ed.name + "_gt.nii.gz"), label(codes=(0, 8)))
+    es.with_name(es.name + ".nii.gz").unlink()
+    last = folder / "patient003" / "patient003_frame02_gt.nii.gz"
+    last.write_bytes(last.read_bytes()[:-20])
+    cases = reader.cases()
+    problems = verify_dataset(reader, cases, workers=3)
+    assert [(problem.case_id, problem.path.name) for problem in problems] == [
+        ("001_ED", "patient001_frame01.nii.gz"),
+        ("001_ED", "patient001_frame01_gt.nii.gz"),
+        ("001_ES", "patient001_frame02.nii.gz"),
+        ("003_ES", "patient003_frame02_gt.nii.gz"),
+    ]
+    text = describe(reader, cases, examine_dataset(reader, cases))
+    assert text.endswith("4 problems.") and all(str(problem) in text for problem in problems)
+
+
+def test_copied_image_and_similar_patients(tmp_path):
+    folder, reader = three_patients(tmp_path)
+    save(folder / "patient003" / "patient003_frame01.nii.gz", image(10).astype("float64"))  # 001_ED, other type
+    save(folder / "patient1" / "patient1_frame01.nii.gz", image(77))
+    problems = verify_dataset(reader, reader.cases())
+    assert len(problems) == 2
+    assert problems[0].case_id == "003_ED" and "case 001_ED" in str(problems[0])
+    assert "001 and 1" in str(problems[1])
+
+
+def test_notes_are_no_problems(tmp_path):
+    folder, reader = three_patients(tmp_path)
+    save(folder / "patient001" / "patient001_frame01.nii.gz", image() * 0 + 5)
+    save(folder / "patient002" / "patient002_frame01_gt.nii.gz", label() * 0)
+    save(folder / "patient002" / "patient002_frame02_gt.nii.gz", label(codes=(0, 1, 3)))
+    (folder / "patient003" / "patient003_frame01_gt.nii.gz").unlink()
+    findings = examine_dataset(reader, reader.cases())
+    assert findings.problems == [] and findings.labelled == 5
+    assert findings.notes == [
+        "001_ED: the image is constant (5)",
+        "002_ED: the label is empty",
+        "002_ES: the label has no myo",
+    ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_line():
+    stream = Terminal()
+    with Progress(2, "Checking", stream=stream) as line:
+        line.update(note="001_ED")
+        line.update()
+    last = stream.getvalue().split("\r")[-1]
+    assert last.startswith("Checking [########################] 2/2 0:00") and last.endswith("\n")
+    stream = io.StringIO()
+    with Progress(500, "Checking", stream=stream) as line:
+        for _ in range(500):
+            line.update()
+    assert stream.getvalue() == "Checking 500/500 0:00\n"
+    stream.close()
+    with Progress(1, "Checking", stream=stream) as line:
+        line.update()  # a closed stream must not stop the work
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name, folder", [("acdc_h5", "acdc_h5/volumes"), ("acdc", "acdc_nifti")])
+def test_real_scans_are_sound(name, folder):
+    reader = real(name, folder)
+    assert verify_dataset(reader, reader.cases()) == []

@@ -1,0 +1,86 @@
+"""The demonstration's flags fit the stages that it runs; the chain's script answers wrong arguments.
+
+Running the demonstration takes minutes and is `make demo`; here only what could break it unnoticed is checked.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from fewslice.flag_table import STAGES
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAIN = ROOT / "train_model" / "pretrain_and_fine_tune_script.sh"
+
+
+@pytest.fixture(scope="module")
+def demo():
+    """scripts/demo.py as a module, with flags of its own."""
+    spec = importlib.util.spec_from_file_location("demo_under_test", ROOT / "scripts" / "demo.py")
+    module = importlib.util.module_from_spec(spec)
+    before = flags.FLAGS
+    kept = set(before)
+    spec.loader.exec_module(module)
+    before(["demo"])
+    yield module
+    for name in set(before) - kept:
+        delattr(before, name)
+
+
+def test_every_stage_is_shown_once_and_its_flags_are_right(demo):
+    stages = demo.stages()
+    assert sorted(stage for _, stage, _ in stages) == sorted(STAGES)
+    for _, stage, values in stages:
+        args, dataset = demo.read_stage(stage, ["--dataset=phantom", *values])
+        assert dataset.name == "phantom"
+        assert args.stage == stage
+
+
+def test_all_trainings_with_labels_get_the_same_steps_volume_and_seed(demo):
+    labelled = [
+        demo.read_stage(stage, ["--dataset=phantom", *values])[0]
+        for _, stage, values in demo.stages()
+        if "lr_seg" in STAGES[stage]
+    ]
+    assert len(labelled) == 3
+    assert len({(args.n_iter, args.train_ids, args.seed, args.average_decay) for args in labelled}) == 1
+
+
+def test_the_chain_hands_flags_to_each_stage_and_stops_at_the_first_failure(tmp_path):
+    log = tmp_path / "log"
+    fake = tmp_path / "python"
+    fake.write_text(f'#!/usr/bin/env bash\necho "$@" >> {log}\n[[ "$1" != tr_baseline.py ]]\n')
+    fake.chmod(0o755)
+    command = ["bash", str(CHAIN), "phantom", "tr2", "c2", "--n_iter=7", "--local_n_iter=3", "--seed=5"]
+    done = subprocess.run(command, env={"PYTHON": str(fake), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
+    assert done.returncode != 0
+    calls = [line.split() for line in log.read_text().splitlines()]
+    assert [call[0] for call in calls] == [
+        "pretr_encoder_global_contrastive_loss.py",
+        "pretr_decoder_local_contrastive_loss.py",
+        "tr_baseline.py",
+    ]
+    assert all("--dataset=phantom" in call and "--seed=5" in call for call in calls)
+    assert "--n_iter=7" in calls[0]
+    assert {"--n_iter=3", "--pretr_n_iter=7"} <= set(calls[1])
+    assert {"--no_of_tr_imgs=tr2", "--comb_tr_imgs=c2", "--n_iter=7"} <= set(calls[2])
+
+
+def test_the_chain_refuses_what_it_does_not_understand():
+    done = subprocess.run(["bash", str(CHAIN), "phantom", "--seed", "1"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "--name=value" in done.stderr
+
+
+def test_help_of_the_demo_is_quick_and_complete():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "demo.py"), "--help"], capture_output=True, text=True, timeout=30
+    )
+    assert "--output" in done.stdout
+    assert "tensorflow" not in done.stderr
