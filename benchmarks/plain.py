@@ -77,19 +77,14 @@ def local_net(image_shape: tuple[int, int, int], num_blocks: int, positions: np.
     return model
 
 
-def _similarity(a: Any, b: Any, temperature: float) -> Any:
-    norms = ops.sqrt(ops.sum(a * a)) * ops.sqrt(ops.sum(b * b))
-    return ops.sum(a * b) / norms / temperature
+def _cosine(a: Any, b: Any) -> Any:
+    return ops.sum(a * b, axis=-1) / (ops.sqrt(ops.sum(a * a, axis=-1)) * ops.sqrt(ops.sum(b * b, axis=-1)))
 
 
-
-def _gathered_term(z: Any, a: int, b: int, negatives: Sequence[int], temperature: float) -> Any:
-    """One term of the global loss; the negatives of a pair are gathered and compared at once."""
-    anchor, positive = z[a], z[b]
-    others = ops.take(z, negatives, axis=0)
-    cosines = ops.matmul(ops.normalize(others, axis=-1), ops.normalize(anchor[None], axis=-1)[0])
-    own = ops.exp(_similarity(anchor, positive, temperature))
-    return -ops.log(own / (own + ops.sum(ops.exp(cosines / temperature))))
+def _term(anchor: Any, positive: Any, negatives: Any, temperature: float) -> Any:
+    """One term of a loss: two vectors (D,) and the negatives (K, D), gathered for this term."""
+    own = ops.exp(_cosine(anchor, positive) / temperature)
+    return -ops.log(own / (own + ops.sum(ops.exp(_cosine(negatives, anchor) / temperature))))
 
 
 class GlobalLoop(keras.losses.Loss):
@@ -116,7 +111,8 @@ class GlobalLoop(keras.losses.Loss):
         total = 0.0
         for a, b in self.pairs:
             negatives = [i for i, row in enumerate(self.rows) if row[1] != self.rows[a][1]]
-            total = total + _gathered_term(y_pred, a, b, negatives, self.temperature)
+            others = ops.take(y_pred, negatives, axis=0)
+            total = total + _term(y_pred[a], y_pred[b], others, self.temperature)
         return total / (len(self.pairs) / 2)
 
 
@@ -140,8 +136,7 @@ class LocalLoop(keras.losses.Loss):
             for region, places in enumerate(self.negatives):
                 for a, b in (views, views[::-1]):
                     others = ops.concatenate([ops.take(a, places, axis=0), ops.take(b, places, axis=0)])
-                    z = ops.concatenate([a[region][None], b[region][None], others])
-                    total = total + _gathered_term(z, 0, 1, list(range(2, 2 + 2 * len(places))), self.temperature)
+                    total = total + _term(a[region], b[region], others, self.temperature)
         return total / (self.num_images * len(self.negatives))
 
 

@@ -14,7 +14,6 @@ from absl import app
 from fewslice import console
 from fewslice.errors import FewSliceError
 
-
 def run(main: Callable[[Sequence[str]], object]) -> None:
     """Runs `main` under absl with our treatment of errors.
 
@@ -26,7 +25,7 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}. Flags are written --name=value.")
         console.set_up()
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the backend is imported
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when the backend is imported
         try:
             main(argv)
         except FewSliceError as error:

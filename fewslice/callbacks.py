@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 
 from fewslice import backend
-from fewslice.console import ProgressLine
+from fewslice.data.progress import Progress
 
 
 class Watcher(keras.callbacks.Callback):
@@ -41,7 +41,7 @@ class Watcher(keras.callbacks.Callback):
         self._start = start
         self._stop = stop
         self._after_step = after_step
-        self._line = ProgressLine(f"steps {start + 1} to {end}", end - start)
+        self._line = Progress(end - start, f"steps {start + 1} to {end}", is_kept=False)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         self.steps += 1
@@ -49,7 +49,7 @@ class Watcher(keras.callbacks.Callback):
         backend.synchronise(self.model)
         self.model.reset_metrics()  # so that the next step reports its own loss and not a mean
         self.total += loss
-        self._line.update(self.steps, f"loss {loss:.4f}")
+        self._line.update(1, f"loss {loss:.4f}")
         if not math.isfinite(loss):
             self.diverged = True
         elif self._after_step is not None:

@@ -1,10 +1,12 @@
-"""What the user sees while something takes long: log lines and a progress line."""
+"""What the user sees while something takes long: log lines (`fewslice.data.progress` draws the progress line)."""
 
 from __future__ import annotations
 
+import contextlib
 import logging as std_logging
+import os
 import sys
-import time
+from collections.abc import Iterator
 
 from absl import logging
 
@@ -40,33 +42,18 @@ def set_up() -> None:
     logging.use_absl_handler()
 
 
-class ProgressLine:
-    """One line that is rewritten in place on a terminal and left out elsewhere.
+@contextlib.contextmanager
+def without_native_messages() -> Iterator[None]:
+    """Keeps what compiled libraries print on the standard error stream away for the length of a block.
 
-    Args:
-        title: What is going on.
-        total: Number of steps.
+    For importing TensorFlow, whose first messages no setting switches off. Python's own errors are shown as ever.
     """
-
-    def __init__(self, title: str, total: int):
-        self._title = title
-        self._total = max(total, 1)
-        self._visible = sys.stderr.isatty()
-        self._shown = 0.0
-
-    def update(self, done: int, note: str = "") -> None:
-        """Shows that `done` steps are done. At most ten times a second."""
-        now = time.monotonic()
-        if not self._visible or (now - self._shown < 0.1 and done < self._total):
-            return
-        self._shown = now
-        filled = 24 * done // self._total
-        bar = "#" * filled + "." * (24 - filled)
-        sys.stderr.write(f"\r\x1b[2K[{bar}] {self._title}: {done}/{self._total}  {note}")
-        sys.stderr.flush()
-
-    def close(self) -> None:
-        """Removes the line."""
-        if self._visible:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -9,6 +9,7 @@ interruption.
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -251,8 +252,8 @@ class Trainer:
         path = self.run.logs / f"nan_step_{step - 1:06d}.json"
         files.write_json(path, {"step": step - 1, "batch": self.plan.describe_batch(step - 1)})
         raise TrainingError(
-            f"The loss is not a number at step {step - 1}. The slices of that step stand in {path}; the last saved state "
-            "is unharmed. Lower the learning rate, raise the temperature or look at these slices; repeating the same "
+            f"The loss is not a number at step {step - 1}. The slices of that step stand in {path}; the last saved "
+            "state is unharmed. Lower the learning rate, raise the temperature or look at these slices; repeating the same "
             "command would end the same way."
         )
 
@@ -262,7 +263,13 @@ def _state_variables(model: keras.Model) -> dict[str, keras.Variable]:
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     groups = {"model": model.variables, "optimizer": model.optimizer.variables}
-    return {f"{group}/{i:04d}/{v.path}": v for group, items in groups.items() for i, v in enumerate(items)}
+    return {f"{group}/{i:04d}/{_path(v)}": v for group, items in groups.items() for i, v in enumerate(items)}
+
+
+def _path(variable: keras.Variable) -> str:
+    """Returns the variable's path without Keras' counters ("adam_1/..."), which depend on what was made before."""
+    first, *rest = (re.sub(r"^(seed_generator)_\d+$", r"\1", part) for part in variable.path.split("/"))
+    return "/".join([re.sub(r"_\d+$", "", first) if rest else first, *rest])
 
 
 def _write_tensorboard(folder: Path, row: Mapping[str, Any]) -> None:

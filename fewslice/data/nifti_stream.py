@@ -48,6 +48,7 @@ def read(path: Path) -> tuple[Header, np.ndarray]:
         _skip(path, stream, _voxel_offset(path, header) - header.sizeof_hdr)
         content = _read_exactly(path, stream, count)
         if stream.read(1):  # reaching the end is also what compares the checksum
+            _drain(stream)  # damage inside a gzip stream can lengthen it; the checksum then says so
             raise DataError(
                 path,
                 expected=f"the file to end after the {count} bytes of voxels that its header announces",
@@ -220,6 +221,13 @@ def _read_exactly(path: Path, stream: BinaryIO, count: int) -> np.ndarray:
         content[filled : filled + len(block)] = np.frombuffer(block, np.uint8)
         filled += len(block)
     return content
+
+
+def _drain(stream: BinaryIO) -> None:
+    """Reads on to the end, but not without bound."""
+    for _ in range(64):
+        if not stream.read(_BLOCK):
+            return
 
 
 def _truncated(path: Path, expected: str, found: int) -> DataError:

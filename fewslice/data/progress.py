@@ -21,6 +21,7 @@ class Progress:
         total: Number of items.
         title: What is done, for instance "Preparing acdc".
         is_enabled: False shows nothing.
+        is_kept: False wipes the line off the terminal at the end, and writes nothing into a log file.
         stream: Where to write; default stderr.
 
     Example:
@@ -31,11 +32,15 @@ class Progress:
         3
     """
 
-    def __init__(self, total: int, title: str, *, is_enabled: bool = True, stream: TextIO | None = None):
+    def __init__(
+        self, total: int, title: str, *, is_enabled: bool = True, is_kept: bool = True, stream: TextIO | None = None
+    ):
         self.total, self.title, self.done = total, title, 0
         self._stream = stream if stream is not None else sys.stderr
         self._is_enabled = is_enabled and total > 0
         self._is_terminal = bool(getattr(self._stream, "isatty", lambda: False)())
+        self._is_kept = is_kept
+        self._is_enabled = self._is_enabled and (is_kept or self._is_terminal)
         self._lock = threading.Lock()
         self._started = self._shown = time.monotonic()
         self._shown -= _REDRAW_S
@@ -53,8 +58,8 @@ class Progress:
         """Shows the last state, which stays on the screen."""
         with self._lock:
             if self._is_enabled:
-                self._show(self._text(time.monotonic(), ""))
-                self._write("\n" if self._is_terminal else "")
+                self._show(self._text(time.monotonic(), "") if self._is_kept else "")
+                self._write(("\n" if self._is_kept else "\r") if self._is_terminal else "")
                 self._is_enabled = False
 
     def __enter__(self) -> Progress:

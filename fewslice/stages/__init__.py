@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from fewslice.console import without_native_messages
+
 
 def run_stage(args: Any, dataset: Any) -> None:
     """Runs the stage that `args.stage` names, with the settings that `fewslice.flags.read_flags` returned.
 
     Keras is imported here and not before, so that a script answers wrong flags at once.
     """
-    from fewslice.stages import contrastive, segmentation
+    _check_volumes(args, dataset)
+    with without_native_messages():
+        from fewslice.stages import contrastive, segmentation
 
     {
         "pretr_encoder_global_contrastive_loss": contrastive.pretrain_encoder,
@@ -19,3 +23,15 @@ def run_stage(args: Any, dataset: Any) -> None:
         "ft_pretr_encoder_decoder_net_local_loss": segmentation.fine_tune_encoder_decoder,
         "tr_baseline": segmentation.train_baseline,
     }[args.stage](args, dataset)
+
+
+def _check_volumes(args: Any, dataset: Any) -> None:
+    """Finds every volume that the stage will read, which takes no time and needs no Keras."""
+    from fewslice.data.readers import find_cases, get_reader
+
+    reader = get_reader(dataset)
+    if args.val_ids:
+        for patients in (args.train_ids, args.val_ids, dataset.splits.test_ids()):
+            find_cases(reader, patients, dataset.phases)
+    else:
+        find_cases(reader, args.train_ids, dataset.unlabeled_phases)

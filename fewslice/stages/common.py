@@ -120,6 +120,7 @@ def build(args: Any, make: Callable[[], keras.Model], loss: keras.losses.Loss, l
     with backend.device_scope(args.devices):
         model = make()
         model.compile(optimizer(learning_rate), loss=loss, jit_compile=args.jit_compile)
+        model.optimizer.build(model.trainable_variables)  # its variables must be made in this scope
     return model
 
 

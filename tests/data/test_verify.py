@@ -88,9 +88,9 @@ def test_progress_line():
         for _ in range(500):
             line.update()
     assert stream.getvalue() == "Checking 500/500 0:00\n"
-    stream.close()
     with Progress(1, "Checking", stream=stream) as line:
-        line.update()  # a closed stream must not stop the work
+        stream.close()  # must not stop the work
+        line.update()
 
 
 @pytest.mark.realdata

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags as absl_flags
+from absl import logging
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "train_model"
 GLOBAL = "pretr_encoder_global_contrastive_loss"
@@ -97,6 +98,7 @@ def execute(script: str, argv: list[str]) -> None:
 
     values = absl_flags.FlagValues()
     before = flags.define_stage, flags.read_flags, app.run, sys.argv
+    logging.set_verbosity(logging.INFO)
     sys.argv = [f"{script}.py", *argv]
     flags.define_stage = functools.partial(flags.define_stage, flag_values=values)
     flags.read_flags = functools.partial(flags.read_flags, flag_values=values)

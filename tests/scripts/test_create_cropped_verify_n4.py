@@ -1,0 +1,71 @@
+"""The scripts that prepare data, run as a user runs them. Expected words: from their docstrings and the library."""
+
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tests.data import layouts
+from tests.data.layouts import image, save
+from tests.golden_files import REPOSITORY
+
+SMALL = ["--set", "data_path_tr=scans", "--set", "img_size_x=32", "--set", "img_size_y=32"]
+
+
+def run(script, *arguments):
+    command = [sys.executable, str(REPOSITORY / "scripts" / f"{script}.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), timeout=120)
+
+
+@pytest.mark.parametrize("script", ["verify_dataset", "create_cropped_imgs", "N4_bias_correction"])
+def test_help_and_wrong_flags_answer_at_once(script):
+    started = time.monotonic()
+    helped, wrong, name = run(script, "--help"), run(script, "--worker=1"), run(script, "--dataset=acdcc")
+    assert time.monotonic() - started < 6
+    assert "--dataset" in helped.stdout and "Command" in helped.stdout
+    assert wrong.returncode != 0 and "workers" in wrong.stderr
+    assert name.returncode != 0 and "Did you mean 'acdc'" in name.stderr
+
+
+def test_missing_dataset(tmp_path):
+    for script in ("verify_dataset", "create_cropped_imgs", "N4_bias_correction"):
+        result = run(script, "--dataset=acdc", "--data_root", tmp_path)
+        assert result.returncode == 1 and "Traceback" not in result.stderr
+        assert str(tmp_path / "acdc") in result.stderr and "humanheart-project" in result.stderr
+
+
+def test_verify(tmp_path):
+    folder = layouts.acdc(tmp_path, {"001": (1, 2)})
+    result = run("verify_dataset", "--data_root", tmp_path, *SMALL)
+    assert result.returncode == 0 and "No problems." in result.stdout
+    path = folder / "patient001" / "patient001_frame01.nii.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    result = run("verify_dataset", "--data_root", tmp_path, *SMALL)
+    assert result.returncode == 1 and "1 problem." in result.stdout and str(path) in result.stdout
+
+
+def test_create_cropped(tmp_path):
+    folder = layouts.acdc(tmp_path, {"001": (1, 2), "002": (1, 2)})
+    arguments = ("--data_root", tmp_path, *SMALL)
+    result = run("create_cropped_imgs", *arguments, "--split=001", "--write_nifti", "--affine=published")
+    assert result.returncode == 0 and "2 prepared, 0 up to date, 0 refused" in result.stdout
+    assert len(list(tmp_path.glob("cropped/acdc/001_E?/*_cropped.nii.gz"))) == 4
+    path = folder / "patient002" / "patient002_frame02.nii.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+    result = run("create_cropped_imgs", *arguments)
+    assert result.returncode == 1 and "1 prepared, 2 up to date, 1 refused" in result.stdout
+    assert str(path) in result.stdout and "Traceback" not in result.stderr
+
+
+def test_n4(tmp_path):
+    save(tmp_path / "in" / "a.nii.gz", image() + np.int16(50))
+    save(tmp_path / "in" / "b.nii.gz", image(1) + np.int16(50))
+    arguments = ("--input", tmp_path / "in", "--output", tmp_path / "out", "--workers=2")
+    result = run("N4_bias_correction", *arguments)
+    assert result.returncode == 0 and "2 corrected" in result.stdout, result.stderr
+    assert "2 done before" in run("N4_bias_correction", *arguments).stdout
+    result = run("N4_bias_correction", "--input", tmp_path / "in")
+    assert result.returncode == 1 and "Give --input with --output" in result.stderr
