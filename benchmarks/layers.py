@@ -1,8 +1,9 @@
-"""Single layers, forward and backward: batch normalisation with ReLU, and up-sampling with the 2x2 convolution after it.
+"""Single layers, forward and backward: batch normalisation with ReLU, up-sampling with the 2x2 convolution after it.
 
     python -m benchmarks.layers
 
-`models.layers` against Keras' own layers, each in float32 and bfloat16, at two places of the U-Net (20 images of 192 x 192).
+`models.layers` against Keras' own layers, each in float32 and bfloat16, at two places of the U-Net
+(20 images of 192 x 192).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from benchmarks import timing
 from fewslice import app
 
 FLAGS = flags.FLAGS
-flags.DEFINE_float("seconds", 10, "How long to measure each comparison.")
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -81,5 +81,11 @@ def main(_) -> None:
             print(timing.table(measure(kind, shape, filters, seconds=FLAGS.seconds)), end="\n\n")
 
 
+def define_flags() -> None:
+    """Defines the flags of this script."""
+    flags.DEFINE_float("seconds", 10, "How long to measure each comparison.")
+
+
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

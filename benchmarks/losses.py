@@ -1,7 +1,7 @@
 """The losses alone: forward and backward against the loop, their share of the training step, time to trace the graph.
 
-    python -m benchmarks.losses                     all three stages, float32
-    python -m benchmarks.losses --mixed_precision   embeddings and logits in bfloat16
+python -m benchmarks.losses                     all three stages, float32
+python -m benchmarks.losses --mixed_precision   embeddings and logits in bfloat16
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from benchmarks import timing
 from fewslice import app
 
 FLAGS = flags.FLAGS
-flags.DEFINE_bool("mixed_precision", False, "Give our loss bfloat16, and compare with the step in bfloat16.")
-flags.DEFINE_float("seconds", 12, "How long to measure each loss.")
 
 
 def gradient_function(loss, targets, outputs):
@@ -80,5 +78,12 @@ def main(_) -> None:
         print(f"Tracing: loop {tracing['loop']:.2f} s, ours {tracing['ours']:.2f} s\n")
 
 
+def define_flags() -> None:
+    """Defines the flags of this script."""
+    flags.DEFINE_bool("mixed_precision", False, "Give our loss bfloat16, and compare with the step in bfloat16.")
+    flags.DEFINE_float("seconds", 12, "How long to measure each loss.")
+
+
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -1,7 +1,7 @@
 """The same networks and losses, written plainly: what everything here is compared with.
 
-Convolutions with bias, Keras' batch normalisation in its unfused form, up-sampled images that are convolved, float32 throughout,
-losses as loops over pairs in the graph. `tests/benchmarks` checks that they compute what ours do.
+Convolutions with bias, Keras' batch normalisation in its unfused form, up-sampled images that are convolved,
+float32 throughout, losses as loops over pairs in the graph. `tests/benchmarks` checks that they compute what ours do.
 """
 
 from __future__ import annotations

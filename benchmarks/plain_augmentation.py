@@ -1,4 +1,4 @@
-"""Augmentation of a labelled batch by SciPy, one image after the other, on the thread that trains."""
+"""Augmentation by SciPy, one image after the other, on the thread that trains."""
 
 from __future__ import annotations
 
@@ -54,3 +54,21 @@ def augmented_batch(
             image = (image - image.mean()) * rng.uniform(0.8, 1.2) + image.mean() + rng.uniform(-0.1, 0.1)
         rows.append((image[..., None], np.stack(masks, axis=-1)))
     return tuple(np.stack(part).astype(np.float32) for part in zip(*rows, strict=True))
+
+
+def contrastive_batch(rng: np.random.Generator, images: np.ndarray, box: int) -> np.ndarray:
+    """Returns each image followed by a view of it: a random box, enlarged, brightness and contrast changed.
+
+    Args:
+        rng: Draws everything.
+        images: (batch, H, W, 1) float32.
+        box: Side of the box in pixels.
+    """
+    rows = []
+    for image in images[..., 0]:
+        top, left = rng.integers(image.shape[0] - box + 1), rng.integers(image.shape[1] - box + 1)
+        crop = image[top : top + box, left : left + box]
+        view = ndimage.zoom(crop, [side / box for side in image.shape], order=1) + rng.uniform(-0.3, 0.3)
+        view = np.clip((view - view.mean()) * rng.uniform(0.7, 1.3) + view.mean(), 0, 1.5)
+        rows += [image, view]
+    return np.stack(rows)[..., None].astype(np.float32)

@@ -122,6 +122,24 @@ def compiled(stage: str, kind: str, sizes: Sizes) -> keras.Model:
     return model
 
 
+def arithmetic(model: keras.Model, rows: int) -> float:
+    """Returns the floating-point operations of one training step's convolutions and dense layers.
+
+    Forward, gradient of the input (not of the image) and of the kernel cost the same; a frozen encoder is not accounted for.
+    """
+    total = 0
+    for layer in model.layers:
+        if not hasattr(layer, "kernel"):
+            continue
+        if isinstance(layer, models.layers.UpsampledConv2D):
+            places = np.prod(layer.input.shape[1:3]) * 9 / 4  # 3x3 taps at each pixel of the small image
+        else:
+            places = np.prod(layer.output.shape[1:-1])
+        passes = 2 if layer.input is model.input else 3
+        total += 2 * passes * rows * places * np.prod(layer.kernel.shape)
+    return float(total)
+
+
 def step(stage: str, kind: str, sizes: Sizes) -> Callable[[], Any]:
     """Returns a function that trains one step on a fixed batch."""
     import tensorflow as tf

@@ -16,17 +16,14 @@ from benchmarks import timing
 from fewslice import app
 
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("stage", "encoder", ("encoder", "decoder", "unet"), "Which stage.")
-flags.DEFINE_bool("mixed_precision", False, "Measure ours in bfloat16 only; else in float32 and in bfloat16.")
-flags.DEFINE_float("seconds", 60, "How long to measure.")
 
 
-def measure(stage: str, kinds: tuple[str, ...], sizes, *, seconds: float) -> dict[str, timing.Times]:
-    """Returns the times of the training steps of one stage, by kind."""
+def measure(stage: str, kinds: tuple[str, ...], sizes, **options) -> dict[str, timing.Times]:
+    """Returns the times of the training steps of one stage, by kind; `options` are those of `timing.interleave`."""
     from benchmarks import stages
 
     steps = {kind: stages.step(stage, kind, sizes) for kind in kinds}
-    return timing.interleave(steps, seconds=seconds)
+    return timing.interleave(steps, **options)
 
 
 def main(_) -> None:
@@ -36,8 +33,25 @@ def main(_) -> None:
     timing.single_thread()
     kinds = ("plain", "bfloat16") if FLAGS.mixed_precision else ("plain", "float32", "bfloat16")
     print(f"Training step, {FLAGS.stage}")
-    print(timing.table(measure(FLAGS.stage, kinds, stages.Sizes(), seconds=FLAGS.seconds)))
+    sizes = stages.Sizes()
+    times = measure(FLAGS.stage, kinds, sizes, seconds=FLAGS.seconds)
+    print(timing.table(times))
+    rows = len(stages.batch(FLAGS.stage, sizes)[0])
+    for kind in kinds if FLAGS.stage != "decoder" else ():
+        network = stages.plain_network if kind == "plain" else stages.our_network
+        work = stages.arithmetic(network(FLAGS.stage, sizes), rows) / 1e9
+        print(
+            f"{kind:10} {work:6.1f} GFLOP in convolutions and dense layers, {work / min(times[kind].cpu):6.1f} GFLOP/s"
+        )
+
+
+def define_flags() -> None:
+    """Defines the flags of this script."""
+    flags.DEFINE_enum("stage", "encoder", ("encoder", "decoder", "unet"), "Which stage.")
+    flags.DEFINE_bool("mixed_precision", False, "Measure ours in bfloat16 only; else in float32 and in bfloat16.")
+    flags.DEFINE_float("seconds", 60, "How long to measure.")
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -31,6 +31,7 @@ def configure(*, seed: int, mixed_precision: bool, devices: int = 1) -> None:
 
         tf.config.experimental.enable_op_determinism()
         if devices > 1:
+            tf.get_logger().setLevel("WARNING")  # a line for every reduction otherwise
             _split_cpu(tf, devices)
     elif devices > 1:
         raise ConfigError(

@@ -85,8 +85,8 @@ SPECS: Mapping[str, Spec] = {
     "average_decay": Spec(
         "float",
         0.0,
-        "Decay per step of an exponential average of the weights, such as 0.99; the average is what is validated and saved. "
-        "0 keeps none.",
+        "Decay per step of an exponential average of the weights, such as 0.99; the average is what is "
+        "validated and saved. 0 keeps none.",
         lambda value: 0 <= value < 1,
         "at least 0 and below 1",
     ),

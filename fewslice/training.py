@@ -31,7 +31,7 @@ from models import transfer
 STATE = "state.npz"
 BEST = "best.npz"
 LAST = "last.npz"
-AVERAGE = "average.npz"
+_FIRST, _FINAL = ("step", "loss"), ("seconds", "steps_per_s")  # columns of train.csv
 
 
 class Interrupted(KeyboardInterrupt):
@@ -173,7 +173,8 @@ class Trainer:
         return row
 
     def _log(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        files.write_csv(self.run.logs / "train.csv", rows)
+        middle = {name for row in rows for name in row} - set(_FIRST) - set(_FINAL)
+        files.write_csv(self.run.logs / "train.csv", rows, [*_FIRST, *sorted(middle), *_FINAL])
 
     def _report(self, row: Mapping[str, Any]) -> None:
         shown = [f"step {self.step}/{self.plan.n_iter}", f"loss {row['loss']:.4f}"]
@@ -253,8 +254,8 @@ class Trainer:
         files.write_json(path, {"step": step - 1, "batch": self.plan.describe_batch(step - 1)})
         raise TrainingError(
             f"The loss is not a number at step {step - 1}. The slices of that step stand in {path}; the last saved "
-            "state is unharmed. Lower the learning rate, raise the temperature or look at these slices; repeating the same "
-            "command would end the same way."
+            "state is unharmed. Lower the learning rate, raise the temperature or look at these slices; repeating the "
+            "same command would end the same way."
         )
 
 

@@ -1,7 +1,8 @@
 """Layers that the networks share.
 
-`BatchNormalization` takes TensorFlow's fused kernel where TensorFlow is the backend (the only place of this package that imports it;
-`benchmarks/layers.py` measures what it brings) and plain `keras.ops` elsewhere. `tests/models/test_layers.py` compares both.
+`BatchNormalization` takes TensorFlow's fused kernel where TensorFlow is the backend (the only place of this
+package that imports it; `benchmarks/layers.py` measures what it brings) and plain `keras.ops` elsewhere.
+`tests/models/test_layers.py` compares both.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ def _has_kernel(inputs) -> bool:
 class BatchNormalization(keras.layers.Layer):
     """Batch normalisation over (batch, height, width), with the bias of the convolution before it.
 
-    A bias in front of batch normalisation cancels: in training mode it changes nothing but the moving mean. Adding it costs a
-    pass over the largest tensors of the network all the same, so it lives here and enters where it matters.
-    Its gradient is exactly zero.
+    A bias in front of batch normalisation cancels: in training mode it changes nothing but the moving mean.
+    Adding it costs a pass over the largest tensors of the network all the same, so it lives here and enters
+    where it matters. Its gradient is exactly zero.
 
     Args:
         use_bias: Whether the convolution before has a bias.
         momentum: Decay of the moving statistics.
         epsilon: Added to the variance.
 
-    Input and output: (batch, height, width, channel), any float dtype. Statistics and variables are float32 (float64 under a
-    float64 policy). The variance is that of the population (divided by n).
+    Input and output: (batch, height, width, channel), any float dtype. Statistics and variables are float32
+    (float64 under a float64 policy). The variance is that of the population (divided by n).
 
     Notes:
         The moving variance starts at 1 as in Keras; the published code started it at 0.
@@ -177,7 +178,8 @@ class RegionVectors(keras.layers.Layer):
         positions: Corner (row, column) of each region, U pairs.
         region_size: Side of the regions in pixels of the map (1 or 3).
 
-    Input: (batch, height, width, C). Output: (batch, U, region_size^2 * C): each region flattened row by row, the channel fastest.
+    Input: (batch, height, width, C). Output: (batch, U, region_size^2 * C): each region flattened row by row,
+    the channel fastest.
 
     Reference: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 3.2.
     """

@@ -96,7 +96,8 @@ def copy_by_name(
         What was copied, what was not and why.
 
     Notes:
-        Moving statistics are copied too; the published code copied trainable weights only, so that every stage started without.
+        Moving statistics are copied too; the published code copied trainable weights only, so that every
+        stage started without.
     """
     copied, missing, excluded, mismatched = [], [], [], {}
     variables = named_variables(model)
@@ -117,8 +118,8 @@ def copy_by_name(
 def freeze(model: keras.Model, *prefixes: str) -> int:
     """Excludes the layers whose names start with a prefix from training. Returns how many weights that concerns.
 
-    Their batch normalisation goes on using the statistics of the batch, as in the published code ("frozen" means that the optimiser
-    leaves the weights alone).
+    Their batch normalisation goes on using the statistics of the batch, as in the published code ("frozen"
+    means that the optimiser leaves the weights alone).
     """
     count = 0
     for layer in model.layers:

@@ -1,10 +1,11 @@
 """The U-Net of contrastive pretraining, as an encoder, decoder blocks and heads.
 
-Reference: Chaitanya et al., 2020, "Contrastive learning of global and local features for medical image segmentation with limited
-annotations", https://arxiv.org/abs/2006.10511, section 4.
+Reference: Chaitanya et al., 2020, "Contrastive learning of global and local features for medical image
+segmentation with limited annotations", https://arxiv.org/abs/2006.10511, section 4.
 
-Every layer has the name that it has in the published weight files (`enc_c1_a`, `dec_dc6`, `seg_fin_layer`, ...), so that weights
-move between networks by name (`models.transfer`).
+Layers have the names of the published weight files (`enc_c1_a`, `dec_dc6`, `seg_fin_layer`, ...), so that weights
+move between networks by name (`models.transfer`). Only head g2 is called `loc_*`: its published names are those of
+the segmentation head, which has other shapes.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ def build_unet(image_shape: tuple[int, int, int], num_classes: int, *, seed: int
         seed: Of the initial weights.
 
     Returns:
-        Model image (batch, height, width, channels) -> logits (batch, height, width, num_classes) in the policy's compute dtype.
+        Model image (batch, height, width, channels) -> logits (batch, height, width, num_classes) in the
+        policy's compute dtype.
     """
     inputs = keras.Input(image_shape, name="image")
     x = decoder_outputs(encoder_outputs(inputs, seed), seed=seed)[-1]

@@ -69,7 +69,9 @@ class Session:
 
     def log(self):
         with open(self.run.logs / "train.csv", newline="") as file:
-            return [{k: v for k, v in row.items() if k not in ("seconds", "steps_per_s")} for row in csv.DictReader(file)]
+            return [
+                {k: v for k, v in row.items() if k not in ("seconds", "steps_per_s")} for row in csv.DictReader(file)
+            ]
 
 
 def assert_same(one, other):

@@ -1,6 +1,15 @@
-"""DOC
+"""Trains the U-Net on a few labelled volumes, from an encoder that was pretrained with the global loss; tests it.
 
-  python ft_pretr_encoder_net_global_loss.py --dataset=acdc
+Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 4.
+
+  python ft_pretr_encoder_net_global_loss.py --dataset=acdc --no_of_tr_imgs=tr1 --comb_tr_imgs=c1
+  python ft_pretr_encoder_net_global_loss.py --dataset=acdc --pretr_n_iter=5001 --n_iter=5001
+
+Reads   images and labels of the training, validation and test lists of the split, and the finished run of
+        pretr_encoder_global_contrastive_loss.py that the flags name (or --init_from).
+Writes  runs/<dataset>/ft_pretr_encoder_net_global_loss/<method>-<digest>/ with checkpoints/best.npz, last.npz,
+        logs/train.csv, and the scores and predictions of the test volumes in eval/.
+More    docs/fine_tuning.md, docs/evaluation.md, docs/runs.md
 """
 
 from fewslice import app

@@ -1,6 +1,16 @@
-"""DOC
+"""Pretrains decoder blocks on volumes without labels, with the local contrastive loss; the encoder stays as it is.
+
+The same region in two views of a slice is drawn together, regions around it are pushed apart.
+Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 3.2.
 
   python pretr_decoder_local_contrastive_loss.py --dataset=acdc
+  python pretr_decoder_local_contrastive_loss.py --dataset=acdc --n_iter=2001 --pretr_n_iter=5001
+
+Reads   the images (no labels) of the patients of --no_of_tr_imgs, and the finished run of
+        pretr_encoder_global_contrastive_loss.py that the flags name (or --init_from).
+Writes  runs/<dataset>/pretr_decoder_local_contrastive_loss/<method>-<digest>/ with checkpoints/last.npz
+        (encoder, decoder blocks, head) and logs/train.csv.
+More    docs/local_pretraining.md, docs/runs.md
 """
 
 from fewslice import app

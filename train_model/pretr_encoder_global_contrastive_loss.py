@@ -1,6 +1,15 @@
-"""DOC
+"""Pretrains the encoder of the U-Net on volumes without labels, with the global contrastive loss.
+
+Slices from the same part of the body are drawn together, slices from other parts are pushed apart.
+Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 3.1.
 
   python pretr_encoder_global_contrastive_loss.py --dataset=acdc
+  python pretr_encoder_global_contrastive_loss.py --dataset=acdc --global_loss_exp_no=1 --n_iter=2001
+
+Reads   the images (no labels) of the patients of --no_of_tr_imgs, by default the dataset's `unlabeled_split`.
+Writes  runs/<dataset>/pretr_encoder_global_contrastive_loss/<method>-<digest>/ with checkpoints/last.npz and
+        logs/train.csv. The next stages find it by its flags.
+More    docs/global_pretraining.md, docs/runs.md
 """
 
 from fewslice import app

@@ -1,6 +1,14 @@
-"""DOC
+"""Trains the U-Net on a few labelled volumes, from random weights, and tests it: what pretraining has to beat.
 
-  python tr_baseline.py --dataset=acdc
+Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 4 (random initialisation).
+
+  python tr_baseline.py --dataset=acdc --no_of_tr_imgs=tr1 --comb_tr_imgs=c1
+  python tr_baseline.py --dataset=acdc --no_of_tr_imgs=trall
+
+Reads   images and labels of the training, validation and test lists of the split.
+Writes  runs/<dataset>/tr_baseline/<method>-<digest>/ with checkpoints/best.npz, last.npz, logs/train.csv, and the
+        scores and predictions of the test volumes in eval/.
+More    docs/baseline.md, docs/evaluation.md, docs/runs.md
 """
 
 from fewslice import app

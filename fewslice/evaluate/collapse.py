@@ -8,8 +8,8 @@ import numpy as np
 def effective_rank(embeddings: np.ndarray) -> float:
     """Returns the effective rank of embeddings scaled to unit length.
 
-    exp(H(p)), where p are the singular values divided by their sum: 1 if all embeddings point the same way, min(n, d) if they spread
-    evenly over all directions.
+    exp(H(p)), where p are the singular values divided by their sum: 1 if all embeddings point the same way,
+    min(n, d) if they spread evenly over all directions.
 
     Args:
         embeddings: (n, d) float. Rows of zeros stay zero.

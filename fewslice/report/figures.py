@@ -14,7 +14,7 @@ from fewslice.report.statistics import structures
 
 
 def compared(methods: Sequence[Method]) -> list[Method]:
-    """Returns the methods to draw outlines of: the baseline, if there is one, and the last other one that was tested."""
+    """Returns the methods to draw outlines of: the baseline, if any, and the last other one that was tested."""
     scored = [method for method in methods if method.has_scores]
     baseline = next((method for method in scored if method.is_baseline), None)
     others = [method for method in scored if method is not baseline]

@@ -19,7 +19,8 @@ STAGE_TITLES = {
 }
 # What may differ between the runs of one method: the seed, and where things are.
 _NOT_THE_METHOD = {"seed", "ver", "pretr_ver", "runs_dir", "data_root", "resume", "tensorboard", "devices"}
-_NOT_THE_METHOD_PARTS = ("digest", "sha256", "init_from", "former", "initial_weights")  # an earlier stage differs by seed too
+# An earlier stage differs by seed too.
+_NOT_THE_METHOD_PARTS = ("digest", "sha256", "init_from", "former", "initial_weights")
 
 
 @dataclass(frozen=True, eq=False)

@@ -93,7 +93,7 @@ def copy_origin(model: keras.Model, origin: Origin, *, exclude: Sequence[str] = 
     report = models.copy_by_name(model, origin.weights, exclude=exclude)
     if not report.copied or report.mismatched:
         raise ConfigError(f"The weights of {origin.path} do not fit this network: {report.summary()}")
-    logging.info("Weights: %s.", report.summary())
+    logging.info("Weights from %s: %s.", origin.path, report.summary())
 
 
 def optimizer(learning_rate: float) -> keras.optimizers.Optimizer:

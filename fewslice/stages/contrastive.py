@@ -134,11 +134,7 @@ def _pretrain(
     make: Callable[[], keras.Model],
 ) -> None:
     """Runs a contrastive stage."""
-    if args.devices > 1:
-        raise ConfigError(
-            f"--devices={args.devices}: a contrastive loss needs every image of the batch as a negative, and split "
-            "over devices each would see a part. Run this stage with --devices=1; fine-tuning can use several."
-        )
+    _refuse_devices(args.devices)
     volumes = common.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
     cases = {"unlabeled": common.case_ids(volumes)}
     with common.open_run(args, dataset, method, origin, cases) as run:
@@ -178,6 +174,14 @@ def _pretrain(
         trainer.train()
         run.finish({"loss": trainer.rows[-1]["loss"], "random_level": level})
         logging.info("Finished: %s", run.dir)
+
+
+def _refuse_devices(devices: int) -> None:
+    if devices > 1:
+        raise ConfigError(
+            f"--devices={devices}: a contrastive loss needs every image of the batch as a negative, and split over "
+            "devices each would see a part. Run this stage with --devices=1; fine-tuning can use several."
+        )
 
 
 def _monitor(model: keras.Model, probe: samplers.ContrastiveBatch, level: float) -> Callable[[], dict[str, float]]:

@@ -1,6 +1,7 @@
 """Reads the weight file of the golden numbers into our networks.
 
-Names there: `<conv>/W:0`, `<conv>/b:0`, `<conv>/<conv>_bn/beta:0` and so on (spec 1.7); heads carry a prefix such as "unet|".
+Names there: `<conv>/W:0`, `<conv>/b:0`, `<conv>/<conv>_bn/beta:0` and so on (spec 1.7); heads carry a prefix such
+as "unet|".
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ def published_name(name: str) -> str:
 
 
 def load(archive: dict[str, np.ndarray], names, head: str) -> dict[str, np.ndarray]:
-    """Returns our weight name -> published values; `head` is the prefix of the head's keys ("unet", "g1", "g2_blocks3")."""
+    """Returns our weight name -> published values.
+
+    `head` is the prefix of the head's keys: "unet", "g1", "g2_blocks3".
+    """
     weights = {}
     for name in names:
         there = published_name(name)

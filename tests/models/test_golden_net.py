@@ -1,7 +1,7 @@
 """Networks against the published code's outputs for given weights (golden/contrastive/net, spec section 1).
 
-Tolerances are those of the golden README: inference 1e-4, training mode 5e-4, costs 1e-5, moving statistics 1e-6, gradient norms
-0.5 %, the first Adam losses 1e-3 and 5e-3.
+Tolerances are those of the golden README: inference 1e-4, training mode 5e-4, costs 1e-5, moving statistics 1e-6,
+gradient norms 0.5 %, the first Adam losses 1e-3 and 5e-3.
 
 The batch leaves 16 values per channel at the coarsest level, so that training mode is ill-conditioned in float32. The
 networks are therefore evaluated in float64 where the backend has it, and float32 is compared with float64.

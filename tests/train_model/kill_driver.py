@@ -2,8 +2,9 @@
 
 Command: python -m tests.train_model.kill_driver JOBS.json
 
-JOBS.json lists {"script", "argv", "kill"}. "kill" is null, a number of seconds after which the process is killed from outside, or
-the name of a moment (`MOMENTS`) and how often it passes unharmed. The last line printed is the list of the exit statuses (-9: killed).
+JOBS.json lists {"script", "argv", "kill"}. "kill" is null, a number of seconds after which the process is killed from
+outside, or the name of a moment (`MOMENTS`) and how often it passes unharmed. The last line printed is the list of the
+exit statuses (-9: killed).
 
 The processes are forked from one that has imported everything, which saves seconds for each.
 """
@@ -50,7 +51,7 @@ def _any(*_args, **_kwargs):
     return True
 
 
-# Moment -> (object, function that passes it, which of its calls count, what happens instead of the call, what after it).
+# Moment -> (object, function that passes it, which calls count, what happens instead of the call, what after it).
 MOMENTS = {
     "before a step": ("fewslice.callbacks.Watcher", "on_train_batch_begin", _any, _die, None),
     "after a step": ("fewslice.callbacks.Watcher", "on_train_batch_end", _any, None, _die),

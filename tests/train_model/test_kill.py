@@ -15,8 +15,8 @@ import pytest
 
 from tests.train_model import tiny
 
-# Moments at which the chain of runs dies, in an order in which each run gets further than the one before; 6 steps in all,
-# validated and saved at 2, 4 and 6. The random one is somewhere between start and end.
+# Moments at which the chain of runs dies, in an order in which each run gets further than the one before; 6 steps in
+# all, validated and saved at 2, 4 and 6. The random one is somewhere between start and end.
 GLOBAL = (
     ("in the monitor", 0),
     ("before a step", 1),
@@ -43,7 +43,7 @@ BASELINE = (
 )
 
 
-def chain(tmp_path, tiny_root, jobs, timeout=240):
+def chain(tmp_path, tiny_root, jobs, timeout=900):
     path = tmp_path / "jobs.json"
     path.write_text(json.dumps(jobs))
     environment = os.environ | {

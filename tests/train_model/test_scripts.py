@@ -116,7 +116,8 @@ def test_weights_travel_from_stage_to_stage(house):
     for name in frozen:
         np.testing.assert_array_equal(last[tiny.LOCAL][name], last[tiny.GLOBAL][name])
     log = (house.dirs[tiny.ENCODER_DECODER] / "logs" / "run.log").read_text()
-    assert "Starting from" in log and f"{tiny.LOCAL}/local0" in log
+    assert f"{tiny.LOCAL}/local0" in log
+    assert "Weights from" in log and "in the source only" in log
     configs = {script: read(folder / "config.json") for script, folder in house.dirs.items()}
     assert configs[tiny.BASELINE]["initial_weights"] == ""
     assert len({configs[script]["initial_weights"] for script in (tiny.LOCAL, tiny.ENCODER)}) == 1
@@ -169,7 +170,9 @@ def test_flags_with_a_space(house, data):
 
 
 def test_former_stage_is_missing(run_script):
-    with pytest.raises(ConfigError, match=rf"(?s)No run of {tiny.GLOBAL}.*python {tiny.GLOBAL}\.py --dataset=tiny") as error:
+    with pytest.raises(
+        ConfigError, match=rf"(?s)No run of {tiny.GLOBAL}.*python {tiny.GLOBAL}\.py --dataset=tiny"
+    ) as error:
         run_script(tiny.ENCODER)
     assert "--init_from" in str(error.value)
 
@@ -233,15 +236,15 @@ def test_contrastive_stages_refuse_several_devices(house, data, script):
         tiny.execute(script, tiny.arguments(script, house.runs, "--devices=2"))
 
 
-def test_interrupt_and_continue(house, run_script, monkeypatch, tmp_path):
+def test_interrupted_at_every_step(house, run_script, monkeypatch):
     from fewslice.callbacks import StopSignal
 
-    monkeypatch.setattr(StopSignal, "requested", property(lambda self: True, lambda self, value: None), raising=False)
-    for done in (1, 2, 3):
-        with pytest.raises(Interrupted, match=f"after step {done} of 4"):
-            run_script(tiny.GLOBAL)
-    monkeypatch.undo()
-    monkeypatch.setenv("FEWSLICE_DATA", os.environ.get("FEWSLICE_DATA", ""))
+    with monkeypatch.context() as patch:
+        patch.setattr(StopSignal, "__enter__", lambda self: setattr(self, "requested", True) or self)
+        for done in (1, 2, 3):
+            with pytest.raises(Interrupted, match=f"after step {done} of 4; everything is saved"):
+                run_script(tiny.GLOBAL)
+    tiny.assert_same_run(run_script(tiny.GLOBAL), house.dirs[tiny.GLOBAL])
 
 
 WRONG = [

@@ -19,7 +19,7 @@ ENCODER = "ft_pretr_encoder_net_global_loss"
 ENCODER_DECODER = "ft_pretr_encoder_decoder_net_local_loss"
 BASELINE = "tr_baseline"
 
-INIT = '''
+INIT = """
 layout = "acdc"
 data_path_tr = "tiny"
 data_path_tr_cropped = "cropped/tiny"
@@ -36,13 +36,13 @@ unlabeled_split = "tr4"
 mtask_bs = 2
 batch_size_ft = 2
 val_step_update = 2
-'''
-SPLITS = '''
+"""
+SPLITS = """
 train = {"tr1": {"c1": ["001"]}, "tr4": {"*": ["001", "002", "003", "004"]}}
 val = {"tr1": {"*": ["005"]}}
 test = ["006", "007"]
 unlabeled = ("tr4",)
-'''
+"""
 
 # Small and quick settings of each stage; the pretraining stages share what finds them again.
 _FIND = ("--n_parts=2", "--bt_size=2")
