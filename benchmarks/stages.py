@@ -125,7 +125,8 @@ def compiled(stage: str, kind: str, sizes: Sizes) -> keras.Model:
 def arithmetic(model: keras.Model, rows: int) -> float:
     """Returns the floating-point operations of one training step's convolutions and dense layers.
 
-    Forward, gradient of the input (not of the image) and of the kernel cost the same; a frozen encoder is not accounted for.
+    Forward, gradient of the input (not of the image) and of the kernel cost the same. A frozen encoder is not accounted
+    for.
     """
     total = 0
     for layer in model.layers:

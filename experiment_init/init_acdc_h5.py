@@ -30,7 +30,7 @@ target_resolution = (1.36719, 1.36719)
 # Classes: 0 background, 1 right ventricle, 2 myocardium, 3 left ventricle.
 num_classes = 4
 struct_name = ("rv", "myo", "lv")
-class_weights = (0.1, 0.3, 0.3, 0.3)  # background first; used by --dsc_loss=0 only
+class_weights = (0.1, 0.3, 0.3, 0.3)  # background first; used by --dsc_loss=0 and 4
 
 # Which volumes of a patient: labels count at end-diastole, pretraining sees end-systole too.
 phases = ("ED",)

@@ -29,7 +29,7 @@ target_resolution = (1.5, 1.5)
 num_classes = 8
 struct_name = ("myo", "la", "lv", "ra", "rv", "aa", "pa")
 label_map = {205: 1, 420: 2, 500: 3, 550: 4, 600: 5, 820: 6, 850: 7}
-class_weights = (0.09, 0.13, 0.13, 0.13, 0.13, 0.13, 0.13, 0.13)  # background first; for --dsc_loss=0
+class_weights = (0.09, 0.13, 0.13, 0.13, 0.13, 0.13, 0.13, 0.13)  # background first; for --dsc_loss=0 and 4
 
 # Split of data_cfg_mmwhs.py that pretraining uses unless --no_of_tr_imgs says otherwise.
 unlabeled_split = "tr10"

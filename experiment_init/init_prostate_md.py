@@ -29,7 +29,7 @@ image_channel = 0
 # the data set's own dataset.json and the list of names agree with this order.
 num_classes = 3
 struct_name = ("pz", "cz")
-class_weights = (0.1, 0.45, 0.45)  # background first; used by --dsc_loss=0 only
+class_weights = (0.1, 0.45, 0.45)  # background first; used by --dsc_loss=0 and 4
 
 # Split of data_cfg_prostate_md.py that pretraining uses unless --no_of_tr_imgs says otherwise.
 unlabeled_split = "tr22"

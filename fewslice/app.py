@@ -14,6 +14,7 @@ from absl import app
 from fewslice import console
 from fewslice.errors import FewSliceError
 
+
 def run(main: Callable[[Sequence[str]], object]) -> None:
     """Runs `main` under absl with our treatment of errors.
 

@@ -216,7 +216,9 @@ IGNORED: Mapping[str, Mapping[str, str]] = {
         **_EARLIER_VIEWS,
     },
     "ft_pretr_encoder_net_global_loss": _ONE_HOT | _EARLIER_VIEWS,
-    "ft_pretr_encoder_decoder_net_local_loss": _ONE_HOT | _EARLIER_VIEWS,
+    "ft_pretr_encoder_decoder_net_local_loss": _ONE_HOT
+    | _EARLIER_VIEWS
+    | {"pretr_cont_bbox_dim": "the local loss crops nothing"},
     "tr_baseline": _ONE_HOT,
 }
 

@@ -113,6 +113,14 @@ def read_flags(stage: str, flag_values: flags.FlagValues = FLAGS) -> tuple[Any, 
     return _frozen({**values, "stage": stage}), dataset
 
 
+def read_flags_from(stage: str, values: Iterable[str]) -> tuple[Any, config.DatasetConfig]:
+    """Returns what `read_flags` would if the training script were called with the flags `values` ("--seed=1", ...)."""
+    own = flags.FlagValues()
+    define_stage(stage, own)
+    own([stage, *values])
+    return read_flags(stage, own)
+
+
 def digest_values(args: Any) -> dict[str, Any]:
     """Returns the values of `read_flags` that decide what a run learns, for its digest.
 

@@ -1,7 +1,7 @@
 """A demonstration in minutes: does pretraining without labels help a network that sees one labelled volume?
 
-Writes the synthetic `phantom` dataset, pretrains on its unlabelled volumes, trains the same network with and without that
-pretraining (same seed, same steps, same labelled volume), and compares them on ten test volumes.
+Writes the synthetic `phantom` dataset, pretrains on its unlabelled volumes, trains the same network with and without
+that pretraining (same seed, same steps, same labelled volume), and compares them on ten test volumes.
 
 Command:
     python scripts/demo.py [--output=demo_output]      (what `make demo` runs)
@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 from absl import flags, logging
 
@@ -64,14 +63,6 @@ def stages() -> list[tuple[str, str, list[str]]]:
     ]
 
 
-def read_stage(stage: str, values: list[str]) -> tuple[Any, Any]:
-    """Returns the settings of a training script for the flags `values`, as if it had been called with them."""
-    own = flags.FlagValues()
-    shared_flags.define_stage(stage, own)
-    own([stage, *values])
-    return shared_flags.read_flags(stage, own)
-
-
 def main(_) -> None:
     from fewslice import experiment_files
     from fewslice.backend import has_bfloat16_units
@@ -86,14 +77,15 @@ def main(_) -> None:
         common.append("--mixed_precision")
     logging.info("Writing %d synthetic patients to %s", FLAGS.num_patients, output / "data" / "phantom")
     with Progress(FLAGS.num_patients, "Synthetic patients") as progress:
-        generate_phantom(output / "data" / "phantom", FLAGS.num_patients, seed=FLAGS.seed, progress=lambda *_: progress.update())
+        folder = output / "data" / "phantom"
+        generate_phantom(folder, FLAGS.num_patients, seed=FLAGS.seed, progress=lambda *_: progress.update())
     logging.info("Loading TensorFlow ...")
     from fewslice.stages import run_stage
 
     for number, (title, stage, values) in enumerate(stages(), start=1):
         logging.info("\n[%d/5] %s (%s)", number, title, duration(time.monotonic() - started))
         known = [text for text in common if text.partition("=")[0][2:] in STAGES[stage]]
-        run_stage(*read_stage(stage, known + values))
+        run_stage(*shared_flags.read_flags_from(stage, known + values))
     report(output)
     logging.info("\nDone in %s.", duration(time.monotonic() - started))
 

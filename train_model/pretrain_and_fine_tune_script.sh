@@ -21,13 +21,14 @@ if [[ $# -gt 0 && "$1" != -* ]]; then no_of_tr_imgs=$1; shift; fi
 if [[ $# -gt 0 && "$1" != -* ]]; then comb_tr_imgs=$1; shift; fi
 
 global_n_iter=10001 local_n_iter=10001 seg_n_iter=10001
-common=() places=()
+common=() places=() former=()
 for argument in "$@"; do
   case "$argument" in
     --n_iter=*) global_n_iter=${argument#*=}; local_n_iter=$global_n_iter; seg_n_iter=$global_n_iter ;;
     --global_n_iter=*) global_n_iter=${argument#*=} ;;
     --local_n_iter=*) local_n_iter=${argument#*=} ;;
     --seg_n_iter=*) seg_n_iter=${argument#*=} ;;
+    --ver=*) common+=("$argument"); former+=("--pretr_ver=${argument#*=}") ;;
     --runs_dir=* | --data_root=*) places+=("$argument"); common+=("$argument") ;;
     --*=* | --mixed_precision | --jit_compile | --noresume | --tensorboard) common+=("$argument") ;;
     *) echo "ERROR: write further flags as --name=value. Received: $argument" >&2; exit 1 ;;
@@ -45,8 +46,8 @@ stage() {
 }
 
 stage pretr_encoder_global_contrastive_loss.py "${common[@]}" "--n_iter=$global_n_iter"
-stage pretr_decoder_local_contrastive_loss.py "${common[@]}" "--n_iter=$local_n_iter" "--pretr_n_iter=$global_n_iter"
+stage pretr_decoder_local_contrastive_loss.py "${common[@]}" ${former[@]+"${former[@]}"} "--n_iter=$local_n_iter" "--pretr_n_iter=$global_n_iter"
 stage tr_baseline.py "${common[@]}" "${labels[@]}"
-stage ft_pretr_encoder_net_global_loss.py "${common[@]}" "${labels[@]}" "--pretr_n_iter=$global_n_iter"
-stage ft_pretr_encoder_decoder_net_local_loss.py "${common[@]}" "${labels[@]}" "--pretr_n_iter=$local_n_iter"
+stage ft_pretr_encoder_net_global_loss.py "${common[@]}" ${former[@]+"${former[@]}"} "${labels[@]}" "--pretr_n_iter=$global_n_iter"
+stage ft_pretr_encoder_decoder_net_local_loss.py "${common[@]}" ${former[@]+"${former[@]}"} "${labels[@]}" "--pretr_n_iter=$local_n_iter"
 stage ../scripts/make_report.py "--dataset=$dataset" ${places[@]+"${places[@]}"}

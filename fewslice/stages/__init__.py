@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 from fewslice.console import without_native_messages
+from fewslice.errors import ConfigError
 
 
 def run_stage(args: Any, dataset: Any) -> None:
@@ -12,6 +14,7 @@ def run_stage(args: Any, dataset: Any) -> None:
 
     Keras is imported here and not before, so that a script answers wrong flags at once.
     """
+    _check_extras(args)
     _check_volumes(args, dataset)
     with without_native_messages():
         from fewslice.stages import contrastive, segmentation
@@ -35,3 +38,8 @@ def _check_volumes(args: Any, dataset: Any) -> None:
             find_cases(reader, patients, dataset.phases)
     else:
         find_cases(reader, args.train_ids, dataset.unlabeled_phases)
+
+
+def _check_extras(args: Any) -> None:
+    if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError("--tensorboard needs the package tensorboard. Install it: pip install -e '.[tensorboard]'")

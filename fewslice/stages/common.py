@@ -102,14 +102,24 @@ def optimizer(learning_rate: float) -> keras.optimizers.Optimizer:
 
 
 def open_run(
-    args: Any, dataset: config.DatasetConfig, method: str, origin: Origin, cases: Mapping[str, Sequence[str]]
+    args: Any, dataset: config.DatasetConfig, method: str, origin: Origin, volumes: Mapping[str, cache.PreparedSet]
 ) -> Run:
-    """Returns the run directory that belongs to these settings (to be used in a `with` block)."""
+    """Returns the run directory that belongs to these settings and scans (to be used in a `with` block).
+
+    Args:
+        args: The flags.
+        dataset: The dataset's settings.
+        method: Short readable name of the variant.
+        origin: Where the initial weights come from.
+        volumes: Role ("train", "val", ...) -> the volumes that have it.
+    """
     settings = {
         **flags.digest_values(args),
         "dataset_config": config.config_dict(dataset),
         "initial_weights": origin.sha256,
-        "cases": {name: list(ids) for name, ids in cases.items()},
+        "backend": keras.backend.backend(),
+        "cases": {role: case_ids(prepared) for role, prepared in volumes.items()},
+        "scans_digest": {role: prepared.digest for role, prepared in volumes.items()},
     }
     settings.pop("init_from", None)
     return Run(args.runs_dir, dataset.name, args.stage, method, settings, n_iter=args.n_iter, resume=args.resume)

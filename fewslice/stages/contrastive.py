@@ -41,17 +41,16 @@ def pretrain_encoder(args: Any, dataset: config.DatasetConfig) -> None:
             settings=settings,
         )
 
+    origin = common.find_origin(args, None, {})
+
+    def make() -> keras.Model:
+        model = models.build_global_net(common.image_shape(dataset), seed=args.seed)
+        common.copy_origin(model, origin)
+        return model
+
     loss = losses.GlobalContrastive(args.global_loss_exp_no, args.temp_fac)
     method = f"exp{args.global_loss_exp_no}_parts{args.n_parts}_bt{args.bt_size}_s{args.seed}"
-    _pretrain(
-        args,
-        dataset,
-        draw,
-        loss=loss,
-        method=method,
-        origin=common.find_origin(args, None, {}),
-        make=lambda: models.build_global_net(common.image_shape(dataset), seed=args.seed),
-    )
+    _pretrain(args, dataset, draw, loss=loss, method=method, origin=origin, make=make)
 
 
 def pretrain_decoder(args: Any, dataset: config.DatasetConfig) -> None:
@@ -136,22 +135,16 @@ def _pretrain(
     """Runs a contrastive stage."""
     _refuse_devices(args.devices)
     volumes = common.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
-    cases = {"unlabeled": common.case_ids(volumes)}
-    with common.open_run(args, dataset, method, origin, cases) as run:
+    with common.open_run(args, dataset, method, origin, {"unlabeled": volumes}) as run:
         if run.is_done:
             logging.info("Already finished: %s", run.dir)
             return
         backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
         run.start(backend.versions())
-        first = draw(generator(args.seed, 0, 0), volumes)
-        level = loss.random_level(first.ids)
-        logging.info(
-            "%s: %d volumes, %d rows a step. Loss of random embeddings: %.3f.",
-            run.dir,
-            len(volumes),
-            len(first.ids),
-            level,
-        )
+        ids = draw(generator(args.seed, 0, 0), volumes).ids
+        level = loss.random_level(ids)
+        text = "%s: %d volumes, %d rows a step. Loss of random embeddings: %.3f."
+        logging.info(text, run.dir, len(volumes), len(ids), level)
         model = common.build(args, make, loss, args.lr_reg)
 
         def batch(step: int) -> samplers.ContrastiveBatch:

@@ -34,7 +34,6 @@ _LOCAL = (
     "no_of_decoder_blocks",
     "local_reg_size",
     "wgt_en",
-    "no_of_neg_local_regions",
 )
 
 
@@ -62,7 +61,8 @@ def fine_tune_encoder(args: Any, dataset: config.DatasetConfig) -> None:
 
 def fine_tune_encoder_decoder(args: Any, dataset: config.DatasetConfig) -> None:
     """Trains the U-Net from an encoder and decoder blocks that were pretrained with the local loss."""
-    wanted = {**_former(args), **{name: getattr(args, name) for name in _LOCAL}}
+    negatives = "no_of_neg_regs_override" if args.local_loss_exp_no == 1 else "no_of_neg_local_regions"
+    wanted = {**_former(args), **{name: getattr(args, name) for name in (*_LOCAL, negatives)}}
     origin = common.find_origin(args, common.LOCAL_STAGE, wanted)
     _train(
         args,
@@ -82,8 +82,8 @@ def _train(args: Any, dataset: config.DatasetConfig, origin: common.Origin, meth
     train = common.open_volumes(dataset, args.train_ids, dataset.phases, with_label=True)
     val = common.open_volumes(dataset, args.val_ids, dataset.phases, with_label=True)
     test = common.open_volumes(dataset, dataset.splits.test_ids(), dataset.phases, with_label=True)
-    cases = {name: common.case_ids(v) for name, v in (("train", train), ("val", val), ("test", test))}
-    with common.open_run(args, dataset, method, origin, cases) as run:
+    roles = {"train": train, "val": val, "test": test}
+    with common.open_run(args, dataset, method, origin, roles) as run:
         if run.is_done:
             logging.info("Already finished: %s", run.dir)
             return
@@ -92,7 +92,7 @@ def _train(args: Any, dataset: config.DatasetConfig, origin: common.Origin, meth
         logging.info(
             "%s: training on %s, validation %s, test %s.",
             run.dir,
-            *(", ".join(cases[n]) for n in ("train", "val", "test")),
+            *(", ".join(common.case_ids(prepared)) for prepared in roles.values()),
         )
 
         def make() -> keras.Model:

@@ -14,6 +14,7 @@ import pytest
 from absl import flags
 
 from fewslice.flag_table import STAGES
+from fewslice.flags import read_flags_from
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAIN = ROOT / "train_model" / "pretrain_and_fine_tune_script.sh"
@@ -37,14 +38,14 @@ def test_every_stage_is_shown_once_and_its_flags_are_right(demo):
     stages = demo.stages()
     assert sorted(stage for _, stage, _ in stages) == sorted(STAGES)
     for _, stage, values in stages:
-        args, dataset = demo.read_stage(stage, ["--dataset=phantom", *values])
+        args, dataset = read_flags_from(stage, ["--dataset=phantom", *values])
         assert dataset.name == "phantom"
         assert args.stage == stage
 
 
 def test_all_trainings_with_labels_get_the_same_steps_volume_and_seed(demo):
     labelled = [
-        demo.read_stage(stage, ["--dataset=phantom", *values])[0]
+        read_flags_from(stage, ["--dataset=phantom", *values])[0]
         for _, stage, values in demo.stages()
         if "lr_seg" in STAGES[stage]
     ]
