@@ -9,7 +9,6 @@ Also says which share of our step is spent outside the network: 1 - (network alo
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -120,10 +119,9 @@ def runners(stage: str, kind: str, sizes, *, steps: int = STEPS) -> dict[str, Ca
 
 
 def outside(times: dict[str, timing.Times]) -> dict[str, float]:
-    """Returns the share of our step outside the network, by processor and by wall time (median over rounds)."""
+    """Returns the share of our step outside the network, by processor and by wall time, from the shortest runs."""
     ours, alone = times["ours"], times["our network alone"]
-    pairs = {"cpu": zip(ours.cpu, alone.cpu, strict=True), "wall": zip(ours.wall, alone.wall, strict=True)}
-    return {name: statistics.median(1 - b / a for a, b in values) for name, values in pairs.items()}
+    return {name: 1 - min(getattr(alone, name)) / min(getattr(ours, name)) for name in ("cpu", "wall")}
 
 
 def main(_) -> None:

@@ -86,7 +86,7 @@ def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
             path,
             expected="an intact checkpoint (.npz)",
             found=f"a damaged file ({error or type(error).__name__})",
-            remedy="Delete it and repeat the command that wrote it.",
+            remedy="Correct the path if this is another file; otherwise repeat the command that wrote it.",
         ) from error
     return arrays, record
 

@@ -8,6 +8,7 @@ everywhere (was 0 in fine-tuning) and `no_of_decoder_blocks` is 3 (was 1, while 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,12 @@ def _text(default: str | None, text: str) -> Spec:
     return Spec("string", default, text)
 
 
+def _name(default: str, text: str) -> Spec:
+    """A text that becomes part of a folder's name."""
+    must = "letters, digits, underscores and hyphens"
+    return Spec("string", default, text, lambda value: re.fullmatch(r"[\w-]+", value) is not None, must)
+
+
 SPECS: Mapping[str, Spec] = {
     # What to train on.
     "dataset": _text("acdc", "Dataset: the <name> of an experiment_init/init_<name>.py."),
@@ -60,7 +67,7 @@ SPECS: Mapping[str, Spec] = {
         "Key of the split table in data_cfg_<dataset>.py: tr1, tr2, tr8, ... If not given, pretraining uses "
         "the dataset's `unlabeled_split` (tr52 for acdc, tr22 for prostate_md, tr10 for mmwhs).",
     ),
-    "comb_tr_imgs": _text("c1", "Combination of patients within the key: c1, c2, ..."),
+    "comb_tr_imgs": _name("c1", "Combination of patients within the key: c1, c2, ..."),
     "set": Spec(
         "multi_string",
         [],
@@ -71,7 +78,7 @@ SPECS: Mapping[str, Spec] = {
     # How the run goes.
     "n_iter": _integer(10001, "Training steps. A finished run can be extended by a larger number.", 1),
     "ver": _integer(0, "Number of the run: another one repeats the same settings beside the first.", 0),
-    "seed": _integer(0, "Seed of everything random.", 0),
+    "seed": _integer(0, "Seed of everything random.", 0, 2**32 - 1),
     "runs_dir": _text(None, "Folder for the results. Default: runs/ in the checkout."),
     "init_from": _text(
         None,
@@ -141,7 +148,7 @@ SPECS: Mapping[str, Spec] = {
     "en_1hot": _choice(1, "Labels one-hot.", 0, 1),
     # The earlier stage, to find its run.
     "pretr_no_of_tr_imgs": _text(None, "Split key of the earlier stage. Default: the dataset's `unlabeled_split`."),
-    "pretr_comb_tr_imgs": _text("c1", "Combination of the earlier stage."),
+    "pretr_comb_tr_imgs": _name("c1", "Combination of the earlier stage."),
     "pretr_ver": _integer(0, "Run number of the earlier stage.", 0),
     "pretr_n_iter": _integer(10001, "Training steps of the earlier stage.", 1),
     "pretr_data_aug": _choice(0, "data_aug of the earlier stage.", 0, 1),

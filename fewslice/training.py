@@ -103,7 +103,8 @@ class Trainer:
             else:
                 self._close()
             if stop.requested:
-                self._save()
+                if self.step < self.plan.n_iter:  # else saved by the last segment; `_close` added what must not be
+                    self._save()
                 raise Interrupted(f"Stopped after step {self.step} of {self.plan.n_iter}; everything is saved.")
 
     def _segment(self, stop: StopSignal) -> None:

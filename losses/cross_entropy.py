@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from losses import checks
-from losses.info_nce import at_least_float32
+from losses.class_first import class_first, shifted
 from losses.registry import register
 
 
@@ -51,12 +51,14 @@ class CrossEntropy(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         weights = self.class_weights
         checks.same_classes(y_true, y_pred, num_classes=None if weights is None else len(weights))
-        log_probabilities = ops.log_softmax(at_least_float32(y_pred), axis=-1)
-        labels = ops.cast(y_true, log_probabilities.dtype)
-        pixel_loss = -ops.sum(labels * log_probabilities, axis=-1)
+        logits = shifted(class_first(y_pred))  # (N, K, P)
+        labels = ops.cast(class_first(y_true), logits.dtype)
+        log_sum = ops.log(ops.sum(ops.exp(logits), axis=1))  # (N, P)
+        pixel_loss = ops.sum(labels, axis=1) * log_sum - ops.sum(labels * logits, axis=1)
         if weights is not None:
-            pixel_loss = pixel_loss * ops.sum(labels * ops.convert_to_tensor(weights, labels.dtype), axis=-1)
-        return ops.mean(pixel_loss, axis=tuple(range(1, len(y_pred.shape) - 1)))
+            factors = ops.reshape(ops.convert_to_tensor(weights, labels.dtype), (1, -1, 1))
+            pixel_loss = pixel_loss * ops.sum(labels * factors, axis=1)
+        return ops.mean(pixel_loss, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "class_weights": self.class_weights, "dtype": self.dtype}

@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from losses import checks
-from losses.info_nce import at_least_float32
+from losses.class_first import class_first, shifted
 from losses.registry import register
 
 _EPSILON = 1e-10
@@ -53,11 +53,11 @@ class Dice(keras.losses.Loss):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         checks.same_classes(y_true, y_pred)
-        probabilities = ops.softmax(at_least_float32(y_pred), axis=-1)
-        labels = ops.cast(y_true, probabilities.dtype)
-        pixels = tuple(range(1, len(y_pred.shape) - 1))
-        overlap = ops.sum(probabilities * labels, axis=pixels)  # (N, K)
-        total = ops.sum(probabilities, axis=pixels) + ops.sum(labels, axis=pixels)
+        exponentials = ops.exp(shifted(class_first(y_pred)))
+        probabilities = exponentials / ops.sum(exponentials, axis=1, keepdims=True)  # (N, K, P)
+        labels = ops.cast(class_first(y_true), probabilities.dtype)
+        overlap = ops.sum(probabilities * labels, axis=-1)  # (N, K)
+        total = ops.sum(probabilities, axis=-1) + ops.sum(labels, axis=-1)
         score = 2.0 * overlap / (total + _EPSILON)
         return 1.0 - ops.mean(score if self.with_background else score[:, 1:], axis=-1)
 

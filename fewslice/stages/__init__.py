@@ -29,10 +29,15 @@ def run_stage(args: Any, dataset: Any) -> None:
 
 
 def _check_volumes(args: Any, dataset: Any) -> None:
-    """Finds every volume that the stage will read, which takes no time and needs no Keras."""
+    """Finds every volume that the stage will read, which takes no time and needs no Keras.
+
+    Two spellings of one patient ("7" and "007") may not stand in two lists: the check of the tables compares texts.
+    """
     from fewslice.data.readers import find_cases, get_reader
+    from fewslice.data.readers.selection import patient_names
 
     reader = get_reader(dataset)
+    patient_names(reader, [*args.train_ids, *args.val_ids, *dataset.splits.test])
     if args.val_ids:
         for patients in (args.train_ids, args.val_ids, dataset.splits.test_ids()):
             find_cases(reader, patients, dataset.phases)

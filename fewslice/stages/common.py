@@ -127,9 +127,10 @@ def open_run(
 
 def build(args: Any, make: Callable[[], keras.Model], loss: keras.losses.Loss, learning_rate: float) -> keras.Model:
     """Builds and compiles a network for the devices asked for."""
+    use_jit = args.jit_compile or keras.backend.backend() == "jax"  # without it JAX runs operation by operation
     with backend.device_scope(args.devices):
         model = make()
-        model.compile(optimizer(learning_rate), loss=loss, jit_compile=args.jit_compile)
+        model.compile(optimizer(learning_rate), loss=loss, jit_compile=use_jit)
         model.optimizer.build(model.trainable_variables)  # its variables must be made in this scope
     return model
 
