@@ -51,6 +51,7 @@ def group_runs(runs: Iterable[Run]) -> list[Method]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         settings = {name: value for name, value in run.config.items() if _is_setting(name)}
+        settings["is_pretrained"] = _is_pretrained(run)  # which weights may differ, by seed; whether any may not
         groups.setdefault(digest([run.dataset, run.stage, settings]), []).append(run)
     ordered = sorted(groups.values(), key=lambda group: _rank(group[0]))
     methods = []
@@ -58,6 +59,7 @@ def group_runs(runs: Iterable[Run]) -> list[Method]:
         first = group[0]
         others = [other[0] for other in ordered if other is not group and other[0].stage == first.stage]
         label = STAGE_TITLES.get(first.stage, first.stage.replace("_", " "))
+        label += " script with --init_from" if "baseline" in first.stage.lower() and _is_pretrained(first) else ""
         details = _differences(first, others)
         label = f"{label} ({', '.join(details)})" if details else label
         by_seed = sorted(group, key=lambda run: (run.seed, str(run.path)))
@@ -86,7 +88,11 @@ def _is_setting(name: str) -> bool:
 
 
 def _is_baseline(run: Run) -> bool:
-    return "baseline" in run.stage.lower()
+    return "baseline" in run.stage.lower() and not _is_pretrained(run)
+
+
+def _is_pretrained(run: Run) -> bool:
+    return bool(run.config.get("initial_weights"))
 
 
 def _rank(run: Run) -> tuple:

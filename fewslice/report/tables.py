@@ -114,7 +114,8 @@ def difference_table(methods: Sequence[Method]) -> Table | None:
     scored = [method for method in methods if method.has_scores]
     if not scored:
         return None
-    baseline = next((method for method in scored if method.is_baseline), None)
+    baselines = [method for method in scored if method.is_baseline]
+    baseline = baselines[0] if len(baselines) == 1 else None  # of several, none is the right one for all others
     others = [method for method in scored if baseline is not None and method is not baseline]
     means = [volume_means(method) for method in scored]
     pairs = [paired_difference(method, baseline) for method in others]
