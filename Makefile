@@ -13,8 +13,8 @@ demo: setup
 	$(BIN)/python scripts/demo.py
 
 test: setup-dev
-	$(BIN)/python -m pytest tests
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/losses tests/models
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist loadfile tests/losses tests/models
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests
 
 check: setup-dev
 	$(BIN)/ruff check .

@@ -4,14 +4,17 @@
 #   bash pretrain_and_fine_tune_script.sh [dataset] [no_of_tr_imgs] [comb_tr_imgs] [further flags]
 #   bash pretrain_and_fine_tune_script.sh acdc tr1 c1 --seed=1 --mixed_precision
 #
-# Further flags go to every stage (--seed, --runs_dir, --data_root, --mixed_precision, --ver, --set, ...). The number of
-# steps can be given for all stages (--n_iter) or for each kind (--global_n_iter, --local_n_iter, --seg_n_iter).
+# Further flags go to every stage: --seed, --ver, --set, --average_decay, --mixed_precision, --jit_compile, --noresume,
+# --tensorboard, --runs_dir, --data_root. The number of steps can be given for all stages (--n_iter) or for each kind
+# (--global_n_iter, --local_n_iter, --seg_n_iter).
 # Stops at the first stage that fails; the same command continues there.
 set -euo pipefail
+from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
+absolute() { case "$1" in /*) echo "$1" ;; *) echo "$from/$1" ;; esac; }  # paths are relative to where the user is
 
 if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
-  sed -n '2,10s/^# \{0,1\}//p' "$(basename "${BASH_SOURCE[0]}")"
+  sed -n '2,11s/^# \{0,1\}//p' "$(basename "${BASH_SOURCE[0]}")"
   exit 0
 fi
 
@@ -29,13 +32,21 @@ for argument in "$@"; do
     --local_n_iter=*) local_n_iter=${argument#*=} ;;
     --seg_n_iter=*) seg_n_iter=${argument#*=} ;;
     --ver=*) common+=("$argument"); former+=("--pretr_ver=${argument#*=}") ;;
-    --runs_dir=* | --data_root=*) places+=("$argument"); common+=("$argument") ;;
-    --*=* | --mixed_precision | --jit_compile | --noresume | --tensorboard) common+=("$argument") ;;
-    *) echo "ERROR: write further flags as --name=value. Received: $argument" >&2; exit 1 ;;
+    --runs_dir=* | --data_root=*)
+      argument=${argument%%=*}=$(absolute "${argument#*=}"); places+=("$argument"); common+=("$argument") ;;
+    --seed=* | --set=* | --average_decay=* | --mixed_precision | --jit_compile | --noresume | --tensorboard)
+      common+=("$argument") ;;
+    *)
+      echo "ERROR: $argument is none of the flags that all stages share, written --name=value:" >&2
+      echo "  --seed --ver --set --average_decay --mixed_precision --jit_compile --noresume --tensorboard --runs_dir" >&2
+      echo "  --data_root --n_iter --global_n_iter --local_n_iter --seg_n_iter" >&2
+      echo "Call the stages one by one to set others." >&2
+      exit 1 ;;
   esac
 done
 
 python=${PYTHON:-python}
+case "$python" in */*) python=$(absolute "$python") ;; esac
 common=("--dataset=$dataset" ${common[@]+"${common[@]}"})
 labels=("--no_of_tr_imgs=$no_of_tr_imgs" "--comb_tr_imgs=$comb_tr_imgs" "--n_iter=$seg_n_iter")
 

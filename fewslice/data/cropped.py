@@ -22,7 +22,6 @@ from fewslice.data.readers.selection import resolve_patients
 from fewslice.data.volume import Case
 from fewslice.errors import DataError
 
-AFFINES = ("corrected", "published")
 
 
 def cropped_geometry(

@@ -38,6 +38,12 @@ class Method:
     is_baseline: bool = False
 
     @property
+    def protocol(self) -> tuple:
+        """What must be equal for two methods to be compared: labelled volumes and number of steps."""
+        config = self.runs[0].config
+        return tuple(config.get(name) for name in ("no_of_tr_imgs", "comb_tr_imgs", "n_iter"))
+
+    @property
     def has_scores(self) -> bool:
         """Whether any of its runs was evaluated on test volumes."""
         return any(run.scores for run in self.runs)
@@ -53,7 +59,7 @@ def group_runs(runs: Iterable[Run]) -> list[Method]:
         settings = {name: value for name, value in run.config.items() if _is_setting(name)}
         settings["is_pretrained"] = _is_pretrained(run)  # which weights may differ, by seed; whether any may not
         groups.setdefault(digest([run.dataset, run.stage, settings]), []).append(run)
-    ordered = sorted(groups.values(), key=lambda group: _rank(group[0]))
+    ordered = sorted((part for group in groups.values() for part in _by_seed(group)), key=lambda part: _rank(part[0]))
     methods = []
     for group in ordered:
         first = group[0]
@@ -62,9 +68,22 @@ def group_runs(runs: Iterable[Run]) -> list[Method]:
         label += " script with --init_from" if "baseline" in first.stage.lower() and _is_pretrained(first) else ""
         details = _differences(first, others)
         label = f"{label} ({', '.join(details)})" if details else label
-        by_seed = sorted(group, key=lambda run: (run.seed, str(run.path)))
-        methods.append(Method(label, tuple(by_seed), _is_baseline(first)))
+        repeat = sum(method.label.partition(" [")[0] == label for method in methods)
+        label = f"{label} [repeat {repeat + 1}]" if repeat else label
+        methods.append(Method(label, tuple(group), _is_baseline(first)))
     return methods
+
+
+def _by_seed(group: Sequence[Run]) -> list[list[Run]]:
+    """Splits runs so that no part holds a seed twice: repetitions under another --ver are no further seeds."""
+    parts: list[list[Run]] = []
+    for run in sorted(group, key=lambda run: (run.seed, str(run.path))):
+        free = next((part for part in parts if all(run.seed != other.seed for other in part)), None)
+        if free is None:
+            parts.append([run])
+        else:
+            free.append(run)
+    return parts
 
 
 def read_methods(run_dirs: Sequence[str | Path]) -> list[Method]:

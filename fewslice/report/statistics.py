@@ -153,7 +153,14 @@ def finding(methods: Sequence[Method]) -> list[str]:
     return [_sentence(method, baselines[0]) for method in others]
 
 
+def is_comparable(method: Method, baseline: Method) -> bool:
+    """Whether both were trained on the same labelled volumes for the same number of steps."""
+    return method.protocol == baseline.protocol
+
+
 def _sentence(method: Method, baseline: Method) -> str:
+    if not is_comparable(method, baseline):
+        return f"{method.label}: other labelled volumes or steps than the baseline, so the two are not compared."
     difference = paired_difference(method, baseline)
     count = len(difference.by_volume)
     if not count:

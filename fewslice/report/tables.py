@@ -14,6 +14,7 @@ from fewslice.report.statistics import (
     Cell,
     cell,
     empty_classes,
+    is_comparable,
     number,
     paired_difference,
     structures,
@@ -116,7 +117,7 @@ def difference_table(methods: Sequence[Method]) -> Table | None:
         return None
     baselines = [method for method in scored if method.is_baseline]
     baseline = baselines[0] if len(baselines) == 1 else None  # of several, none is the right one for all others
-    others = [method for method in scored if baseline is not None and method is not baseline]
+    others = [m for m in scored if baseline is not None and m is not baseline and is_comparable(m, baseline)]
     means = [volume_means(method) for method in scored]
     pairs = [paired_difference(method, baseline) for method in others]
     cases = sorted(set().union(*means))

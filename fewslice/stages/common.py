@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,6 @@ from fewslice.training import LAST
 
 GLOBAL_STAGE = "pretr_encoder_global_contrastive_loss"
 LOCAL_STAGE = "pretr_decoder_local_contrastive_loss"
-ENCODER_STAGE = "ft_pretr_encoder_net_global_loss"
-ENCODER_DECODER_STAGE = "ft_pretr_encoder_decoder_net_local_loss"
-BASELINE_STAGE = "tr_baseline"
 
 Arrays = Mapping[str, Any]
 
@@ -66,7 +64,10 @@ def find_origin(args: Any, stage: str | None, wanted: Mapping[str, Any]) -> Orig
     """
     if args.init_from:
         path = Path(args.init_from)
-        path = path / "checkpoints" / LAST if path.is_dir() else path
+        if path.is_dir():
+            if not (path / "DONE").exists():
+                logging.warning("%s is not finished; its last weights may be those of an earlier length.", path)
+            path = path / "checkpoints" / LAST
     elif stage is None:
         return Origin()
     else:
@@ -78,8 +79,9 @@ def find_origin(args: Any, stage: str | None, wanted: Mapping[str, Any]) -> Orig
 
 
 def _command(stage: str, args: Any, wanted: Mapping[str, Any]) -> str:
-    given = {"dataset": args.dataset, **wanted}
-    return " ".join([f"python {stage}.py", *(f"--{name}={value}" for name, value in given.items())])
+    given = {"dataset": args.dataset, "runs_dir": args.runs_dir, "data_root": args.data_root, **wanted}
+    texts = [f"--{name}={value}" for name, value in given.items()] + [f"--set={text}" for text in args.set]
+    return shlex.join(["python", f"{stage}.py", *texts, *(["--mixed_precision"] if args.mixed_precision else [])])
 
 
 def copy_origin(model: keras.Model, origin: Origin, *, exclude: Sequence[str] = ()) -> None:

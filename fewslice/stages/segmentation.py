@@ -19,6 +19,7 @@ from fewslice.augment.segmentation import SegmentationAugmentation
 from fewslice.data import cache, samplers
 from fewslice.data.batches import generator
 from fewslice.data.readers import get_reader
+from fewslice.errors import ConfigError
 from fewslice.evaluate import validation, volumes
 from fewslice.predict import predictor
 from fewslice.run import Run
@@ -79,6 +80,11 @@ def _former(args: Any) -> dict[str, Any]:
 
 def _train(args: Any, dataset: config.DatasetConfig, origin: common.Origin, method: str) -> None:
     """Runs a labelled stage: training, validation, test."""
+    if dataset.mtask_bs % args.devices:
+        raise ConfigError(
+            f"--devices={args.devices} must divide the batch of {dataset.mtask_bs} slices evenly (mtask_bs in "
+            f"init_{dataset.name}.py, or --set mtask_bs=...), so that the loss stays that of the whole batch."
+        )
     train = common.open_volumes(dataset, args.train_ids, dataset.phases, with_label=True)
     val = common.open_volumes(dataset, args.val_ids, dataset.phases, with_label=True)
     test = common.open_volumes(dataset, dataset.splits.test_ids(), dataset.phases, with_label=True)
