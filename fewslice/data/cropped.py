@@ -23,7 +23,6 @@ from fewslice.data.volume import Case
 from fewslice.errors import DataError
 
 
-
 def cropped_geometry(
     volume: PreparedVolume, target_resolution: Sequence[float], *, affine: str = "corrected"
 ) -> tuple[np.ndarray, tuple[float, float, float]]:
