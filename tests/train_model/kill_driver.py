@@ -2,9 +2,9 @@
 
 Command: python -m tests.train_model.kill_driver JOBS.json
 
-JOBS.json lists {"script", "argv", "kill"}. "kill" is null, a number of seconds after which the process is killed from
-outside, or the name of a moment (`MOMENTS`) and how often it passes unharmed. The last line printed is the list of the
-exit statuses (-9: killed).
+JOBS.json lists {"script", "argv", "kill", "seconds"}. "kill" is null or the name of a moment (`MOMENTS`) and how often it
+passes unharmed; "seconds", if there, is the time after which the process is killed from outside unless its moment came
+before. The last line printed is the list of the exit statuses (-9: killed).
 
 The processes are forked from one that has imported everything, which saves seconds for each.
 """
@@ -105,7 +105,7 @@ def lay_trap(moment: str, passes: int) -> None:
 def _child(job: dict) -> None:
     status = 1
     try:
-        if isinstance(job["kill"], list):
+        if job["kill"] is not None:
             lay_trap(*job["kill"])
         tiny.execute(job["script"], job["argv"])
         status = 0
@@ -125,9 +125,9 @@ def main(path: str) -> None:
         child = os.fork()
         if child == 0:
             _child(job)
-        if isinstance(job["kill"], (int, float)):
-            time.sleep(job["kill"])
-            os.kill(child, signal.SIGKILL)
+        if job.get("seconds"):
+            time.sleep(job["seconds"])
+            os.kill(child, signal.SIGKILL)  # waits to be buried if its moment came before, so that the number is its own
         _, status = os.waitpid(child, 0)
         statuses.append(os.waitstatus_to_exitcode(status))
     print(json.dumps(statuses))

@@ -16,7 +16,8 @@ import pytest
 from tests.train_model import tiny
 
 # Moments at which the chain of runs dies, in an order in which each run gets further than the one before; 6 steps in
-# all, validated and saved at 2, 4 and 6. The random one is somewhere between start and end.
+# all, validated and saved at 2, 4 and 6. The random one comes after a random time, at the latest at the moment named.
+RANDOM = "random"
 GLOBAL = (
     ("in the monitor", 0),
     ("before a step", 1),
@@ -24,7 +25,7 @@ GLOBAL = (
     ("writing a file", 0),
     ("before the state", 0),
     ("after the renames", 0),  # steps 1 and 2 are saved
-    "random",
+    (RANDOM, "before the state", 0),
     ("before the first rename", 0),
     ("between the renames", 0),  # 4 steps are saved, but the state has no name: starts from the previous one
     ("before the log", 0),
@@ -36,7 +37,7 @@ BASELINE = (
     ("after the best weights", 0),
     ("before the log", 0),
     ("after a step", 0),
-    "random",
+    (RANDOM, "before the state", 0),
     ("between the renames", 0),
     ("in the test", 3),
     ("before the end", 0),
@@ -72,12 +73,14 @@ def test_killed_runs_continue_bit_for_bit(tmp_path, tiny_root, script, moments, 
     calm = tiny.arguments(script, tmp_path / "calm", "--n_iter=6", *flags)
     killed = tiny.arguments(script, tmp_path / "killed", "--n_iter=6", *flags)
     delay = random.uniform(0.5, 4)  # unseeded on purpose: another moment every time
-    kills = [delay if moment == "random" else list(moment) for moment in moments]
     jobs = [{"script": script, "argv": calm, "kill": None}]
-    jobs += [{"script": script, "argv": killed, "kill": kill} for kill in [*kills, None]]
+    for moment in moments:
+        job = {"script": script, "argv": killed, "kill": moment[-2:]}
+        jobs.append(job | {"seconds": delay} if moment[0] == RANDOM else job)
+    jobs.append({"script": script, "argv": killed, "kill": None})
     statuses, errors = chain(tmp_path, tiny_root, jobs)
     assert statuses[0] == 0 and statuses[-1] == 0, errors
-    assert statuses[1:-1] == [-9] * len(kills), f"{statuses} random: {delay:.2f} s\n{errors}"
+    assert statuses[1:-1] == [-9] * len(moments), f"{statuses} random: {delay:.2f} s\n{errors}"
     one, other = tiny.run_dir(tmp_path / "calm", script), tiny.run_dir(tmp_path / "killed", script)
     tiny.assert_same_run(one, other)
     assert (other / "DONE").read_text() == (one / "DONE").read_text()
