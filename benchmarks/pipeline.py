@@ -107,7 +107,7 @@ def runners(stage: str, kind: str, sizes, *, steps: int = STEPS) -> dict[str, Ca
             plain_model.train_on_batch(*plain_make(step))
 
     def ours() -> None:
-        watcher = Watcher(0, steps, StopSignal(), after_step=keep_average, total=0.0)
+        watcher = Watcher(0, steps, StopSignal(), after_step=keep_average, totals={})
         data = StepBatches(make, 0, steps)
         model.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watcher])
 

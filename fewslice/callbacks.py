@@ -23,20 +23,27 @@ class Watcher(keras.callbacks.Callback):
         end: Steps done after it.
         stop: Asked after every step.
         after_step: Called with the number of steps done, after each one whose loss is a number.
-        total: Sum of the losses of steps that were done before, to go on with.
+        totals: "loss", and "<output>_loss" of networks with several outputs -> sum over the steps that were done
+            before, to go on with.
 
     Attributes:
         steps: Steps done in this segment.
-        total: Sum of all losses, in the order of the steps, so that an interruption changes no bit of it.
+        totals: Sums of all losses, in the order of the steps, so that an interruption changes no bit of them.
         diverged: Whether the loss became NaN or infinite.
     """
 
     def __init__(
-        self, start: int, end: int, stop: StopSignal, *, after_step: Callable[[int], None] | None, total: float
+        self,
+        start: int,
+        end: int,
+        stop: StopSignal,
+        *,
+        after_step: Callable[[int], None] | None,
+        totals: Mapping[str, float],
     ):
         super().__init__()
         self.steps = 0
-        self.total = total
+        self.totals = dict(totals)
         self.diverged = False
         self._start = start
         self._stop = stop
@@ -48,7 +55,9 @@ class Watcher(keras.callbacks.Callback):
         loss = float(logs["loss"])
         backend.synchronise(self.model)
         self.model.reset_metrics()  # so that the next step reports its own loss and not a mean
-        self.total += loss
+        for name, value in logs.items():
+            if name == "loss" or name.endswith("_loss"):
+                self.totals[name] = self.totals.get(name, 0.0) + float(value)
         self._line.update(1, f"loss {loss:.4f}")
         if not math.isfinite(loss):
             self.diverged = True

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fewslice.errors import DataError
-from fewslice.files import atomic_path, to_json, writing_error
+from fewslice.files import atomic_path, sync_folder, to_json, writing_error
 
 _RECORD = "record.json"
 _NAMES = "names of the arrays"
@@ -111,6 +111,7 @@ def save_state(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], record
         if path.exists():
             os.replace(path, _previous(path))
         os.replace(staged, path)
+        sync_folder(path.parent)
     except OSError as error:
         raise writing_error(path, error) from error
 

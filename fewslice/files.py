@@ -22,6 +22,7 @@ from fewslice.errors import FewSliceError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EROFS, errno.EPERM}
+_NOT_FOR_FOLDERS = {errno.EINVAL, errno.ENOTSUP}
 
 
 def writing_error(path: Path, error: OSError) -> FewSliceError:
@@ -60,16 +61,28 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
         temporary = None
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError as error:
         raise writing_error(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Brings the names of a folder to the disk, so that a power cut does not undo a rename.
+
+    Raises:
+        OSError: the disk refuses. File systems that cannot do this for folders are left in peace.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_FOR_FOLDERS:
+            raise
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:
@@ -87,6 +100,14 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
 def write_text(path: str | os.PathLike, content: str) -> None:
     """Writes `content` to `path` atomically, as UTF-8."""
     write_bytes(path, content.encode("utf-8"))
+
+
+def write_array(path: str | os.PathLike, array: Any) -> None:
+    """Writes a NumPy array to `path` (.npy) atomically."""
+    import numpy as np
+
+    with atomic_path(path) as temporary:
+        np.save(temporary, array, allow_pickle=False)
 
 
 def _json_value(value: Any) -> Any:

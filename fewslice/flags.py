@@ -9,7 +9,7 @@ A script defines them at module level and reads them once in `main`:
         args, dataset = read_flags(STAGE)      # args.lr_seg, args.train_ids, args.val_ids, dataset.size, ...
 
 Nothing heavy is imported here, so that `--help` and a mistyped flag answer at once. The flags themselves
-stand in `fewslice/flag_table.py`.
+stand in `fewslice/flag_specs.py` and `flag_table.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from absl import flags, logging
 
 from fewslice import config, experiment_files
 from fewslice.errors import ConfigError
-from fewslice.flag_table import IGNORED, LABELED_STAGES, NOT_IN_DIGEST, SPECS, STAGES, Spec, help_text
+from fewslice.flag_specs import SPECS, Spec
+from fewslice.flag_table import IGNORED, LABELED_STAGES, NOT_IN_DIGEST, STAGES, help_text
 from fewslice.registry import unknown_name
 
 FLAGS = flags.FLAGS
@@ -101,12 +102,14 @@ def read_flags(stage: str, flag_values: flags.FlagValues = FLAGS) -> tuple[Any, 
     values["runs_dir"] = os.path.abspath(values["runs_dir"] or experiment_files.checkout() / "runs")
     values["data_root"] = str(config.data_root())
     values["set"] = tuple(values["set"])
-    for key in ("no_of_tr_imgs", "pretr_no_of_tr_imgs"):
+    for key in ("no_of_tr_imgs", "pretr_no_of_tr_imgs", "unl_no_of_tr_imgs"):
         if key in values and values[key] is None:
             values[key] = dataset.unlabeled_split
     values["train_ids"], values["val_ids"] = _patients(stage, dataset, values)
     if "pretr_no_of_tr_imgs" in values:
         config.check_pretraining_split(dataset, values["pretr_no_of_tr_imgs"], values["pretr_comb_tr_imgs"])
+    if "unl_no_of_tr_imgs" in values:
+        config.check_pretraining_split(dataset, values["unl_no_of_tr_imgs"], values["unl_comb_tr_imgs"])
     for name, reason in IGNORED[stage].items():
         if flag_values[name].present and values[name] != flag_values[name].default:
             logging.warning("--%s=%s has no effect: %s.", name, values[name], reason)

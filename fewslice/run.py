@@ -25,6 +25,7 @@ from absl import logging
 
 from fewslice import files
 from fewslice.errors import ConfigError, FewSliceError
+from fewslice.flag_table import NOT_IN_DIGEST, STAGES
 
 
 class Run:
@@ -85,7 +86,7 @@ class Run:
         """Removes everything, the mark of completion first: a kill on the way leaves no run that looks finished."""
         for name in ("DONE", "report.html"):
             (self.dir / name).unlink(missing_ok=True)
-        for name in ("checkpoints", "logs", "eval"):
+        for name in ("checkpoints", "logs", "eval", "pseudo_labels"):
             if (self.dir / name).exists():
                 shutil.rmtree(self.dir / name)
 
@@ -180,8 +181,16 @@ def find_runs(root: str | os.PathLike, dataset: str, stage: str) -> list[tuple[P
     return found
 
 
-def find_former(root: str | os.PathLike, dataset: str, stage: str, wanted: Mapping[str, Any], *, command: str) -> Path:
-    """Finds the finished run of an earlier stage by its settings.
+def find_former(
+    root: str | os.PathLike,
+    dataset: str,
+    stage: str,
+    wanted: Mapping[str, Any],
+    *,
+    command: str,
+    flag: str = "init_from",
+) -> Path:
+    """Finds the finished run of an earlier stage by its settings; never chooses among several.
 
     Args:
         root: Folder of all runs.
@@ -189,12 +198,13 @@ def find_former(root: str | os.PathLike, dataset: str, stage: str, wanted: Mappi
         stage: Name of the earlier stage.
         wanted: Setting -> value that the run must have.
         command: The command that would produce it, for the message.
+        flag: The flag with which a run can be named instead, for the message.
 
     Returns:
         Its directory.
 
     Raises:
-        ConfigError: no such run, an unfinished one, or several.
+        ConfigError: no such run, an unfinished one, or several, with the settings in which these differ.
     """
     runs = find_runs(root, dataset, stage)
     matching = [path for path, config in runs if all(config.get(key) == value for key, value in wanted.items())]
@@ -203,15 +213,59 @@ def find_former(root: str | os.PathLike, dataset: str, stage: str, wanted: Mappi
         return finished[0]
     asked = ", ".join(f"{key}={value}" for key, value in wanted.items())
     if len(finished) > 1:
-        lines = "\n".join(f"  --init_from={path}" for path in finished)
-        raise ConfigError(f"{len(finished)} runs of {stage} have {asked}. Choose one:\n{lines}")
+        told = ((path, settings_text(unasked_settings(path, wanted))) for path in finished)
+        lines = "\n".join(f"  --{flag}={path}" + (f"   ({text})" if text else "") for path, text in told)
+        raise ConfigError(f"{len(finished)} runs of {stage} have {asked}. None is preferred; choose one:\n{lines}")
     if matching:
         raise ConfigError(f"{matching[0]} is not finished. Repeat its command to continue it:\n  {command}")
     near = _nearest(runs, wanted)
     raise ConfigError(
         f"No run of {stage} with {asked} below {root}.{near}\nMake one first:\n  {command}\n"
-        "or name one with --init_from."
+        f"or name one with --{flag}."
     )
+
+
+def unasked_settings(run: Path, wanted: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Returns settings of a former run by which it was not looked for and which a user should be told.
+
+    Args:
+        run: Its directory; one without config.json has no settings.
+        wanted: The settings by which it was found; None if the user named it.
+
+    Returns:
+        Name -> value of flags that are not at their default, then of settings in which a run beside it differs
+        that has the values of `wanted` too.
+    """
+    if not (run / "config.json").is_file():
+        return {}
+    config = files.read_json(run / "config.json")
+    if not isinstance(config, dict):
+        return {}
+    defaults = {name: value for name, value in STAGES.get(str(config.get("stage")), {}).items() if value is not None}
+    asked = {"dataset", "digest", *NOT_IN_DIGEST, *(wanted or {})}
+    told = {name: config[name] for name in defaults if name in config and config[name] != defaults[name]}
+    mine = _flat({**defaults, **config})
+    beside = find_runs(run.parents[2], run.parents[1].name, run.parent.name) if wanted else []
+    for path, other in beside:
+        if path != run and all(other.get(key) == value for key, value in wanted.items()):
+            theirs = _flat({**defaults, **other})
+            told |= {name: value for name, value in mine.items() if theirs.get(name) != value}
+    return {name: value for name, value in told.items() if name not in asked}
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Returns "name=value, name=value"; long values are cut."""
+    return ", ".join(
+        f"{name}={value if len(str(value)) <= 40 else str(value)[:40] + '...'}" for name, value in settings.items()
+    )
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a config with the members of nested tables as `table.member`."""
+    flat = {}
+    for key, value in config.items():
+        flat |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, Mapping) else {key: value}
+    return flat
 
 
 def _nearest(runs: list[tuple[Path, dict[str, Any]]], wanted: Mapping[str, Any]) -> str:

@@ -49,6 +49,8 @@ class Plan:
         segment: Steps between two validations, saves and lines of the log.
         validate: Called after each segment; returns columns for the log. "val_dice" chooses the best weights.
         monitor: Called after each segment; returns further columns for the log.
+        before_segment: Called with the number of steps done, before each segment and after a resume; what it changes
+            must depend on that number and on saved files only.
         average_decay: Decay per step of an exponential average of the weights; 0 keeps none. Where there is one, it is
             what is validated, and what the best and the last weights are taken from.
         tensorboard: Whether to write TensorBoard logs.
@@ -60,6 +62,7 @@ class Plan:
     segment: int
     validate: Callable[[], dict[str, float]] | None = None
     monitor: Callable[[], dict[str, float]] | None = None
+    before_segment: Callable[[int], None] | None = None
     average_decay: float = 0.0
     tensorboard: bool = False
 
@@ -81,7 +84,7 @@ class Trainer:
         self.tracker = BestTracker()
         self.rows: list[dict[str, Any]] = []
         self.average: dict[str, np.ndarray] | None = None
-        self._partial = {"sum": 0.0, "steps": 0, "seconds": 0.0}
+        self._partial = {"sums": {}, "steps": 0, "seconds": 0.0}
         self._variables = _state_variables(model)
         self._weights = transfer.named_variables(model)
 
@@ -109,8 +112,10 @@ class Trainer:
 
     def _segment(self, stop: StopSignal) -> None:
         end = min((self.step // self.plan.segment + 1) * self.plan.segment, self.plan.n_iter)
+        if self.plan.before_segment is not None:
+            self.plan.before_segment(self.step)
         update = self._update_average if self.average is not None else None
-        watcher = Watcher(self.step, end, stop, after_step=update, total=self._partial["sum"])
+        watcher = Watcher(self.step, end, stop, after_step=update, totals=self._partial["sums"])
         started = time.perf_counter()
         self.model.fit(
             StepBatches(self.plan.make_batch, self.step, end),
@@ -120,7 +125,7 @@ class Trainer:
             verbose=0,
             callbacks=[watcher],
         )
-        self._partial["sum"] = watcher.total
+        self._partial["sums"] = watcher.totals
         self._partial["steps"] += watcher.steps
         self._partial["seconds"] += time.perf_counter() - started
         self.step += watcher.steps
@@ -129,7 +134,7 @@ class Trainer:
         if self.step % self.plan.segment == 0:
             row = self._validated(chooses=True)
             self.rows.append(row)
-            self._partial = {"sum": 0.0, "steps": 0, "seconds": 0.0}
+            self._partial = {"sums": {}, "steps": 0, "seconds": 0.0}
             self._save()
             self._log(self.rows)
         elif self.step == end:
@@ -155,7 +160,8 @@ class Trainer:
         steps, seconds = self._partial["steps"], self._partial["seconds"]
         row = {
             "step": self.step,
-            "loss": self._partial["sum"] / max(steps, 1),
+            "loss": 0.0,
+            **{name: total / max(steps, 1) for name, total in self._partial["sums"].items()},
             "seconds": round(seconds, 3),
             "steps_per_s": round(steps / max(seconds, 1e-9), 3),
         }

@@ -97,3 +97,20 @@ def info_nce_rows(
     negative_lse = masked_logsumexp(logits, negative_mask)  # (N,)
     terms = info_nce_terms(logits, negative_lse[:, None])
     return ops.sum(ops.cast(positive_weights, terms.dtype) * terms, axis=-1)
+
+
+def softmax_terms(logits: Any, candidate_mask: Any) -> Any:
+    """Returns l(a, b) of every candidate b, all other candidates being the negatives: cross-entropies of one softmax.
+
+    Unlike in `info_nce_rows`, several positives of an anchor are negatives of each other.
+
+    Args:
+        logits: (..., P) s(a, r) of an anchor and its candidates.
+        candidate_mask: Boolean, broadcastable to `logits`, which candidates there are.
+
+    Returns:
+        (..., P) float, finite also for candidates that are masked out; zero where there is no other candidate.
+    """
+    is_other = ops.logical_not(ops.eye(logits.shape[-1], dtype="bool"))  # (P, P): positive, negative
+    negatives = ops.logical_and(ops.expand_dims(candidate_mask, -2), is_other)
+    return info_nce_terms(logits, masked_logsumexp(ops.expand_dims(logits, -2), negatives))

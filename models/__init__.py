@@ -1,5 +1,6 @@
 """Keras networks as functional builders with named layers; see README.md in this folder."""
 
+from models.joint import build_joint_net, segmentation_part
 from models.transfer import TransferReport, copy_by_name, freeze, read_weights, set_weights
 from models.unet import build_encoder, build_global_net, build_local_net, build_unet, local_map_size
 
@@ -7,11 +8,13 @@ __all__ = [
     "TransferReport",
     "build_encoder",
     "build_global_net",
+    "build_joint_net",
     "build_local_net",
     "build_unet",
     "copy_by_name",
     "freeze",
     "local_map_size",
     "read_weights",
+    "segmentation_part",
     "set_weights",
 ]

@@ -27,9 +27,7 @@ from fewslice.flags import define
 
 define("data_root", "seed")
 flags.DEFINE_string("name", None, "Name of the new dataset, for --dataset.", required=True)
-flags.DEFINE_string(
-    "images", None, "Folder of images, or a raw folder with images and labels.", required=True
-)
+flags.DEFINE_string("images", None, "Folder of images, or a raw folder with images and labels.", required=True)
 flags.DEFINE_string("labels", None, "Folder of labels; not for raw folders.")
 flags.DEFINE_integer("num_classes", None, "Classes with the background. Default: as found.", lower_bound=2)
 flags.DEFINE_list("struct_names", [], "Names of the structures without the background, separated by commas.")
@@ -51,7 +49,7 @@ FLAGS = flags.FLAGS
 
 def main(argv):
     del argv
-    from fewslice.data import new_dataset, new_dataset_files
+    from fewslice.data import new_dataset, new_dataset_crop, new_dataset_files
 
     if FLAGS.data_root:
         os.environ["FEWSLICE_DATA"] = os.path.abspath(FLAGS.data_root)
@@ -74,11 +72,10 @@ def main(argv):
     checked = check(new_dataset.check_files(draft))
     dataset = new_dataset.derive(draft, checked)
     labeled, unlabeled = new_dataset.patients(checked)
-    tables = new_dataset_files.split_patients(
-        labeled, unlabeled, seed=FLAGS.seed, val=FLAGS.val, test=FLAGS.test
-    )
+    tables = new_dataset_files.split_patients(labeled, unlabeled, seed=FLAGS.seed, val=FLAGS.val, test=FLAGS.test)
     facts = f"{len(checked)} volumes of {len(labeled)} labelled and {len(unlabeled)} other patients"
     print(f"Good: {facts}. {new_dataset_files.summary(dataset, tables)}")
+    print(new_dataset_crop.crop_text(dataset, new_dataset.footprints(checked)))
     splits = new_dataset_files.splits_text(FLAGS.name, tables, FLAGS.seed)
     write(targets, (new_dataset_files.init_text(dataset, facts), splits))
 

@@ -19,9 +19,7 @@ from fewslice import flags as shared_flags
 FLAGS = flags.FLAGS
 
 shared_flags.define("dataset", "runs_dir", "data_root")
-flags.DEFINE_list(
-    "runs", [], "Run directories, separated by commas; default: all finished runs of --dataset."
-)
+flags.DEFINE_list("runs", [], "Run directories, separated by commas; default: all finished runs of --dataset.")
 flags.DEFINE_string("out", None, "The HTML file; default: report.html in the dataset's folder of runs.")
 flags.DEFINE_string("title", None, "Heading of the report.")
 

@@ -40,9 +40,7 @@ def test_data_error_tells_what_was_expected_and_found(tmp_path):
     body = "raise errors.DataError('a.nii', expected='3-D', found='2-D', remedy='Convert it.')"
     done = run(tmp_path, body)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert done.stderr.split("ERROR: ")[1].split() == (
-        "a.nii expected: 3-D found: 2-D remedy: Convert it.".split()
-    )
+    assert done.stderr.split("ERROR: ")[1].split() == ("a.nii expected: 3-D found: 2-D remedy: Convert it.".split())
 
 
 def test_interrupt_says_how_to_continue(tmp_path):

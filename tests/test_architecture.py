@@ -130,9 +130,7 @@ def test_settings_are_loaded_by_the_configuration_only(path):
     assert "experiment_init" not in tops(path)
 
 
-@pytest.mark.parametrize(
-    "name", ["flags", "flag_table", "config", "config_values", "splits", "experiment_files"]
-)
+@pytest.mark.parametrize("name", ["flags", "flag_table", "config", "config_values", "splits", "experiment_files"])
 def test_what_answers_help_imports_nothing_heavy(name):
     path = ROOT / "fewslice" / f"{name}.py"
     assert foreign(path, {"absl", "fewslice"}) == []
@@ -179,9 +177,7 @@ def forbidden_calls(node: ast.Call) -> list[str]:
         found.append(name)
     if name.startswith("sys.path."):
         found.append(name)
-    if any(
-        keyword.arg == "skip_mismatch" and getattr(keyword.value, "value", 1) for keyword in node.keywords
-    ):
+    if any(keyword.arg == "skip_mismatch" and getattr(keyword.value, "value", 1) for keyword in node.keywords):
         found.append("skip_mismatch")
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import stat
 
 import numpy as np
 import pytest
@@ -113,6 +114,28 @@ def test_a_kept_damaged_state_does_not_replace_a_good_one(tmp_path):
     path.write_bytes(b"damaged")
     states(path, 3)
     assert checkpoint.load_state(path)[1] == {"step": 3}
+
+
+def test_both_names_are_on_the_disk_when_the_state_is_saved(tmp_path, monkeypatch):
+    """After the last rename the folder is synchronised; before the first one the new file was."""
+    events = []
+    replace, fsync = os.replace, os.fsync
+
+    def note_rename(source, target):
+        events.append(f"rename to {os.path.basename(target)}")
+        replace(source, target)
+
+    def note_sync(handle):
+        events.append("sync folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "sync file")
+        fsync(handle)
+
+    path = tmp_path / "state.npz"
+    states(path, 1)
+    monkeypatch.setattr(os, "replace", note_rename)
+    monkeypatch.setattr(os, "fsync", note_sync)
+    states(path, 2)
+    written = ["sync file", "rename to next.state.npz", "sync folder"]
+    assert events == [*written, "rename to state.previous.npz", "rename to state.npz", "sync folder"]
 
 
 def test_both_states_damaged(tmp_path):

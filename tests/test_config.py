@@ -224,9 +224,7 @@ def test_wrong_override(write, name, text, message):
 
 
 def test_all_problems_at_once_with_their_lines(write):
-    init = INIT.replace("img_size_x = 64", "img_size_x = 60").replace(
-        'layout = "paired_folders"', "layout = 3"
-    )
+    init = INIT.replace("img_size_x = 64", "img_size_x = 60").replace('layout = "paired_folders"', "layout = 3")
     write(init + "img_sizze = 3\n", SPLITS.replace('["t"]', '["t", ""]'))
     found = problem({"mtask_bs": "-1"})
     assert "has 5 problems" in found
@@ -308,9 +306,7 @@ def test_config_dict_is_plain_and_ignores_unused_lists(write):
     write(INIT.replace("Ask me.", "Ask them."), SPLITS.replace('["b"]', '["d"]'))
     after = config.config_dict(config.load_dataset_config("mine"))
     assert digest(before) == digest(after)
-    assert digest(config.config_dict(config.load_dataset_config("mine", {"img_size_x": "96"}))) != digest(
-        after
-    )
+    assert digest(config.config_dict(config.load_dataset_config("mine", {"img_size_x": "96"}))) != digest(after)
 
 
 def test_data_root(monkeypatch, tmp_path):

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import math
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -65,10 +66,31 @@ def test_refused_write_is_explained(tmp_path, code, remedy):
     path.write_text("old")
     with pytest.raises(FewSliceError, match=remedy) as caught, files.atomic_path(path):
         raise OSError(code, os.strerror(code))
-    assert str(path) in str(caught.value) and "Nothing that was already written is harmed" in str(
-        caught.value
-    )
+    assert str(path) in str(caught.value) and "Nothing that was already written is harmed" in str(caught.value)
     assert path.read_text() == "old" and leftovers(tmp_path) == []
+
+
+def _refuse_folders(monkeypatch, code):
+    usual = os.fsync
+
+    def fsync(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(code, os.strerror(code))
+        usual(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+def test_file_system_that_cannot_synchronise_folders(tmp_path, monkeypatch):
+    _refuse_folders(monkeypatch, errno.EINVAL)
+    files.write_text(tmp_path / "a", "x")
+    assert (tmp_path / "a").read_text() == "x"
+
+
+def test_disk_that_fails_while_a_folder_is_synchronised(tmp_path, monkeypatch):
+    _refuse_folders(monkeypatch, errno.EIO)
+    with pytest.raises(FewSliceError, match="Cannot write"):
+        files.write_text(tmp_path / "a", "x")
 
 
 def test_folder_that_is_a_file(tmp_path):
@@ -88,9 +110,7 @@ def test_full_disk_harms_nothing(tmp_path):
         "except errors.FewSliceError as error:\n    sys.exit('refused: ' + str(error))\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
-    assert (
-        done.returncode == 1 and "refused: Cannot write" in done.stderr and "Free some space" in done.stderr
-    )
+    assert done.returncode == 1 and "refused: Cannot write" in done.stderr and "Free some space" in done.stderr
     assert path.read_bytes() == b"old" and leftovers(tmp_path) == []
 
 

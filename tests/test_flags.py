@@ -16,13 +16,15 @@ from absl import flags
 
 from fewslice import flags as fewslice_flags
 from fewslice.errors import ConfigError
-from fewslice.flag_table import FINDERS, IGNORED, SPECS, STAGES
+from fewslice.flag_specs import SPECS
+from fewslice.flag_table import FINDERS, IGNORED, STAGES
 
 ENCODER = "pretr_encoder_global_contrastive_loss"
 DECODER = "pretr_decoder_local_contrastive_loss"
 FT_ENCODER = "ft_pretr_encoder_net_global_loss"
 FT_DECODER = "ft_pretr_encoder_decoder_net_local_loss"
 BASELINE = "tr_baseline"
+JOINT = "prop_method_joint_tr_rand_init"
 
 LOCAL = {
     "local_loss_exp_no": 0, "no_of_local_regions": 13, "no_of_decoder_blocks": 3, "local_reg_size": 1,
@@ -61,6 +63,10 @@ DEFAULTS = {
     FT_DECODER: EVERY | CONTRASTIVE | LOCAL | SEGMENTATION | EARLIER
     | {"no_of_tr_imgs": "tr1", "data_aug": 1, "pretr_cont_bbox_dim": 100},
     BASELINE: EVERY | SEGMENTATION | {"no_of_tr_imgs": "tr2"},
+    JOINT: EVERY | SEGMENTATION
+    | {"no_of_tr_imgs": "tr2", "n_iter": 15001, "temp_fac": 0.1, "bbox_dim": 150, "local_loss_exp_no": 1, "bt_size": 10,
+       "pretr_n_iter": 5001, "data_aug": 0, "lamda_local": 0.1, "no_of_pos_eles": 3, "no_of_neg_eles": 3,
+       "test_aug_overlap": 0, "test_f1_threshold": 0.9},
 }  # fmt: skip
 ABSENT = {
     ENCODER: ("lr_seg", "pretr_ver", "local_loss_exp_no"),
@@ -68,6 +74,7 @@ ABSENT = {
     FT_ENCODER: ("local_loss_exp_no", "pretr_bbox_dim"),
     FT_DECODER: ("bbox_dim", "bt_size"),
     BASELINE: ("lr_reg", "data_aug", "temp_fac", "pretr_ver"),
+    JOINT: ("lr_reg", "n_parts", "global_loss_exp_no", "pretr_ver"),
 }
 
 
@@ -94,9 +101,7 @@ def test_tables_name_flags_that_the_stage_has(stage):
 
 
 def test_both_ways_to_write_a_flag():
-    values = parsed(
-        BASELINE, "--n_iter=7", "--dataset", "phantom", "--noresume", "--set", "mtask_bs=4", "--set=fs=3"
-    )
+    values = parsed(BASELINE, "--n_iter=7", "--dataset", "phantom", "--noresume", "--set", "mtask_bs=4", "--set=fs=3")
     assert (values.n_iter, values.dataset, values.resume) == (7, "phantom", False)
     assert values["set"].value == ["mtask_bs=4", "fs=3"]
 
@@ -109,6 +114,7 @@ def test_both_ways_to_write_a_flag():
         (ENCODER, "--n_parts=1", "`n_parts` must be 2 or larger. Received: n_parts=1"),
         (ENCODER, "--global_loss_exp_no=5", "`global_loss_exp_no` must be a whole number from 0 to 4"),
         (ENCODER, "--bt_size=0", "`bt_size` must be 1 or larger"),
+        (ENCODER, "--bbox_dim=1", "`bbox_dim` must be 2 or larger. Received: bbox_dim=1"),
         (DECODER, "--no_of_decoder_blocks=6", "`no_of_decoder_blocks` must be a whole number from 1 to 5"),
         (DECODER, "--no_of_local_regions=10", "`no_of_local_regions` must be one of 9, 13"),
         (DECODER, "--local_loss_exp_no=2", "`local_loss_exp_no` must be a whole number from 0 to 1"),
@@ -184,9 +190,7 @@ def test_flags_without_effect_are_announced(caplog):
 
 def test_digest_values_hold_what_decides_a_run():
     def values(*arguments):
-        return fewslice_flags.digest_values(
-            fewslice_flags.read_flags(BASELINE, parsed(BASELINE, *arguments))[0]
-        )
+        return fewslice_flags.digest_values(fewslice_flags.read_flags(BASELINE, parsed(BASELINE, *arguments))[0])
 
     same = ("--n_iter=5", "--runs_dir=x", "--tensorboard", "--en_1hot=0", "--noresume", "--set", "mtask_bs=3")
     assert values() == values(*same)
@@ -209,9 +213,7 @@ def test_unknown_stage():
 
 
 def test_every_flag_explains_itself():
-    assert [
-        name for name, spec in SPECS.items() if not spec.help.endswith((".", "1.5,1.5", "tr10 for mmwhs)."))
-    ] == []
+    assert [name for name, spec in SPECS.items() if not spec.help.endswith((".", "1.5,1.5", "tr10 for mmwhs)."))] == []
 
 
 @pytest.mark.parametrize(

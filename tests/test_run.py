@@ -11,7 +11,7 @@ import pytest
 
 from fewslice import files
 from fewslice.errors import ConfigError, FewSliceError
-from fewslice.run import Run, find_former, find_runs
+from fewslice.run import Run, find_former, find_runs, settings_text, unasked_settings
 
 SETTINGS = {"seed": 0, "temp_fac": 0.1, "cases": {"train": ["001_ED"]}}
 
@@ -139,6 +139,43 @@ def test_finding_a_former_run(tmp_path):
     assert find(tmp_path, seed=0) == run.dir, "an unfinished one beside it does not count"
     with pytest.raises(ConfigError, match="is not finished. Repeat its command"):
         find(tmp_path, temp_fac=0.2)
+
+
+VIEWS = SETTINGS | {"stage": "pretr_encoder_global_contrastive_loss", "strong_views": 0, "average_decay": 0.0,
+                    "mixed_precision": False, "dataset_config": {"img_size_x": 192}}  # fmt: skip
+
+
+def test_settings_that_were_not_asked_for_are_told(tmp_path):
+    """Defaults of the encoder's pretraining: strong_views 0, average_decay 0, mixed_precision off, temp_fac 0.1."""
+    plain = finished(tmp_path, VIEWS)
+    assert unasked_settings(plain.dir, {"seed": 0}) == {} == unasked_settings(tmp_path)
+    strong = finished(tmp_path / "other", VIEWS | {"strong_views": 1, "average_decay": 0.99, "mixed_precision": True})
+    told = {"strong_views": 1, "average_decay": 0.99, "mixed_precision": True}
+    assert unasked_settings(strong.dir, {"seed": 0}) == unasked_settings(strong.dir) == told
+    assert unasked_settings(strong.dir, {"seed": 0, "strong_views": 1}) == {
+        "average_decay": 0.99, "mixed_precision": True
+    }  # fmt: skip
+    assert settings_text(told) == "strong_views=1, average_decay=0.99, mixed_precision=True"
+
+
+@pytest.mark.parametrize("name, value", [("strong_views", 1), ("average_decay", 0.99), ("mixed_precision", True)])
+def test_runs_that_differ_in_what_was_not_asked_are_not_chosen_among(tmp_path, name, value):
+    plain, other = finished(tmp_path, VIEWS), finished(tmp_path, VIEWS | {name: value})
+    with pytest.raises(ConfigError, match="2 runs of tr_baseline have seed=0. None is preferred; choose one") as error:
+        find(tmp_path, seed=0)
+    assert f"--init_from={plain.dir}   ({name}={VIEWS[name]})" in str(error.value)
+    assert f"--init_from={other.dir}   ({name}={value})" in str(error.value)
+    (other.dir / "DONE").unlink()
+    assert find(tmp_path, seed=0) == plain.dir
+    assert unasked_settings(plain.dir, {"seed": 0}) == {name: VIEWS[name]}, "told although it is the default"
+
+
+def test_nested_and_old_settings_are_compared(tmp_path):
+    """A run from before a flag existed counts as having its default."""
+    run = finished(tmp_path, VIEWS | {"dataset_config": {"img_size_x": 64}})
+    old = finished(tmp_path, {key: value for key, value in VIEWS.items() if key != "strong_views"})
+    assert unasked_settings(run.dir, {"seed": 0}) == {"dataset_config.img_size_x": 64}
+    assert unasked_settings(old.dir, {"seed": 0}) == {"dataset_config.img_size_x": 192}
 
 
 def test_damaged_config_is_named(tmp_path):

@@ -55,20 +55,6 @@ def enlarge_grids(grids: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return fields
 
 
-def warp(maps: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """Moves maps by a displacement field: out[r, c] = maps at (r - field[0, r, c], c - field[1, r, c]).
-
-    Args:
-        maps: (H, W, C) float32.
-        field: (2, H, W) float32, in pixels.
-
-    Returns:
-        (H, W, C) float32, bilinear; outside the image its edge goes on.
-    """
-    operator = _warp_operator(BilinearSampler(maps.shape[:2]), field)
-    return (operator @ maps.reshape(-1, maps.shape[-1])).reshape(maps.shape)
-
-
 def _warp_operator(sampler: BilinearSampler, field: np.ndarray) -> sparse.csr_array:
     height, width = sampler.shape
     rows = np.arange(height, dtype=np.float32)[:, None] - field[0]
@@ -77,7 +63,9 @@ def _warp_operator(sampler: BilinearSampler, field: np.ndarray) -> sparse.csr_ar
 
 
 def warp_pairs(images: np.ndarray, onehot: np.ndarray, fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Moves images and their one-hot labels by the same fields.
+    """Moves images and their one-hot labels by the same fields: out[r, c] = maps at (r - field[0], c - field[1]).
+
+    Values are bilinear; outside the image its edge goes on.
 
     Args:
         images: (batch, H, W, 1) float32.
@@ -100,21 +88,3 @@ def warp_pairs(images: np.ndarray, onehot: np.ndarray, fields: np.ndarray) -> tu
 def draw_grids(rng: np.random.Generator, batch: int, *, sigma: float) -> np.ndarray:
     """Draws displacements N(0, sigma) in pixels: (batch, 2, 3, 3) float32, rows before columns."""
     return (rng.standard_normal((batch, 2, GRID, GRID)) * sigma).astype(np.float32)
-
-
-def random_elastic(
-    rng: np.random.Generator, images: np.ndarray, *, onehot: np.ndarray, sigma: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Deforms each image and its one-hot label at random.
-
-    Args:
-        rng: Draws the grids.
-        images: (batch, H, W, 1) float32.
-        onehot: (batch, H, W, K) float32.
-        sigma: Standard deviation of the displacement of a grid point in pixels.
-
-    Returns:
-        New arrays of the same shapes, the labels soft.
-    """
-    fields = enlarge_grids(draw_grids(rng, len(images), sigma=sigma), images.shape[1:3])
-    return warp_pairs(images, onehot, fields)

@@ -84,18 +84,3 @@ def draw_finetuning(rng: np.random.Generator, batch: int, *, per_image: bool = F
     delta = _draw(rng, (-0.1, 0.1), batch, draws)
     is_first_half = np.arange(batch) < batch / 2
     return np.where(is_first_half, np.float32(0), delta), np.where(is_first_half, factor, np.float32(1))
-
-
-def finetuning_intensity(rng: np.random.Generator, images: np.ndarray, *, per_image: bool = False) -> np.ndarray:
-    """Changes the contrast of the first half of a batch and the brightness of the second.
-
-    Args:
-        rng: Draws the contrast, then the brightness.
-        images: (batch, H, W, 1) float32.
-        per_image: True draws for each image; False (published) shares the draws within a batch.
-
-    Returns:
-        (batch, H, W, 1) float32, not clipped.
-    """
-    delta, factor = draw_finetuning(rng, len(images), per_image=per_image)
-    return brightness_contrast(images, delta, factor)

@@ -76,9 +76,10 @@ class Store:
         same = self._compare_sources(case, entry, with_label=with_label, by_content=True)
         if not same or not self._are_arrays_whole(case, entry, verify=verify):
             return False
-        current = {name: self._stamp(self.reader.root / name) for name in entry["sources"] if self._exists(name)}
-        if any(entry["sources"][name] | stamp != entry["sources"][name] for name, stamp in current.items()):
-            sources = {name: source | current.get(name, {}) for name, source in entry["sources"].items()}
+        sources = dict(entry["sources"])
+        for path in self._sources(case, with_label=with_label):  # a label that was not compared keeps its old time
+            sources[self._name(path)] = sources[self._name(path)] | self._stamp(path)
+        if sources != entry["sources"]:
             files.write_json(self._file(case, "entry.json"), {**entry, "sources": sources})
         return True
 
@@ -92,9 +93,12 @@ class Store:
         sources = {self._name(path): self._source(path) for path in self._sources(case, with_label=with_label)}
         volume = self.reader.read(case, with_label=with_label)
         arrays, notes = _prepare(volume, self.reader.dataset)
-        self._file(case, "entry.json").unlink(missing_ok=True)
-        for left_over in self._file(case, "").glob(".*.tmp*"):
-            left_over.unlink(missing_ok=True)
+        try:
+            self._file(case, "entry.json").unlink(missing_ok=True)
+            for left_over in self._file(case, "").glob(".*.tmp*"):
+                left_over.unlink(missing_ok=True)
+        except OSError as error:
+            raise files.writing_error(self._file(case, ""), error) from error
         entry = {
             "format": FORMAT,
             "case_id": case.case_id,
@@ -131,9 +135,6 @@ class Store:
     def _name(self, path: Path) -> str:
         return os.path.relpath(path, self.reader.root)
 
-    def _exists(self, name: str) -> bool:
-        return (self.reader.root / name).exists()
-
     def _sources(self, case: Case, *, with_label: bool) -> list[Path]:
         return self.reader.source_files(case, with_label=with_label)
 
@@ -151,27 +152,29 @@ class Store:
         if entry.get("facts") != self.reader.facts(case):
             return False
         for path in self._sources(case, with_label=with_label):
-            recorded = entry["sources"].get(self._name(path), {})
-            if not recorded or not path.exists():
-                return False
-            is_same = recorded | self._stamp(path) == recorded
-            if by_content:
-                is_same = recorded["size"] == path.stat().st_size and recorded["sha256"] == files.sha256(path)
-            if not is_same:
+            recorded = entry["sources"].get(self._name(path))
+            if not recorded or not self._is_same(path, recorded, by_content=by_content):
                 return False
         return True
+
+    def _is_same(self, path: Path, recorded: Mapping[str, Any], *, by_content: bool) -> bool:
+        try:
+            if by_content:
+                return recorded["size"] == path.stat().st_size and recorded["sha256"] == files.sha256(path)
+            return recorded | self._stamp(path) == recorded
+        except OSError:
+            return False  # missing, or the reader says what is wrong with it
 
     def _are_arrays_whole(self, case: Case, entry: Mapping[str, Any], *, verify: bool) -> bool:
         for key, recorded in entry["arrays"].items():
             path = self._file(case, f"{key}.npy")
             try:
                 array = self.load(case, key)
+                has_form = list(array.shape) == recorded["shape"] and array.dtype.name == recorded["dtype"]
+                is_whole = has_form and path.stat().st_size == recorded["size"]
+                if not is_whole or (verify and files.sha256(path) != recorded["sha256"]):
+                    return False
             except (OSError, ValueError):
-                return False
-            has_form = list(array.shape) == recorded["shape"] and array.dtype.name == recorded["dtype"]
-            if not has_form or path.stat().st_size != recorded["size"]:
-                return False
-            if verify and files.sha256(path) != recorded["sha256"]:
                 return False
         return True
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -18,14 +17,15 @@ import numpy as np
 from fewslice import config_values
 from fewslice.config import DatasetConfig, data_root
 from fewslice.config_values import PATIENT_PATTERN, STRIDE, label_pairs
-from fewslice.data.readers import Reader, get_reader
-from fewslice.data.readers.base import nifti_stem, visible
-from fewslice.data.volume import Case
+from fewslice.data.new_dataset_crop import Footprint, choose_side, footprint
+from fewslice.data.new_dataset_folders import check_lonely_labels, locate
+from fewslice.data.readers import get_reader
+from fewslice.data.readers.access import readable
+from fewslice.data.volume import Case, Volume
 from fewslice.errors import ConfigError, DataError
 from fewslice.files import read_json
 from fewslice.splits import Splits
 
-LARGEST_SIDE = 512  # pixels
 _MOST_CLASSES = 255  # stands for "not known yet" while the labels are read
 
 
@@ -64,19 +64,22 @@ class Checked:
         shape: (X, Y, Z) voxels.
         spacing_mm: Size of a voxel.
         classes: The classes that its label holds; None without a label.
+        footprint: Where its foreground lies; None if there is none.
     """
 
     case: Case
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     classes: tuple[int, ...] | None
+    footprint: Footprint | None = None
 
 
 def provisional(request: Request) -> DatasetConfig:
     """Returns settings with which the request's files can be found and read; sizes are placeholders.
 
     Raises:
-        ConfigError: a name that cannot be used, or folders that are not there or do not belong together.
+        ConfigError: a name or pattern that cannot be used.
+        DataError: folders that are not there, are empty or do not belong together.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", request.name):
         text = "must be small letters, digits and underscores, a letter first"
@@ -84,7 +87,7 @@ def provisional(request: Request) -> DatasetConfig:
     wrong = config_values.problems({"patient_pattern": request.patient_pattern})
     if wrong:
         raise ConfigError(wrong[0][1])
-    layout, folders = _locate(request)
+    layout, folders = locate(request.images, request.labels)
     is_pair = len(folders) == 2
     base = os.path.commonpath([os.path.dirname(folder) for folder in folders]) if is_pair else folders[0]
     images, labels = (os.path.relpath(folder, base) for folder in folders) if is_pair else ("imagesTr", "labelsTr")
@@ -123,27 +126,44 @@ def check_files(draft: DatasetConfig) -> Iterator[tuple[int, int, Case, Checked 
     Raises:
         DataError: no volume at all, or labels without an image.
     """
-    reader = get_reader(draft)
+    reader = get_reader(dataclasses.replace(draft, how_to_get="Give the folder of the scans with --images."))
     cases = reader.cases()
-    _check_lonely_labels(reader, {case.label_path for case in cases})
+    if draft.layout != "acdc":
+        images, labels = reader.folder / draft.images_dir, reader.folder / draft.labels_dir
+        check_lonely_labels(labels, images, {case.label_path for case in cases})
     for number, case in enumerate(cases, start=1):
         volume, problems = reader.examine(case, with_label=case.label_path is not None)
         if volume is None:
             yield number, len(cases), case, problems
             continue
-        classes = None if volume.label is None else tuple(int(value) for value in np.unique(volume.label))
-        yield number, len(cases), case, Checked(case, volume.image.shape, volume.spacing_mm, classes)
+        yield number, len(cases), case, _checked(volume)
+
+
+def _checked(volume: Volume) -> Checked:
+    classes, where = None, None
+    if volume.label is not None:
+        classes = tuple(int(value) for value in np.unique(volume.label))
+        where = footprint(volume.label, volume.spacing_mm)
+    return Checked(volume.case, volume.image.shape, volume.spacing_mm, classes, where)
 
 
 def derive(draft: DatasetConfig, checked: Sequence[Checked]) -> DatasetConfig:
     """Returns the settings that fit the volumes.
 
     The resolution is the median spacing within slices; the sides are the smallest multiples of 32 that cover
-    the median field of view, 32 to 512 pixels.
+    the median field of view and all foreground of every volume, 32 to 320 pixels (`new_dataset_crop`).
 
     Raises:
+        DataError: no volume has a label.
         ConfigError: no labelled volume, labels whose classes cannot be told, or too many or few names.
     """
+    if all(item.classes is None for item in checked):
+        raise DataError(
+            data_root() / draft.data_path_tr,
+            expected="labels, at least of some volumes",
+            found=f"{len(checked)} images without a label",
+            remedy="Put the labels beside them as the layout wants it (docs/data.md).",
+        )
     found = sorted({value for item in checked for value in item.classes or ()})
     if not any(found):
         raise ConfigError("No label holds anything but background (0). Is --labels the right folder?")
@@ -165,7 +185,10 @@ def derive(draft: DatasetConfig, checked: Sequence[Checked]) -> DatasetConfig:
             f"Received {len(names)}: {', '.join(names)}"
         )
     resolution = tuple(float(f"{np.median([c.spacing_mm[axis] for c in checked]):.5g}") for axis in (0, 1))
-    sides = [_side([c.shape[axis] * c.spacing_mm[axis] for c in checked], resolution[axis]) for axis in (0, 1)]
+    sides, where = [], list(footprints(checked).values())
+    for axis in (0, 1):
+        fields_mm = [item.shape[axis] * item.spacing_mm[axis] for item in checked]
+        sides.append(choose_side(axis, resolution[axis], fields_mm=fields_mm, footprints=where))
     return dataclasses.replace(
         draft, num_classes=count, struct_name=names, target_resolution=resolution, img_size_x=sides[0],
         img_size_y=sides[1], class_weights=tuple(round(1 / count, 4) for _ in range(count)),
@@ -179,39 +202,17 @@ def patients(checked: Sequence[Checked]) -> tuple[list[str], list[str]]:
     return sorted(everyone - unlabeled), sorted(unlabeled)
 
 
-def _side(field_mm: Sequence[float], resolution_mm: float) -> int:
-    blocks = math.ceil(np.median(field_mm) / resolution_mm / STRIDE - 1e-3)
-    return min(max(blocks, 1) * STRIDE, LARGEST_SIDE)
-
-
-def _locate(request: Request) -> tuple[str, tuple[str, ...]]:
-    """Returns the layout and its folders: (images, labels), or the one folder that holds everything."""
-    images = Path(os.path.normpath(request.images.absolute()))
-    if not images.is_dir():
-        raise ConfigError(f"`--images` must be a folder that exists. Received: --images={request.images}")
-    if request.labels is not None:
-        labels = Path(os.path.normpath(request.labels.absolute()))
-        if not labels.is_dir() or labels == images:
-            must = "`--labels` must be a folder that exists and is not that of the images"
-            raise ConfigError(f"{must}. Received: --labels={request.labels}")
-        return "paired_folders", (str(images), str(labels))
-    if (images / "imagesTr").is_dir() and (images / "labelsTr").is_dir():
-        if (images / "dataset.json").is_file():
-            return "msd", (str(images),)
-        return "paired_folders", (str(images / "imagesTr"), str(images / "labelsTr"))
-    if any(path.is_dir() and re.fullmatch(r"patient\d+", path.name) for path in visible(images)):
-        return "acdc", (str(images),)
-    raise ConfigError(
-        f"{request.images} holds neither imagesTr/ and labelsTr/ nor folders patient001, ...: give the "
-        "folder of the labels with --labels."
-    )
+def footprints(checked: Sequence[Checked]) -> dict[str, Footprint]:
+    """Returns case id -> where the foreground lies, of the volumes that have any."""
+    return {item.case.case_id: item.footprint for item in checked if item.footprint is not None}
 
 
 def _structures(request: Request, info: Path | None) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
     """Returns the structures' names and the (code, class) pairs, from the flags or else from dataset.json."""
     if request.label_map or request.struct_names or info is None:
         return request.struct_names, label_pairs(request.label_map)
-    content = read_json(info)
+    with readable(info):
+        content = read_json(info)
     labels = content.get("labels") if isinstance(content, dict) else None
     codes = {}
     for key, value in labels.items() if isinstance(labels, dict) else ():
@@ -225,18 +226,3 @@ def _structures(request: Request, info: Path | None) -> tuple[tuple[str, ...], t
     is_plain = ordered == list(range(1, len(ordered) + 1))
     pairs = () if is_plain else tuple((code, label) for label, code in enumerate(ordered, start=1))
     return tuple(codes[code] for code in ordered), pairs
-
-
-def _check_lonely_labels(reader: Reader, used: set[Path | None]) -> None:
-    folder = reader.folder / reader.dataset.labels_dir
-    if reader.dataset.layout == "acdc" or not folder.is_dir():
-        return
-    lonely = [path.name for path in visible(folder) if nifti_stem(path) and path not in used]
-    if lonely:
-        shown = ", ".join(lonely[:12]) + (f" and {len(lonely) - 12} more" if len(lonely) > 12 else "")
-        raise DataError(
-            folder,
-            expected=f"an image in {reader.folder / reader.dataset.images_dir} for every label (same name)",
-            found=f"labels without an image: {shown}",
-            remedy="Rename or remove them. An image may also be called <label>_0000.nii.gz.",
-        )

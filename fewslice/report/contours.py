@@ -57,12 +57,16 @@ class Row:
     captions: tuple[str, ...]
 
 
-def plot_rows(rows: Sequence[Row], structures: Sequence[str]) -> Figure:
+LINE_AND_FILL = ("line: predicted", "filled: true")
+
+
+def plot_rows(rows: Sequence[Row], structures: Sequence[str], names: tuple[str, str] = LINE_AND_FILL) -> Figure:
     """Draws rows of slices: predictions as lines, truth as a faint fill with a dotted rim.
 
     Args:
         rows: All with the same number of slices.
         structures: Names of the labels 1, 2, ...
+        names: What the legend calls lines and fills.
     """
     columns = max(len(row.slices) for row in rows)
     heights = [
@@ -83,7 +87,7 @@ def plot_rows(rows: Sequence[Row], structures: Sequence[str]) -> Figure:
                 _panel(axes, row, row.slices[column], (low, high), len(structures))
                 axes.set_title(style.plain(row.captions[column]), fontsize=8, color=style.QUIET, pad=2.5)
         axes_row[0].set_ylabel(style.plain(row.title), fontsize=8.5, color=style.INK)
-    _legend(figure, structures)
+    _legend(figure, structures, names)
     return figure
 
 
@@ -121,7 +125,7 @@ def _outline(axes: Axes, mask: np.ndarray, *, fill: str | None, **line) -> None:
     axes.set_ylim(mask.shape[0] - 0.5, -0.5)
 
 
-def _legend(figure: Figure, structures: Sequence[str]) -> None:
+def _legend(figure: Figure, structures: Sequence[str], names: tuple[str, str]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -130,8 +134,8 @@ def _legend(figure: Figure, structures: Sequence[str]) -> None:
         for index, name in enumerate(structures, start=1)
     ]
     handles += [
-        Line2D([], [], color=style.QUIET, linewidth=1.5, label="line: predicted"),
-        Patch(facecolor="#c9cfd6", edgecolor=style.QUIET, linestyle="dotted", label="filled: true"),
+        Line2D([], [], color=style.QUIET, linewidth=1.5, label=names[0]),
+        Patch(facecolor="#c9cfd6", edgecolor=style.QUIET, linestyle="dotted", label=names[1]),
     ]
     look = {"frameon": False, "fontsize": 8.5, "labelcolor": style.INK}
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), **look)

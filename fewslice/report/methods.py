@@ -16,9 +16,10 @@ STAGE_TITLES = {
     "tr_baseline": "Baseline",
     "ft_pretr_encoder_net_global_loss": "Pretrained encoder",
     "ft_pretr_encoder_decoder_net_local_loss": "Pretrained encoder + decoder",
+    "prop_method_joint_tr_rand_init": "Joint training",
 }
 # What may differ between the runs of one method: the seed, and where things are.
-_NOT_THE_METHOD = {"seed", "ver", "pretr_ver", "runs_dir", "data_root", "resume", "tensorboard", "devices"}
+_NOT_THE_METHOD = {"seed", "ver", "pretr_ver", "runs_dir", "data_root", "resume", "tensorboard", "devices", "teacher"}
 # An earlier stage differs by seed too.
 _NOT_THE_METHOD_PARTS = ("digest", "sha256", "init_from", "former", "initial_weights")
 
@@ -42,6 +43,11 @@ class Method:
         """What must be equal for two methods to be compared: labelled volumes and number of steps."""
         config = self.runs[0].config
         return tuple(config.get(name) for name in ("no_of_tr_imgs", "comb_tr_imgs", "n_iter"))
+
+    @property
+    def continues_a_baseline(self) -> bool:
+        """Whether it goes on from a trained baseline, so that more steps are part of the method."""
+        return bool(self.runs[0].config.get("teacher_sha256"))
 
     @property
     def has_scores(self) -> bool:

@@ -154,8 +154,18 @@ def finding(methods: Sequence[Method]) -> list[str]:
 
 
 def is_comparable(method: Method, baseline: Method) -> bool:
-    """Whether both were trained on the same labelled volumes for the same number of steps."""
+    """Whether both were trained on the same labelled volumes, and for the same number of steps.
+
+    Methods that go on from the baseline may take more steps; `_sentence` names them.
+    """
+    if method.continues_a_baseline:
+        return method.protocol[:2] == baseline.protocol[:2]
     return method.protocol == baseline.protocol
+
+
+def _steps(method: Method, baseline: Method) -> str:
+    ours, theirs = method.protocol[2], baseline.protocol[2]
+    return f", after {ours} further steps" if method.continues_a_baseline and ours != theirs else ""
 
 
 def _sentence(method: Method, baseline: Method) -> str:
@@ -168,8 +178,8 @@ def _sentence(method: Method, baseline: Method) -> str:
     ours, theirs = cell(method, "dice", MEAN).value, cell(baseline, "dice", MEAN).value
     seeds = len(difference.by_seed)
     head = (
-        f"{method.label}: mean Dice {number(ours)} against {number(theirs)} for the baseline, "
-        f"{number(difference.mean, signed=True)} on {count} test volume{'s' * (count != 1)}"
+        f"{method.label}: mean Dice {number(ours)} against {number(theirs)} for the baseline"
+        f"{_steps(method, baseline)}, {number(difference.mean, signed=True)} on {count} test volume{'s' * (count != 1)}"
         f"{f' and {seeds} seeds' if seeds > 1 else ''} (better on {difference.num_better} of {count})."
     )
     error = number(difference.standard_error)

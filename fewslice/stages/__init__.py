@@ -17,7 +17,7 @@ def run_stage(args: Any, dataset: Any) -> None:
     _check_extras(args)
     _check_volumes(args, dataset)
     with without_native_messages():
-        from fewslice.stages import contrastive, segmentation
+        from fewslice.stages import contrastive, joint, segmentation
 
     {
         "pretr_encoder_global_contrastive_loss": contrastive.pretrain_encoder,
@@ -25,6 +25,7 @@ def run_stage(args: Any, dataset: Any) -> None:
         "ft_pretr_encoder_net_global_loss": segmentation.fine_tune_encoder,
         "ft_pretr_encoder_decoder_net_local_loss": segmentation.fine_tune_encoder_decoder,
         "tr_baseline": segmentation.train_baseline,
+        "prop_method_joint_tr_rand_init": joint.train_joint,
     }[args.stage](args, dataset)
 
 

@@ -17,11 +17,12 @@ from fewslice import backend, checkpoint, config, files, flags
 from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.errors import ConfigError
-from fewslice.run import Run, find_former
-from fewslice.training import LAST
+from fewslice.run import Run, find_former, settings_text, unasked_settings
+from fewslice.training import BEST, LAST
 
 GLOBAL_STAGE = "pretr_encoder_global_contrastive_loss"
 LOCAL_STAGE = "pretr_decoder_local_contrastive_loss"
+BASELINE_STAGE = "tr_baseline"
 
 Arrays = Mapping[str, Any]
 
@@ -58,12 +59,16 @@ def open_volumes(
 def find_origin(args: Any, stage: str | None, wanted: Mapping[str, Any]) -> Origin:
     """Returns the weights to start from: `--init_from`, else the run of `stage` that the flags name, else none.
 
+    The log names the settings of that run by which it was not looked for, such as `strong_views`, if they are unusual
+    or if they tell it from another run.
+
     Raises:
         ConfigError: no such run.
         DataError: the weight file is missing or damaged.
     """
     if args.init_from:
         path = Path(args.init_from)
+        unasked = unasked_settings(path if path.is_dir() else path.absolute().parent.parent)
         if path.is_dir():
             if not (path / "DONE").exists():
                 logging.warning("%s is not finished; its last weights may be those of an earlier length.", path)
@@ -72,9 +77,30 @@ def find_origin(args: Any, stage: str | None, wanted: Mapping[str, Any]) -> Orig
         return Origin()
     else:
         path = find_former(args.runs_dir, args.dataset, stage, wanted, command=_command(stage, args, wanted))
+        unasked = unasked_settings(path, wanted)
         path = path / "checkpoints" / LAST
     weights, record = checkpoint.load_arrays(path)
-    logging.info("Starting from %s (step %s).", os.path.relpath(path), record.get("step", "unknown"))
+    told = f"; {settings_text(unasked)}" if unasked else ""
+    logging.info("Starting from %s (step %s%s).", os.path.relpath(path), record.get("step", "unknown"), told)
+    return Origin(path, weights, files.sha256(path))
+
+
+def find_teacher(args: Any, wanted: Mapping[str, Any]) -> Origin:
+    """Returns the best weights of the baseline that makes the first pseudo-labels: `--teacher`, else by its settings.
+
+    Raises:
+        ConfigError: no such run.
+        DataError: the weight file is missing or damaged.
+    """
+    if args.teacher:
+        path = Path(args.teacher)
+        path = path / "checkpoints" / BEST if path.is_dir() else path
+    else:
+        command = _command(BASELINE_STAGE, args, wanted)
+        path = find_former(args.runs_dir, args.dataset, BASELINE_STAGE, wanted, command=command, flag="teacher")
+        path = path / "checkpoints" / BEST
+    weights, record = checkpoint.load_arrays(path)
+    logging.info("First pseudo-labels from %s (step %s).", os.path.relpath(path), record.get("step", "unknown"))
     return Origin(path, weights, files.sha256(path))
 
 
@@ -104,7 +130,13 @@ def optimizer(learning_rate: float) -> keras.optimizers.Optimizer:
 
 
 def open_run(
-    args: Any, dataset: config.DatasetConfig, method: str, origin: Origin, volumes: Mapping[str, cache.PreparedSet]
+    args: Any,
+    dataset: config.DatasetConfig,
+    method: str,
+    origin: Origin,
+    volumes: Mapping[str, cache.PreparedSet],
+    *,
+    extra: Mapping[str, Any] | None = None,
 ) -> Run:
     """Returns the run directory that belongs to these settings and scans (to be used in a `with` block).
 
@@ -114,6 +146,7 @@ def open_run(
         method: Short readable name of the variant.
         origin: Where the initial weights come from.
         volumes: Role ("train", "val", ...) -> the volumes that have it.
+        extra: Further settings on which the result depends.
     """
     settings = {
         **flags.digest_values(args),
@@ -122,17 +155,25 @@ def open_run(
         "backend": keras.backend.backend(),
         "cases": {role: case_ids(prepared) for role, prepared in volumes.items()},
         "scans_digest": {role: prepared.digest for role, prepared in volumes.items()},
+        **(extra or {}),
     }
     settings.pop("init_from", None)
     return Run(args.runs_dir, dataset.name, args.stage, method, settings, n_iter=args.n_iter, resume=args.resume)
 
 
-def build(args: Any, make: Callable[[], keras.Model], loss: keras.losses.Loss, learning_rate: float) -> keras.Model:
+def build(
+    args: Any,
+    make: Callable[[], keras.Model],
+    loss: keras.losses.Loss | Mapping[str, keras.losses.Loss],
+    learning_rate: float,
+    *,
+    loss_weights: Mapping[str, float] | None = None,
+) -> keras.Model:
     """Builds and compiles a network for the devices asked for."""
     use_jit = args.jit_compile or keras.backend.backend() == "jax"  # without it JAX runs operation by operation
     with backend.device_scope(args.devices):
         model = make()
-        model.compile(optimizer(learning_rate), loss=loss, jit_compile=use_jit)
+        model.compile(optimizer(learning_rate), loss=loss, loss_weights=loss_weights, jit_compile=use_jit)
         model.optimizer.build(model.trainable_variables)  # its variables must be made in this scope
     return model
 

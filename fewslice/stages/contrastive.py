@@ -15,6 +15,7 @@ from absl import logging
 import losses
 import models
 from fewslice import backend, config
+from fewslice.augment.crop_resize import REFERENCE_SIDE_PX, crop_limits
 from fewslice.augment.pretraining import ViewSettings
 from fewslice.augment.strong_intensity import StrongIntensity
 from fewslice.data import samplers
@@ -29,6 +30,7 @@ _PROBE = 2**31 - 1  # the epoch number from which the monitor's fixed batch is d
 
 def pretrain_encoder(args: Any, dataset: config.DatasetConfig) -> None:
     """Trains encoder and head g1 with the global contrastive loss."""
+    _check_box(args.bbox_dim, dataset)
     settings = _views(args, box=args.bbox_dim)
 
     def draw(rng: np.random.Generator, volumes: Any) -> samplers.ContrastiveBatch:
@@ -114,6 +116,21 @@ def _regions(size: tuple[int, int], args: Any, negatives: int) -> losses.RegionT
             *size,
         )
     return table
+
+
+def _check_box(box: int, dataset: config.DatasetConfig) -> None:
+    """Refuses a crop that is larger than a slice, or of less than two pixels after scaling to a small slice."""
+    for name, side in (("img_size_x", dataset.img_size_x), ("img_size_y", dataset.img_size_y)):
+        try:
+            scaled = crop_limits(side, box=box)[0]
+        except ConfigError as error:
+            raise ConfigError(f"`bbox_dim`={box} does not fit {name}={side} of {dataset.name}. {error}") from error
+        if scaled > side:
+            note = "" if scaled == box else f" ({scaled} px after scaling from a side of {REFERENCE_SIDE_PX} px)"
+            raise ConfigError(
+                f"`bbox_dim` must not exceed the side of a slice, since a crop is a part of it: {name}={side} in "
+                f"{dataset.name}. Received: bbox_dim={box}{note}. Give a smaller --bbox_dim."
+            )
 
 
 def _views(args: Any, box: int | None = None) -> ViewSettings:

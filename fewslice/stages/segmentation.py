@@ -148,15 +148,16 @@ def _plan(
         ],
         n_iter=args.n_iter,
         segment=dataset.val_step_update,
-        validate=_validation(dataset, model, val),
+        validate=validation_of(dataset, model, val),
         average_decay=args.average_decay,
         tensorboard=args.tensorboard,
     )
 
 
-def _validation(
+def validation_of(
     dataset: config.DatasetConfig, model: keras.Model, val: cache.PreparedSet
 ) -> Callable[[], dict[str, float]]:
+    """Returns the function that scores a network on the validation volumes."""
     reader = get_reader(dataset)
     truths = [reader.read(volume.case).label for volume in val]
     predict = predictor(model, dataset.mtask_bs)
@@ -169,9 +170,21 @@ def _validation(
 
 
 def evaluate_run(
-    run: Run, model: keras.Model, dataset: config.DatasetConfig, test: cache.PreparedSet
+    run: Run,
+    model: keras.Model,
+    dataset: config.DatasetConfig,
+    test: cache.PreparedSet,
+    *,
+    network: keras.Model | None = None,
 ) -> dict[str, float]:
     """Scores the test volumes with the weights of the best validation (saved) and with the last ones (numbers only).
+
+    Args:
+        run: The run; its checkpoints hold the weights of `model`.
+        model: What was trained.
+        dataset: The dataset's settings.
+        test: Volumes to score.
+        network: The part of `model` that predicts, image -> logits, if that is not all of it.
 
     Returns:
         "test_dice" and "test_dice_last", means over volumes of the mean foreground Dice.
@@ -188,7 +201,7 @@ def evaluate_run(
         models.set_weights(model, weights)
         scores = volumes.evaluate_cases(
             items(),
-            predictor(model, dataset.mtask_bs),
+            predictor(network or model, dataset.mtask_bs),
             dataset=dataset,
             out_dir=folder,
             save_predictions=name == BEST,

@@ -5,10 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fewslice.augment.elastic import draw_grids, enlarge_grids, random_elastic, warp, warp_pairs
+from fewslice.augment.elastic import draw_grids, enlarge_grids, warp_pairs
 from fewslice.augment.segmentation import one_hot
 from tests.golden_files import golden_param
 from tests.reference import augment as reference
+
+
+def deform(rng, images, onehot, sigma):
+    """What a training batch does to the rows that are deformed."""
+    fields = enlarge_grids(draw_grids(rng, len(images), sigma=sigma), images.shape[1:3])
+    return warp_pairs(images, onehot, fields)
 
 
 @pytest.mark.golden
@@ -44,26 +50,29 @@ def test_field_same_as_loops(shape, size):
 @pytest.mark.parametrize("shape", [(12, 12), (9, 14)])
 def test_warp_same_as_loops(shape):
     rng = np.random.default_rng(0)
-    maps = rng.random((*shape, 3), dtype=np.float32)
+    image = rng.random((1, *shape, 1), dtype=np.float32)
+    maps = rng.random((1, *shape, 3), dtype=np.float32)
     field = rng.normal(0, 4, (2, *shape)).astype(np.float32)
-    out = warp(maps, field)
+    out_image, out = warp_pairs(image, maps, field[np.newaxis])
+    np.testing.assert_allclose(out_image[0, ..., 0], reference.warp(image[0, ..., 0], field), atol=1e-5)
     for channel in range(3):
-        np.testing.assert_allclose(out[..., channel], reference.warp(maps[..., channel], field), atol=1e-5)
+        np.testing.assert_allclose(out[0, ..., channel], reference.warp(maps[0, ..., channel], field), atol=1e-5)
 
 
 def test_warp_by_whole_pixels():
     """Displacement (1, 0) takes each pixel from the row above; the first row goes on outside."""
-    maps = np.arange(9, dtype=np.float32).reshape(3, 3, 1)
-    field = np.zeros((2, 3, 3), np.float32)
-    field[0] = 1
-    assert warp(maps, field)[..., 0].tolist() == [[0, 1, 2], [0, 1, 2], [3, 4, 5]]
+    maps = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
+    fields = np.zeros((1, 2, 3, 3), np.float32)
+    fields[0, 0] = 1
+    for out in warp_pairs(maps, maps, fields):
+        assert out[0, ..., 0].tolist() == [[0, 1, 2], [0, 1, 2], [3, 4, 5]]
 
 
 def test_zero_deformation_is_the_identity():
     rng = np.random.default_rng(0)
     images = rng.random((3, 20, 20, 1), dtype=np.float32)
     onehot = one_hot(rng.integers(0, 4, (3, 20, 20)), 4)
-    out, out_onehot = random_elastic(rng, images, onehot=onehot, sigma=0.0)
+    out, out_onehot = deform(rng, images, onehot, sigma=0.0)
     np.testing.assert_array_equal(out, images)
     np.testing.assert_array_equal(out_onehot, onehot)
 
@@ -72,7 +81,7 @@ def test_labels_stay_a_distribution_and_images_in_range():
     rng = np.random.default_rng(0)
     images = rng.random((4, 32, 32, 1), dtype=np.float32)
     onehot = one_hot(rng.integers(0, 5, (4, 32, 32)), 5)
-    out, out_onehot = random_elastic(rng, images, onehot=onehot, sigma=8.0)
+    out, out_onehot = deform(rng, images, onehot, sigma=8.0)
     assert out_onehot.min() >= 0
     np.testing.assert_allclose(out_onehot.sum(-1), 1, atol=1e-6)
     assert images.min() <= out.min() and out.max() <= images.max() + 1e-6
@@ -84,7 +93,7 @@ def test_image_and_label_move_together():
     rng = np.random.default_rng(0)
     onehot = one_hot(rng.integers(0, 3, (2, 24, 24)), 3)
     images = np.ascontiguousarray(onehot[..., 1:2])
-    out, out_onehot = random_elastic(rng, images, onehot=onehot, sigma=4.0)
+    out, out_onehot = deform(rng, images, onehot, sigma=4.0)
     np.testing.assert_allclose(out[..., 0], out_onehot[..., 1], atol=1e-6)
 
 

@@ -19,9 +19,7 @@ def _images(batch=6, side=48, seed=0):
 def test_global_views(strong):
     images = _images()
     settings = ViewSettings(strong=strong)
-    views = global_views(
-        np.random.default_rng(0), images, num_views=3, include_original=True, settings=settings
-    )
+    views = global_views(np.random.default_rng(0), images, num_views=3, include_original=True, settings=settings)
     assert len(views) == 3
     np.testing.assert_array_equal(views[0], images)
     for view in views[1:]:
@@ -68,18 +66,14 @@ def _negative_images(side=64):
     return _dark_images(side) - 5
 
 
-@pytest.mark.parametrize(
-    "make", [_images, _corner_images, _far_corner_images, _dark_images, _negative_images]
-)
+@pytest.mark.parametrize("make", [_images, _corner_images, _far_corner_images, _dark_images, _negative_images])
 @pytest.mark.parametrize("strong", [None, StrongIntensity(probability=1.0)])
 def test_no_view_is_blank_unless_its_slice_is(make, strong):
     images = make()
     settings = ViewSettings(strong=strong)
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        for view in global_views(rng, images, settings=settings) + local_views(
-            rng, images, settings=settings
-        ):
+        for view in global_views(rng, images, settings=settings) + local_views(rng, images, settings=settings):
             assert not is_constant(view).any()
 
 

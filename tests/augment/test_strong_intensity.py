@@ -67,9 +67,7 @@ def test_cutout_fills_the_box_with_the_mean():
 def test_all_off_changes_nothing():
     images = _images()
     settings = StrongIntensity(probability=1.0, **OFF)
-    np.testing.assert_array_equal(
-        strong_intensity(np.random.default_rng(0), images, settings=settings), images
-    )
+    np.testing.assert_array_equal(strong_intensity(np.random.default_rng(0), images, settings=settings), images)
     none = StrongIntensity(probability=0.0)
     np.testing.assert_array_equal(strong_intensity(np.random.default_rng(0), images, settings=none), images)
 

@@ -154,9 +154,7 @@ def test_rescale_slices_equals_scikit_image(seed):
             )  # fmt: skip
             np.testing.assert_allclose(result[..., index], expected, rtol=1e-10, atol=1e-12)
     nearest = preprocess.rescale_slices(label, factors, order=0)
-    expected = skimage.transform.rescale(
-        label[..., 0], tuple(factors), order=0, preserve_range=True, mode="constant"
-    )
+    expected = skimage.transform.rescale(label[..., 0], tuple(factors), order=0, preserve_range=True, mode="constant")
     np.testing.assert_array_equal(nearest[..., 0], expected)
 
 
@@ -223,9 +221,7 @@ def test_unknown_anti_aliasing_suggests_a_name():
         preprocess.rescale_slices(np.zeros((3, 3, 1)), (1, 1), anti_aliasing="defalt")
 
 
-@pytest.mark.parametrize(
-    "spacing, target", [((0, 1), (1, 1)), ((1, 1), (1, -1)), ((1,), (1, 1)), ((1, 1), (1,))]
-)
+@pytest.mark.parametrize("spacing, target", [((0, 1), (1, 1)), ((1, 1), (1, -1)), ((1,), (1, 1)), ((1, 1), (1,))])
 def test_resampling_factors_rejects(spacing, target):
     with pytest.raises(ConfigError, match="Spacings must be"):
         preprocess.resampling_factors(spacing, target)

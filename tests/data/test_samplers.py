@@ -23,9 +23,7 @@ from tests.reference import samplers as reference
 def _volumes(depths, shape=(2, 2)):
     """Volumes whose voxels say 1000 * (volume + 1) + slice."""
     return [
-        np.broadcast_to((1000.0 * (index + 1) + np.arange(depth))[:, None, None], (depth, *shape)).astype(
-            np.float32
-        )
+        np.broadcast_to((1000.0 * (index + 1) + np.arange(depth))[:, None, None], (depth, *shape)).astype(np.float32)
         for index, depth in enumerate(depths)
     ]
 
@@ -72,8 +70,7 @@ def test_golden_slices(path):
     drawn = locate_slices(flat, depths)
     values = np.arange(total, dtype=np.float32)
     volumes = [
-        np.broadcast_to(part[:, None, None], (len(part), *data["shape"][1:3]))
-        for part in np.split(values, [depths[0]])
+        np.broadcast_to(part[:, None, None], (len(part), *data["shape"][1:3])) for part in np.split(values, [depths[0]])
     ]
     images = gather_slices(volumes, drawn)
     assert images.shape == tuple(data["shape"])
@@ -135,9 +132,7 @@ def test_is_a_function_of_the_generator():
 
 
 def test_too_few_volumes():
-    with pytest.raises(
-        ConfigError, match="needs 5 different volumes, but the split has 3.*smaller --bt_size"
-    ):
+    with pytest.raises(ConfigError, match="needs 5 different volumes, but the split has 3.*smaller --bt_size"):
         sample_partitions(np.random.default_rng(0), [9, 9, 9], 5, 4)
 
 

@@ -26,9 +26,7 @@ from tests.reference import samplers as reference
 
 def _volumes(count=10, side=32, seed=0):
     rng = np.random.default_rng(seed)
-    return [
-        rng.uniform(0.1, 1, (int(rng.integers(8, 13)), side, side)).astype(np.float32) for _ in range(count)
-    ]
+    return [rng.uniform(0.1, 1, (int(rng.integers(8, 13)), side, side)).astype(np.float32) for _ in range(count)]
 
 
 @pytest.mark.golden
@@ -153,9 +151,7 @@ def test_global_batches(exp_no, n_parts, strong):
 
 def _check_rows(batch, volumes, plan):
     """Views of one (slot, partition) come from one slice; originals equal it; slots are different volumes."""
-    for (slot, part, view), (volume, index), image in zip(
-        batch.ids, batch.sources, batch.images, strict=True
-    ):
+    for (slot, part, view), (volume, index), image in zip(batch.ids, batch.sources, batch.images, strict=True):
         same = (batch.ids[:, 0] == slot) & (batch.ids[:, 1] == part)
         assert (batch.sources[same] == (volume, index)).all()
         is_original = (image[:, :, 0] == volumes[volume][index]).all()
@@ -229,9 +225,7 @@ def test_published_partitions_never_draw_the_last_slices():
     for published in last:
         for seed in range(20):
             rng = np.random.default_rng(seed)
-            batch = global_batch(
-                rng, volumes, exp_no=2, bt_size=12, n_parts=4, published_partitions=published
-            )
+            batch = global_batch(rng, volumes, exp_no=2, bt_size=12, n_parts=4, published_partitions=published)
             last[published] += int((batch.sources[:, 1] == 8).sum())
     assert last[True] == 0 and last[False] > 0
 

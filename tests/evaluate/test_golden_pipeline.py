@@ -119,9 +119,7 @@ def test_golden_validation(path):
     slices = [
         value
         for prepared, _ in items
-        for value in reference.dice_loss_per_slice(
-            fakes.stub_network(prepared.image[..., np.newaxis]), prepared.label
-        )
+        for value in reference.dice_loss_per_slice(fakes.stub_network(prepared.image[..., np.newaxis]), prepared.label)
     ]
     assert result.dice_loss == pytest.approx(np.mean(slices), rel=1e-5)
 

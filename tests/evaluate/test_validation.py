@@ -121,9 +121,7 @@ def test_golden_checkpoint_choice(path):
     at iteration 0, which the published rule can never choose.
     """
     recorded = json.loads(path.read_text())
-    best, last = (
-        int(re.findall(r"\d+", recorded[key])[-1]) for key in ("get_max_chkpt_file", "get_chkpt_file")
-    )
+    best, last = (int(re.findall(r"\d+", recorded[key])[-1]) for key in ("get_max_chkpt_file", "get_chkpt_file"))
     tracker = validation.BestTracker()
     history = {0: 0.1, 400: 0.5, best: 0.7, last: 0.6}
     written = [step for step, value in sorted(history.items()) if tracker.update(step, value)]

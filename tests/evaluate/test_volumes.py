@@ -31,9 +31,7 @@ def _items():
     items = []
     for case_id, phase, label in (("001_ED", "ED", first), ("001_ES", "ES", second)):
         image = rng.normal(size=label.shape)
-        items.append(
-            fakes.item(CONFIG, image, label, (2, 2, 10), case_id=case_id, phase=phase, affine=AFFINE)
-        )
+        items.append(fakes.item(CONFIG, image, label, (2, 2, 10), case_id=case_id, phase=phase, affine=AFFINE))
     return items
 
 
@@ -179,9 +177,7 @@ def test_evaluate_refuses_nothing(tmp_path):
 
 def test_evaluate_refuses_an_unknown_postprocess(tmp_path):
     with pytest.raises(ConfigError, match="Did you mean 'largest_component'"):
-        volumes.evaluate_cases(
-            _items(), _uniform, dataset=CONFIG, out_dir=tmp_path, postprocess="largest_components"
-        )
+        volumes.evaluate_cases(_items(), _uniform, dataset=CONFIG, out_dir=tmp_path, postprocess="largest_components")
 
 
 def test_evaluate_refuses_a_network_without_numbers(tmp_path):
@@ -195,9 +191,7 @@ def test_evaluate_refuses_a_network_without_numbers(tmp_path):
 
 def test_evaluate_refuses_a_wrong_shape(tmp_path):
     with pytest.raises(RuntimeError, match=r"must return shape \(2, 6, 6, 4\). Received: \(2, 6, 6, 3\)"):
-        volumes.evaluate_cases(
-            _items(), lambda image: _uniform(image)[..., :3], dataset=CONFIG, out_dir=tmp_path
-        )
+        volumes.evaluate_cases(_items(), lambda image: _uniform(image)[..., :3], dataset=CONFIG, out_dir=tmp_path)
 
 
 def test_text_summaries_have_full_length(scored, tmp_path):

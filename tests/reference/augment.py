@@ -32,9 +32,7 @@ def resize_linear(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def crop_and_resize(image: np.ndarray, row: int, column: int, box: tuple[int, int]) -> np.ndarray:
     """One box of an image, cut off at the border, enlarged to the image's size."""
     rows = [image[r] for r in range(row, min(row + box[0], image.shape[0]))]
-    window = np.array(
-        [[line[c] for c in range(column, min(column + box[1], image.shape[1]))] for line in rows]
-    )
+    window = np.array([[line[c] for c in range(column, min(column + box[1], image.shape[1]))] for line in rows])
     return resize_linear(window, image.shape)
 
 

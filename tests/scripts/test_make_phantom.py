@@ -10,9 +10,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "make_phantom.py"
 
 def _run(*arguments, **environment):
     command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120
-    )
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=120)
 
 
 def test_writes_patients_and_says_where(tmp_path):

@@ -2,9 +2,9 @@
 
 Command: python -m tests.train_model.kill_driver JOBS.json
 
-JOBS.json lists {"script", "argv", "kill", "seconds"}. "kill" is null or the name of a moment (`MOMENTS`) and how often it
-passes unharmed; "seconds", if there, is the time after which the process is killed from outside unless its moment came
-before. The last line printed is the list of the exit statuses (-9: killed).
+JOBS.json lists {"script", "argv", "kill", "seconds"}. "kill" is null or the name of a moment (`MOMENTS`) and how often
+it passes unharmed; "seconds", if there, is the time after which the process is killed from outside unless its moment
+came before. The last line printed is the list of the exit statuses (-9: killed).
 
 The processes are forked from one that has imported everything, which saves seconds for each.
 """
@@ -127,7 +127,9 @@ def main(path: str) -> None:
             _child(job)
         if job.get("seconds"):
             time.sleep(job["seconds"])
-            os.kill(child, signal.SIGKILL)  # waits to be buried if its moment came before, so that the number is its own
+            os.kill(
+                child, signal.SIGKILL
+            )  # waits to be buried if its moment came before, so that the number is its own
         _, status = os.waitpid(child, 0)
         statuses.append(os.waitstatus_to_exitcode(status))
     print(json.dumps(statuses))

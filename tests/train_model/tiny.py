@@ -18,6 +18,7 @@ LOCAL = "pretr_decoder_local_contrastive_loss"
 ENCODER = "ft_pretr_encoder_net_global_loss"
 ENCODER_DECODER = "ft_pretr_encoder_decoder_net_local_loss"
 BASELINE = "tr_baseline"
+JOINT = "prop_method_joint_tr_rand_init"
 
 INIT = """
 layout = "acdc"
@@ -52,6 +53,7 @@ FLAGS = {
     ENCODER: (*_FIND, "--bbox_dim=20", "--n_iter=4", "--pretr_n_iter=4"),
     ENCODER_DECODER: ("--n_parts=2", "--n_iter=4", "--pretr_n_iter=4"),
     BASELINE: ("--no_of_tr_imgs=tr1", "--n_iter=4"),
+    JOINT: ("--no_of_tr_imgs=tr1", "--n_iter=6", "--pretr_n_iter=4", "--bt_size=2", "--refresh_every=4"),
 }
 TIMES = ("seconds", "steps_per_s")
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from fewslice.data.readers.access import access_error, readable
 from fewslice.data.readers.base import READERS, Grid, Reader, visible
 from fewslice.data.volume import Case
 from fewslice.errors import DataError
@@ -129,6 +131,8 @@ def _read_array(path: Path, key: str, kinds: str, *, is_optional: bool = False) 
     except FileNotFoundError as error:
         raise DataError(path, expected="an .h5 file", found="no such file", remedy=remedy) from error
     except Exception as error:  # h5py raises OSError, KeyError, RuntimeError, ValueError, ... for damaged files
+        if isinstance(error, OSError) and error.errno:  # for damage it has none; its text is many lines
+            raise access_error(OSError(error.errno, os.strerror(error.errno)), path) from error
         raise DataError(path, expected="an intact .h5 file", found=f"damage ({error})", remedy=remedy) from error
 
 
@@ -136,7 +140,7 @@ def _read_table(path: Path, how_to_get: str) -> dict[str, Mapping[str, str]]:
     if not path.is_file():
         expected = f"a csv table with the columns {', '.join(_COLUMNS)} (`spacing_table`)"
         raise DataError(path, expected=expected, found="no such file", remedy=how_to_get)
-    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+    with readable(path), open(path, newline="", encoding="utf-8", errors="replace") as file:
         rows = list(csv.DictReader(file))
     problems = [f"no column {name}" for name in _COLUMNS if rows and name not in rows[0]]
     problems += ["no rows"] if not rows else []

@@ -16,6 +16,7 @@ import numpy as np
 
 from fewslice.config import DatasetConfig, data_root
 from fewslice.data.nifti import read_nifti
+from fewslice.data.readers.access import readable
 from fewslice.data.readers.labels import to_classes
 from fewslice.data.volume import Case, Volume
 from fewslice.errors import DataError
@@ -72,17 +73,21 @@ class Reader(abc.ABC):
         """Returns every volume of the dataset, sorted by case id. Reads no voxels.
 
         Raises:
-            DataError: the folder is missing or holds no volume, or two volumes have the same id.
+            DataError: the folder is missing, cannot be read or holds no volume, or two volumes have the same id.
         """
         if self._cases is None:
-            if not self.folder.is_dir():
-                raise self._nothing("no such folder" if not self.folder.exists() else "a file")
-            found = sorted(self._find(), key=lambda case: case.case_id)
-            if not found:
-                raise self._nothing("no volume in this folder")
-            _check_unique(self.folder, found)
-            self._cases = found
+            with readable(self.folder):
+                self._cases = self._checked_cases()
         return list(self._cases)
+
+    def _checked_cases(self) -> list[Case]:
+        if not self.folder.is_dir():
+            raise self._nothing("no such folder" if not self.folder.exists() else "a file")
+        found = sorted(self._find(), key=lambda case: case.case_id)
+        if not found:
+            raise self._nothing("no volume in this folder")
+        _check_unique(self.folder, found)
+        return found
 
     def read(self, case: Case, *, with_label: bool = True) -> Volume:
         """Reads and checks one volume.
@@ -155,9 +160,10 @@ class Reader(abc.ABC):
         return DataError(self.folder, expected=self.expects, found=found, remedy=remedy.strip())
 
 
-def _collect(problems: list[DataError], function: Any, *args: Any) -> Any:
+def _collect(problems: list[DataError], function: Any, case: Case, *args: Any) -> Any:
     try:
-        return function(*args)
+        with readable(case.image_path):
+            return function(case, *args)
     except DataError as error:
         problems.append(error)
         return None

@@ -1,0 +1,47 @@
+"""Folders and files that the system refuses to open or to list, told like everything else that is wrong with data."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+
+from fewslice.errors import DataError
+
+_RIGHTS = "Give yourself the right to read it (chmod, chown); for a folder the right to enter it too."
+_DRIVE = "The disk or the network drive fails or is not connected. Mend it, or copy the scans to another one."
+_REMEDIES = {
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.ENOTDIR: "A part of this path is a file. Correct the path.",
+    errno.ENOENT: "It vanished or is a broken link. Put it back and repeat the command.",
+    errno.ELOOP: "Its links lead in a circle. Mend them.",
+    errno.EIO: _DRIVE,
+    errno.ESTALE: _DRIVE,
+    errno.ENOTCONN: _DRIVE,
+    errno.ETIMEDOUT: _DRIVE,
+}
+
+
+@contextlib.contextmanager
+def readable(path: str | os.PathLike) -> Iterator[None]:
+    """Turns an `OSError` of the block into a `DataError` about the file that it names, or else about `path`.
+
+    Raises:
+        DataError: the system refused to list a folder or to open or read a file.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise access_error(error, path) from error
+
+
+def access_error(error: OSError, path: str | os.PathLike) -> DataError:
+    """Returns the message for a refusal of the system; `path` serves where the error names no file."""
+    return DataError(
+        error.filename if isinstance(error.filename, (str, os.PathLike)) else path,
+        expected="a file or folder that can be read",
+        found=error.strerror or str(error) or type(error).__name__,
+        remedy=_REMEDIES.get(error.errno, "Mend the cause (disk, network, links) and repeat the command."),
+    )

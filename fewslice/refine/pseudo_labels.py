@@ -1,0 +1,253 @@
+"""Pseudo-labels of unlabelled volumes: made by a network, refined, selected, written with their statistics.
+
+Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3. One round is one folder:
+
+    round_00/
+      teacher.npz        the weights that predicted, so that the round can be made again
+      labels/<case>.npy  (Z, NX, NY) uint8, on the network's grid
+      gallery.png        some slices with their outlines
+      round.json         step, parameters, one entry per volume; written last: a folder without it is not a round
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fewslice import files
+from fewslice.errors import DataError, TrainingError
+from fewslice.refine import statistics
+from fewslice.refine.agreement import agreement
+from fewslice.refine.dense_crf import refine
+from fewslice.refine.parameters import CrfParameters
+
+if TYPE_CHECKING:
+    from fewslice.data.cache import PreparedVolume
+
+Predict = Callable[[np.ndarray], np.ndarray]
+RECORD = "round.json"
+TEACHER = "teacher.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How pseudo-labels are made.
+
+    Attributes:
+        num_classes: K, with the background.
+        struct_name: Names of the classes 1 to K - 1.
+        crf: Parameters of the dense CRF; None takes the most probable class.
+        min_agreement: Volumes whose predictions from two augmented views agree less (mean F1 of the foreground) are
+            left out; None takes all.
+        seed: Of the views.
+    """
+
+    num_classes: int
+    struct_name: tuple[str, ...]
+    crf: CrfParameters | None = None
+    min_agreement: float | None = None
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Round:
+    """Pseudo-labels of one round.
+
+    Attributes:
+        index: 0, 1, ...
+        step: Training steps of the network that made them; 0 for the first teacher.
+        labels: case_id -> (Z, NX, NY) uint8, memory-mapped; accepted volumes only.
+        rows: One per volume, accepted or not, see `_row`.
+    """
+
+    index: int
+    step: int
+    labels: Mapping[str, np.ndarray]
+    rows: tuple[dict[str, Any], ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Teacher:
+    """The network that makes a round.
+
+    Attributes:
+        path: Its weight file, which is copied into the round's folder.
+        step: Its training steps in this run; 0 for the first teacher.
+        predict: (Z, NX, NY, 1) float32 -> (Z, NX, NY, K) probabilities.
+    """
+
+    path: Path
+    step: int
+    predict: Predict
+
+
+def make_round(
+    folder: Path,
+    *,
+    index: int,
+    teacher: Teacher,
+    volumes: Sequence[PreparedVolume],
+    settings: Settings,
+    truth: Callable[[str], np.ndarray | None] = lambda _case_id: None,
+    progress: Callable[[str], None] = lambda _text: None,
+) -> Round:
+    """Predicts, refines and writes one round; what a killed attempt left behind is overwritten.
+
+    Args:
+        folder: Of this round.
+        index: Number of the round.
+        teacher: Who predicts.
+        volumes: Unlabelled volumes.
+        settings: How they are made.
+        truth: case_id -> true labels (Z, NX, NY) for the statistics only, or None.
+        progress: Told about each volume.
+
+    Returns:
+        The round. Its `labels` are empty if no volume was accepted.
+
+    Raises:
+        TrainingError: the network's output is not a number.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    rows, shown = [], []
+    for number, volume in enumerate(volumes):
+        row, before, after = _one(volume, (index, number), teacher.predict, settings, truth(volume.case.case_id))
+        if row["accepted"]:
+            files.write_array(folder / "labels" / f"{volume.case.case_id}.npy", after)
+            row["sha256"] = files.sha256(folder / "labels" / f"{volume.case.case_id}.npy")
+        rows.append(row)
+        shown.append((volume, before, after))
+        progress(row["case_id"])
+    files.write_bytes(folder / TEACHER, teacher.path.read_bytes())
+    _write_gallery(folder / "gallery.png", shown, settings, truth)
+    record = {"index": index, "step": teacher.step, "teacher_sha256": files.sha256(teacher.path), "volumes": rows}
+    files.write_json(folder / RECORD, {**record, "settings": dataclasses.asdict(settings)})
+    return load_round(folder)
+
+
+def load_round(folder: Path) -> Round | None:
+    """Reads a round; None if it was not finished.
+
+    Raises:
+        DataError: a file of a finished round is missing or was changed.
+    """
+    if not (folder / RECORD).exists():
+        return None
+    record = files.read_json(folder / RECORD)
+    labels = {}
+    for row in record["volumes"]:
+        if row["accepted"]:
+            path = folder / "labels" / f"{row['case_id']}.npy"
+            if not path.is_file() or files.sha256(path) != row["sha256"]:
+                raise DataError(
+                    path,
+                    expected="the pseudo-labels that this round was made of",
+                    found="nothing" if not path.is_file() else "a file with another content",
+                    remedy=f"Repeat the command with --noresume, or restore the file from a copy of {folder}.",
+                )
+            labels[row["case_id"]] = np.load(path, mmap_mode="r")
+    return Round(record["index"], record["step"], labels, tuple(record["volumes"]))
+
+
+def summary(made: Round) -> str:
+    """Returns one line for the log: volumes taken, pixels changed by refinement, structures lost, agreement."""
+    taken = [row for row in made.rows if row["accepted"]]
+    parts = [f"{len(taken)} of {len(made.rows)} volumes"]
+    parts.append(f"refinement changed {_mean(_column(made.rows, 'changed')):.2%} of the pixels")
+    lost = [f"{name} in {row['case_id']}" for row in made.rows for name in row["lost"]]
+    parts.append(f"lost {', '.join(lost)}" if lost else "lost no structure")
+    if any("dice" in row for row in made.rows):
+        before, after = (_mean(_column(made.rows, name)) for name in ("dice_before", "dice"))
+        parts.append(f"mean Dice with the truth {after:.3f} ({before:.3f} before refinement; not used for training)")
+    return "; ".join(parts)
+
+
+def table(made: Round) -> list[dict[str, Any]]:
+    """Returns the rows of logs/pseudo_labels.csv: one per volume."""
+    head = {"round": made.index, "step": made.step}
+    return [
+        {**head, **{k: " ".join(v) if isinstance(v, list) else v for k, v in row.items() if k != "sha256"}}
+        for row in made.rows
+    ]
+
+
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    return np.array([np.nan if row.get(name) is None else row[name] for row in rows], float)
+
+
+def _one(
+    volume: PreparedVolume,
+    place: tuple[int, int],
+    predict: Predict,
+    settings: Settings,
+    truth: np.ndarray | None,
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """Returns the row of one volume, the most probable classes and the refined labels."""
+    images = np.ascontiguousarray(volume.image, np.float32)
+    probabilities = predict(images[..., None])
+    if not np.isfinite(probabilities).all():
+        raise TrainingError(f"The network's prediction of {volume.case.case_id} is not a number.")
+    before = probabilities.argmax(axis=-1).astype(np.uint8)
+    after = before if settings.crf is None else refine(probabilities, images, settings.crf)[0]
+    row = _row(volume, before, after, settings, truth)
+    views = None
+    if settings.min_agreement is not None:
+        rng = np.random.default_rng([settings.seed, *place])
+        views = agreement(predict, images[..., None], settings.num_classes, rng).mean
+    row["agreement_of_views"] = views
+    row["accepted"] = views is None or bool(views > settings.min_agreement)
+    return row, before, after
+
+
+def _row(
+    volume: PreparedVolume, before: np.ndarray, after: np.ndarray, settings: Settings, truth: np.ndarray | None
+) -> dict[str, Any]:
+    """Returns the statistics of one volume.
+
+    `pixels_<structure>` are sizes after refinement, `changed` is the share of all pixels that refinement changed,
+    `lost` are the structures it removed, `dice_<structure>` compares with the truth where there is one.
+    """
+    found = statistics.refinement_statistics(before, after, settings.num_classes)
+    row = {
+        "case_id": volume.case.case_id,
+        "patient_id": volume.case.patient_id,
+        "changed": found.changed,
+        "changed_foreground": found.changed_foreground,
+        "lost": [settings.struct_name[index - 1] for index in found.lost if index],
+    }
+    for index, name in enumerate(settings.struct_name, start=1):
+        row[f"pixels_{name}"] = int(found.after[index])
+    if truth is not None:
+        dice = statistics.agreement(truth, after, settings.num_classes)
+        raw = statistics.agreement(truth, before, settings.num_classes)
+        row |= {f"dice_{name}": float(dice[i]) for i, name in enumerate(settings.struct_name, start=1)}
+        row |= {"dice": _mean(dice[1:]), "dice_before": _mean(raw[1:])}
+    return row
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _write_gallery(path: Path, shown: Sequence[tuple], settings: Settings, truth: Callable, rows: int = 6) -> None:
+    """Draws a few volumes: lines are pseudo-labels; the fill is the truth, or the network's own answer without it."""
+    from fewslice.report import contours, style
+
+    picked = [shown[i] for i in np.unique(np.linspace(0, len(shown) - 1, rows).round().astype(int))]
+    has_truth = all(truth(volume.case.case_id) is not None for volume, _, _ in picked)
+    drawn = []
+    for volume, before, after in picked:
+        other = truth(volume.case.case_id) if has_truth else before
+        image, label, other = (np.moveaxis(np.asarray(array), 0, -1) for array in (volume.image, after, other))
+        slices = contours.choose_slices(other, label)
+        window = contours.choose_window([other, label], (1.0, 1.0, 1.0))
+        captions = tuple(f"slice {index + 1}" for index in slices)
+        drawn.append(contours.Row(volume.case.case_id, image, other, label, (1.0, 1.0, 1.0), slices, window, captions))
+    names = ("line: pseudo-label", "filled: true" if has_truth else "filled: before refinement")
+    files.write_bytes(path, style.png_bytes(contours.plot_rows(drawn, settings.struct_name, names=names)))

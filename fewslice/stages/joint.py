@@ -1,0 +1,177 @@
+"""Joint training with pseudo-labels: segmentation on labelled slices, pixel embeddings on labelled and other slices.
+
+Reference: Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+
+import losses
+from fewslice import backend, config
+from fewslice.augment.pretraining import augmented_view
+from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch
+from fewslice.data import joint_batches, samplers
+from fewslice.data.batches import generator
+from fewslice.errors import ConfigError
+from fewslice.stages import common, segmentation
+from fewslice.stages.joint_pools import Pools, Volumes, open_all
+from fewslice.training import Plan, Trainer
+from losses.pixel_contrastive import PixelContrastive, pixel_targets
+from models.joint import EMBEDDINGS, LOGITS, build_joint_net, segmentation_part
+
+# Flags that the baseline must have in common; it made the first pseudo-labels' network.
+_SHARED = ("no_of_tr_imgs", "comb_tr_imgs", "ver", "seed", "dsc_loss", "lr_seg", "rd_en", "ri_en", "rd_ni", "sigma")
+
+
+def train_joint(args: Any, dataset: config.DatasetConfig) -> None:
+    """Trains the U-Net with its contrast head, renewing the pseudo-labels every `--refresh_every` steps."""
+    _check(args, dataset)
+    teacher = common.find_teacher(args, {name: getattr(args, name) for name in _SHARED} | {"n_iter": args.pretr_n_iter})
+    origin = common.find_origin(args, None, {}) if args.init_from else teacher
+    volumes = open_all(args, dataset)
+    roles = {name: getattr(volumes, name) for name in ("train", "val", "test", "unlabeled")}
+    method = f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_local{args.local_loss_exp_no}_s{args.seed}"
+    extra = {"teacher_sha256": teacher.sha256}
+    with common.open_run(args, dataset, method, origin, roles, extra=extra) as run:
+        if run.is_done:
+            logging.info("Already finished: %s", run.dir)
+            return
+        backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
+        run.start(backend.versions())
+        texts = (", ".join(common.case_ids(prepared)) for prepared in roles.values())
+        logging.info("%s: training on %s, validation %s, test %s, pseudo-labels for %s.", run.dir, *texts)
+
+        def make() -> keras.Model:
+            model = build_joint_net(
+                common.image_shape(dataset), dataset.num_classes, num_labelled=dataset.mtask_bs, seed=args.seed
+            )
+            common.copy_origin(model, origin, exclude=("cont_",) if args.copy_head else ("seg_", "cont_"))
+            return model
+
+        terms = {
+            LOGITS: losses.segmentation_loss(args.dsc_loss, dataset.class_weights),
+            EMBEDDINGS: _contrast(args, dataset),
+        }
+        model = common.build(args, make, terms, args.lr_seg, loss_weights={LOGITS: 1.0, EMBEDDINGS: args.lamda_local})
+        network = segmentation_part(model)
+        pools = Pools(args, dataset, volumes, run, teacher)
+        trainer = Trainer(run, model, _plan(args, dataset, network, volumes, pools))
+        trainer.train()
+        results = segmentation.evaluate_run(run, model, dataset, volumes.test, network=network)
+        run.finish({"best_step": trainer.tracker.best_step, "val_dice": trainer.tracker.best, **results})
+        logging.info("Finished: %s", run.dir)
+
+
+def _check(args: Any, dataset: config.DatasetConfig) -> None:
+    """Refuses what cannot work, before anything is read."""
+    if args.devices > 1:
+        raise ConfigError(
+            f"--devices={args.devices}: the rows of a batch belong together in pairs, which devices would tear apart. "
+            "Run this stage with --devices=1."
+        )
+    if args.refresh_every % dataset.val_step_update:
+        raise ConfigError(
+            f"--refresh_every={args.refresh_every} must be a multiple of the {dataset.val_step_update} steps between "
+            f"two validations (val_step_update in init_{dataset.name}.py)."
+        )
+    if args.min_classes > dataset.num_classes:
+        raise ConfigError(f"--min_classes={args.min_classes}: {dataset.name} has {dataset.num_classes} classes.")
+    joint_batches.pair_table(args.bt_size, args.local_loss_exp_no)
+
+
+def _contrast(args: Any, dataset: config.DatasetConfig) -> PixelContrastive:
+    return PixelContrastive(
+        args.local_loss_exp_no,
+        dataset.num_classes,
+        n_pos=args.no_of_pos_eles,
+        temperature=args.temp_fac,
+        normalisation=args.cont_normalisation,
+    )
+
+
+def _plan(args: Any, dataset: config.DatasetConfig, network: keras.Model, volumes: Volumes, pools: Pools) -> Plan:
+    augmentation = SegmentationAugmentation(
+        rd_en=bool(args.rd_en), ri_en=bool(args.ri_en), rd_ni=bool(args.rd_ni), sigma=args.sigma
+    )
+
+    def draw(step: int) -> tuple[np.random.Generator, joint_batches.JointBatch]:
+        rng = generator(args.seed, step // dataset.val_step_update, step)
+        plan = joint_batches.JointPlan(
+            bt_size=args.bt_size,
+            exp_no=args.local_loss_exp_no,
+            num_labelled=dataset.mtask_bs,
+            n_pos=args.no_of_pos_eles,
+            min_classes=pools.min_classes,
+            min_classes_seg=least_classes(dataset.num_classes, pools.labelled),
+        )
+        return rng, joint_batches.draw_joint_batch(rng, pools.labelled, pools.unlabelled, plan=plan)
+
+    def make_batch(step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        rng, drawn = draw(step)
+        return assemble(rng, drawn, pools, augmentation=augmentation)
+
+    return Plan(
+        make_batch=make_batch,
+        describe_batch=lambda step: _describe(draw(step)[1], pools),
+        n_iter=args.n_iter,
+        segment=dataset.val_step_update,
+        validate=segmentation.validation_of(dataset, network, volumes.val),
+        before_segment=pools.update,
+        average_decay=args.average_decay,
+        tensorboard=args.tensorboard,
+    )
+
+
+def least_classes(num_classes: int, pool: joint_batches.LabelPool) -> int:
+    """Returns how many classes a slice of the segmentation loss must show: 3, or 2 of up to three, if slices do."""
+    return min(3 if num_classes > 3 else 2, int(pool.present.sum(axis=1).max()))
+
+
+def assemble(
+    rng: np.random.Generator,
+    drawn: joint_batches.JointBatch,
+    pools: Pools,
+    *,
+    augmentation: SegmentationAugmentation,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Makes the images and targets of a step.
+
+    Labelled slices are deformed and changed in intensity as in the other labelled stages. Those of the contrastive
+    loss change in intensity only, so that their labels stay right: one draw for all first images of the pairs, one for
+    all second images.
+
+    Returns:
+        (m + 2B, H, W, 1) float32: labelled slices, first images, second images. Targets: "logits" (m, H, W, K)
+        float32 and "embeddings", see `losses.pixel_contrastive.pixel_targets`.
+    """
+    images = samplers.gather_slices(pools.labelled_volumes, drawn.segmentation)
+    labels = pools.labelled.gather(drawn.segmentation)
+    images, onehot = augment_segmentation_batch(rng, images, labels, pools.labelled.num_classes, settings=augmentation)
+    slices = np.concatenate(
+        [
+            samplers.gather_slices(pools.labelled_volumes, drawn.labelled),
+            samplers.gather_slices(pools.unlabelled_volumes, drawn.unlabelled),
+        ]
+    )[drawn.pairs]
+    views = [augmented_view(rng, half, crop=False) for half in np.split(slices, 2)]
+    targets = {LOGITS: onehot, EMBEDDINGS: pixel_targets(drawn.labels, drawn.positions, drawn.valid)}
+    return np.concatenate([images, *views]), targets
+
+
+def _describe(drawn: joint_batches.JointBatch, pools: Pools) -> list[dict[str, Any]]:
+    parts: tuple[tuple[str, Callable[[], Sequence[Any]], np.ndarray], ...] = (
+        ("segmentation", lambda: pools.labelled_volumes, drawn.segmentation),
+        ("contrast, labelled", lambda: pools.labelled_volumes, drawn.labelled),
+        ("contrast, unlabelled", lambda: pools.unlabelled_volumes, drawn.unlabelled),
+    )
+    return [
+        {"part": part, "case_id": where()[volume].case.case_id, "slice_index": int(index)}
+        for part, where, sources in parts
+        for volume, index in sources
+    ]

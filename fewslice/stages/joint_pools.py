@@ -1,0 +1,197 @@
+"""The volumes of joint training, and the slices with labels or pseudo-labels that its steps are drawn from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+
+import models
+from fewslice import checkpoint, config, files
+from fewslice.data import cache, joint_batches
+from fewslice.data.progress import Progress
+from fewslice.data.readers import find_cases, get_reader
+from fewslice.data.readers.selection import resolve_patients
+from fewslice.errors import ConfigError, DataError, TrainingError
+from fewslice.predict import predictor
+from fewslice.refine import pseudo_labels
+from fewslice.refine.parameters import NONE, parameter_set
+from fewslice.run import Run
+from fewslice.stages import common
+from fewslice.training import BEST
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Volumes:
+    """What a run reads.
+
+    Attributes:
+        train: Labelled volumes.
+        val: Labelled volumes that choose the best weights.
+        test: Labelled volumes that are scored at the end.
+        unlabeled: Volumes that get pseudo-labels.
+        truth: case_id -> true labels of these (Z, NX, NY) where they exist, for statistics only.
+    """
+
+    train: cache.PreparedSet
+    val: cache.PreparedSet
+    test: cache.PreparedSet
+    unlabeled: cache.PreparedSet
+    truth: dict[str, np.ndarray]
+
+
+def open_all(args: Any, dataset: config.DatasetConfig) -> Volumes:
+    """Opens all volumes. Validation patients get no pseudo-labels, nor do labelled volumes, unless asked for."""
+    labelled = [
+        common.open_volumes(dataset, patients, dataset.phases, with_label=True)
+        for patients in (args.train_ids, args.val_ids, dataset.splits.test_ids())
+    ]
+    reader = get_reader(dataset)
+    patients = dataset.splits.train_ids(args.unl_no_of_tr_imgs, args.unl_comb_tr_imgs)
+    cases = find_cases(reader, patients, dataset.unlabeled_phases)
+    if not args.published_lists:
+        held_out = resolve_patients(reader, args.val_ids)
+        known = set(common.case_ids(labelled[0]))
+        validation = {case.case_id for case in find_cases(reader, sorted(held_out), dataset.unlabeled_phases)}
+        cases = [case for case in cases if case.case_id not in validation | known]
+    if not cases:
+        raise ConfigError(
+            f"The list {args.unl_no_of_tr_imgs} {args.unl_comb_tr_imgs} of {dataset.name} holds no volume but labelled "
+            "and validation ones. Choose a longer one with --unl_no_of_tr_imgs."
+        )
+    unlabeled = cache.open_cache(dataset, cases, with_label=False)
+    return Volumes(*labelled, unlabeled, _truth(dataset, cases))
+
+
+def _truth(dataset: config.DatasetConfig, cases: Sequence[Any]) -> dict[str, np.ndarray]:
+    """Returns the true labels that exist. A label that cannot be read costs its statistics and nothing else."""
+    found = {}
+    for case in cases:
+        if case.label_path is not None and Path(case.label_path).exists():
+            try:
+                found[case.case_id] = cache.open_cache(dataset, [case], with_label=True)[0].label
+            except DataError as error:
+                logging.warning("No agreement with the truth for %s: %s", case.case_id, error)
+    return found
+
+
+class Pools:
+    """The slices that a step is drawn from. `update` gives the pseudo-labels that belong to a step.
+
+    Args:
+        args: The flags.
+        dataset: The dataset's settings.
+        volumes: All volumes.
+        run: The run, which keeps every round of pseudo-labels.
+        teacher: Weights that make the first ones.
+    """
+
+    def __init__(self, args: Any, dataset: config.DatasetConfig, volumes: Volumes, run: Run, teacher: common.Origin):
+        self._args = args
+        self._dataset = dataset
+        self._volumes = volumes
+        self._run = run
+        self._teacher = teacher
+        self._network: keras.Model | None = None
+        self.round: pseudo_labels.Round | None = None
+        self.labelled_volumes = list(volumes.train)
+        self.labelled = joint_batches.LabelPool(
+            [volume.label for volume in volumes.train], dataset.num_classes, names=common.case_ids(volumes.train)
+        )
+        self.unlabelled_volumes: list[cache.PreparedVolume] = []
+        self.unlabelled: joint_batches.LabelPool | None = None
+        self.min_classes = dataset.num_classes
+
+    def update(self, step: int) -> None:
+        """Loads or makes the round of pseudo-labels that is used from `step` on."""
+        index = step // self._args.refresh_every
+        if self.round is not None and self.round.index == index:
+            return
+        folder = self._folder(index)
+        made = pseudo_labels.load_round(folder)
+        if made is None:
+            made = self._make(folder, index, step)
+            self._log()
+        if not made.labels:  # no volume was accepted: the labels of the round before stay
+            made = dataclasses.replace(made, labels=self._last_accepted(index))
+        self._use(made)
+
+    def _folder(self, index: int) -> Path:
+        return self._run.dir / "pseudo_labels" / f"round_{index:02d}"
+
+    def _make(self, folder: Path, index: int, step: int) -> pseudo_labels.Round:
+        path = self._teacher.path if index == 0 else self._run.checkpoints / BEST
+        if not path.exists():
+            raise TrainingError(
+                f"{path} is missing, so that no pseudo-labels can be made. Start afresh with --noresume."
+            )
+        weights = self._teacher.weights if index == 0 else checkpoint.load_arrays(path)[0]
+        if self._network is None:
+            self._network = models.build_unet(common.image_shape(self._dataset), self._dataset.num_classes)
+        report = models.copy_by_name(self._network, weights)
+        if report.missing or report.mismatched:
+            raise ConfigError(f"The weights of {path} are not those of a U-Net of this dataset: {report.summary()}")
+        with Progress(len(self._volumes.unlabeled), f"Pseudo-labels {index + 1}") as progress:
+            made = pseudo_labels.make_round(
+                folder,
+                index=index,
+                teacher=pseudo_labels.Teacher(path, step, predictor(self._network, self._dataset.mtask_bs)),
+                volumes=self._volumes.unlabeled,
+                settings=_settings(self._args, self._dataset),
+                truth=self._volumes.truth.get,
+                progress=lambda name: progress.update(1, name),
+            )
+        logging.info("Pseudo-labels %d at step %d: %s", index + 1, step, pseudo_labels.summary(made))
+        return made
+
+    def _last_accepted(self, index: int) -> Mapping[str, np.ndarray]:
+        for earlier in range(index - 1, -1, -1):
+            found = pseudo_labels.load_round(self._folder(earlier))
+            if found is not None and found.labels:
+                return found.labels
+        raise ConfigError(
+            f"--test_f1_threshold={self._args.test_f1_threshold}: of no volume do two augmented views agree that well. "
+            "Lower the threshold, or train the baseline longer."
+        )
+
+    def _use(self, made: pseudo_labels.Round) -> None:
+        members = [(v, made.labels[v.case.case_id]) for v in self._volumes.unlabeled if v.case.case_id in made.labels]
+        if not self._args.published_lists:
+            members += [(volume, volume.label) for volume in self._volumes.train]  # with their true masks
+        self.round = made
+        self.unlabelled_volumes = [volume for volume, _ in members]
+        names = common.case_ids(self.unlabelled_volumes)
+        pool = joint_batches.LabelPool([labels for _, labels in members], self._dataset.num_classes, names=names)
+        self.unlabelled = pool
+        wanted = self._args.min_classes or self._dataset.num_classes
+        most = min(int(each.present.sum(axis=1).max()) for each in (self.labelled, pool))
+        if most < 2:
+            raise TrainingError("No slice has a structure in its labels or pseudo-labels. Train the baseline longer.")
+        self.min_classes = min(wanted, most)
+        if most < wanted:
+            logging.warning(
+                "No slice shows %d classes in its (pseudo-)labels; the pixel contrastive loss takes slices with %d.",
+                wanted,
+                most,
+            )
+
+    def _log(self) -> None:
+        rounds = [pseudo_labels.load_round(path) for path in sorted((self._run.dir / "pseudo_labels").glob("round_*"))]
+        rows = [row for each in rounds if each is not None for row in pseudo_labels.table(each)]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        files.write_csv(self._run.logs / "pseudo_labels.csv", rows, columns)
+
+
+def _settings(args: Any, dataset: config.DatasetConfig) -> pseudo_labels.Settings:
+    return pseudo_labels.Settings(
+        num_classes=dataset.num_classes,
+        struct_name=dataset.struct_name,
+        crf=None if args.crf == NONE else parameter_set(args.crf, dataset.name),
+        min_agreement=args.test_f1_threshold if args.test_aug_overlap else None,
+        seed=args.seed,
+    )

@@ -1,0 +1,112 @@
+"""The network of joint training: the U-Net with a second head that embeds every pixel.
+
+Reference: Chaitanya et al., 2021, "Local contrastive loss with pseudo-label based self-training for semi-supervised
+medical image segmentation", https://arxiv.org/abs/2112.09645.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from models.unet import _conv_block, _he_normal, _Seeds, build_unet
+
+LOGITS, EMBEDDINGS = "logits", "embeddings"
+
+
+@keras.saving.register_keras_serializable("fewslice")
+class TrainingRows(keras.layers.Layer):
+    """Passes on a part of the rows of the batch in training, and all rows at inference.
+
+    Args:
+        start: First row that is passed on.
+        stop: The row before which to stop; by default none, all further rows are passed on.
+
+    Input: (batch, ...). Output: (stop - start, ...) in training, (batch, ...) at inference.
+
+    Raises:
+        ValueError: No row to pass on, where the size of the batch is known.
+    """
+
+    def __init__(self, start: int = 0, stop: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.start, self.stop = int(start), None if stop is None else int(stop)
+
+    def compute_output_shape(self, input_shape):
+        return (None, *input_shape[1:])
+
+    def call(self, inputs, training=False):
+        if not training:
+            return inputs
+        rows = inputs.shape[0]
+        least = self.start + 1 if self.stop is None else self.stop
+        if rows is not None and rows < least:
+            raise ValueError(f"A batch for training must have {least} rows or more for {self.name!r}. Received: {rows}")
+        return inputs[self.start : self.stop]
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start, "stop": self.stop}
+
+
+def build_joint_net(
+    image_shape: tuple[int, int, int], num_classes: int, *, num_labelled: int = 20, seed: int = 0
+) -> keras.Model:
+    """Builds the U-Net of `build_unet` with a contrast head beside the segmentation head.
+
+    A batch for training is [num_labelled labelled images | images for the contrastive loss]. Encoder, decoder
+    and the two normalised convolutions of the segmentation head see all its rows; only the labelled ones get
+    logits, and only the others embeddings, so that the statistics of the contrast head are those of its rows.
+    At inference every row gets both.
+
+    Args:
+        image_shape: (height, width, channels); sides are multiples of 32.
+        num_classes: Classes including background.
+        num_labelled: Labelled rows at the head of a training batch (`mtask_bs`).
+        seed: Of the initial weights; layers that `build_unet` has too start with the same values.
+
+    Returns:
+        Model image (batch, height, width, channels) -> {"logits": (num_labelled, height, width, num_classes),
+        "embeddings": (batch - num_labelled, height, width, 16)} in the policy's compute dtype, in training;
+        at inference both have all rows. Losses and targets are dictionaries with these two keys.
+
+    Raises:
+        ValueError: `num_labelled` below 1, or sides that are no multiples of 32.
+
+    Notes:
+        The published code ran a second forward pass in training mode before each step, which moved the
+        statistics twice; here they move once.
+
+    Example:
+        >>> joint = build_joint_net((64, 64, 1), 4, num_labelled=2)
+        >>> {name: output.shape for name, output in joint.output.items()}
+        {'logits': (None, 64, 64, 4), 'embeddings': (None, 64, 64, 16)}
+    """
+    if num_labelled < 1:
+        raise ValueError(f"`num_labelled` must be at least 1. Received: num_labelled={num_labelled}")
+    unet = build_unet(image_shape, num_classes, seed=seed)
+    features = TrainingRows(0, num_labelled, name="seg_rows")(unet.get_layer("seg_c1_b_relu").output)
+    outputs = {
+        LOGITS: unet.get_layer("seg_fin_layer")(features),
+        EMBEDDINGS: _contrast_head(unet.get_layer("dec_c1_a_relu").output, num_labelled, seed),
+    }
+    return keras.Model(unet.input, outputs, name="joint")
+
+
+def _contrast_head(x, num_labelled: int, seed: int):
+    """Applies head h_phi to the output of the last decoder block: two 1x1 convolutions without bias."""
+    seeds, filters = _Seeds(seed), x.shape[-1]
+    x = TrainingRows(num_labelled, name="cont_rows")(x)
+    x = _conv_block(x, filters, "cont_c1_a", seeds, kernel_size=1, bias=False)
+    initializer = _he_normal(seeds("cont_c1_b"))
+    return layers.Conv2D(filters, 1, use_bias=False, kernel_initializer=initializer, name="cont_c1_b")(x)
+
+
+def segmentation_part(joint: keras.Model) -> keras.Model:
+    """Returns image -> logits with the weights of `joint`, shared, for validation and prediction.
+
+    Its layers have the names of `build_unet`, so that weights move between them by name.
+
+    Args:
+        joint: From `build_joint_net`.
+    """
+    return keras.Model(joint.input, joint.output[LOGITS], name="unet")

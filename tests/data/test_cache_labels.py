@@ -1,0 +1,38 @@
+"""One cache for runs with and without labels: no stale labels, no needless work. Expected: the rules of `Store`."""
+
+import os
+
+import numpy as np
+
+from fewslice.data import preprocess
+from tests.data import layouts
+from tests.data.layouts import SPACING, dataset, label, save
+from tests.data.test_cache import build, opened
+
+
+def test_one_file_for_image_and_label_serves_both(tmp_path):
+    """In .h5 volumes both lie in one file: labels that are missing in the cache are added, others not made again."""
+    layouts.h5(tmp_path, {"patient001_frame01": "ED", "patient002_frame01": "ED"})
+    settings = dataset("acdc_h5", spacing_table="spacing.csv")
+    without = opened(tmp_path, settings, with_label=False)
+    assert build(tmp_path, settings, with_label=False).done == []
+    assert build(tmp_path, settings).done == ["001_ED", "002_ED"], "a cache without labels is not used where they count"
+    volumes = opened(tmp_path, settings)
+    grid = {"target_resolution": (1.5, 1.5), "size": (32, 32)}
+    for seed, volume in enumerate(volumes):
+        np.testing.assert_array_equal(volume.label, preprocess.prepare_label(label(seed), SPACING, **grid))
+    assert build(tmp_path, settings, with_label=False).done == build(tmp_path, settings).done == []
+    assert opened(tmp_path, settings, with_label=False).digest == without.digest
+
+
+def test_label_changed_while_only_images_were_asked_for(tmp_path):
+    """All files are copied anew, one label with another content; pretraining comes first and looks at images only."""
+    layouts.acdc(tmp_path, {"001": (1, 2), "002": (1, 2)})
+    build(tmp_path)
+    for source in (tmp_path / "scans").rglob("*.nii.gz"):
+        os.utime(source)
+    save(tmp_path / "scans" / "patient001" / "patient001_frame01_gt.nii.gz", label(77))
+    assert build(tmp_path, with_label=False).done == []
+    assert build(tmp_path).done == ["001_ED"]
+    grid = {"target_resolution": (1.5, 1.5), "size": (32, 32)}
+    np.testing.assert_array_equal(opened(tmp_path)[0].label, preprocess.prepare_label(label(77), SPACING, **grid))

@@ -1,0 +1,212 @@
+"""Joint training with pseudo-labels from its flags to its results, on seven tiny patients.
+
+Expected values: the files that docs/joint_training.md lists, pseudo-labels predicted here with the weights that a round
+keeps, and runs compared with each other.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fewslice.errors import ConfigError, DataError
+from fewslice.training import Interrupted
+from tests.train_model import tiny
+
+
+@pytest.fixture(scope="module")
+def house(tiny_root, tmp_path_factory):
+    """The baseline and the joint training, each run once."""
+    runs = tmp_path_factory.mktemp("joint")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEWSLICE_DATA", str(tiny_root))
+        patch.setenv("FEWSLICE_EXPERIMENTS", str(tiny_root / "experiments"))
+        for script in (tiny.BASELINE, tiny.JOINT):
+            tiny.execute(script, tiny.arguments(script, runs))
+    return SimpleNamespace(runs=runs, joint=tiny.run_dir(runs, tiny.JOINT), baseline=tiny.run_dir(runs, tiny.BASELINE))
+
+
+@pytest.fixture
+def again(house, run_script, tmp_path):
+    """A function that runs the joint training beside a copy of the baseline, with further flags."""
+    shutil.copytree(house.runs / "tiny" / tiny.BASELINE, tmp_path / "runs" / "tiny" / tiny.BASELINE)
+    return lambda *flags: run_script(tiny.JOINT, *flags)
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def rounds(folder):
+    return sorted(path.name for path in (folder / "pseudo_labels").iterdir())
+
+
+def test_a_run_leaves_scores_two_rounds_and_their_statistics(house):
+    done = read(house.joint / "DONE")
+    assert done["n_iter"] == 6 and 0 <= done["test_dice"] <= 1
+    assert rounds(house.joint) == ["round_00", "round_01"]
+    for index, step in enumerate((0, 4)):
+        folder = house.joint / "pseudo_labels" / f"round_{index:02d}"
+        record = read(folder / "round.json")
+        assert (record["index"], record["step"]) == (index, step)
+        # Of the list of four patients one is labelled and none validates (005): three get pseudo-labels.
+        assert [row["case_id"] for row in record["volumes"]] == ["002_ED", "003_ED", "004_ED"]
+        assert sorted(path.stem for path in (folder / "labels").iterdir()) == ["002_ED", "003_ED", "004_ED"]
+        assert (folder / "gallery.png").stat().st_size > 1000
+        for row in record["volumes"]:
+            labels = np.load(folder / "labels" / f"{row['case_id']}.npy")
+            assert labels.dtype == np.uint8 and labels.shape[1:] == (32, 32)
+            assert [row[f"pixels_{name}"] for name in ("rv", "lv")] == [int((labels == c).sum()) for c in (1, 2)]
+    with open(house.joint / "logs" / "pseudo_labels.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["round"], row["step"]) for row in rows] == [("0", "0")] * 3 + [("1", "4")] * 3
+    assert all(0 <= float(row["dice"]) <= 1 for row in rows)
+
+
+def test_the_first_round_is_the_baselines_best_network_the_second_that_of_the_run(house):
+    first, second = (house.joint / "pseudo_labels" / name / "teacher.npz" for name in ("round_00", "round_01"))
+    assert first.read_bytes() == (house.baseline / "checkpoints" / "best.npz").read_bytes()
+    with np.load(second) as archive:
+        assert "cont_c1_a/kernel" in {name.replace("|", "/") for name in archive.files}
+
+
+def test_pseudo_labels_are_what_the_kept_network_predicts(house, data):
+    import models
+    from fewslice import checkpoint, config
+    from fewslice.data import cache
+    from fewslice.data.readers import find_cases, get_reader
+    from fewslice.predict import predictor
+
+    dataset = config.load_dataset_config("tiny", {})
+    (volume,) = cache.open_cache(dataset, find_cases(get_reader(dataset), ["003"], ("ED",)), with_label=False)
+    network = models.build_unet((32, 32, 1), 3)
+    for name in ("round_00", "round_01"):
+        folder = house.joint / "pseudo_labels" / name
+        models.copy_by_name(network, checkpoint.load_arrays(folder / "teacher.npz")[0])
+        expected = predictor(network, 2)(np.asarray(volume.image)[..., None]).argmax(axis=-1)
+        np.testing.assert_array_equal(np.load(folder / "labels" / "003_ED.npy"), expected)
+
+
+def test_the_log_holds_both_losses_and_their_weighted_sum(house):
+    rows = tiny.log(house.joint)
+    assert [int(row["step"]) for row in rows] == [2, 4, 6]
+    for row in rows:
+        parts = float(row["logits_loss"]) + 0.1 * float(row["embeddings_loss"])
+        assert float(row["loss"]) == pytest.approx(parts, rel=1e-5)
+        assert float(row["embeddings_loss"]) > 0
+
+
+def test_encoder_and_decoder_start_from_the_baseline_and_the_heads_do_not(house, again, monkeypatch):
+    from fewslice import training
+
+    found = {}
+    monkeypatch.setattr(training.Trainer, "train", lambda self: found.update(tiny_weights(self.model)) or 1 / 0)
+    baseline = tiny.weights(house.baseline, "best.npz")
+    for head, flags in ((False, ()), (True, ("--copy_head=1",))):
+        with pytest.raises(ZeroDivisionError):
+            again("--noresume", *flags)
+        for name in ("enc_c1_a/kernel", "dec_c1_a/kernel", "seg_fin_layer/kernel"):
+            same = np.array_equal(found[name], baseline[name.replace("/", "|")])
+            assert same == (head or not name.startswith("seg")), name
+
+
+def tiny_weights(model):
+    import models
+
+    return {name: np.array(value) for name, value in models.read_weights(model).items()}
+
+
+def test_interrupted_between_rounds_and_repeated_it_ends_with_the_same_weights(house, again, monkeypatch):
+    from fewslice.refine import pseudo_labels
+
+    real, calls = pseudo_labels.make_round, []
+
+    def dying(folder, **arguments):
+        calls.append(arguments["index"])
+        if len(calls) == 2:  # in the second round: some labels written, no record
+            (folder / "labels").mkdir(parents=True)
+            (folder / "labels" / "002_ED.npy").write_bytes(b"half")
+            raise Interrupted("stopped")
+        return real(folder, **arguments)
+
+    monkeypatch.setattr(pseudo_labels, "make_round", dying)
+    with pytest.raises(Interrupted):
+        again()
+    folder = again()
+    assert calls == [0, 1, 1], "the first round was read and not made again"
+    tiny.assert_same_run(folder, house.joint)
+    for name in ("round_00", "round_01"):
+        one, other = (read(path / "pseudo_labels" / name / "round.json") for path in (folder, house.joint))
+        assert one == other
+
+
+def test_changed_pseudo_labels_are_refused(house, again):
+    folder = again("--n_iter=2")
+    path = folder / "pseudo_labels" / "round_00" / "labels" / "002_ED.npy"
+    labels = np.load(path)
+    np.save(path, 2 - np.minimum(labels, 2))
+    with pytest.raises(DataError, match="(?s)002_ED.npy.*another content.*--noresume"):
+        again("--n_iter=4")
+
+
+def test_published_lists_give_pseudo_labels_to_labelled_volumes_too(again):
+    folder = again("--published_lists=1", "--n_iter=2")
+    cases = [row["case_id"] for row in read(folder / "pseudo_labels" / "round_00" / "round.json")["volumes"]]
+    assert cases == ["001_ED", "002_ED", "003_ED", "004_ED"]
+
+
+def test_validation_patients_get_no_pseudo_labels(data, again, monkeypatch, tmp_path):
+    experiments = tmp_path / "experiments"
+    shutil.copytree(data / "experiments", experiments)
+    text = (experiments / "data_cfg_tiny.py").read_text()
+    (experiments / "data_cfg_tiny.py").write_text(text.replace('"003", "004"]', '"003", "005"]'))
+    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(experiments))
+    folder = again("--n_iter=2")
+    cases = [row["case_id"] for row in read(folder / "pseudo_labels" / "round_00" / "round.json")["volumes"]]
+    assert cases == ["002_ED", "003_ED"]
+
+
+@pytest.mark.parametrize("crf", ["published", "corrected"])
+def test_refinement_is_applied_and_its_effect_counted(again, crf):
+    folder = again(f"--crf={crf}", "--n_iter=2")
+    record = read(folder / "pseudo_labels" / "round_00" / "round.json")
+    assert record["settings"]["crf"]["iterations"] > 0
+    assert any(row["changed"] > 0 for row in record["volumes"])
+
+
+def test_volumes_whose_views_disagree_are_left_out_and_none_left_is_an_error(again):
+    with pytest.raises(ConfigError, match="(?s)test_f1_threshold=0.999.*Lower"):
+        again("--test_aug_overlap=1", "--test_f1_threshold=0.999")
+    folder = again("--test_aug_overlap=1", "--test_f1_threshold=0.0", "--n_iter=2")
+    rows = read(folder / "pseudo_labels" / "round_00" / "round.json")["volumes"]
+    assert all(row["accepted"] == ((row["agreement_of_views"] or 0) > 0) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--refresh_every=3",), "--refresh_every=3 must be a multiple of the 2 steps"),
+        (("--bt_size=1",), "bt_size"),
+        (("--devices=2",), "--devices=2.*pairs"),
+        (("--min_classes=4",), "--min_classes=4: tiny has 3 classes"),
+        (("--pretr_n_iter=5",), "No run of tr_baseline with .*n_iter=5"),
+        (("--seed=1",), "No run of tr_baseline with .*seed=1"),
+        (("--teacher=nowhere",), "nowhere"),
+    ],
+)
+def test_wrong_settings_are_refused_with_the_reason(again, flags, message):
+    with pytest.raises((ConfigError, DataError), match=f"(?s){message}"):
+        again(*flags)
+
+
+def test_intra_image_mixed_precision_average_and_another_start(house, again):
+    start = house.baseline / "checkpoints" / "last.npz"
+    flags = ("--local_loss_exp_no=0", "--mixed_precision", "--average_decay=0.9", f"--init_from={start}", "--n_iter=2")
+    folder = again(*flags, f"--teacher={house.baseline}")
+    (row,) = tiny.log(folder)
+    assert np.isfinite(float(row["loss"])) and "val_dice_raw" in row

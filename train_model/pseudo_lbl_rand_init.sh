@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Trains the baseline, then segmentation and pixel embeddings together with pseudo-labels, and compares them.
+#
+#   bash pseudo_lbl_rand_init.sh [no_of_tr_imgs] [comb_tr_imgs] [dataset] [further flags]
+#   bash pseudo_lbl_rand_init.sh tr2 c1 acdc
+#   bash pseudo_lbl_rand_init.sh tr1 c1 phantom --n_iter=200 --seed=1
+#
+# Further flags, written --name=value, go to both scripts; those that only the joint training has (--lamda_local,
+# --refresh_every, --crf, ...) go to it alone. --n_iter is the number of steps of both; --baseline_n_iter and
+# --joint_n_iter set them apart (default: 5001 and 15001, as published).
+# Stops at the first step that fails; the same command continues there.
+set -euo pipefail
+from=$PWD
+cd "$(dirname "${BASH_SOURCE[0]}")"
+absolute() { case "$1" in /*) echo "$1" ;; *) echo "$from/$1" ;; esac; }  # paths are relative to where the user is
+
+if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
+  sed -n '2,12s/^# \{0,1\}//p' "$(basename "${BASH_SOURCE[0]}")"
+  exit 0
+fi
+
+no_of_tr_imgs=tr2 comb_tr_imgs=c1 dataset=acdc
+if [[ $# -gt 0 && "$1" != -* ]]; then no_of_tr_imgs=$1; shift; fi
+if [[ $# -gt 0 && "$1" != -* ]]; then comb_tr_imgs=$1; shift; fi
+if [[ $# -gt 0 && "$1" != -* ]]; then dataset=$1; shift; fi
+
+baseline_n_iter=5001 joint_n_iter=15001
+both=() joint=() places=()
+for argument in "$@"; do
+  case "$argument" in
+    --n_iter=*) baseline_n_iter=${argument#*=}; joint_n_iter=$baseline_n_iter ;;
+    --baseline_n_iter=*) baseline_n_iter=${argument#*=} ;;
+    --joint_n_iter=*) joint_n_iter=${argument#*=} ;;
+    --runs_dir=* | --data_root=*)
+      argument=${argument%%=*}=$(absolute "${argument#*=}"); places+=("$argument"); both+=("$argument") ;;
+    --init_from=* | --teacher=*) joint+=("${argument%%=*}=$(absolute "${argument#*=}")") ;;
+    --temp_fac=* | --bt_size=* | --local_loss_exp_no=* | --lamda_local=* | --no_of_pos_eles=* | --no_of_neg_eles=* | \
+      --refresh_every=* | --crf=* | --test_aug_overlap=* | --test_f1_threshold=* | --min_classes=* | \
+      --cont_normalisation=* | --unl_no_of_tr_imgs=* | --unl_comb_tr_imgs=* | --published_lists=* | --copy_head=* | \
+      --data_aug=* | --bbox_dim=*) joint+=("$argument") ;;
+    --pretr_n_iter=*)
+      echo "ERROR: $argument is set by this script; give --baseline_n_iter=${argument#*=} instead." >&2
+      exit 1 ;;
+    --no_of_tr_imgs=* | --comb_tr_imgs=* | --dataset=*)
+      echo "ERROR: $argument has a place of its own: bash pseudo_lbl_rand_init.sh no_of_tr_imgs comb_tr_imgs dataset" >&2
+      exit 1 ;;
+    --*=* | --mixed_precision | --jit_compile | --noresume | --resume | --tensorboard) both+=("$argument") ;;
+    *)
+      echo "ERROR: $argument is not written --name=value. See: bash pseudo_lbl_rand_init.sh --help" >&2
+      exit 1 ;;
+  esac
+done
+
+python=${PYTHON:-python}
+case "$python" in */*) python=$(absolute "$python") ;; esac
+common=("--dataset=$dataset" "--no_of_tr_imgs=$no_of_tr_imgs" "--comb_tr_imgs=$comb_tr_imgs" ${both[@]+"${both[@]}"})
+
+stage() {
+  echo
+  echo "== $*"
+  "$python" "$@"
+}
+
+stage tr_baseline.py "${common[@]}" "--n_iter=$baseline_n_iter"
+stage prop_method_joint_tr_rand_init.py "${common[@]}" ${joint[@]+"${joint[@]}"} "--n_iter=$joint_n_iter" "--pretr_n_iter=$baseline_n_iter"
+stage ../scripts/make_report.py "--dataset=$dataset" ${places[@]+"${places[@]}"}
