@@ -157,9 +157,9 @@ SPECS: Mapping[str, Spec] = {
     ),
     "crf": Spec(
         "string",
-        "none",
-        "How pseudo-labels are refined: published (the paper's dense CRF), corrected (parameters with which "
-        "intensities count and small structures stay), none.",
+        "corrected",
+        "How pseudo-labels are refined by a dense CRF: published (the paper's parameters), corrected (parameters with "
+        "which intensities count and small structures stay), none.",
         lambda value: value in CRF_CHOICES,
         "one of " + ", ".join(CRF_CHOICES),
     ),

@@ -220,8 +220,7 @@ def find_former(
         raise ConfigError(f"{matching[0]} is not finished. Repeat its command to continue it:\n  {command}")
     near = _nearest(runs, wanted)
     raise ConfigError(
-        f"No run of {stage} with {asked} below {root}.{near}\nMake one first:\n  {command}\n"
-        f"or name one with --{flag}."
+        f"No run of {stage} with {asked} below {root}.{near}\nMake one first:\n  {command}\nor name one with --{flag}."
     )
 
 

@@ -17,6 +17,7 @@ from losses.global_contrastive import GlobalContrastive, published_normaliser, r
 from losses.local_contrastive import LocalContrastive, local_row_layout  # noqa: E402
 from losses.local_regions import RegionTable, region_table  # noqa: E402
 from losses.mixture import Mixture  # noqa: E402
+from losses.pixel_contrastive import PixelContrastive, pixel_targets  # noqa: E402
 from losses.segmentation import segmentation_loss  # noqa: E402
 
 get = LOSSES.get
@@ -29,10 +30,12 @@ __all__ = [
     "GlobalContrastive",
     "LocalContrastive",
     "Mixture",
+    "PixelContrastive",
     "RegionTable",
     "get",
     "local_row_layout",
     "names",
+    "pixel_targets",
     "published_normaliser",
     "region_table",
     "register",

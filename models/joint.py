@@ -9,7 +9,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from models.unet import _conv_block, _he_normal, _Seeds, build_unet
+from models.unet import LayerSeeds, build_unet, conv_block, he_normal
 
 LOGITS, EMBEDDINGS = "logits", "embeddings"
 
@@ -94,10 +94,10 @@ def build_joint_net(
 
 def _contrast_head(x, num_labelled: int, seed: int):
     """Applies head h_phi to the output of the last decoder block: two 1x1 convolutions without bias."""
-    seeds, filters = _Seeds(seed), x.shape[-1]
+    seeds, filters = LayerSeeds(seed), x.shape[-1]
     x = TrainingRows(num_labelled, name="cont_rows")(x)
-    x = _conv_block(x, filters, "cont_c1_a", seeds, kernel_size=1, bias=False)
-    initializer = _he_normal(seeds("cont_c1_b"))
+    x = conv_block(x, filters, "cont_c1_a", seeds, kernel_size=1, bias=False)
+    initializer = he_normal(seeds("cont_c1_b"))
     return layers.Conv2D(filters, 1, use_bias=False, kernel_initializer=initializer, name="cont_c1_b")(x)
 
 

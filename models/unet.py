@@ -22,12 +22,12 @@ GLOBAL_HIDDEN = 1024
 EMBEDDING_SIZE = 128
 
 
-def _he_normal(seed: int | None) -> keras.initializers.Initializer:
+def he_normal(seed: int | None) -> keras.initializers.Initializer:
     """Untruncated normal with variance 2 / fan-in. `seed` makes it independent of the order of creation."""
     return keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal", seed=seed)
 
 
-class _Seeds:
+class LayerSeeds:
     """Gives every layer its own initial values, a function of one seed and the layer's name."""
 
     def __init__(self, seed: int):
@@ -37,17 +37,19 @@ class _Seeds:
         return int(np.random.SeedSequence([self.seed, *name.encode()]).generate_state(1)[0] >> 1)
 
 
-def _conv_block(x, filters: int, name: str, seeds: _Seeds, *, kernel_size: int = 3, bias: bool = True, upsample=False):
+def conv_block(
+    x, filters: int, name: str, seeds: LayerSeeds, *, kernel_size: int = 3, bias: bool = True, upsample=False
+):
     """Convolution, batch normalisation (with the convolution's bias), ReLU."""
     if upsample:
-        x = UpsampledConv2D(filters, _he_normal(seeds(name)), name=name)(x)
+        x = UpsampledConv2D(filters, he_normal(seeds(name)), name=name)(x)
     else:
         x = layers.Conv2D(
             filters,
             kernel_size,
             padding="same",
             use_bias=False,
-            kernel_initializer=_he_normal(seeds(name)),
+            kernel_initializer=he_normal(seeds(name)),
             name=name,
         )(x)
     x = BatchNormalization(use_bias=bias, name=f"{name}_bn")(x)
@@ -63,14 +65,14 @@ def encoder_outputs(inputs, seed: int = 0) -> list:
     """Applies the encoder to `inputs` (batch, height, width, channel). Returns its six levels, finest first."""
     for side in inputs.shape[1:3]:
         _check_side(side)
-    seeds = _Seeds(seed)
+    seeds = LayerSeeds(seed)
     levels = []
     x = inputs
     for level, filters in enumerate(ENCODER_FILTERS, start=1):
         if level > 1:
             x = layers.MaxPooling2D(2, name=f"enc_pool{level - 1}")(x)
-        x = _conv_block(x, filters, f"enc_c{level}_a", seeds)
-        x = _conv_block(x, filters, f"enc_c{level}_b", seeds)
+        x = conv_block(x, filters, f"enc_c{level}_a", seeds)
+        x = conv_block(x, filters, f"enc_c{level}_b", seeds)
         levels.append(x)
     return levels
 
@@ -79,16 +81,16 @@ def decoder_outputs(levels: list, num_blocks: int = NUM_DECODER_BLOCKS, seed: in
     """Applies the first `num_blocks` decoder blocks to the encoder's six levels. Returns the output of each block."""
     if not 1 <= num_blocks <= NUM_DECODER_BLOCKS:
         raise ValueError(f"`num_blocks` must be 1 to {NUM_DECODER_BLOCKS}. Received: num_blocks={num_blocks}")
-    seeds = _Seeds(seed)
+    seeds = LayerSeeds(seed)
     outputs = []
     x = levels[-1]
     for level in range(5, 5 - num_blocks, -1):
         filters = ENCODER_FILTERS[level - 1]
-        x = _conv_block(x, filters, f"dec_dc{level + 1}", seeds, upsample=True)
+        x = conv_block(x, filters, f"dec_dc{level + 1}", seeds, upsample=True)
         x = layers.Concatenate(name=f"dec_cat{level}")([x, levels[level - 1]])
-        x = _conv_block(x, filters, f"dec_c{level}_a", seeds)
+        x = conv_block(x, filters, f"dec_c{level}_a", seeds)
         if level > 1:
-            x = _conv_block(x, filters, f"dec_c{level}_b", seeds)
+            x = conv_block(x, filters, f"dec_c{level}_b", seeds)
         outputs.append(x)
     return outputs
 
@@ -113,15 +115,15 @@ def build_unet(image_shape: tuple[int, int, int], num_classes: int, *, seed: int
     """
     inputs = keras.Input(image_shape, name="image")
     x = decoder_outputs(encoder_outputs(inputs, seed), seed=seed)[-1]
-    seeds = _Seeds(seed)
-    x = _conv_block(x, 16, "seg_c1_a", seeds)
-    x = _conv_block(x, 16, "seg_c1_b", seeds)
+    seeds = LayerSeeds(seed)
+    x = conv_block(x, 16, "seg_c1_a", seeds)
+    x = conv_block(x, 16, "seg_c1_b", seeds)
     logits = layers.Conv2D(
         num_classes,
         3,
         padding="same",
         use_bias=False,
-        kernel_initializer=_he_normal(seeds("seg_fin_layer")),
+        kernel_initializer=he_normal(seeds("seg_fin_layer")),
         name="seg_fin_layer",
     )(x)
     return keras.Model(inputs, logits, name="unet")
@@ -130,7 +132,7 @@ def build_unet(image_shape: tuple[int, int, int], num_classes: int, *, seed: int
 def build_global_net(image_shape: tuple[int, int, int], *, seed: int = 0) -> keras.Model:
     """Builds the encoder with head g1: image -> embedding (batch, 128), not normalised."""
     inputs = keras.Input(image_shape, name="image")
-    seeds = _Seeds(seed)
+    seeds = LayerSeeds(seed)
     x = layers.Flatten(name="reg_flatten")(encoder_outputs(inputs, seed)[-1])
     for name, units, activation in (("reg_nn1", GLOBAL_HIDDEN, "relu"), ("reg_pred", EMBEDDING_SIZE, None)):
         initializer = keras.initializers.GlorotUniform(seed=seeds(name))
@@ -140,11 +142,11 @@ def build_global_net(image_shape: tuple[int, int, int], *, seed: int = 0) -> ker
 
 def local_map(inputs, num_blocks: int, seed: int = 0):
     """Applies encoder, `num_blocks` decoder blocks and head g2 to `inputs`. Returns the map of embeddings."""
-    seeds = _Seeds(seed)
+    seeds = LayerSeeds(seed)
     x = decoder_outputs(encoder_outputs(inputs, seed), num_blocks, seed)[-1]
     filters = x.shape[-1]
-    x = _conv_block(x, filters, "loc_c1_a", seeds, kernel_size=1, bias=False)
-    return layers.Conv2D(filters, 1, use_bias=False, kernel_initializer=_he_normal(seeds("loc_c1_b")), name="loc_c1_b")(
+    x = conv_block(x, filters, "loc_c1_a", seeds, kernel_size=1, bias=False)
+    return layers.Conv2D(filters, 1, use_bias=False, kernel_initializer=he_normal(seeds("loc_c1_b")), name="loc_c1_b")(
         x
     )
 
@@ -177,6 +179,6 @@ def build_local_net(
     inputs = keras.Input(image_shape, name="image")
     x = RegionVectors(positions, region_size, name="loc_regions")(local_map(inputs, num_blocks, seed))
     if use_projection and region_size > 1:
-        initializer = keras.initializers.GlorotUniform(seed=_Seeds(seed)("loc_pred"))
+        initializer = keras.initializers.GlorotUniform(seed=LayerSeeds(seed)("loc_pred"))
         x = layers.Dense(EMBEDDING_SIZE, use_bias=False, kernel_initializer=initializer, name="loc_pred")(x)
     return keras.Model(inputs, x, name=f"decoder{num_blocks}_g2")

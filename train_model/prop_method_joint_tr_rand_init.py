@@ -1,7 +1,7 @@
 """Trains segmentation and pixel embeddings together, on labelled volumes and on pseudo-labelled ones.
 
 Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3. Starts from the encoder and decoder of the
-baseline, which also makes the first pseudo-labels; the best network so far makes new ones every `--refresh_every` steps.
+baseline, which also makes the first pseudo-labels; every `--refresh_every` steps the best network makes new ones.
 
   python tr_baseline.py --dataset=acdc --no_of_tr_imgs=tr2 --comb_tr_imgs=c1 --n_iter=5001
   python prop_method_joint_tr_rand_init.py --dataset=acdc --no_of_tr_imgs=tr2 --comb_tr_imgs=c1

@@ -22,7 +22,6 @@ from fewslice.errors import ConfigError
 from fewslice.stages import common, segmentation
 from fewslice.stages.joint_pools import Pools, Volumes, open_all
 from fewslice.training import Plan, Trainer
-from losses.pixel_contrastive import PixelContrastive, pixel_targets
 from models.joint import EMBEDDINGS, LOGITS, build_joint_net, segmentation_part
 
 # Flags that the baseline must have in common; it made the first pseudo-labels' network.
@@ -85,8 +84,8 @@ def _check(args: Any, dataset: config.DatasetConfig) -> None:
     joint_batches.pair_table(args.bt_size, args.local_loss_exp_no)
 
 
-def _contrast(args: Any, dataset: config.DatasetConfig) -> PixelContrastive:
-    return PixelContrastive(
+def _contrast(args: Any, dataset: config.DatasetConfig) -> losses.PixelContrastive:
+    return losses.PixelContrastive(
         args.local_loss_exp_no,
         dataset.num_classes,
         n_pos=args.no_of_pos_eles,
@@ -160,7 +159,7 @@ def assemble(
         ]
     )[drawn.pairs]
     views = [augmented_view(rng, half, crop=False) for half in np.split(slices, 2)]
-    targets = {LOGITS: onehot, EMBEDDINGS: pixel_targets(drawn.labels, drawn.positions, drawn.valid)}
+    targets = {LOGITS: onehot, EMBEDDINGS: losses.pixel_targets(drawn.labels, drawn.positions, drawn.valid)}
     return np.concatenate([images, *views]), targets
 
 

@@ -1,0 +1,91 @@
+"""pseudo_lbl_rand_init.sh: which script gets which flags, with a Python that only writes down how it was called."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests.train_model import tiny
+
+CHAIN = tiny.SCRIPTS / "pseudo_lbl_rand_init.sh"
+BASELINE, JOINT, REPORT = "tr_baseline.py", "prop_method_joint_tr_rand_init.py", "../scripts/make_report.py"
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """A function (*words, failing="") that runs the script; returns its exit status, calls and error output."""
+
+    def run(*words, failing=""):
+        log, fake = tmp_path / "log", tmp_path / "python"
+        log.write_text("")
+        fake.write_text(f'#!/usr/bin/env bash\necho "$@" >> {log}\n[[ "$1" != "{failing}" ]]\n')
+        fake.chmod(0o755)
+        environment = {"PYTHON": str(fake), "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(
+            ["bash", str(CHAIN), *words], env=environment, capture_output=True, text=True, cwd=tmp_path
+        )
+        return done.returncode, [line.split() for line in log.read_text().splitlines()], done.stderr
+
+    return run
+
+
+def test_the_published_command(chain):
+    status, calls, _ = chain("tr2", "c1", "acdc")
+    assert status == 0
+    shared = ["--dataset=acdc", "--no_of_tr_imgs=tr2", "--comb_tr_imgs=c1"]
+    assert calls == [
+        [BASELINE, *shared, "--n_iter=5001"],
+        [JOINT, *shared, "--n_iter=15001", "--pretr_n_iter=5001"],
+        [REPORT, "--dataset=acdc"],
+    ]
+
+
+def test_further_flags_go_to_both_and_those_of_the_joint_training_to_it_alone(chain, tmp_path):
+    flags = ("--n_iter=200", "--seed=1", "--lamda_local=0.5", "--crf=none", "--mixed_precision", "--runs_dir=here")
+    status, (baseline, joint, report), _ = chain("tr1", "c1", "phantom", *flags)
+    assert status == 0
+    runs = f"--runs_dir={tmp_path}/here"  # a relative folder is meant from where the user is
+    assert baseline[4:] == ["--seed=1", "--mixed_precision", runs, "--n_iter=200"]
+    assert set(joint[4:]) == {
+        "--seed=1", "--mixed_precision", runs, "--lamda_local=0.5", "--crf=none", "--n_iter=200", "--pretr_n_iter=200",
+    }  # fmt: skip
+    assert report[1:] == ["--dataset=phantom", runs]
+
+
+def test_steps_can_be_set_apart(chain):
+    _, (baseline, joint, _), _ = chain("tr1", "c1", "phantom", "--baseline_n_iter=7", "--joint_n_iter=9")
+    assert "--n_iter=7" in baseline
+    assert {"--n_iter=9", "--pretr_n_iter=7"} <= set(joint)
+
+
+@pytest.mark.parametrize(("failing", "called"), [(BASELINE, [BASELINE]), (JOINT, [BASELINE, JOINT])])
+def test_it_stops_at_the_first_failing_step(chain, failing, called):
+    status, calls, _ = chain("tr1", "c1", "phantom", failing=failing)
+    assert status != 0
+    assert [call[0] for call in calls] == called
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("--seed", "--name=value"),
+        ("tr3", "--name=value"),
+        ("--pretr_n_iter=5", "--baseline_n_iter=5"),
+        ("--dataset=acdc", "place of its own"),
+    ],
+)
+def test_what_it_does_not_understand_is_refused_before_anything_runs(chain, word, message):
+    status, calls, errors = chain("tr1", "c1", "phantom", word)
+    assert status == 1 and calls == []
+    assert message in errors
+
+
+def test_flags_that_it_keeps_for_the_joint_training_are_those_that_only_this_has():
+    from fewslice.flag_table import JOINT as stage
+    from fewslice.flag_table import STAGES
+
+    text = CHAIN.read_text()
+    own = set(STAGES[stage]) - set(STAGES["tr_baseline"])
+    handled = {name for name in own if f"--{name}=*" in text}
+    assert handled == own
