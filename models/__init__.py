@@ -1,10 +1,11 @@
 """Keras networks as functional builders with named layers; see README.md in this folder."""
 
-from models.joint import build_joint_net, segmentation_part
+from models.joint import both_heads, build_joint_net, segmentation_part
 from models.transfer import TransferReport, copy_by_name, freeze, read_weights, set_weights
 from models.unet import build_encoder, build_global_net, build_local_net, build_unet, local_map_size
 
 __all__ = [
+    "both_heads",
     "TransferReport",
     "build_encoder",
     "build_global_net",

@@ -15,14 +15,14 @@ LOGITS, EMBEDDINGS = "logits", "embeddings"
 
 
 @keras.saving.register_keras_serializable("fewslice")
-class TrainingRows(keras.layers.Layer):
-    """Passes on a part of the rows of the batch in training, and all rows at inference.
+class Rows(keras.layers.Layer):
+    """Passes on a part of the rows of the batch.
 
     Args:
         start: First row that is passed on.
         stop: The row before which to stop; by default none, all further rows are passed on.
 
-    Input: (batch, ...). Output: (stop - start, ...) in training, (batch, ...) at inference.
+    Input: (batch, ...). Output: (stop - start, ...).
 
     Raises:
         ValueError: No row to pass on, where the size of the batch is known.
@@ -35,13 +35,11 @@ class TrainingRows(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (None, *input_shape[1:])
 
-    def call(self, inputs, training=False):
-        if not training:
-            return inputs
+    def call(self, inputs):
         rows = inputs.shape[0]
         least = self.start + 1 if self.stop is None else self.stop
         if rows is not None and rows < least:
-            raise ValueError(f"A batch for training must have {least} rows or more for {self.name!r}. Received: {rows}")
+            raise ValueError(f"A batch must have {least} rows or more for {self.name!r}. Received: {rows}")
         return inputs[self.start : self.stop]
 
     def get_config(self):
@@ -53,10 +51,10 @@ def build_joint_net(
 ) -> keras.Model:
     """Builds the U-Net of `build_unet` with a contrast head beside the segmentation head.
 
-    A batch for training is [num_labelled labelled images | images for the contrastive loss]. Encoder, decoder
-    and the two normalised convolutions of the segmentation head see all its rows; only the labelled ones get
-    logits, and only the others embeddings, so that the statistics of the contrast head are those of its rows.
-    At inference every row gets both.
+    A batch is [num_labelled labelled images | images for the contrastive loss]. Encoder, decoder and the two
+    normalised convolutions of the segmentation head see all its rows; only the labelled ones get logits, and
+    only the others embeddings, so that the statistics of the contrast head are those of its rows. To predict,
+    take `segmentation_part` or `both_heads`.
 
     Args:
         image_shape: (height, width, channels); sides are multiples of 32.
@@ -66,8 +64,8 @@ def build_joint_net(
 
     Returns:
         Model image (batch, height, width, channels) -> {"logits": (num_labelled, height, width, num_classes),
-        "embeddings": (batch - num_labelled, height, width, 16)} in the policy's compute dtype, in training;
-        at inference both have all rows. Losses and targets are dictionaries with these two keys.
+        "embeddings": (batch - num_labelled, height, width, 16)} in the policy's compute dtype. Losses and
+        targets are dictionaries with these two keys.
 
     Raises:
         ValueError: `num_labelled` below 1, or sides that are no multiples of 32.
@@ -84,7 +82,7 @@ def build_joint_net(
     if num_labelled < 1:
         raise ValueError(f"`num_labelled` must be at least 1. Received: num_labelled={num_labelled}")
     unet = build_unet(image_shape, num_classes, seed=seed)
-    features = TrainingRows(0, num_labelled, name="seg_rows")(unet.get_layer("seg_c1_b_relu").output)
+    features = Rows(0, num_labelled, name="seg_rows")(unet.get_layer("seg_c1_b_relu").output)
     outputs = {
         LOGITS: unet.get_layer("seg_fin_layer")(features),
         EMBEDDINGS: _contrast_head(unet.get_layer("dec_c1_a_relu").output, num_labelled, seed),
@@ -95,18 +93,34 @@ def build_joint_net(
 def _contrast_head(x, num_labelled: int, seed: int):
     """Applies head h_phi to the output of the last decoder block: two 1x1 convolutions without bias."""
     seeds, filters = LayerSeeds(seed), x.shape[-1]
-    x = TrainingRows(num_labelled, name="cont_rows")(x)
+    x = Rows(num_labelled, name="cont_rows")(x)
     x = conv_block(x, filters, "cont_c1_a", seeds, kernel_size=1, bias=False)
     initializer = he_normal(seeds("cont_c1_b"))
     return layers.Conv2D(filters, 1, use_bias=False, kernel_initializer=initializer, name="cont_c1_b")(x)
 
 
+def _logits(joint: keras.Model):
+    return joint.get_layer("seg_fin_layer")(joint.get_layer("seg_c1_b_relu").output)
+
+
 def segmentation_part(joint: keras.Model) -> keras.Model:
-    """Returns image -> logits with the weights of `joint`, shared, for validation and prediction.
+    """Returns image -> logits of all rows with the weights of `joint`, shared, for validation and prediction.
 
     Its layers have the names of `build_unet`, so that weights move between them by name.
 
     Args:
         joint: From `build_joint_net`.
     """
-    return keras.Model(joint.input, joint.output[LOGITS], name="unet")
+    return keras.Model(joint.input, _logits(joint), name="unet")
+
+
+def both_heads(joint: keras.Model) -> keras.Model:
+    """Returns image -> {"logits", "embeddings"}, each of all rows, with the weights of `joint`, shared.
+
+    Args:
+        joint: From `build_joint_net`.
+    """
+    x = joint.get_layer("dec_c1_a_relu").output
+    for name in ("cont_c1_a", "cont_c1_a_bn", "cont_c1_a_relu", "cont_c1_b"):
+        x = joint.get_layer(name)(x)
+    return keras.Model(joint.input, {LOGITS: _logits(joint), EMBEDDINGS: x}, name="joint_inference")

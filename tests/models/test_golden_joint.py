@@ -44,7 +44,8 @@ def published_joint_net(path, data):
 @pytest.mark.parametrize(("mode", "training", "tolerance"), [("infer", False, 1e-4), ("train", True, 5e-4)])
 def test_probabilities_and_embeddings(path, mode, training, tolerance):
     data = dict(np.load(path))
-    outputs = published_joint_net(path, data)(data["x"], training=training)
+    model = published_joint_net(path, data)
+    outputs = (model if training else models.both_heads(model))(data["x"], training=training)
     probabilities = ops.convert_to_numpy(ops.softmax(outputs["logits"]))
     embeddings = ops.convert_to_numpy(outputs["embeddings"])
     assert len(embeddings) == (2 * int(data["batch_size_ft"]) if training else len(data["x"]))

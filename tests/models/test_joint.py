@@ -15,7 +15,7 @@ from keras import ops
 import losses
 import models
 from losses.pixel_contrastive import PixelContrastive, pixel_targets
-from models.joint import TrainingRows
+from models.joint import Rows
 from models.transfer import named_variables, read_weights
 
 SHAPE = (32, 32, 1)
@@ -98,13 +98,15 @@ def test_weights_come_from_the_baseline_by_name():
 
 def test_inference_gives_all_rows_both():
     model = models.build_joint_net(SHAPE, 4, num_labelled=2)
-    outputs = values(model(images(5), training=False))
+    whole = models.both_heads(model)
+    outputs = values(whole(images(5), training=False))
     assert outputs["logits"].shape == (5, 32, 32, 4) and outputs["embeddings"].shape == (5, 32, 32, 16)
-    alone = values(model(images(5)[4:]))
+    alone = values(whole(images(5)[4:]))
     np.testing.assert_allclose(alone["logits"], outputs["logits"][4:], atol=1e-5)
     part = models.segmentation_part(model)
     np.testing.assert_allclose(ops.convert_to_numpy(part(images(5))), outputs["logits"], atol=1e-5)
     assert set(named_variables(part)) == set(named_variables(models.build_unet(SHAPE, 4)))
+    assert set(named_variables(whole)) == set(named_variables(model))
 
 
 def test_training_routes_the_rows():
@@ -181,8 +183,8 @@ def test_saved_and_loaded(tmp_path):
     for training in (False, True):
         wanted, found = values(model(images(4), training=training)), values(copy(images(4), training=training))
         assert all(np.allclose(found[name], wanted[name], atol=1e-5) for name in wanted)
-    config = json.loads(json.dumps(TrainingRows(1, 3, name="rows").get_config()))
-    assert TrainingRows.from_config(config).get_config() == config
+    config = json.loads(json.dumps(Rows(1, 3, name="rows").get_config()))
+    assert Rows.from_config(config).get_config() == config
 
 
 def test_wrong_arguments():
@@ -191,5 +193,5 @@ def test_wrong_arguments():
     with pytest.raises(ValueError, match="multiples of 32"):
         models.build_joint_net((40, 40, 1), 4)
     model = models.build_joint_net(SHAPE, 4, num_labelled=2)
-    with pytest.raises(ValueError, match="A batch for training must have 3 rows or more for 'cont_rows'. Received: 2"):
+    with pytest.raises(ValueError, match="A batch must have 3 rows or more for 'cont_rows'. Received: 2"):
         model(images(2), training=True)
