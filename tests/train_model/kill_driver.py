@@ -65,6 +65,8 @@ MOMENTS = {
     "after the renames": ("os", "replace", _to("state.npz"), None, _die),
     "before the log": ("fewslice.files", "write_csv", _named("train.csv"), _die, None),
     "before the last weights": ("os", "replace", _to("last.npz"), _die, None),
+    "in pseudo-labels": ("fewslice.files", "write_array", _any, _die, None),
+    "before the round is complete": ("fewslice.files", "write_json", _named("round.json"), _die, None),
     "in the test": ("fewslice.evaluate.volumes", "predict_volume", _any, _die, None),
     "before the end": ("fewslice.run.Run", "finish", _any, _die, None),
 }
@@ -118,7 +120,7 @@ def _child(job: dict) -> None:
 
 
 def main(path: str) -> None:
-    from fewslice.stages import contrastive, segmentation  # noqa: F401  imported once, for all children
+    from fewslice.stages import contrastive, joint, segmentation  # noqa: F401  imported once, for all children
 
     statuses = []
     for job in json.loads(Path(path).read_text()):

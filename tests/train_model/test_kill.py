@@ -42,6 +42,17 @@ BASELINE = (
     ("in the test", 3),
     ("before the end", 0),
 )
+# Pseudo-labels are made before step 1 and after step 4.
+JOINT = (
+    ("in pseudo-labels", 1),
+    ("before the round is complete", 0),
+    ("after a step", 0),
+    ("after the best weights", 0),
+    ("before the state", 1),  # 2 steps are saved; the best weights may be those of step 4 already
+    ("in pseudo-labels", 0),
+    (RANDOM, "before the state", 0),
+    ("in the test", 1),
+)
 
 
 def chain(tmp_path, tiny_root, jobs, timeout=900):
@@ -60,6 +71,26 @@ def chain(tmp_path, tiny_root, jobs, timeout=900):
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
+def jobs_of(script, argv, moments, delay):
+    """Returns the jobs that die at each of the moments, and one that does not."""
+    jobs = []
+    for moment in moments:
+        job = {"script": script, "argv": argv, "kill": moment[-2:]}
+        jobs.append(job | {"seconds": delay} if moment[0] == RANDOM else job)
+    return [*jobs, {"script": script, "argv": argv, "kill": None}]
+
+
+def assert_killed_and_equal(tmp_path, script, statuses, moments, told):
+    """Compares the run directories in `calm` and `killed`; `statuses` are those of the jobs that were to die."""
+    assert statuses == [-9] * len(moments), told
+    one, other = tiny.run_dir(tmp_path / "calm", script), tiny.run_dir(tmp_path / "killed", script)
+    tiny.assert_same_run(one, other)
+    assert (other / "DONE").read_text() == (one / "DONE").read_text()
+    files = [sorted(p.relative_to(d).as_posix() for p in d.rglob("*")) for d in (one, other)]
+    assert files[0] == files[1], "nothing is left behind"
+    return one, other
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "moments", "flags"),
@@ -70,19 +101,25 @@ def chain(tmp_path, tiny_root, jobs, timeout=900):
     ids=["baseline", "global"],
 )
 def test_killed_runs_continue_bit_for_bit(tmp_path, tiny_root, script, moments, flags):
-    calm = tiny.arguments(script, tmp_path / "calm", "--n_iter=6", *flags)
-    killed = tiny.arguments(script, tmp_path / "killed", "--n_iter=6", *flags)
+    calm, killed = (tiny.arguments(script, tmp_path / name, "--n_iter=6", *flags) for name in ("calm", "killed"))
     delay = random.uniform(0.5, 4)  # unseeded on purpose: another moment every time
-    jobs = [{"script": script, "argv": calm, "kill": None}]
-    for moment in moments:
-        job = {"script": script, "argv": killed, "kill": moment[-2:]}
-        jobs.append(job | {"seconds": delay} if moment[0] == RANDOM else job)
-    jobs.append({"script": script, "argv": killed, "kill": None})
+    jobs = [{"script": script, "argv": calm, "kill": None}, *jobs_of(script, killed, moments, delay)]
     statuses, errors = chain(tmp_path, tiny_root, jobs)
-    assert statuses[0] == 0 and statuses[-1] == 0, errors
-    assert statuses[1:-1] == [-9] * len(moments), f"{statuses} random: {delay:.2f} s\n{errors}"
-    one, other = tiny.run_dir(tmp_path / "calm", script), tiny.run_dir(tmp_path / "killed", script)
-    tiny.assert_same_run(one, other)
-    assert (other / "DONE").read_text() == (one / "DONE").read_text()
-    files = [sorted(p.relative_to(d).as_posix() for p in d.rglob("*")) for d in (one, other)]
-    assert files[0] == files[1], "nothing is left behind"
+    told = f"{statuses} random: {delay:.2f} s\n{errors}"
+    assert statuses[0] == 0 and statuses[-1] == 0, told
+    assert_killed_and_equal(tmp_path, script, statuses[1:-1], moments, told)
+
+
+@pytest.mark.slow
+def test_killed_joint_training_continues_bit_for_bit(tmp_path, tiny_root):
+    delay = random.uniform(0.5, 4)
+    jobs = []
+    for name, moments in (("calm", ()), ("killed", JOINT)):
+        jobs.append({"script": tiny.BASELINE, "argv": tiny.arguments(tiny.BASELINE, tmp_path / name), "kill": None})
+        jobs += jobs_of(tiny.JOINT, tiny.arguments(tiny.JOINT, tmp_path / name), moments, delay)
+    statuses, errors = chain(tmp_path, tiny_root, jobs)
+    told = f"{statuses} random: {delay:.2f} s\n{errors}"
+    assert statuses[:3] == [0, 0, 0] and statuses[-1] == 0, told
+    one, other = assert_killed_and_equal(tmp_path, tiny.JOINT, statuses[3:-1], JOINT, told)
+    for path in sorted((one / "pseudo_labels").rglob("*.npy")):
+        assert path.read_bytes() == (other / path.relative_to(one)).read_bytes()
