@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 setup(
     name="fewslice",
     version="0.1.0",
-    description="Contrastive pretraining, slice selection and segmentation of medical volumes with few labels",
+    description="Contrastive pretraining and segmentation of medical volumes with few labels",
     python_requires=">=3.11",
     packages=find_packages(
         include=["fewslice", "fewslice.*", "models", "models.*", "losses", "losses.*", "experiment_init"]

@@ -165,7 +165,7 @@ def check_labeled_split(dataset: DatasetConfig, key: str, comb: str) -> tuple[tu
     return dataset.splits.train_ids(key, comb), dataset.splits.val_ids(key, comb)
 
 
-def check_pretraining_split(dataset: DatasetConfig, key: str, comb: str) -> tuple[str, ...]:
+def check_pretraining_split(dataset: DatasetConfig, key: str, comb: str, *, prefix: str = "") -> tuple[str, ...]:
     """Checks a list for pretraining without labels.
 
     Returns:
@@ -174,7 +174,7 @@ def check_pretraining_split(dataset: DatasetConfig, key: str, comb: str) -> tupl
     Raises:
         ConfigError: unknown key or combination, or test patients are in the list.
     """
-    ids = set(dataset.splits.train_ids(key, comb))
+    ids = set(dataset.splits.train_ids(key, comb, prefix=prefix))
     leaked = sorted(ids & set(dataset.splits.test))
     if leaked:
         raise ConfigError(f"{dataset.name} {key} {comb} contains the test patients {', '.join(leaked)}. Remove them.")

@@ -194,6 +194,7 @@ SPECS: Mapping[str, Spec] = {
     "copy_head": _choice(
         0, "1 starts from the teacher's segmentation head too; the published code starts a new one.", 0, 1
     ),
+    "check_only": Spec("bool", False, "Check the flags and stop; trains nothing."),
     "teacher": _text(
         None, "Run folder of the baseline that makes the first pseudo-labels; else the one that the flags name."
     ),

@@ -27,7 +27,7 @@ _SEGMENTATION = ("lr_seg", "dsc_loss", "rd_en", "ri_en", "rd_ni", "sigma", "en_1
 _JOINT = (
     "lamda_local", "no_of_pos_eles", "no_of_neg_eles", "refresh_every", "crf", "test_aug_overlap", "test_f1_threshold",
     "min_classes", "cont_normalisation", "unl_no_of_tr_imgs", "unl_comb_tr_imgs", "published_lists", "copy_head",
-    "teacher",
+    "teacher", "check_only",
 )  # fmt: skip
 _EARLIER = ("pretr_no_of_tr_imgs", "pretr_comb_tr_imgs", "pretr_ver", "pretr_n_iter", "pretr_data_aug")
 
@@ -107,12 +107,12 @@ LABELED_STAGES = tuple(stage for stage, column in STAGES.items() if "lr_seg" in 
 
 # Flags of a run that are no part of its digest: where it lies, how it is shown, how long it is, and `set`,
 # whose effect stands in the dataset's settings.
-NOT_IN_DIGEST = frozenset({"runs_dir", "data_root", "resume", "tensorboard", "n_iter", "set", "teacher"})
+NOT_IN_DIGEST = frozenset({"runs_dir", "data_root", "resume", "tensorboard", "n_iter", "set", "teacher", "check_only"})
 
 
 _JOINT_HELP = {
     "local_loss_exp_no": "Pixel contrastive loss: 0 within an image, 1 between two images too.",
-    "bt_size": "Pairs of slices per step of the pixel contrastive loss, an even number.",
+    "bt_size": "Pairs of slices per step of the pixel contrastive loss, 2 or more.",
     "init_from": "Run folder or weight file, such as a pretrained encoder and decoder, to start from; else the "
     "teacher's encoder and decoder.",
     "pretr_n_iter": "Training steps of the baseline that makes the first pseudo-labels. (Here only to find it.)",

@@ -107,9 +107,11 @@ def read_flags(stage: str, flag_values: flags.FlagValues = FLAGS) -> tuple[Any, 
             values[key] = dataset.unlabeled_split
     values["train_ids"], values["val_ids"] = _patients(stage, dataset, values)
     if "pretr_no_of_tr_imgs" in values:
-        config.check_pretraining_split(dataset, values["pretr_no_of_tr_imgs"], values["pretr_comb_tr_imgs"])
+        config.check_pretraining_split(
+            dataset, values["pretr_no_of_tr_imgs"], values["pretr_comb_tr_imgs"], prefix="pretr_"
+        )
     if "unl_no_of_tr_imgs" in values:
-        config.check_pretraining_split(dataset, values["unl_no_of_tr_imgs"], values["unl_comb_tr_imgs"])
+        config.check_pretraining_split(dataset, values["unl_no_of_tr_imgs"], values["unl_comb_tr_imgs"], prefix="unl_")
     for name, reason in IGNORED[stage].items():
         if flag_values[name].present and values[name] != flag_values[name].default:
             logging.warning("--%s=%s has no effect: %s.", name, values[name], reason)

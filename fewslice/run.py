@@ -86,7 +86,7 @@ class Run:
         """Removes everything, the mark of completion first: a kill on the way leaves no run that looks finished."""
         for name in ("DONE", "report.html"):
             (self.dir / name).unlink(missing_ok=True)
-        for name in ("checkpoints", "logs", "eval", "pseudo_labels"):
+        for name in ("pseudo_labels", "checkpoints", "logs", "eval"):
             if (self.dir / name).exists():
                 shutil.rmtree(self.dir / name)
 

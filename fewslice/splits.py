@@ -33,9 +33,15 @@ class Splits:
     unlabeled: tuple[str, ...] = ()
     dataset: str = ""
 
-    def train_ids(self, key: str, comb: str) -> tuple[str, ...]:
-        """Returns the training patients. An unknown key or comb raises `ConfigError` with the nearest one."""
-        return self._look_up("train", self.train, key, comb)
+    def train_ids(self, key: str, comb: str, *, prefix: str = "") -> tuple[str, ...]:
+        """Returns the training patients. An unknown key or comb raises `ConfigError` with the nearest one.
+
+        Args:
+            key: For instance "tr1".
+            comb: For instance "c1".
+            prefix: Of the flags that gave them, for the message: "pretr_", "unl_".
+        """
+        return self._look_up("train", self.train, key, comb, prefix=prefix)
 
     def val_ids(self, key: str, comb: str) -> tuple[str, ...]:
         """Returns the validation patients. An unknown key or comb raises `ConfigError` like `train_ids`."""
@@ -55,16 +61,16 @@ class Splits:
         """
         return [key for key in self.train if not (labeled_only and key in self.unlabeled)]
 
-    def _look_up(self, name: str, table: Table, key: str, comb: str) -> tuple[str, ...]:
+    def _look_up(self, name: str, table: Table, key: str, comb: str, *, prefix: str = "") -> tuple[str, ...]:
         where = f" (table `{name}` of experiment_init/data_cfg_{self.dataset}.py)"
         if key not in table:
-            raise ConfigError(unknown_name("split --no_of_tr_imgs", key, table) + where)
+            raise ConfigError(unknown_name(f"split --{prefix}no_of_tr_imgs", key, table) + where)
         combinations = table[key]
         if comb in combinations:
             return combinations[comb]
         if ANY in combinations and comb != ANY:
             return combinations[ANY]
-        raise ConfigError(unknown_name(f"combination --comb_tr_imgs of {key}", comb, combinations) + where)
+        raise ConfigError(unknown_name(f"combination --{prefix}comb_tr_imgs of {key}", comb, combinations) + where)
 
 
 def freeze_table(table: Mapping[str, Mapping[str, Iterable[str]]]) -> Table:

@@ -49,8 +49,9 @@ class Plan:
         segment: Steps between two validations, saves and lines of the log.
         validate: Called after each segment; returns columns for the log. "val_dice" chooses the best weights.
         monitor: Called after each segment; returns further columns for the log.
-        before_segment: Called with the number of steps done, before each segment and after a resume; what it changes
-            must depend on that number and on saved files only.
+        before_segment: Called before each segment and after a resume with the number of steps done and a function that
+            tells whether the user asked to stop (then it may raise `Interrupted`); what it changes must depend on that
+            number and on saved files only.
         average_decay: Decay per step of an exponential average of the weights; 0 keeps none. Where there is one, it is
             what is validated, and what the best and the last weights are taken from.
         tensorboard: Whether to write TensorBoard logs.
@@ -62,7 +63,7 @@ class Plan:
     segment: int
     validate: Callable[[], dict[str, float]] | None = None
     monitor: Callable[[], dict[str, float]] | None = None
-    before_segment: Callable[[int], None] | None = None
+    before_segment: Callable[[int, Callable[[], bool]], None] | None = None
     average_decay: float = 0.0
     tensorboard: bool = False
 
@@ -113,7 +114,7 @@ class Trainer:
     def _segment(self, stop: StopSignal) -> None:
         end = min((self.step // self.plan.segment + 1) * self.plan.segment, self.plan.n_iter)
         if self.plan.before_segment is not None:
-            self.plan.before_segment(self.step)
+            self.plan.before_segment(self.step, lambda: stop.requested)
         update = self._update_average if self.average is not None else None
         watcher = Watcher(self.step, end, stop, after_step=update, totals=self._partial["sums"])
         started = time.perf_counter()
@@ -253,6 +254,8 @@ class Trainer:
         self.step, self.rows = record["step"], record["rows"]
         self.tracker.load_state(record["tracker"])
         self._partial = record["partial"]
+        if "sum" in self._partial:  # written before networks had several losses
+            self._partial["sums"] = {"loss": self._partial.pop("sum")} if self._partial["steps"] else {}
         logging.info("Continuing after step %d of %d.", self.step, self.plan.n_iter)
         return True
 

@@ -5,7 +5,8 @@
 #   bash pretrain_and_fine_tune_script.sh acdc tr1 c1 --seed=1 --mixed_precision
 #
 # Further flags go to every stage: --seed, --ver, --set, --average_decay, --mixed_precision, --jit_compile, --noresume,
-# --tensorboard, --runs_dir, --data_root. The number of steps can be given for all stages (--n_iter) or for each kind
+# --tensorboard, --runs_dir, --data_root. --bt_size, --n_parts, --strong_views and --batch_negatives go to the stages that
+# have them or look for them. The number of steps can be given for all stages (--n_iter) or for each kind
 # (--global_n_iter, --local_n_iter, --seg_n_iter).
 # Stops at the first stage that fails; the same command continues there.
 set -euo pipefail
@@ -14,7 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 absolute() { case "$1" in /*) echo "$1" ;; *) echo "$from/$1" ;; esac; }  # paths are relative to where the user is
 
 if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
-  sed -n '2,11s/^# \{0,1\}//p' "$(basename "${BASH_SOURCE[0]}")"
+  sed -n '2,12s/^# \{0,1\}//p' "$(basename "${BASH_SOURCE[0]}")"
   exit 0
 fi
 
@@ -24,22 +25,27 @@ if [[ $# -gt 0 && "$1" != -* ]]; then no_of_tr_imgs=$1; shift; fi
 if [[ $# -gt 0 && "$1" != -* ]]; then comb_tr_imgs=$1; shift; fi
 
 global_n_iter=10001 local_n_iter=10001 seg_n_iter=10001
-common=() places=() former=()
+common=() places=() former=() pretraining=() encoder=() decoder=() local_only=()
 for argument in "$@"; do
   case "$argument" in
     --n_iter=*) global_n_iter=${argument#*=}; local_n_iter=$global_n_iter; seg_n_iter=$global_n_iter ;;
     --global_n_iter=*) global_n_iter=${argument#*=} ;;
     --local_n_iter=*) local_n_iter=${argument#*=} ;;
     --seg_n_iter=*) seg_n_iter=${argument#*=} ;;
+    --bt_size=*) pretraining+=("$argument"); encoder+=("$argument") ;;
+    --n_parts=*) pretraining+=("$argument"); encoder+=("$argument"); decoder+=("$argument") ;;
+    --strong_views=*) pretraining+=("$argument") ;;
+    --batch_negatives=*) local_only+=("$argument") ;;
     --ver=*) common+=("$argument"); former+=("--pretr_ver=${argument#*=}") ;;
     --runs_dir=* | --data_root=*)
       argument=${argument%%=*}=$(absolute "${argument#*=}"); places+=("$argument"); common+=("$argument") ;;
     --seed=* | --set=* | --average_decay=* | --mixed_precision | --jit_compile | --noresume | --tensorboard)
       common+=("$argument") ;;
     *)
-      echo "ERROR: $argument is none of the flags that all stages share, written --name=value:" >&2
+      echo "ERROR: $argument is none of these flags, written --name=value:" >&2
       echo "  --seed --ver --set --average_decay --mixed_precision --jit_compile --noresume --tensorboard --runs_dir" >&2
-      echo "  --data_root --n_iter --global_n_iter --local_n_iter --seg_n_iter" >&2
+      echo "  --data_root --bt_size --n_parts --strong_views --batch_negatives --n_iter --global_n_iter --local_n_iter" >&2
+      echo "  --seg_n_iter" >&2
       echo "Call the stages one by one to set others." >&2
       exit 1 ;;
   esac
@@ -56,9 +62,9 @@ stage() {
   "$python" "$@"
 }
 
-stage pretr_encoder_global_contrastive_loss.py "${common[@]}" "--n_iter=$global_n_iter"
-stage pretr_decoder_local_contrastive_loss.py "${common[@]}" ${former[@]+"${former[@]}"} "--n_iter=$local_n_iter" "--pretr_n_iter=$global_n_iter"
+stage pretr_encoder_global_contrastive_loss.py "${common[@]}" ${pretraining[@]+"${pretraining[@]}"} "--n_iter=$global_n_iter"
+stage pretr_decoder_local_contrastive_loss.py "${common[@]}" ${pretraining[@]+"${pretraining[@]}"} ${local_only[@]+"${local_only[@]}"} ${former[@]+"${former[@]}"} "--n_iter=$local_n_iter" "--pretr_n_iter=$global_n_iter"
 stage tr_baseline.py "${common[@]}" "${labels[@]}"
-stage ft_pretr_encoder_net_global_loss.py "${common[@]}" ${former[@]+"${former[@]}"} "${labels[@]}" "--pretr_n_iter=$global_n_iter"
-stage ft_pretr_encoder_decoder_net_local_loss.py "${common[@]}" ${former[@]+"${former[@]}"} "${labels[@]}" "--pretr_n_iter=$local_n_iter"
+stage ft_pretr_encoder_net_global_loss.py "${common[@]}" ${encoder[@]+"${encoder[@]}"} ${former[@]+"${former[@]}"} "${labels[@]}" "--pretr_n_iter=$global_n_iter"
+stage ft_pretr_encoder_decoder_net_local_loss.py "${common[@]}" ${decoder[@]+"${decoder[@]}"} ${former[@]+"${former[@]}"} "${labels[@]}" "--pretr_n_iter=$local_n_iter"
 stage ../scripts/make_report.py "--dataset=$dataset" ${places[@]+"${places[@]}"}

@@ -8,6 +8,7 @@
 # Further flags, written --name=value, go to both scripts; those that only the joint training has (--lamda_local,
 # --refresh_every, --crf, ...) go to it alone. --n_iter is the number of steps of both; --baseline_n_iter and
 # --joint_n_iter set them apart (default: 5001 and 15001, as published).
+# With --teacher=RUN that run makes the first pseudo-labels, and no baseline is trained.
 # Stops at the first step that fails; the same command continues there.
 set -euo pipefail
 from=$PWD
@@ -15,7 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 absolute() { case "$1" in /*) echo "$1" ;; *) echo "$from/$1" ;; esac; }  # paths are relative to where the user is
 
 if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
-  sed -n '2,12s/^# \{0,1\}//p' "$(basename "${BASH_SOURCE[0]}")"
+  sed -n '2,13s/^# \{0,1\}//p' "$(basename "${BASH_SOURCE[0]}")"
   exit 0
 fi
 
@@ -24,20 +25,21 @@ if [[ $# -gt 0 && "$1" != -* ]]; then no_of_tr_imgs=$1; shift; fi
 if [[ $# -gt 0 && "$1" != -* ]]; then comb_tr_imgs=$1; shift; fi
 if [[ $# -gt 0 && "$1" != -* ]]; then dataset=$1; shift; fi
 
-baseline_n_iter=5001 joint_n_iter=15001
+n_iter='' baseline_n_iter='' joint_n_iter='' teacher=''
 both=() joint=() places=()
 for argument in "$@"; do
   case "$argument" in
-    --n_iter=*) baseline_n_iter=${argument#*=}; joint_n_iter=$baseline_n_iter ;;
+    --n_iter=*) n_iter=${argument#*=} ;;
     --baseline_n_iter=*) baseline_n_iter=${argument#*=} ;;
     --joint_n_iter=*) joint_n_iter=${argument#*=} ;;
     --runs_dir=* | --data_root=*)
       argument=${argument%%=*}=$(absolute "${argument#*=}"); places+=("$argument"); both+=("$argument") ;;
-    --init_from=* | --teacher=*) joint+=("${argument%%=*}=$(absolute "${argument#*=}")") ;;
+    --init_from=*) joint+=("${argument%%=*}=$(absolute "${argument#*=}")") ;;
+    --teacher=*) teacher=$(absolute "${argument#*=}"); joint+=("--teacher=$teacher") ;;
     --temp_fac=* | --bt_size=* | --local_loss_exp_no=* | --lamda_local=* | --no_of_pos_eles=* | --no_of_neg_eles=* | \
       --refresh_every=* | --crf=* | --test_aug_overlap=* | --test_f1_threshold=* | --min_classes=* | \
       --cont_normalisation=* | --unl_no_of_tr_imgs=* | --unl_comb_tr_imgs=* | --published_lists=* | --copy_head=* | \
-      --data_aug=* | --bbox_dim=*) joint+=("$argument") ;;
+      --data_aug=* | --bbox_dim=* | --check_only) joint+=("$argument") ;;
     --pretr_n_iter=*)
       echo "ERROR: $argument is set by this script; give --baseline_n_iter=${argument#*=} instead." >&2
       exit 1 ;;
@@ -61,6 +63,12 @@ stage() {
   "$python" "$@"
 }
 
-stage tr_baseline.py "${common[@]}" "--n_iter=$baseline_n_iter"
-stage prop_method_joint_tr_rand_init.py "${common[@]}" ${joint[@]+"${joint[@]}"} "--n_iter=$joint_n_iter" "--pretr_n_iter=$baseline_n_iter"
+baseline_n_iter=${baseline_n_iter:-${n_iter:-5001}}
+joint_n_iter=${joint_n_iter:-${n_iter:-15001}}
+joint=("${common[@]}" ${joint[@]+"${joint[@]}"} "--n_iter=$joint_n_iter" "--pretr_n_iter=$baseline_n_iter")
+
+# Wrong flags of the second step are told now and not after the first.
+"$python" prop_method_joint_tr_rand_init.py "${joint[@]}" --check_only
+if [[ -z "$teacher" ]]; then stage tr_baseline.py "${common[@]}" "--n_iter=$baseline_n_iter"; fi
+stage prop_method_joint_tr_rand_init.py "${joint[@]}"
 stage ../scripts/make_report.py "--dataset=$dataset" ${places[@]+"${places[@]}"}

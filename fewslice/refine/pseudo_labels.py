@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fewslice import files
-from fewslice.errors import DataError, TrainingError
+from fewslice.errors import DataError, FewSliceError, TrainingError
 from fewslice.refine import statistics
 from fewslice.refine.agreement import agreement
 from fewslice.refine.dense_crf import refine
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Predict = Callable[[np.ndarray], np.ndarray]
 RECORD = "round.json"
 TEACHER = "teacher.npz"
+GALLERY_ROWS = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Settings:
         min_agreement: Volumes whose predictions from two augmented views agree less (mean F1 of the foreground) are
             left out; None takes all.
         seed: Of the views.
+        refresh_every: Training steps from round to round.
     """
 
     num_classes: int
@@ -52,6 +54,7 @@ class Settings:
     crf: CrfParameters | None = None
     min_agreement: float | None = None
     seed: int = 0
+    refresh_every: int = 5000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,7 +63,7 @@ class Round:
 
     Attributes:
         index: 0, 1, ...
-        step: Training steps of the network that made them; 0 for the first teacher.
+        step: Training steps after which they are used.
         labels: case_id -> (Z, NX, NY) uint8, memory-mapped; accepted volumes only.
         rows: One per volume, accepted or not, see `_row`.
     """
@@ -77,7 +80,7 @@ class Teacher:
 
     Attributes:
         path: Its weight file, which is copied into the round's folder.
-        step: Its training steps in this run; 0 for the first teacher.
+        step: Its training steps.
         predict: (Z, NX, NY, 1) float32 -> (Z, NX, NY, K) probabilities.
     """
 
@@ -113,19 +116,23 @@ def make_round(
     Raises:
         TrainingError: the network's output is not a number.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    if teacher.path != folder / TEACHER:
+        files.write_bytes(folder / TEACHER, teacher.path.read_bytes())
+    shutil.rmtree(folder / "labels", ignore_errors=True)
     rows, shown = [], []
+    drawn = set(np.linspace(0, len(volumes) - 1, GALLERY_ROWS).round().astype(int).tolist())
     for number, volume in enumerate(volumes):
         row, before, after = _one(volume, (index, number), teacher.predict, settings, truth(volume.case.case_id))
         if row["accepted"]:
             files.write_array(folder / "labels" / f"{volume.case.case_id}.npy", after)
             row["sha256"] = files.sha256(folder / "labels" / f"{volume.case.case_id}.npy")
         rows.append(row)
-        shown.append((volume, before, after))
+        if number in drawn:
+            shown.append((volume, before, after))
         progress(row["case_id"])
-    files.write_bytes(folder / TEACHER, teacher.path.read_bytes())
     _write_gallery(folder / "gallery.png", shown, settings, truth)
-    record = {"index": index, "step": teacher.step, "teacher_sha256": files.sha256(teacher.path), "volumes": rows}
+    record = {"index": index, "step": index * settings.refresh_every, "teacher_step": teacher.step}
+    record |= {"teacher_sha256": files.sha256(folder / TEACHER), "volumes": rows}
     files.write_json(folder / RECORD, {**record, "settings": dataclasses.asdict(settings)})
     return load_round(folder)
 
@@ -138,7 +145,7 @@ def load_round(folder: Path) -> Round | None:
     """
     if not (folder / RECORD).exists():
         return None
-    record = files.read_json(folder / RECORD)
+    record = _read_record(folder)
     labels = {}
     for row in record["volumes"]:
         if row["accepted"]:
@@ -167,13 +174,28 @@ def summary(made: Round) -> str:
     return "; ".join(parts)
 
 
-def table(made: Round) -> list[dict[str, Any]]:
-    """Returns the rows of logs/pseudo_labels.csv: one per volume."""
-    head = {"round": made.index, "step": made.step}
-    return [
-        {**head, **{k: " ".join(v) if isinstance(v, list) else v for k, v in row.items() if k != "sha256"}}
-        for row in made.rows
-    ]
+def table(folder: Path) -> list[dict[str, Any]]:
+    """Returns the rows of logs/pseudo_labels.csv: one per volume of every finished round below `folder`."""
+    rows = []
+    for path in sorted(folder.glob(f"round_*/{RECORD}")):
+        record = _read_record(path.parent)
+        head = {"round": record["index"], "step": record["step"], "teacher_step": record["teacher_step"]}
+        for row in record["volumes"]:
+            plain = {k: " ".join(v) if isinstance(v, list) else v for k, v in row.items() if k != "sha256"}
+            rows.append({**head, **plain})
+    return rows
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    try:
+        return files.read_json(folder / RECORD)
+    except FewSliceError as error:
+        raise DataError(
+            folder / RECORD,
+            expected="the record of a round of pseudo-labels",
+            found="a damaged file",
+            remedy="Delete this file: the round will be made again by the network that it keeps.",
+        ) from error
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
@@ -235,14 +257,13 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def _write_gallery(path: Path, shown: Sequence[tuple], settings: Settings, truth: Callable, rows: int = 6) -> None:
+def _write_gallery(path: Path, shown: Sequence[tuple], settings: Settings, truth: Callable) -> None:
     """Draws a few volumes: lines are pseudo-labels; the fill is the truth, or the network's own answer without it."""
     from fewslice.report import contours, style
 
-    picked = [shown[i] for i in np.unique(np.linspace(0, len(shown) - 1, rows).round().astype(int))]
-    has_truth = all(truth(volume.case.case_id) is not None for volume, _, _ in picked)
+    has_truth = all(truth(volume.case.case_id) is not None for volume, _, _ in shown)
     drawn = []
-    for volume, before, after in picked:
+    for volume, before, after in shown:
         other = truth(volume.case.case_id) if has_truth else before
         image, label, other = (np.moveaxis(np.asarray(array), 0, -1) for array in (volume.image, after, other))
         slices = contours.choose_slices(other, label)

@@ -35,11 +35,13 @@ class Origin:
         path: Weight file, or None for random weights.
         weights: Weight name -> array.
         sha256: Of the file.
+        step: Training steps of the weights, as far as the file says so.
     """
 
     path: Path | None = None
     weights: Arrays = dataclasses.field(default_factory=dict)
     sha256: str = ""
+    step: Any = "unknown"
 
 
 def image_shape(dataset: config.DatasetConfig) -> tuple[int, int, int]:
@@ -67,7 +69,7 @@ def find_origin(args: Any, stage: str | None, wanted: Mapping[str, Any]) -> Orig
         DataError: the weight file is missing or damaged.
     """
     if args.init_from:
-        path = Path(args.init_from)
+        path = _named("init_from", args.init_from)
         unasked = unasked_settings(path if path.is_dir() else path.absolute().parent.parent)
         if path.is_dir():
             if not (path / "DONE").exists():
@@ -82,7 +84,7 @@ def find_origin(args: Any, stage: str | None, wanted: Mapping[str, Any]) -> Orig
     weights, record = checkpoint.load_arrays(path)
     told = f"; {settings_text(unasked)}" if unasked else ""
     logging.info("Starting from %s (step %s%s).", os.path.relpath(path), record.get("step", "unknown"), told)
-    return Origin(path, weights, files.sha256(path))
+    return Origin(path, weights, files.sha256(path), record.get("step", "unknown"))
 
 
 def find_teacher(args: Any, wanted: Mapping[str, Any]) -> Origin:
@@ -93,7 +95,9 @@ def find_teacher(args: Any, wanted: Mapping[str, Any]) -> Origin:
         DataError: the weight file is missing or damaged.
     """
     if args.teacher:
-        path = Path(args.teacher)
+        path = _named("teacher", args.teacher)
+        if path.is_dir() and not (path / "DONE").exists():
+            logging.warning("%s is not finished; when its best weights change, this run starts anew.", path)
         path = path / "checkpoints" / BEST if path.is_dir() else path
     else:
         command = _command(BASELINE_STAGE, args, wanted)
@@ -101,7 +105,18 @@ def find_teacher(args: Any, wanted: Mapping[str, Any]) -> Origin:
         path = path / "checkpoints" / BEST
     weights, record = checkpoint.load_arrays(path)
     logging.info("First pseudo-labels from %s (step %s).", os.path.relpath(path), record.get("step", "unknown"))
-    return Origin(path, weights, files.sha256(path))
+    return Origin(path, weights, files.sha256(path), record.get("step", "unknown"))
+
+
+def _named(flag: str, value: str) -> Path:
+    """Returns the run folder or weight file that a flag names."""
+    path = Path(value)
+    if path.is_file() or (path / "config.json").is_file():
+        return path
+    raise ConfigError(
+        f"--{flag}={value}: expected a run folder (one with config.json) or a weight file (.npz). Found: "
+        f"{'another folder' if path.exists() else 'nothing'}. Runs lie in runs/<dataset>/<stage>/ of the checkout."
+    )
 
 
 def _command(stage: str, args: Any, wanted: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ Reference: Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,6 @@ from fewslice.augment.pretraining import augmented_view
 from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch
 from fewslice.data import joint_batches, samplers
 from fewslice.data.batches import generator
-from fewslice.errors import ConfigError
 from fewslice.stages import common, segmentation
 from fewslice.stages.joint_pools import Pools, Volumes, open_all
 from fewslice.training import Plan, Trainer
@@ -30,7 +30,6 @@ _SHARED = ("no_of_tr_imgs", "comb_tr_imgs", "ver", "seed", "dsc_loss", "lr_seg",
 
 def train_joint(args: Any, dataset: config.DatasetConfig) -> None:
     """Trains the U-Net with its contrast head, renewing the pseudo-labels every `--refresh_every` steps."""
-    _check(args, dataset)
     teacher = common.find_teacher(args, {name: getattr(args, name) for name in _SHARED} | {"n_iter": args.pretr_n_iter})
     origin = common.find_origin(args, None, {}) if args.init_from else teacher
     volumes = open_all(args, dataset)
@@ -50,7 +49,10 @@ def train_joint(args: Any, dataset: config.DatasetConfig) -> None:
             model = build_joint_net(
                 common.image_shape(dataset), dataset.num_classes, num_labelled=dataset.mtask_bs, seed=args.seed
             )
-            common.copy_origin(model, origin, exclude=("cont_",) if args.copy_head else ("seg_", "cont_"))
+            common.copy_origin(model, origin, exclude=("seg_", "cont_"))
+            if args.copy_head:
+                head = {name: values for name, values in teacher.weights.items() if name.startswith("seg_")}
+                common.copy_origin(model, dataclasses.replace(teacher, weights=head), exclude=("enc_", "dec_", "cont_"))
             return model
 
         terms = {
@@ -65,23 +67,6 @@ def train_joint(args: Any, dataset: config.DatasetConfig) -> None:
         results = segmentation.evaluate_run(run, model, dataset, volumes.test, network=network)
         run.finish({"best_step": trainer.tracker.best_step, "val_dice": trainer.tracker.best, **results})
         logging.info("Finished: %s", run.dir)
-
-
-def _check(args: Any, dataset: config.DatasetConfig) -> None:
-    """Refuses what cannot work, before anything is read."""
-    if args.devices > 1:
-        raise ConfigError(
-            f"--devices={args.devices}: the rows of a batch belong together in pairs, which devices would tear apart. "
-            "Run this stage with --devices=1."
-        )
-    if args.refresh_every % dataset.val_step_update:
-        raise ConfigError(
-            f"--refresh_every={args.refresh_every} must be a multiple of the {dataset.val_step_update} steps between "
-            f"two validations (val_step_update in init_{dataset.name}.py)."
-        )
-    if args.min_classes > dataset.num_classes:
-        raise ConfigError(f"--min_classes={args.min_classes}: {dataset.name} has {dataset.num_classes} classes.")
-    joint_batches.pair_table(args.bt_size, args.local_loss_exp_no)
 
 
 def _contrast(args: Any, dataset: config.DatasetConfig) -> losses.PixelContrastive:

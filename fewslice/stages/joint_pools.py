@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ from fewslice.data import cache, joint_batches
 from fewslice.data.progress import Progress
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.data.readers.selection import resolve_patients
-from fewslice.errors import ConfigError, DataError, TrainingError
+from fewslice.errors import ConfigError, DataError, FewSliceError, TrainingError
 from fewslice.predict import predictor
 from fewslice.refine import pseudo_labels
 from fewslice.refine.parameters import NONE, parameter_set
 from fewslice.run import Run
 from fewslice.stages import common
-from fewslice.training import BEST
+from fewslice.training import BEST, Interrupted
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,16 +107,24 @@ class Pools:
         self.unlabelled: joint_batches.LabelPool | None = None
         self.min_classes = dataset.num_classes
 
-    def update(self, step: int) -> None:
-        """Loads or makes the round of pseudo-labels that is used from `step` on."""
+    def update(self, step: int, is_stopping: Callable[[], bool]) -> None:
+        """Loads or makes the round of pseudo-labels that is used from `step` on.
+
+        Args:
+            step: Steps done.
+            is_stopping: Whether the user asked to stop; looked at after each volume of a round.
+
+        Raises:
+            Interrupted: the user asked to stop.
+        """
         index = step // self._args.refresh_every
         if self.round is not None and self.round.index == index:
             return
         folder = self._folder(index)
         made = pseudo_labels.load_round(folder)
         if made is None:
-            made = self._make(folder, index, step)
-            self._log()
+            made = self._make(folder, index, is_stopping)
+        self._log()
         if not made.labels:  # no volume was accepted: the labels of the round before stay
             made = dataclasses.replace(made, labels=self._last_accepted(index))
         self._use(made)
@@ -124,30 +132,47 @@ class Pools:
     def _folder(self, index: int) -> Path:
         return self._run.dir / "pseudo_labels" / f"round_{index:02d}"
 
-    def _make(self, folder: Path, index: int, step: int) -> pseudo_labels.Round:
-        path = self._teacher.path if index == 0 else self._run.checkpoints / BEST
-        if not path.exists():
-            raise TrainingError(
-                f"{path} is missing, so that no pseudo-labels can be made. Start afresh with --noresume."
-            )
-        weights = self._teacher.weights if index == 0 else checkpoint.load_arrays(path)[0]
+    def _make(self, folder: Path, index: int, is_stopping: Callable[[], bool]) -> pseudo_labels.Round:
+        path, weights, steps = self._teacher_of(folder, index)
         if self._network is None:
             self._network = models.build_unet(common.image_shape(self._dataset), self._dataset.num_classes)
         report = models.copy_by_name(self._network, weights)
         if report.missing or report.mismatched:
             raise ConfigError(f"The weights of {path} are not those of a U-Net of this dataset: {report.summary()}")
+
+        def told(name: str) -> None:
+            progress.update(1, name)
+            if is_stopping():
+                raise Interrupted("Stopped while making pseudo-labels; the training before them is saved.")
+
         with Progress(len(self._volumes.unlabeled), f"Pseudo-labels {index + 1}") as progress:
             made = pseudo_labels.make_round(
                 folder,
                 index=index,
-                teacher=pseudo_labels.Teacher(path, step, predictor(self._network, self._dataset.mtask_bs)),
+                teacher=pseudo_labels.Teacher(path, steps, predictor(self._network, self._dataset.mtask_bs)),
                 volumes=self._volumes.unlabeled,
                 settings=_settings(self._args, self._dataset),
                 truth=self._volumes.truth.get,
-                progress=lambda name: progress.update(1, name),
+                progress=told,
             )
-        logging.info("Pseudo-labels %d at step %d: %s", index + 1, step, pseudo_labels.summary(made))
+        logging.info("Pseudo-labels %d: %s", index + 1, pseudo_labels.summary(made))
         return made
+
+    def _teacher_of(self, folder: Path, index: int) -> tuple[Path, common.Arrays, Any]:
+        """Returns the weight file that makes a round, its weights and the steps that it was trained.
+
+        A round whose network was written down is made again by that one: the best network may have changed since.
+        """
+        kept = folder / pseudo_labels.TEACHER
+        if index == 0:
+            return self._teacher.path, self._teacher.weights, self._teacher.step
+        path = kept if kept.exists() else self._run.checkpoints / BEST
+        try:
+            weights, record = checkpoint.load_arrays(path)
+        except DataError as error:
+            remedy = "It cannot be made again. Start afresh with --noresume."
+            raise DataError(path, expected=error.expected, found=error.found, remedy=remedy) from error
+        return path, weights, record["step"]
 
     def _last_accepted(self, index: int) -> Mapping[str, np.ndarray]:
         for earlier in range(index - 1, -1, -1):
@@ -161,28 +186,43 @@ class Pools:
 
     def _use(self, made: pseudo_labels.Round) -> None:
         members = [(v, made.labels[v.case.case_id]) for v in self._volumes.unlabeled if v.case.case_id in made.labels]
+        if not members:
+            raise FewSliceError("The pseudo-labels are those of other volumes. Start afresh with --noresume.")
+        self.min_classes = self._classes_to_show(members)
         if not self._args.published_lists:
             members += [(volume, volume.label) for volume in self._volumes.train]  # with their true masks
         self.round = made
         self.unlabelled_volumes = [volume for volume, _ in members]
-        names = common.case_ids(self.unlabelled_volumes)
-        pool = joint_batches.LabelPool([labels for _, labels in members], self._dataset.num_classes, names=names)
-        self.unlabelled = pool
+        self.unlabelled = self._pool(members)
+
+    def _pool(self, members: Sequence[tuple[cache.PreparedVolume, np.ndarray]]) -> joint_batches.LabelPool:
+        names = common.case_ids([volume for volume, _ in members])
+        return joint_batches.LabelPool([labels for _, labels in members], self._dataset.num_classes, names=names)
+
+    def _classes_to_show(self, members: Sequence[tuple[cache.PreparedVolume, np.ndarray]]) -> int:
+        """Returns how many classes a slice of the contrastive loss must show: as many as asked for, if slices do."""
+        pool = self._pool(members)
         wanted = self._args.min_classes or self._dataset.num_classes
+        for each, kind, remedy in (
+            (self.labelled, "labelled", "Choose other labelled volumes."),
+            (pool, "pseudo-labelled", "Train the network that made them longer."),
+        ):
+            if not each.present[:, 1:].any():
+                raise TrainingError(f"No {kind} slice shows a structure, so there is nothing to contrast. {remedy}")
         most = min(int(each.present.sum(axis=1).max()) for each in (self.labelled, pool))
-        if most < 2:
-            raise TrainingError("No slice has a structure in its labels or pseudo-labels. Train the baseline longer.")
-        self.min_classes = min(wanted, most)
+        found = min(wanted, most)
         if most < wanted:
             logging.warning(
-                "No slice shows %d classes in its (pseudo-)labels; the pixel contrastive loss takes slices with %d.",
+                "No slice shows %d classes in its (pseudo-)labels; the contrastive loss takes those with %d.",
                 wanted,
-                most,
+                found,
             )
+        count = int((pool.present.sum(axis=1) >= found).sum())
+        logging.info("%d of %d pseudo-labelled slices show %d classes.", count, len(pool.present), found)
+        return found
 
     def _log(self) -> None:
-        rounds = [pseudo_labels.load_round(path) for path in sorted((self._run.dir / "pseudo_labels").glob("round_*"))]
-        rows = [row for each in rounds if each is not None for row in pseudo_labels.table(each)]
+        rows = pseudo_labels.table(self._run.dir / "pseudo_labels")
         columns = list(dict.fromkeys(name for row in rows for name in row))
         files.write_csv(self._run.logs / "pseudo_labels.csv", rows, columns)
 
@@ -194,4 +234,5 @@ def _settings(args: Any, dataset: config.DatasetConfig) -> pseudo_labels.Setting
         crf=None if args.crf == NONE else parameter_set(args.crf, dataset.name),
         min_agreement=args.test_f1_threshold if args.test_aug_overlap else None,
         seed=args.seed,
+        refresh_every=args.refresh_every,
     )

@@ -74,6 +74,21 @@ def test_the_chain_hands_flags_to_each_stage_and_stops_at_the_first_failure(tmp_
     assert {"--no_of_tr_imgs=tr2", "--comb_tr_imgs=c2", "--n_iter=7"} <= set(calls[2])
 
 
+def test_the_chain_hands_batch_sizes_to_the_stages_that_have_them(tmp_path):
+    log = tmp_path / "log"
+    fake = tmp_path / "python"
+    fake.write_text(f'#!/usr/bin/env bash\necho "$@" >> {log}\n')
+    fake.chmod(0o755)
+    command = ["bash", str(CHAIN), "phantom", "--bt_size=6", "--n_parts=3", "--strong_views=1", "--batch_negatives=1"]
+    subprocess.run(command, env={"PYTHON": str(fake), "PATH": "/usr/bin:/bin"}, check=True, capture_output=True)
+    calls = [line.split() for line in log.read_text().splitlines() if line.startswith(("pretr", "ft", "tr"))]
+    assert len(calls) == 5
+    for script, *words in calls:
+        given = {word.split("=")[0][2:] for word in words}
+        for name in ("bt_size", "n_parts", "strong_views", "batch_negatives"):
+            assert (name in given) == (name in STAGES[script.removesuffix(".py")]), (script, name)
+
+
 def test_the_chain_refuses_what_it_does_not_understand():
     done = subprocess.run(["bash", str(CHAIN), "phantom", "--seed", "1"], capture_output=True, text=True)
     assert done.returncode == 1

@@ -176,6 +176,65 @@ def unlabelled(again, monkeypatch):
     return run
 
 
+def test_a_round_that_lost_its_record_is_made_again_by_the_network_that_it_keeps(house, again):
+    folder = again("--n_iter=6")
+    first = folder / "pseudo_labels" / "round_01"
+    labels = {path.name: path.read_bytes() for path in (first / "labels").iterdir()}
+    record = read(first / "round.json")
+    (first / "round.json").write_text("{")
+    with pytest.raises(DataError, match="(?s)round.json.*Delete this file"):
+        again("--n_iter=7")
+    (first / "round.json").unlink()
+    again("--n_iter=7")
+    assert read(first / "round.json") == record
+    assert {path.name: path.read_bytes() for path in (first / "labels").iterdir()} == labels
+
+
+def test_ctrl_c_while_pseudo_labels_are_made_stops_after_a_volume(again, monkeypatch):
+    import os
+    import signal
+
+    from fewslice import files
+    from fewslice.refine import pseudo_labels
+
+    written, real = [], files.write_array
+
+    def write(path, array):
+        written.append(path)
+        real(path, array)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(pseudo_labels.files, "write_array", write)
+    with pytest.raises(Interrupted, match="pseudo-labels"):
+        again()
+    assert len(written) == 1
+
+
+def test_few_pseudo_labelled_slices_with_all_classes_are_told_and_others_are_taken(again, monkeypatch, caplog):
+    from fewslice.refine import pseudo_labels
+
+    real = pseudo_labels._one
+
+    def without_class_2(*arguments):
+        row, before, after = real(*arguments)
+        return row, before, np.where(np.arange(32) < 16, 1, 0).astype(np.uint8) * np.ones_like(after)
+
+    monkeypatch.setattr(pseudo_labels, "_one", without_class_2)
+    again("--n_iter=2")
+    assert "No slice shows 3 classes in its (pseudo-)labels; the contrastive loss takes those with 2." in caplog.text
+    assert "12 of 12 pseudo-labelled slices show 2 classes." in caplog.text
+
+
+def test_a_test_patient_in_the_unlabelled_list_is_refused(data, again, monkeypatch, tmp_path):
+    experiments = tmp_path / "experiments"
+    shutil.copytree(data / "experiments", experiments)
+    text = (experiments / "data_cfg_tiny.py").read_text()
+    (experiments / "data_cfg_tiny.py").write_text(text.replace('"003", "004"]', '"003", "7"]'))
+    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(experiments))
+    with pytest.raises(ConfigError, match="contains the test patients 7"):
+        again()
+
+
 def test_published_lists_give_pseudo_labels_to_labelled_volumes_too(unlabelled):
     assert unlabelled("--published_lists=1") == ["001_ED", "002_ED", "003_ED", "004_ED"]
 
@@ -213,7 +272,12 @@ def test_volumes_whose_views_disagree_are_left_out_and_none_left_is_an_error(aga
         (("--min_classes=4",), "--min_classes=4: tiny has 3 classes"),
         (("--pretr_n_iter=5",), "No run of tr_baseline with .*n_iter=5"),
         (("--seed=1",), "No run of tr_baseline with .*seed=1"),
-        (("--teacher=nowhere",), "nowhere"),
+        (("--teacher=nowhere",), "--teacher=nowhere: expected a run folder.*nothing"),
+        (("--unl_no_of_tr_imgs=tr9",), "Unknown split --unl_no_of_tr_imgs 'tr9'"),
+        (
+            ("--set=num_classes=2", "--set=struct_name=rv", "--set=class_weights=.1,.9"),
+            "one structure.*--lamda_local=0",
+        ),
     ],
 )
 def test_wrong_settings_are_refused_with_the_reason(again, flags, message):

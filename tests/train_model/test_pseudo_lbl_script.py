@@ -19,13 +19,18 @@ def chain(tmp_path):
     def run(*words, failing=""):
         log, fake = tmp_path / "log", tmp_path / "python"
         log.write_text("")
-        fake.write_text(f'#!/usr/bin/env bash\necho "$@" >> {log}\n[[ "$1" != "{failing}" ]]\n')
+        fake.write_text(
+            f'#!/usr/bin/env bash\necho "$@" >> {log}\n[[ "$1" != "{failing}" || "$*" == *--check_only* ]]\n'
+        )
         fake.chmod(0o755)
         environment = {"PYTHON": str(fake), "PATH": "/usr/bin:/bin"}
         done = subprocess.run(
             ["bash", str(CHAIN), *words], env=environment, capture_output=True, text=True, cwd=tmp_path
         )
-        return done.returncode, [line.split() for line in log.read_text().splitlines()], done.stderr
+        calls = [line.split() for line in log.read_text().splitlines()]
+        if calls:
+            assert calls[0][0] == JOINT and "--check_only" in calls.pop(0), "flags are checked first"
+        return done.returncode, calls, done.stderr
 
     return run
 
@@ -54,9 +59,16 @@ def test_further_flags_go_to_both_and_those_of_the_joint_training_to_it_alone(ch
 
 
 def test_steps_can_be_set_apart(chain):
-    _, (baseline, joint, _), _ = chain("tr1", "c1", "phantom", "--baseline_n_iter=7", "--joint_n_iter=9")
-    assert "--n_iter=7" in baseline
-    assert {"--n_iter=9", "--pretr_n_iter=7"} <= set(joint)
+    for flags in (("--baseline_n_iter=7", "--joint_n_iter=9"), ("--joint_n_iter=9", "--n_iter=7")):
+        _, (baseline, joint, _), _ = chain("tr1", "c1", "phantom", *flags)
+        assert "--n_iter=7" in baseline
+        assert {"--n_iter=9", "--pretr_n_iter=7"} <= set(joint)
+
+
+def test_a_named_teacher_needs_no_baseline(chain, tmp_path):
+    _, calls, _ = chain("tr1", "c1", "phantom", "--teacher=some/run")
+    assert [call[0] for call in calls] == [JOINT, REPORT]
+    assert f"--teacher={tmp_path}/some/run" in calls[0]
 
 
 @pytest.mark.parametrize(("failing", "called"), [(BASELINE, [BASELINE]), (JOINT, [BASELINE, JOINT])])
@@ -87,5 +99,5 @@ def test_flags_that_it_keeps_for_the_joint_training_are_those_that_only_this_has
 
     text = CHAIN.read_text()
     own = set(STAGES[stage]) - set(STAGES["tr_baseline"])
-    handled = {name for name in own if f"--{name}=*" in text}
+    handled = {name for name in own if f"--{name}=*" in text or f"--{name})" in text}
     assert handled == own
