@@ -45,6 +45,7 @@ flags.DEFINE_string("output_dir", None, "Folder for the two files. Default: expe
 flags.DEFINE_bool("force", False, "Overwrite existing files.")
 flags.DEFINE_bool("dry_run", False, "Check and show, but write nothing.")
 FLAGS = flags.FLAGS
+DEFAULT_BATCH = 6  # volumes in a batch of global pretraining unless flags say otherwise
 
 
 def main(argv):
@@ -76,6 +77,10 @@ def main(argv):
     facts = f"{len(checked)} volumes of {len(labeled)} labelled and {len(unlabeled)} other patients"
     print(f"Good: {facts}. {new_dataset_files.summary(dataset, tables)}")
     print(new_dataset_crop.crop_text(dataset, new_dataset.footprints(checked)))
+    listed = set(tables.train["unlabeled"]["*"])
+    count = sum(case.case.patient_id in listed for case in checked)
+    if count < DEFAULT_BATCH:
+        print(f"Pretraining has {count} volumes, its default batch needs {DEFAULT_BATCH}: use --bt_size=4 (2 volumes).")
     splits = new_dataset_files.splits_text(FLAGS.name, tables, FLAGS.seed)
     write(targets, (new_dataset_files.init_text(dataset, facts), splits))
 

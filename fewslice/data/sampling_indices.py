@@ -83,6 +83,15 @@ def sample_slices(rng: np.random.Generator, depths: Sequence[int], count: int) -
     return locate_slices(rng.integers(total, size=count), depths)
 
 
+def check_number_of_volumes(wanted: int, found: int) -> None:
+    """Raises `ConfigError` if a batch needs more volumes than a split has."""
+    if wanted > found:
+        raise ConfigError(
+            f"The batch needs {wanted} different volumes, but the split has {found}. "
+            "Use a smaller --bt_size, a larger --n_parts (fewer volumes per batch) or a larger split."
+        )
+
+
 def sample_partitions(
     rng: np.random.Generator,
     depths: Sequence[int],
@@ -109,11 +118,7 @@ def sample_partitions(
         ConfigError: More volumes wanted than there are, or a volume with fewer slices than partitions
             (whether or not it would be drawn).
     """
-    if num_volumes > len(depths):
-        raise ConfigError(
-            f"The batch needs {num_volumes} different volumes, but the split has {len(depths)}. "
-            "Use a smaller --bt_size, a larger --n_parts (fewer volumes per batch) or a larger split."
-        )
+    check_number_of_volumes(num_volumes, len(depths))
     shallow = [
         f"{names[index] if names else f'volume {index}'} ({depth})"
         for index, depth in enumerate(depths)

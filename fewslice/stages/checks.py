@@ -6,7 +6,8 @@ import importlib.util
 from typing import Any
 
 from fewslice.data.joint_batches import pair_table
-from fewslice.data.sampling_plan import plan_global_batch, plan_local_batch
+from fewslice.data.sampling_indices import check_number_of_volumes
+from fewslice.data.sampling_plan import BatchPlan, plan_global_batch, plan_local_batch
 from fewslice.errors import ConfigError
 
 
@@ -30,7 +31,10 @@ def check_volumes(args: Any, dataset: Any) -> None:
         for patients in (args.train_ids, args.val_ids, dataset.splits.test_ids()):
             find_cases(reader, patients, dataset.phases)
     else:
-        find_cases(reader, args.train_ids, dataset.unlabeled_phases)
+        cases = find_cases(reader, args.train_ids, dataset.unlabeled_phases)
+        plan = contrastive_plan(args, dataset)
+        if plan.use_partitions:
+            check_number_of_volumes(plan.num_slots, len(cases))
     if hasattr(args, "unl_no_of_tr_imgs"):
         patients = dataset.splits.train_ids(args.unl_no_of_tr_imgs, args.unl_comb_tr_imgs)
         find_cases(reader, patients, dataset.unlabeled_phases)
@@ -45,13 +49,22 @@ def check_volumes(args: Any, dataset: Any) -> None:
 
 def check_stage(args: Any, dataset: Any) -> None:
     """Refuses settings that a stage cannot work with."""
-    if args.stage == "pretr_encoder_global_contrastive_loss":
-        plan_global_batch(args.global_loss_exp_no, args.bt_size, args.n_parts)
-    elif args.stage == "pretr_decoder_local_contrastive_loss":
-        size = 3 * args.n_parts if args.local_loss_exp_no == 1 else dataset.batch_size_ft
-        plan_local_batch(args.local_loss_exp_no, size, args.n_parts)
+    if args.stage.startswith("pretr_"):
+        contrastive_plan(args, dataset)
     elif args.stage == "prop_method_joint_tr_rand_init":
         _check_joint(args, dataset)
+
+
+def contrastive_plan(args: Any, dataset: Any) -> BatchPlan:
+    """Returns the batches of a contrastive stage.
+
+    Raises:
+        ConfigError: sizes that do not fit each other.
+    """
+    if args.stage == "pretr_encoder_global_contrastive_loss":
+        return plan_global_batch(args.global_loss_exp_no, args.bt_size, args.n_parts)
+    size = 3 * args.n_parts if args.local_loss_exp_no == 1 else dataset.batch_size_ft
+    return plan_local_batch(args.local_loss_exp_no, size, args.n_parts)
 
 
 def _check_joint(args: Any, dataset: Any) -> None:
