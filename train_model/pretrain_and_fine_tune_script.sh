@@ -10,12 +10,10 @@
 # (--global_n_iter, --local_n_iter, --seg_n_iter).
 # Stops at the first stage that fails; the same command continues there.
 set -euo pipefail
-from=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")"
-absolute() { case "$1" in /*) echo "$1" ;; *) echo "$from/$1" ;; esac; }  # paths are relative to where the user is
+source "$(dirname "${BASH_SOURCE[0]}")/chain.sh"
 
 if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
-  sed -n '2,12s/^# \{0,1\}//p' "$(basename "${BASH_SOURCE[0]}")"
+  show_help
   exit 0
 fi
 
@@ -51,16 +49,8 @@ for argument in "$@"; do
   esac
 done
 
-python=${PYTHON:-python}
-case "$python" in */*) python=$(absolute "$python") ;; esac
 common=("--dataset=$dataset" ${common[@]+"${common[@]}"})
 labels=("--no_of_tr_imgs=$no_of_tr_imgs" "--comb_tr_imgs=$comb_tr_imgs" "--n_iter=$seg_n_iter")
-
-stage() {
-  echo
-  echo "== $*"
-  "$python" "$@"
-}
 
 stage pretr_encoder_global_contrastive_loss.py "${common[@]}" ${pretraining[@]+"${pretraining[@]}"} "--n_iter=$global_n_iter"
 stage pretr_decoder_local_contrastive_loss.py "${common[@]}" ${pretraining[@]+"${pretraining[@]}"} ${local_only[@]+"${local_only[@]}"} ${former[@]+"${former[@]}"} "--n_iter=$local_n_iter" "--pretr_n_iter=$global_n_iter"

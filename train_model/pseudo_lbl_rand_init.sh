@@ -11,12 +11,10 @@
 # With --teacher=RUN that run makes the first pseudo-labels, and no baseline is trained.
 # Stops at the first step that fails; the same command continues there.
 set -euo pipefail
-from=$PWD
-cd "$(dirname "${BASH_SOURCE[0]}")"
-absolute() { case "$1" in /*) echo "$1" ;; *) echo "$from/$1" ;; esac; }  # paths are relative to where the user is
+source "$(dirname "${BASH_SOURCE[0]}")/chain.sh"
 
 if [[ "${1:-}" == "--help" || "${1:-}" == "-h" ]]; then
-  sed -n '2,13s/^# \{0,1\}//p' "$(basename "${BASH_SOURCE[0]}")"
+  show_help
   exit 0
 fi
 
@@ -24,6 +22,10 @@ no_of_tr_imgs=tr2 comb_tr_imgs=c1 dataset=acdc
 if [[ $# -gt 0 && "$1" != -* ]]; then no_of_tr_imgs=$1; shift; fi
 if [[ $# -gt 0 && "$1" != -* ]]; then comb_tr_imgs=$1; shift; fi
 if [[ $# -gt 0 && "$1" != -* ]]; then dataset=$1; shift; fi
+if [[ "$dataset" =~ ^c[0-9]+$ ]]; then
+  echo "ERROR: here the dataset comes third: bash pseudo_lbl_rand_init.sh $comb_tr_imgs $dataset $no_of_tr_imgs" >&2
+  exit 1
+fi
 
 n_iter='' baseline_n_iter='' joint_n_iter='' teacher=''
 both=() joint=() places=()
@@ -53,15 +55,7 @@ for argument in "$@"; do
   esac
 done
 
-python=${PYTHON:-python}
-case "$python" in */*) python=$(absolute "$python") ;; esac
 common=("--dataset=$dataset" "--no_of_tr_imgs=$no_of_tr_imgs" "--comb_tr_imgs=$comb_tr_imgs" ${both[@]+"${both[@]}"})
-
-stage() {
-  echo
-  echo "== $*"
-  "$python" "$@"
-}
 
 baseline_n_iter=${baseline_n_iter:-${n_iter:-5001}}
 joint_n_iter=${joint_n_iter:-${n_iter:-15001}}

@@ -93,6 +93,12 @@ def test_what_it_does_not_understand_is_refused_before_anything_runs(chain, word
     assert message in errors
 
 
+def test_the_order_of_the_other_script_is_recognised(chain):
+    status, calls, errors = chain("phantom", "tr1", "c1")
+    assert status == 1 and calls == []
+    assert "bash pseudo_lbl_rand_init.sh tr1 c1 phantom" in errors
+
+
 def test_flags_that_it_keeps_for_the_joint_training_are_those_that_only_this_has():
     from fewslice.flag_table import JOINT as stage
     from fewslice.flag_table import STAGES
