@@ -13,8 +13,8 @@ demo: setup
 	$(BIN)/python scripts/demo.py
 
 test: setup-dev
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist loadfile tests/losses tests/models
-	$(BIN)/python -m pytest -n 2 --dist loadfile tests
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/losses tests/models
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests
 
 check: setup-dev
 	$(BIN)/ruff check .

@@ -26,7 +26,7 @@ setup(
         "matplotlib>=3.8,<4",
     ],
     extras_require={
-        "dev": ["pytest>=8,<10", "pytest-xdist>=3.5,<4", "ruff>=0.6,<1", "jax>=0.5,<1"],
+        "dev": ["pytest>=8,<10", "pytest-xdist>=3.8,<4", "ruff>=0.6,<1", "jax>=0.5,<1"],
         "tensorboard": ["tensorboard>=2.20,<2.23"],
     },
 )

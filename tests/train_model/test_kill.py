@@ -42,17 +42,6 @@ BASELINE = (
     ("in the test", 3),
     ("before the end", 0),
 )
-# Pseudo-labels are made before step 1 and after step 4.
-JOINT = (
-    ("in pseudo-labels", 1),
-    ("before the round is complete", 0),
-    ("after a step", 0),
-    ("after the best weights", 0),
-    ("before the state", 1),  # 2 steps are saved; the best weights may be those of step 4 already
-    ("in pseudo-labels", 0),
-    (RANDOM, "before the state", 0),
-    ("in the test", 1),
-)
 
 
 def chain(tmp_path, tiny_root, jobs, timeout=900):
@@ -108,18 +97,3 @@ def test_killed_runs_continue_bit_for_bit(tmp_path, tiny_root, script, moments, 
     told = f"{statuses} random: {delay:.2f} s\n{errors}"
     assert statuses[0] == 0 and statuses[-1] == 0, told
     assert_killed_and_equal(tmp_path, script, statuses[1:-1], moments, told)
-
-
-@pytest.mark.slow
-def test_killed_joint_training_continues_bit_for_bit(tmp_path, tiny_root):
-    delay = random.uniform(0.5, 4)
-    jobs = []
-    for name, moments in (("calm", ()), ("killed", JOINT)):
-        jobs.append({"script": tiny.BASELINE, "argv": tiny.arguments(tiny.BASELINE, tmp_path / name), "kill": None})
-        jobs += jobs_of(tiny.JOINT, tiny.arguments(tiny.JOINT, tmp_path / name), moments, delay)
-    statuses, errors = chain(tmp_path, tiny_root, jobs)
-    told = f"{statuses} random: {delay:.2f} s\n{errors}"
-    assert statuses[:3] == [0, 0, 0] and statuses[-1] == 0, told
-    one, other = assert_killed_and_equal(tmp_path, tiny.JOINT, statuses[3:-1], JOINT, told)
-    for path in sorted((one / "pseudo_labels").rglob("*.npy")):
-        assert path.read_bytes() == (other / path.relative_to(one)).read_bytes()

@@ -206,8 +206,10 @@ def test_init_from_wrong_files(house, data, tmp_path):
     def start(path):
         tiny.execute(tiny.BASELINE, tiny.arguments(tiny.BASELINE, tmp_path, f"--init_from={path}"))
 
-    with pytest.raises(DataError, match="nothing"):
+    with pytest.raises(ConfigError, match="absent.npz: expected a run folder.*Found: nothing"):
         start(tmp_path / "absent.npz")
+    with pytest.raises(ConfigError, match="Found: another folder"):
+        start(tmp_path)
     (tmp_path / "broken.npz").write_bytes((house.dirs[tiny.GLOBAL] / "checkpoints" / "last.npz").read_bytes()[:5000])
     with pytest.raises(DataError, match="damaged"):
         start(tmp_path / "broken.npz")
