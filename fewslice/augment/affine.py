@@ -20,6 +20,27 @@ MAX_SCALING = 0.05
 BLANK_BELOW = 0.001
 
 
+def rotation_points(shape: tuple[int, int], degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns where each pixel of an image that is rotated about its centre looks: rows and columns, float64.
+
+    Args:
+        shape: (H, W).
+        degrees: Angle, see `rotate`.
+
+    Returns:
+        Two arrays (H, W).
+    """
+    height, width = shape
+    cos, sin = float(special.cosdg(degrees)), float(special.sindg(degrees))  # exact at multiples of 90
+    middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
+    down, across = np.arange(height, dtype=np.float64)[:, None], np.arange(width, dtype=np.float64)
+    # In float64: a float32 coordinate is off by 1e-5 px, and labels would flip at ties. The order of the sums
+    # is SciPy's, for the same ties.
+    rows = (middle_row - (cos * middle_row + sin * middle_column) + cos * down) + sin * across
+    columns = (middle_column - (-sin * middle_row + cos * middle_column) - sin * down) + cos * across
+    return rows, columns
+
+
 def rotate(
     image: np.ndarray, label: np.ndarray, degrees: float, *, sampler: BilinearSampler | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -35,13 +56,7 @@ def rotate(
         The rotated (H, W) float32 image and (H, W) label, new arrays.
     """
     height, width = image.shape
-    cos, sin = float(special.cosdg(degrees)), float(special.sindg(degrees))  # exact at multiples of 90
-    middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
-    down, across = np.arange(height, dtype=np.float64)[:, None], np.arange(width, dtype=np.float64)
-    # In float64: a float32 coordinate is off by 1e-5 px, and labels would flip at ties. The order of the sums
-    # is SciPy's, for the same ties.
-    rows = (middle_row - (cos * middle_row + sin * middle_column) + cos * down) + sin * across
-    columns = (middle_column - (-sin * middle_row + cos * middle_column) - sin * down) + cos * across
+    rows, columns = rotation_points(image.shape, degrees)
     is_inside = (rows >= 0) & (rows <= height - 1) & (columns >= 0) & (columns <= width - 1)
 
     nearest = np.empty(image.shape, np.intp)

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
+from fewslice.augment.affine import rotation_points
 from fewslice.augment.interpolate import BilinearSampler
 
 KINDS = ("rotation", "scaling", "mirror")
@@ -64,17 +64,6 @@ def draw_two_views(rng: np.random.Generator) -> tuple[VolumeView, VolumeView]:
     return first, second
 
 
-def _rotation_points(shape: tuple[int, int], degrees: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns where each output pixel looks: rows and columns (H, W) float64, the rule of `affine.rotate`."""
-    height, width = shape
-    cos, sin = float(special.cosdg(degrees)), float(special.sindg(degrees))  # exact at multiples of 90
-    middle_row, middle_column = (height - 1) / 2, (width - 1) / 2
-    down, across = np.arange(height, dtype=np.float64)[:, None], np.arange(width, dtype=np.float64)
-    rows = (middle_row - (cos * middle_row + sin * middle_column) + cos * down) + sin * across
-    columns = (middle_column - (-sin * middle_row + cos * middle_column) - sin * down) + cos * across
-    return rows, columns
-
-
 def _scaling_points(side: int, factor: float, *, inverse: bool) -> np.ndarray:
     """Returns where each output pixel of an axis looks: (side,) float64, the rule of `affine.scale` or its inverse."""
     new = round(factor * side)  # half to even
@@ -90,7 +79,7 @@ class _Warp:
 
     def __init__(self, view: VolumeView, shape: tuple[int, int], *, inverse: bool):
         if view.kind == "rotation":
-            rows, columns = _rotation_points(shape, -view.amount if inverse else view.amount)
+            rows, columns = rotation_points(shape, -view.amount if inverse else view.amount)
             cover = ((rows >= 0) & (rows <= shape[0] - 1) & (columns >= 0) & (columns <= shape[1] - 1)).astype(
                 np.float32
             )

@@ -63,8 +63,12 @@ def contrastive_plan(args: Any, dataset: Any) -> BatchPlan:
     """
     if args.stage == "pretr_encoder_global_contrastive_loss":
         return plan_global_batch(args.global_loss_exp_no, args.bt_size, args.n_parts)
-    size = 3 * args.n_parts if args.local_loss_exp_no == 1 else dataset.batch_size_ft
-    return plan_local_batch(args.local_loss_exp_no, size, args.n_parts)
+    return plan_local_batch(args.local_loss_exp_no, local_bt_size(args, dataset), args.n_parts)
+
+
+def local_bt_size(args: Any, dataset: Any) -> int:
+    """Returns the slices of a step of the local stage: 3 volumes for variant 1, else `batch_size_ft` slices."""
+    return 3 * args.n_parts if args.local_loss_exp_no == 1 else dataset.batch_size_ft
 
 
 def _check_joint(args: Any, dataset: Any) -> None:

@@ -23,6 +23,7 @@ from fewslice.data.batches import generator
 from fewslice.errors import ConfigError
 from fewslice.evaluate.collapse import effective_rank
 from fewslice.stages import common
+from fewslice.stages.checks import local_bt_size
 from fewslice.training import Plan, Trainer
 
 _PROBE = 2**31 - 1  # the epoch number from which the monitor's fixed batch is drawn
@@ -67,7 +68,7 @@ def pretrain_decoder(args: Any, dataset: config.DatasetConfig) -> None:
     }
     origin = common.find_origin(args, common.GLOBAL_STAGE, wanted)
     exp_no = args.local_loss_exp_no
-    batch_size = 3 * args.n_parts if exp_no == 1 else dataset.batch_size_ft
+    batch_size = local_bt_size(args, dataset)
     settings = _views(args)
 
     def draw(rng: np.random.Generator, volumes: Any) -> samplers.ContrastiveBatch:

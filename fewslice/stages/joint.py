@@ -84,6 +84,8 @@ def _plan(args: Any, dataset: config.DatasetConfig, network: keras.Model, volume
         rd_en=bool(args.rd_en), ri_en=bool(args.ri_en), rd_ni=bool(args.rd_ni), sigma=args.sigma
     )
 
+    least = least_classes(dataset.num_classes, pools.labelled)
+
     def draw(step: int) -> tuple[np.random.Generator, joint_batches.JointBatch]:
         rng = generator(args.seed, step // dataset.val_step_update, step)
         plan = joint_batches.JointPlan(
@@ -92,7 +94,7 @@ def _plan(args: Any, dataset: config.DatasetConfig, network: keras.Model, volume
             num_labelled=dataset.mtask_bs,
             n_pos=args.no_of_pos_eles,
             min_classes=pools.min_classes,
-            min_classes_seg=least_classes(dataset.num_classes, pools.labelled),
+            min_classes_seg=least,
         )
         return rng, joint_batches.draw_joint_batch(rng, pools.labelled, pools.unlabelled, plan=plan)
 

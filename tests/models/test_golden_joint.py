@@ -6,7 +6,6 @@ has it, see test_golden_net.py.
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -17,15 +16,7 @@ from tests.golden_files import golden, golden_param
 from tests.models.published_weights import load
 
 CASES = golden_param("contrastive/net", "joint_forward*.npz")
-
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    before = keras.config.dtype_policy()
-    if keras.backend.backend() == "tensorflow":
-        keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy(before)
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def published_joint_net(path, data):

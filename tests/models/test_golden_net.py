@@ -22,16 +22,8 @@ from tests.golden_files import golden, golden_param
 from tests.models.published_weights import load, published_name
 
 FORWARD = golden_param("contrastive/net", "forward*.npz")
+pytestmark = pytest.mark.usefixtures("double_precision")
 on_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="uses TensorFlow's gradients")
-
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    before = keras.config.dtype_policy()
-    if keras.backend.backend() == "tensorflow":
-        keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy(before)
 
 
 def weights_of(path):

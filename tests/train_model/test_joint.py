@@ -225,12 +225,22 @@ def test_few_pseudo_labelled_slices_with_all_classes_are_told_and_others_are_tak
     assert "12 of 12 pseudo-labelled slices show 2 classes." in caplog.text
 
 
-def test_a_test_patient_in_the_unlabelled_list_is_refused(data, again, monkeypatch, tmp_path):
-    experiments = tmp_path / "experiments"
-    shutil.copytree(data / "experiments", experiments)
-    text = (experiments / "data_cfg_tiny.py").read_text()
-    (experiments / "data_cfg_tiny.py").write_text(text.replace('"003", "004"]', '"003", "7"]'))
-    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(experiments))
+@pytest.fixture
+def fourth_patient(data, monkeypatch, tmp_path):
+    """A function that puts another patient in the place of the fourth of the unlabelled list."""
+
+    def replace(patient):
+        experiments = tmp_path / "experiments"
+        shutil.copytree(data / "experiments", experiments)
+        text = (experiments / "data_cfg_tiny.py").read_text()
+        (experiments / "data_cfg_tiny.py").write_text(text.replace('"003", "004"]', f'"003", "{patient}"]'))
+        monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(experiments))
+
+    return replace
+
+
+def test_a_test_patient_in_the_unlabelled_list_is_refused(again, fourth_patient):
+    fourth_patient("7")
     with pytest.raises(ConfigError, match="contains the test patients 7"):
         again()
 
@@ -239,12 +249,8 @@ def test_published_lists_give_pseudo_labels_to_labelled_volumes_too(unlabelled):
     assert unlabelled("--published_lists=1") == ["001_ED", "002_ED", "003_ED", "004_ED"]
 
 
-def test_validation_patients_get_no_pseudo_labels(data, unlabelled, monkeypatch, tmp_path):
-    experiments = tmp_path / "experiments"
-    shutil.copytree(data / "experiments", experiments)
-    text = (experiments / "data_cfg_tiny.py").read_text()
-    (experiments / "data_cfg_tiny.py").write_text(text.replace('"003", "004"]', '"003", "005"]'))
-    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(experiments))
+def test_validation_patients_get_no_pseudo_labels(unlabelled, fourth_patient):
+    fourth_patient("005")
     assert unlabelled() == ["002_ED", "003_ED"]
 
 

@@ -1,0 +1,16 @@
+"""What the tests of the networks share."""
+
+from __future__ import annotations
+
+import keras
+import pytest
+
+
+@pytest.fixture
+def double_precision():
+    """Computes in float64 where the backend has it: the golden network is ill-conditioned in float32."""
+    before = keras.config.dtype_policy()
+    if keras.backend.backend() == "tensorflow":
+        keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy(before)
