@@ -143,6 +143,10 @@ SPECS: Mapping[str, Spec] = {
     ),
     "rd_en": _choice(1, "1 deforms slices elastically.", 0, 1),
     "ri_en": _choice(1, "1 changes brightness and contrast.", 0, 1),
+    "ri_per_image": _choice(0, "1 draws brightness and contrast for each slice, 0 once for the batch.", 0, 1),
+    "strong_aug": _choice(
+        0, "1 also changes gamma, bias field, sharpness and noise of the slices that --rd_ni changes.", 0, 1
+    ),
     "rd_ni": _choice(1, "1 mixes changed and unchanged slices in a batch, 0 leaves all unchanged.", 0, 1),
     "sigma": _positive(5, "Standard deviation of the elastic deformation, in pixels."),
     "en_1hot": _choice(1, "Labels one-hot.", 0, 1),

@@ -23,7 +23,9 @@ _LOCAL = (
     "local_loss_exp_no", "no_of_local_regions", "no_of_decoder_blocks", "local_reg_size", "wgt_en",
     "no_of_neg_local_regions", "no_of_neg_regs_override",
 )  # fmt: skip
-_SEGMENTATION = ("lr_seg", "dsc_loss", "rd_en", "ri_en", "rd_ni", "sigma", "en_1hot")
+_SEGMENTATION = (
+    "lr_seg", "dsc_loss", "rd_en", "ri_en", "rd_ni", "sigma", "en_1hot", "ri_per_image", "strong_aug",
+)  # fmt: skip
 _JOINT = (
     "lamda_local", "no_of_pos_eles", "no_of_neg_eles", "refresh_every", "crf", "test_aug_overlap", "test_f1_threshold",
     "min_classes", "cont_normalisation", "unl_no_of_tr_imgs", "unl_comb_tr_imgs", "published_lists", "copy_head",

@@ -39,6 +39,8 @@ SEGMENTATION = {
     "rd_ni": 1,
     "sigma": 5.0,
     "en_1hot": 1,
+    "ri_per_image": 0,
+    "strong_aug": 0,
 }
 EARLIER = {
     "pretr_data_aug": 0, "pretr_no_of_tr_imgs": None, "pretr_comb_tr_imgs": "c1", "pretr_ver": 0,

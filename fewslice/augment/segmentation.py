@@ -18,6 +18,7 @@ import numpy as np
 from fewslice.augment.affine import random_affine
 from fewslice.augment.elastic import draw_grids, enlarge_grids, warp_pairs
 from fewslice.augment.intensity import brightness_contrast, draw_finetuning
+from fewslice.augment.strong_intensity import StrongIntensity, strong_intensity
 from fewslice.errors import ConfigError
 
 
@@ -32,6 +33,7 @@ class SegmentationAugmentation:
         sigma: Standard deviation of the displacement of a grid point in pixels.
         affine: Rotates, scales or mirrors every row beforehand.
         per_image: Draws brightness and contrast for each image instead of for the batch.
+        strong: Also changes gamma, bias field, sharpness and noise of the same rows; None does not.
         published: With `rd_en`, drops the intensity change as the published code did.
     """
 
@@ -41,6 +43,7 @@ class SegmentationAugmentation:
     sigma: float = 5.0
     affine: bool = True
     per_image: bool = False
+    strong: StrongIntensity | None = None
     published: bool = False
 
     def __post_init__(self):
@@ -107,7 +110,7 @@ def augment_segmentation_batch(
     brightness otherwise.
 
     Args:
-        rng: Draws the affine operations, then grids, intensity and k, whatever the settings.
+        rng: Draws the affine operations, then grids, intensity and k, whatever the settings; last what `strong` needs.
         images: (batch, H, W, 1) float32.
         labels: (batch, H, W) integer classes.
         num_classes: Classes including the background.
@@ -135,4 +138,6 @@ def augment_segmentation_batch(
         fields = enlarge_grids(grids[split:], images.shape[1:3]) if settings.rd_en else None
         intensity = (delta[split:], factor[split:]) if use_intensity else None
         mix_from(images, onehot, split=split, fields=fields, intensity=intensity)
+        if settings.strong is not None:
+            images[split:] = strong_intensity(rng, images[split:], settings=settings.strong)
     return images, onehot

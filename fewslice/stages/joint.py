@@ -80,10 +80,7 @@ def _contrast(args: Any, dataset: config.DatasetConfig) -> losses.PixelContrasti
 
 
 def _plan(args: Any, dataset: config.DatasetConfig, network: keras.Model, volumes: Volumes, pools: Pools) -> Plan:
-    augmentation = SegmentationAugmentation(
-        rd_en=bool(args.rd_en), ri_en=bool(args.ri_en), rd_ni=bool(args.rd_ni), sigma=args.sigma
-    )
-
+    augmentation = segmentation.augmentation_of(args)
     least = least_classes(dataset.num_classes, pools.labelled)
 
     def draw(step: int) -> tuple[np.random.Generator, joint_batches.JointBatch]:

@@ -16,6 +16,7 @@ import losses
 import models
 from fewslice import backend, checkpoint, config
 from fewslice.augment.segmentation import SegmentationAugmentation
+from fewslice.augment.strong_intensity import StrongIntensity
 from fewslice.data import cache, samplers
 from fewslice.data.batches import generator
 from fewslice.data.readers import get_reader
@@ -122,11 +123,7 @@ def _plan(
     train: cache.PreparedSet,
     val: cache.PreparedSet,
 ) -> Plan:
-    augmentation = None
-    if getattr(args, "data_aug", 1):
-        augmentation = SegmentationAugmentation(
-            rd_en=bool(args.rd_en), ri_en=bool(args.ri_en), rd_ni=bool(args.rd_ni), sigma=args.sigma
-        )
+    augmentation = augmentation_of(args) if getattr(args, "data_aug", 1) else None
 
     def batch(step: int) -> samplers.SegmentationBatch:
         return samplers.segmentation_batch(
@@ -151,6 +148,18 @@ def _plan(
         validate=validation_of(dataset, model, val),
         average_decay=args.average_decay,
         tensorboard=args.tensorboard,
+    )
+
+
+def augmentation_of(args: Any) -> SegmentationAugmentation:
+    """Returns how labelled slices are augmented."""
+    return SegmentationAugmentation(
+        rd_en=bool(args.rd_en),
+        ri_en=bool(args.ri_en),
+        rd_ni=bool(args.rd_ni),
+        sigma=args.sigma,
+        per_image=bool(args.ri_per_image),
+        strong=StrongIntensity(cutout=0) if args.strong_aug else None,
     )
 
 

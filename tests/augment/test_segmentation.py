@@ -13,6 +13,7 @@ from fewslice.augment.segmentation import (
     mix_from,
     one_hot,
 )
+from fewslice.augment.strong_intensity import StrongIntensity
 from fewslice.errors import ConfigError
 from tests.golden_files import golden_param
 
@@ -89,6 +90,22 @@ def test_intensity_reaches_the_deformed_rows():
     for row in np.flatnonzero(differs):
         slope, _ = np.polyfit(deformed[row].ravel(), both[row].ravel(), 1)
         assert slope == pytest.approx(1, abs=1e-4) if row >= 10 else 0.8 <= slope <= 1.2
+
+
+def test_intensity_per_image_and_stronger_ones_change_nothing_but_intensities():
+    images, labels = _batch()
+    shared, onehot = _run(3, images, labels)
+    each, onehot_each = _run(3, images, labels, per_image=True)
+    strong, onehot_strong = _run(3, images, labels, strong=StrongIntensity(probability=1, cutout=0))
+    np.testing.assert_array_equal(onehot, onehot_each)
+    np.testing.assert_array_equal(onehot, onehot_strong)
+    changed = np.flatnonzero(np.abs(strong - shared).max(axis=(1, 2, 3)) > 1e-4)
+    assert changed.tolist() == list(range(changed[0], 20)) and changed[0] >= 1  # the rows of the elastic change
+    deformed, _ = _run(3, images, labels, ri_en=False)
+    offsets = [np.median(out[10:] - deformed[10:], axis=(1, 2, 3)) for out in (shared, each)]
+    assert np.ptp(offsets[0][offsets[0] != 0]) < 1e-5
+    each_offset = offsets[1][offsets[1] != 0]
+    assert len(each_offset) > 1 and np.diff(np.sort(each_offset)).min() > 1e-4
 
 
 def test_intensity_alone_keeps_hard_one_hot_labels():
