@@ -57,6 +57,7 @@ def _name(default: str, text: str) -> Spec:
     return Spec("string", default, text, lambda value: re.fullmatch(r"[\w-]+", value) is not None, must)
 
 
+METHOD_CHOICES = ("contrastive", "unimatch", "copy_paste")
 CRF_CHOICES = ("published", "corrected", "none")
 
 SPECS: Mapping[str, Spec] = {
@@ -151,6 +152,47 @@ SPECS: Mapping[str, Spec] = {
     "sigma": _positive(5, "Standard deviation of the elastic deformation, in pixels."),
     "en_1hot": _choice(1, "Labels one-hot.", 0, 1),
     # Joint training with pseudo-labels.
+    "method": Spec(
+        "string",
+        "contrastive",
+        "How unlabelled volumes are learned from: contrastive (the paper: pixel embeddings on pseudo-labels), unimatch "
+        "(weak-to-strong consistency with CutMix), copy_paste (labelled and unlabelled slices pasted into each other).",
+        lambda value: value in METHOD_CHOICES,
+        "one of " + ", ".join(METHOD_CHOICES),
+    ),
+    "unlabelled_bs": _integer(0, "unimatch, copy_paste: unlabelled slices per step; 0: as many as labelled ones.", 0),
+    "consistency_weight": Spec(
+        "float",
+        1.0,
+        "unimatch, copy_paste: weight of the loss of unlabelled slices.",
+        lambda value: 0 <= value < math.inf,
+        "0 or larger",
+    ),
+    "confidence": Spec(
+        "float",
+        0.95,
+        "unimatch: pixels whose largest probability is lower do not count.",
+        lambda value: 0 <= value < 1,
+        "at least 0 and below 1",
+    ),
+    "soft_labels": _choice(
+        0, "1 takes probabilities as targets and counts each pixel by its confidence, instead of a decision.", 0, 1
+    ),
+    "teacher_decay": Spec(
+        "float",
+        0.99,
+        "unimatch, copy_paste: decay per step of the averaged network that makes the targets and predicts; 0: the "
+        "network itself.",
+        lambda value: 0 <= value < 1,
+        "at least 0 and below 1",
+    ),
+    "feature_dropout": Spec(
+        "float",
+        0.5,
+        "unimatch: share of the encoder's channels that is dropped in a further view; 0 leaves it out.",
+        lambda value: 0 <= value < 1,
+        "at least 0 and below 1",
+    ),
     "lamda_local": Spec(
         "float", 0.1, "Weight of the pixel contrastive loss.", lambda value: 0 <= value < math.inf, "0 or larger"
     ),

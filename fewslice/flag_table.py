@@ -29,7 +29,8 @@ _SEGMENTATION = (
 _JOINT = (
     "lamda_local", "no_of_pos_eles", "no_of_neg_eles", "refresh_every", "crf", "test_aug_overlap", "test_f1_threshold",
     "min_classes", "cont_normalisation", "unl_no_of_tr_imgs", "unl_comb_tr_imgs", "published_lists", "copy_head",
-    "teacher", "check_only",
+    "teacher", "check_only", "method", "unlabelled_bs", "consistency_weight", "confidence", "soft_labels",
+    "teacher_decay", "feature_dropout",
 )  # fmt: skip
 _EARLIER = ("pretr_no_of_tr_imgs", "pretr_comb_tr_imgs", "pretr_ver", "pretr_n_iter", "pretr_data_aug")
 

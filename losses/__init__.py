@@ -11,6 +11,7 @@ from losses.registry import LOSSES, register
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
+from losses.copy_paste import CopyPaste  # noqa: E402
 from losses.cross_entropy import CrossEntropy  # noqa: E402
 from losses.dice import Dice  # noqa: E402
 from losses.global_contrastive import GlobalContrastive, published_normaliser, row_layout  # noqa: E402
@@ -19,12 +20,14 @@ from losses.local_regions import RegionTable, region_table  # noqa: E402
 from losses.mixture import Mixture  # noqa: E402
 from losses.pixel_contrastive import PixelContrastive, pixel_targets  # noqa: E402
 from losses.segmentation import segmentation_loss  # noqa: E402
+from losses.weak_to_strong import WeakToStrong  # noqa: E402
 
 get = LOSSES.get
 names = LOSSES.names
 
 __all__ = [
     "LOSSES",
+    "CopyPaste",
     "CrossEntropy",
     "Dice",
     "GlobalContrastive",
@@ -32,6 +35,7 @@ __all__ = [
     "Mixture",
     "PixelContrastive",
     "RegionTable",
+    "WeakToStrong",
     "get",
     "local_row_layout",
     "names",

@@ -1,21 +1,27 @@
 """Keras networks as functional builders with named layers; see README.md in this folder."""
 
+from models.copy_paste import build_copy_paste_net
 from models.joint import both_heads, build_joint_net, segmentation_part
+from models.teacher import start_teacher
 from models.transfer import TransferReport, copy_by_name, freeze, read_weights, set_weights
 from models.unet import build_encoder, build_global_net, build_local_net, build_unet, local_map_size
+from models.unimatch import build_unimatch_net
 
 __all__ = [
     "both_heads",
     "TransferReport",
+    "build_copy_paste_net",
     "build_encoder",
     "build_global_net",
     "build_joint_net",
     "build_local_net",
     "build_unet",
+    "build_unimatch_net",
     "copy_by_name",
     "freeze",
     "local_map_size",
     "read_weights",
     "segmentation_part",
     "set_weights",
+    "start_teacher",
 ]

@@ -37,6 +37,9 @@ class BatchNormalization(keras.layers.Layer):
         momentum: Decay of the moving statistics.
         epsilon: Added to the variance.
 
+    Call arguments: `inputs`; `training`; `update_statistics`, False leaves the moving statistics alone in training, for
+    images that are unlike those of inference.
+
     Input and output: (batch, height, width, channel), any float dtype. Statistics and variables are float32
     (float64 under a float64 policy). The variance is that of the population (divided by n).
 
@@ -73,7 +76,7 @@ class BatchNormalization(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def call(self, inputs, training=False):
+    def call(self, inputs, training=False, update_statistics=True):
         bias = 0.0 if self.bias is None else ops.convert_to_tensor(self.bias)
         gamma = ops.convert_to_tensor(self.gamma)
         offset = ops.convert_to_tensor(self.beta) + 0.0 * bias  # keeps the bias in the graph, with gradient 0
@@ -81,6 +84,8 @@ class BatchNormalization(keras.layers.Layer):
             mean = ops.convert_to_tensor(self.moving_mean) - bias
             return self._normalise(inputs, gamma, offset, mean, ops.convert_to_tensor(self.moving_variance))
         outputs, mean, variance = self._normalise_batch(inputs, gamma, offset)
+        if not update_statistics:
+            return outputs
         rate = 1.0 - self.momentum
         moving_mean, moving_variance = ops.copy(self.moving_mean), ops.copy(self.moving_variance)
         self.moving_mean.assign(moving_mean + rate * (ops.stop_gradient(mean + bias) - moving_mean))

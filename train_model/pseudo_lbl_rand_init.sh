@@ -41,7 +41,8 @@ for argument in "$@"; do
     --temp_fac=* | --bt_size=* | --local_loss_exp_no=* | --lamda_local=* | --no_of_pos_eles=* | --no_of_neg_eles=* | \
       --refresh_every=* | --crf=* | --test_aug_overlap=* | --test_f1_threshold=* | --min_classes=* | \
       --cont_normalisation=* | --unl_no_of_tr_imgs=* | --unl_comb_tr_imgs=* | --published_lists=* | --copy_head=* | \
-      --data_aug=* | --bbox_dim=* | --check_only) joint+=("$argument") ;;
+      --method=* | --unlabelled_bs=* | --consistency_weight=* | --confidence=* | --soft_labels=* | \
+      --teacher_decay=* | --feature_dropout=* | --data_aug=* | --bbox_dim=* | --check_only) joint+=("$argument") ;;
     --pretr_n_iter=*)
       echo "ERROR: $argument is set by this script; give --baseline_n_iter=${argument#*=} instead." >&2
       exit 1 ;;

@@ -1,160 +1,59 @@
-"""Joint training with pseudo-labels: segmentation on labelled slices, pixel embeddings on labelled and other slices.
+"""Joint training on labelled and other volumes, from a baseline that was trained on the labelled ones alone.
+
+Each method stands in a file of its own: `joint_contrastive.py` (the paper's), `joint_unimatch.py`,
+`joint_copy_paste.py`.
 
 Reference: Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
-import numpy as np
 from absl import logging
 
-import losses
 from fewslice import backend, config
-from fewslice.augment.pretraining import augmented_view
-from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch
-from fewslice.data import joint_batches, samplers
-from fewslice.data.batches import generator
-from fewslice.stages import common, segmentation
-from fewslice.stages.joint_pools import Pools, Volumes, open_all
-from fewslice.training import Plan, Trainer
-from models.joint import EMBEDDINGS, LOGITS, build_joint_net, segmentation_part
+from fewslice.stages import common, joint_contrastive, joint_copy_paste, joint_unimatch, segmentation
+from fewslice.stages.joint_job import Job
+from fewslice.stages.joint_pools import open_all
+from fewslice.training import Trainer
+
+METHODS = {
+    "contrastive": joint_contrastive.prepare,
+    "unimatch": joint_unimatch.prepare,
+    "copy_paste": joint_copy_paste.prepare,
+}
 
 # Flags that the baseline must have in common; it made the first pseudo-labels' network.
-_SHARED = ("no_of_tr_imgs", "comb_tr_imgs", "ver", "seed", "dsc_loss", "lr_seg", "rd_en", "ri_en", "rd_ni", "sigma")
+_SHARED = (
+    "no_of_tr_imgs", "comb_tr_imgs", "ver", "seed", "dsc_loss", "lr_seg", "rd_en", "ri_en", "rd_ni", "sigma",
+    "ri_per_image", "strong_aug",
+)  # fmt: skip
 
 
 def train_joint(args: Any, dataset: config.DatasetConfig) -> None:
-    """Trains the U-Net with its contrast head, renewing the pseudo-labels every `--refresh_every` steps."""
+    """Trains the U-Net on labelled and on other volumes, by the method that `--method` names."""
     teacher = common.find_teacher(args, {name: getattr(args, name) for name in _SHARED} | {"n_iter": args.pretr_n_iter})
     origin = common.find_origin(args, None, {}) if args.init_from else teacher
     volumes = open_all(args, dataset)
     roles = {name: getattr(volumes, name) for name in ("train", "val", "test", "unlabeled")}
-    method = f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_local{args.local_loss_exp_no}_s{args.seed}"
     extra = {"teacher_sha256": teacher.sha256}
-    with common.open_run(args, dataset, method, origin, roles, extra=extra) as run:
+    with common.open_run(args, dataset, _name(args), origin, roles, extra=extra) as run:
         if run.is_done:
             logging.info("Already finished: %s", run.dir)
             return
         backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
         run.start(backend.versions())
         texts = (", ".join(common.case_ids(prepared)) for prepared in roles.values())
-        logging.info("%s: training on %s, validation %s, test %s, pseudo-labels for %s.", run.dir, *texts)
-
-        def make() -> keras.Model:
-            model = build_joint_net(
-                common.image_shape(dataset), dataset.num_classes, num_labelled=dataset.mtask_bs, seed=args.seed
-            )
-            common.copy_origin(model, origin, exclude=("seg_", "cont_"))
-            if args.copy_head:
-                head = {name: values for name, values in teacher.weights.items() if name.startswith("seg_")}
-                common.copy_origin(model, dataclasses.replace(teacher, weights=head), exclude=("enc_", "dec_", "cont_"))
-            return model
-
-        terms = {
-            LOGITS: losses.segmentation_loss(args.dsc_loss, dataset.class_weights),
-            EMBEDDINGS: _contrast(args, dataset),
-        }
-        model = common.build(args, make, terms, args.lr_seg, loss_weights={LOGITS: 1.0, EMBEDDINGS: args.lamda_local})
-        network = segmentation_part(model)
-        pools = Pools(args, dataset, volumes, run, teacher)
-        trainer = Trainer(run, model, _plan(args, dataset, network, volumes, pools))
+        logging.info("%s: training on %s, validation %s, test %s, without labels %s.", run.dir, *texts)
+        made = METHODS[args.method](Job(args, dataset, volumes, run, teacher, origin))
+        trainer = Trainer(run, made.model, made.plan)
         trainer.train()
-        results = segmentation.evaluate_run(run, model, dataset, volumes.test, network=network)
+        results = segmentation.evaluate_run(run, made.model, dataset, volumes.test, network=made.network)
         run.finish({"best_step": trainer.tracker.best_step, "val_dice": trainer.tracker.best, **results})
         logging.info("Finished: %s", run.dir)
 
 
-def _contrast(args: Any, dataset: config.DatasetConfig) -> losses.PixelContrastive:
-    return losses.PixelContrastive(
-        args.local_loss_exp_no,
-        dataset.num_classes,
-        n_pos=args.no_of_pos_eles,
-        temperature=args.temp_fac,
-        normalisation=args.cont_normalisation,
-    )
-
-
-def _plan(args: Any, dataset: config.DatasetConfig, network: keras.Model, volumes: Volumes, pools: Pools) -> Plan:
-    augmentation = segmentation.augmentation_of(args)
-    least = least_classes(dataset.num_classes, pools.labelled)
-
-    def draw(step: int) -> tuple[np.random.Generator, joint_batches.JointBatch]:
-        rng = generator(args.seed, step // dataset.val_step_update, step)
-        plan = joint_batches.JointPlan(
-            bt_size=args.bt_size,
-            exp_no=args.local_loss_exp_no,
-            num_labelled=dataset.mtask_bs,
-            n_pos=args.no_of_pos_eles,
-            min_classes=pools.min_classes,
-            min_classes_seg=least,
-        )
-        return rng, joint_batches.draw_joint_batch(rng, pools.labelled, pools.unlabelled, plan=plan)
-
-    def make_batch(step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        rng, drawn = draw(step)
-        return assemble(rng, drawn, pools, augmentation=augmentation)
-
-    return Plan(
-        make_batch=make_batch,
-        describe_batch=lambda step: _describe(draw(step)[1], pools),
-        n_iter=args.n_iter,
-        segment=dataset.val_step_update,
-        validate=segmentation.validation_of(dataset, network, volumes.val),
-        before_segment=pools.update,
-        average_decay=args.average_decay,
-        tensorboard=args.tensorboard,
-    )
-
-
-def least_classes(num_classes: int, pool: joint_batches.LabelPool) -> int:
-    """Returns how many classes a slice of the segmentation loss must show: 3, or 2 of up to three, if slices do."""
-    return min(3 if num_classes > 3 else 2, int(pool.present.sum(axis=1).max()))
-
-
-def assemble(
-    rng: np.random.Generator,
-    drawn: joint_batches.JointBatch,
-    pools: Pools,
-    *,
-    augmentation: SegmentationAugmentation,
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Makes the images and targets of a step.
-
-    Labelled slices are deformed and changed in intensity as in the other labelled stages. Those of the contrastive
-    loss change in intensity only, so that their labels stay right: one draw for all first images of the pairs, one for
-    all second images.
-
-    Returns:
-        (m + 2B, H, W, 1) float32: labelled slices, first images, second images. Targets: "logits" (m, H, W, K)
-        float32 and "embeddings", see `losses.pixel_contrastive.pixel_targets`.
-    """
-    images = samplers.gather_slices(pools.labelled_volumes, drawn.segmentation)
-    labels = pools.labelled.gather(drawn.segmentation)
-    images, onehot = augment_segmentation_batch(rng, images, labels, pools.labelled.num_classes, settings=augmentation)
-    slices = np.concatenate(
-        [
-            samplers.gather_slices(pools.labelled_volumes, drawn.labelled),
-            samplers.gather_slices(pools.unlabelled_volumes, drawn.unlabelled),
-        ]
-    )[drawn.pairs]
-    views = [augmented_view(rng, half, crop=False) for half in np.split(slices, 2)]
-    targets = {LOGITS: onehot, EMBEDDINGS: losses.pixel_targets(drawn.labels, drawn.positions, drawn.valid)}
-    return np.concatenate([images, *views]), targets
-
-
-def _describe(drawn: joint_batches.JointBatch, pools: Pools) -> list[dict[str, Any]]:
-    parts: tuple[tuple[str, Callable[[], Sequence[Any]], np.ndarray], ...] = (
-        ("segmentation", lambda: pools.labelled_volumes, drawn.segmentation),
-        ("contrast, labelled", lambda: pools.labelled_volumes, drawn.labelled),
-        ("contrast, unlabelled", lambda: pools.unlabelled_volumes, drawn.unlabelled),
-    )
-    return [
-        {"part": part, "case_id": where()[volume].case.case_id, "slice_index": int(index)}
-        for part, where, sources in parts
-        for volume, index in sources
-    ]
+def _name(args: Any) -> str:
+    variant = f"local{args.local_loss_exp_no}" if args.method == "contrastive" else args.method
+    return f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_{variant}_s{args.seed}"

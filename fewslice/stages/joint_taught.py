@@ -1,0 +1,60 @@
+"""What methods share whose teacher makes the targets of unlabelled slices within a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from fewslice.data.batches import generator
+from fewslice.data.taught_batches import TaughtBatch
+from fewslice.stages import segmentation
+from fewslice.stages.joint_job import Job
+from fewslice.training import Plan
+from models.joint import LOGITS
+from models.teacher import CONSISTENCY
+
+
+def plan(job: Job, network: keras.Model, make: Callable[..., TaughtBatch], counts: tuple[int, int]) -> Plan:
+    """Returns the plan of a method.
+
+    Args:
+        job: The run.
+        network: Image -> logits, what is validated.
+        make: `taught_batches.unimatch_batch` or `copy_paste_batch`.
+        counts: Labelled and unlabelled slices of a step.
+    """
+    args, dataset = job.args, job.dataset
+    labelled = list(job.volumes.train)
+    others = [*job.volumes.unlabeled, *labelled]
+    augmentation = segmentation.augmentation_of(args)
+
+    def draw(step: int) -> TaughtBatch:
+        rng = generator(args.seed, step // dataset.val_step_update, step)
+        return make(rng, labelled, others, counts=counts, num_classes=dataset.num_classes, augmentation=augmentation)
+
+    def make_batch(step: int) -> tuple[Any, dict[str, Any]]:
+        drawn = draw(step)
+        return drawn.images, {LOGITS: drawn.labels, CONSISTENCY: drawn.targets}
+
+    def describe(step: int) -> list[dict[str, Any]]:
+        drawn = draw(step)
+        return [
+            {"part": part, "case_id": volumes[volume].case.case_id, "slice_index": int(index)}
+            for part, volumes, sources in (
+                ("labelled", labelled, drawn.labelled_sources),
+                ("unlabelled", others, drawn.unlabelled_sources),
+            )
+            for volume, index in sources
+        ]
+
+    return Plan(
+        make_batch=make_batch,
+        describe_batch=describe,
+        n_iter=args.n_iter,
+        segment=dataset.val_step_update,
+        validate=segmentation.validation_of(dataset, network, job.volumes.val),
+        average_decay=args.average_decay or args.teacher_decay,
+        tensorboard=args.tensorboard,
+    )

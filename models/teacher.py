@@ -1,0 +1,87 @@
+"""What networks share that learn from unlabelled images while they train (`unimatch.py`, `copy_paste.py`).
+
+Both call the U-Net of `build_unet` in a step together with a teacher, which makes the targets of unlabelled images
+within that step: an exponential moving average of the network, or the network itself.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, ops
+
+CONSISTENCY = "consistency"
+TEACHER_PREFIX = "ema_"
+
+
+@keras.saving.register_keras_serializable("fewslice")
+class AveragedTeacher(layers.Layer):
+    """Predicts with an exponential moving average of a network's weights, moving statistics included.
+
+    In training, every call first moves the average one step: average += (1 - decay) (weights - average), so that it
+    follows the weights of the step before.
+
+    Args:
+        student: The network to follow; not part of this layer.
+        decay: In [0, 1). 0 predicts with the student's present weights.
+
+    Input: what the network takes. Output: its output in inference mode, without gradient.
+
+    Source:
+        Tarvainen and Valpola, 2017, https://arxiv.org/abs/1703.01780.
+    """
+
+    def __init__(self, student: keras.Model, decay: float, **kwargs):
+        super().__init__(autocast=False, **kwargs)  # the average is taken in float32, also under mixed precision
+        if not 0 <= decay < 1:
+            raise ValueError(f"`decay` must be at least 0 and below 1. Received: decay={decay}")
+        self.decay = float(decay)
+        self.network = keras.models.clone_model(student, clone_function=_renamed)
+        self.network.trainable = False
+        self._student = lambda: student  # hidden from Keras, which would make it a part of this layer
+
+    def start(self) -> None:
+        """Sets the average to the present weights; to be called when these have been loaded."""
+        for own, followed in self._pairs():
+            own.assign(followed)
+
+    def compute_output_shape(self, input_shape):
+        return self.network.compute_output_shape(input_shape)
+
+    def call(self, inputs, training=False):
+        if training:
+            for own, followed in self._pairs():
+                own.assign(own + (1.0 - self.decay) * (ops.stop_gradient(ops.convert_to_tensor(followed)) - own))
+        return ops.stop_gradient(self.network(inputs, training=False))
+
+    def _pairs(self):
+        return zip(self.network.variables, self._student().variables, strict=True)
+
+
+def _renamed(layer: layers.Layer) -> layers.Layer:
+    """Returns a new layer of the same settings whose name tells that it is the teacher's."""
+    return layer.__class__.from_config({**layer.get_config(), "name": TEACHER_PREFIX + layer.name})
+
+
+@keras.saving.register_keras_serializable("fewslice")
+class StopGradient(layers.Layer):
+    """Passes its input on and no gradient back."""
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def call(self, inputs):
+        return ops.stop_gradient(inputs)
+
+
+def start_teacher(model: keras.Model) -> None:
+    """Sets the averaged teacher of `model`, if it has one, to the weights that the network has now."""
+    teacher = model.get_layer("teacher")
+    if isinstance(teacher, AveragedTeacher):
+        teacher.start()
+
+
+def check_counts(**counts: int) -> None:
+    """Raises `ValueError` if a number of rows is below 1."""
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")

@@ -1,0 +1,118 @@
+"""The network of UniMatch: weak-to-strong consistency with two strong views and one of dropped features.
+
+Reference: Yang et al., 2023, https://arxiv.org/abs/2208.09910.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from models.joint import LOGITS, Rows
+from models.layers import BatchNormalization
+from models.teacher import CONSISTENCY, AveragedTeacher, StopGradient, check_counts
+from models.unet import ENCODER_FILTERS, build_unet
+
+
+def without_statistics(network: keras.Model) -> keras.Model:
+    """Returns the same network on the same weights, which in training leaves the moving statistics alone.
+
+    It normalises by the statistics of its own batch, as usual. For images unlike those of inference, such as strongly
+    changed ones, whose statistics would spoil the prediction.
+    """
+
+    def call(layer, *args, **kwargs):
+        if isinstance(layer, BatchNormalization):
+            kwargs["update_statistics"] = False
+        return layer(*args, **kwargs)
+
+    still = keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
+    return keras.Model(still.inputs, still.outputs[0], name=f"{network.name}_still")
+
+
+def _decoder(unet: keras.Model) -> tuple[list, keras.Model]:
+    """Returns the outputs of the encoder's six levels, and the rest of the network as a model of these."""
+    levels = [unet.get_layer(f"enc_c{level}_b_relu").output for level in range(1, len(ENCODER_FILTERS) + 1)]
+    return levels, keras.Model(levels, unet.output, name="decoder")
+
+
+def build_unimatch_net(
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    num_labelled: int,
+    num_unlabelled: int,
+    teacher_decay: float = 0.99,
+    feature_dropout: float = 0.5,
+    seed: int = 0,
+) -> tuple[keras.Model, keras.Model]:
+    """Builds the network of weak-to-strong consistency with two strong views and one of dropped features.
+
+    A batch is [num_labelled labelled | u unlabelled, weakly changed | u strongly changed | u strongly changed again],
+    u = num_unlabelled. Labelled and weakly changed rows are normalised together and move the statistics; the strong
+    rows are normalised by themselves and do not, nor does the pass with dropped features.
+
+    Args:
+        image_shape: (height, width, channels); sides are multiples of 32.
+        num_classes: Classes including background.
+        num_labelled: Labelled rows.
+        num_unlabelled: Unlabelled slices, u.
+        teacher_decay: Of the averaged teacher that makes the targets; 0: the network itself makes them, as published,
+            from the weakly changed rows as it is trained on them.
+        feature_dropout: Share of the channels of each encoder level that is dropped; 0 leaves that pass out.
+        seed: Of the initial weights and of the dropout.
+
+    Returns:
+        The network images -> {"logits": (num_labelled, height, width, num_classes), "consistency": (3 u or 4 u,
+        height, width, num_classes)}, the latter [targets' logits without gradient | dropped features | strong |
+        strong again]; and the U-Net that it trains, image -> logits, to predict with.
+
+    Raises:
+        ValueError: a number out of range.
+
+    Source:
+        Yang et al., 2023, https://arxiv.org/abs/2208.09910, section 3.
+
+    Notes:
+        Differs from the published code in that the strong views' statistics are kept out of inference, and in the
+        averaged teacher. There, all rows move the statistics.
+    """
+    check_counts(num_labelled=num_labelled, num_unlabelled=num_unlabelled)
+    if not 0 <= feature_dropout < 1:
+        raise ValueError(f"`feature_dropout` must be at least 0 and below 1. Received: {feature_dropout}")
+    unet = build_unet(image_shape, num_classes, seed=seed)
+    images = keras.Input(image_shape, name="image")
+    counts = num_labelled, num_unlabelled
+    outputs = _outputs(unet, images, counts, decay=teacher_decay, dropout=feature_dropout, seed=seed)
+    return keras.Model(images, outputs, name="unimatch"), unet
+
+
+def _outputs(unet: keras.Model, images, counts: tuple[int, int], *, decay: float, dropout: float, seed: int) -> dict:
+    num_labelled, num_clean = counts[0], sum(counts)
+    levels, decoder = _decoder(unet)
+    clean_levels = keras.Model(unet.input, levels, name="encoder")(Rows(0, num_clean, name="clean_rows")(images))
+    clean = decoder(clean_levels)
+    views = [_target(unet, images, clean, rows=(num_labelled, num_clean), decay=decay)]
+    if dropout:
+        weak = [Rows(num_labelled, num_clean, name=f"weak_level{i}")(x) for i, x in enumerate(clean_levels, 1)]
+        views.append(without_statistics(decoder)(_dropped(weak, dropout, seed)))
+    views.append(without_statistics(unet)(Rows(num_clean, name="strong_rows")(images)))
+    return {
+        LOGITS: Rows(0, num_labelled, name="labelled_logits")(clean),
+        CONSISTENCY: layers.Concatenate(axis=0, name="views")(views),
+    }
+
+
+def _target(unet: keras.Model, images, clean, *, rows: tuple[int, int], decay: float):
+    """Returns the logits of the weakly changed rows from which targets are made."""
+    if decay:
+        return AveragedTeacher(unet, decay, name="teacher")(Rows(*rows, name="weak_images")(images))
+    return StopGradient(name="teacher")(Rows(*rows, name="weak_logits")(clean))
+
+
+def _dropped(levels: list, rate: float, seed: int) -> list:
+    """Drops whole channels of each encoder level."""
+    return [
+        layers.SpatialDropout2D(rate, seed=seed + level, name=f"feature_dropout{level}")(x)
+        for level, x in enumerate(levels, start=1)
+    ]

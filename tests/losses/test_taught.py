@@ -1,0 +1,115 @@
+"""Expected values: cases by hand, and plain loops (`tests.reference.taught`)."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import losses
+from losses.taught import batch_dice
+from tests.reference import taught as reference
+
+
+def _logits(rows, seed=0, scale=2.0, side=5):
+    return np.random.default_rng(seed).normal(size=(rows, side, side + 1, 3)).astype("float32") * scale
+
+
+def _boxes(rows, seed=1, side=5):
+    return (np.random.default_rng(seed).random((rows, side, side + 1, 2)) < 0.4).astype("float32")
+
+
+def _mixed_targets(rows, seed=2):
+    rng = np.random.default_rng(seed)
+    known = np.eye(3)[rng.integers(3, size=(rows, 5, 6))]
+    return np.concatenate([known, rng.random((rows, 5, 6, 1)) < 0.5], axis=-1).astype("float32")
+
+
+def test_dice_of_a_batch_by_hand():
+    """One class, two pixels in two images: 2 (1 * .5 * 1 + .5 * 1 * 0) / (1 (.25 + 1) + .5 (1 + 0)) = 1 / 1.75."""
+    probabilities, labels = np.array([[[0.5]], [[1.0]]], "float32"), np.array([[[1.0]], [[0.0]]], "float32")
+    weights = np.array([[[1.0]], [[0.5]]], "float32")
+    assert float(batch_dice(probabilities, labels, weights)) == pytest.approx(1 - 1 / 1.75, abs=1e-5)
+
+
+def test_confident_pixels_that_agree_cost_nothing_and_others_do_not_count():
+    teacher = np.zeros((2, 1, 2, 2), "float32")
+    teacher[:, 0, 0] = [20, 0]  # certain
+    teacher[:, 0, 1] = [0, 0.1]  # not
+    agree, no_boxes = 20 * (teacher - 10), np.zeros((2, 1, 2, 2), "float32")
+    agree[:, 0, 1] = [9, -9]
+    loss = losses.WeakToStrong(0.95)
+    assert float(loss(no_boxes, np.concatenate([teacher] + [agree] * 3))) == pytest.approx(0, abs=1e-4)
+    disagree = agree.copy()
+    disagree[:, 0, 0] = [-20, 20]
+    # Class 0 scores 0; class 1, which is predicted once an image and wanted nowhere, 0 too.
+    assert float(loss(no_boxes, np.concatenate([teacher, disagree, agree, agree]))) == pytest.approx(0.5, abs=1e-3)
+    assert float(loss(no_boxes, np.concatenate([teacher, agree, disagree, agree]))) == pytest.approx(0.25, abs=1e-3)
+
+
+def test_a_box_shows_the_row_before():
+    """Row 0 is class 0, row 1 is class 1. With boxes over all, what fits is the exchanged prediction."""
+    teacher = np.zeros((2, 4, 4, 2), "float32")
+    teacher[0, ..., 0] = teacher[1, ..., 1] = 20
+    boxes = np.zeros((2, 4, 4, 2), "float32")
+    boxes[..., 1] = 1
+    right = np.concatenate([teacher, teacher, teacher, teacher[::-1]])
+    assert float(losses.WeakToStrong()(boxes, right)) == pytest.approx(0, abs=1e-4)
+    assert float(losses.WeakToStrong()(boxes, np.concatenate([teacher] * 4))) == pytest.approx(0.25, abs=1e-3)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("drops_features", [False, True])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_weak_to_strong_equals_plain_loops(soft, drops_features, rows):
+    boxes, logits = _boxes(rows), _logits(rows * (3 + drops_features))
+    settings = {"confidence": 0.7, "soft": soft, "drops_features": drops_features}
+    expected = reference.weak_to_strong(boxes, logits, **settings)
+    assert float(losses.WeakToStrong(**settings)(boxes, logits)) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_copy_paste_equals_plain_loops(soft, alpha):
+    known, logits = _mixed_targets(3), _logits(6)
+    # With hard targets the confidence does not weigh.
+    expected = reference.copy_paste(known, logits, alpha=alpha, soft=soft)
+    assert float(losses.CopyPaste(alpha, soft=soft)(known, logits)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_copy_paste_of_labelled_pixels_is_the_supervised_loss():
+    known, logits = _mixed_targets(2), _logits(4)
+    known[..., -1] = 0
+    other = logits.copy()
+    other[:2] = _logits(2, seed=9)
+    loss = losses.CopyPaste()
+    assert float(loss(known, logits)) == float(loss(known, other))
+
+
+@pytest.mark.parametrize("name, y_true", [("weak_to_strong", _boxes(2)), ("copy_paste", _mixed_targets(2))])
+def test_gradient_misses_the_teacher_when_its_rows_have_none(name, y_true):
+    """Finite for extreme logits, also in half precision, and the same whatever is added to all logits of a pixel."""
+    loss = losses.get(name)()
+    count = 4 if name == "weak_to_strong" else 2
+    extreme = _logits(2 * count, scale=500.0)
+    assert np.isfinite(float(loss(y_true, extreme)))
+    assert np.isfinite(float(loss(y_true, keras.ops.cast(extreme, "bfloat16"))))
+    logits = _logits(2 * count)
+    assert float(loss(y_true, logits + 100)) == pytest.approx(float(loss(y_true, logits)), rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", [losses.WeakToStrong(0.6, soft=True, drops_features=False), losses.CopyPaste(0.3)])
+def test_settings_survive(loss):
+    again = type(loss).from_config(loss.get_config())
+    assert again.get_config() == loss.get_config()
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match="confidence"):
+        losses.WeakToStrong(1.0)
+    with pytest.raises(ValueError, match="alpha"):
+        losses.CopyPaste(1.5)
+    with pytest.raises(ValueError, match="4 times as many rows"):
+        losses.WeakToStrong()(_boxes(2), _logits(6))
+    with pytest.raises(ValueError, match="2 times as many rows"):
+        losses.CopyPaste()(_mixed_targets(2), _logits(6))

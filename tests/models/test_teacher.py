@@ -1,0 +1,192 @@
+"""The networks of `models.unimatch` and `models.copy_paste`, and what they share in `models.teacher`."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import losses
+import models
+from models.joint import LOGITS
+from models.teacher import CONSISTENCY, AveragedTeacher
+from models.unimatch import without_statistics
+
+SHAPE = (32, 32, 1)
+
+
+def _images(rows, seed=0):
+    return np.random.default_rng(seed).random((rows, *SHAPE)).astype("float32")
+
+
+def _array(x):
+    return np.asarray(keras.ops.convert_to_numpy(x))
+
+
+def _values(network):
+    return [_array(variable) for variable in network.variables]
+
+
+def _statistics(network):
+    return {v.path: _array(v) for v in network.non_trainable_variables if "moving" in v.path}
+
+
+def _unimatch(**settings):
+    return models.build_unimatch_net(SHAPE, 3, num_labelled=2, num_unlabelled=3, **settings)
+
+
+def _train(model, images, targets, loss, steps=1, learning_rate=0.1):
+    model.compile(keras.optimizers.SGD(learning_rate), loss={LOGITS: losses.Dice(), CONSISTENCY: loss})
+    for _ in range(steps):
+        model.train_on_batch(images, targets)
+
+
+def _labels(rows, seed=3):
+    return np.eye(3, dtype="float32")[np.random.default_rng(seed).integers(3, size=(rows, 32, 32))]
+
+
+def test_without_statistics_is_the_same_network_and_keeps_its_statistics():
+    unet = models.build_unet(SHAPE, 3, seed=1)
+    still, images = without_statistics(unet), _images(4)
+    before = _statistics(unet)
+    np.testing.assert_array_equal(_array(still(images, training=True)), _array(unet(images, training=True)))
+    moved = _statistics(unet)
+    assert all((moved[name] != before[name]).any() for name in before)
+    still(_images(4, seed=5), training=True)
+    for name, values in _statistics(unet).items():
+        np.testing.assert_array_equal(values, moved[name])
+    np.testing.assert_array_equal(_array(still(images)), _array(unet(images)))
+    assert {id(v) for v in still.variables} == {id(v) for v in unet.variables}
+
+
+@pytest.mark.parametrize("dropout, groups", [(0.5, 4), (0.0, 3)])
+def test_unimatch_rows(dropout, groups):
+    """Each group of rows is what the U-Net gives for it alone, normalised as documented."""
+    model, unet = _unimatch(teacher_decay=0.9, feature_dropout=dropout)
+    models.start_teacher(model)
+    images = _images(2 + 3 * 3)
+    out = {name: _array(values) for name, values in model(images, training=True).items()}
+    assert out[LOGITS].shape == (2, 32, 32, 3) and out[CONSISTENCY].shape == (3 * groups, 32, 32, 3)
+    clean = _array(unet(images[:5], training=True))
+    np.testing.assert_allclose(out[LOGITS], clean[:2], atol=1e-5)
+    np.testing.assert_allclose(out[CONSISTENCY][-6:], _array(unet(images[5:], training=True)), atol=1e-5)
+    teacher = model.get_layer("teacher").network
+    np.testing.assert_allclose(out[CONSISTENCY][:3], _array(teacher(images[2:5])), atol=1e-5)
+    if dropout:
+        assert np.abs(out[CONSISTENCY][3:6] - clean[2:]).max() > 0.01
+
+
+def test_unimatch_without_average_takes_its_own_weak_prediction():
+    model, unet = _unimatch(teacher_decay=0.0, feature_dropout=0.0)
+    images = _images(11)
+    out = _array(model(images, training=True)[CONSISTENCY])
+    np.testing.assert_allclose(out[:3], _array(unet(images[:5], training=True))[2:], atol=1e-5)
+    assert len(model.variables) == len(unet.variables)
+
+
+def test_only_clean_rows_move_the_statistics():
+    """The same as one pass of the U-Net over the labelled and weak rows, whatever the strong rows are."""
+    images, found = _images(11), []
+    for strong in (images[5:], _images(6, seed=9) * 3):
+        model, unet = _unimatch()
+        model(np.concatenate([images[:5], strong]), training=True)
+        found.append(_statistics(unet))
+    alone = models.build_unet(SHAPE, 3, seed=0)
+    alone(images[:5], training=True)
+    for name, values in _statistics(alone).items():
+        np.testing.assert_array_equal(found[0][name], found[1][name])
+        np.testing.assert_allclose(found[0][name], values, atol=1e-6)
+
+
+def test_copy_paste_rows():
+    model, unet = models.build_copy_paste_net(SHAPE, 3, num_labelled=2, num_unlabelled=3, teacher_decay=0.0)
+    images = _images(8)
+    models.start_teacher(model)
+    out = {name: _array(values) for name, values in model(images, training=True).items()}
+    trained = _array(unet(images[:5], training=True))
+    np.testing.assert_allclose(out[LOGITS], trained[:2], atol=1e-5)
+    np.testing.assert_allclose(out[CONSISTENCY][3:], trained[2:], atol=1e-5)
+    assert out[CONSISTENCY].shape == (6, 32, 32, 3)
+    teacher = model.get_layer("teacher").network
+    np.testing.assert_allclose(out[CONSISTENCY][:3], _array(teacher(images[5:])), atol=1e-5)
+    np.testing.assert_allclose(_array(model(images)[LOGITS]), _array(unet(images[:2])), atol=1e-5)
+
+
+def test_average_follows_the_weights():
+    """After each step: average += (1 - decay) (weights before the step - average)."""
+    model, unet = _unimatch(teacher_decay=0.75)
+    models.start_teacher(model)
+    teacher = model.get_layer("teacher")
+    assert isinstance(teacher, AveragedTeacher) and not teacher.network.trainable_variables
+    expected = _values(unet)
+    targets = {LOGITS: _labels(2), CONSISTENCY: np.zeros((3, 32, 32, 2), "float32")}
+    for _ in range(3):
+        before = _values(unet)
+        _train(model, _images(11), targets, losses.WeakToStrong(0.0))
+        names = [variable.path for variable in unet.variables]
+        # Moving statistics may be those of before or after this step's own update, as the backend orders them.
+        for index, (name, old) in enumerate(zip(names, before, strict=True)):
+            expected[index] = expected[index] + 0.25 * (old - expected[index])
+            if "moving" not in name:
+                np.testing.assert_allclose(_values(teacher.network)[index], expected[index], atol=1e-5)
+    assert any(np.abs(a - b).max() > 1e-4 for a, b in zip(expected, _values(unet), strict=True))
+
+
+def test_average_is_taken_in_float32_under_mixed_precision():
+    """Steps of .001 of a weight of 1 would vanish in 16 bits."""
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    try:
+        model, unet = _unimatch(teacher_decay=0.999)
+        models.start_teacher(model)
+        gamma = unet.get_layer("enc_c1_a_bn").gamma
+        kernel = unet.get_layer("enc_c1_a").kernel
+        for variable in (gamma, kernel):
+            variable.assign(_array(variable) + 1)
+        targets = {LOGITS: _labels(2), CONSISTENCY: np.zeros((3, 32, 32, 2), "float32")}
+        _train(model, _images(11), targets, losses.WeakToStrong(), learning_rate=0.0)
+        teacher = model.get_layer("teacher").network
+        moved = _array(teacher.get_layer("ema_enc_c1_a").kernel) - (_array(kernel) - 1)
+        np.testing.assert_allclose(moved, 0.001, atol=1e-6)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.mark.parametrize("method", ["unimatch", "copy_paste"])
+def test_the_teacher_gets_no_gradient_and_the_network_learns(method):
+    """Unlabelled images alone (learning from labels has weight 0) pull the network to its teacher's decision."""
+    images = _images(11 if method == "unimatch" else 8, seed=4)
+    if method == "unimatch":
+        model, unet = _unimatch(teacher_decay=0.999, feature_dropout=0.0)
+        loss, target = losses.WeakToStrong(0.0, drops_features=False), np.zeros((3, 32, 32, 2), "float32")
+    else:
+        model, unet = models.build_copy_paste_net(SHAPE, 3, num_labelled=2, num_unlabelled=3, teacher_decay=0.999)
+        loss, target = losses.CopyPaste(), np.concatenate([_labels(3), np.ones((3, 32, 32, 1), "float32")], axis=-1)
+    models.start_teacher(model)
+    model.compile(
+        keras.optimizers.Adam(0.002),
+        loss={LOGITS: losses.Dice(), CONSISTENCY: loss},
+        loss_weights={LOGITS: 0.0} | {CONSISTENCY: 1.0},
+    )
+    values = [
+        float(model.train_on_batch(images, {LOGITS: _labels(2), CONSISTENCY: target}, return_dict=True)["loss"])
+        for _ in range(15)
+    ]
+    assert values[-1] < 0.9 * values[0]
+    assert len(model.trainable_variables) == len(unet.trainable_variables)
+
+
+def test_weights_have_names_of_their_own():
+    model, unet = _unimatch()
+    names = models.read_weights(model)
+    assert set(models.read_weights(unet)) < set(names)
+    assert {name for name in names if not name.startswith("ema_")} == set(models.read_weights(unet))
+
+
+@pytest.mark.parametrize(
+    "settings, message", [({"teacher_decay": 1.0}, "decay"), ({"feature_dropout": 1.0}, "feature_dropout")]
+)
+def test_wrong_arguments(settings, message):
+    with pytest.raises(ValueError, match=message):
+        _unimatch(**settings)
+    with pytest.raises(ValueError, match="num_unlabelled"):
+        models.build_copy_paste_net(SHAPE, 3, num_labelled=1, num_unlabelled=0)

@@ -1,0 +1,105 @@
+"""UniMatch and copy-paste from their flags to their results, on seven tiny patients."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from fewslice.errors import TrainingError
+from fewslice.training import Interrupted
+from tests.train_model import tiny
+
+METHODS = ("unimatch", "copy_paste")
+
+
+@pytest.fixture(scope="module")
+def baseline(tiny_root, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("taught")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEWSLICE_DATA", str(tiny_root))
+        patch.setenv("FEWSLICE_EXPERIMENTS", str(tiny_root / "experiments"))
+        tiny.execute(tiny.BASELINE, tiny.arguments(tiny.BASELINE, runs))
+    return runs / "tiny" / tiny.BASELINE
+
+
+@pytest.fixture
+def joint(baseline, run_script, tmp_path):
+    shutil.copytree(baseline, tmp_path / "runs" / "tiny" / tiny.BASELINE)
+    return lambda *flags: run_script(tiny.JOINT, *flags)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_learns_from_both_and_an_interrupted_one_ends_the_same(joint, method, tmp_path, monkeypatch):
+    """Unlabelled loss in the log, no rounds of pseudo-labels, scores at the end; dropout and teacher resume exactly."""
+    from fewslice.training import Trainer
+
+    flags = (f"--method={method}", "--unlabelled_bs=3", "--confidence=0.3")
+    whole = joint(*flags)
+    assert whole.name.startswith(f"tr1_c1_{method}_s0-")
+    rows = tiny.log(whole)
+    assert [int(row["step"]) for row in rows] == [2, 4, 6]
+    for row in rows:
+        assert float(row["loss"]) == pytest.approx(float(row["logits_loss"]) + float(row["consistency_loss"]), rel=1e-5)
+        assert float(row["consistency_loss"]) > 0 and "val_dice_raw" in row
+    assert not (whole / "pseudo_labels").exists()
+    assert 0 <= json.loads((whole / "DONE").read_text())["test_dice"] <= 1
+    shutil.move(whole, tmp_path / "whole")
+
+    real = Trainer._segment
+
+    def dying(self, stop):
+        if self.step == 4:
+            raise Interrupted("stopped")
+        real(self, stop)
+
+    monkeypatch.setattr(Trainer, "_segment", dying)
+    with pytest.raises(Interrupted):
+        joint(*flags)
+    monkeypatch.setattr(Trainer, "_segment", real)
+    tiny.assert_same_run(joint(*flags), tmp_path / "whole")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_starts_from_the_whole_baseline_and_so_does_its_teacher(joint, baseline, monkeypatch, method):
+    import models
+    from fewslice import training
+
+    found = {}
+
+    def look(self):
+        found.update({name: np.array(value) for name, value in models.read_weights(self.model).items()})
+        raise Interrupted("seen enough")
+
+    monkeypatch.setattr(training.Trainer, "train", look)
+    with pytest.raises(Interrupted):
+        joint(f"--method={method}")
+    (folder,) = baseline.iterdir()
+    for name, values in tiny.weights(folder, "best.npz").items():
+        if "|" in name:
+            name = name.replace("|", "/")
+            np.testing.assert_array_equal(found[name], values)
+            np.testing.assert_array_equal(found[f"ema_{name}"], values)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--method=unimatch", "--feature_dropout=0", "--teacher_decay=0", "--soft_labels=1"),
+        ("--method=copy_paste", "--teacher_decay=0", "--soft_labels=1", "--average_decay=0.5"),
+        ("--method=unimatch", "--unlabelled_bs=1", "--mixed_precision"),
+    ],
+)
+def test_options_run(joint, flags):
+    folder = joint("--n_iter=2", *flags)
+    assert np.isfinite([float(row["consistency_loss"]) for row in tiny.log(folder)]).all()
+
+
+def test_a_diverged_run_names_its_slices(joint, baseline, tmp_path):
+    (teacher,) = (path for path in baseline.iterdir() if path.is_dir())
+    with pytest.raises(TrainingError, match="not a number at step"):
+        joint("--method=unimatch", "--lr_seg=1e30", "--n_iter=40", f"--teacher={teacher}")
+    (record,) = (tmp_path / "runs").glob("**/nan_step_*.json")
+    assert {row["part"] for row in json.loads(record.read_text())["batch"]} == {"labelled", "unlabelled"}
