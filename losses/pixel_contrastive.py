@@ -20,17 +20,23 @@ TITLES = {0: "intra-image", 1: "inter-image"}
 NORMALISATIONS = ("mean", "nested")
 
 
-def pixel_targets(labels: np.ndarray, positions: np.ndarray, valid: np.ndarray) -> np.ndarray:
+CERTAIN = 255
+
+
+def pixel_targets(
+    labels: np.ndarray, positions: np.ndarray, valid: np.ndarray, *, confidence: np.ndarray | None = None
+) -> np.ndarray:
     """Packs what `PixelContrastive` needs to know of each map into one row, since Keras hands a loss one array.
 
     Args:
         labels: (M, H, W) integers, the class of every pixel.
         positions: (M, K - 1, n_pos, 2) integers, row and column of the sampled pixels of class 1, 2, ....
         valid: (M, K - 1, n_pos) boolean; where False the position is not read.
+        confidence: (M, H, W) uint8, 255 where a label is certain and less where it is not; None: all are.
 
     Returns:
-        (M, H * W + (K - 1) * n_pos) int32: the labels row by row, then row * W + column of the samples, -1
-        where there is none.
+        (M, H * W + (K - 1) * n_pos) int32: the labels row by row, each plus 256 times (255 - confidence), then
+        row * W + column of the samples, -1 where there is none.
 
     Raises:
         ValueError: Shapes that do not belong together, or a valid position outside the map.
@@ -46,6 +52,8 @@ def pixel_targets(labels: np.ndarray, positions: np.ndarray, valid: np.ndarray) 
         )
     if np.any(valid[..., None] & ((positions < 0) | (positions >= labels.shape[1:]))):
         raise ValueError(f"`positions` must lie within maps of {labels.shape[1:]} pixels wherever they are valid.")
+    if confidence is not None:
+        labels = labels + 256 * (CERTAIN - np.asarray(confidence, np.int32))
     flat = positions[..., 0].astype(np.int32) * labels.shape[2] + positions[..., 1]
     rows = [labels.reshape(len(labels), -1), np.where(valid, flat, -1).reshape(len(labels), -1)]
     return np.concatenate(rows, axis=1, dtype=np.int32)
@@ -69,7 +77,8 @@ class PixelContrastive(keras.losses.Loss):
     `compile` as `loss_weights`.
 
     Pixels and means that are exactly zero, samples marked as invalid, and classes that an image lacks drop
-    out, as terms and from denominators; the divisor stays.
+    out, as terms and from denominators; the divisor stays. Where the targets hold confidences, a pixel counts by
+    its own in the mean of its class and as a sample.
 
     Args:
         exp_no: 0 or 1.
@@ -132,12 +141,13 @@ class PixelContrastive(keras.losses.Loss):
         pixels = self._check_shapes(y_true, y_pred)
         maps = ops.reshape(at_least_float32(y_pred), (-1, pixels, y_pred.shape[-1]))  # (M, P, C)
         y_true = ops.cast(y_true, "int32")
-        prototypes, is_prototype = self._prototypes(y_true[:, :pixels], maps)
-        samples, is_sample = _samples(y_true[:, pixels:], maps)
+        labels, confidence = _unpack(y_true[:, :pixels], maps.dtype)
+        prototypes, is_prototype = self._prototypes(labels, confidence, maps)
+        samples, is_sample, weights = _samples(y_true[:, pixels:], maps, confidence)
         logits = ops.matmul(normalise(samples), ops.swapaxes(normalise(prototypes), 1, 2)) / self.temperature
         terms = softmax_terms(logits, is_prototype[:, None, :])  # (M, S, L)
         counts = ops.logical_and(is_sample[:, :, None], is_prototype[:, None, :])
-        terms = ops.where(ops.logical_and(counts, self._is_target()), terms, 0.0)
+        terms = ops.where(ops.logical_and(counts, self._is_target()), terms, 0.0) * weights[:, :, None]
         return 2.0 * ops.sum(terms, axis=(1, 2)) * self._pair_weight(terms)
 
     def random_level(self, y_true: Any) -> float:
@@ -176,11 +186,12 @@ class PixelContrastive(keras.losses.Loss):
             f"width + {self.num_samples}). Received: y_true.shape={true_shape}, y_pred.shape={pred_shape}"
         )
 
-    def _prototypes(self, labels: Any, maps: Any) -> tuple[Any, Any]:
+    def _prototypes(self, labels: Any, confidence: Any, maps: Any) -> tuple[Any, Any]:
         """Returns the class means that the pixels of each map are compared with, own ones first.
 
         Args:
             labels: (M, P) classes.
+            confidence: (M, P) weights of the pixels in the means, 0 to 1.
             maps: (M, P, C) embeddings.
 
         Returns:
@@ -188,8 +199,9 @@ class PixelContrastive(keras.losses.Loss):
         """
         classes = ops.arange(1, self.num_classes, dtype="int32")
         mask = ops.cast(labels[:, None, :] == classes[None, :, None], maps.dtype)  # (M, K - 1, P)
+        mask = mask * confidence[:, None, :]
         sizes = ops.sum(mask, axis=-1, keepdims=True)
-        means = ops.matmul(mask, maps) / ops.maximum(sizes, 1.0)  # (M, K - 1, C)
+        means = ops.matmul(mask, maps) / ops.where(sizes > 0, sizes, 1.0)  # (M, K - 1, C)
         exists = _is_nonzero(means)  # a class without pixels has the mean zero
         if self.exp_no == 0:
             return means, exists
@@ -227,15 +239,23 @@ def _partner(rows: Any) -> Any:
     return ops.reshape(ops.flip(ops.reshape(rows, (2, -1, *rows.shape[1:])), axis=0), (-1, *rows.shape[1:]))
 
 
-def _samples(index: Any, maps: Any) -> tuple[Any, Any]:
-    """Returns the sampled pixels of each map (M, S, C), and which of them count (M, S).
+def _unpack(packed: Any, dtype: Any) -> tuple[Any, Any]:
+    """Returns labels (M, P) int32 and confidences (M, P) from 0 to 1; see `pixel_targets`."""
+    return ops.mod(packed, 256), 1.0 - ops.cast(ops.floor_divide(packed, 256), dtype) / CERTAIN
+
+
+def _samples(index: Any, maps: Any, confidence: Any) -> tuple[Any, Any, Any]:
+    """Returns the sampled pixels of each map (M, S, C), which of them count, and how much (both (M, S)).
 
     Args:
         index: (M, S) int32 places of the pixels in a map, negative for none.
         maps: (M, P, C) embeddings.
+        confidence: (M, P) weights of the pixels.
     """
     num_maps, pixels = ops.shape(maps)[0], maps.shape[1]
     first = ops.arange(num_maps, dtype="int32")[:, None] * pixels
     rows = ops.reshape(maps, (-1, maps.shape[-1]))  # whole pixels are gathered, which is quick
-    samples = ops.take(rows, first + ops.maximum(index, 0), axis=0)
-    return samples, ops.logical_and(index >= 0, _is_nonzero(samples))
+    place = first + ops.maximum(index, 0)
+    samples = ops.take(rows, place, axis=0)
+    weights = ops.take(ops.reshape(confidence, (-1,)), place, axis=0)
+    return samples, ops.logical_and(index >= 0, _is_nonzero(samples)), weights

@@ -31,6 +31,7 @@ class LabelPool:
         labels: One (depth, H, W) array of integers per volume, memory-mapped or not; not copied.
         num_classes: K, background included.
         names: What to call the volumes in messages.
+        confidence: One (depth, H, W) uint8 array per volume, 255 where a label is certain; None: all are.
 
     Attributes:
         labels: As given.
@@ -43,7 +44,15 @@ class LabelPool:
         DataError: A label that is no class, or slices of other size than in the first volume.
     """
 
-    def __init__(self, labels: Sequence[np.ndarray], num_classes: int, *, names: Sequence[str] | None = None):
+    def __init__(
+        self,
+        labels: Sequence[np.ndarray],
+        num_classes: int,
+        *,
+        names: Sequence[str] | None = None,
+        confidence: Sequence[np.ndarray] | None = None,
+    ):
+        self.confidence = confidence
         self.labels, self.num_classes = list(labels), num_classes
         self.depths = [len(volume) for volume in self.labels]
         if not sum(self.depths):
@@ -111,6 +120,12 @@ class LabelPool:
     def gather(self, sources: np.ndarray) -> np.ndarray:
         """Returns the labels (n, H, W) of slices (n, 2)."""
         return np.stack([self.labels[volume][index] for volume, index in sources])
+
+    def gather_confidence(self, sources: np.ndarray) -> np.ndarray:
+        """Returns the confidences (n, H, W) uint8 of slices (n, 2)."""
+        if self.confidence is None:
+            return np.full((len(sources), *self.labels[0].shape[1:]), 255, np.uint8)
+        return np.stack([self.confidence[volume][index] for volume, index in sources])
 
 
 def _classes_of_volume(volume: np.ndarray, num_classes: int, name: str) -> np.ndarray:
@@ -193,6 +208,7 @@ class JointBatch(NamedTuple):
         labels: (2B, H, W), class maps of the contrastive rows.
         positions: (2B, K - 1, n_pos, 2) int32, see `draw_positions`.
         valid: (2B, K - 1, n_pos) boolean.
+        confidence: (2B, H, W) uint8, of the class maps.
     """
 
     segmentation: np.ndarray
@@ -202,6 +218,7 @@ class JointBatch(NamedTuple):
     labels: np.ndarray
     positions: np.ndarray
     valid: np.ndarray
+    confidence: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -268,4 +285,5 @@ def draw_joint_batch(
     labels = np.concatenate([labelled.gather(first), unlabelled.gather(second)])
     positions, valid = draw_positions(labels[table[0]], labels[table[1]], num_classes, plan.n_pos, rng)
     pairs = table.reshape(-1)
-    return JointBatch(segmentation, first, second, pairs, labels[pairs], positions, valid)
+    confidence = np.concatenate([labelled.gather_confidence(first), unlabelled.gather_confidence(second)])
+    return JointBatch(segmentation, first, second, pairs, labels[pairs], positions, valid, confidence[pairs])

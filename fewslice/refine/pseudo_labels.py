@@ -5,6 +5,7 @@ Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3. One round i
     round_00/
       teacher.npz        the weights that predicted, so that the round can be made again
       labels/<case>.npy  (Z, NX, NY) uint8, on the network's grid
+      confidence/<case>.npy  the same shape, where asked for: the network's probability of the label, 255 is 1
       gallery.png        some slices with their outlines
       round.json         step, parameters, one entry per volume; written last: a folder without it is not a round
 """
@@ -33,6 +34,7 @@ Predict = Callable[[np.ndarray], np.ndarray]
 RECORD = "round.json"
 TEACHER = "teacher.npz"
 GALLERY_ROWS = 6
+KINDS = {"labels": "sha256", "confidence": "confidence_sha256"}  # folder -> its column in a volume's record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Settings:
             left out; None takes all.
         seed: Of the views.
         refresh_every: Training steps from round to round.
+        confidence: Whether the probabilities of the labels are kept too.
     """
 
     num_classes: int
@@ -55,6 +58,7 @@ class Settings:
     min_agreement: float | None = None
     seed: int = 0
     refresh_every: int = 5000
+    confidence: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,12 +70,14 @@ class Round:
         step: Training steps after which they are used.
         labels: case_id -> (Z, NX, NY) uint8, memory-mapped; accepted volumes only.
         rows: One per volume, accepted or not, see `_row`.
+        confidence: case_id -> (Z, NX, NY) uint8 where they were kept; else empty.
     """
 
     index: int
     step: int
     labels: Mapping[str, np.ndarray]
     rows: tuple[dict[str, Any], ...]
+    confidence: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,14 +124,19 @@ def make_round(
     """
     if teacher.path != folder / TEACHER:
         files.write_bytes(folder / TEACHER, teacher.path.read_bytes())
-    shutil.rmtree(folder / "labels", ignore_errors=True)
+    for kind in KINDS:
+        shutil.rmtree(folder / kind, ignore_errors=True)
     rows, shown = [], []
     drawn = set(np.linspace(0, len(volumes) - 1, GALLERY_ROWS).round().astype(int).tolist())
     for number, volume in enumerate(volumes):
-        row, before, after = _one(volume, (index, number), teacher.predict, settings, truth(volume.case.case_id))
+        row, before, after, certainty = _one(
+            volume, (index, number), teacher.predict, settings, truth(volume.case.case_id)
+        )
         if row["accepted"]:
-            files.write_array(folder / "labels" / f"{volume.case.case_id}.npy", after)
-            row["sha256"] = files.sha256(folder / "labels" / f"{volume.case.case_id}.npy")
+            for (kind, column), array in zip(KINDS.items(), (after, certainty), strict=True):
+                if array is not None:
+                    files.write_array(folder / kind / f"{volume.case.case_id}.npy", array)
+                    row[column] = files.sha256(folder / kind / f"{volume.case.case_id}.npy")
         rows.append(row)
         if number in drawn:
             shown.append((volume, before, after))
@@ -146,19 +157,25 @@ def load_round(folder: Path) -> Round | None:
     if not (folder / RECORD).exists():
         return None
     record = _read_record(folder)
-    labels = {}
+    arrays: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in KINDS}
     for row in record["volumes"]:
-        if row["accepted"]:
-            path = folder / "labels" / f"{row['case_id']}.npy"
-            if not path.is_file() or files.sha256(path) != row["sha256"]:
-                raise DataError(
-                    path,
-                    expected="the pseudo-labels that this round was made of",
-                    found="nothing" if not path.is_file() else "a file with another content",
-                    remedy=f"Repeat the command with --noresume, or restore the file from a copy of {folder}.",
-                )
-            labels[row["case_id"]] = np.load(path, mmap_mode="r")
-    return Round(record["index"], record["step"], labels, tuple(record["volumes"]))
+        for kind, column in KINDS.items():
+            if row["accepted"] and column in row:
+                arrays[kind][row["case_id"]] = _read_array(folder / kind / f"{row['case_id']}.npy", row[column])
+    return Round(
+        record["index"], record["step"], arrays["labels"], tuple(record["volumes"]), confidence=arrays["confidence"]
+    )
+
+
+def _read_array(path: Path, sha256: str) -> np.ndarray:
+    if not path.is_file() or files.sha256(path) != sha256:
+        raise DataError(
+            path,
+            expected="the pseudo-labels that this round was made of",
+            found="nothing" if not path.is_file() else "a file with another content",
+            remedy=f"Repeat the command with --noresume, or restore the file from a copy of {path.parent.parent}.",
+        )
+    return np.load(path, mmap_mode="r")
 
 
 def summary(made: Round) -> str:
@@ -181,7 +198,7 @@ def table(folder: Path) -> list[dict[str, Any]]:
         record = _read_record(path.parent)
         head = {"round": record["index"], "step": record["step"], "teacher_step": record["teacher_step"]}
         for row in record["volumes"]:
-            plain = {k: " ".join(v) if isinstance(v, list) else v for k, v in row.items() if k != "sha256"}
+            plain = {k: " ".join(v) if isinstance(v, list) else v for k, v in row.items() if k not in KINDS.values()}
             rows.append({**head, **plain})
     return rows
 
@@ -208,8 +225,8 @@ def _one(
     predict: Predict,
     settings: Settings,
     truth: np.ndarray | None,
-) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """Returns the row of one volume, the most probable classes and the refined labels."""
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray | None]:
+    """Returns the row of one volume, the most probable classes, the refined labels and their probabilities."""
     images = np.ascontiguousarray(volume.image, np.float32)
     probabilities = predict(images[..., None])
     if not np.isfinite(probabilities).all():
@@ -223,7 +240,11 @@ def _one(
         views = agreement(predict, images[..., None], settings.num_classes, rng).mean
     row["agreement_of_views"] = views
     row["accepted"] = views is None or bool(views > settings.min_agreement)
-    return row, before, after
+    certainty = None
+    if settings.confidence:
+        chosen = np.take_along_axis(probabilities, after[..., None].astype(np.intp), axis=-1)[..., 0]
+        certainty = np.rint(255 * np.clip(chosen, 0, 1)).astype(np.uint8)
+    return row, before, after, certainty
 
 
 def _row(

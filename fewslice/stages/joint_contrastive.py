@@ -119,7 +119,8 @@ def assemble(
         ]
     )[drawn.pairs]
     views = [augmented_view(rng, half, crop=False) for half in np.split(slices, 2)]
-    targets = {LOGITS: onehot, EMBEDDINGS: losses.pixel_targets(drawn.labels, drawn.positions, drawn.valid)}
+    packed = losses.pixel_targets(drawn.labels, drawn.positions, drawn.valid, confidence=drawn.confidence)
+    targets = {LOGITS: onehot, EMBEDDINGS: packed}
     return np.concatenate([images, *views]), targets
 
 

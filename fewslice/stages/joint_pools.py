@@ -126,7 +126,8 @@ class Pools:
             made = self._make(folder, index, is_stopping)
         self._log()
         if not made.labels:  # no volume was accepted: the labels of the round before stay
-            made = dataclasses.replace(made, labels=self._last_accepted(index))
+            last = self._last_accepted(index)
+            made = dataclasses.replace(made, labels=last.labels, confidence=last.confidence)
         self._use(made)
 
     def _folder(self, index: int) -> Path:
@@ -174,11 +175,11 @@ class Pools:
             raise DataError(path, expected=error.expected, found=error.found, remedy=remedy) from error
         return path, weights, record["step"]
 
-    def _last_accepted(self, index: int) -> Mapping[str, np.ndarray]:
+    def _last_accepted(self, index: int) -> pseudo_labels.Round:
         for earlier in range(index - 1, -1, -1):
             found = pseudo_labels.load_round(self._folder(earlier))
             if found is not None and found.labels:
-                return found.labels
+                return found
         raise ConfigError(
             f"--test_f1_threshold={self._args.test_f1_threshold}: of no volume do two augmented views agree that well. "
             "Lower the threshold, or train the baseline longer."
@@ -193,11 +194,24 @@ class Pools:
             members += [(volume, volume.label) for volume in self._volumes.train]  # with their true masks
         self.round = made
         self.unlabelled_volumes = [volume for volume, _ in members]
-        self.unlabelled = self._pool(members)
+        self.unlabelled = self._pool(members, made.confidence)
 
-    def _pool(self, members: Sequence[tuple[cache.PreparedVolume, np.ndarray]]) -> joint_batches.LabelPool:
-        names = common.case_ids([volume for volume, _ in members])
-        return joint_batches.LabelPool([labels for _, labels in members], self._dataset.num_classes, names=names)
+    def _pool(
+        self,
+        members: Sequence[tuple[cache.PreparedVolume, np.ndarray]],
+        confidence: Mapping[str, np.ndarray] | None = None,
+    ) -> joint_batches.LabelPool:
+        names, labels = common.case_ids([volume for volume, _ in members]), [labels for _, labels in members]
+        certain = np.uint8(255)
+        weights = (
+            [
+                confidence.get(name, np.broadcast_to(certain, each.shape))
+                for name, each in zip(names, labels, strict=True)
+            ]
+            if confidence
+            else None
+        )
+        return joint_batches.LabelPool(labels, self._dataset.num_classes, names=names, confidence=weights)
 
     def _classes_to_show(self, members: Sequence[tuple[cache.PreparedVolume, np.ndarray]]) -> int:
         """Returns how many classes a slice of the contrastive loss must show: as many as asked for, if slices do."""
@@ -235,4 +249,5 @@ def _settings(args: Any, dataset: config.DatasetConfig) -> pseudo_labels.Setting
         min_agreement=args.test_f1_threshold if args.test_aug_overlap else None,
         seed=args.seed,
         refresh_every=args.refresh_every,
+        confidence=bool(args.soft_labels),
     )

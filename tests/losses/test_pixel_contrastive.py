@@ -45,7 +45,7 @@ class Case:
     def loss(self, exp_no, **kwargs):
         return PixelContrastive(exp_no, self.num_classes, n_pos=self.n_pos, **kwargs)
 
-    def expected(self, exp_no, temperature=0.1, nested=False):
+    def expected(self, exp_no, temperature=0.1, nested=False, weights=None):
         samples = [
             [
                 [tuple(p) if ok else None for p, ok in zip(places, oks, strict=True)]
@@ -53,7 +53,8 @@ class Case:
             ]
             for of_image, valid in zip(self.positions.tolist(), self.valid, strict=True)
         ]
-        return reference.loss(exp_no, self.maps, self.labels, samples, self.num_classes, temperature, nested)
+        settings = exp_no, self.maps, self.labels, samples, self.num_classes, temperature, nested
+        return reference.loss(*settings, weights=weights)
 
 
 def two_pixels():
@@ -255,3 +256,21 @@ def test_targets_must_fit_the_maps():
         pixel_targets(case.labels, case.positions, case.valid)
     with pytest.raises(ValueError, match="must have shapes"):
         pixel_targets(case.labels, case.positions[:, :1], case.valid)
+
+
+@pytest.mark.parametrize("exp_no", [0, 1])
+def test_pixels_count_by_their_confidence(exp_no):
+    case = Case(num_pairs=2, seed=5)
+    confidence = np.random.default_rng(1).integers(0, 256, case.labels.shape).astype(np.uint8)
+    confidence[0][case.labels[0] == 2] = 0  # a class without any confidence is as good as absent
+    targets = pixel_targets(case.labels, case.positions, case.valid, confidence=confidence)
+    expected = case.expected(exp_no, weights=confidence / 255)
+    assert float(case.loss(exp_no)(targets, case.maps)) == pytest.approx(expected, rel=1e-4)
+    assert expected != pytest.approx(case.expected(exp_no), rel=0.05)
+
+
+def test_full_confidence_is_packed_as_none():
+    case = Case()
+    full = np.full(case.labels.shape, 255, np.uint8)
+    packed = pixel_targets(case.labels, case.positions, case.valid, confidence=full)
+    np.testing.assert_array_equal(packed, case.targets)

@@ -77,20 +77,17 @@ def test_the_first_round_is_the_baselines_best_network_the_second_that_of_the_ru
 
 def test_pseudo_labels_are_what_the_kept_network_predicts_refined(house, data):
     import models
-    from fewslice import checkpoint, config
-    from fewslice.data import cache
-    from fewslice.data.readers import find_cases, get_reader
+    from fewslice import checkpoint
     from fewslice.predict import predictor
     from fewslice.refine.dense_crf import parameter_set, refine
 
-    dataset = config.load_dataset_config("tiny", {})
-    (volume,) = cache.open_cache(dataset, find_cases(get_reader(dataset), ["003"], ("ED",)), with_label=False)
+    image = volume_of("003")
     network = models.build_unet((32, 32, 1), 3)
     for name in ("round_00", "round_01"):
         folder = house.joint / "pseudo_labels" / name
         models.copy_by_name(network, checkpoint.load_arrays(folder / "teacher.npz")[0])
-        probabilities = predictor(network, 2)(np.asarray(volume.image)[..., None])
-        expected = refine(probabilities, volume.image, parameter_set("corrected"))[0]
+        probabilities = predictor(network, 2)(image[..., None])
+        expected = refine(probabilities, image, parameter_set("corrected"))[0]
         np.testing.assert_array_equal(np.load(folder / "labels" / "003_ED.npy"), expected)
 
 
@@ -216,8 +213,8 @@ def test_few_pseudo_labelled_slices_with_all_classes_are_told_and_others_are_tak
     real = pseudo_labels._one
 
     def without_class_2(*arguments):
-        row, before, after = real(*arguments)
-        return row, before, np.where(np.arange(32) < 16, 1, 0).astype(np.uint8) * np.ones_like(after)
+        row, before, after, certainty = real(*arguments)
+        return row, before, np.where(np.arange(32) < 16, 1, 0).astype(np.uint8) * np.ones_like(after), certainty
 
     monkeypatch.setattr(pseudo_labels, "_one", without_class_2)
     again("--n_iter=2")
@@ -297,3 +294,34 @@ def test_intra_image_mixed_precision_average_and_another_start(house, again):
     folder = again(*flags, f"--teacher={house.baseline}")
     (row,) = tiny.log(folder)
     assert np.isfinite(float(row["loss"])) and "val_dice_raw" in row
+
+
+def test_soft_labels_keep_the_networks_probability_of_each_label_and_weigh_by_it(house, again):
+    import models
+    from fewslice import checkpoint
+    from fewslice.predict import predictor
+
+    folder = again("--soft_labels=1", "--n_iter=2")
+    first = folder / "pseudo_labels" / "round_00"
+    labels, found = (np.load(first / kind / "003_ED.npy") for kind in ("labels", "confidence"))
+    network = models.build_unet((32, 32, 1), 3)
+    models.copy_by_name(network, checkpoint.load_arrays(first / "teacher.npz")[0])
+    assert found.dtype == np.uint8 and found.shape == labels.shape
+    probabilities = predictor(network, 2)(volume_of("003").astype(np.float32)[..., None])
+    chosen = np.take_along_axis(probabilities, labels[..., None].astype(int), axis=-1)[..., 0]
+    np.testing.assert_array_equal(found, np.rint(255 * chosen).astype(np.uint8))
+    rows, plain = tiny.log(folder), tiny.log(house.joint)
+    assert rows[0]["embeddings_loss"] != plain[0]["embeddings_loss"]
+    (first / "confidence" / "003_ED.npy").unlink()
+    with pytest.raises(DataError, match="(?s)003_ED.npy.*nothing"):
+        again("--soft_labels=1", "--n_iter=4")
+
+
+def volume_of(patient):
+    from fewslice import config
+    from fewslice.data import cache
+    from fewslice.data.readers import find_cases, get_reader
+
+    dataset = config.load_dataset_config("tiny", {})
+    (volume,) = cache.open_cache(dataset, find_cases(get_reader(dataset), [patient], ("ED",)), with_label=False)
+    return np.asarray(volume.image)
