@@ -44,20 +44,22 @@ class PixelLoop(keras.losses.Loss):
         self.exp_no, self.positions, self.temperature = exp_no, positions, temperature
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        num_maps, num_foreground, n_pos, _ = self.positions.shape
+        return self.value(y_true, self.positions @ (y_pred.shape[2], 1), y_pred)
+
+    def value(self, masks: Any, places: Any, y_pred: Any) -> Any:
+        """Returns the loss from masks (2B, H, W, K) and places of the pixels in a map, (2B, K - 1, n_pos) integers."""
+        num_maps, num_foreground, n_pos = places.shape
         half, total = num_maps // 2, 0.0
         maps = ops.unstack(y_pred, num_maps)  # so that a gradient is as large as one map, not as all
         for pair in range(half):
             means = [
-                [_class_mean(maps[image], y_true[image, ..., c + 1]) for c in range(num_foreground)]
+                [_class_mean(maps[image], masks[image, ..., c + 1]) for c in range(num_foreground)]
                 for image in (pair, half + pair)
             ]
             for side, image in enumerate((pair, half + pair)):
                 prototypes = means[side] + (means[1 - side] if self.exp_no else [])
                 for c in range(num_foreground):
-                    rows, columns = self.positions[image, c].T
-                    places = rows * y_pred.shape[2] + columns
-                    pixels = ops.take(ops.reshape(maps[image], (-1, y_pred.shape[-1])), places, axis=0)
+                    pixels = ops.take(ops.reshape(maps[image], (-1, y_pred.shape[-1])), places[image, c], axis=0)
                     for sample in range(n_pos):
                         total = total + self._terms(pixels[sample], prototypes, c, num_foreground)
         return total / (half * num_foreground * n_pos * (1 + self.exp_no))

@@ -64,7 +64,7 @@ def main(_) -> None:
 
 def define_flags() -> None:
     """Defines the flags of this script."""
-    flags.DEFINE_enum("stage", "unet", ("encoder", "decoder", "unet"), "Which stage.")
+    flags.DEFINE_enum("stage", "unet", ("encoder", "decoder", "unet", "joint"), "Which stage.")
     flags.DEFINE_integer("rounds", 2, "Processes of each kind.")
     flags.DEFINE_string("only", "", "Used by the processes that this script starts.")
 

@@ -3,6 +3,7 @@ augmentation on the training thread.
 
     python -m benchmarks.pipeline --stage=unet                        20 images, affine and elastic augmentation
     python -m benchmarks.pipeline --stage=encoder --mixed_precision   24 images, crop-and-resize, intensity
+    python -m benchmarks.pipeline --stage=joint                       20 labelled images as for the U-Net, 20 others
 
 Also says which share of our step is spent outside the network: 1 - (network alone) / (with everything).
 """
@@ -42,6 +43,7 @@ def our_batches(stage: str, sizes) -> Callable[[int], Any]:
     """Returns our function step -> batch."""
     import numpy as np
 
+    from benchmarks import joint
     from fewslice.augment.pretraining import ViewSettings
     from fewslice.augment.segmentation import SegmentationAugmentation
     from fewslice.data import samplers
@@ -60,6 +62,8 @@ def our_batches(stage: str, sizes) -> Callable[[int], Any]:
         drawn = samplers.global_batch(generator(0, 0, step), data, **options)
         return drawn.images, drawn.ids.astype(np.float32)
 
+    if stage == "joint":
+        return joint.our_batches(data, sizes)
     return segmentation if stage == "unet" else contrastive
 
 
@@ -68,9 +72,12 @@ def plain_batches(stage: str, sizes) -> Callable[[int], Any]:
     import numpy as np
 
     import losses
+    from benchmarks import joint
     from benchmarks.plain_augmentation import augmented_batch, contrastive_batch
 
     data = volumes(sizes.side)
+    if stage == "joint":
+        return joint.plain_batches(data, sizes)
     images = np.concatenate([volume.image for volume in data])[..., None]
     labels = np.concatenate([volume.label for volume in data])
     ids = losses.row_layout(2, sizes.slots).astype(np.float32)
@@ -130,9 +137,10 @@ def main(_) -> None:
 
     timing.single_thread()
     sizes, kind = stages.Sizes(), "bfloat16" if FLAGS.mixed_precision else "float32"
-    times = timing.interleave(runners(FLAGS.stage, kind, sizes), seconds=FLAGS.seconds, warm_up=1)
-    images = STEPS * len(stages.batch(FLAGS.stage, sizes)[0])
-    print(f"{FLAGS.stage}, ours in {kind}: {STEPS} steps each")
+    compared = runners(FLAGS.stage, kind, sizes, steps=FLAGS.steps)
+    times = timing.interleave(compared, seconds=FLAGS.seconds, warm_up=1)
+    images = FLAGS.steps * len(stages.batch(FLAGS.stage, sizes)[0])
+    print(f"{FLAGS.stage}, ours in {kind}: {FLAGS.steps} steps each")
     print(timing.table(times, unit="s"))
     for name in ("plain", "ours"):
         print(f"{name}: {images / min(times[name].cpu):.1f} images per second of processor time")
@@ -142,7 +150,8 @@ def main(_) -> None:
 
 def define_flags() -> None:
     """Defines the flags of this script."""
-    flags.DEFINE_enum("stage", "unet", ("encoder", "unet"), "Which stage.")
+    flags.DEFINE_enum("stage", "unet", ("encoder", "unet", "joint"), "Which stage.")
+    flags.DEFINE_integer("steps", STEPS, "Training steps of one run.", lower_bound=1)
     flags.DEFINE_bool("mixed_precision", False, "Ours in bfloat16.")
     flags.DEFINE_float("seconds", 60, "How long to measure.")
 

@@ -52,6 +52,17 @@ def unet(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
     return keras.Model(inputs, x)
 
 
+def joint_net(image_shape: tuple[int, int, int], num_classes: int, num_labelled: int) -> keras.Model:
+    """Builds the U-Net with two heads: image -> logits of the first rows, embeddings of the others, float32."""
+    inputs = keras.Input(image_shape)
+    shared = _decoder(_encoder(inputs), 5)
+    x = _block(_block(shared, 16, "seg_c1_a"), 16, "seg_c1_b")
+    last = layers.Conv2D(num_classes, 3, padding="same", use_bias=False, dtype="float32", name="seg_fin_layer")
+    y = _block(shared[num_labelled:, :], 16, "cont_c1_a", kernel_size=1, bias=False)
+    y = layers.Conv2D(16, 1, use_bias=False, name="cont_c1_b")(y)
+    return keras.Model(inputs, {"logits": last(x[:num_labelled, :]), "embeddings": y})
+
+
 def global_net(image_shape: tuple[int, int, int]) -> keras.Model:
     """Builds the encoder with its head: image -> embedding (batch, 128)."""
     inputs = keras.Input(image_shape)

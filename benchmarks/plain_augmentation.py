@@ -56,6 +56,33 @@ def augmented_batch(
     return tuple(np.stack(part).astype(np.float32) for part in zip(*rows, strict=True))
 
 
+def joint_rows(
+    rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, *, num_classes: int, n_pos: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Makes rows for the pixel contrastive loss: labels rescaled (by 1, as published), intensity changed.
+
+    Args:
+        rng: Draws everything.
+        images: (rows, H, W, 1) float32.
+        labels: (rows, H, W) integer classes, each in every image.
+        num_classes: Classes including the background.
+        n_pos: Pixels per class and image.
+
+    Returns:
+        (rows, H, W, 1) float32 images, (rows, H, W, num_classes) float32 masks and (rows, num_classes - 1, n_pos, 2)
+        rows and columns of pixels.
+    """
+    changed, masks, positions = [], [], []
+    for image, label in zip(images[..., 0], labels, strict=True):
+        view = image + rng.uniform(-0.3, 0.3)
+        changed.append(np.clip((view - view.mean()) * rng.uniform(0.7, 1.3) + view.mean(), 0, 1.5))
+        label = ndimage.zoom(label, 1.0, order=0)
+        masks.append(np.stack([label == k for k in range(num_classes)], axis=-1).astype(np.float32))
+        inside = [np.argwhere(label == k) for k in range(1, num_classes)]
+        positions.append([places[rng.integers(len(places), size=n_pos)] for places in inside])
+    return np.stack(changed)[..., None].astype(np.float32), np.stack(masks), np.array(positions)
+
+
 def contrastive_batch(rng: np.random.Generator, images: np.ndarray, box: int) -> np.ndarray:
     """Returns each image followed by a view of it: a random box, enlarged, brightness and contrast changed.
 

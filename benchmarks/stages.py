@@ -11,22 +11,26 @@ import numpy as np
 
 import losses
 import models
-from benchmarks import plain
+from benchmarks import joint, plain
 from fewslice.stages.common import optimizer
+from models.joint import EMBEDDINGS, LOGITS
 
-STAGES = ("encoder", "decoder", "unet")
+STAGES = ("encoder", "decoder", "unet")  # and "joint", whose network has two outputs
+LOSS_WEIGHTS = {LOGITS: 1.0, EMBEDDINGS: 0.1}
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large a benchmark is; the defaults are the published ones (24, 20 and 20 rows of 192 x 192).
+    """How large a benchmark is; the defaults are the published ones (24, 20, 20 and 40 rows of 192 x 192).
 
     Attributes:
         side: Of the images in pixels.
         slots: Volumes in the encoder's batch, each with 4 partitions and 2 views.
         images: Images in the decoder's batch, each with 2 views.
-        slices: Slices in the U-Net's batch.
+        slices: Slices in the U-Net's batch, and labelled ones in that of joint training.
+        pairs: Pairs of slices for the pixel contrastive loss of joint training.
+        n_pos: Pixels per class and slice that it compares.
         num_blocks: Decoder blocks of the local stage.
         num_classes: Of the segmentation.
     """
@@ -35,6 +39,8 @@ class Sizes:
     slots: int = 3
     images: int = 10
     slices: int = 20
+    pairs: int = 10
+    n_pos: int = 3
     num_blocks: int = 3
     num_classes: int = 4
 
@@ -43,8 +49,13 @@ class Sizes:
         return self.side, self.side, 1
 
 
-def batch(stage: str, sizes: Sizes) -> tuple[np.ndarray, np.ndarray]:
-    """Returns inputs and targets: structure ids of the contrastive stages, one-hot labels of the U-Net."""
+def batch(stage: str, sizes: Sizes, kind: str = "float32") -> tuple[np.ndarray, Any]:
+    """Returns inputs and targets: structure ids of the contrastive stages, one-hot labels of the U-Net.
+
+    Those of joint training are a dictionary, and others for the plain loss (`kind` "plain") than for ours.
+    """
+    if stage == "joint":
+        return joint.fixed_batch(sizes, is_plain=kind == "plain")
     rng = np.random.default_rng(0)
     if stage == "encoder":
         targets = losses.row_layout(2, sizes.slots).astype(np.float32)
@@ -68,6 +79,8 @@ def our_network(stage: str, sizes: Sizes) -> keras.Model:
         return models.build_global_net(sizes.image_shape)
     if stage == "unet":
         return models.build_unet(sizes.image_shape, sizes.num_classes)
+    if stage == "joint":
+        return models.build_joint_net(sizes.image_shape, sizes.num_classes, num_labelled=sizes.slices)
     table = regions(sizes)
     model = models.build_local_net(
         sizes.image_shape,
@@ -80,8 +93,11 @@ def our_network(stage: str, sizes: Sizes) -> keras.Model:
     return model
 
 
-def our_loss(stage: str, sizes: Sizes) -> keras.losses.Loss:
-    """Returns our loss of a stage."""
+def our_loss(stage: str, sizes: Sizes) -> Any:
+    """Returns our loss of a stage, or the two of joint training by output."""
+    if stage == "joint":
+        contrast = losses.PixelContrastive(joint.EXP_NO, sizes.num_classes, n_pos=sizes.n_pos)
+        return {LOGITS: losses.segmentation_loss(2), EMBEDDINGS: contrast}
     if stage == "encoder":
         return losses.GlobalContrastive(2)
     return losses.segmentation_loss(2) if stage == "unet" else losses.LocalContrastive(0, regions(sizes))
@@ -93,11 +109,15 @@ def plain_network(stage: str, sizes: Sizes) -> keras.Model:
         return plain.global_net(sizes.image_shape)
     if stage == "unet":
         return plain.unet(sizes.image_shape, sizes.num_classes)
+    if stage == "joint":
+        return plain.joint_net(sizes.image_shape, sizes.num_classes, sizes.slices)
     return plain.local_net(sizes.image_shape, sizes.num_blocks, regions(sizes).positions)
 
 
-def plain_loss(stage: str, sizes: Sizes) -> keras.losses.Loss:
-    """Returns the plain loss of a stage."""
+def plain_loss(stage: str, sizes: Sizes) -> Any:
+    """Returns the plain loss of a stage, or the two of joint training by output."""
+    if stage == "joint":
+        return {LOGITS: plain.DiceLoop(), EMBEDDINGS: joint.PackedPixelLoop(sizes)}
     if stage == "encoder":
         return plain.GlobalLoop(losses.row_layout(2, sizes.slots))
     if stage == "unet":
@@ -118,16 +138,19 @@ def compiled(stage: str, kind: str, sizes: Sizes) -> keras.Model:
             model, loss = our_network(stage, sizes), our_loss(stage, sizes)
     finally:
         keras.mixed_precision.set_dtype_policy(former)
-    model.compile(optimizer(1e-3), loss=loss, jit_compile=False)
+    weights = LOSS_WEIGHTS if stage == "joint" else None
+    model.compile(optimizer(1e-3), loss=loss, loss_weights=weights, jit_compile=False)
     return model
 
 
-def arithmetic(model: keras.Model, rows: int) -> float:
+def arithmetic(stage: str, model: keras.Model, sizes: Sizes) -> float:
     """Returns the floating-point operations of one training step's convolutions and dense layers.
 
     Forward, gradient of the input (not of the image) and of the kernel cost the same. A frozen encoder is not accounted
     for.
     """
+    of_some = {"seg_fin_layer": sizes.slices, "cont_c1_a": 2 * sizes.pairs, "cont_c1_b": 2 * sizes.pairs}
+    all_rows = len(batch(stage, sizes)[0])
     total = 0
     for layer in model.layers:
         if not hasattr(layer, "kernel"):
@@ -136,6 +159,7 @@ def arithmetic(model: keras.Model, rows: int) -> float:
             places = np.prod(layer.input.shape[1:3]) * 9 / 4  # 3x3 taps at each pixel of the small image
         else:
             places = np.prod(layer.output.shape[1:-1])
+        rows = of_some.get(layer.name, all_rows)
         passes = 2 if layer.input is model.input else 3
         total += 2 * passes * rows * places * np.prod(layer.kernel.shape)
     return float(total)
@@ -146,5 +170,5 @@ def step(stage: str, kind: str, sizes: Sizes) -> Callable[[], Any]:
     import tensorflow as tf
 
     model = compiled(stage, kind, sizes)
-    inputs, targets = (tf.constant(array) for array in batch(stage, sizes))
+    inputs, targets = keras.tree.map_structure(tf.constant, batch(stage, sizes, kind))
     return lambda: model.train_on_batch(inputs, targets)

@@ -3,6 +3,7 @@
     python -m benchmarks.steps --stage=encoder     24 images of 192 x 192, global contrastive loss
     python -m benchmarks.steps --stage=decoder     20 images, local contrastive loss, frozen encoder
     python -m benchmarks.steps --stage=unet        20 images, Dice
+    python -m benchmarks.steps --stage=joint       20 labelled and 20 other images, Dice + 0.1 * pixel contrastive loss
     python -m benchmarks.steps --stage=unet --mixed_precision      without our float32
 
 Fixed batches: nothing but the step is measured.
@@ -36,10 +37,9 @@ def main(_) -> None:
     sizes = stages.Sizes()
     times = measure(FLAGS.stage, kinds, sizes, seconds=FLAGS.seconds)
     print(timing.table(times))
-    rows = len(stages.batch(FLAGS.stage, sizes)[0])
     for kind in kinds if FLAGS.stage != "decoder" else ():
         network = stages.plain_network if kind == "plain" else stages.our_network
-        work = stages.arithmetic(network(FLAGS.stage, sizes), rows) / 1e9
+        work = stages.arithmetic(FLAGS.stage, network(FLAGS.stage, sizes), sizes) / 1e9
         print(
             f"{kind:10} {work:6.1f} GFLOP in convolutions and dense layers, {work / min(times[kind].cpu):6.1f} GFLOP/s"
         )
@@ -47,7 +47,7 @@ def main(_) -> None:
 
 def define_flags() -> None:
     """Defines the flags of this script."""
-    flags.DEFINE_enum("stage", "encoder", ("encoder", "decoder", "unet"), "Which stage.")
+    flags.DEFINE_enum("stage", "encoder", ("encoder", "decoder", "unet", "joint"), "Which stage.")
     flags.DEFINE_bool("mixed_precision", False, "Measure ours in bfloat16 only; else in float32 and in bfloat16.")
     flags.DEFINE_float("seconds", 60, "How long to measure.")
 

@@ -144,7 +144,9 @@ SPECS: Mapping[str, Spec] = {
     ),
     "rd_en": _choice(1, "1 deforms slices elastically.", 0, 1),
     "ri_en": _choice(1, "1 changes brightness and contrast.", 0, 1),
-    "ri_per_image": _choice(0, "1 draws brightness and contrast for each slice, 0 once for the batch.", 0, 1),
+    "ri_per_image": _choice(
+        1, "1 draws brightness and contrast for each slice, 0 once for the batch as the published code.", 0, 1
+    ),
     "strong_aug": _choice(
         0, "1 also changes gamma, bias field, sharpness and noise of the slices that --rd_ni changes.", 0, 1
     ),

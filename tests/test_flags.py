@@ -39,7 +39,7 @@ SEGMENTATION = {
     "rd_ni": 1,
     "sigma": 5.0,
     "en_1hot": 1,
-    "ri_per_image": 0,
+    "ri_per_image": 1,
     "strong_aug": 0,
 }
 EARLIER = {

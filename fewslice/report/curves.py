@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +37,7 @@ def plot_curves(methods: Sequence[Method]) -> Figure:
     Raises:
         FewSliceError: none of the runs has a training log.
     """
+    chosen = dict(zip(methods, colours(methods), strict=True))  # before any is left out: the same in every figure
     methods = [method for method in methods if any(run.curve for run in method.runs)]
     if not methods:
         raise FewSliceError("There is no training log (logs/train.csv) to draw in any of the runs.")
@@ -44,10 +45,10 @@ def plot_curves(methods: Sequence[Method]) -> Figure:
     second = next((name for name in ("val_dice", "effective_rank") if any(_has(run, name) for run in runs)), None)
     figure = style.new_figure(9, 3.2)
     axes = figure.subplots(1, 2 if second else 1, squeeze=False)[0]
-    for method, colour in zip(methods, colours(methods), strict=True):
-        _draw(axes[0], method, "loss", colour)
+    for method in methods:
+        _draw(axes[0], method, "loss", chosen[method])
         if second:
-            _draw(axes[1], method, second, colour)
+            _draw(axes[1], method, second, chosen[method])
     style.calm(axes[0], xlabel="step", title="Training loss")
     levels = sorted({round(float(value), 6) for run in runs for value in _levels(run)})
     for level in levels:
@@ -58,7 +59,7 @@ def plot_curves(methods: Sequence[Method]) -> Figure:
     if second:
         style.calm(axes[1], xlabel="step", title=titles[second])
         if second == "val_dice":
-            _mark_best(axes[1], methods)
+            _mark_best(axes[1], methods, chosen)
     axes[0].set_ylim(bottom=0)
     handles, labels = axes[0].get_legend_handles_labels()
     look = {"frameon": False, "fontsize": 9, "labelcolor": style.INK}
@@ -88,12 +89,12 @@ def _draw(axes: Axes, method: Method, name: str, colour: str) -> None:
         label = None
 
 
-def _mark_best(axes: Axes, methods: Sequence[Method]) -> None:
+def _mark_best(axes: Axes, methods: Sequence[Method], colour_of: Mapping[Method, str]) -> None:
     """Puts a dot on the best validation of each run."""
     axes.set_ylim(0, 1)
-    for method, colour in zip(methods, colours(methods), strict=True):
+    for method in methods:
         for run in method.runs:
             if _has(run, "val_dice"):
                 best = int(np.nanargmax(run.column("val_dice")))
                 x, y = run.column("step")[best], run.column("val_dice")[best]
-                axes.plot(x, y, "o", color=colour, markersize=6, markeredgecolor="white")
+                axes.plot(x, y, "o", color=colour_of[method], markersize=6, markeredgecolor="white")

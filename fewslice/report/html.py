@@ -17,6 +17,7 @@ from fewslice.report.curves import plot_curves
 from fewslice.report.figures import compared
 from fewslice.report.methods import Method, read_methods
 from fewslice.report.page_style import CSS
+from fewslice.report.pseudo_curves import plot_pseudo_labels
 from fewslice.report.runs import Run
 from fewslice.report.statistics import finding, structures
 from fewslice.report.tables import difference_table, facts, result_table
@@ -62,6 +63,7 @@ def build_report(
         _missing(methods),
         _contours(segmenting, fetch),
         _curves(segmenting, pretraining),
+        _pseudo_labels(segmenting),
         _volumes(segmenting),
         _commands(methods),
         _provenance(methods, compared),
@@ -164,6 +166,13 @@ def _curves(segmenting: Sequence[Method], pretraining: Sequence[Method]) -> str:
         figure = _figure(plot_curves(methods), alt=f"Training curves: {name}", caption=caption)
         parts.append(f"<h3>{html.escape(name)}</h3>{figure}")
     return "<h2>Training</h2>" + "".join(parts) if parts else ""
+
+
+def _pseudo_labels(methods: Sequence[Method]) -> str:
+    drawn = plot_pseudo_labels(methods)
+    if drawn is None:
+        return ""
+    return "<h2>Pseudo-labels</h2>" + _figure(drawn[0], alt="Pseudo-labels from round to round", caption=drawn[1])
 
 
 def _volumes(methods: Sequence[Method]) -> str:

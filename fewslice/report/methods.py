@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fewslice.errors import ConfigError
 from fewslice.files import digest
+from fewslice.flag_table import JOINT, STAGES
 from fewslice.report.runs import Run, read_run
 
 STAGE_TITLES = {
@@ -16,8 +18,10 @@ STAGE_TITLES = {
     "tr_baseline": "Baseline",
     "ft_pretr_encoder_net_global_loss": "Pretrained encoder",
     "ft_pretr_encoder_decoder_net_local_loss": "Pretrained encoder + decoder",
-    "prop_method_joint_tr_rand_init": "Joint training",
+    JOINT: "Joint training",
 }
+JOINT_TITLES = {"contrastive": "Joint training", "unimatch": "UniMatch", "copy_paste": "Copy-paste"}  # by `method`
+_CONTRASTS = {0: "intra-image", 1: "inter-image"}  # by `local_loss_exp_no`
 # What may differ between the runs of one method: the seed, and where things are.
 _NOT_THE_METHOD = {"seed", "ver", "pretr_ver", "runs_dir", "data_root", "resume", "tensorboard", "devices", "teacher"}
 # An earlier stage differs by seed too.
@@ -62,17 +66,15 @@ def group_runs(runs: Iterable[Run]) -> list[Method]:
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        settings = {name: value for name, value in run.config.items() if _is_setting(name)}
+        settings = _settings(run)
         settings["is_pretrained"] = _is_pretrained(run)  # which weights may differ, by seed; whether any may not
         groups.setdefault(digest([run.dataset, run.stage, settings]), []).append(run)
     ordered = sorted((part for group in groups.values() for part in _by_seed(group)), key=lambda part: _rank(part[0]))
     methods = []
     for group in ordered:
         first = group[0]
-        others = [other[0] for other in ordered if other is not group and other[0].stage == first.stage]
-        label = STAGE_TITLES.get(first.stage, first.stage.replace("_", " "))
-        label += " script with --init_from" if "baseline" in first.stage.lower() and _is_pretrained(first) else ""
-        details = _differences(first, others)
+        others = [other[0] for other in ordered if other is not group and _kind(other[0]) == _kind(first)]
+        label, details = _title(first), _differences(first, others)
         label = f"{label} ({', '.join(details)})" if details else label
         repeat = sum(method.label.partition(" [")[0] == label for method in methods)
         label = f"{label} [repeat {repeat + 1}]" if repeat else label
@@ -112,21 +114,51 @@ def _is_setting(name: str) -> bool:
     return name not in _NOT_THE_METHOD and not any(part in name for part in _NOT_THE_METHOD_PARTS)
 
 
+def _settings(run: Run) -> dict[str, Any]:
+    """Returns what makes the method of a run; a flag that did not exist yet has its default."""
+    defaults = {name: value for name, value in STAGES.get(run.stage, {}).items() if value is not None}
+    return {name: value for name, value in {**defaults, **run.config}.items() if _is_setting(name)}
+
+
+def _kind(run: Run) -> tuple:
+    """Returns what runs must share for their settings to be compared: the stage, in joint training its method too."""
+    return run.stage, _settings(run).get("method")
+
+
+def _title(run: Run) -> str:
+    settings = _settings(run)
+    title = STAGE_TITLES.get(run.stage, run.stage.replace("_", " "))
+    if run.stage == JOINT:
+        name = str(settings["method"])
+        title = JOINT_TITLES.get(name, name.replace("_", " "))
+        if name == "contrastive":
+            title += f", {_CONTRASTS.get(settings['local_loss_exp_no'], settings['local_loss_exp_no'])}"
+        return f"{title}, from pretrained weights" if _is_pretrained(run) else title
+    return f"{title} script with --init_from" if "baseline" in run.stage.lower() and _is_pretrained(run) else title
+
+
 def _is_baseline(run: Run) -> bool:
     return "baseline" in run.stage.lower() and not _is_pretrained(run)
 
 
 def _is_pretrained(run: Run) -> bool:
-    return bool(run.config.get("initial_weights"))
+    """Whether it starts from weights that are neither random nor those of its teacher."""
+    weights = run.config.get("initial_weights")
+    return bool(weights) and weights != run.config.get("teacher_sha256")
 
 
 def _rank(run: Run) -> tuple:
-    order = list(STAGE_TITLES)
-    stage = order.index(run.stage) if run.stage in order else len(order)
-    return run.is_contrastive, not _is_baseline(run), stage, str(run.path)
+    stages, methods = list(STAGE_TITLES), list(JOINT_TITLES)
+    stage = stages.index(run.stage) if run.stage in stages else len(stages)
+    name = _settings(run).get("method")
+    method = methods.index(name) if name in methods else len(methods)
+    return run.is_contrastive, not _is_baseline(run), stage, method, _title(run), str(run.path)
 
 
 def _differences(run: Run, others: Sequence[Run]) -> list[str]:
-    names = sorted({name for other in [run, *others] for name in other.config if _is_setting(name)})
-    different = [name for name in names if any(run.config.get(name) != other.config.get(name) for other in others)]
-    return [f"{name} {run.config.get(name)}" for name in different[:3]]
+    mine, theirs = _settings(run), [_settings(other) for other in others]
+    names = sorted({name for settings in [mine, *theirs] for name in settings})
+    if run.stage == JOINT and mine["method"] == "contrastive":
+        names.remove("local_loss_exp_no")  # it stands in the title
+    different = [name for name in names if any(mine.get(name) != other.get(name) for other in theirs)]
+    return [f"{name} {mine.get(name)}" for name in different[:3]]

@@ -162,14 +162,16 @@ def _flat(config: Any) -> dict[str, Any]:
     return {**nested, **{key: value for key, value in config.items() if not isinstance(value, dict)}}
 
 
-def _table(path: Path) -> list[dict[str, str]]:
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Returns the rows of a csv file with its columns' names; none without the file."""
     if not path.is_file():
         return []
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def _number(path: Path, line: int, text: str | None) -> float:
+def to_number(path: Path, line: int, text: str | None) -> float:
+    """Returns a cell of a table as a number, NaN where it is empty. Raises `DataError` if it holds something else."""
     if text is None or not text.strip():
         return float("nan")
     try:
@@ -184,12 +186,12 @@ def _number(path: Path, line: int, text: str | None) -> float:
 
 
 def _read_curve(path: Path) -> dict[str, np.ndarray]:
-    rows = _table(path)
+    rows = read_table(path)
     if not rows:
         return {}
     names = [name for name in rows[0] if name]
     curve = {
-        name: np.array([_number(path, line, row.get(name)) for line, row in enumerate(rows, start=2)]) for name in names
+        name: np.array([to_number(path, line, row.get(name)) for line, row in enumerate(rows, start=2)]) for name in names
     }
     if "step" not in curve or not np.isfinite(curve["step"]).all():
         raise DataError(
@@ -203,7 +205,7 @@ def _read_curve(path: Path) -> dict[str, np.ndarray]:
 
 def _read_scores(path: Path) -> tuple[Score, ...]:
     scores = []
-    for line, row in enumerate(_table(path), start=2):
+    for line, row in enumerate(read_table(path), start=2):
         missing = [name for name in ("case_id", "structure", "metric", "value") if row.get(name) is None]
         if missing:
             raise DataError(
@@ -215,5 +217,5 @@ def _read_scores(path: Path) -> tuple[Score, ...]:
         if row["structure"].lower() in _NOT_STRUCTURES:
             continue
         text = [row.get(name) or "" for name in ("case_id", "patient_id", "phase", "structure", "metric")]
-        scores.append(Score(*text, _number(path, line, row["value"]), row.get("note") or ""))
+        scores.append(Score(*text, to_number(path, line, row["value"]), row.get("note") or ""))
     return tuple(scores)

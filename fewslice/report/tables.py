@@ -140,7 +140,8 @@ def difference_table(methods: Sequence[Method]) -> Table | None:
 
 
 def _short(label: str) -> str:
-    return label[:1].lower() + label[1:]
+    """Returns a label without the capital of its first word, unless that is a name such as UniMatch."""
+    return label[:1].lower() + label[1:] if label.split(" ")[0][1:].islower() else label
 
 
 def facts(methods: Sequence[Method]) -> list[tuple[str, str]]:
