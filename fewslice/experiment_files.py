@@ -38,6 +38,12 @@ def names(folder: Path) -> list[str]:
     return sorted(match[1] for match in found if match)
 
 
+def unknown_dataset(folder: Path, name: str) -> str:
+    """Returns the message for a name without an `init_<name>.py`, in one line."""
+    remedy = f"For your own scans, scripts/add_dataset.py writes {folder.name}/init_<name>.py."
+    return f"{unknown_name('dataset', name, names(folder))} {remedy}"
+
+
 class ExperimentFile:
     """One executed `init_` or `data_cfg_` file: its values, and where in the file each stands.
 
@@ -101,10 +107,8 @@ def load(folder: Path, name: str) -> tuple[ExperimentFile, ExperimentFile]:
     Raises:
         ConfigError: unknown name (with the nearest known one), a missing `data_cfg_` file or a broken file.
     """
-    known = names(folder)
-    if name not in known:
-        remedy = f"For your own scans, scripts/add_dataset.py writes {folder.name}/init_<name>.py."
-        raise ConfigError(f"{unknown_name('dataset', name, known)} {remedy}")
+    if name not in names(folder):
+        raise ConfigError(unknown_dataset(folder, name))
     return ExperimentFile(folder / f"init_{name}.py"), ExperimentFile(folder / f"data_cfg_{name}.py")
 
 

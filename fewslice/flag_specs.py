@@ -83,7 +83,8 @@ SPECS: Mapping[str, Spec] = {
     "runs_dir": _text(None, "Folder for the results. Default: runs/ in the checkout."),
     "init_from": _text(
         None,
-        "Run folder or weight file of an earlier stage to start from; else the one that the flags name.",
+        "Run folder or weight file of an earlier stage to start from, or none for random weights; else the one that "
+        "the flags name.",
     ),
     "resume": Spec("bool", True, "Continue an unfinished run of the same settings; --noresume starts it afresh."),
     "mixed_precision": Spec("bool", False, "Compute in 16-bit floats; weights and losses stay 32-bit."),

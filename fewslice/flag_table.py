@@ -116,8 +116,8 @@ NOT_IN_DIGEST = frozenset({"runs_dir", "data_root", "resume", "tensorboard", "n_
 _JOINT_HELP = {
     "local_loss_exp_no": "Pixel contrastive loss: 0 within an image, 1 between two images too.",
     "bt_size": "Pairs of slices per step of the pixel contrastive loss, 2 or more.",
-    "init_from": "Run folder or weight file, such as a pretrained encoder and decoder, to start from; else the "
-    "teacher's encoder and decoder.",
+    "init_from": "Run folder or weight file, such as a pretrained encoder and decoder, to start from, or "
+    "none for random weights; else the teacher's encoder and decoder.",
     "pretr_n_iter": "Training steps of the baseline that makes the first pseudo-labels. (Here only to find it.)",
 }
 

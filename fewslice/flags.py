@@ -190,7 +190,6 @@ def _checker(name: str, spec: Spec) -> Any:
 
 
 def _check_dataset(name: str) -> bool:
-    known = config.dataset_names()
-    if name not in known:
-        raise flags.ValidationError(unknown_name("dataset", name, known))
+    if name not in config.dataset_names():
+        raise flags.ValidationError(experiment_files.unknown_dataset(experiment_files.experiments_folder(), name))
     return True

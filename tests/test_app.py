@@ -53,10 +53,26 @@ def test_defect_keeps_its_traceback(tmp_path):
     assert done.returncode == 1 and "Traceback" in done.stderr and "broken contract" in done.stderr
 
 
+@pytest.mark.parametrize("flag", ["--help", "--helpshort", "--helpfull", "--helpxml", "-?"])
+def test_help_is_no_failure(tmp_path, flag):
+    done = run(tmp_path, "print('begun')", flag)
+    assert done.returncode == 0 and "steps" in done.stdout and "begun" not in done.stdout and done.stderr == ""
+
+
+LISTED = "The flags are listed by --help."
+WRITTEN = f"Flags are written --name=value, switches --name or --noname.\n{LISTED}"
+
+
 @pytest.mark.parametrize(
-    "argument, message",
-    [("stray", "Unexpected arguments: stray"), ("--stepz=3", "steps"), ("--steps=x", "--steps=x")],
+    "arguments, message",
+    [
+        (["stray"], f"Unexpected argument: stray. {WRITTEN}"),
+        (["--steps=4", "steps=5", "acdc", "--steps=6"], f"Unexpected arguments: steps=5 acdc. {WRITTEN}"),
+        (["--stepz=3"], f"Unknown command line flag 'stepz'. Did you mean: steps ?\n{LISTED}"),
+        (["--steps=x"], f"flag --steps=x: invalid literal for int() with base 10: 'x'\n{LISTED}"),
+    ],
+    ids=["word", "words and flags", "unknown flag", "wrong value"],
 )
-def test_wrong_command_line(tmp_path, argument, message):
-    done = run(tmp_path, "print('begun')", argument)
-    assert done.returncode == 1 and message in done.stdout + done.stderr and "begun" not in done.stdout
+def test_wrong_command_line_is_one_message(tmp_path, arguments, message):
+    done = run(tmp_path, "print('begun')", *arguments)
+    assert done.returncode == 1 and done.stdout == "" and done.stderr == f"\nERROR: {message}\n"

@@ -127,6 +127,7 @@ def test_both_ways_to_write_a_flag():
         (BASELINE, "--n_iter=0", "`n_iter` must be 1 or larger"),
         (BASELINE, "--n_iter=ten", "ten"),
         (BASELINE, "--dataset=acdcc", "Unknown dataset 'acdcc'. Did you mean 'acdc'?"),
+        (BASELINE, "--dataset=mine", "For your own scans, scripts/add_dataset.py writes experiment_init/init_"),
         (BASELINE, "--n_itr=3", "n_iter"),
     ],
 )
@@ -220,7 +221,13 @@ def test_every_flag_explains_itself():
 
 @pytest.mark.parametrize(
     "argument, status, message",
-    [("--help", 1, "--dsc_loss"), ("--dataset=acdcc", 1, "Did you mean 'acdc'"), ("--sed=1", 1, "seed")],
+    [
+        ("--help", 0, "--dsc_loss"),
+        ("--dataset=acdcc", 1, "Did you mean 'acdc'"),
+        ("--dataset=mine", 1, "scripts/add_dataset.py"),
+        ("--sed=1", 1, "seed"),
+        ("acdc", 1, "Unexpected argument: acdc"),
+    ],
 )
 def test_scripts_answer_within_two_seconds(tmp_path, argument, status, message):
     script = tmp_path / "script.py"

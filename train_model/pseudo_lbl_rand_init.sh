@@ -36,6 +36,7 @@ for argument in "$@"; do
     --joint_n_iter=*) joint_n_iter=${argument#*=} ;;
     --runs_dir=* | --data_root=*)
       argument=${argument%%=*}=$(absolute "${argument#*=}"); places+=("$argument"); both+=("$argument") ;;
+    --init_from=none) joint+=("$argument") ;;
     --init_from=*) joint+=("${argument%%=*}=$(absolute "${argument#*=}")") ;;
     --teacher=*) teacher=$(absolute "${argument#*=}"); joint+=("--teacher=$teacher") ;;
     --temp_fac=* | --bt_size=* | --local_loss_exp_no=* | --lamda_local=* | --no_of_pos_eles=* | --no_of_neg_eles=* | \

@@ -109,6 +109,22 @@ def examine_dataset(
     return findings
 
 
+def missing_patients(reader: Reader) -> list[Problem]:
+    """Returns one problem that names all patients of the split lists without a volume; none if all are there."""
+    listed, missing = _listed_and_missing(reader)
+    if not missing:
+        return []
+    lists = f"data_cfg_{reader.dataset.name}.py"
+    remedy = f"Add the missing ones, or take them out of the lists. {reader.dataset.how_to_get}"
+    error = DataError(
+        reader.folder,
+        expected=f"the {len(listed)} patients of {lists} ({reader.expects})",
+        found=f"no volume of {len(missing)}: {few(missing)}",
+        remedy=remedy.strip(),
+    )
+    return [Problem("", reader.folder, str(error))]
+
+
 class _Examiner:
     def __init__(self, reader: Reader):
         self._reader = reader
@@ -172,15 +188,18 @@ def describe(reader: Reader, cases: Sequence[Case], findings: Findings) -> str:
 
 
 def _coverage(reader: Reader) -> str:
-    """Returns how many of the patients in the split lists are there."""
+    listed, missing = _listed_and_missing(reader)
+    return f"{len(listed) - len(missing)} of the {len(listed)} patients in data_cfg_{reader.dataset.name}.py are here"
+
+
+def _listed_and_missing(reader: Reader) -> tuple[list[str], list[str]]:
+    """Returns all patients of the split lists, and those of them that are not there."""
     splits = reader.dataset.splits
     lists = [ids for table in (splits.train, splits.val) for combs in table.values() for ids in combs.values()]
     listed = sorted({patient for ids in [*lists, splits.test] for patient in ids})
     known = {case.patient_id for case in reader.cases()}
     names = patient_names(reader, listed)
-    missing = [patient for patient in listed if names[patient] not in known]
-    text = f"{len(listed) - len(missing)} of the {len(listed)} patients in data_cfg_{reader.dataset.name}.py are here"
-    return text + (f"; missing: {few(missing)}" if missing else "")
+    return listed, [patient for patient in listed if names[patient] not in known]
 
 
 def _span(rows: list[tuple[float, ...]]) -> str:

@@ -129,23 +129,27 @@ def make_round(
     rows, shown = [], []
     drawn = set(np.linspace(0, len(volumes) - 1, GALLERY_ROWS).round().astype(int).tolist())
     for number, volume in enumerate(volumes):
-        row, before, after, certainty = _one(
-            volume, (index, number), teacher.predict, settings, truth(volume.case.case_id)
-        )
+        case_id = volume.case.case_id
+        row, before, after, certainty = _one(volume, (index, number), teacher.predict, settings, truth(case_id))
         if row["accepted"]:
-            for (kind, column), array in zip(KINDS.items(), (after, certainty), strict=True):
-                if array is not None:
-                    files.write_array(folder / kind / f"{volume.case.case_id}.npy", array)
-                    row[column] = files.sha256(folder / kind / f"{volume.case.case_id}.npy")
+            row |= _write(folder, f"{case_id}.npy", (after, certainty))
         rows.append(row)
         if number in drawn:
             shown.append((volume, before, after))
-        progress(row["case_id"])
+        progress(case_id)
     _write_gallery(folder / "gallery.png", shown, settings, truth)
     record = {"index": index, "step": index * settings.refresh_every, "teacher_step": teacher.step}
     record |= {"teacher_sha256": files.sha256(folder / TEACHER), "volumes": rows}
     files.write_json(folder / RECORD, {**record, "settings": dataclasses.asdict(settings)})
     return load_round(folder)
+
+
+def _write(folder: Path, name: str, arrays: tuple[np.ndarray | None, ...]) -> dict[str, str]:
+    """Writes the labels and, if there are any, the confidences of a volume. Returns their checksums by column."""
+    kept = {kind: array for kind, array in zip(KINDS, arrays, strict=True) if array is not None}
+    for kind, array in kept.items():
+        files.write_array(folder / kind / name, array)
+    return {KINDS[kind]: files.sha256(folder / kind / name) for kind in kept}
 
 
 def load_round(folder: Path) -> Round | None:

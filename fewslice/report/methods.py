@@ -9,7 +9,7 @@ from typing import Any
 
 from fewslice.errors import ConfigError
 from fewslice.files import digest
-from fewslice.flag_table import JOINT, STAGES
+from fewslice.flag_table import JOINT
 from fewslice.report.runs import Run, read_run
 
 STAGE_TITLES = {
@@ -67,7 +67,7 @@ def group_runs(runs: Iterable[Run]) -> list[Method]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         settings = _settings(run)
-        settings["is_pretrained"] = _is_pretrained(run)  # which weights may differ, by seed; whether any may not
+        settings["start"] = _start(run)  # which weights may differ, by seed; of what kind they are may not
         groups.setdefault(digest([run.dataset, run.stage, settings]), []).append(run)
     ordered = sorted((part for group in groups.values() for part in _by_seed(group)), key=lambda part: _rank(part[0]))
     methods = []
@@ -115,50 +115,49 @@ def _is_setting(name: str) -> bool:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """Returns what makes the method of a run; a flag that did not exist yet has its default."""
-    defaults = {name: value for name, value in STAGES.get(run.stage, {}).items() if value is not None}
-    return {name: value for name, value in {**defaults, **run.config}.items() if _is_setting(name)}
+    """Returns what makes the method of a run."""
+    return {name: value for name, value in run.config.items() if _is_setting(name)}
 
 
-def _kind(run: Run) -> tuple:
+def _kind(run: Run) -> tuple[str, str]:
     """Returns what runs must share for their settings to be compared: the stage, in joint training its method too."""
-    return run.stage, _settings(run).get("method")
+    return run.stage, str(run.config.get("method", "contrastive")) if run.stage == JOINT else ""
 
 
 def _title(run: Run) -> str:
-    settings = _settings(run)
-    title = STAGE_TITLES.get(run.stage, run.stage.replace("_", " "))
-    if run.stage == JOINT:
-        name = str(settings["method"])
-        title = JOINT_TITLES.get(name, name.replace("_", " "))
-        if name == "contrastive":
-            title += f", {_CONTRASTS.get(settings['local_loss_exp_no'], settings['local_loss_exp_no'])}"
-        return f"{title}, from pretrained weights" if _is_pretrained(run) else title
-    return f"{title} script with --init_from" if "baseline" in run.stage.lower() and _is_pretrained(run) else title
+    stage, method = _kind(run)
+    title = STAGE_TITLES.get(stage, stage.replace("_", " "))
+    if stage == JOINT:
+        title = JOINT_TITLES.get(method, method.replace("_", " "))
+        contrast = _CONTRASTS.get(run.config.get("local_loss_exp_no"), "") if method == "contrastive" else ""
+        title += f", {contrast}" if contrast else ""
+        return f"{title}, from {_start(run)} weights" if _start(run) else title
+    return f"{title} script with --init_from" if "baseline" in stage.lower() and _start(run) else title
 
 
 def _is_baseline(run: Run) -> bool:
-    return "baseline" in run.stage.lower() and not _is_pretrained(run)
+    return "baseline" in run.stage.lower() and not _start(run)
 
 
-def _is_pretrained(run: Run) -> bool:
-    """Whether it starts from weights that are neither random nor those of its teacher."""
-    weights = run.config.get("initial_weights")
-    return bool(weights) and weights != run.config.get("teacher_sha256")
+def _start(run: Run) -> str:
+    """Returns what a run starts from if that is not usual: "pretrained", or "random" although it has a teacher."""
+    weights, teacher = run.config.get("initial_weights"), run.config.get("teacher_sha256")
+    if weights:
+        return "" if weights == teacher else "pretrained"
+    return "random" if teacher and weights is not None else ""
 
 
 def _rank(run: Run) -> tuple:
     stages, methods = list(STAGE_TITLES), list(JOINT_TITLES)
     stage = stages.index(run.stage) if run.stage in stages else len(stages)
-    name = _settings(run).get("method")
+    name = _kind(run)[1]
     method = methods.index(name) if name in methods else len(methods)
     return run.is_contrastive, not _is_baseline(run), stage, method, _title(run), str(run.path)
 
 
 def _differences(run: Run, others: Sequence[Run]) -> list[str]:
     mine, theirs = _settings(run), [_settings(other) for other in others]
-    names = sorted({name for settings in [mine, *theirs] for name in settings})
-    if run.stage == JOINT and mine["method"] == "contrastive":
-        names.remove("local_loss_exp_no")  # it stands in the title
+    titled = {"method", "local_loss_exp_no"} if _kind(run) == (JOINT, "contrastive") else {"method"}
+    names = sorted({name for settings in [mine, *theirs] for name in settings} - titled)
     different = [name for name in names if any(mine.get(name) != other.get(name) for other in theirs)]
     return [f"{name} {mine.get(name)}" for name in different[:3]]

@@ -191,7 +191,8 @@ def _read_curve(path: Path) -> dict[str, np.ndarray]:
         return {}
     names = [name for name in rows[0] if name]
     curve = {
-        name: np.array([to_number(path, line, row.get(name)) for line, row in enumerate(rows, start=2)]) for name in names
+        name: np.array([to_number(path, line, row.get(name)) for line, row in enumerate(rows, start=2)])
+        for name in names
     }
     if "step" not in curve or not np.isfinite(curve["step"]).all():
         raise DataError(

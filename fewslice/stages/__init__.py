@@ -12,13 +12,14 @@ def run_stage(args: Any, dataset: Any) -> None:
 
     Keras is imported here and not before, so that a script answers wrong flags at once.
     """
-    from fewslice.stages import checks
+    from fewslice.stages import checks, former
 
     checks.check_extras(args)
     checks.check_stage(args, dataset)
     if getattr(args, "check_only", False):
         return
     checks.check_volumes(args, dataset)
+    former.check_former(args)
     with without_native_messages():
         from fewslice.stages import contrastive, joint, segmentation
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
+from fewslice.augment.crop_resize import REFERENCE_SIDE_PX, crop_limits
 from fewslice.data.joint_batches import pair_table
 from fewslice.data.sampling_indices import check_number_of_volumes
 from fewslice.data.sampling_plan import BatchPlan, plan_global_batch, plan_local_batch
+from fewslice.data.volume import Case
 from fewslice.errors import ConfigError
+from fewslice.flag_table import JOINT, LABELED_STAGES
+from fewslice.stages.former import GLOBAL_STAGE
 
 
 def check_extras(args: Any) -> None:
@@ -35,7 +39,7 @@ def check_volumes(args: Any, dataset: Any) -> None:
         plan = contrastive_plan(args, dataset)
         if plan.use_partitions:
             check_number_of_volumes(plan.num_slots, len(cases))
-    if hasattr(args, "unl_no_of_tr_imgs"):
+    if args.stage == JOINT:
         patients = dataset.splits.train_ids(args.unl_no_of_tr_imgs, args.unl_comb_tr_imgs)
         find_cases(reader, patients, dataset.unlabeled_phases)
         tested = resolve_patients(reader, dataset.splits.test_ids())
@@ -45,14 +49,74 @@ def check_volumes(args: Any, dataset: Any) -> None:
                 f"The unlabelled list {args.unl_no_of_tr_imgs} of {dataset.name} contains the test patients "
                 f"{', '.join(leaked)}. Remove them from data_cfg_{dataset.name}.py."
             )
+        unlabelled_cases(args, dataset)
+
+
+def unlabelled_cases(args: Any, dataset: Any) -> list[Case]:
+    """Returns the volumes that joint training uses without their labels.
+
+    Validation patients are left out, and labelled volumes, unless `--published_lists` asks for them.
+
+    Raises:
+        ConfigError: none is left.
+    """
+    from fewslice.data.readers import find_cases, get_reader
+    from fewslice.data.readers.selection import resolve_patients
+
+    reader = get_reader(dataset)
+    patients = dataset.splits.train_ids(args.unl_no_of_tr_imgs, args.unl_comb_tr_imgs)
+    cases = find_cases(reader, patients, dataset.unlabeled_phases)
+    if not args.published_lists:
+        held_out = sorted(resolve_patients(reader, args.val_ids))
+        labelled = find_cases(reader, args.train_ids, dataset.phases)
+        validation = find_cases(reader, held_out, dataset.unlabeled_phases)
+        left_out = {case.case_id for case in (*labelled, *validation)}
+        cases = [case for case in cases if case.case_id not in left_out]
+    if not cases:
+        raise ConfigError(
+            f"The list {args.unl_no_of_tr_imgs} {args.unl_comb_tr_imgs} of {dataset.name} holds no volume but labelled "
+            "and validation ones. Choose a longer one with --unl_no_of_tr_imgs."
+        )
+    return cases
 
 
 def check_stage(args: Any, dataset: Any) -> None:
     """Refuses settings that a stage cannot work with."""
     if args.stage.startswith("pretr_"):
+        _refuse_devices(args.devices)
         contrastive_plan(args, dataset)
-    elif args.stage == "prop_method_joint_tr_rand_init":
+    if args.stage == GLOBAL_STAGE:
+        _check_box(args.bbox_dim, dataset)
+    elif args.stage == JOINT:
         _check_joint(args, dataset)
+    elif args.stage in LABELED_STAGES and dataset.mtask_bs % args.devices:
+        raise ConfigError(
+            f"--devices={args.devices} must divide the batch of {dataset.mtask_bs} slices evenly (mtask_bs in "
+            f"init_{dataset.name}.py, or --set mtask_bs=...), so that the loss stays that of the whole batch."
+        )
+
+
+def _refuse_devices(devices: int) -> None:
+    if devices > 1:
+        raise ConfigError(
+            f"--devices={devices}: a contrastive loss needs every image of the batch as a negative, and split over "
+            "devices each would see a part. Run this stage with --devices=1; fine-tuning can use several."
+        )
+
+
+def _check_box(box: int, dataset: Any) -> None:
+    """Refuses a crop that is larger than a slice, or of less than two pixels after scaling to a small slice."""
+    for name, side in (("img_size_x", dataset.img_size_x), ("img_size_y", dataset.img_size_y)):
+        try:
+            scaled = crop_limits(side, box=box)[0]
+        except ConfigError as error:
+            raise ConfigError(f"`bbox_dim`={box} does not fit {name}={side} of {dataset.name}. {error}") from error
+        if scaled > side:
+            note = "" if scaled == box else f" ({scaled} px after scaling from a side of {REFERENCE_SIDE_PX} px)"
+            raise ConfigError(
+                f"`bbox_dim` must not exceed the side of a slice, since a crop is a part of it: {name}={side} in "
+                f"{dataset.name}. Received: bbox_dim={box}{note}. Give a smaller --bbox_dim."
+            )
 
 
 def contrastive_plan(args: Any, dataset: Any) -> BatchPlan:
@@ -61,7 +125,7 @@ def contrastive_plan(args: Any, dataset: Any) -> BatchPlan:
     Raises:
         ConfigError: sizes that do not fit each other.
     """
-    if args.stage == "pretr_encoder_global_contrastive_loss":
+    if args.stage == GLOBAL_STAGE:
         return plan_global_batch(args.global_loss_exp_no, args.bt_size, args.n_parts)
     return plan_local_batch(args.local_loss_exp_no, local_bt_size(args, dataset), args.n_parts)
 
@@ -77,6 +141,11 @@ def _check_joint(args: Any, dataset: Any) -> None:
             f"--devices={args.devices}: the rows of a batch belong together in pairs, which devices would tear apart. "
             "Run this stage with --devices=1."
         )
+    if args.method == "contrastive":
+        _check_contrastive(args, dataset)
+
+
+def _check_contrastive(args: Any, dataset: Any) -> None:
     if args.refresh_every % dataset.val_step_update:
         raise ConfigError(
             f"--refresh_every={args.refresh_every} must be a multiple of the {dataset.val_step_update} steps between "
@@ -87,6 +156,6 @@ def _check_joint(args: Any, dataset: Any) -> None:
     if dataset.num_classes < 3 and args.lamda_local:
         raise ConfigError(
             f"{dataset.name} has one structure, and the pixel contrastive loss tells structures from each other. Give "
-            "--lamda_local=0, or use the other stages."
+            "--lamda_local=0 or --method=unimatch, or use the other stages."
         )
     pair_table(args.bt_size, args.local_loss_exp_no)

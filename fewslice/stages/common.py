@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,9 @@ from fewslice import backend, checkpoint, config, files, flags
 from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.errors import ConfigError
-from fewslice.run import Run, find_former, settings_text, unasked_settings
+from fewslice.run import Run, settings_text, unasked_settings
+from fewslice.stages import former
 from fewslice.training import BEST, LAST
-
-GLOBAL_STAGE = "pretr_encoder_global_contrastive_loss"
-LOCAL_STAGE = "pretr_decoder_local_contrastive_loss"
-BASELINE_STAGE = "tr_baseline"
 
 Arrays = Mapping[str, Any]
 
@@ -68,18 +64,14 @@ def find_origin(args: Any, stage: str | None, wanted: Mapping[str, Any]) -> Orig
         ConfigError: no such run.
         DataError: the weight file is missing or damaged.
     """
-    if args.init_from:
-        path = _named("init_from", args.init_from)
-        unasked = unasked_settings(path if path.is_dir() else path.absolute().parent.parent)
-        if path.is_dir():
-            if not (path / "DONE").exists():
-                logging.warning("%s is not finished; its last weights may be those of an earlier length.", path)
-            path = path / "checkpoints" / LAST
-    elif stage is None:
+    path = former.locate(args, stage, wanted)
+    if path is None:
         return Origin()
-    else:
-        path = find_former(args.runs_dir, args.dataset, stage, wanted, command=_command(stage, args, wanted))
-        unasked = unasked_settings(path, wanted)
+    folder = path if path.is_dir() else path.absolute().parent.parent
+    unasked = unasked_settings(folder, None if args.init_from else wanted)
+    if path.is_dir():
+        if not (path / "DONE").exists():
+            logging.warning("%s is not finished; its last weights may be those of an earlier length.", path)
         path = path / "checkpoints" / LAST
     weights, record = checkpoint.load_arrays(path)
     told = f"; {settings_text(unasked)}" if unasked else ""
@@ -87,42 +79,21 @@ def find_origin(args: Any, stage: str | None, wanted: Mapping[str, Any]) -> Orig
     return Origin(path, weights, files.sha256(path), record.get("step", "unknown"))
 
 
-def find_teacher(args: Any, wanted: Mapping[str, Any]) -> Origin:
+def find_teacher(args: Any) -> Origin:
     """Returns the best weights of the baseline that makes the first pseudo-labels: `--teacher`, else by its settings.
 
     Raises:
         ConfigError: no such run.
         DataError: the weight file is missing or damaged.
     """
-    if args.teacher:
-        path = _named("teacher", args.teacher)
-        if path.is_dir() and not (path / "DONE").exists():
+    path = former.locate(args, *former.teacher_of(args), flag="teacher")
+    if path.is_dir():
+        if not (path / "DONE").exists():
             logging.warning("%s is not finished; when its best weights change, this run starts anew.", path)
-        path = path / "checkpoints" / BEST if path.is_dir() else path
-    else:
-        command = _command(BASELINE_STAGE, args, wanted)
-        path = find_former(args.runs_dir, args.dataset, BASELINE_STAGE, wanted, command=command, flag="teacher")
         path = path / "checkpoints" / BEST
     weights, record = checkpoint.load_arrays(path)
     logging.info("First pseudo-labels from %s (step %s).", os.path.relpath(path), record.get("step", "unknown"))
     return Origin(path, weights, files.sha256(path), record.get("step", "unknown"))
-
-
-def _named(flag: str, value: str) -> Path:
-    """Returns the run folder or weight file that a flag names."""
-    path = Path(value)
-    if path.is_file() or (path / "config.json").is_file():
-        return path
-    raise ConfigError(
-        f"--{flag}={value}: expected a run folder (one with config.json) or a weight file (.npz). Found: "
-        f"{'another folder' if path.exists() else 'nothing'}. Runs lie in runs/<dataset>/<stage>/ of the checkout."
-    )
-
-
-def _command(stage: str, args: Any, wanted: Mapping[str, Any]) -> str:
-    given = {"dataset": args.dataset, "runs_dir": args.runs_dir, "data_root": args.data_root, **wanted}
-    texts = [f"--{name}={value}" for name, value in given.items()] + [f"--set={text}" for text in args.set]
-    return shlex.join(["python", f"{stage}.py", *texts, *(["--mixed_precision"] if args.mixed_precision else [])])
 
 
 def copy_origin(model: keras.Model, origin: Origin, *, exclude: Sequence[str] = ()) -> None:

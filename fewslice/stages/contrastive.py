@@ -15,7 +15,6 @@ from absl import logging
 import losses
 import models
 from fewslice import backend, config
-from fewslice.augment.crop_resize import REFERENCE_SIDE_PX, crop_limits
 from fewslice.augment.pretraining import ViewSettings
 from fewslice.augment.strong_intensity import StrongIntensity
 from fewslice.data import samplers
@@ -24,6 +23,7 @@ from fewslice.errors import ConfigError
 from fewslice.evaluate.collapse import effective_rank
 from fewslice.stages import common
 from fewslice.stages.checks import local_bt_size
+from fewslice.stages.former import former_of
 from fewslice.training import Plan, Trainer
 
 _PROBE = 2**31 - 1  # the epoch number from which the monitor's fixed batch is drawn
@@ -31,7 +31,6 @@ _PROBE = 2**31 - 1  # the epoch number from which the monitor's fixed batch is d
 
 def pretrain_encoder(args: Any, dataset: config.DatasetConfig) -> None:
     """Trains encoder and head g1 with the global contrastive loss."""
-    _check_box(args.bbox_dim, dataset)
     settings = _views(args, box=args.bbox_dim)
 
     def draw(rng: np.random.Generator, volumes: Any) -> samplers.ContrastiveBatch:
@@ -44,7 +43,7 @@ def pretrain_encoder(args: Any, dataset: config.DatasetConfig) -> None:
             settings=settings,
         )
 
-    origin = common.find_origin(args, None, {})
+    origin = common.find_origin(args, *former_of(args))
 
     def make() -> keras.Model:
         model = models.build_global_net(common.image_shape(dataset), seed=args.seed)
@@ -58,15 +57,7 @@ def pretrain_encoder(args: Any, dataset: config.DatasetConfig) -> None:
 
 def pretrain_decoder(args: Any, dataset: config.DatasetConfig) -> None:
     """Trains decoder blocks and head g2 with the local contrastive loss; the encoder stays as it was pretrained."""
-    wanted = {
-        "no_of_tr_imgs": args.pretr_no_of_tr_imgs,
-        "comb_tr_imgs": args.pretr_comb_tr_imgs,
-        "ver": args.pretr_ver,
-        "n_iter": args.pretr_n_iter,
-        "bbox_dim": args.pretr_bbox_dim,
-        **{name: getattr(args, name) for name in ("global_loss_exp_no", "n_parts", "temp_fac", "bt_size", "seed")},
-    }
-    origin = common.find_origin(args, common.GLOBAL_STAGE, wanted)
+    origin = common.find_origin(args, *former_of(args))
     exp_no = args.local_loss_exp_no
     batch_size = local_bt_size(args, dataset)
     settings = _views(args)
@@ -119,21 +110,6 @@ def _regions(size: tuple[int, int], args: Any, negatives: int) -> losses.RegionT
     return table
 
 
-def _check_box(box: int, dataset: config.DatasetConfig) -> None:
-    """Refuses a crop that is larger than a slice, or of less than two pixels after scaling to a small slice."""
-    for name, side in (("img_size_x", dataset.img_size_x), ("img_size_y", dataset.img_size_y)):
-        try:
-            scaled = crop_limits(side, box=box)[0]
-        except ConfigError as error:
-            raise ConfigError(f"`bbox_dim`={box} does not fit {name}={side} of {dataset.name}. {error}") from error
-        if scaled > side:
-            note = "" if scaled == box else f" ({scaled} px after scaling from a side of {REFERENCE_SIDE_PX} px)"
-            raise ConfigError(
-                f"`bbox_dim` must not exceed the side of a slice, since a crop is a part of it: {name}={side} in "
-                f"{dataset.name}. Received: bbox_dim={box}{note}. Give a smaller --bbox_dim."
-            )
-
-
 def _views(args: Any, box: int | None = None) -> ViewSettings:
     strong = StrongIntensity() if args.strong_views else None
     extra = {} if box is None else {"box": box}
@@ -151,7 +127,6 @@ def _pretrain(
     make: Callable[[], keras.Model],
 ) -> None:
     """Runs a contrastive stage."""
-    _refuse_devices(args.devices)
     volumes = common.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
     with common.open_run(args, dataset, method, origin, {"unlabeled": volumes}) as run:
         if run.is_done:
@@ -185,14 +160,6 @@ def _pretrain(
         trainer.train()
         run.finish({"loss": trainer.rows[-1]["loss"], "random_level": level})
         logging.info("Finished: %s", run.dir)
-
-
-def _refuse_devices(devices: int) -> None:
-    if devices > 1:
-        raise ConfigError(
-            f"--devices={devices}: a contrastive loss needs every image of the batch as a negative, and split over "
-            "devices each would see a part. Run this stage with --devices=1; fine-tuning can use several."
-        )
 
 
 def _monitor(model: keras.Model, probe: samplers.ContrastiveBatch, level: float) -> Callable[[], dict[str, float]]:

@@ -24,16 +24,10 @@ METHODS = {
     "copy_paste": joint_copy_paste.prepare,
 }
 
-# Flags that the baseline must have in common; it made the first pseudo-labels' network.
-_SHARED = (
-    "no_of_tr_imgs", "comb_tr_imgs", "ver", "seed", "dsc_loss", "lr_seg", "rd_en", "ri_en", "rd_ni", "sigma",
-    "ri_per_image", "strong_aug",
-)  # fmt: skip
-
 
 def train_joint(args: Any, dataset: config.DatasetConfig) -> None:
     """Trains the U-Net on labelled and on other volumes, by the method that `--method` names."""
-    teacher = common.find_teacher(args, {name: getattr(args, name) for name in _SHARED} | {"n_iter": args.pretr_n_iter})
+    teacher = common.find_teacher(args)
     origin = common.find_origin(args, None, {}) if args.init_from else teacher
     volumes = open_all(args, dataset)
     roles = {name: getattr(volumes, name) for name in ("train", "val", "test", "unlabeled")}

@@ -35,9 +35,12 @@ class Job:
     origin: common.Origin
 
     def start_weights(self, model: keras.Model, *, copy_head: bool) -> None:
-        """Copies the weights to start from into `model`, by name; the segmentation head is the baseline's or stays."""
+        """Copies the weights to start from into `model`, by name; the segmentation head is the baseline's or stays.
+
+        With `--init_from=none` all weights stay.
+        """
         common.copy_origin(model, self.origin, exclude=("seg_", "cont_", "ema_"))
-        if copy_head:
+        if copy_head and self.origin.path is not None:
             head = {name: values for name, values in self.teacher.weights.items() if name.startswith("seg_")}
             common.copy_origin(
                 model, dataclasses.replace(self.teacher, weights=head), exclude=("enc_", "dec_", "cont_", "ema_")

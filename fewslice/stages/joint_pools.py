@@ -15,14 +15,13 @@ import models
 from fewslice import checkpoint, config, files
 from fewslice.data import cache, joint_batches
 from fewslice.data.progress import Progress
-from fewslice.data.readers import find_cases, get_reader
-from fewslice.data.readers.selection import resolve_patients
 from fewslice.errors import ConfigError, DataError, FewSliceError, TrainingError
 from fewslice.predict import predictor
 from fewslice.refine import pseudo_labels
 from fewslice.refine.parameters import NONE, parameter_set
 from fewslice.run import Run
 from fewslice.stages import common
+from fewslice.stages.checks import unlabelled_cases
 from fewslice.training import BEST, Interrupted
 
 
@@ -46,24 +45,12 @@ class Volumes:
 
 
 def open_all(args: Any, dataset: config.DatasetConfig) -> Volumes:
-    """Opens all volumes. Validation patients get no pseudo-labels, nor do labelled volumes, unless asked for."""
+    """Opens all volumes."""
     labelled = [
         common.open_volumes(dataset, patients, dataset.phases, with_label=True)
         for patients in (args.train_ids, args.val_ids, dataset.splits.test_ids())
     ]
-    reader = get_reader(dataset)
-    patients = dataset.splits.train_ids(args.unl_no_of_tr_imgs, args.unl_comb_tr_imgs)
-    cases = find_cases(reader, patients, dataset.unlabeled_phases)
-    if not args.published_lists:
-        held_out = resolve_patients(reader, args.val_ids)
-        known = set(common.case_ids(labelled[0]))
-        validation = {case.case_id for case in find_cases(reader, sorted(held_out), dataset.unlabeled_phases)}
-        cases = [case for case in cases if case.case_id not in validation | known]
-    if not cases:
-        raise ConfigError(
-            f"The list {args.unl_no_of_tr_imgs} {args.unl_comb_tr_imgs} of {dataset.name} holds no volume but labelled "
-            "and validation ones. Choose a longer one with --unl_no_of_tr_imgs."
-        )
+    cases = unlabelled_cases(args, dataset)
     unlabeled = cache.open_cache(dataset, cases, with_label=False)
     return Volumes(*labelled, unlabeled, _truth(dataset, cases))
 

@@ -20,23 +20,12 @@ from fewslice.augment.strong_intensity import StrongIntensity
 from fewslice.data import cache, samplers
 from fewslice.data.batches import generator
 from fewslice.data.readers import get_reader
-from fewslice.errors import ConfigError
 from fewslice.evaluate import validation, volumes
 from fewslice.predict import predictor
 from fewslice.run import Run
 from fewslice.stages import common
+from fewslice.stages.former import former_of
 from fewslice.training import BEST, LAST, Plan, Trainer
-
-# Flags of the earlier stage -> flags here.
-_FORMER = {"no_of_tr_imgs": "pretr_no_of_tr_imgs", "comb_tr_imgs": "pretr_comb_tr_imgs", "ver": "pretr_ver"}
-_GLOBAL = ("lr_reg", "temp_fac", "global_loss_exp_no", "n_parts", "seed")
-_LOCAL = (
-    "local_loss_exp_no",
-    "no_of_local_regions",
-    "no_of_decoder_blocks",
-    "local_reg_size",
-    "wgt_en",
-)
 
 
 def train_baseline(args: Any, dataset: config.DatasetConfig) -> None:
@@ -44,15 +33,14 @@ def train_baseline(args: Any, dataset: config.DatasetConfig) -> None:
     _train(
         args,
         dataset,
-        common.find_origin(args, None, {}),
+        common.find_origin(args, *former_of(args)),
         f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_s{args.seed}",
     )
 
 
 def fine_tune_encoder(args: Any, dataset: config.DatasetConfig) -> None:
     """Trains the U-Net from an encoder that was pretrained with the global loss."""
-    wanted = {**_former(args), "bt_size": args.bt_size, "bbox_dim": args.bbox_dim}
-    origin = common.find_origin(args, common.GLOBAL_STAGE, wanted)
+    origin = common.find_origin(args, *former_of(args))
     _train(
         args,
         dataset,
@@ -63,9 +51,7 @@ def fine_tune_encoder(args: Any, dataset: config.DatasetConfig) -> None:
 
 def fine_tune_encoder_decoder(args: Any, dataset: config.DatasetConfig) -> None:
     """Trains the U-Net from an encoder and decoder blocks that were pretrained with the local loss."""
-    negatives = "no_of_neg_regs_override" if args.local_loss_exp_no == 1 else "no_of_neg_local_regions"
-    wanted = {**_former(args), **{name: getattr(args, name) for name in (*_LOCAL, negatives)}}
-    origin = common.find_origin(args, common.LOCAL_STAGE, wanted)
+    origin = common.find_origin(args, *former_of(args))
     _train(
         args,
         dataset,
@@ -74,18 +60,8 @@ def fine_tune_encoder_decoder(args: Any, dataset: config.DatasetConfig) -> None:
     )
 
 
-def _former(args: Any) -> dict[str, Any]:
-    wanted = {there: getattr(args, here) for there, here in _FORMER.items()}
-    return {**wanted, "n_iter": args.pretr_n_iter, **{name: getattr(args, name) for name in _GLOBAL}}
-
-
 def _train(args: Any, dataset: config.DatasetConfig, origin: common.Origin, method: str) -> None:
     """Runs a labelled stage: training, validation, test."""
-    if dataset.mtask_bs % args.devices:
-        raise ConfigError(
-            f"--devices={args.devices} must divide the batch of {dataset.mtask_bs} slices evenly (mtask_bs in "
-            f"init_{dataset.name}.py, or --set mtask_bs=...), so that the loss stays that of the whole batch."
-        )
     train = common.open_volumes(dataset, args.train_ids, dataset.phases, with_label=True)
     val = common.open_volumes(dataset, args.val_ids, dataset.phases, with_label=True)
     test = common.open_volumes(dataset, dataset.splits.test_ids(), dataset.phases, with_label=True)

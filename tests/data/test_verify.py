@@ -1,12 +1,14 @@
 """The check of a whole dataset: every problem of every file, and nothing else. Expected values: by hand."""
 
+import dataclasses
 import io
 
 import pytest
 
 from fewslice.data.progress import Progress
 from fewslice.data.readers import get_reader
-from fewslice.data.verify import describe, examine_dataset, verify_dataset
+from fewslice.data.verify import describe, examine_dataset, missing_patients, verify_dataset
+from fewslice.splits import Splits
 from tests.data import layouts
 from tests.data.layouts import dataset, image, label, save
 from tests.data.test_readers_pairs import real
@@ -54,6 +56,26 @@ def test_copied_image_and_similar_patients(tmp_path):
     assert len(problems) == 2
     assert problems[0].case_id == "003_ED" and "case 001_ED" in str(problems[0])
     assert "001 and 1" in str(problems[1])
+
+
+def lists(train, val, test):
+    return Splits(train={"tr1": {"c1": train}}, val={"tr1": {"c1": val}}, test=test, dataset="acdc")
+
+
+def test_patients_of_the_lists_that_are_missing(tmp_path):
+    layouts.acdc(tmp_path, {"001": (1, 2), "002": (1, 2), "003": (1, 2)})
+    here = dataclasses.replace(dataset("acdc"), splits=lists(("001",), ("2",), ("003",)))
+    assert missing_patients(get_reader(here, tmp_path)) == [], "2 means 002"
+    away = dataclasses.replace(here, splits=lists(("001", "004"), ("005",), ("003", "006")))
+    reader = get_reader(away, tmp_path)
+    (problem,) = missing_patients(reader)
+    assert problem.path == tmp_path / "scans"
+    assert "the 5 patients of data_cfg_acdc.py" in str(problem) and "no volume of 3: 004, 005, 006" in str(problem)
+    assert "Ask the archive." in str(problem)
+    findings = examine_dataset(reader, reader.cases())
+    findings.problems.append(problem)
+    text = describe(reader, reader.cases(), findings)
+    assert "2 of the 5 patients in data_cfg_acdc.py are here" in text and text.endswith("1 problem.")
 
 
 def test_notes_are_no_problems(tmp_path):

@@ -46,6 +46,18 @@ def write_scores(run: Path, dice: dict[str, tuple], metric: str = "dice") -> Non
     files.write_csv(run / "eval" / "per_volume.csv", rows, COLUMNS)
 
 
+def write_rounds(run: Path, rounds: dict[int, list[dict]]) -> None:
+    """Writes logs/pseudo_labels.csv from step -> one dict per volume; None is an empty cell."""
+    rows = [
+        {"round": index, "step": step, "case_id": f"{number:03d}_ED", "changed": 0.0, "accepted": True, **row}
+        for index, (step, volumes) in enumerate(rounds.items())
+        for number, row in enumerate(volumes)
+    ]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    rows = [{name: "" if row.get(name) is None else row[name] for name in columns} for row in rows]
+    files.write_csv(run / "logs" / "pseudo_labels.csv", rows, columns)
+
+
 def volume(shift: int = 0) -> SimpleNamespace:
     """Returns a volume with a block per structure, moved by `shift` voxels, and voxels of 1 x 2 x 8 mm."""
     label = np.zeros(SHAPE, np.uint8)

@@ -1,6 +1,7 @@
 """The scripts that prepare data, run as a user runs them. Expected words: from their docstrings and the library."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -37,14 +38,39 @@ def test_missing_dataset(tmp_path):
         assert str(tmp_path / "acdc") in result.stderr and "humanheart-project" in result.stderr
 
 
-def test_verify(tmp_path):
-    folder = layouts.acdc(tmp_path, {"001": (1, 2)})
-    result = run("verify_dataset", "--data_root", tmp_path, *SMALL)
-    assert result.returncode == 0 and "No problems." in result.stdout
+LISTS = """
+train = {"tr1": {"c1": ["001"]}}
+val = {"tr1": {"c1": ["002"]}}
+test = ["003"]
+"""
+
+
+@pytest.fixture
+def short_lists(tmp_path, monkeypatch):
+    """The settings of acdc with lists of three patients."""
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    shutil.copy(REPOSITORY / "experiment_init" / "init_acdc.py", folder)
+    (folder / "data_cfg_acdc.py").write_text(LISTS)
+    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(folder))
+
+
+def test_verify(tmp_path, short_lists):
+    folder = layouts.acdc(tmp_path, {"001": (1, 2), "002": (1, 2), "003": (1, 2)})
+    unlabeled = ["--set", "unlabeled_split=tr1"]
+    result = run("verify_dataset", "--data_root", tmp_path, *SMALL, *unlabeled)
+    assert result.returncode == 0 and "No problems." in result.stdout, result.stderr
     path = folder / "patient001" / "patient001_frame01.nii.gz"
     path.write_bytes(path.read_bytes()[:-20])
-    result = run("verify_dataset", "--data_root", tmp_path, *SMALL)
+    result = run("verify_dataset", "--data_root", tmp_path, *SMALL, *unlabeled)
     assert result.returncode == 1 and "1 problem." in result.stdout and str(path) in result.stdout
+
+
+def test_verify_misses_patients_of_the_lists(tmp_path, short_lists):
+    layouts.acdc(tmp_path, {"001": (1, 2)})
+    result = run("verify_dataset", "--data_root", tmp_path, *SMALL, "--set", "unlabeled_split=tr1")
+    assert result.returncode == 1 and "1 problem." in result.stdout
+    assert "no volume of 2: 002, 003" in result.stdout and "No problems" not in result.stdout
 
 
 def test_create_cropped(tmp_path):

@@ -11,12 +11,13 @@ from absl import logging
 from fewslice import checkpoint
 from fewslice.run import Run
 from fewslice.stages import common
+from fewslice.stages.former import GLOBAL_STAGE
 
 
 def former(root, **settings):
     """Writes a finished run of the global stage. Returns its directory."""
-    plain = {"stage": common.GLOBAL_STAGE, "seed": 0, "strong_views": 0, "average_decay": 0.0, "mixed_precision": False}
-    run = Run(root, "acdc", common.GLOBAL_STAGE, "m", plain | settings, n_iter=4)
+    plain = {"stage": GLOBAL_STAGE, "seed": 0, "strong_views": 0, "average_decay": 0.0, "mixed_precision": False}
+    run = Run(root, "acdc", GLOBAL_STAGE, "m", plain | settings, n_iter=4)
     with run:
         run.start({}, seconds_log=False)
         checkpoint.save_arrays(run.checkpoints / "last.npz", {"w": np.ones(2)}, {"step": 4})
@@ -40,22 +41,22 @@ def args(root, init_from=None):
 
 def test_unusual_settings_of_the_run_are_logged(tmp_path, lines):
     folder = former(tmp_path, strong_views=1, average_decay=0.99, mixed_precision=True)
-    origin = common.find_origin(args(tmp_path), common.GLOBAL_STAGE, {"seed": 0})
+    origin = common.find_origin(args(tmp_path), GLOBAL_STAGE, {"seed": 0})
     assert origin.path == folder / "checkpoints" / "last.npz"
     told = " (step 4; mixed_precision=True, average_decay=0.99, strong_views=1)."
     assert lines[0].startswith("Starting from ") and lines[0].endswith(f"last.npz{told}")
     for chosen in (folder, folder / "checkpoints" / "last.npz"):
-        common.find_origin(args(tmp_path, str(chosen)), common.GLOBAL_STAGE, {"seed": 0})
+        common.find_origin(args(tmp_path, str(chosen)), GLOBAL_STAGE, {"seed": 0})
         assert lines.pop().endswith(told)
 
 
 def test_usual_settings_need_no_word(tmp_path, lines):
     former(tmp_path)
-    common.find_origin(args(tmp_path), common.GLOBAL_STAGE, {"seed": 0})
+    common.find_origin(args(tmp_path), GLOBAL_STAGE, {"seed": 0})
     assert lines[0].endswith("last.npz (step 4).")
 
 
 def test_a_weight_file_without_a_run(tmp_path, lines):
     checkpoint.save_arrays(tmp_path / "w.npz", {"w": np.ones(2)}, {})
-    common.find_origin(args(tmp_path, str(tmp_path / "w.npz")), common.GLOBAL_STAGE, {"seed": 0})
+    common.find_origin(args(tmp_path, str(tmp_path / "w.npz")), GLOBAL_STAGE, {"seed": 0})
     assert lines[0].endswith("w.npz (step unknown).")

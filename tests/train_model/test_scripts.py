@@ -273,6 +273,7 @@ def test_wrong_flags_answer_at_once(tiny_root, flag, expected):
 @pytest.mark.parametrize("script", [*CONTRASTIVE, *LABELED])
 def test_help_answers_at_once(script):
     done, seconds = command(script, "--help")
+    assert done.returncode == 0
     assert "--dataset" in done.stdout and "--n_iter" in done.stdout
     assert seconds < 2
 

@@ -1,0 +1,86 @@
+"""How runs of joint training are called and compared. Expected labels: typed by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from fewslice.report.methods import read_methods
+from fewslice.report.tables import difference_table
+from tests.report.run_dirs import write_run, write_scores
+
+BASE, JOINT = "tr_baseline", "prop_method_joint_tr_rand_init"
+
+
+def joint(root, method="contrastive", exp_no=1, *, start="teacher", **settings):
+    """Writes a run of the joint stage that has the baseline `teacher` and starts from the weights `start`."""
+    named = {} if method is None else {"method": method}
+    values = {**named, "local_loss_exp_no": exp_no, **settings}
+    return write_run(root, JOINT, teacher_sha256="teacher", initial_weights=start, **values)
+
+
+def labels(runs):
+    return [method.label for method in read_methods(runs)]
+
+
+@pytest.mark.parametrize(
+    ("method", "exp_no", "start", "label"),
+    [
+        ("contrastive", 0, "teacher", "Joint training, intra-image"),
+        ("contrastive", 1, "teacher", "Joint training, inter-image"),
+        (None, 1, "teacher", "Joint training, inter-image"),  # before there were other methods
+        ("unimatch", 1, "teacher", "UniMatch"),
+        ("copy_paste", 1, "teacher", "Copy-paste"),
+        ("contrastive", 1, "decoder", "Joint training, inter-image, from pretrained weights"),
+        ("unimatch", 1, "decoder", "UniMatch, from pretrained weights"),
+        ("contrastive", 0, "", "Joint training, intra-image, from random weights"),  # --init_from=none
+        ("cross_teaching", 1, "teacher", "cross teaching"),  # of a later version
+    ],
+)
+def test_the_title_says_the_method_and_where_it_starts(tmp_path, method, exp_no, start, label):
+    assert labels([joint(tmp_path, method, exp_no, start=start)]) == [label]
+
+
+def test_other_methods_are_not_told_apart_by_each_others_flags(tmp_path):
+    runs = [write_run(tmp_path, BASE, initial_weights="")]
+    runs += [joint(tmp_path, name, lamda_local=value) for name, value in (("copy_paste", 0), ("unimatch", 0.2))]
+    runs += [joint(tmp_path, exp_no=0), joint(tmp_path, exp_no=1), joint(tmp_path, start="decoder")]
+    inter = "Joint training, inter-image"
+    assert labels(runs) == [
+        "Baseline", inter, f"{inter}, from pretrained weights", "Joint training, intra-image", "UniMatch", "Copy-paste",
+    ]  # fmt: skip
+
+
+def test_one_method_with_other_settings_is_told_apart_by_them(tmp_path):
+    runs = [joint(tmp_path, temp_fac=value) for value in (0.1, 0.5)]
+    runs += [joint(tmp_path, "unimatch", confidence=value) for value in (0.9, 0.95)]
+    inter = "Joint training, inter-image"
+    assert sorted(labels(runs)) == [
+        f"{inter} (temp_fac 0.1)", f"{inter} (temp_fac 0.5)", "UniMatch (confidence 0.9)", "UniMatch (confidence 0.95)",
+    ]  # fmt: skip
+
+
+def test_other_starts_are_other_methods_whatever_the_seeds(tmp_path):
+    runs = [joint(tmp_path, seed=seed, start=start) for seed, start in enumerate(("teacher", "decoder", ""))]
+    inter = "Joint training, inter-image"
+    assert labels(runs) == [inter, f"{inter}, from pretrained weights", f"{inter}, from random weights"]
+
+
+def test_seeds_are_one_method_although_their_pretrained_weights_differ(tmp_path):
+    runs = [joint(tmp_path, seed=seed, start=f"decoder {seed}") for seed in (0, 1)]
+    (method,) = read_methods([*runs, joint(tmp_path, seed=2, start="decoder 2")])
+    assert [run.seed for run in method.runs] == [0, 1, 2]
+
+
+def test_runs_from_before_there_were_methods_are_compared_with_contrastive_ones(tmp_path):
+    runs = [joint(tmp_path, None, temp_fac=0.1), joint(tmp_path, temp_fac=0.5), joint(tmp_path, "unimatch", temp_fac=1)]
+    inter = "Joint training, inter-image"
+    assert sorted(labels(runs)) == [f"{inter} (temp_fac 0.1)", f"{inter} (temp_fac 0.5)", "UniMatch"]
+
+
+def test_a_name_keeps_its_capital_in_the_table_of_differences(tmp_path):
+    runs = [write_run(tmp_path, BASE), joint(tmp_path, "unimatch"), joint(tmp_path, "copy_paste"), joint(tmp_path)]
+    for run in runs:
+        write_scores(run, {"001_ED": (0.5, 0.5, 0.5)})
+    assert difference_table(read_methods(runs)).header[5:] == (
+        "Δ joint training, inter-image", "Δ UniMatch", "Δ copy-paste",
+    )  # fmt: skip

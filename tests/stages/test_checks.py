@@ -1,0 +1,131 @@
+"""What is refused before Keras is imported. Expected values: by hand, from `crop_limits` and the settings of tiny.
+
+tiny (tests/train_model/tiny.py) has slices of 32 x 32, batches of 2 (mtask_bs) and the lists tr1 (001) and tr4 (001 to
+004); 005 validates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from fewslice import stages
+from fewslice.errors import ConfigError
+from fewslice.flags import read_flags_from
+from fewslice.stages import checks, former
+from tests.data.layouts import dataset
+from tests.golden_files import REPOSITORY
+from tests.train_model import tiny
+
+
+class Begun(Exception):
+    """All checks passed: Keras would be imported now."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tiny.write_dataset(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def start(root, tmp_path, monkeypatch):
+    """A function (stage, *flags) that starts a stage and stops where it would import Keras."""
+
+    def begin():
+        raise Begun
+
+    monkeypatch.setenv("FEWSLICE_DATA", str(root))
+    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(root / "experiments"))
+    monkeypatch.setattr(stages, "without_native_messages", begin)
+    return lambda stage, *more: stages.run_stage(*read_flags_from(stage, tiny.arguments(stage, tmp_path, *more)))
+
+
+NO_GLOBAL, NO_LOCAL, NO_BASELINE = (f"No run of {name} with " for name in (tiny.GLOBAL, tiny.LOCAL, tiny.BASELINE))
+
+
+@pytest.mark.parametrize(
+    ("stage", "flag", "message"),
+    [
+        (tiny.GLOBAL, "--devices=2", "--devices=2: a contrastive loss needs every image"),
+        (tiny.LOCAL, "--devices=2", "--devices=2: a contrastive loss needs every image"),
+        (tiny.JOINT, "--devices=2", "--devices=2: the rows of a batch belong together"),
+        (tiny.BASELINE, "--devices=3", "--devices=3 must divide the batch of 2 slices evenly"),
+        (tiny.ENCODER, "--devices=3", "--devices=3 must divide the batch of 2 slices evenly"),
+        (tiny.GLOBAL, "--bbox_dim=1000", "Received: bbox_dim=1000"),
+        (tiny.LOCAL, "--seed=0", NO_GLOBAL + ".*bbox_dim=20.*seed=0"),
+        (tiny.ENCODER, "--seed=0", NO_GLOBAL + ".*lr_reg=0.001.*bbox_dim=20"),
+        (tiny.ENCODER_DECODER, "--seed=0", NO_LOCAL + ".*local_loss_exp_no=0.*no_of_neg_local_regions=5"),
+        (tiny.ENCODER_DECODER, "--local_loss_exp_no=1", NO_LOCAL + ".*no_of_neg_regs_override=4"),
+        (tiny.JOINT, "--seed=0", NO_BASELINE + ".*n_iter=4.*dsc_loss=2"),
+        (tiny.JOINT, "--teacher=nowhere", "--teacher=nowhere: expected a run folder.*Found: nothing"),
+        (tiny.JOINT, "--init_from=nowhere", "--init_from=nowhere: expected a run folder"),
+        (tiny.BASELINE, "--init_from=nowhere", "--init_from=nowhere: expected a run folder"),
+        (tiny.JOINT, "--unl_no_of_tr_imgs=tr1", "The list tr1 c1 of tiny holds no volume but labelled and validation"),
+    ],
+)
+def test_refused_before_keras(start, stage, flag, message):
+    with pytest.raises(ConfigError, match=f"(?s){message}"):
+        start(stage, flag)
+
+
+@pytest.mark.parametrize(
+    ("stage", "flags"),
+    [
+        (tiny.GLOBAL, ()),
+        (tiny.BASELINE, ("--devices=2",)),
+        (tiny.ENCODER, ("--init_from=none",)),
+        (tiny.ENCODER_DECODER, ("--init_from=none", "--devices=1")),
+    ],
+)
+def test_what_is_right_begins(start, stage, flags):
+    with pytest.raises(Begun):
+        start(stage, *flags)
+
+
+def test_rules_of_pseudo_labels_hold_for_the_method_that_has_them(start):
+    """Of the others the next check answers."""
+    with pytest.raises(ConfigError, match="--refresh_every=3 must be a multiple"):
+        start(tiny.JOINT, "--refresh_every=3")
+    for method in ("unimatch", "copy_paste"):
+        with pytest.raises(ConfigError, match=NO_BASELINE):
+            start(tiny.JOINT, "--refresh_every=3", f"--method={method}")
+
+
+def test_the_checks_import_no_keras():
+    text = "import sys\nimport fewslice.stages.checks, fewslice.stages.former, fewslice.data.readers.selection\n"
+    command = [sys.executable, "-c", f"{text}sys.exit(int('keras' in sys.modules))"]
+    assert subprocess.run(command, cwd=REPOSITORY, timeout=60).returncode == 0
+
+
+def check_box(box, size):
+    settings = dataclasses.replace(dataset("acdc"), img_size_x=size[0], img_size_y=size[1])
+    sizes = {"global_loss_exp_no": 2, "bt_size": 12, "n_parts": 4}
+    checks.check_stage(SimpleNamespace(stage=former.GLOBAL_STAGE, bbox_dim=box, devices=1, **sizes), settings)
+
+
+@pytest.mark.parametrize(
+    "box, size", [(192, (192, 192)), (160, (160, 160)), (100, (64, 64)), (192, (64, 64)), (20, (32, 32))]
+)
+def test_crop_that_fits(box, size):
+    check_box(box, size)
+
+
+@pytest.mark.parametrize(
+    "box, size, words",
+    [
+        (193, (192, 192), "img_size_x=192 in acdc. Received: bbox_dim=193. Give a smaller"),
+        (193, (224, 192), "img_size_y=192 in acdc. Received: bbox_dim=193. Give a smaller"),
+        (1000, (192, 192), "must not exceed the side of a slice, since a crop is a part of it"),
+        # 200 * 64 / 192 = 66.7
+        (200, (64, 64), r"img_size_x=64 in acdc. Received: bbox_dim=200 \(67 px after scaling from a side of 192 px\)"),
+        # 2 * 32 / 192 = 0.3
+        (2, (32, 32), "`bbox_dim`=2 does not fit img_size_x=32 of acdc. .* at least 2 px"),
+    ],
+)
+def test_crop_that_does_not_fit(box, size, words):
+    with pytest.raises(ConfigError, match=words):
+        check_box(box, size)
