@@ -52,4 +52,4 @@ def groups_of(y_true: Any, y_pred: Any, count: int) -> list[Any]:
             f"Received: y_true.shape={tuple(y_true.shape)}, y_pred.shape={tuple(y_pred.shape)}"
         )
     grouped = ops.reshape(y_pred, (count, -1, *y_pred.shape[1:]))
-    return [grouped[index] for index in range(count)]
+    return ops.unstack(grouped, count)

@@ -7,6 +7,7 @@ within that step: an exponential moving average of the network, or the network i
 from __future__ import annotations
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 CONSISTENCY = "consistency"
@@ -31,7 +32,9 @@ class AveragedTeacher(layers.Layer):
     """
 
     def __init__(self, student: keras.Model, decay: float, **kwargs):
-        super().__init__(autocast=False, **kwargs)  # the average is taken in float32, also under mixed precision
+        super().__init__(
+            **{"dtype": "float32", "autocast": False, **kwargs}
+        )  # the average is taken in float32, also under mixed precision
         if not 0 <= decay < 1:
             raise ValueError(f"`decay` must be at least 0 and below 1. Received: decay={decay}")
         self.decay = float(decay)
@@ -42,7 +45,7 @@ class AveragedTeacher(layers.Layer):
     def start(self) -> None:
         """Sets the average to the present weights; to be called when these have been loaded."""
         for own, followed in self._pairs():
-            own.assign(followed)
+            own.assign(np.array(ops.convert_to_numpy(followed)))  # a copy: JAX would share the buffer
 
     def compute_output_shape(self, input_shape):
         return self.network.compute_output_shape(input_shape)

@@ -27,7 +27,8 @@ def without_statistics(network: keras.Model) -> keras.Model:
         return layer(*args, **kwargs)
 
     still = keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
-    return keras.Model(still.inputs, still.outputs[0], name=f"{network.name}_still")
+    inputs = still.inputs if len(still.inputs) > 1 else still.inputs[0]
+    return keras.Model(inputs, still.outputs[0], name=f"{network.name}_still")
 
 
 def _decoder(unet: keras.Model) -> tuple[list, keras.Model]:
