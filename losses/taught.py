@@ -15,8 +15,11 @@ _EPSILON = 1e-5
 
 
 def teacher_targets(logits: Any) -> tuple[Any, Any, Any]:
-    """Returns probabilities, hard one-hot labels (both (N, K, P)) and confidences (N, 1, P) of logits (N, H, W, K)."""
-    probabilities = softmax(class_first(logits))
+    """Returns probabilities, hard one-hot labels (both (N, K, P)) and confidences (N, 1, P) of logits (N, H, W, K).
+
+    No gradient flows back.
+    """
+    probabilities = softmax(class_first(ops.stop_gradient(logits)))
     best = ops.argmax(probabilities, axis=1)
     hard = ops.one_hot(best, logits.shape[-1], axis=1, dtype=probabilities.dtype)
     return probabilities, hard, ops.max(probabilities, axis=1, keepdims=True)

@@ -14,7 +14,6 @@ CONSISTENCY = "consistency"
 TEACHER_PREFIX = "ema_"
 
 
-@keras.saving.register_keras_serializable("fewslice")
 class AveragedTeacher(layers.Layer):
     """Predicts with an exponential moving average of a network's weights, moving statistics included.
 
@@ -24,6 +23,8 @@ class AveragedTeacher(layers.Layer):
     Args:
         student: The network to follow; not part of this layer.
         decay: In [0, 1). 0 predicts with the student's present weights.
+
+    It follows another network and has no `get_config`: a network that holds one is stored by its weights.
 
     Input: what the network takes. Output: its output in inference mode, without gradient.
 

@@ -10,8 +10,8 @@ Reads   the images (no labels) of the patients of --no_of_tr_imgs, and the finis
         pretr_encoder_global_contrastive_loss.py that the flags name (or --init_from).
 Writes  runs/<dataset>/pretr_decoder_local_contrastive_loss/<method>-<digest>/ with checkpoints/last.npz
         (encoder, decoder blocks, head) and logs/train.csv.
-Measured on one core of an AMD EPYC (Zen 4), the other one equally busy: acdc_h5, 30 volumes, 600 steps,
-        --mixed_precision: 6 minutes of CPU, 1.0 GiB; loss 4.80 (random) to below .001. docs/results.md
+Measured on one core of an AMD EPYC (Zen 4), acdc_h5, 30 volumes, 300 steps, --mixed_precision: at 96 x 96 pixels 1
+        minute of CPU, .9 GiB, loss 4.80 (random) to below .001. docs/results.md
 More    docs/local_pretraining.md, docs/runs.md
 """
 

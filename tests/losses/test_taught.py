@@ -8,6 +8,7 @@ import pytest
 
 import losses
 from losses.taught import batch_dice
+from tests.backend import value_and_grad
 from tests.reference import taught as reference
 
 
@@ -86,9 +87,20 @@ def test_copy_paste_of_labelled_pixels_is_the_supervised_loss():
     assert float(loss(known, logits)) == float(loss(known, other))
 
 
+@pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("name, y_true", [("weak_to_strong", _boxes(2)), ("copy_paste", _mixed_targets(2))])
-def test_gradient_misses_the_teacher_when_its_rows_have_none(name, y_true):
-    """Finite for extreme logits, also in half precision, and the same whatever is added to all logits of a pixel."""
+def test_the_teachers_rows_get_no_gradient_and_all_others_do(name, y_true, soft):
+    loss = losses.get(name)(soft=soft)
+    _, gradient = value_and_grad(
+        lambda logits: loss(y_true, logits), _logits(8 if name == "weak_to_strong" else 4, scale=3)
+    )
+    gradient = np.asarray(gradient[0])
+    assert not gradient[:2].any()
+    assert (np.abs(gradient[2:]).max(axis=(1, 2, 3)) > 0).all()
+
+
+@pytest.mark.parametrize("name, y_true", [("weak_to_strong", _boxes(2)), ("copy_paste", _mixed_targets(2))])
+def test_extreme_logits_and_a_shift_of_all_of_a_pixel(name, y_true):
     loss = losses.get(name)()
     count = 4 if name == "weak_to_strong" else 2
     extreme = _logits(2 * count, scale=500.0)
