@@ -9,8 +9,8 @@ Reads   images and labels of the training, validation and test lists of the spli
         pretr_decoder_local_contrastive_loss.py that the flags name (or --init_from).
 Writes  runs/<dataset>/ft_pretr_encoder_decoder_net_local_loss/<method>-<digest>/ with checkpoints/best.npz,
         last.npz, logs/train.csv, and the scores and predictions of the test volumes in eval/.
-Measured on one core of an AMD EPYC (Zen 4): acdc_h5 tr1 c1, 1000 steps, --mixed_precision, --average_decay=0.98; at 96 x
-        96 pixels 7 minutes of CPU, 1.2 GiB, mean test Dice .738 over two seeds (baseline .665). docs/results.md
+Measured on one core of an AMD EPYC (Zen 4): acdc_h5 tr1 c1, 1000 steps, --mixed_precision, --average_decay=0.98; at 96
+        x 96 pixels 7 minutes of CPU, 1.2 GiB, mean test Dice .738 over two seeds (baseline .665). docs/results.md
 More    docs/fine_tuning.md, docs/evaluation.md, docs/runs.md
 """
 

@@ -8,8 +8,8 @@ Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 4 (random init
 Reads   images and labels of the training, validation and test lists of the split.
 Writes  runs/<dataset>/tr_baseline/<method>-<digest>/ with checkpoints/best.npz, last.npz, logs/train.csv, and the
         scores and predictions of the test volumes in eval/.
-Measured on one core of an AMD EPYC (Zen 4): acdc_h5 tr1 c1, 1000 steps, --mixed_precision, --average_decay=0.98; at 96 x
-        96 pixels 7 minutes of CPU, 1.2 GiB, mean test Dice .665 over two seeds; at 192 x 192 25 minutes. docs/results.md
+Measured on one core of an AMD EPYC (Zen 4): acdc_h5 tr1 c1, 1000 steps, --mixed_precision, --average_decay=0.98; at 96
+        x 96 pixels 7 minutes of CPU, 1.2 GiB, mean test Dice .665 over two seeds; full size 25 minutes. docs/results.md
 More    docs/baseline.md, docs/evaluation.md, docs/runs.md
 """
 
