@@ -25,12 +25,13 @@ from fewslice.flag_table import STAGES
 FLAGS = flags.FLAGS
 shared_flags.define("seed")
 flags.DEFINE_string("output", None, "Folder for data, runs and report. Default: demo_output/ in the checkout.")
-flags.DEFINE_integer("global_n_iter", 200, "Steps of global pretraining.", lower_bound=1)
+flags.DEFINE_integer("global_n_iter", 700, "Steps of global pretraining.", lower_bound=1)
 flags.DEFINE_integer("local_n_iter", 60, "Steps of local pretraining.", lower_bound=1)
-flags.DEFINE_integer("seg_n_iter", 200, "Steps of each training with labels.", lower_bound=1)
+flags.DEFINE_integer("seg_n_iter", 250, "Steps of each training with labels.", lower_bound=1)
 flags.DEFINE_integer("num_patients", 40, "Synthetic patients; the split lists need 40.", lower_bound=40)
 
-LABELS = ("--no_of_tr_imgs=tr1", "--comb_tr_imgs=c1", "--average_decay=0.95")
+# Many small steps bring more than few large ones in the same time.
+LABELS = ("--no_of_tr_imgs=tr1", "--comb_tr_imgs=c1", "--average_decay=0.95", "--set=mtask_bs=10")
 
 
 def stages() -> list[tuple[str, str, list[str]]]:
@@ -72,7 +73,7 @@ def main(_) -> None:
     started = time.monotonic()
     output = Path(FLAGS.output or experiment_files.checkout() / "demo_output")
     os.environ["FEWSLICE_DATA"] = str(output / "data")
-    common = ["--dataset=phantom", f"--seed={FLAGS.seed}", f"--runs_dir={output / 'runs'}", "--bt_size=12"]
+    common = ["--dataset=phantom", f"--seed={FLAGS.seed}", f"--runs_dir={output / 'runs'}", "--bt_size=6"]
     if has_bfloat16_units():
         common.append("--mixed_precision")
     logging.info("Writing %d synthetic patients to %s", FLAGS.num_patients, output / "data" / "phantom")
