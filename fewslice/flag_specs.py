@@ -163,7 +163,9 @@ SPECS: Mapping[str, Spec] = {
         lambda value: value in METHOD_CHOICES,
         "one of " + ", ".join(METHOD_CHOICES),
     ),
-    "unlabelled_bs": _integer(0, "unimatch, copy_paste: unlabelled slices per step; 0: as many as labelled ones.", 0),
+    "unlabelled_bs": _integer(
+        0, "unimatch, copy_paste: unlabelled slices per step, 2 or more; 0: as many as labelled ones.", 0
+    ),
     "consistency_weight": Spec(
         "float",
         1.0,
@@ -241,11 +243,17 @@ SPECS: Mapping[str, Spec] = {
         1,
     ),
     "copy_head": _choice(
-        0, "1 starts from the teacher's segmentation head too; the published code starts a new one.", 0, 1
+        0,
+        "contrastive: 1 starts from a segmentation head too, that of --init_from or else the baseline's; 0 from a new "
+        "one, as published. unimatch, copy_paste: no effect, see --init_from.",
+        0,
+        1,
     ),
     "check_only": Spec("bool", False, "Check the flags and stop; trains nothing."),
     "teacher": _text(
-        None, "Run folder of the baseline that makes the first pseudo-labels; else the one that the flags name."
+        None,
+        "Run folder of the baseline that makes the first pseudo-labels (contrastive) or that the network starts from; "
+        "else the one that the flags name.",
     ),
     # The earlier stage, to find its run.
     "pretr_no_of_tr_imgs": _text(None, "Split key of the earlier stage. Default: the dataset's `unlabeled_split`."),

@@ -116,9 +116,10 @@ NOT_IN_DIGEST = frozenset({"runs_dir", "data_root", "resume", "tensorboard", "n_
 _JOINT_HELP = {
     "local_loss_exp_no": "Pixel contrastive loss: 0 within an image, 1 between two images too.",
     "bt_size": "Pairs of slices per step of the pixel contrastive loss, 2 or more.",
-    "init_from": "Run folder or weight file, such as a pretrained encoder and decoder, to start from, or "
-    "none for random weights; else the teacher's encoder and decoder.",
-    "pretr_n_iter": "Training steps of the baseline that makes the first pseudo-labels. (Here only to find it.)",
+    "init_from": "Run folder or weight file to start encoder and decoder from, such as pretrained ones, or none for "
+    "random weights; else the baseline's. unimatch, copy_paste: the segmentation head too, if there is one.",
+    "pretr_n_iter": "Training steps of the baseline. (Here only to find it.)",
+    "average_decay": f"{SPECS['average_decay'].help} unimatch, copy_paste: 0 takes --teacher_decay.",
 }
 
 
@@ -127,10 +128,10 @@ def help_text(stage: str, name: str) -> str:
     text = SPECS[name].help
     if name in IGNORED.get(stage, {}):
         return f"{text} Accepted and ignored: {IGNORED[stage][name]}."
+    if stage == JOINT and name in _JOINT_HELP:
+        return _JOINT_HELP[name]
     if name in FINDERS.get(stage, ()):
         return f"{text} (Here only to find the earlier stage.)"
     if stage == "pretr_decoder_local_contrastive_loss" and name == "temp_fac":
         return f"{text} The encoder is looked for under the same one."
-    if stage == JOINT and name in _JOINT_HELP:
-        return _JOINT_HELP[name]
     return text

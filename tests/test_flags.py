@@ -17,7 +17,7 @@ from absl import flags
 from fewslice import flags as fewslice_flags
 from fewslice.errors import ConfigError
 from fewslice.flag_specs import SPECS
-from fewslice.flag_table import FINDERS, IGNORED, STAGES
+from fewslice.flag_table import FINDERS, IGNORED, STAGES, help_text
 
 ENCODER = "pretr_encoder_global_contrastive_loss"
 DECODER = "pretr_decoder_local_contrastive_loss"
@@ -217,6 +217,14 @@ def test_unknown_stage():
 
 def test_every_flag_explains_itself():
     assert [name for name, spec in SPECS.items() if not spec.help.endswith((".", "1.5,1.5", "tr10 for mmwhs)."))] == []
+
+
+def test_joint_training_has_help_of_its_own():
+    joint = "prop_method_joint_tr_rand_init"
+    assert help_text(joint, "pretr_n_iter") == "Training steps of the baseline. (Here only to find it.)"
+    assert help_text("ft_pretr_encoder_net_global_loss", "pretr_n_iter").endswith("to find the earlier stage.)")
+    assert "0 takes --teacher_decay" in help_text(joint, "average_decay")
+    assert "teacher" not in help_text(BASELINE, "average_decay")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
-"""Trains segmentation and pixel embeddings together, on labelled volumes and on pseudo-labelled ones.
+"""Trains on labelled and on other volumes together, from a baseline that was trained on the labelled ones.
 
-Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3. Starts from the encoder and decoder of the
-baseline, which also makes the first pseudo-labels; every `--refresh_every` steps the best network makes new ones.
+--method=contrastive (default): segmentation, and pixel embeddings on pseudo-labelled volumes too; the baseline makes
+  the first pseudo-labels, and every `--refresh_every` steps the best network makes new ones.
+--method=unimatch: predictions on strongly changed slices shall be those on weakly changed ones.
+--method=copy_paste: labelled and other slices are pasted into each other.
+Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3; Yang et al., 2023, https://arxiv.org/abs/2208.09910;
+Bai et al., 2023, https://arxiv.org/abs/2305.00673. The last two make their targets within a step and keep no rounds.
 
   python tr_baseline.py --dataset=acdc --no_of_tr_imgs=tr2 --comb_tr_imgs=c1 --n_iter=5001
   python prop_method_joint_tr_rand_init.py --dataset=acdc --no_of_tr_imgs=tr2 --comb_tr_imgs=c1
@@ -9,8 +13,8 @@ baseline, which also makes the first pseudo-labels; every `--refresh_every` step
 
 Reads   checkpoints/best.npz of tr_baseline.py; images and labels of the training, validation and test lists; images of
         the dataset's unlabelled list.
-Writes  runs/<dataset>/prop_method_joint_tr_rand_init/<method>-<digest>/ as the other labelled stages, and
-        pseudo_labels/round_00, ... with labels, statistics and a gallery; logs/pseudo_labels.csv.
+Writes  runs/<dataset>/prop_method_joint_tr_rand_init/<method>-<digest>/ as the other labelled stages; contrastive also
+        pseudo_labels/round_00, ... with labels, statistics and a gallery, and logs/pseudo_labels.csv.
 More    docs/joint_training.md, docs/evaluation.md, docs/runs.md
 """
 

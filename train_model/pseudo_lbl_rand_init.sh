@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
-# Trains the baseline, then segmentation and pixel embeddings together with pseudo-labels, and compares them.
+# Trains the baseline, then on labelled and other volumes together, and compares the two.
 #
 #   bash pseudo_lbl_rand_init.sh [no_of_tr_imgs] [comb_tr_imgs] [dataset] [further flags]
 #   bash pseudo_lbl_rand_init.sh tr2 c1 acdc
 #   bash pseudo_lbl_rand_init.sh tr1 c1 phantom --n_iter=200 --seed=1
+#   bash pseudo_lbl_rand_init.sh tr1 c1 acdc --method=unimatch
+#
+# --method=contrastive (default): pixel embeddings on pseudo-labels, which are renewed in rounds. --method=unimatch
+# (weak-to-strong consistency) and --method=copy_paste make their targets within each step and have no rounds.
 #
 # Further flags, written --name=value, go to both scripts; those that only the joint training has (--lamda_local,
 # --refresh_every, --crf, ...) go to it alone. --n_iter is the number of steps of both; --baseline_n_iter and
 # --joint_n_iter set them apart (default: 5001 and 15001, as published).
-# With --teacher=RUN that run makes the first pseudo-labels, and no baseline is trained.
+# With --teacher=RUN that run is the baseline, and none is trained.
 # Stops at the first step that fails; the same command continues there.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/chain.sh"

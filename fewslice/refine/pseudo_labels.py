@@ -5,7 +5,7 @@ Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3. One round i
     round_00/
       teacher.npz        the weights that predicted, so that the round can be made again
       labels/<case>.npy  (Z, NX, NY) uint8, on the network's grid
-      confidence/<case>.npy  the same shape, where asked for: the network's probability of the label, 255 is 1
+      confidence/<case>.npy  the same shape, where asked for: probability of the label, the CRF's if one ran; 255 is 1
       gallery.png        some slices with their outlines
       round.json         step, parameters, one entry per volume; written last: a folder without it is not a round
 """
@@ -49,7 +49,7 @@ class Settings:
             left out; None takes all.
         seed: Of the views.
         refresh_every: Training steps from round to round.
-        confidence: Whether the probabilities of the labels are kept too.
+        confidence: Whether the probabilities of the refined labels are kept too.
     """
 
     num_classes: int
@@ -236,7 +236,7 @@ def _one(
     if not np.isfinite(probabilities).all():
         raise TrainingError(f"The network's prediction of {volume.case.case_id} is not a number.")
     before = probabilities.argmax(axis=-1).astype(np.uint8)
-    after = before if settings.crf is None else refine(probabilities, images, settings.crf)[0]
+    after, shares = (before, probabilities) if settings.crf is None else refine(probabilities, images, settings.crf)
     row = _row(volume, before, after, settings, truth)
     views = None
     if settings.min_agreement is not None:
@@ -246,7 +246,7 @@ def _one(
     row["accepted"] = views is None or bool(views > settings.min_agreement)
     certainty = None
     if settings.confidence:
-        chosen = np.take_along_axis(probabilities, after[..., None].astype(np.intp), axis=-1)[..., 0]
+        chosen = np.take_along_axis(shares, after[..., None].astype(np.intp), axis=-1)[..., 0]
         certainty = np.rint(255 * np.clip(chosen, 0, 1)).astype(np.uint8)
     return row, before, after, certainty
 

@@ -143,6 +143,18 @@ def _check_joint(args: Any, dataset: Any) -> None:
         )
     if args.method == "contrastive":
         _check_contrastive(args, dataset)
+    else:
+        _check_taught(args, dataset)
+
+
+def _check_taught(args: Any, dataset: Any) -> None:
+    """Refuses a single unlabelled slice: CutMix would paste it into itself, and one half of copy-paste be left out."""
+    if (args.unlabelled_bs or dataset.mtask_bs) < 2:
+        cause = f"mtask_bs={dataset.mtask_bs} in {dataset.name}, " if not args.unlabelled_bs else ""
+        raise ConfigError(
+            f"--unlabelled_bs={args.unlabelled_bs}: {cause}and --method={args.method} mixes slices with each other. "
+            "Give --unlabelled_bs=2 or more."
+        )
 
 
 def _check_contrastive(args: Any, dataset: Any) -> None:

@@ -80,7 +80,7 @@ def find_origin(args: Any, stage: str | None, wanted: Mapping[str, Any]) -> Orig
 
 
 def find_teacher(args: Any) -> Origin:
-    """Returns the best weights of the baseline that makes the first pseudo-labels: `--teacher`, else by its settings.
+    """Returns the best weights of the baseline that joint training begins with: `--teacher`, else by its settings.
 
     Raises:
         ConfigError: no such run.
@@ -92,8 +92,15 @@ def find_teacher(args: Any) -> Origin:
             logging.warning("%s is not finished; when its best weights change, this run starts anew.", path)
         path = path / "checkpoints" / BEST
     weights, record = checkpoint.load_arrays(path)
-    logging.info("First pseudo-labels from %s (step %s).", os.path.relpath(path), record.get("step", "unknown"))
+    logging.info("%s %s (step %s).", _use_of_teacher(args), os.path.relpath(path), record.get("step", "unknown"))
     return Origin(path, weights, files.sha256(path), record.get("step", "unknown"))
+
+
+def _use_of_teacher(args: Any) -> str:
+    """Returns what a baseline is for, as the beginning of a line of the log."""
+    if args.method == "contrastive":
+        return "First pseudo-labels from"
+    return "Not used, since --init_from is given: the baseline" if args.init_from else "Starting from the baseline"
 
 
 def copy_origin(model: keras.Model, origin: Origin, *, exclude: Sequence[str] = ()) -> None:

@@ -25,7 +25,7 @@ _RENAMED = {
 }
 _GLOBAL = ("lr_reg", "temp_fac", "global_loss_exp_no", "n_parts", "seed")
 _LOCAL = ("local_loss_exp_no", "no_of_local_regions", "no_of_decoder_blocks", "local_reg_size", "wgt_en")
-# Of the baseline; it made the first pseudo-labels' network.
+# Of the baseline that joint training begins with.
 _BASELINE = (
     "no_of_tr_imgs", "comb_tr_imgs", "ver", "seed", "dsc_loss", "lr_seg", "rd_en", "ri_en", "rd_ni", "sigma",
     "ri_per_image", "strong_aug",

@@ -32,7 +32,7 @@ def prepare(job: Job) -> Prepared:
         model = build_joint_net(
             common.image_shape(dataset), dataset.num_classes, num_labelled=dataset.mtask_bs, seed=args.seed
         )
-        job.start_weights(model, copy_head=bool(args.copy_head))
+        job.start_weights(model, heads=(job.origin, job.teacher) if args.copy_head else ())
         return model
 
     terms = {

@@ -33,7 +33,7 @@ def prepare(job: Job) -> Prepared:
             teacher_decay=args.teacher_decay,
             seed=args.seed,
         )
-        job.start_weights(model, copy_head=True)
+        job.start_weights(model, heads=(job.origin,))
         models.start_teacher(model)
         return model
 

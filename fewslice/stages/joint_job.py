@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+from absl import logging
 
 from fewslice import config
 from fewslice.run import Run
@@ -34,17 +36,27 @@ class Job:
     teacher: common.Origin
     origin: common.Origin
 
-    def start_weights(self, model: keras.Model, *, copy_head: bool) -> None:
-        """Copies the weights to start from into `model`, by name; the segmentation head is the baseline's or stays.
+    def start_weights(self, model: keras.Model, *, heads: Sequence[common.Origin]) -> None:
+        """Copies the weights to start from into `model`, by name. With `--init_from=none` all weights stay.
 
-        With `--init_from=none` all weights stay.
+        Args:
+            model: Its encoder and decoder get those of `origin`.
+            heads: Its segmentation head gets that of the first of these that has one; if there is none, it stays.
+
+        Raises:
+            ConfigError: shapes differ, or nothing could be copied.
         """
+        if self.origin.path is None:
+            return
         common.copy_origin(model, self.origin, exclude=("seg_", "cont_", "ema_"))
-        if copy_head and self.origin.path is not None:
-            head = {name: values for name, values in self.teacher.weights.items() if name.startswith("seg_")}
-            common.copy_origin(
-                model, dataclasses.replace(self.teacher, weights=head), exclude=("enc_", "dec_", "cont_", "ema_")
-            )
+        for source in heads:
+            head = {name: values for name, values in source.weights.items() if name.startswith("seg_")}
+            if head:
+                source = dataclasses.replace(source, weights=head)
+                common.copy_origin(model, source, exclude=("enc_", "dec_", "cont_", "ema_"))
+                return
+        if heads:
+            logging.info("%s has no segmentation head; it starts from random weights.", self.origin.path)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

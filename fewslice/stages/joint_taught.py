@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+from absl import logging
 
 from fewslice.data.batches import generator
 from fewslice.data.taught_batches import TaughtBatch
@@ -27,7 +28,9 @@ def plan(job: Job, network: keras.Model, make: Callable[..., TaughtBatch], count
     """
     args, dataset = job.args, job.dataset
     labelled = list(job.volumes.train)
-    others = [*job.volumes.unlabeled, *labelled]
+    others = list(job.volumes.unlabeled)
+    if not args.published_lists:  # else that list may hold the labelled ones already
+        others += labelled
     augmentation = segmentation.augmentation_of(args)
 
     def draw(step: int) -> TaughtBatch:
@@ -55,6 +58,17 @@ def plan(job: Job, network: keras.Model, make: Callable[..., TaughtBatch], count
         n_iter=args.n_iter,
         segment=dataset.val_step_update,
         validate=segmentation.validation_of(dataset, network, job.volumes.val),
-        average_decay=args.average_decay or args.teacher_decay,
+        average_decay=_average_decay(args),
         tensorboard=args.tensorboard,
     )
+
+
+def _average_decay(args: Any) -> float:
+    """Returns the decay of the average that is validated and saved: `--average_decay`, or if 0 the teacher's."""
+    name = "average_decay" if args.average_decay else "teacher_decay"
+    decay = getattr(args, name)
+    if decay:
+        logging.info("An average of the weights is validated and saved; its decay is %g (--%s).", decay, name)
+    else:
+        logging.info("The weights are validated and saved as they are: --average_decay and --teacher_decay are 0.")
+    return decay

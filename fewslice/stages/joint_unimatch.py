@@ -34,7 +34,7 @@ def prepare(job: Job) -> Prepared:
             feature_dropout=args.feature_dropout,
             seed=args.seed,
         )
-        job.start_weights(model, copy_head=True)
+        job.start_weights(model, heads=(job.origin,))
         models.start_teacher(model)
         return model
 

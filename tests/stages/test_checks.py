@@ -95,6 +95,25 @@ def test_rules_of_pseudo_labels_hold_for_the_method_that_has_them(start):
             start(tiny.JOINT, "--refresh_every=3", f"--method={method}")
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--unlabelled_bs=1",), "--unlabelled_bs=1: .*Give --unlabelled_bs=2 or more"),
+        (("--set=mtask_bs=1",), "--unlabelled_bs=0: mtask_bs=1 in tiny, .*Give --unlabelled_bs=2 or more"),
+    ],
+)
+def test_a_single_unlabelled_slice_is_refused_where_slices_are_mixed(start, flags, message):
+    """Two pass and the next check answers, with mtask_bs=1 too; contrastive mixes none."""
+    for method in ("unimatch", "copy_paste"):
+        with pytest.raises(ConfigError, match=message):
+            start(tiny.JOINT, *flags, f"--method={method}")
+        for right in (("--unlabelled_bs=2",), ("--set=mtask_bs=1", "--unlabelled_bs=2"), ()):
+            with pytest.raises(ConfigError, match=NO_BASELINE):
+                start(tiny.JOINT, *right, f"--method={method}")
+    with pytest.raises(ConfigError, match=NO_BASELINE):
+        start(tiny.JOINT, *flags)
+
+
 def test_the_checks_import_no_keras():
     text = "import sys\nimport fewslice.stages.checks, fewslice.stages.former, fewslice.data.readers.selection\n"
     command = [sys.executable, "-c", f"{text}sys.exit(int('keras' in sys.modules))"]

@@ -296,25 +296,31 @@ def test_intra_image_mixed_precision_average_and_another_start(house, again):
     assert np.isfinite(float(row["loss"])) and "val_dice_raw" in row
 
 
-def test_soft_labels_keep_the_networks_probability_of_each_label_and_weigh_by_it(house, again):
+@pytest.mark.parametrize("crf", ["none", "corrected"])
+def test_soft_labels_keep_the_probability_of_each_label_and_weigh_by_it(house, again, crf):
+    """That of the network, or the marginal of the CRF where one refines; `corrected` is the default."""
     import models
     from fewslice import checkpoint
     from fewslice.predict import predictor
+    from fewslice.refine.dense_crf import parameter_set, refine
 
-    folder = again("--soft_labels=1", "--n_iter=2")
+    folder = again("--soft_labels=1", "--n_iter=2", f"--crf={crf}")
     first = folder / "pseudo_labels" / "round_00"
     labels, found = (np.load(first / kind / "003_ED.npy") for kind in ("labels", "confidence"))
     network = models.build_unet((32, 32, 1), 3)
     models.copy_by_name(network, checkpoint.load_arrays(first / "teacher.npz")[0])
     assert found.dtype == np.uint8 and found.shape == labels.shape
-    probabilities = predictor(network, 2)(volume_of("003").astype(np.float32)[..., None])
+    image = volume_of("003").astype(np.float32)
+    probabilities = predictor(network, 2)(image[..., None])
+    if crf != "none":
+        probabilities = refine(probabilities, image, parameter_set(crf))[1]
     chosen = np.take_along_axis(probabilities, labels[..., None].astype(int), axis=-1)[..., 0]
     np.testing.assert_array_equal(found, np.rint(255 * chosen).astype(np.uint8))
     rows, plain = tiny.log(folder), tiny.log(house.joint)
     assert rows[0]["embeddings_loss"] != plain[0]["embeddings_loss"]
     (first / "confidence" / "003_ED.npy").unlink()
     with pytest.raises(DataError, match="(?s)003_ED.npy.*nothing"):
-        again("--soft_labels=1", "--n_iter=4")
+        again("--soft_labels=1", "--n_iter=4", f"--crf={crf}")
 
 
 def volume_of(patient):

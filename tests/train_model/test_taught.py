@@ -89,12 +89,37 @@ def test_starts_from_the_whole_baseline_and_so_does_its_teacher(joint, baseline,
     [
         ("--method=unimatch", "--feature_dropout=0", "--teacher_decay=0", "--soft_labels=1"),
         ("--method=copy_paste", "--teacher_decay=0", "--soft_labels=1", "--average_decay=0.5"),
-        ("--method=unimatch", "--unlabelled_bs=1", "--mixed_precision"),
+        ("--method=unimatch", "--unlabelled_bs=3", "--mixed_precision", "--published_lists=1"),
     ],
 )
 def test_options_run(joint, flags):
     folder = joint("--n_iter=2", *flags)
     assert np.isfinite([float(row["consistency_loss"]) for row in tiny.log(folder)]).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_with_another_start_the_head_comes_from_there_too(joint, baseline, monkeypatch, method, tmp_path, caplog):
+    """Every weight of the other network is half of the baseline's."""
+    import models
+    from fewslice import checkpoint, training
+
+    found = {}
+
+    def look(self):
+        found.update({name: np.array(value) for name, value in models.read_weights(self.model).items()})
+        raise Interrupted("seen enough")
+
+    monkeypatch.setattr(training.Trainer, "train", look)
+    (folder,) = baseline.iterdir()
+    weights, _ = checkpoint.load_arrays(folder / "checkpoints" / "best.npz")
+    checkpoint.save_arrays(tmp_path / "other.npz", {name: value / 2 for name, value in weights.items()})
+    with pytest.raises(Interrupted), caplog.at_level("INFO", logger="absl"):
+        joint(f"--method={method}", f"--init_from={tmp_path / 'other.npz'}")
+    for name, values in weights.items():
+        np.testing.assert_array_equal(found[name], values / 2, err_msg=name)
+        np.testing.assert_array_equal(found[f"ema_{name}"], values / 2, err_msg=name)
+    assert "Not used, since --init_from is given: the baseline" in caplog.text
+    assert "pseudo-labels" not in caplog.text and "0.99 (--teacher_decay)" in caplog.text
 
 
 def test_a_diverged_run_names_its_slices(joint, tmp_path, monkeypatch):
