@@ -142,8 +142,10 @@ def _is_baseline(run: Run) -> bool:
 def _start(run: Run) -> str:
     """Returns what a run starts from if that is not usual: "pretrained", or "random" although it has a teacher."""
     weights, teacher = run.config.get("initial_weights"), run.config.get("teacher_sha256")
+    if weights and weights == teacher:
+        return "pretrained" if run.config.get("teacher_stage", "").startswith("ft_pretr") else ""
     if weights:
-        return "" if weights == teacher else "pretrained"
+        return "pretrained"
     return "random" if teacher and weights is not None else ""
 
 

@@ -8,11 +8,12 @@ Reference: Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from absl import logging
 
-from fewslice import backend, config
+from fewslice import backend, config, files
 from fewslice.stages import common, joint_contrastive, joint_copy_paste, joint_unimatch, segmentation
 from fewslice.stages.joint_job import Job
 from fewslice.stages.joint_pools import open_all
@@ -31,7 +32,7 @@ def train_joint(args: Any, dataset: config.DatasetConfig) -> None:
     origin = common.find_origin(args, None, {}) if args.init_from else teacher
     volumes = open_all(args, dataset)
     roles = {name: getattr(volumes, name) for name in ("train", "val", "test", "unlabeled")}
-    extra = {"teacher_sha256": teacher.sha256}
+    extra = {"teacher_sha256": teacher.sha256, "teacher_stage": _stage_of(teacher.path)}
     with common.open_run(args, dataset, _name(args), origin, roles, extra=extra) as run:
         if run.is_done:
             logging.info("Already finished: %s", run.dir)
@@ -46,6 +47,12 @@ def train_joint(args: Any, dataset: config.DatasetConfig) -> None:
         results = segmentation.evaluate_run(run, made.model, dataset, volumes.test, network=made.network)
         run.finish({"best_step": trainer.tracker.best_step, "val_dice": trainer.tracker.best, **results})
         logging.info("Finished: %s", run.dir)
+
+
+def _stage_of(weights: Path) -> str:
+    """Returns the stage of the run that a weight file belongs to, "" if it lies elsewhere."""
+    path = weights.parent.parent / "config.json"
+    return files.read_json(path).get("stage", "") if path.is_file() else ""
 
 
 def _name(args: Any) -> str:

@@ -40,6 +40,12 @@ def test_the_title_says_the_method_and_where_it_starts(tmp_path, method, exp_no,
     assert labels([joint(tmp_path, method, exp_no, start=start)]) == [label]
 
 
+def test_a_fine_tuned_network_as_teacher_is_a_pretrained_start(tmp_path):
+    fine_tuned = joint(tmp_path, "unimatch", teacher_stage="ft_pretr_encoder_decoder_net_local_loss")
+    assert labels([fine_tuned]) == ["UniMatch, from pretrained weights"]
+    assert labels([joint(tmp_path, "unimatch", teacher_stage=BASE)]) == ["UniMatch"]
+
+
 def test_other_methods_are_not_told_apart_by_each_others_flags(tmp_path):
     runs = [write_run(tmp_path, BASE, initial_weights="")]
     runs += [joint(tmp_path, name, lamda_local=value) for name, value in (("copy_paste", 0), ("unimatch", 0.2))]

@@ -45,6 +45,7 @@ def test_a_run_learns_from_both_and_an_interrupted_one_ends_the_same(joint, meth
         assert float(row["loss"]) == pytest.approx(float(row["logits_loss"]) + float(row["consistency_loss"]), rel=1e-5)
         assert float(row["consistency_loss"]) > 0 and "val_dice_raw" in row
     assert not (whole / "pseudo_labels").exists()
+    assert json.loads((whole / "config.json").read_text())["teacher_stage"] == tiny.BASELINE
     assert 0 <= json.loads((whole / "DONE").read_text())["test_dice"] <= 1
     shutil.move(whole, tmp_path / "whole")
 
