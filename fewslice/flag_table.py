@@ -106,6 +106,18 @@ IGNORED: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+_OF_PSEUDO_LABELS = (
+    "temp_fac", "bt_size", "local_loss_exp_no", "lamda_local", "no_of_pos_eles", "refresh_every", "crf",
+    "test_aug_overlap", "test_f1_threshold", "min_classes", "cont_normalisation", "copy_head",
+)  # fmt: skip
+_OF_TEACHERS, _OF_UNIMATCH = ("unlabelled_bs", "consistency_weight", "teacher_decay"), ("confidence", "feature_dropout")
+# `--method` -> flags of joint training that belong to other methods and change nothing under it.
+FOREIGN: Mapping[str, tuple[str, ...]] = {
+    "contrastive": _OF_TEACHERS + _OF_UNIMATCH,
+    "unimatch": _OF_PSEUDO_LABELS,
+    "copy_paste": _OF_PSEUDO_LABELS + _OF_UNIMATCH,
+}
+
 LABELED_STAGES = tuple(stage for stage, column in STAGES.items() if "lr_seg" in column)
 
 # Flags of a run that are no part of its digest: where it lies, how it is shown, how long it is, and `set`,

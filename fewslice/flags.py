@@ -25,7 +25,7 @@ from absl import flags, logging
 from fewslice import config, experiment_files
 from fewslice.errors import ConfigError
 from fewslice.flag_specs import SPECS, Spec
-from fewslice.flag_table import IGNORED, LABELED_STAGES, NOT_IN_DIGEST, STAGES, help_text
+from fewslice.flag_table import FOREIGN, IGNORED, LABELED_STAGES, NOT_IN_DIGEST, STAGES, help_text
 from fewslice.registry import unknown_name
 
 FLAGS = flags.FLAGS
@@ -112,7 +112,9 @@ def read_flags(stage: str, flag_values: flags.FlagValues = FLAGS) -> tuple[Any, 
         )
     if "unl_no_of_tr_imgs" in values:
         config.check_pretraining_split(dataset, values["unl_no_of_tr_imgs"], values["unl_comb_tr_imgs"], prefix="unl_")
-    for name, reason in IGNORED[stage].items():
+    method = values.get("method", "")
+    foreign = dict.fromkeys(FOREIGN.get(method, ()), f"it belongs to another method than --method={method}")
+    for name, reason in (IGNORED[stage] | foreign).items():
         if flag_values[name].present and values[name] != flag_values[name].default:
             logging.warning("--%s=%s has no effect: %s.", name, values[name], reason)
     return _frozen({**values, "stage": stage}), dataset
@@ -131,7 +133,7 @@ def digest_values(args: Any) -> dict[str, Any]:
 
     Folders, the length of the training and flags without effect are left out.
     """
-    left_out = NOT_IN_DIGEST | set(IGNORED[args.stage])
+    left_out = NOT_IN_DIGEST | set(IGNORED[args.stage]) | set(FOREIGN.get(getattr(args, "method", ""), ()))
     names = (field.name for field in dataclasses.fields(args))
     return {name: getattr(args, name) for name in names if name not in left_out}
 

@@ -191,6 +191,17 @@ def test_flags_without_effect_are_announced(caplog):
     ]
 
 
+def test_flags_of_another_method_are_told_and_left_out_of_the_digest(caplog):
+    def values(*arguments):
+        return fewslice_flags.digest_values(fewslice_flags.read_flags(JOINT, parsed(JOINT, *arguments))[0])
+
+    assert values("--method=unimatch") == values("--method=unimatch", "--lamda_local=.5", "--crf=none")
+    assert "--lamda_local=0.5 has no effect: it belongs to another method than --method=unimatch." in caplog.messages
+    assert values("--method=unimatch") != values("--method=unimatch", "--confidence=.8")
+    assert values("--method=copy_paste") == values("--method=copy_paste", "--confidence=.8")
+    assert values() == values("--teacher_decay=.5") and values() != values("--soft_labels=1")
+
+
 def test_digest_values_hold_what_decides_a_run():
     def values(*arguments):
         return fewslice_flags.digest_values(fewslice_flags.read_flags(BASELINE, parsed(BASELINE, *arguments))[0])
