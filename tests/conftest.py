@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pathlib
 
-SLOW_FIRST = ("test_kill.py", "test_kill_joint.py", "test_joint.py", "test_scripts.py", "test_backends.py")
+SLOW_FIRST = (
+    "test_kill.py",
+    "test_taught.py",
+    "test_kill_joint.py",
+    "test_joint.py",
+    "test_scripts.py",
+    "test_backends.py",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -14,6 +14,7 @@ from models.teacher import CONSISTENCY, AveragedTeacher
 from models.unimatch import without_statistics
 
 SHAPE = (32, 32, 1)
+ON_JAX, SLOW = keras.backend.backend() == "jax", "JAX takes minutes to compile three U-Nets"
 
 
 def _images(rows, seed=0):
@@ -51,6 +52,7 @@ def test_without_statistics_is_the_same_network_and_keeps_its_statistics():
 
 
 @pytest.mark.parametrize("dropout, groups", [(0.5, 4), (0.0, 3)])
+@pytest.mark.skipif(ON_JAX, reason=SLOW)
 def test_unimatch_rows(dropout, groups):
     """Each group of rows is what the U-Net gives for it alone, normalised as documented."""
     model, unet = _unimatch(teacher_decay=0.9, feature_dropout=dropout)
@@ -151,7 +153,7 @@ def test_average_is_taken_in_float32_under_mixed_precision():
         keras.mixed_precision.set_global_policy("float32")
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX takes minutes to compile three U-Nets")
+@pytest.mark.skipif(ON_JAX, reason=SLOW)
 @pytest.mark.parametrize("method", ["unimatch", "copy_paste"])
 def test_the_teacher_gets_no_gradient_and_the_network_learns(method):
     """Unlabelled images alone (learning from labels has weight 0) pull the network to its teacher's decision."""

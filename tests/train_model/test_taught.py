@@ -31,16 +31,16 @@ def joint(baseline, run_script, tmp_path):
     return lambda *flags: run_script(tiny.JOINT, *flags)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["unimatch"])
 def test_a_run_learns_from_both_and_an_interrupted_one_ends_the_same(joint, method, tmp_path, monkeypatch):
     """Unlabelled loss in the log, no rounds of pseudo-labels, scores at the end; dropout and teacher resume exactly."""
     from fewslice.training import Trainer
 
-    flags = (f"--method={method}", "--unlabelled_bs=3", "--confidence=0.3")
+    flags = (f"--method={method}", "--unlabelled_bs=3", "--confidence=0.3", "--n_iter=4")
     whole = joint(*flags)
     assert whole.name.startswith(f"tr1_c1_{method}_s0-")
     rows = tiny.log(whole)
-    assert [int(row["step"]) for row in rows] == [2, 4, 6]
+    assert [int(row["step"]) for row in rows] == [2, 4]
     for row in rows:
         assert float(row["loss"]) == pytest.approx(float(row["logits_loss"]) + float(row["consistency_loss"]), rel=1e-5)
         assert float(row["consistency_loss"]) > 0 and "val_dice_raw" in row
@@ -52,7 +52,7 @@ def test_a_run_learns_from_both_and_an_interrupted_one_ends_the_same(joint, meth
     real = Trainer._segment
 
     def dying(self, stop):
-        if self.step == 4:
+        if self.step == 2:
             raise Interrupted("stopped")
         real(self, stop)
 
@@ -88,17 +88,17 @@ def test_starts_from_the_whole_baseline_and_so_does_its_teacher(joint, baseline,
 @pytest.mark.parametrize(
     "flags",
     [
-        ("--method=unimatch", "--feature_dropout=0", "--teacher_decay=0", "--soft_labels=1"),
-        ("--method=copy_paste", "--teacher_decay=0", "--soft_labels=1", "--average_decay=0.5"),
-        ("--method=unimatch", "--unlabelled_bs=3", "--mixed_precision", "--published_lists=1"),
+        ("--method=unimatch", "--feature_dropout=0", "--teacher_decay=0", "--soft_labels=1", "--published_lists=1"),
+        ("--method=copy_paste", "--teacher_decay=0", "--soft_labels=1", "--average_decay=0.5", "--mixed_precision"),
     ],
 )
 def test_options_run(joint, flags):
     folder = joint("--n_iter=2", *flags)
+    assert 0 <= json.loads((folder / "DONE").read_text())["test_dice"] <= 1
     assert np.isfinite([float(row["consistency_loss"]) for row in tiny.log(folder)]).all()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["copy_paste"])
 def test_with_another_start_the_head_comes_from_there_too(joint, baseline, monkeypatch, method, tmp_path, caplog):
     """Every weight of the other network is half of the baseline's."""
     import models
