@@ -8,13 +8,53 @@ from typing import Any
 import keras
 from absl import logging
 
+import losses
+import models
 from fewslice.data.batches import generator
 from fewslice.data.taught_batches import TaughtBatch
-from fewslice.stages import segmentation
-from fewslice.stages.joint_job import Job
+from fewslice.stages import common, segmentation
+from fewslice.stages.joint_job import Job, Prepared
 from fewslice.training import Plan
 from models.joint import LOGITS
 from models.teacher import CONSISTENCY
+
+
+def prepare(
+    job: Job,
+    build: Callable[..., tuple[keras.Model, keras.Model]],
+    consistency: keras.losses.Loss,
+    make: Callable[..., TaughtBatch],
+) -> Prepared:
+    """Returns the compiled network of a method and its plan.
+
+    Args:
+        job: The run.
+        build: `models.build_unimatch_net` or `build_copy_paste_net`: returns the network and the U-Net in it.
+        consistency: The loss of its unlabelled rows.
+        make: See `plan`.
+    """
+    args, dataset = job.args, job.dataset
+    counts = dataset.mtask_bs, args.unlabelled_bs or dataset.mtask_bs
+    unet = None
+
+    def start() -> keras.Model:
+        nonlocal unet
+        model, unet = build(
+            common.image_shape(dataset),
+            dataset.num_classes,
+            num_labelled=counts[0],
+            num_unlabelled=counts[1],
+            teacher_decay=args.teacher_decay,
+            seed=args.seed,
+        )
+        job.start_weights(model, heads=(job.origin,))
+        models.start_teacher(model)
+        return model
+
+    terms = {LOGITS: losses.segmentation_loss(args.dsc_loss, dataset.class_weights), CONSISTENCY: consistency}
+    weights = {LOGITS: 1.0, CONSISTENCY: args.consistency_weight}
+    model = common.build(args, start, terms, args.lr_seg, loss_weights=weights)
+    return Prepared(model, unet, plan(job, unet, make, counts))
 
 
 def plan(job: Job, network: keras.Model, make: Callable[..., TaughtBatch], counts: tuple[int, int]) -> Plan:
