@@ -52,7 +52,8 @@ def open_all(args: Any, dataset: config.DatasetConfig) -> Volumes:
     ]
     cases = unlabelled_cases(args, dataset)
     unlabeled = cache.open_cache(dataset, cases, with_label=False)
-    return Volumes(*labelled, unlabeled, _truth(dataset, cases))
+    # Only rounds of pseudo-labels have statistics.
+    return Volumes(*labelled, unlabeled, _truth(dataset, cases) if args.method == "contrastive" else {})
 
 
 def _truth(dataset: config.DatasetConfig, cases: Sequence[Any]) -> dict[str, np.ndarray]:
