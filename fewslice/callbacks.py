@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import signal
+import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -113,3 +115,15 @@ class Swap:
     def __exit__(self, *_exception: Any) -> None:
         for name, value in self._kept.items():
             self._variables[name].assign(value)
+
+
+def write_tensorboard(folder: Path, row: Mapping[str, Any]) -> None:
+    """Adds the numbers of a line of the log, under its `step`."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    writer = EventFileWriter(str(folder))
+    values = [Summary.Value(tag=k, simple_value=float(v)) for k, v in row.items() if isinstance(v, (int, float))]
+    writer.add_event(Event(wall_time=time.time(), step=row["step"], summary=Summary(value=values)))
+    writer.close()

@@ -191,6 +191,9 @@ SPECS: Mapping[str, Spec] = {
         lambda value: 0 <= value < 1,
         "at least 0 and below 1",
     ),
+    "largest_component": _choice(
+        1, "copy_paste: 1 keeps the largest connected component of each structure of a target, as published.", 0, 1
+    ),
     "feature_dropout": Spec(
         "float",
         0.5,
@@ -204,7 +207,14 @@ SPECS: Mapping[str, Spec] = {
     "no_of_pos_eles": _integer(3, "Pixels drawn per class and slice for the pixel contrastive loss.", 1),
     "no_of_neg_eles": _integer(3, "Negative pixels per class.", 0),
     "refresh_every": _integer(
-        5000, "Steps after which the best network so far makes new pseudo-labels; a multiple of `val_step_update`.", 1
+        5000, "Steps after which new pseudo-labels are made, see --refresh_from; a multiple of `val_step_update`.", 1
+    ),
+    "refresh_from": Spec(
+        "string",
+        "best",
+        "Which network makes new pseudo-labels: best (of the validations so far, as published) or last.",
+        lambda value: value in ("best", "last"),
+        "one of best, last",
     ),
     "crf": Spec(
         "string",
@@ -253,7 +263,7 @@ SPECS: Mapping[str, Spec] = {
     "teacher": _text(
         None,
         "Run folder of the baseline that makes the first pseudo-labels (contrastive) or that the network starts from; "
-        "else the one that the flags name.",
+        "else the one that the flags name. unimatch, copy_paste: none is needed where --init_from is given.",
     ),
     # The earlier stage, to find its run.
     "pretr_no_of_tr_imgs": _text(None, "Split key of the earlier stage. Default: the dataset's `unlabeled_split`."),

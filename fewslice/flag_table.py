@@ -30,7 +30,7 @@ _JOINT = (
     "lamda_local", "no_of_pos_eles", "no_of_neg_eles", "refresh_every", "crf", "test_aug_overlap", "test_f1_threshold",
     "min_classes", "cont_normalisation", "unl_no_of_tr_imgs", "unl_comb_tr_imgs", "published_lists", "copy_head",
     "teacher", "check_only", "method", "unlabelled_bs", "consistency_weight", "confidence", "soft_labels",
-    "teacher_decay", "feature_dropout",
+    "teacher_decay", "feature_dropout", "refresh_from", "largest_component",
 )  # fmt: skip
 _EARLIER = ("pretr_no_of_tr_imgs", "pretr_comb_tr_imgs", "pretr_ver", "pretr_n_iter", "pretr_data_aug")
 
@@ -109,12 +109,13 @@ IGNORED: Mapping[str, Mapping[str, str]] = {
 _OF_PSEUDO_LABELS = (
     "temp_fac", "bt_size", "local_loss_exp_no", "lamda_local", "no_of_pos_eles", "refresh_every", "crf",
     "test_aug_overlap", "test_f1_threshold", "min_classes", "cont_normalisation", "copy_head",
+    "refresh_from",
 )  # fmt: skip
 _OF_TEACHERS, _OF_UNIMATCH = ("unlabelled_bs", "consistency_weight", "teacher_decay"), ("confidence", "feature_dropout")
 # `--method` -> flags of joint training that belong to other methods and change nothing under it.
 FOREIGN: Mapping[str, tuple[str, ...]] = {
-    "contrastive": _OF_TEACHERS + _OF_UNIMATCH,
-    "unimatch": _OF_PSEUDO_LABELS,
+    "contrastive": (*_OF_TEACHERS, *_OF_UNIMATCH, "largest_component"),
+    "unimatch": (*_OF_PSEUDO_LABELS, "largest_component"),
     "copy_paste": _OF_PSEUDO_LABELS + _OF_UNIMATCH,
 }
 

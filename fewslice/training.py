@@ -12,7 +12,6 @@ import dataclasses
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -20,7 +19,7 @@ import numpy as np
 from absl import logging
 
 from fewslice import backend, checkpoint, files
-from fewslice.callbacks import StopSignal, Swap, Watcher
+from fewslice.callbacks import StopSignal, Swap, Watcher, write_tensorboard
 from fewslice.console import duration
 from fewslice.data.batches import StepBatches
 from fewslice.errors import ConfigError, DataError, TrainingError
@@ -55,6 +54,8 @@ class Plan:
         average_decay: Decay per step of an exponential average of the weights; 0 keeps none. Where there is one, it is
             what is validated, and what the best and the last weights are taken from.
         tensorboard: Whether to write TensorBoard logs.
+        kept: The part of the network whose weights are averaged and written; None is all of it.
+        writes_last: Whether the last weights are written after each validation too, not only at the end.
     """
 
     make_batch: Callable[[int], tuple[Any, Any]]
@@ -66,6 +67,8 @@ class Plan:
     before_segment: Callable[[int, Callable[[], bool]], None] | None = None
     average_decay: float = 0.0
     tensorboard: bool = False
+    kept: keras.Model | None = None
+    writes_last: bool = False
 
 
 class Trainer:
@@ -87,7 +90,8 @@ class Trainer:
         self.average: dict[str, np.ndarray] | None = None
         self._partial = {"sums": {}, "steps": 0, "seconds": 0.0}
         self._variables = _state_variables(model)
-        self._weights = transfer.named_variables(model)
+        self._kept = plan.kept or model
+        self._weights = transfer.named_variables(self._kept)
 
     def train(self) -> None:
         """Runs until `plan.n_iter` steps are done, continuing from the saved state if there is one.
@@ -98,7 +102,7 @@ class Trainer:
         """
         resumed = self._restore()
         if not resumed and self.plan.average_decay:
-            self.average = transfer.read_weights(self.model)
+            self.average = transfer.read_weights(self._kept)
         with StopSignal() as stop:
             while self.step < self.plan.n_iter:
                 self._segment(stop)
@@ -173,10 +177,12 @@ class Trainer:
                 row |= self.plan.validate()
                 if chooses and self.tracker.update(self.step, row["val_dice"]):
                     self._write_weights(BEST, {"step": self.step, "val_dice": row["val_dice"]})
+                if self.plan.writes_last:
+                    self._write_weights(LAST, {"step": self.step})
             if self.plan.monitor is not None:
                 row |= self.plan.monitor()
         if self.plan.tensorboard:
-            _write_tensorboard(self.run.logs / "tensorboard", row)
+            write_tensorboard(self.run.logs / "tensorboard", row)
         self._report(row)
         return row
 
@@ -189,6 +195,11 @@ class Trainer:
         if "val_dice" in row:
             shown.append(
                 f"validation Dice {row['val_dice']:.3f} (best {self.tracker.best:.3f} at {self.tracker.best_step})"
+            )
+        if "val_confident_right" in row:
+            shown.append(
+                f"{row['val_confident']:.0%} of the structures' pixels confident, {row['val_confident_right']:.0%} of "
+                "these right"
             )
         if "effective_rank" in row:
             shown.append(f"effective rank {row['effective_rank']:.1f}")
@@ -210,7 +221,7 @@ class Trainer:
             self.average[name] += np.float32(1.0 - decay) * (value - self.average[name])
 
     def _write_weights(self, name: str, record: Mapping[str, Any]) -> None:
-        checkpoint.save_arrays(self.run.checkpoints / name, transfer.read_weights(self.model), record)
+        checkpoint.save_arrays(self.run.checkpoints / name, transfer.read_weights(self._kept), record)
 
     def _save(self) -> None:
         backend.synchronise(self.model)
@@ -281,14 +292,3 @@ def _path(variable: keras.Variable) -> str:
     """Returns the variable's path without Keras' counters ("adam_1/..."), which depend on what was made before."""
     first, *rest = (re.sub(r"^(seed_generator)_\d+$", r"\1", part) for part in variable.path.split("/"))
     return "/".join([re.sub(r"_\d+$", "", first) if rest else first, *rest])
-
-
-def _write_tensorboard(folder: Path, row: Mapping[str, Any]) -> None:
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
-    writer = EventFileWriter(str(folder))
-    values = [Summary.Value(tag=k, simple_value=float(v)) for k, v in row.items() if isinstance(v, (int, float))]
-    writer.add_event(Event(wall_time=time.time(), step=row["step"], summary=Summary(value=values)))
-    writer.close()

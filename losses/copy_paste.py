@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from losses.class_first import class_first, shifted
+from losses.components import largest_components
 from losses.registry import register
 from losses.taught import batch_dice, groups_of, teacher_targets
 
@@ -29,15 +30,16 @@ class CopyPaste(keras.losses.Loss):
         alpha: Weight of unlabelled pixels, in [0, 1].
         soft: Targets are the teacher's probabilities instead of its decision, and each unlabelled pixel counts by
             `alpha` times the teacher's largest probability.
+        largest_component: Of the teacher's decision on an unlabelled image keeps the largest connected component of
+            each foreground class (`largest_components`). Without effect if `soft`: probabilities are not filtered.
         **kwargs: As for `WeakToStrong`.
 
     Source:
-        Bai et al., 2023, https://arxiv.org/abs/2305.00673, equations 5 to 8.
+        Bai et al., 2023, https://arxiv.org/abs/2305.00673, section 3.2 and equations 5 to 8.
 
     Notes:
-        Differs from the published code in two ways: labelled and unlabelled pixels share one Dice score with weights,
-        where there was one for each of the two; and the teacher's islands are kept, where only the largest connected
-        component of each class was.
+        Differs from the published code in that labelled and unlabelled pixels share one Dice score with weights, where
+        there was one for each of the two.
 
     Example:
         >>> known = np.zeros((2, 8, 8, 5))
@@ -45,16 +47,19 @@ class CopyPaste(keras.losses.Loss):
         >>> value = CopyPaste()(known, np.random.default_rng(0).normal(size=(4, 8, 8, 4)))
     """
 
-    def __init__(self, alpha: float = 0.5, *, soft: bool = False, **kwargs: Any):
+    def __init__(self, alpha: float = 0.5, *, soft: bool = False, largest_component: bool = True, **kwargs: Any):
         super().__init__(**{"name": "copy_paste", "dtype": "float32", **kwargs})
         if not 0 <= alpha <= 1:
             raise ValueError(f"`alpha` must lie in [0, 1]. Received: alpha={alpha}")
         self.alpha = float(alpha)
         self.soft = bool(soft)
+        self.largest_component = bool(largest_component)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         taught, mixed = groups_of(y_true, y_pred, 2)
         probabilities, hard, certainty = teacher_targets(taught)
+        if self.largest_component and not self.soft:
+            hard = _without_islands(hard, taught.shape[1:3])
         known = class_first(y_true)
         known, is_unlabelled = known[:, :-1], known[:, -1:]
         labels = is_unlabelled * (probabilities if self.soft else hard) + (1.0 - is_unlabelled) * known
@@ -66,4 +71,12 @@ class CopyPaste(keras.losses.Loss):
         return 0.5 * (batch_dice(ops.exp(logits - log_sum), labels, weights) + entropy)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "alpha": self.alpha, "soft": self.soft, "dtype": self.dtype}
+        own = {"alpha": self.alpha, "soft": self.soft, "largest_component": self.largest_component}
+        return {**super().get_config(), **own, "dtype": self.dtype}
+
+
+def _without_islands(hard: Any, shape: tuple[int, int]) -> Any:
+    """Returns one-hot labels (N, K, P) of images of `shape` = (H, W) with the largest component of each class only."""
+    labels = ops.reshape(ops.argmax(hard, axis=1), (-1, *shape))
+    kept = ops.reshape(largest_components(labels, hard.shape[1]), (-1, shape[0] * shape[1]))
+    return ops.one_hot(kept, hard.shape[1], axis=1, dtype=hard.dtype)

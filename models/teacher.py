@@ -41,10 +41,18 @@ class AveragedTeacher(layers.Layer):
         self.decay = float(decay)
         self.network = keras.models.clone_model(student, clone_function=_renamed)
         self.network.trainable = False
+        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False, dtype="float32", name="calls")
+        self._warms_up = False
         self._student = lambda: student  # hidden from Keras, which would make it a part of this layer
 
-    def start(self) -> None:
-        """Sets the average to the present weights; to be called when these have been loaded."""
+    def start(self, *, warm_up: bool = False) -> None:
+        """Sets the average to the present weights; to be called when these have been loaded, before the first step.
+
+        Args:
+            warm_up: Whether the decay grows: that of step t = 1, 2, ... is min(decay, t / (9 + t)). For a student that
+                starts from random weights, which the average would hold on to for long.
+        """
+        self._warms_up = bool(warm_up)
         for own, followed in self._pairs():
             own.assign(np.array(ops.convert_to_numpy(followed)))  # a copy: JAX would share the buffer
 
@@ -53,9 +61,16 @@ class AveragedTeacher(layers.Layer):
 
     def call(self, inputs, training=False):
         if training:
+            decay = self._next_decay()
             for own, followed in self._pairs():
-                own.assign(own + (1.0 - self.decay) * (ops.stop_gradient(ops.convert_to_tensor(followed)) - own))
+                own.assign(own + (1.0 - decay) * (ops.stop_gradient(ops.convert_to_tensor(followed)) - own))
         return ops.stop_gradient(self.network(inputs, training=False))
+
+    def _next_decay(self):
+        if not self._warms_up:
+            return self.decay
+        self.calls.assign(self.calls + 1.0)
+        return ops.minimum(self.decay, self.calls / (9.0 + self.calls))
 
     def _pairs(self):
         return zip(self.network.variables, self._student().variables, strict=True)
@@ -77,11 +92,11 @@ class StopGradient(layers.Layer):
         return ops.stop_gradient(inputs)
 
 
-def start_teacher(model: keras.Model) -> None:
-    """Sets the averaged teacher of `model`, if it has one, to the weights that the network has now."""
+def start_teacher(model: keras.Model, *, warm_up: bool = False) -> None:
+    """Starts the averaged teacher of `model`, if it has one, with its weights of now; see `AveragedTeacher.start`."""
     teacher = model.get_layer("teacher")
     if isinstance(teacher, AveragedTeacher):
-        teacher.start()
+        teacher.start(warm_up=warm_up)
 
 
 def check_counts(**counts: int) -> None:

@@ -84,16 +84,23 @@ def build_unimatch_net(
     unet = build_unet(image_shape, num_classes, seed=seed)
     images = keras.Input(image_shape, name="image")
     counts = num_labelled, num_unlabelled
-    outputs = _outputs(unet, images, counts, decay=teacher_decay, dropout=feature_dropout, seed=seed)
+    teacher = AveragedTeacher(unet, teacher_decay, name="teacher") if teacher_decay else None
+    outputs = _outputs(unet, images, counts, teacher=teacher, dropout=feature_dropout, seed=seed)
     return keras.Model(images, outputs, name="unimatch"), unet
 
 
-def _outputs(unet: keras.Model, images, counts: tuple[int, int], *, decay: float, dropout: float, seed: int) -> dict:
+def _outputs(
+    unet: keras.Model, images, counts: tuple[int, int], *, teacher: AveragedTeacher | None, dropout: float, seed: int
+) -> dict:
     num_labelled, num_clean = counts[0], sum(counts)
     levels, decoder = _decoder(unet)
     clean_levels = keras.Model(unet.input, levels, name="encoder")(Rows(0, num_clean, name="clean_rows")(images))
     clean = decoder(clean_levels)
-    views = [_target(unet, images, clean, rows=(num_labelled, num_clean), decay=decay)]
+    rows = num_labelled, num_clean
+    if teacher is None:
+        views = [StopGradient(name="teacher")(Rows(*rows, name="weak_logits")(clean))]
+    else:
+        views = [teacher(Rows(*rows, name="weak_images")(images))]
     if dropout:
         weak = [Rows(num_labelled, num_clean, name=f"weak_level{i}")(x) for i, x in enumerate(clean_levels, 1)]
         views.append(without_statistics(decoder)(_dropped(weak, dropout, seed)))
@@ -102,13 +109,6 @@ def _outputs(unet: keras.Model, images, counts: tuple[int, int], *, decay: float
         LOGITS: Rows(0, num_labelled, name="labelled_logits")(clean),
         CONSISTENCY: layers.Concatenate(axis=0, name="views")(views),
     }
-
-
-def _target(unet: keras.Model, images, clean, *, rows: tuple[int, int], decay: float):
-    """Returns the logits of the weakly changed rows from which targets are made."""
-    if decay:
-        return AveragedTeacher(unet, decay, name="teacher")(Rows(*rows, name="weak_images")(images))
-    return StopGradient(name="teacher")(Rows(*rows, name="weak_logits")(clean))
 
 
 def _dropped(levels: list, rate: float, seed: int) -> list:

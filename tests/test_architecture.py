@@ -42,7 +42,7 @@ ALLOWED = {
     "models/layers.py": ({"tensorflow"}, "the fused normalisation kernel has no keras.ops counterpart"),
     "fewslice/backend.py": ({"tensorflow"}, "devices, threads and determinism are the backend's own affair"),
     "fewslice/data/batches.py": ({"keras"}, "a keras.utils.PyDataset; knows no network"),
-    "fewslice/training.py": ({"tensorboard"}, "an optional extra, imported where --tensorboard asks for it"),
+    "fewslice/callbacks.py": ({"tensorboard"}, "an optional extra, imported where --tensorboard asks for it"),
 }
 
 

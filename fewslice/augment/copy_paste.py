@@ -96,20 +96,3 @@ def copy_paste(
     is_unlabelled = boxes == has_unlabelled_box[:, None, None]
     images, labels = (mix(known, guess, is_unlabelled) for known, guess in zip(labelled, unlabelled, strict=True))
     return MixedBatch(images, labels, np.where(is_unlabelled, np.float32(alpha), np.float32(1)))
-
-
-def random_copy_paste(
-    rng: np.random.Generator,
-    labelled: tuple[np.ndarray, np.ndarray],
-    unlabelled: tuple[np.ndarray, np.ndarray],
-    *,
-    ratio: float = BOX_RATIO,
-    alpha: float = UNLABELLED_WEIGHT,
-    shared: bool = False,
-) -> MixedBatch:
-    """Draws the boxes and mixes: see `copy_paste_boxes` and `copy_paste`.
-
-    For pre-training on labelled images alone give a second labelled batch as `unlabelled`, with `alpha=1`.
-    """
-    boxes = copy_paste_boxes(rng, *labelled[0].shape[:3], ratio=ratio, shared=shared)
-    return copy_paste(labelled, unlabelled, boxes=boxes, alpha=alpha)

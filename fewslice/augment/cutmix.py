@@ -4,14 +4,13 @@ Yang et al., 2023, UniMatch, https://arxiv.org/abs/2208.09910; French et al., 20
 Yun et al., 2019, https://arxiv.org/abs/1905.04899. Images, pseudo-labels and their confidences are mixed with the same
 mask:
 
-    partners = draw_partners(rng, len(images))
     boxes = cutmix_boxes(rng, *images.shape[:3])
-    mixed, mixed_labels = (mix(x, x[partners], boxes) for x in (images, pseudo_labels))
+    mixed, mixed_labels = (mix(x, np.roll(x, 1, axis=0), boxes) for x in (images, pseudo_labels))
 
 Notes:
     Differs from the published code in how a box that does not fit is avoided: there, shape and corner were drawn again
     until it did, which favours compact boxes away from the border. Here the shape is drawn from those that fit, then
-    the place uniformly from all that exist. The partner comes from the same batch and is never the image itself.
+    the place uniformly from all that exist. The partner comes from the same batch, above the image before.
 """
 
 from __future__ import annotations
@@ -90,27 +89,6 @@ def cutmix_boxes(
         first.append((place * (side - count + 1)).astype(np.intp))
         size.append(np.where(coin < probability, count, 0))
     return box_masks(tuple(first), tuple(size), (height, width))
-
-
-def draw_partners(rng: np.random.Generator, batch: int) -> np.ndarray:
-    """Draws for each image the one that its box comes from: another one, and each image serves once.
-
-    Args:
-        rng: Draws one permutation.
-        batch: Number of images, at least 2.
-
-    Returns:
-        (batch,) intp, a permutation without fixed point.
-
-    Raises:
-        ConfigError: Fewer than two images.
-    """
-    if batch < 2:
-        raise ConfigError(f"CutMix needs at least 2 images in a batch. Received: batch={batch}")
-    order = rng.permutation(batch)
-    partners = np.empty(batch, np.intp)
-    partners[order] = np.roll(order, 1)
-    return partners
 
 
 def mix(x: np.ndarray, partner: np.ndarray, mask: np.ndarray) -> np.ndarray:

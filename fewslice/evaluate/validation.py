@@ -32,16 +32,24 @@ class ValidationResult:
         per_structure: (K - 1,) float64 mean Dice of each structure over volumes, NaN where never defined.
         dice_loss: Mean over all slices of the Dice loss with background, on the network's grid.
         scores: The volumes' scores, without surface distances.
+        confident: Share of confident pixels among those of a structure, true or predicted; NaN if not asked for.
+        confident_right: Share of these whose class is the true one; NaN where there are none.
     """
 
     mean_dice: float
     per_structure: np.ndarray
     dice_loss: float
     scores: tuple[VolumeScore, ...]
+    confident: float = math.nan
+    confident_right: float = math.nan
 
 
 def validate(
-    items: Iterable[tuple[PreparedVolume, np.ndarray]], predict: Predict, *, dataset: DatasetConfig
+    items: Iterable[tuple[PreparedVolume, np.ndarray]],
+    predict: Predict,
+    *,
+    dataset: DatasetConfig,
+    confidence: float | None = None,
 ) -> ValidationResult:
     """Scores the validation volumes.
 
@@ -49,6 +57,7 @@ def validate(
         items: Pairs of a prepared volume with its label, and the native label (X, Y, Z).
         predict: (Z, NX, NY, 1) float32 -> class probabilities (Z, NX, NY, K).
         dataset: The dataset's settings.
+        confidence: Probability from which a pixel is confident; None counts none.
 
     Raises:
         ConfigError: there is no volume.
@@ -59,20 +68,14 @@ def validate(
         averaged over volumes), and classes that are absent in truth and prediction count neither as 0 nor as
         1.
     """
-    scores, losses = [], []
+    scores, losses, counts = [], [], np.zeros(3, int)
     for prepared, truth in items:
         probabilities, label = predict_volume(prepared, predict, dataset=dataset)
         losses.append(dice_loss_per_slice(probabilities, prepared.label))
-        scores.append(
-            score_volume(
-                truth,
-                label,
-                case=prepared.case,
-                spacing_mm=prepared.spacing_mm,
-                num_classes=dataset.num_classes,
-                surface=False,
-            )
-        )
+        if confidence is not None:
+            counts += confident_pixels(probabilities, prepared.label, confidence)
+        origin = {"case": prepared.case, "spacing_mm": prepared.spacing_mm}
+        scores.append(score_volume(truth, label, **origin, num_classes=dataset.num_classes, surface=False))
     if not scores:
         raise ConfigError("There is no volume to validate on. Check the split's list of validation patients.")
     table = np.stack([score.dice[1:] for score in scores])  # (volumes, K - 1)
@@ -81,7 +84,25 @@ def validate(
         per_structure=np.array([statistics(column)["mean"] for column in table.T]),
         dice_loss=float(np.concatenate(losses).mean()),
         scores=tuple(scores),
+        confident=counts[1] / counts[0] if counts[0] else math.nan,
+        confident_right=counts[2] / counts[1] if counts[1] else math.nan,
     )
+
+
+def confident_pixels(probabilities: np.ndarray, label: np.ndarray, confidence: float) -> np.ndarray:
+    """Returns (3,) int64: pixels that are of a structure or are taken for one, confident ones, right ones among these.
+
+    It tells how far a network's own predictions can teach it: what is confident and wrong teaches the wrong thing.
+
+    Args:
+        probabilities: (..., K).
+        label: (...) integer classes.
+        confidence: Probability from which a pixel is confident.
+    """
+    found, truth = probabilities.argmax(axis=-1), np.asarray(label)
+    counted = (found > 0) | (truth > 0)
+    confident = counted & (probabilities.max(axis=-1) >= confidence)
+    return np.array([counted.sum(), confident.sum(), (found == truth)[confident].sum()])
 
 
 def dice_loss_per_slice(probabilities: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -146,7 +167,12 @@ class BestTracker:
 
 
 def log_values(result: ValidationResult, struct_name: Sequence[str]) -> dict[str, float]:
-    """Returns the result as columns for a training log: val_dice, val_dice_<structure>, val_dice_loss."""
+    """Returns the result as columns for a training log: val_dice, val_dice_<structure>, val_dice_loss, ..."""
     names = [f"val_dice_{name}" for name in struct_name]
     per_structure = dict(zip(names, result.per_structure.tolist(), strict=True))
-    return {"val_dice": result.mean_dice, **per_structure, "val_dice_loss": result.dice_loss}
+    row = {"val_dice": result.mean_dice, **per_structure, "val_dice_loss": result.dice_loss}
+    if not math.isnan(result.confident):
+        row["val_confident"] = result.confident
+    if not math.isnan(result.confident_right):
+        row["val_confident_right"] = result.confident_right
+    return row

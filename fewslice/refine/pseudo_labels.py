@@ -6,6 +6,7 @@ Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3. One round i
       teacher.npz        the weights that predicted, so that the round can be made again
       labels/<case>.npy  (Z, NX, NY) uint8, on the network's grid
       confidence/<case>.npy  the same shape, where asked for: probability of the label, the CRF's if one ran; 255 is 1
+      parts/             finished volumes of an unfinished round, see `pseudo_parts`; gone when it is finished
       gallery.png        some slices with their outlines
       round.json         step, parameters, one entry per volume; written last: a folder without it is not a round
 """
@@ -13,7 +14,7 @@ Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3. One round i
 from __future__ import annotations
 
 import dataclasses
-import shutil
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +23,11 @@ import numpy as np
 
 from fewslice import files
 from fewslice.errors import DataError, FewSliceError, TrainingError
-from fewslice.refine import statistics
+from fewslice.refine import pseudo_parts, statistics
 from fewslice.refine.agreement import agreement
 from fewslice.refine.dense_crf import refine
 from fewslice.refine.parameters import CrfParameters
+from fewslice.refine.pseudo_parts import KINDS
 
 if TYPE_CHECKING:
     from fewslice.data.cache import PreparedVolume
@@ -34,7 +36,6 @@ Predict = Callable[[np.ndarray], np.ndarray]
 RECORD = "round.json"
 TEACHER = "teacher.npz"
 GALLERY_ROWS = 6
-KINDS = {"labels": "sha256", "confidence": "confidence_sha256"}  # folder -> its column in a volume's record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +106,7 @@ def make_round(
     truth: Callable[[str], np.ndarray | None] = lambda _case_id: None,
     progress: Callable[[str], None] = lambda _text: None,
 ) -> Round:
-    """Predicts, refines and writes one round; what a killed attempt left behind is overwritten.
+    """Predicts, refines and writes one round. Volumes that a stopped attempt has finished alike are taken over.
 
     Args:
         folder: Of this round.
@@ -114,7 +115,7 @@ def make_round(
         volumes: Unlabelled volumes.
         settings: How they are made.
         truth: case_id -> true labels (Z, NX, NY) for the statistics only, or None.
-        progress: Told about each volume.
+        progress: Told about each volume once it is kept, also about those taken over. It may raise to stop.
 
     Returns:
         The round. Its `labels` are empty if no volume was accepted.
@@ -122,34 +123,27 @@ def make_round(
     Raises:
         TrainingError: the network's output is not a number.
     """
+    (folder / RECORD).unlink(missing_ok=True)
     if teacher.path != folder / TEACHER:
         files.write_bytes(folder / TEACHER, teacher.path.read_bytes())
-    for kind in KINDS:
-        shutil.rmtree(folder / kind, ignore_errors=True)
-    rows, shown = [], []
+    sha256, rows, shown = files.sha256(folder / TEACHER), [], []
     drawn = set(np.linspace(0, len(volumes) - 1, GALLERY_ROWS).round().astype(int).tolist())
+    about = {"index": index, "teacher_sha256": sha256, "settings": dataclasses.asdict(settings)}
     for number, volume in enumerate(volumes):
-        case_id = volume.case.case_id
-        row, before, after, certainty = _one(volume, (index, number), teacher.predict, settings, truth(case_id))
-        if row["accepted"]:
-            row |= _write(folder, f"{case_id}.npy", (after, certainty))
-        rows.append(row)
+        true = truth(volume.case.case_id)
+        make = functools.partial(_one, volume, (index, number), teacher.predict, settings, true)
+        key = pseudo_parts.key_of(volume, true, {**about, "number": number, "is_shown": number in drawn})
+        part = pseudo_parts.take_or_make(folder, volume.case.case_id, key, make=make, is_shown=number in drawn)
+        rows.append(part.row)
         if number in drawn:
-            shown.append((volume, before, after))
-        progress(case_id)
+            shown.append((volume, *part.shown))
+        progress(volume.case.case_id)
     _write_gallery(folder / "gallery.png", shown, settings, truth)
     record = {"index": index, "step": index * settings.refresh_every, "teacher_step": teacher.step}
-    record |= {"teacher_sha256": files.sha256(folder / TEACHER), "volumes": rows}
-    files.write_json(folder / RECORD, {**record, "settings": dataclasses.asdict(settings)})
+    pseudo_parts.tidy(folder, rows)
+    files.write_json(folder / RECORD, {**record, **about, "volumes": rows})
+    pseudo_parts.remove(folder)
     return load_round(folder)
-
-
-def _write(folder: Path, name: str, arrays: tuple[np.ndarray | None, ...]) -> dict[str, str]:
-    """Writes the labels and, if there are any, the confidences of a volume. Returns their checksums by column."""
-    kept = {kind: array for kind, array in zip(KINDS, arrays, strict=True) if array is not None}
-    for kind, array in kept.items():
-        files.write_array(folder / kind / name, array)
-    return {KINDS[kind]: files.sha256(folder / kind / name) for kind in kept}
 
 
 def load_round(folder: Path) -> Round | None:

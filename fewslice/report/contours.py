@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from fewslice.data.nifti import read_nifti
-from fewslice.errors import DataError, FewSliceError
+from fewslice.errors import FewSliceError
 from fewslice.report import style
-from fewslice.report.methods import Method
-from fewslice.report.statistics import number, volume_means
+from fewslice.report.statistics import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -222,59 +219,3 @@ def plot_case(
 ) -> Figure:
     """Draws one volume: four slices, one row per method. Arguments as for `case_rows`."""
     return plot_rows(case_rows(native, predictions, structures, title=title), structures)
-
-
-def best_median_worst(values: Mapping[str, float]) -> dict[str, str]:
-    """Returns "best", "median", "worst" -> case_id by its value; fewer for one or two volumes."""
-    order = sorted((case for case in values if math.isfinite(values[case])), key=lambda case: (-values[case], case))
-    if not order:
-        return {}
-    chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
-    return {
-        name: case for name, case in chosen.items() if list(chosen.values()).index(case) == list(chosen).index(name)
-    }
-
-
-def plot_methods(methods: Sequence[Method], fetch: Fetch, structures: Sequence[str]) -> Figure:
-    """Draws the best, median and worst test volume, by the last method's mean Dice, a row per method.
-
-    Args:
-        methods: Evaluated methods, usually the baseline and a pretrained one. The first seed of each is
-            shown.
-        fetch: case_id -> the volume on its original grid.
-        structures: Names of the labels 1, 2, ...
-
-    Raises:
-        FewSliceError: no volume was predicted by all methods, or a volume cannot be drawn.
-        DataError: a prediction is missing or damaged.
-    """
-    runs = [next(run for run in method.runs if run.scores) for method in methods]
-    means = [volume_means(Method(m.label, (run,))) for m, run in zip(methods, runs, strict=True)]
-    common = {case: means[-1][case] for case in means[-1] if all(case in mean for mean in means)}
-    chosen = best_median_worst(common)
-    if not chosen:
-        raise FewSliceError("The methods have no evaluated test volume in common, so no outlines can be compared.")
-    rows = []
-    for name, case in chosen.items():
-        predictions = {}
-        for method, run, mean in zip(methods, runs, means, strict=True):
-            name_lines = textwrap.fill(_short(method.label), 22)
-            label = f"{name_lines}\nDice {number(mean[case])}"
-            predictions[label] = _read_prediction(run.path / "eval" / "predictions" / f"{case}.nii.gz")
-        rows += case_rows(fetch(case), predictions, structures, title=f"{name}: {case}")
-    return plot_rows(rows, structures)
-
-
-def _short(label: str) -> str:
-    return label.partition(",")[0].partition(" (")[0]
-
-
-def _read_prediction(path) -> np.ndarray:
-    if not path.is_file():
-        raise DataError(
-            path,
-            expected="a prediction",
-            found="no such file",
-            remedy="Evaluate the run again with saved predictions.",
-        )
-    return read_nifti(path, is_label=True).array.astype(np.uint8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,19 +19,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def colours(methods: Sequence[Method]) -> list[str]:
-    """Returns a colour per method; grey is kept for the baseline."""
-    others = iter(style.METHOD_COLOURS[1:] * (len(methods) // 5 + 1))
-    return [style.METHOD_COLOURS[0] if method.is_baseline else next(others) for method in methods]
+MOST_TOGETHER = 5  # beyond this many methods, each has a panel of its own
+_PANELS_PER_ROW = 4
 
 
-def plot_curves(methods: Sequence[Method]) -> Figure:
+def colour_of(methods: Sequence[Method]) -> dict[str, str]:
+    """Returns label -> colour, the same in every labelled split; grey is kept for the baseline."""
+    labels = {method.label: method.is_baseline for method in methods}
+    others = itertools.cycle(style.METHOD_COLOURS[1:])
+    return {label: style.METHOD_COLOURS[0] if is_baseline else next(others) for label, is_baseline in labels.items()}
+
+
+def plot_curves(methods: Sequence[Method], palette: Mapping[str, str] | None = None) -> Figure:
     """Draws the loss beside the validation Dice (segmentation) or effective rank (pretraining), if logged.
 
-    Seeds of one method share its colour. A dashed line marks the loss of random embeddings.
+    Seeds of one method share its colour. A dashed line marks the loss of random embeddings. Of more than five
+    methods, only the validation is drawn (or the loss where there is none), a small panel each.
 
     Args:
-        methods: Methods of one kind, see `fewslice.report.methods.group_runs`.
+        methods: Methods of one kind and labelled split, see `fewslice.report.methods.by_split`.
+        palette: Label -> colour; default: those of `methods`.
 
     Returns:
         The figure, 9 inches wide.
@@ -37,18 +46,21 @@ def plot_curves(methods: Sequence[Method]) -> Figure:
     Raises:
         FewSliceError: none of the runs has a training log.
     """
-    chosen = dict(zip(methods, colours(methods), strict=True))  # before any is left out: the same in every figure
+    chosen = palette or colour_of(methods)  # before any is left out: the same in every figure
     methods = [method for method in methods if any(run.curve for run in method.runs)]
     if not methods:
         raise FewSliceError("There is no training log (logs/train.csv) to draw in any of the runs.")
+    if len(methods) > MOST_TOGETHER:
+        has_validation = any(_has(run, "val_dice") for method in methods for run in method.runs)
+        return plot_panels(methods, "val_dice" if has_validation else "loss", chosen)
     runs = [run for method in methods for run in method.runs]
     second = next((name for name in ("val_dice", "effective_rank") if any(_has(run, name) for run in runs)), None)
     figure = style.new_figure(9, 3.2)
     axes = figure.subplots(1, 2 if second else 1, squeeze=False)[0]
     for method in methods:
-        _draw(axes[0], method, "loss", chosen[method])
+        _draw(axes[0], method, "loss", chosen[method.label])
         if second:
-            _draw(axes[1], method, second, chosen[method])
+            _draw(axes[1], method, second, chosen[method.label])
     style.calm(axes[0], xlabel="step", title="Training loss")
     levels = sorted({round(float(value), 6) for run in runs for value in _levels(run)})
     for level in levels:
@@ -67,6 +79,38 @@ def plot_curves(methods: Sequence[Method]) -> Figure:
     return figure
 
 
+def plot_panels(methods: Sequence[Method], name: str, palette: Mapping[str, str]) -> Figure:
+    """Draws one column of the logs, a small panel per method with all other methods in pale grey behind it.
+
+    Args:
+        methods: Those with a log.
+        name: "val_dice" or "loss".
+        palette: Label -> colour.
+    """
+    shown = [method for method in methods if any(_has(run, name) for run in method.runs)]
+    rows = math.ceil(len(shown) / _PANELS_PER_ROW)
+    figure = style.new_figure(9, 0.2 + 2.0 * rows)
+    grid = figure.subplots(rows, min(len(shown), _PANELS_PER_ROW), squeeze=False, sharex=True, sharey=True).ravel()
+    for axes in grid[len(shown) :]:
+        axes.set_visible(False)
+    for axes in grid[max(0, len(shown) - _PANELS_PER_ROW) : len(shown)]:
+        axes.xaxis.set_tick_params(labelbottom=True)  # the lowest of its column
+    for axes, method in zip(grid, shown, strict=False):
+        for other in shown:
+            _draw(axes, other, name, style.RULE, linewidth=0.8)
+        _draw(axes, method, name, palette[method.label])
+        if name == "val_dice":
+            _mark_best(axes, [method], palette)
+        style.calm(axes)
+        axes.tick_params(labelsize=8)
+        axes.set_title(style.wrapped(method.label, 30), loc="left", fontsize=8.5, color=style.INK)
+    if name == "loss":
+        highest = [np.nanpercentile(run.column(name), 98) for m in shown for run in m.runs if _has(run, name)]
+        grid[0].set_ylim(0, 1.05 * max(highest))
+    figure.supxlabel("step", fontsize=9, color=style.QUIET)
+    return figure
+
+
 def _has(run: Run, name: str) -> bool:
     return bool(np.isfinite(run.column(name)).any())
 
@@ -76,7 +120,7 @@ def _levels(run: Run) -> np.ndarray:
     return values[np.isfinite(values)][-1:]
 
 
-def _draw(axes: Axes, method: Method, name: str, colour: str) -> None:
+def _draw(axes: Axes, method: Method, name: str, colour: str, *, linewidth: float = 1.6) -> None:
     label = style.plain(method.label)
     for run in method.runs:
         if not _has(run, name):
@@ -84,12 +128,12 @@ def _draw(axes: Axes, method: Method, name: str, colour: str) -> None:
         values = run.column(name)
         is_there = np.isfinite(values)
         alone = is_there.sum() == 1
-        axes.plot(run.column("step")[is_there], values[is_there], color=colour, label=label, linewidth=1.6,
+        axes.plot(run.column("step")[is_there], values[is_there], color=colour, label=label, linewidth=linewidth,
                   marker="o" if alone else None, alpha=1.0 if len(method.runs) == 1 else 0.75)  # fmt: skip
         label = None
 
 
-def _mark_best(axes: Axes, methods: Sequence[Method], colour_of: Mapping[Method, str]) -> None:
+def _mark_best(axes: Axes, methods: Sequence[Method], palette: Mapping[str, str]) -> None:
     """Puts a dot on the best validation of each run."""
     axes.set_ylim(0, 1)
     for method in methods:
@@ -97,4 +141,4 @@ def _mark_best(axes: Axes, methods: Sequence[Method], colour_of: Mapping[Method,
             if _has(run, "val_dice"):
                 best = int(np.nanargmax(run.column("val_dice")))
                 x, y = run.column("step")[best], run.column("val_dice")[best]
-                axes.plot(x, y, "o", color=colour_of[method], markersize=6, markeredgecolor="white")
+                axes.plot(x, y, "o", color=palette[method.label], markersize=6, markeredgecolor="white")

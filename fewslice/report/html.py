@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +12,20 @@ from fewslice.console import duration
 from fewslice.errors import FewSliceError
 from fewslice.files import write_text
 from fewslice.report import style
-from fewslice.report.contours import Fetch, plot_methods
-from fewslice.report.curves import plot_curves
+from fewslice.report.contours import Fetch
+from fewslice.report.curves import MOST_TOGETHER, colour_of, plot_curves, plot_panels
 from fewslice.report.figures import compared
-from fewslice.report.methods import Method, read_methods
+from fewslice.report.findings import finding
+from fewslice.report.methods import Method, by_split, read_methods
+from fewslice.report.outlines import plot_methods, shown_runs
+from fewslice.report.overview import needs_overview, overview_table, plot_overview
 from fewslice.report.page_style import CSS
 from fewslice.report.pseudo_curves import plot_pseudo_labels
+from fewslice.report.result_tables import MOST_COLUMNS, difference_table, result_tables
 from fewslice.report.runs import Run
-from fewslice.report.statistics import finding, structures
-from fewslice.report.tables import difference_table, facts, result_table
+from fewslice.report.statistics import structures
+from fewslice.report.tables import facts
+from fewslice.report.titles import named_split
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,19 +59,15 @@ def build_report(
     methods = read_methods(run_dirs)
     segmenting = [method for method in methods if not method.runs[0].is_contrastive]
     pretraining = [method for method in methods if method.runs[0].is_contrastive]
-    compared = segmenting or pretraining
     parts = [
         f"<h1>{html.escape(title)}</h1>",
         f'<p class="sub">{html.escape(_subtitle(methods))}</p>',
-        _finding(segmenting),
-        _results(segmenting),
+        _overview(segmenting),
+        *_splits(segmenting, fetch),
         _missing(methods),
-        _contours(segmenting, fetch),
-        _curves(segmenting, pretraining),
-        _pseudo_labels(segmenting),
-        _volumes(segmenting),
+        _pretraining(pretraining),
         _commands(methods),
-        _provenance(methods, compared),
+        _provenance(methods, segmenting or pretraining),
     ]
     write_text(out_path, _page(title, "\n".join(part for part in parts if part)))
     return Path(out_path)
@@ -91,8 +92,33 @@ def _paragraphs(texts: Sequence[str], css: str = "") -> str:
     return "".join(f"<p{attribute}>{html.escape(text)}</p>" for text in texts)
 
 
-def _finding(methods: Sequence[Method]) -> str:
-    return f'<section class="finding">{_paragraphs(finding(methods))}</section>'
+def _overview(methods: Sequence[Method]) -> str:
+    if not needs_overview(methods):
+        return ""
+    figure = plot_overview(methods)
+    caption = "Large marks: mean over seeds; small ones: single seeds. Dashed: the baseline."
+    table = overview_table(methods).html(css="numbers methods") if len(by_split(methods)) > 1 else ""
+    return f"<h2>All methods</h2>{_figure(figure, alt='Mean Dice of all methods', caption=caption)}{table}"
+
+
+def _splits(methods: Sequence[Method], fetch: Fetch | None) -> list[str]:
+    """Returns the comparison of the methods, one part per labelled split."""
+    if not methods:
+        return [_paragraphs(finding(methods))]
+    palette, splits = colour_of(methods), by_split(methods)
+    parts = []
+    for name, same in splits.items():
+        inner = [
+            f'<section class="finding">{_paragraphs(finding(same))}</section>',
+            _results(same),
+            _contours(same, fetch),
+            _curves(same, palette),
+            _pseudo_labels(same, palette),
+            _volumes(same),
+        ]
+        heading = f'<h2 class="split">Labelled split {html.escape(name)}</h2>' if len(splits) > 1 else ""
+        parts.append(heading + "\n".join(part for part in inner if part))
+    return parts
 
 
 def _results(methods: Sequence[Method]) -> str:
@@ -101,13 +127,21 @@ def _results(methods: Sequence[Method]) -> str:
     has_seeds = any(len(method.runs) > 1 for method in methods)
     note = "Mean over test volumes on their original grid. High is good for Dice, low for HD95 and ASSD. "
     note += "± is the standard deviation over seeds. " if has_seeds else ""
+    note += (
+        "Δ is the difference on the seeds that both have. "
+        if sum(method.has_scores for method in methods) > MOST_COLUMNS
+        else ""
+    )
     note += "A structure that is absent in both truth and prediction counts in no mean."
-    return f"<h2>Result</h2>{result_table(methods).html(css='numbers')}{_paragraphs([note], 'note')}"
+    found = result_tables(methods)
+    tables = "".join(table.html(css="numbers methods" if len(found) > 1 else "numbers") for table in found)
+    return f"<h2>Result</h2>{tables}{_paragraphs([note], 'note')}"
 
 
 def _missing(methods: Sequence[Method]) -> str:
+    has_splits = len({method.split for method in methods} - {""}) > 1
     lines = [
-        f"{method.label}, seed {run.seed}: {problem}"
+        f"{method.label}{f', {method.split}' if has_splits and method.split else ''}, seed {run.seed}: {problem}"
         for method in methods
         for run in method.runs
         for problem in run.problems
@@ -120,8 +154,8 @@ def _notice(head: str, lines: Sequence[str]) -> str:
     return f'<div class="missing">{html.escape(head)}<ul>{items}</ul></div>'
 
 
-def _figure(figure: Figure, *, alt: str, caption: str, css: str = "", dpi: int = 150) -> str:
-    source = style.data_uri(style.png_bytes(figure, dpi=dpi))
+def _figure(figure: Figure, *, alt: str, caption: str, css: str = "", dpi: int = 150, colours: int = 0) -> str:
+    source = style.data_uri(style.png_bytes(figure, dpi=dpi, colours=colours))
     return (
         f'<figure class="{css}"><img src="{source}" alt="{html.escape(alt)}">'
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
@@ -136,40 +170,59 @@ def _contours(methods: Sequence[Method], fetch: Fetch | None) -> str:
     if fetch is None:
         return heading + _notice("No pictures", ["The images of the dataset were not at hand when this was made."])
     shown = compared(scored)
+    more = [method for method in scored if method not in shown]
     try:
-        figure = plot_methods(shown, fetch, structures(shown))
+        first, *others = plot_methods(shown, fetch, structures(scored), more=more)
     except FewSliceError as error:
         return heading + _notice("No pictures", [str(error)])
-    chosen_by = f"“{shown[-1].label}” (seed {_seed_shown(shown[-1])})"
+    seeds = [run.seed for run in shown_runs([*shown, *more])]
+    best = "the method with the best mean Dice, " if len(scored) > 2 else ""
     caption = (
-        f"Chosen by the mean Dice of {chosen_by}. Above each slice: its Dice per structure. Lines are "
-        "predictions, filled areas the truth."
+        f"Chosen by the mean Dice of {best}“{shown[-1].label}” (seed {seeds[len(shown) - 1]}). Above each slice: its "
+        "Dice per structure. Lines are predictions, filled areas the truth."
     )
-    return heading + _figure(figure, alt="Predicted and true outlines", caption=caption, css="pictures", dpi=130)
+    parts = [_figure(first, alt="Predicted and true outlines", caption=caption, css="pictures", dpi=130, colours=256)]
+    for method, seed, figure in zip(more, seeds[len(shown) :], others, strict=False):
+        caption = f"The same volumes and slices by “{method.label}” (seed {seed})."
+        look = {"css": "pictures", "dpi": 90, "colours": 256}  # small: there is one for each method
+        parts.append(_folded(method.label, _figure(figure, alt=f"Outlines: {method.label}", caption=caption, **look)))
+    return heading + "".join(parts)
 
 
-def _seed_shown(method: Method) -> int:
-    return next(run.seed for run in method.runs if run.scores)
+def _folded(head: str, body: str) -> str:
+    return f"<details><summary>{html.escape(head)}</summary>{body}</details>"
 
 
-def _curves(segmenting: Sequence[Method], pretraining: Sequence[Method]) -> str:
+def _curves(methods: Sequence[Method], palette: Mapping[str, str]) -> str:
+    logged = [method for method in methods if any(run.curve for run in method.runs)]
+    if not logged:
+        return ""
+    is_many = len(logged) > MOST_TOGETHER
+    caption = "Validation Dice; pale: all other methods. " if is_many else ""
+    caption += "The dot marks the best validation of each run."
+    figure = _figure(plot_curves(methods, palette), alt="Training curves: segmentation", caption=caption)
+    if is_many:
+        loss = _figure(
+            plot_panels(logged, "loss", palette),
+            alt="Training loss",
+            caption="Training loss; the first steps may lie above the axes.",
+        )
+        figure += _folded("Training loss", loss)
+    return f"<h2>Training</h2>{figure}"
+
+
+def _pretraining(methods: Sequence[Method]) -> str:
     parts = []
-    for methods, name in (
-        (segmenting, "Segmentation"),
-        *(((method,), method.label) for method in pretraining),
-    ):
-        if not any(run.curve for method in methods for run in method.runs):
-            continue
-        caption = "The dot marks the best validation of each run."
-        if name != "Segmentation":
+    for method in methods:
+        if any(run.curve for run in method.runs):
             caption = "Dashed: the loss of random embeddings; a loss near it means that nothing was learned."
-        figure = _figure(plot_curves(methods), alt=f"Training curves: {name}", caption=caption)
-        parts.append(f"<h3>{html.escape(name)}</h3>{figure}")
-    return "<h2>Training</h2>" + "".join(parts) if parts else ""
+            figure = _figure(plot_curves([method]), alt=f"Training curves: {method.label}", caption=caption)
+            parts.append(f"<h3>{html.escape(method.label)}</h3>{figure}")
+    return "<h2>Pretraining</h2>" + "".join(parts) if parts else ""
 
 
-def _pseudo_labels(methods: Sequence[Method]) -> str:
-    drawn = plot_pseudo_labels(methods)
+def _pseudo_labels(methods: Sequence[Method], palette: Mapping[str, str]) -> str:
+    drawn = plot_pseudo_labels(methods, palette)
     if drawn is None:
         return ""
     return "<h2>Pseudo-labels</h2>" + _figure(drawn[0], alt="Pseudo-labels from round to round", caption=drawn[1])
@@ -180,7 +233,8 @@ def _volumes(methods: Sequence[Method]) -> str:
     if table is None:
         return ""
     note = "Mean Dice over structures. Δ is the difference from the baseline on the same volume and seeds."
-    return f"<h2>Test volumes</h2>{table.html(css='numbers')}{_paragraphs([note], 'note')}"
+    css = "numbers volumes many" if table.short else "numbers volumes"
+    return f"<h2>Test volumes</h2>{table.html(css=css)}{_paragraphs([note], 'note')}"
 
 
 def _commands(methods: Sequence[Method]) -> str:
@@ -197,7 +251,9 @@ def _provenance(methods: Sequence[Method], compared: Sequence[Method]) -> str:
     )
     runs = [run for method in methods for run in method.runs]
     listed = "".join(_run_row(method, run) for method in methods for run in method.runs)
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("Run", "Seed", "Steps", "Training time", "Digest"))
+    head = "".join(
+        f'<th scope="col">{name}</th>' for name in ("Run", "Split", "Seed", "Steps", "Training time", "Digest")
+    )
     versions = {f"{name} {value}": None for run in runs for name, value in sorted(run.versions.items())}
     return (
         f'<h2>Where the numbers come from</h2><table class="facts"><tbody>{rows}</tbody></table>'
@@ -207,7 +263,13 @@ def _provenance(methods: Sequence[Method], compared: Sequence[Method]) -> str:
 
 
 def _run_row(method: Method, run: Run) -> str:
-    cells = (str(run.seed), str(run.config.get("n_iter", "?")), _time(run.seconds), run.digest)
+    cells = (
+        method.split or named_split(run),
+        str(run.seed),
+        str(run.config.get("n_iter", "?")),
+        _time(run.seconds),
+        run.digest,
+    )
     body = "".join(f"<td>{html.escape(text)}</td>" for text in cells)
     return f'<tr><th scope="row">{html.escape(method.label)}</th>{body}</tr>'
 

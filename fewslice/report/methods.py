@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from fewslice.errors import ConfigError
-from fewslice.files import digest
-from fewslice.flag_table import JOINT
+from fewslice.report import settings, titles
 from fewslice.report.runs import Run, read_run
-
-STAGE_TITLES = {
-    "pretr_encoder_global_contrastive_loss": "Encoder pretraining (global loss)",
-    "pretr_decoder_local_contrastive_loss": "Decoder pretraining (local loss)",
-    "tr_baseline": "Baseline",
-    "ft_pretr_encoder_net_global_loss": "Pretrained encoder",
-    "ft_pretr_encoder_decoder_net_local_loss": "Pretrained encoder + decoder",
-    JOINT: "Joint training",
-}
-JOINT_TITLES = {"contrastive": "Joint training", "unimatch": "UniMatch", "copy_paste": "Copy-paste"}  # by `method`
-_CONTRASTS = {0: "intra-image", 1: "inter-image"}  # by `local_loss_exp_no`
-# What may differ between the runs of one method: the seed, and where things are.
-_NOT_THE_METHOD = {"seed", "ver", "pretr_ver", "runs_dir", "data_root", "resume", "tensorboard", "devices", "teacher"}
-# An earlier stage differs by seed too.
-_NOT_THE_METHOD_PARTS = ("digest", "sha256", "init_from", "former", "initial_weights")
+from fewslice.report.titles import JOINT_TITLES, STAGE_TITLES
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +18,7 @@ class Method:
     """Runs of the same stage and settings with different seeds.
 
     Attributes:
-        label: What figures and tables call it.
+        label: What figures and tables call it; no other method of the same labelled split has it.
         runs: Ordered by seed.
         is_baseline: Whether it trains from random weights.
     """
@@ -49,6 +34,11 @@ class Method:
         return tuple(config.get(name) for name in ("no_of_tr_imgs", "comb_tr_imgs", "n_iter"))
 
     @property
+    def split(self) -> str:
+        """The labelled split, such as "tr1 c1"; "" for pretraining."""
+        return titles.split(self.runs[0])
+
+    @property
     def continues_a_baseline(self) -> bool:
         """Whether it goes on from a trained baseline, so that more steps are part of the method."""
         return bool(self.runs[0].config.get("teacher_sha256"))
@@ -62,36 +52,63 @@ class Method:
 def group_runs(runs: Iterable[Run]) -> list[Method]:
     """Puts runs of equal stage and settings together; baselines come first, pretraining last.
 
-    Methods of one stage that differ in their settings are told apart by the settings that differ.
+    Methods of one stage that differ in their settings are told apart by the settings that differ. Methods that
+    differ in nothing but the labelled split have the same label, see `by_split`.
     """
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        settings = _settings(run)
-        settings["start"] = _start(run)  # which weights may differ, by seed; of what kind they are may not
-        groups.setdefault(digest([run.dataset, run.stage, settings]), []).append(run)
-    ordered = sorted((part for group in groups.values() for part in _by_seed(group)), key=lambda part: _rank(part[0]))
-    methods = []
-    for group in ordered:
-        first = group[0]
-        others = [other[0] for other in ordered if other is not group and _kind(other[0]) == _kind(first)]
-        label, details = _title(first), _differences(first, others)
-        label = f"{label} ({', '.join(details)})" if details else label
-        repeat = sum(method.label.partition(" [")[0] == label for method in methods)
-        label = f"{label} [repeat {repeat + 1}]" if repeat else label
-        methods.append(Method(label, tuple(group), _is_baseline(first)))
+    kinds: dict[tuple, list[Run]] = {}
+    for run in runs:  # which weights a run starts from may differ, by seed; of what kind they are may not
+        kinds.setdefault((run.dataset, titles.kind(run), titles.start(run), titles.split(run)), []).append(run)
+    groups = [group for same in kinds.values() for group in settings.group(same)]
+    groups.sort(key=lambda group: _rank(group[0]))
+    methods: list[Method] = []
+    for group in groups:
+        others = [o for o in groups if o is not group and _name(o[0]) == _name(group[0])]
+        details = settings.differences(group, others)
+        label = titles.title(group[0]) + (f" ({', '.join(details)})" if details else "")
+        parts = _by_seed(group)
+        for number, part in enumerate(parts, start=1):
+            named = label if number == 1 else f"{label} [{_repeat(part, parts[0], number)}]"
+            method = Method(named, tuple(part), titles.is_baseline(part[0]))
+            is_taken = any((m.label, m.split) == (named, method.split) for m in methods)
+            methods.append(Method(f"{named} [{part[0].digest}]", *_rest(method)) if is_taken else method)
     return methods
+
+
+def _rest(method: Method) -> tuple:
+    return method.runs, method.is_baseline
+
+
+def _name(run: Run) -> tuple:
+    return run.dataset, titles.kind(run), titles.title(run)
+
+
+def _repeat(part: Sequence[Run], first: Sequence[Run], number: int) -> str:
+    same_seed = {run.seed: run for run in first}
+    return settings.repeat_name(part[0], same_seed[part[0].seed], number)
 
 
 def _by_seed(group: Sequence[Run]) -> list[list[Run]]:
     """Splits runs so that no part holds a seed twice: repetitions under another --ver are no further seeds."""
     parts: list[list[Run]] = []
-    for run in sorted(group, key=lambda run: (run.seed, str(run.path))):
+    for run in sorted(group, key=lambda run: (run.seed, str(run.config.get("ver", "")), str(run.path))):
         free = next((part for part in parts if all(run.seed != other.seed for other in part)), None)
         if free is None:
             parts.append([run])
         else:
             free.append(run)
     return parts
+
+
+def by_split(methods: Iterable[Method]) -> dict[str, list[Method]]:
+    """Returns labelled split -> its methods, the fewest volumes first ("tr2 c1" before "tr10 c1")."""
+    found: dict[str, list[Method]] = {}
+    for method in methods:
+        found.setdefault(method.split, []).append(method)
+    return {name: found[name] for name in sorted(found, key=_natural)}
+
+
+def _natural(name: str) -> list:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def read_methods(run_dirs: Sequence[str | Path]) -> list[Method]:
@@ -110,56 +127,9 @@ def read_methods(run_dirs: Sequence[str | Path]) -> list[Method]:
     return group_runs(runs)
 
 
-def _is_setting(name: str) -> bool:
-    return name not in _NOT_THE_METHOD and not any(part in name for part in _NOT_THE_METHOD_PARTS)
-
-
-def _settings(run: Run) -> dict[str, Any]:
-    """Returns what makes the method of a run."""
-    return {name: value for name, value in run.config.items() if _is_setting(name)}
-
-
-def _kind(run: Run) -> tuple[str, str]:
-    """Returns what runs must share for their settings to be compared: the stage, in joint training its method too."""
-    return run.stage, str(run.config.get("method", "contrastive")) if run.stage == JOINT else ""
-
-
-def _title(run: Run) -> str:
-    stage, method = _kind(run)
-    title = STAGE_TITLES.get(stage, stage.replace("_", " "))
-    if stage == JOINT:
-        title = JOINT_TITLES.get(method, method.replace("_", " "))
-        contrast = _CONTRASTS.get(run.config.get("local_loss_exp_no"), "") if method == "contrastive" else ""
-        title += f", {contrast}" if contrast else ""
-        return f"{title}, from {_start(run)} weights" if _start(run) else title
-    return f"{title} script with --init_from" if "baseline" in stage.lower() and _start(run) else title
-
-
-def _is_baseline(run: Run) -> bool:
-    return "baseline" in run.stage.lower() and not _start(run)
-
-
-def _start(run: Run) -> str:
-    """Returns what a run starts from if that is not usual: "pretrained", or "random" although it has a teacher."""
-    weights, teacher = run.config.get("initial_weights"), run.config.get("teacher_sha256")
-    if weights and weights == teacher:
-        return "pretrained" if run.config.get("teacher_stage", "").startswith("ft_pretr") else ""
-    if weights:
-        return "pretrained"
-    return "random" if teacher and weights is not None else ""
-
-
 def _rank(run: Run) -> tuple:
     stages, methods = list(STAGE_TITLES), list(JOINT_TITLES)
     stage = stages.index(run.stage) if run.stage in stages else len(stages)
-    name = _kind(run)[1]
+    name = titles.kind(run)[1]
     method = methods.index(name) if name in methods else len(methods)
-    return run.is_contrastive, not _is_baseline(run), stage, method, _title(run), str(run.path)
-
-
-def _differences(run: Run, others: Sequence[Run]) -> list[str]:
-    mine, theirs = _settings(run), [_settings(other) for other in others]
-    titled = {"method", "local_loss_exp_no"} if _kind(run) == (JOINT, "contrastive") else {"method"}
-    names = sorted({name for settings in [mine, *theirs] for name in settings} - titled)
-    different = [name for name in names if any(mine.get(name) != other.get(name) for other in theirs)]
-    return [f"{name} {mine.get(name)}" for name in different[:3]]
+    return run.is_contrastive, not titles.is_baseline(run), stage, method, titles.title(run), str(run.path)

@@ -32,6 +32,15 @@ td.best { font-weight: 700 }
 table.facts { width: auto }
 table.facts td { text-align: left; white-space: normal; overflow-wrap: anywhere }
 table.facts th { color: var(--quiet) }
+table.methods tbody th { white-space: normal; min-width: 13rem }
+table.methods :is(th, td):not(:first-child) { padding-left: .9rem }
+table.methods thead th { white-space: nowrap }
+table.volumes.many :is(th, td):not(:first-child) { padding-left: .55rem; font-size: .85rem }
+table.volumes.many thead th { font-size: .78rem }
+table.volumes tbody th { padding-right: .3rem }
+h2.split { font-size: 1.5rem; margin-top: 4rem; padding-top: 1.2rem; border-top: 2px solid var(--ink) }
+details { margin: .5rem 0 }
+summary { cursor: pointer; color: var(--accent); font-size: .93rem }
 figure { margin: 1.2rem 0 }
 figcaption { margin-top: .5rem; max-width: 46rem }
 img { display: block; max-width: 100%; height: auto }

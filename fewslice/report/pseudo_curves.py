@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from fewslice.errors import DataError
 from fewslice.report import style
-from fewslice.report.curves import colours
+from fewslice.report.curves import colour_of
 from fewslice.report.methods import Method
 from fewslice.report.runs import Run, read_table, to_number
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _MARKERS = "osD^vP"  # one for each seed
 _DASHES = (0, (4, 2.5))
+_MOST_TOGETHER = 3  # lines in one panel
 _STEP = 0.05  # the Dice axis begins and ends with a multiple of it
 
 
@@ -85,12 +87,17 @@ def read_rounds(run: Run) -> Rounds | None:
     return Rounds(steps, means("dice"), means("dice_before"), means("changed"), has_left_out)
 
 
-def plot_pseudo_labels(methods: Sequence[Method]) -> tuple[Figure, str] | None:
+def plot_pseudo_labels(
+    methods: Sequence[Method], palette: Mapping[str, str] | None = None
+) -> tuple[Figure, str] | None:
     """Draws the quality of pseudo-labels over their rounds, a line per seed in the colour of its method.
 
+    More than three runs of several methods have a panel per method, all with the same axes.
+
     Args:
-        methods: All segmenting methods, see `fewslice.report.methods.group_runs`; those without pseudo-labels only
-            take their colour.
+        methods: The segmenting methods of one labelled split, see `fewslice.report.methods.by_split`; those without
+            pseudo-labels only take their colour.
+        palette: Label -> colour; default: those of `methods`.
 
     Returns:
         The figure and its caption; None if no run has pseudo-labels. Without truth the figure shows how much
@@ -99,27 +106,66 @@ def plot_pseudo_labels(methods: Sequence[Method]) -> tuple[Figure, str] | None:
     Raises:
         DataError: a table of pseudo-labels is damaged.
     """
+    palette = palette or colour_of(methods)
     lines = [
-        _Line(method.label, run.seed, colour, rounds)
-        for method, colour in zip(methods, colours(methods), strict=True)
+        _Line(method.label, run.seed, palette[method.label], rounds)
+        for method in methods
         for run in method.runs
         if (rounds := read_rounds(run)) is not None
     ]
     if not lines:
         return None
-    panels = [
+    kinds = [
         (draw, chosen, text)
         for draw, has_truth, text in ((_draw_dice, True, _DICE), (_draw_changed, False, _CHANGED))
         if (chosen := [line for line in lines if line.rounds.has_truth == has_truth])
     ]
+    labels = list(dict.fromkeys(line.label for line in lines))
+    is_split = len(lines) > _MOST_TOGETHER and len(labels) > 1
+    panels = [(draw, part) for draw, chosen, _ in kinds for part in (_by_label(chosen) if is_split else [chosen])]
     entries = _entries(lines)
-    figure = style.new_figure(5.6 if len(panels) == 1 else 9, 2.8 + 0.2 * len(entries))
-    for axes, (draw, chosen, _) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    if is_split:
+        entries = {name: entry for name, entry in entries.items() if name not in map(style.plain, labels)}
+    figure = _panels(panels, entries, is_split=is_split)
+    left_out = " Volumes that were left out count too." if any(line.rounds.has_left_out for line in lines) else ""
+    return figure, f"{' '.join(text for *_, text in kinds)}{left_out} {_NOTE}"
+
+
+def _by_label(lines: Sequence[_Line]) -> list[list[_Line]]:
+    labels = dict.fromkeys(line.label for line in lines)
+    return [[line for line in lines if line.label == label] for label in labels]
+
+
+def _panels(panels: Sequence[tuple], entries: Mapping[str, Any], *, is_split: bool) -> Figure:
+    """Draws the panels, three in a row, and the legend below them."""
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    width = 5.6 if len(panels) == 1 else 9
+    figure = style.new_figure(width, (2.5 if is_split else 2.8) * rows + 0.2 * len(entries))
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    for axes, (draw, chosen) in zip(grid, panels, strict=False):
         draw(axes, chosen)
         _mark_steps(axes, chosen)
+        if is_split:
+            quantity = "" if draw is _draw_dice else "\npixels changed"
+            name = style.wrapped(chosen[0].label, 34) + quantity
+            axes.set_title(name, loc="left", fontsize=9, color=style.INK, fontweight="normal")
+    if is_split:
+        _share_limits(grid, panels)
     _legend(figure, entries)
-    left_out = " Volumes that were left out count too." if any(line.rounds.has_left_out for line in lines) else ""
-    return figure, f"{' '.join(text for *_, text in panels)}{left_out} {_NOTE}"
+    return figure
+
+
+def _share_limits(grid: Sequence[Axes], panels: Sequence[tuple]) -> None:
+    """Gives panels that show the same quantity the same axes."""
+    for draw in {draw for draw, _ in panels}:
+        same = [axes for axes, (other, _) in zip(grid, panels, strict=False) if other is draw]
+        for read, write in (("get_ylim", "set_ylim"), ("get_xlim", "set_xlim")):
+            limits = [getattr(axes, read)() for axes in same]
+            for axes in same:
+                getattr(axes, write)(min(low for low, _ in limits), max(high for _, high in limits))
 
 
 _DICE = "Mean Dice of the pseudo-labels with the truth, at the step from which each round is used."

@@ -138,19 +138,12 @@ def empty_classes(method: Method) -> list[str]:
     return list(found)
 
 
-def finding(methods: Sequence[Method]) -> list[str]:
-    """Says in one sentence per comparison what the numbers show, and no more than they show."""
-    scored = [method for method in methods if method.has_scores]
-    baselines = [method for method in scored if method.is_baseline]
-    others = [method for method in scored if not method.is_baseline]
-    if not scored:
-        return ["None of these runs was evaluated on test volumes yet."]
-    if len(baselines) != 1 or not others:
-        reason = "no baseline among these runs" if not baselines else "nothing to compare with the baseline"
-        reason = "more than one baseline among these runs" if len(baselines) > 1 else reason
-        listed = "; ".join(f"{m.label}: mean Dice {number(cell(m, 'dice', MEAN).value)}" for m in scored)
-        return [f"{listed}. There is {reason}, so nothing is said about the gain."]
-    return [_sentence(method, baselines[0]) for method in others]
+def best_method(methods: Sequence[Method]) -> Method | None:
+    """Returns the tested method with the highest mean Dice over seeds, other than a baseline; None without one."""
+    scored = [method for method in methods if method.has_scores and not method.is_baseline]
+    values = [(cell(method, "dice", MEAN).value, -index) for index, method in enumerate(scored)]
+    finite = [value for value in values if math.isfinite(value[0])]
+    return scored[-max(finite)[1]] if finite else None
 
 
 def is_comparable(method: Method, baseline: Method) -> bool:
@@ -161,41 +154,6 @@ def is_comparable(method: Method, baseline: Method) -> bool:
     if method.continues_a_baseline:
         return method.protocol[:2] == baseline.protocol[:2]
     return method.protocol == baseline.protocol
-
-
-def _steps(method: Method, baseline: Method) -> str:
-    ours, theirs = method.protocol[2], baseline.protocol[2]
-    return f", after {ours} further steps" if method.continues_a_baseline and ours != theirs else ""
-
-
-def _sentence(method: Method, baseline: Method) -> str:
-    if not is_comparable(method, baseline):
-        return f"{method.label}: other labelled volumes or steps than the baseline, so the two are not compared."
-    difference = paired_difference(method, baseline)
-    count = len(difference.by_volume)
-    if not count:
-        return f"{method.label}: no test volume in common with the baseline, so the two cannot be compared."
-    ours, theirs = cell(method, "dice", MEAN).value, cell(baseline, "dice", MEAN).value
-    seeds = len(difference.by_seed)
-    head = (
-        f"{method.label}: mean Dice {number(ours)} against {number(theirs)} for the baseline"
-        f"{_steps(method, baseline)}, {number(difference.mean, signed=True)} on {count} test volume{'s' * (count != 1)}"
-        f"{f' and {seeds} seeds' if seeds > 1 else ''} (better on {difference.num_better} of {count})."
-    )
-    error = number(difference.standard_error)
-    if difference.verdict == "better":
-        return f"{head} That is more than twice the standard error over volumes ({error})." + _one_seed(seeds)
-    if difference.verdict == "worse":
-        return f"{head} Worse than the baseline, by more than twice the standard error ({error})." + _one_seed(seeds)
-    if not math.isfinite(difference.standard_error):
-        return f"{head} One volume says nothing about a difference."
-    if any(value * difference.mean <= 0 for value in difference.by_seed):
-        return f"{head} The seeds disagree about the sign, so this may be chance."
-    return f"{head} That is within the spread between volumes (standard error {error}), so it may be chance."
-
-
-def _one_seed(seeds: int) -> str:
-    return "" if seeds > 1 else " With one seed, the spread between repeated trainings is unknown."
 
 
 def number(value: float, *, digits: int = 3, signed: bool = False, unit: bool = False) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, QUIET, RULE = "#22303c", "#6b7785", "#d9dfe5"
-METHOD_COLOURS = ("#8a8f98", "#1f6f9c", "#d1603d", "#4c8c6b", "#8561a8", "#b58a1b")  # the baseline is grey
+METHOD_COLOURS = (
+    "#8a8f98", "#1f6f9c", "#d1603d", "#4c8c6b", "#8561a8", "#b58a1b", "#c2477f", "#3aa6b0", "#7a5230", "#5563c9",
+    "#94a83a", "#2f4b5e",
+)  # the baseline is grey  # fmt: skip
 STRUCTURE_COLOURS = ("#35c3d6", "#ffc23d", "#ff6b57", "#9be36f", "#c58bff", "#ff9fd0", "#7fa8ff")
 
 
@@ -42,7 +46,7 @@ def plain(text: str) -> str:
 
 
 def png_bytes(figure: Figure, *, dpi: int = 150, colours: int = 256) -> bytes:
-    """Returns the figure as PNG, reduced to a palette, which a page with several figures needs to stay small.
+    """Returns the figure as PNG. A palette keeps pages of pictures small; it may shift the colours of thin lines.
 
     Args:
         figure: The figure.
@@ -60,6 +64,11 @@ def png_bytes(figure: Figure, *, dpi: int = 150, colours: int = 256) -> bytes:
     small = io.BytesIO()
     image.save(small, format="png", optimize=True)
     return small.getvalue()
+
+
+def wrapped(text: str, width: int) -> str:
+    """Returns a label on lines of at most `width` characters, without matplotlib's mathematics."""
+    return "\n".join(textwrap.wrap(plain(text), width, break_long_words=False))
 
 
 def data_uri(png: bytes) -> str:

@@ -82,25 +82,23 @@ def find_origin(args: Any, stage: str | None, wanted: Mapping[str, Any]) -> Orig
 def find_teacher(args: Any) -> Origin:
     """Returns the best weights of the baseline that joint training begins with: `--teacher`, else by its settings.
 
+    With unimatch and copy_paste `--init_from` makes it needless; then it is not looked for.
+
     Raises:
         ConfigError: no such run.
         DataError: the weight file is missing or damaged.
     """
+    if not former.needs_teacher(args):
+        return Origin()
     path = former.locate(args, *former.teacher_of(args), flag="teacher")
     if path.is_dir():
         if not (path / "DONE").exists():
             logging.warning("%s is not finished; when its best weights change, this run starts anew.", path)
         path = path / "checkpoints" / BEST
     weights, record = checkpoint.load_arrays(path)
-    logging.info("%s %s (step %s).", _use_of_teacher(args), os.path.relpath(path), record.get("step", "unknown"))
+    use = "First pseudo-labels from" if args.method == "contrastive" else "Starting from the baseline"
+    logging.info("%s %s (step %s).", use, os.path.relpath(path), record.get("step", "unknown"))
     return Origin(path, weights, files.sha256(path), record.get("step", "unknown"))
-
-
-def _use_of_teacher(args: Any) -> str:
-    """Returns what a baseline is for, as the beginning of a line of the log."""
-    if args.method == "contrastive":
-        return "First pseudo-labels from"
-    return "Not used, since --init_from is given: the baseline" if args.init_from else "Starting from the baseline"
 
 
 def copy_origin(model: keras.Model, origin: Origin, *, exclude: Sequence[str] = ()) -> None:

@@ -48,6 +48,11 @@ def former_of(args: Any) -> tuple[str | None, dict[str, Any]]:
     return None, {}
 
 
+def needs_teacher(args: Any) -> bool:
+    """Returns whether joint training begins with a baseline: it makes pseudo-labels, or the network starts from it."""
+    return args.stage == JOINT and (args.method == "contrastive" or not args.init_from)
+
+
 def teacher_of(args: Any) -> tuple[str, dict[str, Any]]:
     """Returns the stage of joint training's teacher and the settings its run must have."""
     return BASELINE_STAGE, _values(args, _BASELINE, n_iter="pretr_n_iter")
@@ -64,7 +69,7 @@ def check_former(args: Any) -> None:
         ConfigError: no such run, or several.
     """
     locate(args, *former_of(args))
-    if args.stage == JOINT:
+    if needs_teacher(args):
         locate(args, *teacher_of(args), flag="teacher")
 
 

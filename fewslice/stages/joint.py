@@ -32,7 +32,11 @@ def train_joint(args: Any, dataset: config.DatasetConfig) -> None:
     origin = common.find_origin(args, None, {}) if args.init_from else teacher
     volumes = open_all(args, dataset)
     roles = {name: getattr(volumes, name) for name in ("train", "val", "test", "unlabeled")}
-    extra = {"teacher_sha256": teacher.sha256, "teacher_stage": _stage_of(teacher.path)}
+    extra = {
+        "teacher_sha256": teacher.sha256,
+        "teacher_stage": _stage_of(teacher.path),
+        "start_stage": _stage_of(origin.path),
+    }
     with common.open_run(args, dataset, _name(args), origin, roles, extra=extra) as run:
         if run.is_done:
             logging.info("Already finished: %s", run.dir)
@@ -44,13 +48,16 @@ def train_joint(args: Any, dataset: config.DatasetConfig) -> None:
         made = METHODS[args.method](Job(args, dataset, volumes, run, teacher, origin))
         trainer = Trainer(run, made.model, made.plan)
         trainer.train()
-        results = segmentation.evaluate_run(run, made.model, dataset, volumes.test, network=made.network)
+        kept = made.plan.kept or made.model
+        results = segmentation.evaluate_run(run, kept, dataset, volumes.test, network=made.network)
         run.finish({"best_step": trainer.tracker.best_step, "val_dice": trainer.tracker.best, **results})
         logging.info("Finished: %s", run.dir)
 
 
-def _stage_of(weights: Path) -> str:
-    """Returns the stage of the run that a weight file belongs to, "" if it lies elsewhere."""
+def _stage_of(weights: Path | None) -> str:
+    """Returns the stage of the run that a weight file belongs to, "" if it lies elsewhere or there is none."""
+    if weights is None:
+        return ""
     path = weights.parent.parent / "config.json"
     return files.read_json(path).get("stage", "") if path.is_file() else ""
 

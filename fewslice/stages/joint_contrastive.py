@@ -84,6 +84,7 @@ def _plan(args: Any, dataset: config.DatasetConfig, network: keras.Model, volume
         before_segment=pools.update,
         average_decay=args.average_decay,
         tensorboard=args.tensorboard,
+        writes_last=args.refresh_from == "last",
     )
 
 

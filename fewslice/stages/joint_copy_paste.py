@@ -14,5 +14,6 @@ from fewslice.stages.joint_job import Job, Prepared
 
 def prepare(job: Job) -> Prepared:
     """Returns the network of copy-paste training and its plan."""
-    loss = losses.CopyPaste(soft=bool(job.args.soft_labels))
+    args = job.args
+    loss = losses.CopyPaste(soft=bool(args.soft_labels), largest_component=bool(args.largest_component))
     return joint_taught.prepare(job, models.build_copy_paste_net, loss, taught_batches.copy_paste_batch)

@@ -25,7 +25,7 @@ class Job:
         dataset: The dataset's settings.
         volumes: What is read.
         run: The run, started.
-        teacher: The baseline.
+        teacher: The baseline; without a path where none is needed.
         origin: Weights that encoder and decoder start from: the baseline's, or those of `--init_from`.
     """
 
@@ -48,12 +48,12 @@ class Job:
         """
         if self.origin.path is None:
             return
-        common.copy_origin(model, self.origin, exclude=("seg_", "cont_", "ema_"))
+        common.copy_origin(model, self.origin, exclude=("seg_", "cont_", "ema_", "teacher"))
         for source in heads:
             head = {name: values for name, values in source.weights.items() if name.startswith("seg_")}
             if head:
                 source = dataclasses.replace(source, weights=head)
-                common.copy_origin(model, source, exclude=("enc_", "dec_", "cont_", "ema_"))
+                common.copy_origin(model, source, exclude=("enc_", "dec_", "cont_", "ema_", "teacher"))
                 return
         if heads:
             logging.info("%s has no segmentation head; it starts from random weights.", self.origin.path)

@@ -22,7 +22,7 @@ from fewslice.refine.parameters import NONE, parameter_set
 from fewslice.run import Run
 from fewslice.stages import common
 from fewslice.stages.checks import unlabelled_cases
-from fewslice.training import BEST, Interrupted
+from fewslice.training import BEST, LAST, Interrupted
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -150,12 +150,12 @@ class Pools:
     def _teacher_of(self, folder: Path, index: int) -> tuple[Path, common.Arrays, Any]:
         """Returns the weight file that makes a round, its weights and the steps that it was trained.
 
-        A round whose network was written down is made again by that one: the best network may have changed since.
+        A round whose network was written down is made again by that one: best and last may have changed since.
         """
         kept = folder / pseudo_labels.TEACHER
         if index == 0:
             return self._teacher.path, self._teacher.weights, self._teacher.step
-        path = kept if kept.exists() else self._run.checkpoints / BEST
+        path = kept if kept.exists() else self._run.checkpoints / {"best": BEST, "last": LAST}[self._args.refresh_from]
         try:
             weights, record = checkpoint.load_arrays(path)
         except DataError as error:

@@ -48,7 +48,7 @@ def prepare(
             seed=args.seed,
         )
         job.start_weights(model, heads=(job.origin,))
-        models.start_teacher(model)
+        models.start_teacher(model, warm_up=job.origin.path is None)
         return model
 
     terms = {LOGITS: losses.segmentation_loss(args.dsc_loss, dataset.class_weights), CONSISTENCY: consistency}
@@ -72,6 +72,7 @@ def plan(job: Job, network: keras.Model, make: Callable[..., TaughtBatch], count
     if not args.published_lists:  # else that list may hold the labelled ones already
         others += labelled
     augmentation = segmentation.augmentation_of(args)
+    confidence = args.confidence if args.method == "unimatch" else None
 
     def draw(step: int) -> TaughtBatch:
         rng = generator(args.seed, step // dataset.val_step_update, step)
@@ -97,9 +98,10 @@ def plan(job: Job, network: keras.Model, make: Callable[..., TaughtBatch], count
         describe_batch=describe,
         n_iter=args.n_iter,
         segment=dataset.val_step_update,
-        validate=segmentation.validation_of(dataset, network, job.volumes.val),
+        validate=segmentation.validation_of(dataset, network, job.volumes.val, confidence=confidence),
         average_decay=_average_decay(args),
         tensorboard=args.tensorboard,
+        kept=network,
     )
 
 

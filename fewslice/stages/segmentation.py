@@ -140,15 +140,15 @@ def augmentation_of(args: Any) -> SegmentationAugmentation:
 
 
 def validation_of(
-    dataset: config.DatasetConfig, model: keras.Model, val: cache.PreparedSet
+    dataset: config.DatasetConfig, model: keras.Model, val: cache.PreparedSet, *, confidence: float | None = None
 ) -> Callable[[], dict[str, float]]:
-    """Returns the function that scores a network on the validation volumes."""
+    """Returns the function that scores a network on the validation volumes; `confidence`: see `validation.validate`."""
     reader = get_reader(dataset)
     truths = [reader.read(volume.case).label for volume in val]
     predict = predictor(model, dataset.mtask_bs)
 
     def validate() -> dict[str, float]:
-        result = validation.validate(zip(val, truths, strict=True), predict, dataset=dataset)
+        result = validation.validate(zip(val, truths, strict=True), predict, dataset=dataset, confidence=confidence)
         return validation.log_values(result, dataset.struct_name)
 
     return validate
@@ -166,7 +166,7 @@ def evaluate_run(
 
     Args:
         run: The run; its checkpoints hold the weights of `model`.
-        model: What was trained.
+        model: What the saved weights belong to.
         dataset: The dataset's settings.
         test: Volumes to score.
         network: The part of `model` that predicts, image -> logits, if that is not all of it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fewslice.augment.copy_paste import copy_paste, copy_paste_boxes, random_copy_paste
+from fewslice.augment.copy_paste import copy_paste, copy_paste_boxes
 from fewslice.errors import ConfigError
 
 
@@ -53,7 +53,8 @@ def test_one_box_for_the_batch_on_request():
 
 @pytest.mark.parametrize("count", [1, 2, 5, 6])
 def test_images_labels_and_weights_tell_the_same_origin(count):
-    mixed = random_copy_paste(np.random.default_rng(2), _batch(1, count), _batch(2, count, seed=1))
+    boxes = copy_paste_boxes(np.random.default_rng(2), count, 24, 24)
+    mixed = copy_paste(_batch(1, count), _batch(2, count, seed=1), boxes=boxes)
     grey = mixed.images[..., 0]
     np.testing.assert_array_equal(grey % 10, mixed.labels)
     np.testing.assert_array_equal(grey % 100 // 10, np.broadcast_to(np.arange(count)[:, None, None], grey.shape))
@@ -75,8 +76,8 @@ def test_one_hot_labels():
 def test_is_a_function_of_the_generator_and_leaves_the_input():
     known, guess = _batch(1), _batch(2, seed=1)
     kept = [array.copy() for array in (*known, *guess)]
-    first = random_copy_paste(np.random.default_rng(3), known, guess)
-    second = random_copy_paste(np.random.default_rng(3), known, guess)
+    boxes, again = (copy_paste_boxes(np.random.default_rng(3), 6, 24, 24) for _ in range(2))
+    first, second = copy_paste(known, guess, boxes=boxes), copy_paste(known, guess, boxes=again)
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
         one[:] = 0
@@ -86,12 +87,12 @@ def test_is_a_function_of_the_generator_and_leaves_the_input():
 
 def test_wrong_arguments():
     known, guess = _batch(1), _batch(2)
-    rng = np.random.default_rng(0)
+    boxes = np.zeros((6, 24, 24), bool)
     with pytest.raises(ConfigError, match="`ratio` must lie"):
-        random_copy_paste(rng, known, guess, ratio=1.0)
+        copy_paste_boxes(np.random.default_rng(0), 6, 24, 24, ratio=1.0)
     with pytest.raises(ConfigError, match="`alpha` must lie"):
-        random_copy_paste(rng, known, guess, alpha=-0.1)
+        copy_paste(known, guess, boxes=boxes, alpha=-0.1)
     with pytest.raises(ValueError, match="must have one shape and dtype"):
-        random_copy_paste(rng, known, _batch(2, count=4))
+        copy_paste(known, _batch(2, count=4), boxes=boxes)
     with pytest.raises(ValueError, match="must have one shape and dtype"):
-        random_copy_paste(rng, known, (guess[0], guess[1].astype(np.int32)))
+        copy_paste(known, (guess[0], guess[1].astype(np.int32)), boxes=boxes)

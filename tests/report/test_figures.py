@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fewslice.errors import DataError, FewSliceError
-from fewslice.report import contours, style
+from fewslice.report import contours, outlines, style
 from fewslice.report.curves import plot_curves
 from fewslice.report.methods import read_methods
 from tests.report.run_dirs import (
@@ -93,7 +93,7 @@ def test_empty_label_shows_the_whole_plane():
     ],
 )
 def test_best_median_worst(values, chosen):
-    assert contours.best_median_worst(values) == chosen
+    assert outlines.best_median_worst(values) == chosen
 
 
 def _evaluated(tmp_path, stage, shifts):
@@ -107,7 +107,7 @@ def _evaluated(tmp_path, stage, shifts):
 def test_methods_side_by_side(tmp_path):
     shifts = {"001_ED": 0, "002_ED": 1, "003_ED": 2, "004_ED": 3}
     runs = [_evaluated(tmp_path, stage, shifts) for stage in ("tr_baseline", "ft_pretr_encoder_net_global_loss")]
-    figure = contours.plot_methods(read_methods(runs), lambda case: volume(), STRUCTURES)
+    figure = outlines.plot_methods(read_methods(runs), lambda case: volume(), STRUCTURES)[0]
     labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
     assert [label.split("\n")[0] for label in labels] == [
         "best: 001_ED", "best: 001_ED", "median: 003_ED", "median: 003_ED", "worst: 004_ED", "worst: 004_ED",
@@ -121,7 +121,7 @@ def test_unusable_predictions_are_refused(tmp_path):
     smaller = volume()
     smaller.image, smaller.label = smaller.image[:-1], smaller.label[:-1]
     with pytest.raises(FewSliceError, match="Was the dataset changed"):
-        contours.plot_methods(methods, lambda case: smaller, STRUCTURES)
+        outlines.plot_methods(methods, lambda case: smaller, STRUCTURES)
     (run / "eval" / "predictions" / "001_ED.nii.gz").unlink()
     with pytest.raises(DataError, match="no such file"):
-        contours.plot_methods(methods, lambda case: volume(), STRUCTURES)
+        outlines.plot_methods(methods, lambda case: volume(), STRUCTURES)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fewslice.report.methods import read_methods
-from fewslice.report.tables import difference_table
+from fewslice import files
+from fewslice.report.methods import by_split, read_methods
+from fewslice.report.result_tables import difference_table
+from fewslice.report.tables import facts
 from tests.report.run_dirs import write_run, write_scores
 
 BASE, JOINT = "tr_baseline", "prop_method_joint_tr_rand_init"
@@ -90,3 +92,85 @@ def test_a_name_keeps_its_capital_in_the_table_of_differences(tmp_path):
     assert difference_table(read_methods(runs)).header[5:] == (
         "Δ joint training, inter-image", "Δ UniMatch", "Δ copy-paste",
     )  # fmt: skip
+
+
+def old(run, *, command="", **versions):
+    """Gives a run another command or other versions of the software than `write_run` does."""
+    if command:
+        (run / "command.txt").write_text(command)
+    if versions:
+        files.write_json(run / "versions.json", versions)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("command", "label"),
+    [
+        ("x.py --teacher=/r/ft_pretr_encoder_decoder_net_local_loss/a-1 --ver=5", "UniMatch, from pretrained weights"),
+        ("x.py --teacher '/runs/a/ft_pretr_encoder_net_global_loss/r-1'", "UniMatch, from pretrained weights"),
+        ("x.py --teacher=/runs/a/tr_baseline/r-1", "UniMatch"),
+        ("x.py --n_iter=5", "UniMatch"),
+        ("x.py --teacher=weights.npz", "UniMatch"),
+    ],
+)  # fmt: skip
+def test_an_older_run_names_its_start_in_its_command(tmp_path, command, label):
+    assert labels([old(joint(tmp_path, "unimatch"), command=command)]) == [label]
+
+
+def test_starts_from_different_pretrained_stages_are_told_apart(tmp_path):
+    stages = ("ft_pretr_encoder_net_global_loss", "ft_pretr_encoder_decoder_net_local_loss")
+    runs = [joint(tmp_path, "unimatch", teacher_stage=stage) for stage in stages]
+    name = "UniMatch, from pretrained weights"
+    assert sorted(labels(runs)) == [f"{name} (from pretrained encoder + decoder)", f"{name} (from pretrained encoder)"]
+
+
+def test_a_setting_that_an_older_run_does_not_record_is_no_difference(tmp_path):
+    runs = [joint(tmp_path, seed=0, temp_fac=0.1), joint(tmp_path, seed=1, temp_fac=0.1, soft_labels=0)]
+    (method,) = read_methods(runs)
+    assert method.label == "Joint training, inter-image" and [run.seed for run in method.runs] == [0, 1]
+    assert dict(facts([method]))["Not recorded"] == "soft_labels by older runs"
+
+
+def test_an_older_run_that_fits_two_methods_is_put_to_neither(tmp_path):
+    runs = [joint(tmp_path, seed=0, soft_labels=value) for value in (0, 1)] + [joint(tmp_path, seed=1)]
+    name = "Joint training, inter-image"
+    assert sorted(labels(runs)) == [f"{name} (soft_labels {what})" for what in ("0", "1", "not recorded")]
+
+
+def test_settings_of_other_methods_do_not_count(tmp_path):
+    runs = [joint(tmp_path, seed=seed, confidence=value) for seed, value in ((0, 0.9), (1, 0.95))]
+    assert labels(runs) == ["Joint training, inter-image"]
+
+
+def test_more_than_three_differing_settings_are_counted(tmp_path):
+    runs = [joint(tmp_path, a=value, b=value, c=value, d=value) for value in (1, 2)]
+    name = "Joint training, inter-image"
+    assert sorted(labels(runs)) == [f"{name} (a {n}, b {n}, c {n}, 1 more)" for n in (1, 2)]
+
+
+def test_repetitions_are_called_after_what_is_recorded_of_them(tmp_path):
+    def repeated(folder, **settings):
+        return [write_run(tmp_path / folder / "a", BASE), write_run(tmp_path / folder / "b", BASE, **settings)]
+
+    assert labels(repeated("same")) == ["Baseline", "Baseline [repeat 2]"]
+    assert labels(repeated("ver", ver=1)) == ["Baseline", "Baseline [repeat 2]"], "the first does not record --ver"
+    runs = [write_run(tmp_path / "vers", BASE, ver=ver) for ver in (0, 1, 2)]
+    assert labels(runs) == ["Baseline", "Baseline [ver 1]", "Baseline [ver 2]"]
+    runs = repeated("software")
+    old(runs[1], keras="3.16.0", numpy="2.0")
+    assert labels(runs) == ["Baseline", "Baseline [keras 3.16.0]"]
+    runs = [joint(tmp_path / "w", start=start) for start in ("abcdefghij", "klmnopqrst")]
+    first, second = labels(runs)
+    name = "Joint training, inter-image, from pretrained weights"
+    assert first == name and second in (f"{name} [start abcdefgh]", f"{name} [start klmnopqr]")
+
+
+def test_labelled_splits_share_labels_and_are_ordered_by_size(tmp_path):
+    runs = [write_run(tmp_path, BASE, no_of_tr_imgs=name, train_ids=[name]) for name in ("tr10", "tr2")]
+    runs += [joint(tmp_path, no_of_tr_imgs=name, temp_fac=0.1) for name in ("tr10", "tr2")]
+    runs += [joint(tmp_path, no_of_tr_imgs="tr2", temp_fac=0.5), write_run(tmp_path, "pretr_encoder_x")]
+    splits = by_split(read_methods(runs))
+    assert list(splits) == ["", "tr2 c1", "tr10 c1"]
+    name = "Joint training, inter-image"
+    assert [m.label for m in splits["tr10 c1"]] == ["Baseline", f"{name} (temp_fac 0.1)"]
+    assert {m.label for m in splits["tr2 c1"]} == {"Baseline", f"{name} (temp_fac 0.1)", f"{name} (temp_fac 0.5)"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fewslice.errors import DataError
-from fewslice.report.curves import colours, plot_curves
+from fewslice.report.curves import colour_of, plot_curves
 from fewslice.report.html import build_report
 from fewslice.report.methods import read_methods
 from fewslice.report.pseudo_curves import plot_pseudo_labels, read_rounds
@@ -64,7 +64,7 @@ def test_a_line_per_seed_in_the_colour_of_its_method(tmp_path):
     methods = read_methods(runs)
     figure, caption = plot_pseudo_labels(methods)
     (axes,) = figure.axes
-    *_, inter, intra = colours(methods)
+    *_, inter, intra = colour_of(methods).values()
     expected = [
         ([0, 5000], [0.45, 0.55], "--", inter), ([0, 5000], [0.5, 0.6], "-", inter),
         ([0, 5000], [0.85, 0.85], "--", inter), ([0, 5000], [0.9, 0.9], "-", inter),
@@ -78,6 +78,20 @@ def test_a_line_per_seed_in_the_colour_of_its_method(tmp_path):
     assert legend(figure) == names
     assert caption.startswith("Mean Dice of the pseudo-labels with the truth") and caption.endswith(INFORMATION)
     assert "left out" not in caption
+
+
+def test_more_than_three_runs_have_a_panel_per_method_with_the_same_axes(tmp_path):
+    higher = {step: [truth(0.9, 0.85)] for step in (0, 2000, 5000)}
+    runs = [
+        joint(tmp_path, rounds, seed=seed, exp_no=n) for seed in (0, 1) for n, rounds in ((0, higher), (1, TWO_ROUNDS))
+    ]
+    methods = read_methods(runs)
+    figure, _ = plot_pseudo_labels(methods)
+    first, second = figure.axes
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [method.label for method in methods]
+    assert {a.get_color() for a in first.lines} == {colour_of(methods)[methods[0].label]}
+    assert first.get_ylim() == second.get_ylim() and first.get_xlim() == second.get_xlim()
+    assert legend(figure) == ["seeds 0, 1", "before refinement"]
 
 
 def test_one_seed_without_refinement_is_one_line(tmp_path):
@@ -106,7 +120,9 @@ def test_a_method_has_one_colour_in_all_figures(tmp_path):
     write_curve(runs[1], loss=[0.9, 0.5], val_dice=[0.1, 0.6])
     methods = read_methods(runs)
     here, there = plot_pseudo_labels(methods)[0].axes[0], plot_curves(methods).axes
-    assert {a.get_color() for axes in (here, *there) for a in axes.lines} == {colours(methods)[1]}
+    assert {a.get_color() for axes in (here, *there) for a in axes.lines} == {
+        colour_of(methods)["Joint training, inter-image"]
+    }
 
 
 def test_the_report_shows_it_and_says_what_it_is_for(tmp_path):

@@ -89,13 +89,20 @@ def test_a_labelled_volume_is_among_the_unlabelled_once(published, monkeypatch):
     volumes = {name: SimpleNamespace(case=SimpleNamespace(case_id=name)) for name in ("001", "002", "003")}
     unlabeled = [volumes[name] for name in (("002", "003", "001") if published else ("002", "003"))]
     args = SimpleNamespace(
-        published_lists=published, seed=0, n_iter=1, average_decay=0.0, teacher_decay=0.0, tensorboard=False
+        published_lists=published,
+        seed=0,
+        n_iter=1,
+        average_decay=0.0,
+        teacher_decay=0.0,
+        tensorboard=False,
+        method="unimatch",
+        confidence=0.9,
     )
     dataset = SimpleNamespace(val_step_update=1, num_classes=3)
     job = Job(args, dataset, SimpleNamespace(train=[volumes["001"]], unlabeled=unlabeled, val=[]), None, None, None)
     monkeypatch.setattr(joint_taught.segmentation, "augmentation_of", lambda args: None)
-    monkeypatch.setattr(joint_taught.segmentation, "validation_of", lambda *args: None)
-    seen = []
+    monkeypatch.setattr(joint_taught.segmentation, "validation_of", lambda *args, confidence: asked.append(confidence))
+    seen, asked = [], []
 
     def make(rng, labelled, others, **kwargs):
         seen.extend(volume.case.case_id for volume in others)
@@ -103,3 +110,4 @@ def test_a_labelled_volume_is_among_the_unlabelled_once(published, monkeypatch):
 
     joint_taught.plan(job, None, make, (2, 2)).make_batch(0)
     assert seen == ["002", "003", "001"]
+    assert asked == [0.9]

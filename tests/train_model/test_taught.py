@@ -42,10 +42,13 @@ def test_a_run_learns_from_both_and_an_interrupted_one_ends_the_same(joint, meth
     rows = tiny.log(whole)
     assert [int(row["step"]) for row in rows] == [2, 4]
     for row in rows:
+        assert 0 <= float(row["val_confident"]) <= 1
         assert float(row["loss"]) == pytest.approx(float(row["logits_loss"]) + float(row["consistency_loss"]), rel=1e-5)
         assert float(row["consistency_loss"]) > 0 and "val_dice_raw" in row
     assert not (whole / "pseudo_labels").exists()
-    assert json.loads((whole / "config.json").read_text())["teacher_stage"] == tiny.BASELINE
+    config = json.loads((whole / "config.json").read_text())
+    assert config["teacher_stage"] == config["start_stage"] == tiny.BASELINE
+    assert not any("ema_" in name for name in [*tiny.weights(whole, "best.npz"), *tiny.weights(whole, "last.npz")])
     assert 0 <= json.loads((whole / "DONE").read_text())["test_dice"] <= 1
     shutil.move(whole, tmp_path / "whole")
 
@@ -99,8 +102,8 @@ def test_options_run(joint, flags):
 
 
 @pytest.mark.parametrize("method", ["copy_paste"])
-def test_with_another_start_the_head_comes_from_there_too(joint, baseline, monkeypatch, method, tmp_path, caplog):
-    """Every weight of the other network is half of the baseline's."""
+def test_with_another_start_no_baseline_is_needed(run_script, baseline, monkeypatch, method, tmp_path, caplog):
+    """Every weight of the other network, the head included, is half of the baseline's, which lies in another folder."""
     import models
     from fewslice import checkpoint, training
 
@@ -115,12 +118,28 @@ def test_with_another_start_the_head_comes_from_there_too(joint, baseline, monke
     weights, _ = checkpoint.load_arrays(folder / "checkpoints" / "best.npz")
     checkpoint.save_arrays(tmp_path / "other.npz", {name: value / 2 for name, value in weights.items()})
     with pytest.raises(Interrupted), caplog.at_level("INFO", logger="absl"):
-        joint(f"--method={method}", f"--init_from={tmp_path / 'other.npz'}")
+        run_script(tiny.JOINT, f"--method={method}", f"--init_from={tmp_path / 'other.npz'}")
     for name, values in weights.items():
         np.testing.assert_array_equal(found[name], values / 2, err_msg=name)
         np.testing.assert_array_equal(found[f"ema_{name}"], values / 2, err_msg=name)
-    assert "Not used, since --init_from is given: the baseline" in caplog.text
+    assert "baseline" not in caplog.text.lower()
     assert "pseudo-labels" not in caplog.text and "0.99 (--teacher_decay)" in caplog.text
+
+
+def test_without_any_start_the_average_warms_up(run_script, monkeypatch):
+    from fewslice import training
+
+    found = []
+
+    def look(self):
+        teacher = self.model.get_layer("teacher")
+        found.append((teacher._warms_up, self.plan.kept.name))
+        raise Interrupted("seen enough")
+
+    monkeypatch.setattr(training.Trainer, "train", look)
+    with pytest.raises(Interrupted):
+        run_script(tiny.JOINT, "--method=unimatch", "--init_from=none")
+    assert found == [(True, "unet")]
 
 
 def test_a_diverged_run_names_its_slices(joint, tmp_path, monkeypatch):

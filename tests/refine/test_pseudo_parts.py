@@ -1,0 +1,347 @@
+"""A round of pseudo-labels that was stopped goes on at the next volume.
+
+Expected values: every file of a round that nobody disturbed, and counts of the volumes that are predicted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fewslice import files
+from fewslice.data.cache import PreparedVolume
+from fewslice.data.volume import Case
+from fewslice.errors import FewSliceError
+from fewslice.refine import pseudo_labels, pseudo_parts
+from fewslice.refine.parameters import CrfParameters
+from fewslice.refine.pseudo_labels import Settings, Teacher, load_round, make_round
+
+NAMES = tuple(f"{number:03d}_ED" for number in range(8))  # 6 of them are in the gallery: not 002_ED, 005_ED
+CRF = CrfParameters(3.0, 0.1, 2.0, 1.0, 1.0, 3)
+# Two of the volumes agree less, see `test_an_undisturbed_round_has_volumes_of_every_kind`.
+SETTINGS = Settings(3, ("rv", "lv"), crf=CRF, min_agreement=0.95, confidence=True)
+
+
+class Stopped(Exception):
+    """Raised by a test in the middle of a round."""
+
+
+def volume_of(number: int, size: int = 16) -> PreparedVolume:
+    """Two discs of grey values 1 and 2 in noise, another for each volume."""
+    rng = np.random.default_rng(number)
+    y, x = np.mgrid[:size, :size]
+    centre = rng.uniform(0.35, 0.65, 2) * size
+    radius = np.hypot(y - centre[0], x - centre[1])
+    image = (radius < 0.35 * size).astype(float) + (radius < 0.2 * size)
+    image = image + rng.normal(0, 0.1 + 0.2 * (number in (2, 3)), (2, size, size))
+    case = Case(f"{number:03d}_ED", f"{number:03d}", "ED", Path("image.nii"), None)
+    shape, affine = (size, size, 2), np.eye(4)
+    return PreparedVolume(case, image.astype(np.float32), None, shape, (1.0, 1.0, 5.0), affine, f"source {number}")
+
+
+VOLUMES = tuple(volume_of(number) for number in range(8))
+IMAGES = {volume.image.tobytes(): volume.case.case_id for volume in VOLUMES}
+
+
+class House:
+    """Makes a round in a folder, again and again, and counts.
+
+    Attributes:
+        folder: Of the round.
+        predicted: Case ids whose own images (not views of them) were predicted, of the last call.
+        told: Case ids that the progress was told, of the last call.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.teacher = folder / "round_01", folder / "best.npz"
+        self.teacher.parent.mkdir(parents=True, exist_ok=True)
+        self.write_teacher(0.0)
+        self.predicted, self.told = [], []
+
+    def write_teacher(self, bias: float) -> None:
+        with open(self.teacher, "wb") as file:
+            np.savez(file, bias=np.float32(bias))
+
+    def make(self, *, stop_after=None, settings=SETTINGS, volumes=VOLUMES, truth=lambda _: None, index=1):
+        with np.load(self.teacher) as archive:
+            bias = archive["bias"]
+        self.predicted, self.told = [], []
+
+        def predict(images):
+            name = {**IMAGES, **{v.image.tobytes(): v.case.case_id for v in volumes}}.get(images.tobytes())
+            self.predicted += [name] if name and name not in self.predicted else []  # a view may be the image itself
+            scores = -4 * (images - np.arange(3, dtype=np.float32) - bias) ** 2
+            odds = np.exp(scores - scores.max(axis=-1, keepdims=True))
+            return odds / odds.sum(axis=-1, keepdims=True)
+
+        def told(name):
+            self.told.append(name)
+            if len(self.told) == stop_after:
+                raise Stopped
+
+        return make_round(
+            self.folder,
+            index=index,
+            teacher=Teacher(self.teacher, 7, predict),
+            volumes=volumes,
+            settings=settings,
+            truth=truth,
+            progress=told,
+        )
+
+    def stop(self, after: int, **arguments) -> None:
+        with pytest.raises(Stopped):
+            self.make(stop_after=after, **arguments)
+
+    def part(self, name: str) -> Path:
+        return self.folder / pseudo_parts.FOLDER / name
+
+    def sums(self) -> dict[str, str]:
+        """Relative path -> checksum of every file, and the empty folders."""
+        found = {path.relative_to(self.folder).as_posix(): path for path in sorted(self.folder.rglob("*"))}
+        return {name: files.sha256(path) if path.is_file() else "folder" for name, path in found.items()}
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    """A round that nobody disturbed."""
+    house = House(tmp_path_factory.mktemp("calm"))
+    house.made = house.make()
+    return house
+
+
+@pytest.fixture
+def house(tmp_path):
+    return House(tmp_path)
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Spares the time of the gallery and writes down what it would show."""
+    shown = []
+
+    def write(path, volumes, *_):
+        shown[:] = [(volume.case.case_id, *(array.tobytes() for array in pair)) for volume, *pair in volumes]
+        files.write_bytes(path, b"gallery")
+
+    monkeypatch.setattr(pseudo_labels, "_write_gallery", write)
+    return shown
+
+
+def test_an_undisturbed_round_has_volumes_of_every_kind(calm):
+    assert tuple(calm.predicted) == tuple(calm.told) == NAMES
+    refused = [row["case_id"] for row in calm.made.rows if not row["accepted"]]
+    assert refused == ["002_ED", "003_ED"], "one that the gallery does not show, one that it shows"
+    assert any(row["changed"] > 0 for row in calm.made.rows)
+    names = sorted(set(NAMES) - set(refused))
+    expected = {f"{kind}/{name}.npy" for kind in ("labels", "confidence") for name in names}
+    assert set(calm.sums()) == expected | {"labels", "confidence", "teacher.npz", "gallery.png", "round.json"}
+    assert sorted(calm.made.labels) == sorted(calm.made.confidence) == names
+
+
+@pytest.mark.parametrize("after", [3, 8])
+def test_a_stopped_round_goes_on_at_the_next_volume_and_ends_with_the_same_files(calm, house, after):
+    house.stop(after)
+    assert tuple(house.predicted) == tuple(house.told) == NAMES[:after]
+    assert load_round(house.folder) is None
+    made = house.make()
+    assert tuple(house.predicted) == NAMES[after:], "volumes that were finished are not predicted again"
+    assert tuple(house.told) == NAMES, "they count as progress"
+    assert house.sums() == calm.sums()
+    assert made.rows == calm.made.rows
+
+
+def test_stopped_after_every_volume_each_is_predicted_once(house, calm, plain):
+    every = []
+    for after in range(1, 9):
+        house.stop(after)
+        every += house.predicted
+    house.make()
+    assert not house.predicted and tuple(every) == NAMES
+    own, other = house.sums(), calm.sums()
+    assert {**own, "gallery.png": ""} == {**other, "gallery.png": ""}
+    resumed = list(plain)
+    assert [name for name, *_ in resumed] == [NAMES[i] for i in (0, 1, 3, 4, 6, 7)]
+    other_house = House(house.folder.parent / "other")
+    other_house.make()
+    assert resumed == plain, "the gallery shows the same before and after refinement"
+
+
+KILLS = ("002_ED.json", "003_ED.npy", "003_ED.json", "round.json")
+
+
+def die_before_each_rename(folder: str) -> None:
+    """Runs in a process of its own, which forks: each child makes the round and dies before it renames a file."""
+    pseudo_labels._write_gallery = lambda path, *_: files.write_bytes(path, b"gallery")
+    house, real = House(Path(folder)), os.replace
+    for name in KILLS:
+        child = os.fork()
+        if child == 0:
+
+            def dying(source, target, name=name):
+                if Path(target).name == name:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                real(source, target)
+
+            os.replace = dying
+            try:
+                house.make()
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+def test_killed_outright_while_it_writes_its_temporary_files_are_left_over_and_removed(house, calm, plain):
+    house.stop(2)
+    code = f"from {__name__} import die_before_each_rename as die; die({str(house.folder.parent)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True, timeout=120)
+    assert load_round(house.folder) is None
+    assert list(house.folder.glob(".round.json*.tmp.json")) and list(house.part("").glob(".003_ED.npy*"))
+    (house.folder / "labels" / ".000_ED.npy.x.tmp.npy").write_bytes(b"half")
+    house.make()
+    assert not house.predicted
+    assert {**house.sums(), "gallery.png": ""} == {**calm.sums(), "gallery.png": ""}
+
+
+def with_teacher(house):
+    house.write_teacher(0.1)
+    return {}
+
+
+CHANGES = {
+    "teacher": with_teacher,
+    "crf": lambda _: {"settings": Settings(3, ("rv", "lv"), min_agreement=0.95, confidence=True)},
+    "threshold": lambda _: {"settings": Settings(3, ("rv", "lv"), crf=CRF, min_agreement=0.999, confidence=True)},
+    "no confidence": lambda _: {"settings": Settings(3, ("rv", "lv"), crf=CRF, min_agreement=0.95)},
+    "seed": lambda _: {"settings": Settings(3, ("rv", "lv"), crf=CRF, min_agreement=0.95, confidence=True, seed=1)},
+    "index": lambda _: {"index": 2},
+    "truth": lambda _: {"truth": lambda _name: np.ones((2, 16, 16), np.uint8)},
+    "order": lambda _: {"volumes": VOLUMES[::-1]},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_nothing_is_taken_over_if_anything_has_changed(house, plain, tmp_path, change):
+    house.stop(5)
+    changed = CHANGES[change](house)
+    house.make(**changed)
+    assert sorted(house.predicted) == list(NAMES)
+    fresh = House(tmp_path / "fresh")
+    CHANGES[change](fresh)
+    fresh.make(**changed)
+    assert house.sums() == fresh.sums(), "nothing of the other attempt is left"
+
+
+def test_a_volume_with_another_content_is_made_again_and_one_that_left_leaves_nothing(house, plain):
+    house.stop(5)
+    other = volume_of(11)
+    changed = PreparedVolume(**{**vars(VOLUMES[1]), "image": other.image})
+    house.make(volumes=(VOLUMES[0], changed, *VOLUMES[2:]))
+    assert house.predicted == ["001_ED", *NAMES[5:]]
+    house.stop(5)
+    made = house.make(volumes=VOLUMES[:4])
+    assert [row["case_id"] for row in made.rows] == list(NAMES[:4])
+    assert sorted(path.name for path in (house.folder / "labels").iterdir()) == ["000_ED.npy", "001_ED.npy"]
+
+
+def test_the_same_truth_is_taken_over_with_its_statistics(house, plain, tmp_path):
+    truth = {name: (v.image > 0.5).astype(np.uint8) for name, v in zip(NAMES, VOLUMES, strict=True)}
+    truth["004_ED"] = np.zeros_like(truth["004_ED"])  # no structure: its Dice may be undefined
+    del truth["001_ED"]
+    house.stop(6, truth=truth.get)
+    house.make(truth=truth.get)
+    assert tuple(house.predicted) == NAMES[6:]
+    fresh = House(tmp_path / "fresh")
+    fresh.make(truth=truth.get)
+    assert house.sums() == fresh.sums()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def another(path):
+    path.write_text("[1, 2]")
+
+
+def other_row(path):
+    record = json.loads(path.read_text())
+    record["row"]["pixels_rv"] += 1
+    path.write_text(json.dumps(record))
+
+
+DAMAGE = [
+    ("parts/001_ED.json", cut),
+    ("parts/001_ED.json", empty),
+    ("parts/001_ED.json", another),
+    ("parts/001_ED.json", other_row),
+    ("parts/001_ED.json", os.unlink),
+    ("parts/001_ED.npy", flip),
+    ("parts/001_ED.npy", os.unlink),
+    ("labels/001_ED.npy", flip),
+    ("labels/001_ED.npy", cut),
+    ("labels/001_ED.npy", os.unlink),
+    ("confidence/001_ED.npy", flip),
+    ("confidence/001_ED.npy", os.unlink),
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGE)
+def test_a_damaged_part_is_made_again_and_no_other(house, calm, plain, name, damage):
+    house.stop(4)
+    damage(house.folder / name)
+    house.make()
+    assert house.predicted == ["001_ED", *NAMES[4:]]
+    assert {**house.sums(), "gallery.png": ""} == {**calm.sums(), "gallery.png": ""}
+
+
+def test_a_finished_round_that_is_made_again_is_no_round_meanwhile(house, calm, plain):
+    house.make()
+    house.write_teacher(0.1)
+    house.stop(1)
+    assert load_round(house.folder) is None
+    house.write_teacher(0.0)
+    house.make()
+    assert tuple(house.predicted) == NAMES
+    assert {**house.sums(), "gallery.png": ""} == {**calm.sums(), "gallery.png": ""}
+
+
+def test_parts_left_beside_a_finished_round_do_no_harm(house, plain, monkeypatch):
+    monkeypatch.setattr(pseudo_parts, "remove", lambda _folder: None)
+    made = house.make()
+    assert house.part("000_ED.json").is_file() and load_round(house.folder).rows == made.rows
+    assert len(pseudo_labels.table(house.folder.parent)) == 8
+
+
+def test_a_full_disk_stops_the_round_and_what_was_done_counts(house, calm, plain, monkeypatch):
+    real = files.write_array
+
+    def write(path, array):
+        if path.name == "004_ED.npy":
+            raise FewSliceError("disk full")
+        real(path, array)
+
+    monkeypatch.setattr(files, "write_array", write)
+    with pytest.raises(FewSliceError, match="disk full"):
+        house.make()
+    monkeypatch.setattr(files, "write_array", real)
+    house.make()
+    assert tuple(house.predicted) == NAMES[4:]
+    assert {**house.sums(), "gallery.png": ""} == {**calm.sums(), "gallery.png": ""}
