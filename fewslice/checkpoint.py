@@ -72,7 +72,7 @@ def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
             path,
             expected="a weight file",
             found="nothing",
-            remedy="Run the stage that writes it, or correct the path.",
+            remedy="Correct the path, or repeat the command that writes it (with --noresume if that run is finished).",
         ) from error
     except PermissionError as error:
         raise DataError(
@@ -86,7 +86,8 @@ def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
             path,
             expected="an intact checkpoint (.npz)",
             found=f"a damaged file ({error or type(error).__name__})",
-            remedy="Correct the path if this is another file; otherwise repeat the command that wrote it.",
+            remedy="Correct the path if this is another file; otherwise repeat the command that wrote it (with "
+            "--noresume if that run is finished).",
         ) from error
     return arrays, record
 

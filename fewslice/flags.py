@@ -113,11 +113,15 @@ def read_flags(stage: str, flag_values: flags.FlagValues = FLAGS) -> tuple[Any, 
     if "unl_no_of_tr_imgs" in values:
         config.check_pretraining_split(dataset, values["unl_no_of_tr_imgs"], values["unl_comb_tr_imgs"], prefix="unl_")
     method = values.get("method", "")
-    foreign = dict.fromkeys(FOREIGN.get(method, ()), f"it belongs to another method than --method={method}")
+    foreign = {name: f"it belongs to --method={_methods_of(name)}" for name in FOREIGN.get(method, ())}
     for name, reason in (IGNORED[stage] | foreign).items():
         if flag_values[name].present and values[name] != flag_values[name].default:
             logging.warning("--%s=%s has no effect: %s.", name, values[name], reason)
     return _frozen({**values, "stage": stage}), dataset
+
+
+def _methods_of(name: str) -> str:
+    return " or ".join(method for method, others in FOREIGN.items() if name not in others)
 
 
 def read_flags_from(stage: str, values: Iterable[str]) -> tuple[Any, config.DatasetConfig]:

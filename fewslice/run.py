@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import logging as std_logging
 import os
 import shlex
@@ -189,8 +190,11 @@ def find_former(
     *,
     command: str,
     flag: str = "init_from",
+    preferred: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Finds the finished run of an earlier stage by its settings; never chooses among several.
+    """Finds the finished run of an earlier stage by its settings.
+
+    Of several it takes the one that agrees with `preferred`, too; if none or several do, it does not choose.
 
     Args:
         root: Folder of all runs.
@@ -199,6 +203,7 @@ def find_former(
         wanted: Setting -> value that the run must have.
         command: The command that would produce it, for the message.
         flag: The flag with which a run can be named instead, for the message.
+        preferred: Setting -> value that decides between several runs. A run of an older version may lack one.
 
     Returns:
         Its directory.
@@ -211,6 +216,9 @@ def find_former(
     finished = [path for path in matching if (path / "DONE").exists()]
     if len(finished) == 1:
         return finished[0]
+    alike = [path for path, config in runs if path in finished and _agrees(config, preferred or {})]
+    if len(alike) == 1:
+        return alike[0]
     asked = ", ".join(f"{key}={value}" for key, value in wanted.items())
     if len(finished) > 1:
         told = ((path, settings_text(unasked_settings(path, wanted))) for path in finished)
@@ -222,6 +230,13 @@ def find_former(
     raise ConfigError(
         f"No run of {stage} with {asked} below {root}.{near}\nMake one first:\n  {command}\nor name one with --{flag}."
     )
+
+
+def _agrees(config: Mapping[str, Any], preferred: Mapping[str, Any]) -> bool:
+    """Returns whether a run has these settings, as far as it recorded them."""
+    mine, theirs = _flat(config), _flat(preferred)
+    plain = json.loads(json.dumps(theirs))  # as they are read from a file: lists, not tuples
+    return all(mine[name] == value for name, value in plain.items() if name in mine)
 
 
 def unasked_settings(run: Path, wanted: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from absl import flags
+from absl import flags, logging
 
 from fewslice import app
 from fewslice import flags as shared_flags
@@ -27,7 +27,7 @@ flags.DEFINE_string("title", None, "Heading of the report.")
 def main(_) -> None:
     """Reads the flags, builds the report, prints its table and path."""
     from fewslice.experiment_files import checkout
-    from fewslice.report.html import build_report
+    from fewslice.report.html import build_report, missing_lines
     from fewslice.report.methods import read_methods
     from fewslice.report.native import fetch_for
     from fewslice.report.runs import choose_run_dirs
@@ -37,7 +37,10 @@ def main(_) -> None:
     runs_dir = Path(FLAGS.runs_dir or checkout() / "runs")
     run_dirs = choose_run_dirs(FLAGS.runs, runs_dir, FLAGS.dataset)
     out = Path(FLAGS.out or runs_dir / FLAGS.dataset / "report.html")
-    print(text_report(read_methods(run_dirs)))
+    methods = read_methods(run_dirs)
+    print(text_report(methods))
+    for line in missing_lines(methods):
+        logging.warning("%s", line)
     title = FLAGS.title or "FewSlice report"
     print(f"\nReport: {build_report(run_dirs, out, title=title, fetch=fetch_for(run_dirs)).resolve()}")
 

@@ -196,7 +196,7 @@ def test_flags_of_another_method_are_told_and_left_out_of_the_digest(caplog):
         return fewslice_flags.digest_values(fewslice_flags.read_flags(JOINT, parsed(JOINT, *arguments))[0])
 
     assert values("--method=unimatch") == values("--method=unimatch", "--lamda_local=.5", "--crf=none")
-    assert "--lamda_local=0.5 has no effect: it belongs to another method than --method=unimatch." in caplog.messages
+    assert "--lamda_local=0.5 has no effect: it belongs to --method=contrastive." in caplog.messages
     assert values("--method=unimatch") != values("--method=unimatch", "--confidence=.8")
     assert values("--method=copy_paste") == values("--method=copy_paste", "--confidence=.8")
     assert values() == values("--teacher_decay=.5") and values() != values("--soft_labels=1")

@@ -118,6 +118,21 @@ def test_folder_that_is_a_file(tmp_path):
         pass
 
 
+def test_of_several_former_runs_the_one_of_the_same_settings_is_taken(tmp_path):
+    """A setting that an older run did not record does not speak against it."""
+    first = finished(tmp_path, SETTINGS | {"dataset_config": {"mtask_bs": 20, "size": (4, 4)}, "average_decay": 0.5})
+    second = finished(tmp_path, SETTINGS | {"dataset_config": {"mtask_bs": 4, "size": (4, 4)}})
+
+    def chosen(**preferred):
+        return find_former(tmp_path, "acdc", "tr_baseline", {"seed": 0}, command="", preferred=preferred)
+
+    assert chosen(dataset_config={"mtask_bs": 20, "size": (4, 4)}) == first.dir
+    assert chosen(dataset_config={"mtask_bs": 4, "size": (4, 4)}, average_decay=0.0) == second.dir
+    for preferred in ({}, {"dataset_config": {"mtask_bs": 7}}, {"average_decay": 0.5}):
+        with pytest.raises(ConfigError, match="2 runs of tr_baseline have seed=0"):
+            chosen(**preferred)
+
+
 def find(root, **wanted):
     return find_former(root, "acdc", "tr_baseline", wanted, command="python tr_baseline.py --seed=1")
 

@@ -47,7 +47,7 @@ for argument in "$@"; do
       --refresh_every=* | --crf=* | --test_aug_overlap=* | --test_f1_threshold=* | --min_classes=* | \
       --cont_normalisation=* | --unl_no_of_tr_imgs=* | --unl_comb_tr_imgs=* | --published_lists=* | --copy_head=* | \
       --method=* | --unlabelled_bs=* | --consistency_weight=* | --confidence=* | --soft_labels=* | \
-      --teacher_decay=* | --feature_dropout=* | --data_aug=* | --bbox_dim=* | --check_only) joint+=("$argument") ;;
+      --teacher_decay=* | --feature_dropout=* | --refresh_from=* | --largest_component=* | --data_aug=* | --bbox_dim=* | --check_only) joint+=("$argument") ;;
     --pretr_n_iter=*)
       echo "ERROR: $argument is set by this script; give --baseline_n_iter=${argument#*=} instead." >&2
       exit 1 ;;
@@ -55,6 +55,7 @@ for argument in "$@"; do
       echo "ERROR: $argument has a place of its own: bash pseudo_lbl_rand_init.sh no_of_tr_imgs comb_tr_imgs dataset" >&2
       exit 1 ;;
     --*=* | --mixed_precision | --jit_compile | --noresume | --resume | --tensorboard) both+=("$argument") ;;
+    --help | -h) show_help; exit 0 ;;
     *)
       echo "ERROR: $argument is not written --name=value. See: bash pseudo_lbl_rand_init.sh --help" >&2
       exit 1 ;;

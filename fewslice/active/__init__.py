@@ -1,0 +1,1 @@
+"""Active learning: which units (slices, patches) to annotate next."""

@@ -36,6 +36,7 @@ Predict = Callable[[np.ndarray], np.ndarray]
 RECORD = "round.json"
 TEACHER = "teacher.npz"
 GALLERY_ROWS = 6
+_COLUMNS = {"index", "step", "teacher_step", "volumes"}  # of a round's record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _read_array(path: Path, sha256: str) -> np.ndarray:
             path,
             expected="the pseudo-labels that this round was made of",
             found="nothing" if not path.is_file() else "a file with another content",
-            remedy=f"Repeat the command with --noresume, or restore the file from a copy of {path.parent.parent}.",
+            remedy=f"Delete {path.parent.parent / RECORD}: the round will be made again by the network that it keeps.",
         )
     return np.load(path, mmap_mode="r")
 
@@ -203,7 +204,12 @@ def table(folder: Path) -> list[dict[str, Any]]:
 
 def _read_record(folder: Path) -> dict[str, Any]:
     try:
-        return files.read_json(folder / RECORD)
+        record = files.read_json(folder / RECORD)
+        if not (isinstance(record, dict) and _COLUMNS <= set(record)):
+            raise FewSliceError("Not a record of a round.")
+        if not all(isinstance(row, dict) and {"case_id", "accepted"} <= set(row) for row in record["volumes"]):
+            raise FewSliceError("Not a record of a round.")
+        return record
     except FewSliceError as error:
         raise DataError(
             folder / RECORD,

@@ -138,14 +138,19 @@ def _results(methods: Sequence[Method]) -> str:
     return f"<h2>Result</h2>{tables}{_paragraphs([note], 'note')}"
 
 
-def _missing(methods: Sequence[Method]) -> str:
+def missing_lines(methods: Sequence[Method]) -> list[str]:
+    """Returns what is missing in each run, a line each."""
     has_splits = len({method.split for method in methods} - {""}) > 1
-    lines = [
+    return [
         f"{method.label}{f', {method.split}' if has_splits and method.split else ''}, seed {run.seed}: {problem}"
         for method in methods
         for run in method.runs
         for problem in run.problems
     ]
+
+
+def _missing(methods: Sequence[Method]) -> str:
+    lines = missing_lines(methods)
     return _notice("What is missing", lines) if lines else ""
 
 

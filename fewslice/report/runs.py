@@ -150,7 +150,10 @@ def read_run(path: str | Path) -> Run:
     elif not is_contrastive and not np.isfinite(curve.get("val_dice", np.array([np.nan]))).any():
         problems.append("No validation was logged (no val_dice in logs/train.csv).")
     if not scores and not is_contrastive:
-        problems.append("It was not evaluated on test volumes (no rows in eval/per_volume.csv).")
+        remedy = (
+            f" If it was damaged, restore it or repeat the run's command with --noresume: {path}" if is_finished else ""
+        )
+        problems.append(f"It was not evaluated on test volumes (no rows in eval/per_volume.csv).{remedy}")
     return Run(path, config, versions, command, is_finished, curve, scores, tuple(problems))
 
 

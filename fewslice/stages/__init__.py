@@ -16,10 +16,11 @@ def run_stage(args: Any, dataset: Any) -> None:
 
     checks.check_extras(args)
     checks.check_stage(args, dataset)
+    checks.check_volumes(args, dataset)
+    former.check_named(args)
     if getattr(args, "check_only", False):
         return
-    checks.check_volumes(args, dataset)
-    former.check_former(args)
+    former.check_former(args, dataset)
     with without_native_messages():
         from fewslice.stages import contrastive, joint, segmentation
 

@@ -54,7 +54,9 @@ def open_volumes(
     return cache.open_cache(dataset, cases, with_label=with_label)
 
 
-def find_origin(args: Any, stage: str | None, wanted: Mapping[str, Any]) -> Origin:
+def find_origin(
+    args: Any, stage: str | None, wanted: Mapping[str, Any], dataset: config.DatasetConfig | None = None
+) -> Origin:
     """Returns the weights to start from: `--init_from`, else the run of `stage` that the flags name, else none.
 
     The log names the settings of that run by which it was not looked for, such as `strong_views`, if they are unusual
@@ -64,7 +66,7 @@ def find_origin(args: Any, stage: str | None, wanted: Mapping[str, Any]) -> Orig
         ConfigError: no such run.
         DataError: the weight file is missing or damaged.
     """
-    path = former.locate(args, stage, wanted)
+    path = former.locate(args, stage, wanted, dataset=dataset)
     if path is None:
         return Origin()
     folder = path if path.is_dir() else path.absolute().parent.parent
@@ -79,7 +81,7 @@ def find_origin(args: Any, stage: str | None, wanted: Mapping[str, Any]) -> Orig
     return Origin(path, weights, files.sha256(path), record.get("step", "unknown"))
 
 
-def find_teacher(args: Any) -> Origin:
+def find_teacher(args: Any, dataset: config.DatasetConfig) -> Origin:
     """Returns the best weights of the baseline that joint training begins with: `--teacher`, else by its settings.
 
     With unimatch and copy_paste `--init_from` makes it needless; then it is not looked for.
@@ -90,7 +92,7 @@ def find_teacher(args: Any) -> Origin:
     """
     if not former.needs_teacher(args):
         return Origin()
-    path = former.locate(args, *former.teacher_of(args), flag="teacher")
+    path = former.locate(args, *former.teacher_of(args), flag="teacher", dataset=dataset)
     if path.is_dir():
         if not (path / "DONE").exists():
             logging.warning("%s is not finished; when its best weights change, this run starts anew.", path)

@@ -43,7 +43,7 @@ def pretrain_encoder(args: Any, dataset: config.DatasetConfig) -> None:
             settings=settings,
         )
 
-    origin = common.find_origin(args, *former_of(args))
+    origin = common.find_origin(args, *former_of(args), dataset)
 
     def make() -> keras.Model:
         model = models.build_global_net(common.image_shape(dataset), seed=args.seed)
@@ -57,7 +57,7 @@ def pretrain_encoder(args: Any, dataset: config.DatasetConfig) -> None:
 
 def pretrain_decoder(args: Any, dataset: config.DatasetConfig) -> None:
     """Trains decoder blocks and head g2 with the local contrastive loss; the encoder stays as it was pretrained."""
-    origin = common.find_origin(args, *former_of(args))
+    origin = common.find_origin(args, *former_of(args), dataset)
     exp_no = args.local_loss_exp_no
     batch_size = local_bt_size(args, dataset)
     settings = _views(args)

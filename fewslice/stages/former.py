@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fewslice.config import config_dict
 from fewslice.errors import ConfigError
 from fewslice.flag_table import JOINT
 from fewslice.run import find_former
@@ -30,6 +31,7 @@ _BASELINE = (
     "no_of_tr_imgs", "comb_tr_imgs", "ver", "seed", "dsc_loss", "lr_seg", "rd_en", "ri_en", "rd_ni", "sigma",
     "ri_per_image", "strong_aug",
 )  # fmt: skip
+_SHARED = ("mixed_precision", "average_decay", "jit_compile", "devices")  # of this stage and the earlier one
 
 
 def former_of(args: Any) -> tuple[str | None, dict[str, Any]]:
@@ -62,18 +64,35 @@ def _values(args: Any, names: Sequence[str], **renamed: str) -> dict[str, Any]:
     return {name: getattr(args, flag) for name, flag in {**renamed, **{name: name for name in names}}.items()}
 
 
-def check_former(args: Any) -> None:
+def check_named(args: Any) -> None:
+    """Looks for the runs and files that the user named.
+
+    Raises:
+        ConfigError: `--init_from` or `--teacher` is no run and no file, or a run without weights.
+    """
+    for flag in ("init_from", "teacher"):
+        value = getattr(args, flag, None)
+        if value and not (flag == "init_from" and value == NO_WEIGHTS):
+            path = _named(flag, value)
+            weights = path / "checkpoints" / ("last.npz" if flag == "init_from" else "best.npz")
+            if path.is_dir() and not weights.exists():
+                raise ConfigError(f"--{flag}={value}: this run has no {weights.name} in checkpoints/. Is it finished?")
+
+
+def check_former(args: Any, dataset: Any) -> None:
     """Finds the runs that a stage starts from.
 
     Raises:
         ConfigError: no such run, or several.
     """
-    locate(args, *former_of(args))
+    locate(args, *former_of(args), dataset=dataset)
     if needs_teacher(args):
-        locate(args, *teacher_of(args), flag="teacher")
+        locate(args, *teacher_of(args), flag="teacher", dataset=dataset)
 
 
-def locate(args: Any, stage: str | None, wanted: Mapping[str, Any], *, flag: str = "init_from") -> Path | None:
+def locate(
+    args: Any, stage: str | None, wanted: Mapping[str, Any], *, flag: str = "init_from", dataset: Any = None
+) -> Path | None:
     """Returns the run folder or weight file that a flag names, else the finished run of `stage` with these settings.
 
     Args:
@@ -81,6 +100,8 @@ def locate(args: Any, stage: str | None, wanted: Mapping[str, Any], *, flag: str
         stage: The earlier stage; None if nothing is looked for.
         wanted: Setting -> value that its run must have.
         flag: "init_from" or "teacher".
+        dataset: The dataset's settings. Of several runs the one with these and with the same precision, averaging and
+            devices as this stage is taken.
 
     Returns:
         The path; None with `--init_from=none`, or if nothing is named and nothing looked for.
@@ -93,7 +114,11 @@ def locate(args: Any, stage: str | None, wanted: Mapping[str, Any], *, flag: str
         return None if flag == "init_from" and named == NO_WEIGHTS else _named(flag, named)
     if stage is None:
         return None
-    return find_former(args.runs_dir, args.dataset, stage, wanted, command=_command(stage, args, wanted), flag=flag)
+    preferred = _values(args, [name for name in _SHARED if hasattr(args, name)])
+    if dataset is not None:
+        preferred["dataset_config"] = config_dict(dataset)
+    texts = {"command": _command(stage, args, wanted), "flag": flag}
+    return find_former(args.runs_dir, args.dataset, stage, wanted, preferred=preferred, **texts)
 
 
 def _named(flag: str, value: str) -> Path:

@@ -28,7 +28,7 @@ METHODS = {
 
 def train_joint(args: Any, dataset: config.DatasetConfig) -> None:
     """Trains the U-Net on labelled and on other volumes, by the method that `--method` names."""
-    teacher = common.find_teacher(args)
+    teacher = common.find_teacher(args, dataset)
     origin = common.find_origin(args, None, {}) if args.init_from else teacher
     volumes = open_all(args, dataset)
     roles = {name: getattr(volumes, name) for name in ("train", "val", "test", "unlabeled")}

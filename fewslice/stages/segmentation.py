@@ -33,14 +33,14 @@ def train_baseline(args: Any, dataset: config.DatasetConfig) -> None:
     _train(
         args,
         dataset,
-        common.find_origin(args, *former_of(args)),
+        common.find_origin(args, *former_of(args), dataset),
         f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_s{args.seed}",
     )
 
 
 def fine_tune_encoder(args: Any, dataset: config.DatasetConfig) -> None:
     """Trains the U-Net from an encoder that was pretrained with the global loss."""
-    origin = common.find_origin(args, *former_of(args))
+    origin = common.find_origin(args, *former_of(args), dataset)
     _train(
         args,
         dataset,
@@ -51,7 +51,7 @@ def fine_tune_encoder(args: Any, dataset: config.DatasetConfig) -> None:
 
 def fine_tune_encoder_decoder(args: Any, dataset: config.DatasetConfig) -> None:
     """Trains the U-Net from an encoder and decoder blocks that were pretrained with the local loss."""
-    origin = common.find_origin(args, *former_of(args))
+    origin = common.find_origin(args, *former_of(args), dataset)
     _train(
         args,
         dataset,

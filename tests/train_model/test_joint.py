@@ -287,6 +287,7 @@ def test_volumes_whose_views_disagree_are_left_out_and_none_left_is_an_error(aga
         (("--pretr_n_iter=5",), "No run of tr_baseline with .*n_iter=5"),
         (("--seed=1",), "No run of tr_baseline with .*seed=1"),
         (("--teacher=nowhere",), "--teacher=nowhere: expected a run folder.*nothing"),
+        (("--check_only", "--init_from=nowhere"), "--init_from=nowhere: expected a run folder.*nothing"),
         (("--unl_no_of_tr_imgs=tr9",), "Unknown split --unl_no_of_tr_imgs 'tr9'"),
         (
             ("--set=num_classes=2", "--set=struct_name=rv", "--set=class_weights=.1,.9"),

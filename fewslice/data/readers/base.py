@@ -156,7 +156,7 @@ class Reader(abc.ABC):
         )
 
     def _nothing(self, found: str) -> DataError:
-        remedy = f"{self.dataset.how_to_get} FEWSLICE_DATA sets the data root (now {self.root})."
+        remedy = f"{self.dataset.how_to_get.rstrip('.')}. FEWSLICE_DATA sets the data root (now {self.root})."
         return DataError(self.folder, expected=self.expects, found=found, remedy=remedy.strip())
 
 
