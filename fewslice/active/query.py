@@ -1,0 +1,192 @@
+"""The one contract of all strategies: what they are given, and what is checked before and after."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from fewslice.active.pool import Pool
+from fewslice.errors import ConfigError
+from fewslice.registry import Registry
+
+STRATEGIES = Registry("strategy")
+_ROWS = 4096  # looked at together
+FEATURES, SCORES, PIXELS, MASKS, GRADIENTS = "features", "scores", "pixels", "masks", "gradients"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Query:
+    """One purchase.
+
+    Attributes:
+        pool: All units.
+        is_labelled: (N,) bool, units that are annotated already.
+        budget: Units to choose, at least 0.
+        rng: Draws everything random. The same generator gives the same choice.
+        features: (N, D) float embeddings, or None.
+        scores: (N,) float uncertainty, larger is more uncertain, or None. Those of labelled units are not looked at.
+        pixels: (N, H, W) or (N, H, W, channels) images on the network's grid, maybe memory-mapped; or a `PixelStore`,
+            which is faster; or None.
+        masks: (N, H, W) annotation of each unit as it would be bought (for instance its scribble) with the ignore
+            value where nothing is drawn, maybe memory-mapped, or None.
+        gradients: (N, E) gradient embeddings of the present network, for BADGE, or None.
+        ignore_value: Value of `masks` where nothing is annotated.
+    """
+
+    pool: Pool
+    is_labelled: np.ndarray
+    budget: int
+    rng: np.random.Generator
+    features: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    pixels: np.ndarray | None = None
+    masks: np.ndarray | None = None
+    gradients: np.ndarray | None = None
+    ignore_value: int = 4
+
+    @property
+    def candidates(self) -> np.ndarray:
+        """(U,) int64 indices of the units that can be chosen, ascending."""
+        return np.flatnonzero(~self.is_labelled)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """(L,) int64 indices of the units that are annotated already, ascending."""
+        return np.flatnonzero(self.is_labelled)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Choice:
+    """What was chosen.
+
+    Attributes:
+        indices: (budget,) int64 pool indices in the order of choice, distinct, none labelled.
+        values: (budget,) float64 what the strategy found in each at that moment (a distance, an uncertainty), NaN if
+            it says nothing.
+    """
+
+    indices: np.ndarray
+    values: np.ndarray
+
+
+Strategy = Callable[..., "Sequence[int] | Choice"]
+
+
+def register(name: str, *, needs: Sequence[str] = ()) -> Callable[[Strategy], Strategy]:
+    """Returns a decorator that makes a function a strategy.
+
+    The function gets the query and its own options by keyword, and returns exactly `query.budget` distinct pool indices
+    of unlabelled units in order of choice, or a `Choice`. It is never called with a budget of 0 or one that takes all.
+
+    Args:
+        name: What users call it.
+        needs: Attributes of `Query` that must not be None: "features", "scores", "pixels", "masks", "gradients".
+    """
+
+    def decorate(function: Strategy) -> Strategy:
+        function.needs = tuple(needs)
+        return STRATEGIES.register(name)(function)
+
+    return decorate
+
+
+def select(name: str, query: Query, options: Mapping[str, Any] | None = None) -> Choice:
+    """Chooses units to annotate.
+
+    A budget of 0 chooses nothing. A budget that is not below the number of unlabelled units takes all of them, those
+    that the strategy would rank have no order then, and a warning says so if it is larger.
+
+    Args:
+        name: A registered strategy.
+        query: What it is given.
+        options: Its own options.
+
+    Raises:
+        ConfigError: unknown strategy or option; something it needs is missing, has the wrong length or is not finite.
+        RuntimeError: the strategy broke the contract.
+    """
+    strategy = STRATEGIES.get(name)
+    _check_options(name, strategy, options or {})
+    _check(name, strategy.needs, query)
+    candidates = query.candidates
+    if query.budget >= len(candidates):
+        if query.budget > len(candidates):
+            logging.warning(
+                "The budget of %d is larger than the %d units that are left; all are taken.",
+                query.budget,
+                len(candidates),
+            )
+        return Choice(candidates, np.full(len(candidates), np.nan))
+    if query.budget == 0:
+        return Choice(np.empty(0, np.int64), np.empty(0))
+    return _checked(name, query, strategy(query, **(options or {})))
+
+
+def _check_options(name: str, strategy: Strategy, options: Mapping[str, Any]) -> None:
+    try:
+        inspect.signature(strategy).bind(None, **options)
+    except TypeError as error:
+        raise ConfigError(f"Strategy {name!r}: {error}.") from error
+
+
+def _check(name: str, needs: Sequence[str], query: Query) -> None:
+    count = len(query.pool)
+    if query.is_labelled.shape != (count,) or query.is_labelled.dtype != bool:
+        raise ValueError(f"`is_labelled` must be ({count},) bool. Received: {query.is_labelled.shape}")
+    if query.budget < 0:
+        raise ConfigError(f"The budget must not be negative. Received: {query.budget}")
+    for need in needs:
+        values = getattr(query, need)
+        if values is None:
+            raise ConfigError(f"The strategy {name!r} needs {need}, of which there are none. {_REMEDIES[need]}")
+        if len(values) != count:
+            raise ConfigError(f"The pool has {count} units, but there are {need} of {len(values)}.")
+    for need in set(needs) & {FEATURES, SCORES, GRADIENTS}:
+        values = getattr(query, need)
+        is_bad = ~np.concatenate([_are_finite(values[start : start + _ROWS]) for start in range(0, count, _ROWS)])
+        if need == SCORES:
+            is_bad &= ~query.is_labelled
+        bad = np.flatnonzero(is_bad)
+        if len(bad):
+            raise ConfigError(
+                f"The {need} of {len(bad)} units are not finite, for instance of {query.pool.unit_ids[bad[0]]}. "
+                "Look at these images, or at the network that made them."
+            )
+
+
+def _are_finite(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values)
+    return np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+
+
+_REMEDIES = {
+    FEATURES: "Give an encoder.",
+    SCORES: "Give a segmentation network, or begin with a strategy that needs none.",
+    PIXELS: "Give the images.",
+    MASKS: "Give scribbles, or use a strategy without masks.",
+    GRADIENTS: "Give a segmentation network, or begin with a strategy that needs none.",
+}
+
+
+def _checked(name: str, query: Query, found: Sequence[int] | Choice) -> Choice:
+    if not isinstance(found, Choice):
+        indices = np.asarray(found, np.int64)
+        found = Choice(indices, np.full(len(indices), np.nan))
+    indices = found.indices
+    problem = ""
+    if indices.shape != (query.budget,) or found.values.shape != indices.shape:
+        problem = f"returned {indices.shape} indices for a budget of {query.budget}"
+    elif len(np.unique(indices)) < len(indices):
+        problem = "chose a unit twice"
+    elif indices.min() < 0 or indices.max() >= len(query.pool):
+        problem = f"chose an index outside the pool of {len(query.pool)}"
+    elif query.is_labelled[indices].any():
+        problem = "chose a unit that is annotated already"
+    if problem:
+        raise RuntimeError(f"The strategy {name!r} {problem}.")
+    return found

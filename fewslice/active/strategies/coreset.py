@@ -1,0 +1,17 @@
+"""Coreset: k-center on the pixels themselves, the baseline that needs no network."""
+
+from __future__ import annotations
+
+from fewslice.active.kcenter_euclidean import euclidean_k_center
+from fewslice.active.pixels import pixel_rows
+from fewslice.active.query import Choice, Query, register
+
+
+@register("coreset", needs=("pixels",))
+def coreset(query: Query) -> Choice:
+    """Chooses by greedy k-center on Euclidean distances of all pixels; ties go to the lowest index.
+
+    Source: Sener and Savarese, 2018, https://arxiv.org/abs/1708.00489, with pixels in place of embeddings.
+    """
+    rows = pixel_rows(query.pixels)
+    return euclidean_k_center(rows, query.budget, labelled=query.labelled, rng=query.rng)

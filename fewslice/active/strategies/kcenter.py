@@ -1,0 +1,15 @@
+"""k-center on embeddings: the units farthest from everything annotated, so that these cover the pool."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fewslice.active.kcenter_euclidean import euclidean_k_center
+from fewslice.active.query import Choice, Query, register
+
+
+@register("kcenter", needs=("features",))
+def kcenter(query: Query) -> Choice:
+    """Chooses by greedy k-center on Euclidean distances of the embeddings; ties go to the lowest index."""
+    features = np.asarray(query.features).reshape(len(query.pool), -1)
+    return euclidean_k_center(features, query.budget, labelled=query.labelled, rng=query.rng)

@@ -1,0 +1,37 @@
+"""Units that cover the pool best under a smooth kernel."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fewslice.active.coverage import cover_with_kernel, unit_rows
+from fewslice.active.query import FEATURES, Choice, Query, register
+from fewslice.errors import ConfigError
+
+
+@register("maxherding", needs=(FEATURES,))
+def maxherding(query: Query, *, bandwidth: float = 1.0, normalise: bool = True) -> Choice:
+    """Raises the mean over all units of the kernel with the nearest annotated or chosen unit as much as each can.
+
+    The kernel is exp(-|x - y|^2 / (2 bandwidth^2)). The values are what each unit adds. Time grows with the square of
+    the pool, memory linearly.
+
+    Args:
+        query: Needs features.
+        bandwidth: Of the kernel, positive.
+        normalise: Scales features to length 1 first, as in the paper, so that a bandwidth of 1 suits any encoder.
+
+    Source: Bae et al., 2024, arXiv 2407.12212.
+    """
+    if not 0 < bandwidth < float("inf"):
+        raise ConfigError(f"`bandwidth` must be positive. Received: bandwidth={bandwidth}")
+    return Choice(
+        *cover_with_kernel(
+            unit_rows(query.features, normalise=normalise),
+            bandwidth,
+            weights=np.ones(len(query.pool)),
+            is_labelled=query.is_labelled,
+            budget=query.budget,
+            rng=query.rng,
+        )
+    )

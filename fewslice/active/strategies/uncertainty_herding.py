@@ -1,0 +1,51 @@
+"""Units that cover the uncertain part of the pool best."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fewslice.active.coverage import cover_with_kernel, squared_distances, unit_rows
+from fewslice.active.query import FEATURES, SCORES, Choice, Query, register
+from fewslice.errors import ConfigError
+
+
+@register("uncertainty_herding", needs=(FEATURES, SCORES))
+def uncertainty_herding(query: Query, *, bandwidth: float | None = None, normalise: bool = True) -> Choice:
+    """Is `maxherding` with each unit weighted by its score.
+
+    Args:
+        query: Needs features and scores. If a score is negative, the smallest is subtracted from all.
+        bandwidth: Of the kernel, positive. None: the smallest distance between two annotated units that differ, so that
+            the kernel narrows as annotations grow dense and scores count for more; 1 if there are no two.
+        normalise: Scales features to length 1 first.
+
+    Source: Bae et al., 2025, arXiv 2412.20644, algorithm 1.
+
+    Notes:
+        The paper also calibrates the network's temperature on annotated units; that belongs to the scores.
+    """
+    if bandwidth is not None and not 0 < bandwidth < float("inf"):
+        raise ConfigError(f"`bandwidth` must be positive. Received: bandwidth={bandwidth}")
+    rows = unit_rows(query.features, normalise=normalise)
+    scores = query.scores[query.candidates].astype(np.float64)
+    weights = np.zeros(len(rows))
+    weights[query.candidates] = scores - min(scores.min(), 0.0)
+    return Choice(
+        *cover_with_kernel(
+            rows,
+            smallest_distance(rows[query.labelled]) if bandwidth is None else bandwidth,
+            weights=weights,
+            is_labelled=query.is_labelled,
+            budget=query.budget,
+            rng=query.rng,
+        )
+    )
+
+
+def smallest_distance(rows: np.ndarray) -> float:
+    """Returns the smallest distance above 0 between two of (n, D) rows, 1 if there is none."""
+    smallest = np.inf
+    for index in range(1, len(rows)):
+        squares = squared_distances(rows[index : index + 1], rows[:index])[0]
+        smallest = min(smallest, squares[squares > 0].min(initial=np.inf))
+    return float(np.sqrt(smallest)) if np.isfinite(smallest) else 1.0

@@ -1,0 +1,56 @@
+"""Typical units: those whose neighbours are near.
+
+Hacohen et al., 2022, arXiv 2202.02794.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fewslice.active.query import Query
+from fewslice.active.ties import best
+
+
+def typical_units(
+    query: Query, clusters: np.ndarray, *, min_cluster_size: int, k_nn: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Goes round the clusters, those with the fewest annotated units first, larger ones before smaller ones.
+
+    Args:
+        query: Needs features.
+        clusters: (N,) int64 from 0.
+        min_cluster_size: Clusters of this size or smaller are left out, unless all are.
+        k_nn: Neighbours that typicality looks at, at most; half a cluster where that is less.
+
+    Returns:
+        (n,) int64 indices, n <= budget: a turn of a cluster without an unlabelled unit yields none; (n,) float64
+        typicality, NaN where the unit was the last of its cluster.
+    """
+    sizes = np.bincount(clusters)
+    annotated = np.bincount(clusters[query.is_labelled], minlength=len(sizes))
+    kept = np.flatnonzero(sizes > min_cluster_size)
+    kept = kept if len(kept) else np.arange(len(sizes))
+    kept = kept[np.lexsort((-sizes[kept], annotated[kept]))]
+    is_free = ~query.is_labelled
+    chosen, values = [], []
+    for turn in range(query.budget):
+        members = np.flatnonzero((clusters == kept[turn % len(kept)]) & is_free)
+        if not len(members):
+            continue
+        place, value = 0, np.nan
+        if len(members) > 1:
+            found = typicality(query.features[members], max(min(k_nn, len(members) // 2), 1))
+            place = best(found, rng=query.rng, rtol=1e-12)
+            value = found[place]
+        chosen.append(members[place])
+        values.append(value)
+        is_free[members[place]] = False
+    return np.array(chosen, np.int64), np.array(values, np.float64)
+
+
+def typicality(features: np.ndarray, neighbours: int) -> np.ndarray:
+    """Returns (m,) 1 / (mean distance to the nearest `neighbours` others + 1e-5) of (m, D) units, m > neighbours."""
+    from sklearn.neighbors import NearestNeighbors
+
+    model = NearestNeighbors(n_neighbors=neighbours).fit(np.ascontiguousarray(features, np.float64))
+    return 1.0 / (model.kneighbors()[0].mean(axis=1) + 1e-5)

@@ -1,0 +1,300 @@
+"""Views of a slice for group contrastive training: crop, mirror, affine, blur, erased box.
+
+Vepa et al., 2024, https://arxiv.org/abs/2411.15763. In this order, for every image by itself: a random box enlarged to
+the size of the image, mirroring of the columns, an affine change (nearest neighbour, 0 outside), a Gaussian blur of
+5 x 5 pixels, with some probability an erased box. Grey values are not changed otherwise.
+
+What is drawn (`draw_views`) and what is made of it are separate; the pieces follow torchvision's conventions.
+
+Notes:
+    A box is enlarged, never made smaller, so whether shrinking smooths before it samples (torchvision does by now, and
+    did not in the version of the published code) makes no difference.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from fewslice.augment.interpolate import LinearTaps, separable_sample
+from fewslice.errors import ConfigError
+
+TRIES = 10  # boxes drawn before the next best is taken
+BLUR_RADIUS = 2
+
+
+@dataclass(frozen=True)
+class GroupViewSettings:
+    """How far a view may go; the defaults are the published ones.
+
+    Attributes:
+        crop_area: Range of the box's area as a fraction of the image's.
+        crop_aspect: Range of its width / height, uniform in the logarithm.
+        mirror_probability: Chance of mirrored columns.
+        rotation_deg: Largest angle.
+        translation: Largest shift as a fraction of each side.
+        scaling: Range of the factor.
+        shear_deg: Largest angle of shear along the columns' axis.
+        blur: Range of the blur's standard deviation in pixels.
+        erase_probability: Chance of an erased box.
+        erase_area: Range of its area as a fraction of the image's.
+        erase_aspect: Range of its height / width, uniform in the logarithm.
+    """
+
+    crop_area: tuple[float, float] = (0.8, 1.0)
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    mirror_probability: float = 0.5
+    rotation_deg: float = 15.0
+    translation: float = 0.2
+    scaling: tuple[float, float] = (0.8, 1.2)
+    shear_deg: float = 10.0
+    blur: tuple[float, float] = (0.1, 2.0)
+    erase_probability: float = 0.2
+    erase_area: tuple[float, float] = (0.02, 0.33)
+    erase_aspect: tuple[float, float] = (0.3, 3.3)
+
+    def __post_init__(self):
+        problems = [
+            f"`{name}` must be (low, high) with 0 < low <= high{' <= 1' if most == 1 else ''}. "
+            f"Received: {getattr(self, name)}"
+            for name, most in (
+                ("crop_area", 1),
+                ("erase_area", 1),
+                ("crop_aspect", math.inf),
+                ("erase_aspect", math.inf),
+                ("scaling", math.inf),
+                ("blur", math.inf),
+            )
+            if not 0 < getattr(self, name)[0] <= getattr(self, name)[1] <= most
+        ]
+        problems += [
+            f"`{name}` must lie in [0, 1]. Received: {getattr(self, name)}"
+            for name in ("mirror_probability", "erase_probability", "translation")
+            if not 0 <= getattr(self, name) <= 1
+        ]
+        problems += [
+            f"`{name}` must lie in [0, {limit}). Received: {getattr(self, name)}"
+            for name, limit in (("rotation_deg", 360), ("shear_deg", 90))
+            if not 0 <= getattr(self, name) < limit
+        ]
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+
+class GroupViewDraws(NamedTuple):
+    """What happens to each of `batch` images.
+
+    Attributes:
+        crops: (batch, 4) int64 first row, first column, rows, columns of the box that is enlarged.
+        mirrored: (batch,) bool.
+        degrees: (batch,) rotation, clockwise on the screen.
+        shifts: (batch, 2) int64 pixels to the right, pixels down.
+        scales: (batch,) factors.
+        shears: (batch,) degrees along the rows.
+        sigmas: (batch,) standard deviations of the blur in pixels.
+        erased: (batch, 4) int64 box as in `crops`; no rows for none.
+    """
+
+    crops: np.ndarray
+    mirrored: np.ndarray
+    degrees: np.ndarray
+    shifts: np.ndarray
+    scales: np.ndarray
+    shears: np.ndarray
+    sigmas: np.ndarray
+    erased: np.ndarray
+
+
+def draw_views(
+    rng: np.random.Generator, batch: int, shape: tuple[int, int], settings: GroupViewSettings
+) -> GroupViewDraws:
+    """Draws what happens to `batch` images of `shape` (H, W), each kind of change for all images at once."""
+    height, width = shape
+    crops, is_valid = _draw_boxes(rng, batch, shape, settings.crop_area, settings.crop_aspect, largest=0)
+    crops[~is_valid] = _central_box(shape, settings.crop_aspect)
+    mirrored = rng.random(batch) < settings.mirror_probability
+    degrees = rng.uniform(-settings.rotation_deg, settings.rotation_deg, batch)
+    limits = settings.translation * np.array([width, height])
+    shifts = np.rint(rng.uniform(-limits, limits, (batch, 2))).astype(np.int64)
+    scales = rng.uniform(*settings.scaling, batch)
+    shears = rng.uniform(-settings.shear_deg, settings.shear_deg, batch)
+    sigmas = rng.uniform(*settings.blur, batch)
+    erases = rng.random(batch) < settings.erase_probability
+    inverse_aspect = (1 / settings.erase_aspect[1], 1 / settings.erase_aspect[0])
+    erased, is_valid = _draw_boxes(rng, batch, shape, settings.erase_area, inverse_aspect, largest=-1)
+    erased[~(erases & is_valid)] = 0
+    return GroupViewDraws(crops, mirrored, degrees, shifts, scales, shears, sigmas, erased)
+
+
+def _draw_boxes(
+    rng: np.random.Generator,
+    batch: int,
+    shape: tuple[int, int],
+    area: tuple[float, float],
+    aspect: tuple[float, float],
+    *,
+    largest: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws boxes by area and width / height until they fit, at most `TRIES` times.
+
+    Returns:
+        (batch, 4) int64 first row, first column, rows, columns, and (batch,) whether one fits: at least 1 and
+        at most side + `largest` pixels each way.
+    """
+    height, width = shape
+    areas = rng.uniform(*area, (batch, TRIES)) * (height * width)
+    aspects = np.exp(rng.uniform(*np.log(aspect), (batch, TRIES)))
+    rows, columns = np.rint(np.sqrt(areas / aspects)), np.rint(np.sqrt(areas * aspects))
+    fits = (rows >= 1) & (rows <= height + largest) & (columns >= 1) & (columns <= width + largest)
+    tried = np.arange(batch), fits.argmax(axis=1)
+    is_valid = fits[tried]
+    rows, columns = np.where(is_valid, rows[tried], 1), np.where(is_valid, columns[tried], 1)
+    top, left = np.floor(rng.random((2, batch)) * [height - rows + 1, width - columns + 1])
+    return np.stack([top, left, rows, columns], axis=-1).astype(np.int64), is_valid
+
+
+def _central_box(shape: tuple[int, int], aspect: tuple[float, float]) -> tuple[int, int, int, int]:
+    """Returns the largest box in the middle of the image whose width / height is allowed."""
+    height, width = shape
+    rows, columns = height, width
+    if width < aspect[0] * height:
+        rows = max(1, min(height, round(width / aspect[0])))
+    elif width > aspect[1] * height:
+        columns = max(1, min(width, round(height * aspect[1])))
+    return (height - rows) // 2, (width - columns) // 2, rows, columns
+
+
+@lru_cache(maxsize=1024)
+def _clamped_taps(n_in: int, n_out: int) -> LinearTaps:
+    """Returns the taps of a linear resize with half-pixel centres; positions outside move to the edge."""
+    position = np.clip((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5, 0, n_in - 1)
+    low = position.astype(np.intp)
+    fraction = (position - low).astype(np.float32)
+    taps = LinearTaps(low, np.minimum(low + 1, n_in - 1), 1 - fraction, fraction)
+    for array in taps:
+        array.setflags(write=False)
+    return taps
+
+
+def resized_crop(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+    """Enlarges a box (first row, first column, rows, columns) of (H, W, C) float32 linearly to (H, W, C)."""
+    height, width, channels = image.shape
+    top, left, rows, columns = box
+    taps = _clamped_taps(int(rows), height), _clamped_taps(int(columns), width)
+    out = np.empty_like(image)
+    for channel in range(channels):
+        out[..., channel] = separable_sample(image[top : top + rows, left : left + columns, channel], *taps)
+    return out
+
+
+def affine_nearest(image: np.ndarray, *, degrees: float, shift: tuple[float, float], scale: float, shear: float):
+    """Shears, scales, turns and shifts an image about its centre; nearest neighbour, 0 outside.
+
+    A point at offset p = (right, down) from the centre moves to scale R S p + shift, R the rotation by `degrees`
+    clockwise on the screen, S = [[1, -tan shear], [0, 1]].
+
+    Args:
+        image: (H, W, C) float32.
+        degrees: Angle.
+        shift: Pixels to the right, pixels down.
+        scale: Positive factor.
+        shear: Degrees.
+
+    Returns:
+        (H, W, C) float32, a new array.
+    """
+    height, width, channels = image.shape
+    angle, slope = math.radians(degrees), math.tan(math.radians(shear))
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    back = np.linalg.inv(scale * turn @ np.array([[1.0, -slope], [0.0, 1.0]]))
+    right = np.arange(width) - (width - 1) / 2 - shift[0]
+    down = np.arange(height) - (height - 1) / 2 - shift[1]
+    columns = np.add.outer(back[0, 1] * down, back[0, 0] * right + (width - 1) / 2).astype(np.float32)
+    rows = np.add.outer(back[1, 1] * down + (height - 1) / 2, back[1, 0] * right).astype(np.float32)
+    np.rint(columns, out=columns)  # half to even
+    np.rint(rows, out=rows)
+    is_inside = (columns >= 0) & (columns <= width - 1) & (rows >= 0) & (rows <= height - 1)
+    rows *= width
+    rows += columns
+    source = np.where(is_inside, rows, 0).astype(np.intp)
+    out = np.take(image.reshape(-1, channels), source, axis=0, mode="clip")
+    out *= is_inside[..., None]
+    return out
+
+
+def blur(images: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
+    """Blurs with a Gaussian cut to 5 x 5 pixels; outside, the image is mirrored without repeating its edge.
+
+    Args:
+        images: (batch, H, W, C) float32, sides at least 3.
+        sigmas: (batch,) standard deviations in pixels, positive.
+
+    Returns:
+        (batch, H, W, C) float32, a new array.
+    """
+    taps = np.exp(-0.5 * (np.arange(BLUR_RADIUS + 1) / np.asarray(sigmas, np.float64)[:, None]) ** 2)
+    taps /= taps[:, :1] + 2 * taps[:, 1:].sum(axis=1, keepdims=True)
+    taps = taps.astype(np.float32)
+    out = np.empty_like(images)
+    for index, image in enumerate(images):
+        out[index] = _blurred(_blurred(image, taps[index], axis=0), taps[index], axis=1)
+    return out
+
+
+def _blurred(image: np.ndarray, taps: np.ndarray, *, axis: int) -> np.ndarray:
+    padding = [(0, 0)] * 3
+    padding[axis] = (BLUR_RADIUS, BLUR_RADIUS)
+    padded = np.pad(image, padding, mode="reflect")
+    length = image.shape[axis]
+    parts = [padded[s : s + length] if axis == 0 else padded[:, s : s + length] for s in range(2 * BLUR_RADIUS + 1)]
+    out = image * taps[0]
+    for offset in range(1, BLUR_RADIUS + 1):
+        both = parts[BLUR_RADIUS - offset] + parts[BLUR_RADIUS + offset]
+        both *= taps[offset]
+        out += both
+    return out
+
+
+def erase(images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Returns a copy of (batch, H, W, C) with a box (first row, first column, rows, columns) of each image set to 0."""
+    out = images.copy()
+    for image, (top, left, rows, columns) in zip(out, boxes, strict=True):
+        image[top : top + rows, left : left + columns] = 0
+    return out
+
+
+def apply_views(images: np.ndarray, draws: GroupViewDraws) -> np.ndarray:
+    """Makes the views of (batch, H, W, C) float32 images that were drawn; a new array."""
+    out = np.empty_like(images)
+    for index, image in enumerate(images):
+        cropped = resized_crop(image, tuple(draws.crops[index]))
+        out[index] = affine_nearest(
+            cropped[:, ::-1] if draws.mirrored[index] else cropped,
+            degrees=draws.degrees[index],
+            shift=tuple(draws.shifts[index]),
+            scale=draws.scales[index],
+            shear=draws.shears[index],
+        )
+    return erase(blur(out, draws.sigmas), draws.erased)
+
+
+def group_view(
+    rng: np.random.Generator, images: np.ndarray, *, settings: GroupViewSettings | None = None
+) -> np.ndarray:
+    """Makes a random view of each image.
+
+    Args:
+        rng: Draws as `draw_views`.
+        images: (batch, H, W, C) float32, sides at least 3.
+        settings: Limits; None takes the published ones.
+
+    Returns:
+        (batch, H, W, C) float32, a new array.
+    """
+    images = np.asarray(images, np.float32)
+    draws = draw_views(rng, len(images), images.shape[1:3], settings or GroupViewSettings())
+    return apply_views(images, draws)

@@ -1,0 +1,185 @@
+"""Uncertainty scores.
+
+Expected values: entropies of halves and certainties by hand; plain loops over the formulas, tests/reference/active.py.
+"""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from fewslice.active import uncertainty
+from fewslice.active.uncertainty import SCORES, PassStatistics, mean_over_members
+from fewslice.errors import ConfigError
+from tests.reference import active as reference
+
+LOOPS = {
+    "entropy": reference.predictive_entropy,
+    "expected_entropy": reference.expected_entropy,
+    "bald": reference.bald,
+    "variance_ratio": reference.variance_ratio,
+    "vote_entropy": reference.vote_entropy,
+    "ensemble_variance": reference.ensemble_variance,
+    "least_confidence": reference.least_confidence,
+    "margin": reference.margin,
+}
+LN2 = float(np.log(2))
+
+
+def scores(passes, names=tuple(LOOPS), **options):
+    """Returns {name: (n,)} of (M, n, *space, C) passes."""
+    statistics = PassStatistics(names, **options)
+    for values in passes:
+        statistics.update(values)
+    return statistics.finish()
+
+
+def random_passes(*shape, seed=0):
+    return np.random.default_rng(seed).dirichlet(np.full(shape[-1], 0.5), shape[:-1])
+
+
+def one_pixel(*passes):
+    """Returns (M, 1, 1, 1, C)."""
+    return np.array(passes, np.float64)[:, None, None, None, :]
+
+
+# One slice of one pixel, two classes: what each score says about M passes.
+CASES = [
+    ("certain", [(1, 0), (1, 0)], {}),
+    (
+        "each pass unsure",
+        [(0.5, 0.5), (0.5, 0.5)],
+        {"entropy": LN2, "expected_entropy": LN2, "least_confidence": 0.5, "margin": 1.0},
+    ),
+    (
+        "passes contradict each other",
+        [(1, 0), (0, 1)],
+        {
+            "entropy": LN2,
+            "bald": LN2,
+            "variance_ratio": 0.5,
+            "vote_entropy": LN2,
+            "ensemble_variance": 0.25,
+            "least_confidence": 0.5,
+            "margin": 1.0,
+        },
+    ),
+    (
+        "one pass",
+        [(0.75, 0.25)],
+        {"entropy": 0.562335, "expected_entropy": 0.562335, "least_confidence": 0.25, "margin": 0.5},
+    ),
+]
+
+
+@pytest.mark.parametrize("passes, expected", [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_by_hand(passes, expected):
+    found = scores(one_pixel(*passes))
+    for name, values in found.items():
+        assert values[0] == pytest.approx(expected.get(name, 0.0), abs=1e-6), name
+
+
+def test_every_score_has_a_loop():
+    assert set(LOOPS) <= set(SCORES.names())
+
+
+@pytest.mark.parametrize("name", sorted(LOOPS))
+@pytest.mark.parametrize("shape", [(5, 2, 3, 4, 4), (1, 1, 2, 3, 2), (4, 1, 3, 2, 3)])
+def test_equals_the_loops(name, shape):
+    passes = random_passes(*shape)
+    found = scores(passes, [name])[name]
+    expected = [LOOPS[name](np.moveaxis(passes[:, i], -1, 1)) for i in range(shape[1])]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert found.dtype == np.float64
+
+
+def test_float32_and_float16_are_summed_in_float32():
+    passes = random_passes(20, 2, 6, 6, 3)
+    exact = scores(passes)
+    for dtype, tolerance in (np.float32, 1e-5), (np.float16, 2e-3):
+        found = scores(passes.astype(dtype))
+        for name in exact:
+            np.testing.assert_allclose(found[name], exact[name], atol=tolerance, err_msg=name)
+        statistics = PassStatistics()
+        statistics.update(passes[0].astype(dtype))
+        assert statistics.mean.dtype == np.float32
+
+
+def test_half_precision_certainty_is_a_number():
+    certain = np.zeros((3, 1, 2, 2, 4), np.float16)
+    certain[..., 0] = 1
+    assert all(np.isfinite(values).all() for values in scores(certain).values())
+
+
+def test_patches_have_three_axes():
+    passes = random_passes(3, 2, 2, 2, 2, 3)
+    flat = passes.reshape(3, 2, 4, 2, 3)
+    for name, values in scores(passes).items():
+        np.testing.assert_allclose(values, scores(flat)[name], rtol=1e-12)
+
+
+def test_foreground_is_the_predicted_one():
+    # Pixel 0 is background and unsure, pixel 1 foreground; the second slice has no foreground.
+    slices = np.array([[[[0.6, 0.4], [0.1, 0.9]]], [[[0.6, 0.4], [0.9, 0.1]]]])
+    found = scores([slices], ["least_confidence"], region="foreground")["least_confidence"]
+    np.testing.assert_allclose(found, [0.1, 0.0], atol=1e-12)
+    np.testing.assert_allclose(scores([slices], ["least_confidence"])["least_confidence"], [0.25, 0.25])
+
+
+def test_what_is_no_number_stays():
+    passes = random_passes(2, 1, 2, 2, 2)
+    passes[1, 0, 0, 0] = np.nan
+    assert np.isnan(scores(passes, ["entropy"])["entropy"][0])
+
+
+def test_memory_does_not_grow_with_the_passes():
+    values = random_passes(2, 32, 32, 4)
+    peaks = []
+    for count in (2, 20):
+        tracemalloc.start()
+        statistics = PassStatistics(["bald", "variance_ratio", "ensemble_variance"])
+        for _ in range(count):
+            statistics.update(values)
+        statistics.finish()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
+    assert peaks[0] < 8 * values.nbytes
+
+
+def test_only_sums_that_are_looked_at_are_kept():
+    statistics = PassStatistics(["entropy"])
+    statistics.update(random_passes(1, 2, 2, 2))
+    assert statistics.spread is None and statistics.entropies is None and statistics.votes is None
+
+
+def test_members_are_averaged():
+    np.testing.assert_allclose(mean_over_members([[0.0, 1.0], [1.0, 4.0]]), [0.5, 2.5])
+    with pytest.raises(ConfigError, match="score the same slices"):
+        mean_over_members([[0.0], [1.0, 2.0]])
+    with pytest.raises(ConfigError, match="score the same slices"):
+        mean_over_members([])
+
+
+def test_a_new_score_is_one_function(monkeypatch):
+    monkeypatch.setattr(SCORES, "_objects", dict(SCORES._objects))
+
+    @uncertainty.register("second_class")
+    def second_class(statistics):
+        return statistics.mean[..., 1]
+
+    np.testing.assert_allclose(scores(one_pixel((0.75, 0.25)), ["second_class"])["second_class"], [0.25])
+
+
+@pytest.mark.parametrize("action, error, words", [
+    (lambda: PassStatistics(["entropi"]), ConfigError, "Did you mean 'entropy'"),
+    (lambda: PassStatistics(region="foregrund"), ConfigError, "Did you mean 'foreground'"),
+    (lambda: PassStatistics().finish(), RuntimeError, "no pass"),
+    (lambda: scores([np.full((1, 2, 2, 2), 3.0)]), ValueError, "Are they logits"),
+    (lambda: scores([np.array([[[[-0.5, 1.5]]]])]), ValueError, "Are they logits"),
+    (lambda: scores([np.ones((1, 2, 2, 1))]), ValueError, "at least 2 classes"),
+    (lambda: scores([random_passes(1, 2, 2, 2), random_passes(1, 2, 3, 2)]), ValueError, "shape of the first"),
+])  # fmt: skip
+def test_mistakes(action, error, words):
+    with pytest.raises(error, match=words):
+        action()

@@ -1,0 +1,58 @@
+"""Pools and queries for tests: every strategy gets what it says it needs."""
+
+import dataclasses
+
+import numpy as np
+
+from fewslice.active.pool import make_pool
+from fewslice.active.query import STRATEGIES, Query, select
+
+
+def make_units(depths=(7, 5, 6, 4, 8)):
+    """Returns a pool of volumes of these depths, two volumes to a patient."""
+    volumes = [volume for volume, depth in enumerate(depths) for _ in range(depth)]
+    positions = [place for depth in depths for place in range(depth)]
+    names = [f"volume{volume}_slice{place}" for volume, place in zip(volumes, positions, strict=True)]
+    phase = [volume % 2 for volume in volumes]
+    return make_pool(names, [volume // 2 for volume in volumes], volumes, positions, metadata={"phase": phase})
+
+
+def make_inputs(count, seed=0):
+    """Returns everything that a strategy may need, for `count` units."""
+    rng = np.random.default_rng(seed)
+    masks = np.full((count, 8, 8), 4, np.uint8)
+    masks[:, 2:5, 3:6] = rng.integers(0, 4, (count, 3, 3))
+    return {
+        "features": rng.normal(size=(count, 6)).astype(np.float32),
+        "scores": rng.random(count),
+        "pixels": rng.random((count, 8, 8)).astype(np.float32),
+        "masks": masks,
+        "gradients": rng.normal(size=(count, 12)).astype(np.float32),
+    }
+
+
+def make_query(name, budget=4, labelled=(), *, seed=0, pool=None, inputs=None, **changes):
+    """Returns a query with what the strategy needs and nothing else; arrays cannot be written to."""
+    pool = pool or make_units()
+    inputs = make_inputs(len(pool)) if inputs is None else inputs
+    is_labelled = np.zeros(len(pool), bool)
+    is_labelled[list(labelled)] = True
+    given = {need: inputs[need] for need in STRATEGIES.get(name).needs}
+    given["is_labelled"] = is_labelled
+    for values in given.values():
+        values.flags.writeable = False
+    query = Query(pool=pool, budget=budget, rng=np.random.default_rng(seed), **given)
+    return dataclasses.replace(query, **changes)
+
+
+def query_of(name, budget, labelled=(), *, seed=0, **values):
+    """Returns a query for as many units as there are values, one volume of one slice each."""
+    values = {key: np.asarray(value) for key, value in values.items()}
+    pool = make_units([1] * len(next(iter(values.values()))))
+    return make_query(name, budget, labelled, seed=seed, pool=pool, inputs=make_inputs(len(pool)) | values)
+
+
+def choose(name, budget, labelled=(), *, options=None, **values):
+    """Returns the list of chosen indices and their values."""
+    choice = select(name, query_of(name, budget, labelled, **values), options)
+    return choice.indices.tolist(), choice.values
