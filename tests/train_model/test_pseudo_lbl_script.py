@@ -6,7 +6,6 @@ import subprocess
 
 import pytest
 
-from fewslice.flag_table import STAGES
 from tests.train_model import tiny
 
 CHAIN = tiny.SCRIPTS / "pseudo_lbl_rand_init.sh"
@@ -57,15 +56,6 @@ def test_further_flags_go_to_both_and_those_of_the_joint_training_to_it_alone(ch
         "--seed=1", "--mixed_precision", runs, "--lamda_local=0.5", "--crf=none", "--n_iter=200", "--pretr_n_iter=200",
     }  # fmt: skip
     assert report[1:] == ["--dataset=phantom", runs]
-
-
-def test_every_flag_that_only_the_joint_training_has_is_known_as_such(chain):
-    own = set(STAGES["prop_method_joint_tr_rand_init"]) - set(STAGES["tr_baseline"]) - {"pretr_n_iter", "check_only"}
-    flags = [f"--{name}=1" for name in sorted(own - {"teacher"})]
-    status, (baseline, joint, _), _ = chain("tr1", "c1", "phantom", *flags)
-    assert status == 0
-    assert baseline[4:] == ["--n_iter=5001"]
-    assert set(flags) <= set(joint)
 
 
 def test_help_is_given_anywhere(chain):
