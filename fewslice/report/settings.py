@@ -1,6 +1,7 @@
 """Which settings make two runs the same method, and how methods with different settings are told apart.
 
-A setting that one of two runs does not record (an older revision did not have it) is unknown, not different.
+A setting that one of two runs does not record (an older revision did not have it) is unknown, not different, unless it is
+known what that revision did.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _NOT_THE_METHOD_PARTS = ("digest", "sha256", "init_from", "former", "initial_wei
 # The labelled volumes: methods are told apart by them elsewhere, see `fewslice.report.methods.by_split`.
 _NAMES_OF_SPLITS = {"no_of_tr_imgs", "comb_tr_imgs"}
 _OF_SPLITS = _NAMES_OF_SPLITS | {"train", "val", "train_ids", "val_ids", "unlabeled", "scans_digest", "cases"}
+# Flags of joint training that were added later -> what runs did before, which do not record them.
+_BEFORE = {"refresh_from": "best", "largest_component": 0}
 _START = "start_stage"
 _MOST_NAMED = 3
 
@@ -29,7 +32,8 @@ _MOST_NAMED = 3
 def settings(run: Run) -> dict[str, Any]:
     """Returns what makes the method of a run, beside its stage and kind of start."""
     foreign = FOREIGN.get(kind(run)[1], ()) if run.stage == JOINT else ()
-    found = {name: value for name, value in run.config.items() if _is_setting(name) and name not in foreign}
+    recorded = {**(_BEFORE if run.stage == JOINT else {}), **run.config}
+    found = {name: value for name, value in recorded.items() if _is_setting(name) and name not in foreign}
     if start(run) and start_stage(run):
         found[_START] = start_stage(run)
     return found

@@ -137,6 +137,16 @@ def test_an_older_run_that_fits_two_methods_is_put_to_neither(tmp_path):
     assert sorted(labels(runs)) == [f"{name} (soft_labels {what})" for what in ("0", "1", "not recorded")]
 
 
+def test_an_older_run_did_what_was_done_before_the_flag_was_there(tmp_path):
+    """Pseudo-labels came from the best network, and copy-paste kept every component."""
+    runs = [joint(tmp_path, seed=seed) for seed in (0, 1)] + [joint(tmp_path, seed=0, refresh_from="last")]
+    name = "Joint training, inter-image"
+    assert sorted(labels(runs)) == [f"{name} (refresh_from best)", f"{name} (refresh_from last)"]
+    runs = [joint(tmp_path, "copy_paste", seed=0), joint(tmp_path, "copy_paste", seed=1, largest_component=1)]
+    name = "Copy-paste"
+    assert sorted(labels(runs)) == [f"{name} (largest_component {value})" for value in (0, 1)]
+
+
 def test_settings_of_other_methods_do_not_count(tmp_path):
     runs = [joint(tmp_path, seed=seed, confidence=value) for seed, value in ((0, 0.9), (1, 0.95))]
     assert labels(runs) == ["Joint training, inter-image"]
