@@ -10,6 +10,7 @@ are pushed apart. The embeddings then say which slices are alike. Vepa et al., 2
 Reads   the images (no labels) of the patients of --no_of_tr_imgs, by default the dataset's `unlabeled_split`.
 Writes  runs/<dataset>/pretr_encoder_group_contrastive_loss/<method>-<digest>/ with checkpoints/last.npz and
         logs/train.csv.
+Measured on one CPU core: acdc_h5, 192 x 192 pixels, --batch_size=9: 1.7 s of CPU a step, .9 s with --mixed_precision.
 More    docs/group_pretraining.md, docs/runs.md
 """
 
