@@ -1,6 +1,7 @@
 """The table of command-line flags: one column per training script. The flags themselves stand in `flag_specs.py`.
 
-Names, types and defaults are those of the published commands (Chaitanya et al. 2020). Two defaults are shared
+Names, types and defaults are those of the published commands (Chaitanya et al. 2020; group contrastive training: Vepa
+et al. 2024). Two defaults are shared
 by all stages here, where the published scripts disagreed with each other: `global_loss_exp_no` is 2
 everywhere (was 0 in fine-tuning) and `no_of_decoder_blocks` is 3 (was 1, while the published results used 3).
 """
@@ -11,8 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fewslice.flag_specs import SPECS
+from fewslice.flag_specs_group import GROUP_SPECS
 
 JOINT = "prop_method_joint_tr_rand_init"
+GROUP = "pretr_encoder_group_contrastive_loss"
 
 _EVERY = (
     "dataset", "no_of_tr_imgs", "comb_tr_imgs", "set", "data_root", "n_iter", "ver", "seed", "runs_dir",
@@ -59,6 +62,7 @@ STAGES: Mapping[str, Mapping[str, Any]] = {
     "ft_pretr_encoder_decoder_net_local_loss": _column(
         *_GLOBAL, *_LOCAL, "data_aug", *_SEGMENTATION, *_EARLIER, "pretr_cont_bbox_dim", no_of_tr_imgs="tr1"
     ),
+    GROUP: _column(*GROUP_SPECS, n_iter=48301),
     "tr_baseline": _column(*_SEGMENTATION, no_of_tr_imgs="tr2"),
     JOINT: _column(
         "temp_fac", "bt_size", "local_loss_exp_no", *_JOINT, *_SEGMENTATION, "data_aug", "bbox_dim", "pretr_n_iter",
@@ -77,6 +81,7 @@ FINDERS: Mapping[str, tuple[str, ...]] = {
         *_GLOBAL, *(name for name in _LOCAL if name != "no_of_decoder_blocks"), *_EARLIER[:4],
         "pretr_cont_bbox_dim",
     ),
+    GROUP: (),
     "tr_baseline": (),
     JOINT: ("pretr_n_iter",),
 }  # fmt: skip
@@ -97,6 +102,7 @@ IGNORED: Mapping[str, Mapping[str, str]] = {
     "ft_pretr_encoder_decoder_net_local_loss": _ONE_HOT
     | _EARLIER_VIEWS
     | {"pretr_cont_bbox_dim": "the local loss crops nothing"},
+    GROUP: {},
     "tr_baseline": _ONE_HOT,
     JOINT: _ONE_HOT
     | {
@@ -143,6 +149,8 @@ def help_text(stage: str, name: str) -> str:
         return f"{text} Accepted and ignored: {IGNORED[stage][name]}."
     if stage == JOINT and name in _JOINT_HELP:
         return _JOINT_HELP[name]
+    if stage == GROUP and name == "n_iter":
+        return f"{text} The default is 100 epochs of 483 batches, those of the published list of ACDC."
     if name in FINDERS.get(stage, ()):
         return f"{text} (Here only to find the earlier stage.)"
     if stage == "pretr_decoder_local_contrastive_loss" and name == "temp_fac":

@@ -15,6 +15,7 @@ from losses.copy_paste import CopyPaste  # noqa: E402
 from losses.cross_entropy import CrossEntropy  # noqa: E402
 from losses.dice import Dice  # noqa: E402
 from losses.global_contrastive import GlobalContrastive, published_normaliser, row_layout  # noqa: E402
+from losses.group_contrastive import GroupContrastive, group_row_layout  # noqa: E402
 from losses.local_contrastive import LocalContrastive, local_row_layout  # noqa: E402
 from losses.local_regions import RegionTable, region_table  # noqa: E402
 from losses.mixture import Mixture  # noqa: E402
@@ -31,12 +32,14 @@ __all__ = [
     "CrossEntropy",
     "Dice",
     "GlobalContrastive",
+    "GroupContrastive",
     "LocalContrastive",
     "Mixture",
     "PixelContrastive",
     "RegionTable",
     "WeakToStrong",
     "get",
+    "group_row_layout",
     "local_row_layout",
     "names",
     "pixel_targets",

@@ -2,6 +2,7 @@
 
 from models.copy_paste import build_copy_paste_net
 from models.joint import both_heads, build_joint_net, segmentation_part
+from models.resnet import build_group_encoder, embedding_part
 from models.teacher import start_teacher
 from models.transfer import TransferReport, copy_by_name, freeze, read_weights, set_weights
 from models.unet import build_encoder, build_global_net, build_local_net, build_unet, local_map_size
@@ -13,11 +14,13 @@ __all__ = [
     "build_copy_paste_net",
     "build_encoder",
     "build_global_net",
+    "build_group_encoder",
     "build_joint_net",
     "build_local_net",
     "build_unet",
     "build_unimatch_net",
     "copy_by_name",
+    "embedding_part",
     "freeze",
     "local_map_size",
     "read_weights",

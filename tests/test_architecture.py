@@ -130,7 +130,11 @@ def test_settings_are_loaded_by_the_configuration_only(path):
     assert "experiment_init" not in tops(path)
 
 
-@pytest.mark.parametrize("name", ["flags", "flag_table", "config", "config_values", "splits", "experiment_files"])
+@pytest.mark.parametrize(
+    "name",
+    ["flags", "flag_table", "flag_specs", "flag_specs_group", "flag_kinds", "config", "config_values", "splits"]
+    + ["experiment_files"],
+)
 def test_what_answers_help_imports_nothing_heavy(name):
     path = ROOT / "fewslice" / f"{name}.py"
     assert foreign(path, {"absl", "fewslice"}) == []

@@ -1,7 +1,8 @@
 """Command-line flags.
 
 Expected defaults: the table of the published commands, typed here by hand, with the two shared defaults
-(global loss 2, three decoder blocks) in place of the published ones that contradict each other.
+(global loss 2, three decoder blocks) in place of the published ones that contradict each other; for group contrastive
+training the published configuration for ACDC (100 epochs of 483 batches, 9 slices, volume and patient partners).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from fewslice.flag_specs import SPECS
 from fewslice.flag_table import FINDERS, IGNORED, STAGES, help_text
 
 ENCODER = "pretr_encoder_global_contrastive_loss"
+GROUP = "pretr_encoder_group_contrastive_loss"
 DECODER = "pretr_decoder_local_contrastive_loss"
 FT_ENCODER = "ft_pretr_encoder_net_global_loss"
 FT_DECODER = "ft_pretr_encoder_decoder_net_local_loss"
@@ -60,6 +62,12 @@ DEFAULTS = {
     ENCODER: EVERY | CONTRASTIVE | {"no_of_tr_imgs": None, "data_aug": 0, "bbox_dim": 100, "bt_size": 12},
     DECODER: EVERY | CONTRASTIVE | LOCAL | EARLIER
     | {"no_of_tr_imgs": None, "data_aug": 0, "bbox_dim": 100, "bt_size": 12, "pretr_bbox_dim": 100},
+    GROUP: EVERY
+    | {"n_iter": 48301, "encoder": "resnet18", "projection_dim": 64, "temperature": 0.5, "lr": 3e-4,
+       "weight_decay": 1e-6, "batch_size": 9, "loss_wt": 1.0, "neg_loss_wt": 0.0, "pos_loss1_wt": 0.35,
+       "pos_loss2_wt": 0.05, "pos_loss3_wt": 0.0, "pos_loss1_mask": "2", "pos_loss2_mask": "", "pos_loss3_mask": "",
+       "positives": "group", "use_slice_pos": 0, "use_phase": 1, "use_patient": 1,
+       "reset_sampler_every_epoch": 0, "no_of_tr_imgs": None},
     FT_ENCODER: EVERY | CONTRASTIVE | SEGMENTATION | EARLIER
     | {"no_of_tr_imgs": "tr1", "data_aug": 1, "bbox_dim": 100, "bt_size": 12},
     FT_DECODER: EVERY | CONTRASTIVE | LOCAL | SEGMENTATION | EARLIER
@@ -72,6 +80,7 @@ DEFAULTS = {
 }  # fmt: skip
 ABSENT = {
     ENCODER: ("lr_seg", "pretr_ver", "local_loss_exp_no"),
+    GROUP: ("lr_reg", "temp_fac", "bt_size", "data_aug", "lr_seg"),
     DECODER: ("lr_seg", "dsc_loss", "pretr_cont_bbox_dim"),
     FT_ENCODER: ("local_loss_exp_no", "pretr_bbox_dim"),
     FT_DECODER: ("bbox_dim", "bt_size"),
@@ -117,6 +126,12 @@ def test_both_ways_to_write_a_flag():
         (ENCODER, "--global_loss_exp_no=5", "`global_loss_exp_no` must be a whole number from 0 to 4"),
         (ENCODER, "--bt_size=0", "`bt_size` must be 1 or larger"),
         (ENCODER, "--bbox_dim=1", "`bbox_dim` must be 2 or larger. Received: bbox_dim=1"),
+        (GROUP, "--encoder=resnet34", "`encoder` must be one of resnet18, resnet50. Received: encoder=resnet34"),
+        (GROUP, "--pos_loss1_mask=2;3", "`pos_loss1_mask` must be positions from 0 to 3 separated by commas"),
+        (GROUP, "--pos_loss1_mask=4", "`pos_loss1_mask` must be positions from 0 to 3 separated by commas"),
+        (GROUP, "--pos_loss2_wt=-1", "`pos_loss2_wt` must be 0 or larger"),
+        (GROUP, "--positives=some", "`positives` must be one of group, all"),
+        (GROUP, "--temperature=0", "`temperature` must be a positive number"),
         (DECODER, "--no_of_decoder_blocks=6", "`no_of_decoder_blocks` must be a whole number from 1 to 5"),
         (DECODER, "--no_of_local_regions=10", "`no_of_local_regions` must be one of 9, 13"),
         (DECODER, "--local_loss_exp_no=2", "`local_loss_exp_no` must be a whole number from 0 to 1"),
@@ -234,6 +249,7 @@ def test_joint_training_has_help_of_its_own():
     joint = "prop_method_joint_tr_rand_init"
     assert help_text(joint, "pretr_n_iter") == "Training steps of the baseline. (Here only to find it.)"
     assert help_text("ft_pretr_encoder_net_global_loss", "pretr_n_iter").endswith("to find the earlier stage.)")
+    assert "100 epochs of 483 batches" in help_text(GROUP, "n_iter")
     assert "0 takes --teacher_decay" in help_text(joint, "average_decay")
     assert "teacher" not in help_text(BASELINE, "average_decay")
 

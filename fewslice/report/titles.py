@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-from fewslice.flag_table import JOINT
+from fewslice.flag_table import GROUP, JOINT
 from fewslice.report.runs import Run
 
 STAGE_TITLES = {
     "pretr_encoder_global_contrastive_loss": "Encoder pretraining (global loss)",
     "pretr_decoder_local_contrastive_loss": "Decoder pretraining (local loss)",
+    GROUP: "Encoder pretraining (group loss)",
     "tr_baseline": "Baseline",
     "ft_pretr_encoder_net_global_loss": "Pretrained encoder",
     "ft_pretr_encoder_decoder_net_local_loss": "Pretrained encoder + decoder",

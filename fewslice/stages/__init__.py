@@ -21,12 +21,14 @@ def run_stage(args: Any, dataset: Any) -> None:
     if getattr(args, "check_only", False):
         return
     former.check_former(args, dataset)
+    checks.check_groups(args, dataset)
     with without_native_messages():
-        from fewslice.stages import contrastive, joint, segmentation
+        from fewslice.stages import contrastive, group_contrastive, joint, segmentation
 
     {
         "pretr_encoder_global_contrastive_loss": contrastive.pretrain_encoder,
         "pretr_decoder_local_contrastive_loss": contrastive.pretrain_decoder,
+        "pretr_encoder_group_contrastive_loss": group_contrastive.pretrain_group_encoder,
         "ft_pretr_encoder_net_global_loss": segmentation.fine_tune_encoder,
         "ft_pretr_encoder_decoder_net_local_loss": segmentation.fine_tune_encoder_decoder,
         "tr_baseline": segmentation.train_baseline,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
 from fewslice.augment.crop_resize import REFERENCE_SIDE_PX, crop_limits
+from fewslice.data.group_plan import GroupPlan, SliceHierarchy
 from fewslice.data.joint_batches import pair_table
 from fewslice.data.sampling_indices import check_number_of_volumes
 from fewslice.data.sampling_plan import BatchPlan, plan_global_batch, plan_local_batch
 from fewslice.data.volume import Case
 from fewslice.errors import ConfigError
-from fewslice.flag_table import JOINT, LABELED_STAGES
+from fewslice.flag_specs_group import positions
+from fewslice.flag_table import GROUP, JOINT, LABELED_STAGES
 from fewslice.stages.former import GLOBAL_STAGE
 
 
@@ -36,8 +39,10 @@ def check_volumes(args: Any, dataset: Any) -> None:
             find_cases(reader, patients, dataset.phases)
     else:
         cases = find_cases(reader, args.train_ids, dataset.unlabeled_phases)
-        plan = contrastive_plan(args, dataset)
-        if plan.use_partitions:
+        if args.stage == GROUP:
+            deep_enough = [group_plan(args).batch_size] * len(cases)
+            hierarchy(cases, deep_enough).check(group_plan(args))
+        elif (plan := contrastive_plan(args, dataset)).use_partitions:
             check_number_of_volumes(plan.num_slots, len(cases))
     if args.stage == JOINT:
         patients = dataset.splits.train_ids(args.unl_no_of_tr_imgs, args.unl_comb_tr_imgs)
@@ -84,7 +89,7 @@ def check_stage(args: Any, dataset: Any) -> None:
     """Refuses settings that a stage cannot work with."""
     if args.stage.startswith("pretr_"):
         _refuse_devices(args.devices)
-        contrastive_plan(args, dataset)
+        group_plan(args) if args.stage == GROUP else contrastive_plan(args, dataset)
     if args.stage == GLOBAL_STAGE:
         _check_box(args.bbox_dim, dataset)
     elif args.stage == JOINT:
@@ -133,6 +138,57 @@ def contrastive_plan(args: Any, dataset: Any) -> BatchPlan:
 def local_bt_size(args: Any, dataset: Any) -> int:
     """Returns the slices of a step of the local stage: 3 volumes for variant 1, else `batch_size_ft` slices."""
     return 3 * args.n_parts if args.local_loss_exp_no == 1 else dataset.batch_size_ft
+
+
+def group_plan(args: Any) -> GroupPlan:
+    """Returns the batches of group contrastive training.
+
+    Raises:
+        ConfigError: a batch that is no multiple of the groups, groups that no term uses, terms without groups.
+    """
+    partners = {name: bool(getattr(args, name)) for name in ("use_slice_pos", "use_phase", "use_patient")}
+    terms = {name: getattr(args, name) for name in ("neg_loss_wt", "pos_loss1_wt", "pos_loss2_wt", "pos_loss3_wt")}
+    used = [f"--{name}={value}" for name, value in terms.items() if value]
+    if not used and not args.loss_wt:
+        raise ConfigError("All terms of the loss have the weight 0. Give --loss_wt=1, or a weight of a group term.")
+    if used and not any(partners.values()):
+        raise ConfigError(
+            f"{', '.join(used)}: a group term needs groups, and no partner is on. For SimCLR give "
+            f"{' '.join(text.partition('=')[0] + '=0' for text in used)}; else --use_slice_pos=1, --use_phase=1 or "
+            "--use_patient=1."
+        )
+    if any(partners.values()) and not used:
+        on = [f"--{name}" for name, is_on in partners.items() if is_on]
+        raise ConfigError(
+            f"{'=1, '.join(on)}=1: groups have no effect where no group term has a weight. For SimCLR give "
+            f"{'=0 '.join(on)}=0; else a weight, such as --pos_loss1_wt=0.35."
+        )
+    plan = GroupPlan(args.batch_size, **partners)
+    for number in (1, 2, 3) if args.positives == "group" else ():
+        mask = getattr(args, f"pos_loss{number}_mask")
+        if terms[f"pos_loss{number}_wt"] and set(range(plan.group_size)) <= set(positions(mask)):
+            raise ConfigError(
+                f"--pos_loss{number}_mask={mask} leaves out all {plan.group_size} positions of a group: its term "
+                f"compares nothing. Name fewer, or give --pos_loss{number}_wt=0."
+            )
+    return plan
+
+
+def hierarchy(cases: Sequence[Case], depths: Sequence[int]) -> SliceHierarchy:
+    """Returns which slices belong to which volume and patient, from the volumes and their numbers of slices."""
+    return SliceHierarchy(depths, [case.patient_id for case in cases], names=[case.case_id for case in cases])
+
+
+def check_groups(args: Any, dataset: Any) -> None:
+    """Refuses volumes with too few slices for their groups, which prepares volumes that are not prepared yet."""
+    if args.stage != GROUP:
+        return
+    from fewslice.data.cache import open_cache
+    from fewslice.data.readers import find_cases, get_reader
+
+    cases = find_cases(get_reader(dataset), args.train_ids, dataset.unlabeled_phases)
+    volumes = open_cache(dataset, cases, with_label=False)
+    hierarchy(cases, [len(volume.image) for volume in volumes]).check(group_plan(args))
 
 
 def _check_joint(args: Any, dataset: Any) -> None:

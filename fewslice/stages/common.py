@@ -161,12 +161,13 @@ def build(
     learning_rate: float,
     *,
     loss_weights: Mapping[str, float] | None = None,
+    make_optimizer: Callable[[float], keras.optimizers.Optimizer] = optimizer,
 ) -> keras.Model:
-    """Builds and compiles a network for the devices asked for."""
+    """Builds and compiles a network for the devices asked for; `make_optimizer` gets the learning rate."""
     use_jit = args.jit_compile or keras.backend.backend() == "jax"  # without it JAX runs operation by operation
     with backend.device_scope(args.devices):
         model = make()
-        model.compile(optimizer(learning_rate), loss=loss, loss_weights=loss_weights, jit_compile=use_jit)
+        model.compile(make_optimizer(learning_rate), loss=loss, loss_weights=loss_weights, jit_compile=use_jit)
         model.optimizer.build(model.trainable_variables)  # its variables must be made in this scope
     return model
 

@@ -5,6 +5,7 @@ Reference: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, sections 3.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ import models
 from fewslice import backend, config
 from fewslice.augment.pretraining import ViewSettings
 from fewslice.augment.strong_intensity import StrongIntensity
-from fewslice.data import samplers
+from fewslice.data import cache, samplers
 from fewslice.data.batches import generator
 from fewslice.errors import ConfigError
 from fewslice.evaluate.collapse import effective_rank
@@ -26,7 +27,39 @@ from fewslice.stages.checks import local_bt_size
 from fewslice.stages.former import former_of
 from fewslice.training import Plan, Trainer
 
-_PROBE = 2**31 - 1  # the epoch number from which the monitor's fixed batch is drawn
+PROBE = -1  # the step that stands for the monitor's fixed batch
+_PROBE_EPOCH = 2**31 - 1  # the epoch number from which that is drawn
+
+BatchOfStep = Callable[[int], samplers.ContrastiveBatch]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a contrastive stage has of its own.
+
+    Attributes:
+        method: Short readable name of the variant.
+        open_batches: Volumes -> the function that makes the batch of a step (or of `PROBE`), and a sentence on the
+            batches for the log, or "".
+        loss: Has `random_level`.
+        make: Builds the network with its initial weights.
+        origin: Where these come from.
+        learning_rate: Of the optimizer.
+        make_optimizer: Learning rate -> optimizer.
+    """
+
+    method: str
+    open_batches: Callable[[cache.PreparedSet], tuple[BatchOfStep, str]]
+    loss: keras.losses.Loss
+    make: Callable[[], keras.Model]
+    origin: common.Origin
+    learning_rate: float
+    make_optimizer: Callable[[float], keras.optimizers.Optimizer] = common.optimizer
+
+
+def source_of(seed: int, epoch: int, step: int) -> np.random.Generator:
+    """Returns the source of randomness of a step, or of `PROBE`."""
+    return generator(seed, _PROBE_EPOCH, 0) if step == PROBE else generator(seed, epoch, step)
 
 
 def pretrain_encoder(args: Any, dataset: config.DatasetConfig) -> None:
@@ -52,7 +85,8 @@ def pretrain_encoder(args: Any, dataset: config.DatasetConfig) -> None:
 
     loss = losses.GlobalContrastive(args.global_loss_exp_no, args.temp_fac)
     method = f"exp{args.global_loss_exp_no}_parts{args.n_parts}_bt{args.bt_size}_s{args.seed}"
-    _pretrain(args, dataset, draw, loss=loss, method=method, origin=origin, make=make)
+    batches = _by_segment(args, dataset, draw)
+    pretrain(args, dataset, Task(method, batches, loss, make, origin, args.lr_reg))
 
 
 def pretrain_decoder(args: Any, dataset: config.DatasetConfig) -> None:
@@ -88,7 +122,19 @@ def pretrain_decoder(args: Any, dataset: config.DatasetConfig) -> None:
         exp_no, regions, temperature=args.temp_fac, batch_negatives=bool(args.batch_negatives)
     )
     method = f"local{exp_no}_dec{args.no_of_decoder_blocks}_global{args.global_loss_exp_no}_s{args.seed}"
-    _pretrain(args, dataset, draw, loss=loss, method=method, origin=origin, make=make)
+    batches = _by_segment(args, dataset, draw)
+    pretrain(args, dataset, Task(method, batches, loss, make, origin, args.lr_reg))
+
+
+def _by_segment(
+    args: Any, dataset: config.DatasetConfig, draw: Callable[[np.random.Generator, Any], samplers.ContrastiveBatch]
+) -> Callable[[cache.PreparedSet], tuple[BatchOfStep, str]]:
+    """Returns `Task.open_batches` of a stage that draws each batch by itself; an epoch is a segment of the training."""
+
+    def open_batches(volumes: cache.PreparedSet) -> tuple[BatchOfStep, str]:
+        return lambda step: draw(source_of(args.seed, step // dataset.val_step_update, step), volumes), ""
+
+    return open_batches
 
 
 def _regions(size: tuple[int, int], args: Any, negatives: int) -> losses.RegionTable:
@@ -116,32 +162,21 @@ def _views(args: Any, box: int | None = None) -> ViewSettings:
     return ViewSettings(per_image=bool(args.strong_views), strong=strong, **extra)
 
 
-def _pretrain(
-    args: Any,
-    dataset: config.DatasetConfig,
-    draw: Callable[[np.random.Generator, Any], samplers.ContrastiveBatch],
-    *,
-    loss: keras.losses.Loss,
-    method: str,
-    origin: common.Origin,
-    make: Callable[[], keras.Model],
-) -> None:
+def pretrain(args: Any, dataset: config.DatasetConfig, task: Task) -> None:
     """Runs a contrastive stage."""
     volumes = common.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
-    with common.open_run(args, dataset, method, origin, {"unlabeled": volumes}) as run:
+    batch, note = task.open_batches(volumes)
+    with common.open_run(args, dataset, task.method, task.origin, {"unlabeled": volumes}) as run:
         if run.is_done:
             logging.info("Already finished: %s", run.dir)
             return
         backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
         run.start(backend.versions())
-        ids = draw(generator(args.seed, 0, 0), volumes).ids
-        level = loss.random_level(ids)
-        text = "%s: %d volumes, %d rows a step. Loss of random embeddings: %.3f."
-        logging.info(text, run.dir, len(volumes), len(ids), level)
-        model = common.build(args, make, loss, args.lr_reg)
-
-        def batch(step: int) -> samplers.ContrastiveBatch:
-            return draw(generator(args.seed, step // dataset.val_step_update, step), volumes)
+        ids = batch(0).ids
+        level = task.loss.random_level(ids)
+        text = "%s: %d volumes, %d rows a step.%s Loss of random embeddings: %.3f."
+        logging.info(text, run.dir, len(volumes), len(ids), note and f" {note}", level)
+        model = common.build(args, task.make, task.loss, task.learning_rate, make_optimizer=task.make_optimizer)
 
         def make_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
             drawn = batch(step)
@@ -152,7 +187,7 @@ def _pretrain(
             describe_batch=lambda step: _describe(batch(step), volumes),
             n_iter=args.n_iter,
             segment=dataset.val_step_update,
-            monitor=_monitor(model, draw(generator(args.seed, _PROBE, 0), volumes), level),
+            monitor=_monitor(model, batch(PROBE), level),
             average_decay=args.average_decay,
             tensorboard=args.tensorboard,
         )

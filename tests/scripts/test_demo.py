@@ -37,7 +37,11 @@ def demo():
 def test_every_stage_is_shown_once_and_its_flags_are_right(demo):
     stages = demo.stages()
     shown = [stage for _, stage, _ in stages]
-    assert sorted(shown) == sorted(set(STAGES) - {"prop_method_joint_tr_rand_init"}), "the joint training takes longer"
+    left_out = {
+        "prop_method_joint_tr_rand_init",  # takes longer
+        "pretr_encoder_group_contrastive_loss",  # is for choosing slices; no segmentation starts from it
+    }
+    assert sorted(shown) == sorted(set(STAGES) - left_out)
     for _, stage, values in stages:
         args, dataset = read_flags_from(stage, ["--dataset=phantom", *values])
         assert dataset.name == "phantom"

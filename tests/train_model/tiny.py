@@ -14,6 +14,7 @@ from absl import logging
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "train_model"
 GLOBAL = "pretr_encoder_global_contrastive_loss"
+GROUP = "pretr_encoder_group_contrastive_loss"
 LOCAL = "pretr_decoder_local_contrastive_loss"
 ENCODER = "ft_pretr_encoder_net_global_loss"
 ENCODER_DECODER = "ft_pretr_encoder_decoder_net_local_loss"
@@ -49,6 +50,7 @@ unlabeled = ("tr4",)
 _FIND = ("--n_parts=2", "--bt_size=2")
 FLAGS = {
     GLOBAL: (*_FIND, "--bbox_dim=20", "--n_iter=4"),
+    GROUP: ("--n_iter=4",),
     LOCAL: (*_FIND, "--n_iter=4", "--pretr_n_iter=4", "--pretr_bbox_dim=20"),
     ENCODER: (*_FIND, "--bbox_dim=20", "--n_iter=4", "--pretr_n_iter=4"),
     ENCODER_DECODER: ("--n_parts=2", "--n_iter=4", "--pretr_n_iter=4"),
