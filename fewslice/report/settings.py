@@ -1,7 +1,7 @@
 """Which settings make two runs the same method, and how methods with different settings are told apart.
 
-A setting that one of two runs does not record (an older revision did not have it) is unknown, not different, unless it is
-known what that revision did.
+A setting that one of two runs does not record (an older revision did not have it) is unknown, not different, unless it
+is known what that revision did.
 """
 
 from __future__ import annotations
