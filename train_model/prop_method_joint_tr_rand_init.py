@@ -15,6 +15,9 @@ Reads   checkpoints/best.npz of tr_baseline.py; images and labels of the trainin
         the dataset's unlabelled list.
 Writes  runs/<dataset>/prop_method_joint_tr_rand_init/<method>-<digest>/ as the other labelled stages; contrastive also
         pseudo_labels/round_00, ... with labels, statistics and a gallery, and logs/pseudo_labels.csv.
+Measured on one core of an AMD EPYC (Zen 4): acdc_h5 tr2 c1 at 96 x 96 pixels, 500 steps of 10 labelled slices,
+        --mixed_precision, mean test Dice of two seeds: baseline .571; contrastive .668 (6 CPU minutes, 1.7 GiB); from
+        pretrained weights contrastive .733, unimatch .812 (9 CPU minutes). docs/results.md
 More    docs/joint_training.md, docs/evaluation.md, docs/runs.md
 """
 
