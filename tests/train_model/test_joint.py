@@ -75,15 +75,15 @@ def test_the_first_round_is_the_baselines_best_network_the_second_that_of_the_ru
         assert "cont_c1_a/kernel" in {name.replace("|", "/") for name in archive.files}
 
 
-@pytest.mark.parametrize(("source", "step"), [("best", 2), ("last", 4)])
-def test_new_pseudo_labels_come_from_the_best_or_the_last_network(again, monkeypatch, source, step):
-    """Every validation is worse than the one before, so that the first, after 2 steps, is the best."""
+def test_new_pseudo_labels_can_come_from_the_last_network(again, monkeypatch):
+    """Every validation is worse than the one before, so that the first, after 2 steps, stays the best."""
     from fewslice.stages import segmentation
 
     scores = iter((0.5, 0.4, 0.3))
     monkeypatch.setattr(segmentation, "validation_of", lambda *args, **kwargs: lambda: {"val_dice": next(scores)})
-    folder = again(f"--refresh_from={source}") / "pseudo_labels"
-    assert read(folder / "round_01" / "round.json")["teacher_step"] == step
+    folder = again("--refresh_from=last")
+    assert read(folder / "DONE")["best_step"] == 2
+    assert read(folder / "pseudo_labels" / "round_01" / "round.json")["teacher_step"] == 4
 
 
 def test_pseudo_labels_are_what_the_kept_network_predicts_refined(house, data):
@@ -160,7 +160,7 @@ def test_changed_pseudo_labels_are_refused(house, again):
     path = folder / "pseudo_labels" / "round_00" / "labels" / "002_ED.npy"
     labels = np.load(path)
     np.save(path, 2 - np.minimum(labels, 2))
-    with pytest.raises(DataError, match="(?s)002_ED.npy.*another content.*--noresume"):
+    with pytest.raises(DataError, match="(?s)002_ED.npy.*another content.*Delete .*round.json"):
         again("--n_iter=4")
 
 

@@ -16,10 +16,8 @@ from tests.train_model.test_kill import RANDOM, assert_killed_and_equal, chain, 
 JOINT = (
     ("in pseudo-labels", 1),
     ("before the round is complete", 0),
-    ("after a step", 0),
     ("after the best weights", 0),
     ("before the state", 1),  # 2 steps are saved; the best weights may be those of step 4 already
-    ("in pseudo-labels", 0),
     (RANDOM, "before the state", 0),
     ("in the test", 1),
 )
