@@ -137,7 +137,7 @@ class GroupContrastive(keras.losses.Loss):
             float32 weights of the (anchor, positive) pairs, which add up to the weight of the term, and (N, N)
             boolean mask of the negatives.
         """
-        image, group, position = _split(ids)
+        image, group, position = structure_ids.split_ids(ids, "image, group, position in the group")
         valid = structure_ids.both(image >= 0)
         row = ops.cumsum(ops.ones_like(image))
         other = ops.logical_and(valid, ops.logical_not(structure_ids.equal(row)))
@@ -186,18 +186,6 @@ def _mean(pairs: Any) -> Any:
     """Returns (N, N) float32, 1 / number of pairs where there is one."""
     pairs = ops.cast(pairs, "float32")
     return pairs / ops.maximum(ops.sum(pairs), 1.0)
-
-
-def _split(ids: Any) -> tuple[Any, Any, Any]:
-    """Returns image, group and position, each (N,) int32."""
-    ids = ops.convert_to_tensor(ids)
-    if len(ids.shape) != 2 or ids.shape[-1] not in (None, 3):
-        raise ValueError(
-            "`y_true` must hold the ids (image, group, position in the group) of each row, shape (rows, 3). "
-            f"Received: y_true.shape={tuple(ids.shape)}"
-        )
-    ids = ops.cast(ids, "int32")
-    return ids[:, 0], ids[:, 1], ids[:, 2]
 
 
 def _weight(name: str, value: float) -> float:

@@ -21,11 +21,12 @@ from keras import ops
 COLUMNS = ("slot", "partition", "view")
 
 
-def split_ids(ids: Any) -> tuple[Any, Any, Any]:
-    """Returns volume_slot, partition and view, each (N,) int32.
+def split_ids(ids: Any, names: str = "volume_slot, partition, view") -> tuple[Any, Any, Any]:
+    """Returns volume_slot, partition and view, or three other ids, each (N,) int32.
 
     Args:
         ids: (N, 3) structure ids, any dtype.
+        names: What they are, for the message.
 
     Raises:
         ValueError: If the last axis has not three entries.
@@ -33,7 +34,7 @@ def split_ids(ids: Any) -> tuple[Any, Any, Any]:
     ids = ops.convert_to_tensor(ids)
     if len(ids.shape) != 2 or ids.shape[-1] not in (None, 3):
         raise ValueError(
-            "`y_true` must hold the structure ids (volume_slot, partition, view) of each row, "
+            f"`y_true` must hold the structure ids ({names}) of each row, "
             f"shape (rows, 3). Received: y_true.shape={tuple(ids.shape)}"
         )
     ids = ops.cast(ids, "int32")

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fewslice.augment.inpainting import erase_boxes
 from fewslice.augment.interpolate import LinearTaps, separable_sample
 from fewslice.errors import ConfigError
 
@@ -259,14 +260,6 @@ def _blurred(image: np.ndarray, taps: np.ndarray, *, axis: int) -> np.ndarray:
     return out
 
 
-def erase(images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Returns a copy of (batch, H, W, C) with a box (first row, first column, rows, columns) of each image set to 0."""
-    out = images.copy()
-    for image, (top, left, rows, columns) in zip(out, boxes, strict=True):
-        image[top : top + rows, left : left + columns] = 0
-    return out
-
-
 def apply_views(images: np.ndarray, draws: GroupViewDraws) -> np.ndarray:
     """Makes the views of (batch, H, W, C) float32 images that were drawn; a new array."""
     out = np.empty_like(images)
@@ -279,7 +272,7 @@ def apply_views(images: np.ndarray, draws: GroupViewDraws) -> np.ndarray:
             scale=draws.scales[index],
             shear=draws.shears[index],
         )
-    return erase(blur(out, draws.sigmas), draws.erased)
+    return erase_boxes(blur(out, draws.sigmas), draws.erased[:, :2], draws.erased[:, 2:])
 
 
 def group_view(

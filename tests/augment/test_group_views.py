@@ -17,10 +17,10 @@ from fewslice.augment.group_views import (
     apply_views,
     blur,
     draw_views,
-    erase,
     group_view,
     resized_crop,
 )
+from fewslice.augment.inpainting import erase_boxes
 from fewslice.errors import ConfigError
 from tests.golden_files import golden
 from tests.reference import group_views as reference
@@ -98,7 +98,7 @@ def test_blur_equals_the_loops(sigma):
 
 def test_erase_by_hand():
     images = np.ones((2, 4, 5, 1), np.float32)
-    out = erase(images, np.array([[1, 2, 2, 3], [0, 0, 0, 0]]))
+    out = erase_boxes(images, np.array([[1, 2], [0, 0]]), np.array([[2, 3], [0, 0]]))
     assert out[0, 1:3, 2:].sum() == 0 and out[0].sum() == 14 and out[1].sum() == 20 and images.sum() == 40
 
 
