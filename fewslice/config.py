@@ -41,12 +41,17 @@ _UNUSED = {
 }
 _TABLES = ("train", "val", "test")
 
+# Attributes that came later: where they have these values they change nothing, and digests leave them out.
+LATER_DEFAULTS = {"grid": "resample", "intensity": "percentiles", "num_channels": 1}
+_NOT_IN_DIGESTS = ("splits", "how_to_get", "scribbles")
+
 
 @dataclass(frozen=True)
 class DatasetConfig:
     """Everything that the library knows about one dataset. experiment_init/README.md explains each attribute.
 
     Sizes are pixels, resolutions mm, batch sizes images (slices). Paths are relative to the data root.
+    `target_resolution` may be () where `grid` is "stretch", which does not read it.
     `struct_name` leaves out the background, `class_weights` starts with it.
     """
 
@@ -57,7 +62,7 @@ class DatasetConfig:
     img_size_x: int
     img_size_y: int
     num_classes: int
-    target_resolution: tuple[float, float]
+    target_resolution: tuple[float, ...]
     struct_name: tuple[str, ...]
     class_weights: tuple[float, ...]
     unlabeled_split: str
@@ -69,6 +74,9 @@ class DatasetConfig:
     label_map: tuple[tuple[int, int], ...] = ()
     image_channel: int = 0
     anti_aliasing: str = "default"
+    grid: str = "resample"
+    intensity: str = "percentiles"
+    scribbles: str = "file"
     percentiles: tuple[float, float] = (1.0, 99.0)
     spacing_table: str = ""
     images_dir: str = "imagesTr"
@@ -121,6 +129,11 @@ def load_dataset_config(
             values[key] = config_values.parse(key, text)
         except ConfigError as error:
             problems.append(f"{places[key]}: {error}")
+    problems += [
+        f"{settings.where()}: the attribute `{key}` is missing."
+        for key in config_values.required(values)
+        if key not in values
+    ]
     problems += [f"{places.get(key, settings.where())}: {text}" for key, text in config_values.problems(values)]
     splits, split_problems = _read_splits(name, tables)
     problems += split_problems
@@ -136,11 +149,23 @@ def load_dataset_config(
 def config_dict(config: DatasetConfig) -> dict[str, Any]:
     """Returns the settings as a plain dict for digests and `config.json`.
 
-    The split tables and `how_to_get` are left out: another list in the file must not change the digest of a
-    run that does not use it. A run records the ids that it does use.
+    The split tables, `how_to_get` and `scribbles` are left out: another list in the file must not change the digest of
+    a run that does not use it. A run records the ids that it does use, and the digest of prepared volumes tells where
+    their scribbles come from. Attributes that came later are left out where they change nothing, so that the digest of
+    an older run stays.
     """
     fields = (field.name for field in dataclasses.fields(config))
-    return {name: getattr(config, name) for name in fields if name not in ("splits", "how_to_get")}
+    values = {name: getattr(config, name) for name in fields if name not in _NOT_IN_DIGESTS}
+    return without_later_defaults(values, always=("num_channels",))
+
+
+def without_later_defaults(values: Mapping[str, Any], *, always: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Returns the settings without those of `LATER_DEFAULTS` that have their default; `always` names others to keep."""
+    return {
+        name: value
+        for name, value in values.items()
+        if name in always or name not in LATER_DEFAULTS or value != LATER_DEFAULTS[name]
+    }
 
 
 def check_labeled_split(dataset: DatasetConfig, key: str, comb: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -184,10 +209,7 @@ def check_pretraining_split(dataset: DatasetConfig, key: str, comb: str, *, pref
 def _read_settings(file: ExperimentFile) -> tuple[dict[str, Any], list[str]]:
     known = config_values.REQUIRED + config_values.OPTIONAL
     values = {key: config_values.plain(value) for key, value in file.values.items() if key in known}
-    problems = [
-        f"{file.where()}: the attribute `{key}` is missing." for key in config_values.REQUIRED if key not in values
-    ]
-    return values, problems + _unknown(file, "attribute", known, _UNUSED)
+    return values, _unknown(file, "attribute", known, _UNUSED)
 
 
 def _read_splits(name: str, file: ExperimentFile) -> tuple[Splits | None, list[str]]:

@@ -13,6 +13,9 @@ from fewslice.errors import ConfigError
 from fewslice.registry import unknown_name
 
 ANTI_ALIASING = ("default", "off")
+GRIDS = ("resample", "stretch")
+INTENSITIES = ("percentiles", "as_stored")
+SCRIBBLES = ("file", "simulated")
 _PHASES = ("ED", "ES")
 STRIDE = 32  # five 2x2 poolings halve each side five times
 
@@ -26,18 +29,23 @@ _INTEGERS = (
 )  # fmt: skip
 _TEXTS = (
     "layout", "data_path_tr", "data_path_tr_cropped", "anti_aliasing", "spacing_table", "images_dir",
-    "labels_dir", "patient_pattern", "unlabeled_split", "how_to_get",
+    "labels_dir", "patient_pattern", "unlabeled_split", "how_to_get", "grid", "intensity", "scribbles",
 )  # fmt: skip
 _TEXT_LISTS = ("struct_name", "phases", "unlabeled_phases")
 _NUMBER_LISTS = ("target_resolution", "class_weights", "percentiles")
 
 REQUIRED = (
-    "layout", "data_path_tr", "img_size_x", "img_size_y", "num_classes", "target_resolution", "struct_name",
-    "unlabeled_split", "how_to_get",
+    "layout", "data_path_tr", "img_size_x", "img_size_y", "num_classes", "struct_name", "unlabeled_split",
+    "how_to_get",
 )  # fmt: skip
 OPTIONAL = tuple(
     name for name in _INTEGERS + _TEXTS + _TEXT_LISTS + _NUMBER_LISTS + ("label_map",) if name not in REQUIRED
 )
+
+
+def required(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the attributes that must be given beside these values; a stretched grid has no resolution."""
+    return REQUIRED if values.get("grid") == "stretch" else (*REQUIRED, "target_resolution")
 
 
 @functools.cache
@@ -88,6 +96,7 @@ def completed(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     values.setdefault("class_weights", (1.0 / values["num_classes"],) * values["num_classes"])
     values.setdefault("data_path_tr_cropped", f"cropped/{name}")
     values.setdefault("unlabeled_phases", values.get("phases", ("",)))
+    values.setdefault("target_resolution", ())
     return values
 
 
@@ -186,7 +195,7 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("data_path_tr", lambda v: bool(v), "the folder of the scans below the data root"),
     ("img_size_x", _is_side, f"a positive multiple of {STRIDE}, since the network halves it five times"),
     ("img_size_y", _is_side, f"a positive multiple of {STRIDE}, since the network halves it five times"),
-    ("num_channels", lambda v: v == 1, "1 (choose the channel of a 4-D image with `image_channel`)"),
+    ("num_channels", lambda v: 1 <= v <= 64, "1 to 64 (one channel of a 4-D image is chosen with `image_channel`)"),
     ("num_classes", lambda v: 2 <= v <= 255, "the number of classes including the background, 2 to 255"),
     ("target_resolution", lambda v: len(v) == 2 and min(v) > 0, "two positive numbers, mm per pixel"),
     (
@@ -203,6 +212,9 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("unlabeled_phases", lambda v: len(v) > 0 and len(set(v)) == len(v), 'a tuple such as ("ED", "ES")'),
     ("image_channel", lambda v: v >= 0, "0 or larger"),
     ("anti_aliasing", lambda v: v in ANTI_ALIASING, f"one of {', '.join(ANTI_ALIASING)}"),
+    ("grid", lambda v: v in GRIDS, f"one of {', '.join(GRIDS)}"),
+    ("intensity", lambda v: v in INTENSITIES, f"one of {', '.join(INTENSITIES)}"),
+    ("scribbles", lambda v: v in SCRIBBLES, f"one of {', '.join(SCRIBBLES)}"),
     ("percentiles", lambda v: len(v) == 2 and 0 <= v[0] < v[1] <= 100, "two rising numbers in 0 to 100"),
     ("label_map", lambda v: len({code for code, _ in v}) == len(v), "a dict with each code once"),
     ("patient_pattern", _is_pattern, "a regular expression with one group, the patient's id"),
@@ -231,7 +243,7 @@ def _joint_problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:
         wrong.append(("label_map", text))
     for name in ("phases", "unlabeled_phases"):
         strange = sorted(set(values.get(name, ())) - set(_PHASES))
-        if strange and values.get("layout") in ("acdc", "acdc_h5"):
+        if strange and values.get("layout") in ("acdc", "acdc_h5", "acdc_slices_h5"):
             received = ", ".join(map(repr, strange))
             wrong.append((name, f'`{name}` may hold "ED" and "ES" in this layout. Received: {received}'))
     if values.get("layout") == "acdc_h5" and not values.get("spacing_table"):

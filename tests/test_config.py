@@ -17,7 +17,8 @@ from fewslice import config, config_values
 from fewslice.errors import ConfigError
 from fewslice.files import digest
 
-SHIPPED = ["acdc", "acdc_h5", "mmwhs", "phantom", "prostate_md"]
+PUBLISHED_SLICES = ["acdc_wsl4mis", "chaos_ct", "chaos_mri", "davis", "davis2", "lvsc", "mscmr"]  # all lists: al
+SHIPPED = ["acdc", "acdc_h5", "mmwhs", "phantom", "prostate_md", *PUBLISHED_SLICES]
 
 INIT = '''"""A dataset."""
 layout = "paired_folders"
@@ -102,15 +103,23 @@ def test_mmwhs_codes_become_classes():
 @pytest.mark.parametrize(
     "name, lengths, tests",
     [
-        ("acdc", {"tr1": (5, 1), "tr2": (5, 2), "tr8": (3, 8), "tr52": (1, 52), "trall": (1, 77)}, 20),
+        ("acdc", {"tr1": (5, 1), "tr2": (5, 2), "tr8": (3, 8), "tr52": (1, 52), "trall": (1, 77), "al": (1, 64)}, 20),
         (
             "prostate_md",
             {"tr1": (5, 1), "tr2": (5, 2), "tr8": (3, 8), "tr10": (3, 10), "tr22": (1, 17), "trall": (1, 15)},
             15,
         ),
         ("mmwhs", {"tr1": (5, 1), "tr2": (4, 2), "tr8": (3, 8), "tr10": (1, 10)}, 10),
-        ("acdc_h5", {"tr1": (5, 1), "tr2": (5, 2), "tr8": (1, 8), "tr15": (1, 15), "tr52": (1, 11)}, 5),
-        ("phantom", {"tr1": (3, 1), "tr2": (2, 2), "tr8": (1, 8), "tr24": (1, 24), "trall": (1, 28)}, 10),
+        (
+            "acdc_h5",
+            {"tr1": (5, 1), "tr2": (5, 2), "tr8": (1, 8), "tr15": (1, 15), "tr52": (1, 11), "al": (1, 13)},
+            5,
+        ),
+        (
+            "phantom",
+            {"tr1": (3, 1), "tr2": (2, 2), "tr8": (1, 8), "tr24": (1, 24), "trall": (1, 28), "al": (1, 24)},
+            10,
+        ),
     ],
 )
 def test_published_lists_are_complete(name, lengths, tests):
@@ -212,7 +221,7 @@ def test_overrides_take_the_type_of_the_attribute(write, name, text, value):
         ("label_map", "7", "code:label pairs"),
         ("percentiles", "99,1", "`percentiles` must be two rising numbers"),
         ("patient_pattern", "(", "`patient_pattern` must be a regular expression"),
-        ("num_channels", "3", "`num_channels` must be 1"),
+        ("num_channels", "0", "`num_channels` must be 1 to 64"),
         ("mtask_bs", "0", "`mtask_bs` must be positive"),
         ("unlabeled_split", "poool", "Did you mean 'pool'"),
         ("img_size", "64", "Unknown attribute 'img_size'. Did you mean 'img_size_"),
@@ -345,3 +354,28 @@ def test_import_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_stretched_grid_needs_no_resolution(write):
+    without = INIT.replace("target_resolution = (1, 1.5)\n", "")
+    write(without)
+    assert "the attribute `target_resolution` is missing" in problem()
+    assert config.load_dataset_config("mine", {"grid": "stretch"}).target_resolution == ()
+    write(without + 'grid = "stretch"\nintensity = "as_stored"\nscribbles = "simulated"\nnum_channels = 3\n')
+    dataset = config.load_dataset_config("mine")
+    assert (dataset.grid, dataset.intensity, dataset.scribbles, dataset.num_channels) == (
+        "stretch", "as_stored", "simulated", 3,
+    )  # fmt: skip
+    write(INIT + 'grid = "stretched"\nintensity = "raw"\nscribbles = "drawn"\n')
+    found = problem()
+    assert "`grid` must be one of resample, stretch" in found and "Received: grid='stretched'" in found
+    assert "`intensity` must be one of percentiles, as_stored" in found
+    assert "`scribbles` must be one of file, simulated" in found
+
+
+def test_digest_of_a_run_does_not_know_later_attributes_at_their_defaults(write):
+    dataset = config.load_dataset_config("mine")
+    known = config.config_dict(dataset)
+    assert not {"grid", "intensity", "scribbles"} & set(known) and known["num_channels"] == 1
+    assert config.config_dict(dataclasses.replace(dataset, scribbles="simulated")) == known
+    assert config.config_dict(dataclasses.replace(dataset, grid="stretch")) == {**known, "grid": "stretch"}

@@ -32,12 +32,14 @@ class PreparedVolume:
 
     Attributes:
         case: Where it came from.
-        image: (Z, NX, NY) float32, memory-mapped; the 1st and 99th percentile are 0 and 1, not clipped.
+        image: (Z, NX, NY) float32, memory-mapped; the 1st and 99th percentile are 0 and 1, not clipped. With several
+            channels (Z, NX, NY, C); with the dataset's `intensity` "as_stored" the file's values.
         label: (Z, NX, NY) uint8, memory-mapped, or None if not asked for.
         native_shape: (X, Y, Z) of the file.
         spacing_mm: Size of a native voxel along x, y and z.
         affine: (4, 4) float64 of the file.
         source_digest: Stands for the content of the native files.
+        scribble: (Z, NX, NY) uint8, memory-mapped, num_classes = not annotated, or None if not asked for.
     """
 
     case: Case
@@ -47,6 +49,7 @@ class PreparedVolume:
     spacing_mm: tuple[float, float, float]
     affine: np.ndarray
     source_digest: str
+    scribble: np.ndarray | None = None
 
 
 class PreparedSet(Sequence):
@@ -108,9 +111,9 @@ def open_cache(
     cases: Sequence[Case],
     *,
     with_label: bool,
+    with_scribble: bool = False,
     root: Path | None = None,
     progress: bool = True,
-    workers: int | None = None,
     verify: bool = False,
 ) -> PreparedSet:
     """Opens the prepared volumes of some cases, after preparing those that are missing or out of date.
@@ -119,9 +122,9 @@ def open_cache(
         dataset: Settings; another resolution, size, label map, ... leads to another cache folder.
         cases: Volumes of the dataset, from `find_cases`.
         with_label: Prepare and open labels too. Without it no label is opened, even if it is there.
+        with_scribble: Prepare and open scribbles too.
         root: Data root; default `fewslice.config.data_root()`.
         progress: Show a progress line while preparing.
-        workers: Volumes prepared at a time; default the number of processors.
         verify: Compare the checksums of all files, not only sizes and times.
 
     Raises:
@@ -129,14 +132,15 @@ def open_cache(
         FewSliceError: those of several cases are, with every message; or the file system refuses.
     """
     reader = get_reader(dataset, root)
-    report = build_cache(reader, cases, with_label=with_label, progress=progress, workers=workers, verify=verify)
+    wanted = {"with_label": with_label, "with_scribble": with_scribble}
+    report = build_cache(reader, cases, **wanted, progress=progress, verify=verify)
     if report.refused:
         errors = list(report.refused.values())
         if len(errors) == 1:
             raise errors[0]
         raise FewSliceError(f"{len(errors)} volumes cannot be used:\n" + "\n".join(map(str, errors)))
     store = Store(reader)
-    return PreparedSet([open_prepared(store, case, with_label=with_label) for case in cases])
+    return PreparedSet([open_prepared(store, case, **wanted) for case in cases])
 
 
 def build_cache(
@@ -144,6 +148,7 @@ def build_cache(
     cases: Sequence[Case],
     *,
     with_label: bool | None,
+    with_scribble: bool = False,
     progress: bool = True,
     workers: int | None = None,
     verify: bool = False,
@@ -157,6 +162,7 @@ def build_cache(
         reader: Reads the native volumes.
         cases: What to prepare.
         with_label: Prepare labels too; None where there is one.
+        with_scribble: Prepare scribbles too.
         progress: Show a progress line.
         workers: Volumes prepared at a time; default the number of processors.
         verify: Compare the checksums of what is there, not only sizes and times.
@@ -166,13 +172,13 @@ def build_cache(
     """
     started, store = time.monotonic(), Store(reader)
     report = BuildReport(store.folder)
-    unique = {case.case_id: (case, _wants_label(case, with_label)) for case in cases}
+    unique = {case.case_id: (case, _wanted(case, with_label, with_scribble)) for case in cases}
     pending = {}
-    for case_id, (case, labelled) in unique.items():
-        if store.is_current(case, with_label=labelled):
+    for case_id, (case, wanted) in unique.items():
+        if store.is_current(case, **wanted):
             report.skipped.append(case_id)
         else:
-            pending[case_id] = (case, labelled)
+            pending[case_id] = (case, wanted)
     if verify:
         pending, report.skipped = unique, []
     if pending:
@@ -185,25 +191,26 @@ def build_cache(
     return report
 
 
-def _wants_label(case: Case, with_label: bool | None) -> bool:
-    return case.label_path is not None if with_label is None else with_label
+def _wanted(case: Case, with_label: bool | None, with_scribble: bool) -> dict[str, bool]:
+    has_label = case.label_path is not None
+    return {"with_label": has_label if with_label is None else with_label, "with_scribble": with_scribble}
 
 
 def _build_all(
     store: Store,
-    jobs: list[tuple[Case, bool]],
+    jobs: list[tuple[Case, dict[str, bool]]],
     report: BuildReport,
     *,
     progress: bool,
     workers: int | None,
     verify: bool,
 ) -> None:
-    def work(job: tuple[Case, bool]) -> Mapping[str, Any] | DataError | None:
-        case, labelled = job
+    def work(job: tuple[Case, dict[str, bool]]) -> Mapping[str, Any] | DataError | None:
+        case, wanted = job
         try:
-            if store.refresh(case, with_label=labelled, verify=verify):
+            if store.refresh(case, **wanted, verify=verify):
                 return None
-            return store.build(case, with_label=labelled)
+            return store.build(case, **wanted)
         except DataError as error:
             return error
 
@@ -229,7 +236,7 @@ def _note(report: BuildReport, case_id: str, entry: Mapping[str, Any]) -> None:
         report.notes[case_id] = list(entry["notes"])
 
 
-def open_prepared(store: Store, case: Case, *, with_label: bool) -> PreparedVolume:
+def open_prepared(store: Store, case: Case, *, with_label: bool, with_scribble: bool = False) -> PreparedVolume:
     """Maps one case that `build_cache` has prepared."""
     entry = store.entry(case)
     if entry is None:
@@ -241,5 +248,6 @@ def open_prepared(store: Store, case: Case, *, with_label: bool) -> PreparedVolu
         native_shape=tuple(entry["native_shape"]),
         spacing_mm=tuple(entry["spacing_mm"]),
         affine=np.asarray(entry["affine"], np.float64),
-        source_digest=store.source_digest(case, entry, with_label=with_label),
+        source_digest=store.source_digest(case, entry, with_label=with_label, with_scribble=with_scribble),
+        scribble=store.load(case, "scribble") if with_scribble else None,
     )

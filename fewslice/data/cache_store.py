@@ -2,8 +2,10 @@
 
 <data root>/<data_path_tr_cropped>/<digest of the settings>/
     manifest.json                 settings and a table of all cases, for people and other programs
-    <case id>/image.npy           (Z, NX, NY) float32
+    <case id>/image.npy           (Z, NX, NY) float32; (Z, NX, NY, C) where `num_channels` is more than 1
               label.npy           (Z, NX, NY) uint8, if the label was asked for
+              scribble.npy        (Z, NX, NY) uint8, num_classes = not annotated, if scribbles were asked for;
+                                  scribble_simulated.npy where the dataset's `scribbles` are simulated
               entry.json          checksums of sources and arrays; written last, so it vouches for the rest
 """
 
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from fewslice import files
-from fewslice.config import DatasetConfig
+from fewslice.config import DatasetConfig, without_later_defaults
 from fewslice.data.readers import Reader
 from fewslice.data.volume import Case, Volume
 from fewslice.errors import DataError, FewSliceError
@@ -27,13 +29,17 @@ from fewslice.errors import DataError, FewSliceError
 FORMAT = 1  # raise it when preparation or this format changes, so that old caches are not used
 _SETTINGS = (
     "layout", "data_path_tr", "images_dir", "labels_dir", "image_channel", "label_map", "num_classes",
-    "img_size_x", "img_size_y", "target_resolution", "percentiles", "anti_aliasing",
+    "img_size_x", "img_size_y", "target_resolution", "percentiles", "anti_aliasing", "num_channels", "grid",
+    "intensity",
 )  # fmt: skip
 
 
 def settings(dataset: DatasetConfig) -> dict[str, Any]:
     """Returns every setting that prepared arrays depend on."""
-    return {"format": FORMAT, **{name: getattr(dataset, name) for name in _SETTINGS}}
+    unused = {"target_resolution", "anti_aliasing"} if dataset.grid == "stretch" else set()
+    unused |= {"percentiles"} if dataset.intensity == "as_stored" else set()
+    values = {name: getattr(dataset, name) for name in _SETTINGS if name not in unused}
+    return {"format": FORMAT, **without_later_defaults(values)}
 
 
 class Store:
@@ -60,39 +66,45 @@ class Store:
         is_usable = isinstance(entry, dict) and entry.get("format") == FORMAT and "image" in entry.get("arrays", {})
         return entry if is_usable else None
 
-    def is_current(self, case: Case, *, with_label: bool, verify: bool = False) -> bool:
+    def is_current(self, case: Case, *, with_label: bool, with_scribble: bool = False, verify: bool = False) -> bool:
         """Tells whether a case can be used as it is, by sizes and times; with `verify` by checksums too."""
         entry = self.entry(case)
-        if entry is None or (with_label and "label" not in entry["arrays"]):
+        if entry is None or not self._holds(entry, with_label, with_scribble):
             return False
-        are_sources_same = self._compare_sources(case, entry, with_label=with_label, by_content=verify)
+        annotated = with_label or with_scribble
+        are_sources_same = self._compare_sources(case, entry, with_label=annotated, by_content=verify)
         return are_sources_same and self._are_arrays_whole(case, entry, verify=verify)
 
-    def refresh(self, case: Case, *, with_label: bool, verify: bool = False) -> bool:
+    def refresh(self, case: Case, *, with_label: bool, with_scribble: bool = False, verify: bool = False) -> bool:
         """Like `is_current`, but sources of another time and the same content count and are recorded."""
         entry = self.entry(case)
-        if entry is None or (with_label and "label" not in entry["arrays"]):
+        if entry is None or not self._holds(entry, with_label, with_scribble):
             return False
-        same = self._compare_sources(case, entry, with_label=with_label, by_content=True)
+        annotated = with_label or with_scribble
+        same = self._compare_sources(case, entry, with_label=annotated, by_content=True)
         if not same or not self._are_arrays_whole(case, entry, verify=verify):
             return False
         sources = dict(entry["sources"])
-        for path in self._sources(case, with_label=with_label):  # a label that was not compared keeps its old time
+        for path in self._sources(case, with_label=annotated):  # a label that was not compared keeps its old time
             sources[self._name(path)] = sources[self._name(path)] | self._stamp(path)
         if sources != entry["sources"]:
             files.write_json(self._file(case, "entry.json"), {**entry, "sources": sources})
         return True
 
-    def build(self, case: Case, *, with_label: bool) -> Mapping[str, Any]:
-        """Reads, prepares and stores one case. Returns its entry.
+    def build(self, case: Case, *, with_label: bool, with_scribble: bool = False) -> Mapping[str, Any]:
+        """Reads, prepares and stores one case, with what is stored of it and still true. Returns its entry.
 
         Raises:
             DataError: the native files are missing or wrong.
             FewSliceError: the file system refuses.
         """
-        sources = {self._name(path): self._source(path) for path in self._sources(case, with_label=with_label)}
-        volume = self.reader.read(case, with_label=with_label)
+        kept_sources, kept = self._still_true(case)
+        paths = self._sources(case, with_label=with_label or with_scribble)
+        sources = kept_sources | {self._name(path): self._source(path) for path in paths}
+        volume = self.reader.read(case, with_label=with_label, with_scribble=with_scribble)
         arrays, notes = _prepare(volume, self.reader.dataset)
+        if "scribble" in arrays:
+            arrays[self._key("scribble")] = arrays.pop("scribble")
         try:
             self._file(case, "entry.json").unlink(missing_ok=True)
             for left_over in self._file(case, "").glob(".*.tmp*"):
@@ -106,8 +118,8 @@ class Store:
             "phase": case.phase,
             "sources": sources,
             "facts": self.reader.facts(case),
-            "arrays": {key: self._save(case, key, array) for key, array in arrays.items()},
-            "native_shape": list(volume.image.shape),
+            "arrays": kept | {key: self._save(case, key, array) for key, array in arrays.items()},
+            "native_shape": list(volume.image.shape[:3]),
             "spacing_mm": list(volume.spacing_mm),
             "affine": volume.affine.tolist(),
             "notes": [*volume.notes, *notes],
@@ -116,13 +128,17 @@ class Store:
         return entry
 
     def load(self, case: Case, key: str) -> np.ndarray:
-        """Returns the stored "image" or "label", memory-mapped and read-only."""
-        return np.load(self._file(case, f"{key}.npy"), mmap_mode="r", allow_pickle=False)
+        """Returns the stored "image", "label" or "scribble", memory-mapped and read-only."""
+        return np.load(self._file(case, f"{self._key(key)}.npy"), mmap_mode="r", allow_pickle=False)
 
-    def source_digest(self, case: Case, entry: Mapping[str, Any], *, with_label: bool) -> str:
-        """Returns a digest of the content of the native files that a case was made of."""
-        names = [self._name(path) for path in self._sources(case, with_label=with_label)]
-        return files.digest([entry["sources"][name]["sha256"] for name in names] + [entry["facts"]])
+    def source_digest(
+        self, case: Case, entry: Mapping[str, Any], *, with_label: bool, with_scribble: bool = False
+    ) -> str:
+        """Returns a digest of the content of the native files that a case was made of, and of how scribbles were."""
+        names = [self._name(path) for path in self._sources(case, with_label=with_label or with_scribble)]
+        content = [entry["sources"][name]["sha256"] for name in names] + [entry["facts"]]
+        is_simulated = with_scribble and self._key("scribble") != "scribble"
+        return files.digest(content + (["simulated scribbles"] if is_simulated else []))
 
     def write_manifest(self) -> None:
         """Writes manifest.json from all entries."""
@@ -131,6 +147,24 @@ class Store:
 
     def _file(self, case: Case, name: str) -> Path:
         return self.folder / case.case_id / name
+
+    def _key(self, key: str) -> str:
+        """Returns the name under which an array is stored; scribbles of both origins lie side by side."""
+        is_simulated = key == "scribble" and self.reader.dataset.scribbles == "simulated"
+        return "scribble_simulated" if is_simulated else key
+
+    def _holds(self, entry: Mapping[str, Any], with_label: bool, with_scribble: bool) -> bool:
+        wanted = [key for key, is_wanted in (("label", with_label), ("scribble", with_scribble)) if is_wanted]
+        return all(self._key(key) in entry["arrays"] for key in wanted)
+
+    def _still_true(self, case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Returns sources and records of sound annotations of unchanged files: a rebuild must not lose them."""
+        entry = self.entry(case)
+        if entry is None or not self._compare_sources(case, entry, with_label=True, by_content=True):
+            return {}, {}
+        found = {key: record for key, record in entry["arrays"].items() if key != "image"}
+        found = {k: v for k, v in found.items() if self._are_arrays_whole(case, {"arrays": {k: v}}, verify=True)}
+        return dict(entry["sources"]), found
 
     def _name(self, path: Path) -> str:
         return os.path.relpath(path, self.reader.root)
@@ -169,12 +203,12 @@ class Store:
         for key, recorded in entry["arrays"].items():
             path = self._file(case, f"{key}.npy")
             try:
-                array = self.load(case, key)
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
                 has_form = list(array.shape) == recorded["shape"] and array.dtype.name == recorded["dtype"]
                 is_whole = has_form and path.stat().st_size == recorded["size"]
                 if not is_whole or (verify and files.sha256(path) != recorded["sha256"]):
                     return False
-            except (OSError, ValueError):
+            except (OSError, ValueError, EOFError):
                 return False
         return True
 
@@ -197,18 +231,18 @@ class Store:
 
 def _prepare(volume: Volume, dataset: DatasetConfig) -> tuple[dict[str, np.ndarray], list[str]]:
     """Returns the prepared arrays of a volume, and notes on what a user may want to know."""
-    from fewslice.data import preprocess
+    from fewslice.data.grid import image_to_grid, label_to_grid
 
-    grid = {"target_resolution": dataset.target_resolution, "size": dataset.size}
     notes = []
     if volume.image.min() == volume.image.max():
-        notes.append(f"the image is constant ({volume.image.flat[0]:g}) and becomes zero")
-    image = preprocess.normalise(volume.image, dataset.percentiles)
-    image = preprocess.prepare_image(image, volume.spacing_mm, anti_aliasing=dataset.anti_aliasing, **grid)
-    arrays = {"image": np.ascontiguousarray(image, np.float32)}
+        becomes = " and becomes zero" if dataset.intensity == "percentiles" else ""
+        notes.append(f"the image is constant ({volume.image.flat[0]:g}){becomes}")
+    arrays = {"image": image_to_grid(volume.image, volume.spacing_mm, dataset)}
+    if volume.scribble is not None:
+        outside = dataset.num_classes
+        arrays["scribble"] = label_to_grid(volume.scribble, volume.spacing_mm, dataset, outside=outside)
     if volume.label is not None:
-        label = preprocess.prepare_label(volume.label, volume.spacing_mm, **grid)
-        arrays["label"] = np.ascontiguousarray(label, np.uint8)
+        arrays["label"] = label = label_to_grid(volume.label, volume.spacing_mm, dataset)
         lost = sorted(set(np.unique(volume.label).tolist()) - set(np.unique(label).tolist()) - {0})
         if lost:
             names = ", ".join(dataset.struct_name[number - 1] for number in lost)

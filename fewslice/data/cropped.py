@@ -2,6 +2,7 @@
 
 <data root>/<data_path_tr_cropped>/<case id>/img_cropped.nii.gz     float32
                                              mask_cropped.nii.gz    int16
+Images of several channels are one file each: img_cropped_0000.nii.gz, img_cropped_0001.nii.gz, ...
 """
 
 from __future__ import annotations
@@ -20,24 +21,30 @@ from fewslice.data.progress import Progress
 from fewslice.data.readers import Reader
 from fewslice.data.readers.selection import resolve_patients
 from fewslice.data.volume import Case
-from fewslice.errors import DataError
+from fewslice.errors import ConfigError, DataError
 
 
 def cropped_geometry(
-    volume: PreparedVolume, target_resolution: Sequence[float], *, affine: str = "corrected"
+    volume: PreparedVolume, target_resolution: Sequence[float], *, affine: str = "corrected", grid: str = "resample"
 ) -> tuple[np.ndarray, tuple[float, float, float]]:
     """Returns the affine and the voxel size of a prepared volume with axes (x, y, z).
 
     Args:
         volume: The prepared volume.
-        target_resolution: In-plane resolution that was asked for, mm.
+        target_resolution: In-plane resolution that was asked for, mm; unused with a stretched grid.
         affine: "corrected": every voxel lies where its tissue lies in the native file, and the voxel size is
             what rounding to whole pixels made of the target resolution. "published": the native affine with
             its entries [0, 0] and [1, 1] replaced by the target resolution, signs kept, and its origin.
+        grid: The dataset's `grid`. Of a pixels stretched to b, corners on corners, one is (a - 1) / (b - 1) as large.
+
+    Raises:
+        ConfigError: "published" for a stretched grid, which has no target resolution.
 
     Notes:
         Differs from the published code: that always writes what is called "published" here.
     """
+    if affine == "published" and grid == "stretch":
+        raise ConfigError('affine "published" needs a target resolution; `grid = "stretch"` has none. Use "corrected".')
     if affine == "published":
         matrix = volume.affine.copy()
         for axis in (0, 1):
@@ -45,15 +52,23 @@ def cropped_geometry(
         return matrix, (*map(float, target_resolution), volume.spacing_mm[2])
     to_native = np.eye(4)
     spacing = list(volume.spacing_mm)
-    for axis, size in enumerate(volume.image.shape[1:]):
+    for axis, size in enumerate(volume.image.shape[1:3]):
         native = volume.native_shape[axis]
-        rescaled = resample.rescaled_size(native, volume.spacing_mm[axis] / target_resolution[axis])
-        source, target = resample.overlap(rescaled, size)
-        step = native / rescaled  # pixel c of the crop has its centre at native pixel (c + first + 0.5) * step - 0.5
-        to_native[axis, axis] = step
-        to_native[axis, 3] = (source.start - target.start + 0.5) * step - 0.5
+        if grid == "stretch":
+            step, first = _stretched_step(native, size), 0.0
+        else:
+            rescaled = resample.rescaled_size(native, volume.spacing_mm[axis] / target_resolution[axis])
+            source, target = resample.overlap(rescaled, size)
+            step = native / rescaled  # pixel c of the crop has its centre at native (c + first + 0.5) * step - 0.5
+            first = (source.start - target.start + 0.5) * step - 0.5
+        to_native[axis, axis], to_native[axis, 3] = step, first
         spacing[axis] *= step
     return _with_scale(volume) @ to_native, tuple(spacing)
+
+
+def _stretched_step(native: int, size: int) -> float:
+    """Returns native pixels per pixel of a stretched axis; an axis of one pixel keeps its extent."""
+    return (native - 1) / (size - 1) if min(native, size) > 1 else native / size
 
 
 def _with_scale(volume: PreparedVolume) -> np.ndarray:
@@ -99,7 +114,8 @@ def prepare_dataset(
 
         def write(case: Case) -> bool:
             volume = open_prepared(store, case, with_label=case.label_path is not None)
-            return write_cropped(folder, volume, reader.dataset.target_resolution, affine=affine)
+            dataset = reader.dataset
+            return write_cropped(folder, volume, dataset.target_resolution, affine=affine, grid=dataset.grid)
 
         with Progress(len(good), "Writing NIfTI", is_enabled=progress) as line:
             for index, _ in map_threads(write, good, workers=workers):
@@ -108,7 +124,12 @@ def prepare_dataset(
 
 
 def write_cropped(
-    folder: Path, volume: PreparedVolume, target_resolution: Sequence[float], *, affine: str = "corrected"
+    folder: Path,
+    volume: PreparedVolume,
+    target_resolution: Sequence[float],
+    *,
+    affine: str = "corrected",
+    grid: str = "resample",
 ) -> bool:
     """Writes img_cropped.nii.gz and, with a label, mask_cropped.nii.gz. Returns False if they are there.
 
@@ -117,12 +138,16 @@ def write_cropped(
         volume: What to write.
         target_resolution: In-plane resolution that was asked for, mm.
         affine: See `cropped_geometry`.
+        grid: The dataset's `grid`.
 
     Raises:
         FewSliceError: the file system refuses.
     """
-    matrix, spacing_mm = cropped_geometry(volume, target_resolution, affine=affine)
-    targets = {"img_cropped": np.asarray(volume.image, np.float32)}
+    matrix, spacing_mm = cropped_geometry(volume, target_resolution, affine=affine, grid=grid)
+    image = np.asarray(volume.image, np.float32)
+    targets = {"img_cropped": image}
+    if image.ndim == 4:
+        targets = {f"img_cropped_{channel:04d}": image[..., channel] for channel in range(image.shape[-1])}
     if volume.label is not None:
         targets["mask_cropped"] = np.asarray(volume.label, np.int16)
     is_written = False

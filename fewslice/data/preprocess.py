@@ -98,17 +98,18 @@ def rescale_slices(
     return result
 
 
-def crop_or_pad(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Crops or zero-pads the first two axes around their centre; undoes itself for whatever was kept.
+def crop_or_pad(array: np.ndarray, size: Sequence[int], *, fill: int = 0) -> np.ndarray:
+    """Crops or pads the first two axes around their centre; undoes itself for whatever was kept.
 
     Args:
         array: (X, Y, ...).
         size: (NX, NY). An axis of n > N pixels keeps [(n - N) // 2, + N), others start at (N - n) // 2.
+        fill: Value of the padding.
 
     Returns:
         (NX, NY, ...) of the same dtype.
     """
-    result = np.zeros((*size, *array.shape[2:]), array.dtype)
+    result = np.full((*size, *array.shape[2:]), fill, array.dtype)
     parts = [resample.overlap(n, wanted) for n, wanted in zip(array.shape[:2], size, strict=True)]
     source, target = zip(*parts, strict=True)
     result[target] = array[source]
@@ -151,21 +152,27 @@ def prepare_image(
 
 
 def prepare_label(
-    label: np.ndarray, spacing_mm: Sequence[float], *, target_resolution: Sequence[float], size: Sequence[int]
+    label: np.ndarray,
+    spacing_mm: Sequence[float],
+    *,
+    target_resolution: Sequence[float],
+    size: Sequence[int],
+    fill: int = 0,
 ) -> np.ndarray:
-    """Brings a label to the network's grid by nearest neighbours: resample, then crop or pad with 0.
+    """Brings a label to the network's grid by nearest neighbours: resample, then crop or pad.
 
     Args:
         label: (X, Y, Z) integer.
         spacing_mm: Native spacing; the first two values count.
         target_resolution: In-plane resolution of the network's grid, mm.
         size: (NX, NY) of the network's grid.
+        fill: Value outside of the file's slice.
 
     Returns:
         (Z, NX, NY) of the input's dtype (uint8).
     """
     rescaled = rescale_slices(label, resampling_factors(spacing_mm, target_resolution), order=0)
-    return np.ascontiguousarray(np.moveaxis(crop_or_pad(rescaled, size), -1, 0))
+    return np.ascontiguousarray(np.moveaxis(crop_or_pad(rescaled, size, fill=fill), -1, 0))
 
 
 def restore_probabilities(

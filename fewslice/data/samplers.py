@@ -19,6 +19,7 @@ from fewslice.augment.pretraining import ViewSettings, global_views, local_views
 from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch, one_hot
 from fewslice.data.sampling_indices import locate_slices, partition_edges, sample_partitions, sample_slices
 from fewslice.data.sampling_plan import BatchPlan, plan_global_batch, plan_local_batch
+from fewslice.data.volume import with_channel_axis
 from fewslice.errors import ConfigError
 
 __all__ = [
@@ -82,15 +83,15 @@ def gather_slices(volumes: Sequence[Any], sources: np.ndarray, *, field: str = "
     """Copies slices out of volumes.
 
     Args:
-        volumes: Arrays (depth, H, W), or objects that hold such arrays.
+        volumes: Arrays (depth, H, W) or (depth, H, W, C), or objects that hold such arrays.
         sources: (n, 2) integers: volume index, slice index.
-        field: "image" or "label".
+        field: "image", "label" or "scribble".
 
     Returns:
-        (n, H, W, 1) float32 images, or (n, H, W) labels in their dtype.
+        (n, H, W, C) float32 images, or (n, H, W) labels in their dtype.
 
     Raises:
-        ConfigError: Volumes whose slices differ in size, or that have no label.
+        ConfigError: Volumes whose slices differ in size, or that have no such field.
     """
     arrays = [_array(volumes[volume], field) for volume, _ in sources]
     shapes = {array.shape[1:] for array in arrays}
@@ -100,7 +101,7 @@ def gather_slices(volumes: Sequence[Any], sources: np.ndarray, *, field: str = "
     out = np.empty((len(arrays), *arrays[0].shape[1:]), dtype)
     for row, (array, (_, index)) in enumerate(zip(arrays, sources, strict=True)):
         out[row] = array[index]
-    return out[..., None] if field == "image" else out
+    return with_channel_axis(out) if field == "image" else out
 
 
 def _draw_sources(rng: np.random.Generator, volumes: Sequence[Any], plan: BatchPlan, published: bool) -> np.ndarray:

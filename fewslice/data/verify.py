@@ -18,6 +18,7 @@ from fewslice.data.volume import Case, Volume
 from fewslice.errors import DataError
 
 _NOTES_SHOWN = 20
+_WRONG_SHARE = 0.01  # of scribbled pixels; annotators cross borders here and there
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Findings:
         shapes, spacings_mm: Of the volumes that could be read.
         voxels: Class -> number of voxels in all labels.
         labelled: Number of volumes with a label.
+        scribbled: Number of volumes with scribbles.
+        annotated: (annotated, all) pixels of their scribbles.
     """
 
     problems: list[Problem] = field(default_factory=list)
@@ -56,6 +59,8 @@ class Findings:
     spacings_mm: list[tuple[float, ...]] = field(default_factory=list)
     voxels: dict[int, int] = field(default_factory=dict)
     labelled: int = 0
+    scribbled: int = 0
+    annotated: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class _Facts:
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
     counts: tuple[int, ...]  # voxels per class; empty without a label
+    annotated: int  # pixels with a scribble; -1 without scribbles
     notes: tuple[str, ...]
 
 
@@ -130,7 +136,9 @@ class _Examiner:
         self._reader = reader
 
     def __call__(self, case: Case) -> _Facts | list[DataError]:
-        volume, problems = self._reader.examine(case, with_label=case.label_path is not None)
+        with_scribble = True if self._reader.has_scribble(case) else None
+        has_label = case.label_path is not None
+        volume, problems = self._reader.examine(case, with_label=has_label, with_scribble=with_scribble)
         return problems if volume is None else _facts(volume, self._reader.dataset.num_classes)
 
 
@@ -142,8 +150,16 @@ def _facts(volume: Volume, num_classes: int) -> _Facts:
     if volume.label is not None:
         counts = tuple(np.bincount(volume.label.ravel(), minlength=num_classes).tolist())
         notes += [] if sum(counts[1:]) else ["the label is empty"]
+    annotated = -1
+    if volume.scribble is not None:
+        annotated = int((volume.scribble < num_classes).sum())
+        notes += [] if annotated else ["the scribbles are empty"]
+        if volume.label is not None:
+            wrong = int(((volume.scribble != volume.label) & (volume.scribble < num_classes)).sum())
+            if wrong > _WRONG_SHARE * annotated:
+                notes.append(f"{wrong} of {annotated} scribbled pixels have another class than the label")
     content = hashlib.sha256(np.ascontiguousarray(volume.image)).hexdigest() + str(volume.image.shape)
-    return _Facts(content, volume.image.shape, volume.spacing_mm, counts, tuple(notes))
+    return _Facts(content, volume.image.shape[:3], volume.spacing_mm, counts, annotated, tuple(notes))
 
 
 def _summarise(reader: Reader, facts: list[tuple[Case, _Facts]], findings: Findings) -> None:
@@ -154,6 +170,10 @@ def _summarise(reader: Reader, facts: list[tuple[Case, _Facts]], findings: Findi
         findings.shapes.append(fact.shape)
         findings.spacings_mm.append(fact.spacing_mm)
         findings.labelled += bool(fact.counts)
+        if fact.annotated >= 0:
+            findings.scribbled += 1
+            annotated, pixels = findings.annotated
+            findings.annotated = annotated + fact.annotated, pixels + int(np.prod(fact.shape))
         absent = [name for name, count in zip(names, fact.counts, strict=False) if not count]
         if absent and sum(fact.counts[1:]):
             findings.notes.append(f"{case.case_id}: the label has no {', '.join(absent)}")
@@ -177,6 +197,9 @@ def describe(reader: Reader, cases: Sequence[Case], findings: Findings) -> str:
         names = ("background", *dataset.struct_name)
         shares = (f"{name} {findings.voxels[number] / total:.2%}" for number, name in enumerate(names))
         lines.append(f"  voxels    {', '.join(shares)}")
+    if findings.scribbled:
+        annotated, pixels = findings.annotated
+        lines.append(f"  scribbles {findings.scribbled} volumes, {annotated / pixels:.2%} of their pixels")
     lines.append(f"  splits    {_coverage(reader)}")
     lines += [f"  note      {note}" for note in findings.notes[:_NOTES_SHOWN]]
     if len(findings.notes) > _NOTES_SHOWN:

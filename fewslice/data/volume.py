@@ -33,9 +33,10 @@ class Volume:
 
     Attributes:
         case: Where the volume came from.
-        image: (X, Y, Z) float32, the file's intensities.
+        image: (X, Y, Z) float32, the file's intensities; (X, Y, Z, C) where `num_channels` is more than 1.
         label: (X, Y, Z) uint8, classes 0 to num_classes - 1, or None if not asked for.
-        scribble: (X, Y, Z) uint8, classes and num_classes = not annotated, or None if there is none.
+        scribble: (X, Y, Z) uint8, classes and num_classes = not annotated, or None if there is none or it was not
+            asked for.
         spacing_mm: Size of a voxel along x, y and z.
         affine: (4, 4) float64, voxel indices to mm as the file says. Its scale is not `spacing_mm` in ACDC.
         notes: What was read differently from how it stands in the file, in words.
@@ -48,3 +49,8 @@ class Volume:
     spacing_mm: tuple[float, float, float]
     affine: np.ndarray
     notes: tuple[str, ...] = ()
+
+
+def with_channel_axis(images: np.ndarray) -> np.ndarray:
+    """Returns images as networks take them, (N, H, W, C): those of one channel, (N, H, W), get the axis."""
+    return images[..., np.newaxis] if images.ndim == 3 else images

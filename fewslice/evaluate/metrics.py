@@ -8,8 +8,9 @@ the directed distances d(truth, prediction) and d(prediction, truth):
   HD95 = max(95th percentile of d(truth, prediction), 95th percentile of d(prediction, truth)),
   ASSD = mean of both lists put together.
 
-HD95 is the larger of two percentiles (as in MetricsReloaded), not the percentile of the pooled distances (as
-in MedPy); percentiles interpolate linearly. A metric that is undefined is NaN, never 0 or a large number.
+HD95 in mm is the larger of two percentiles (as in MetricsReloaded). `hd95_voxels` is what many papers of weak
+supervision report: the percentile of the pooled distances (as in MedPy), every voxel counted as a cube of edge 1.
+Percentiles interpolate linearly. A metric that is undefined is NaN, never 0 or a large number.
 """
 
 from __future__ import annotations
@@ -86,6 +87,12 @@ class SurfaceDistances:
             return float("nan")
         return float(max(np.percentile(self.from_truth, 95), np.percentile(self.from_prediction, 95)))
 
+    def hd95_pooled(self) -> float:
+        """Returns the 95th percentile of all distances of both directions, mm; NaN if a mask is empty."""
+        if not self.from_truth.size:
+            return float("nan")
+        return float(np.percentile(np.concatenate([self.from_truth, self.from_prediction]), 95))
+
     def assd(self) -> float:
         """Returns the mean of all distances of both directions, mm; NaN if a mask is empty."""
         if not self.from_truth.size:
@@ -131,6 +138,11 @@ def surface_distances(
 def hd95(truth_mask: np.ndarray, prediction_mask: np.ndarray, spacing_mm: Sequence[float]) -> float:
     """Returns the 95 % Hausdorff distance of two masks in mm (defined above), NaN if one is empty."""
     return surface_distances(truth_mask, prediction_mask, spacing_mm).hd95()
+
+
+def hd95_voxels(truth_mask: np.ndarray, prediction_mask: np.ndarray) -> float:
+    """Returns the 95th percentile of the pooled surface distances in voxels, whatever their mm; NaN if one is empty."""
+    return surface_distances(truth_mask, prediction_mask, (1.0,) * np.ndim(truth_mask)).hd95_pooled()
 
 
 def assd(truth_mask: np.ndarray, prediction_mask: np.ndarray, spacing_mm: Sequence[float]) -> float:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fewslice import files
-from fewslice.data.preprocess import restore_probabilities
+from fewslice.data.grid import label_from_grid
+from fewslice.data.volume import with_channel_axis
 from fewslice.errors import ConfigError, TrainingError
 from fewslice.evaluate import metrics
 from fewslice.evaluate.summary import summarise
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("case_id", "patient_id", "phase", "structure", "metric", "value", "note")
 POSTPROCESS = ("none", "largest_component")
+ABSENT = ("nan", "published")
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
@@ -40,6 +42,7 @@ class VolumeScore:
         phase: "ED", "ES" or "".
         dice: (K,) float64, background first; NaN where a class occurs in neither truth nor prediction.
         hd95_mm: (K - 1,) float64, NaN where a structure is missing in either.
+        hd95_voxels: (K - 1,) float64 of the pooled distances in voxels (`metrics.hd95_voxels`), NaN as above.
         assd_mm: (K - 1,) float64, NaN as above.
         notes: (K - 1) texts: "", "absent in truth", "absent in prediction" or "absent in truth and
             prediction".
@@ -50,6 +53,7 @@ class VolumeScore:
     phase: str
     dice: np.ndarray
     hd95_mm: np.ndarray
+    hd95_voxels: np.ndarray
     assd_mm: np.ndarray
     notes: tuple[str, ...]
 
@@ -62,6 +66,7 @@ class VolumeScore:
         """Returns the rows of per_volume.csv: one per structure and metric."""
         head = {"case_id": self.case_id, "patient_id": self.patient_id, "phase": self.phase}
         table = {"dice": self.dice[1:], "hd95_mm": self.hd95_mm, "assd_mm": self.assd_mm}
+        table["hd95_voxels"] = self.hd95_voxels
         return [
             {**head, "structure": structure, "metric": metric, "value": float(values[index]), "note": note}
             for index, (structure, note) in enumerate(zip(struct_name, self.notes, strict=True))
@@ -77,6 +82,7 @@ def score_volume(
     spacing_mm: Sequence[float],
     num_classes: int,
     surface: bool = True,
+    absent: str = "nan",
 ) -> VolumeScore:
     """Compares two labels on the original grid.
 
@@ -87,17 +93,25 @@ def score_volume(
         spacing_mm: Size of a voxel along the three axes.
         num_classes: K, background included.
         surface: Also measure HD95 and ASSD; they cost more than all else. Without, they are NaN.
+        absent: "nan": what is undefined is NaN. "published": as in CoreCLR's evaluation Dice and HD95 in voxels of a
+            structure are 0 where the prediction has none of it, or all or none of the truth is it.
+
+    Raises:
+        ConfigError: unknown `absent`.
     """
-    distances = np.full((2, num_classes - 1), np.nan)
-    notes = []
+    if absent not in ABSENT:
+        raise ConfigError(unknown_name("absent", absent, ABSENT))
+    distances = np.full((3, num_classes - 1), np.nan)  # hd95_mm, hd95_voxels, assd_mm
+    dice, notes = metrics.dice_per_class(truth, prediction, num_classes), []
     for index in range(1, num_classes):
         pair = truth == index, prediction == index
         missing = [name for name, mask in zip(("truth", "prediction"), pair, strict=True) if not mask.any()]
         notes.append(f"absent in {' and '.join(missing)}" if missing else "")
         if surface and not missing:
             measured = metrics.surface_distances(*pair, spacing_mm)
-            distances[:, index - 1] = measured.hd95(), measured.assd()
-    dice = metrics.dice_per_class(truth, prediction, num_classes)
+            distances[:, index - 1] = measured.hd95(), metrics.hd95_voxels(*pair), measured.assd()
+        if absent == "published" and (missing or pair[0].all()):
+            dice[index] = distances[1, index - 1] = 0.0
     return VolumeScore(case.case_id, case.patient_id, case.phase, dice, *distances, tuple(notes))
 
 
@@ -108,8 +122,8 @@ def predict_volume(
 
     Args:
         prepared: The volume on the network's grid; its case, spacing and native shape.
-        predict: (Z, NX, NY, 1) float32 -> class probabilities (Z, NX, NY, K).
-        dataset: `num_classes`, `target_resolution` and `anti_aliasing` are read.
+        predict: (Z, NX, NY, C) float32 -> class probabilities (Z, NX, NY, K).
+        dataset: `num_classes`, `grid`, `target_resolution` and `anti_aliasing` are read.
 
     Returns:
         Probabilities (Z, NX, NY, K), and the label (X, Y, Z) uint8.
@@ -118,7 +132,7 @@ def predict_volume(
         RuntimeError: the prediction has the wrong shape.
         TrainingError: the prediction holds NaN or infinite values.
     """
-    image = np.asarray(prepared.image, np.float32)[..., np.newaxis]
+    image = with_channel_axis(np.asarray(prepared.image, np.float32))
     probabilities = np.asarray(predict(image))
     expected = (*image.shape[:3], dataset.num_classes)
     if probabilities.shape != expected:
@@ -128,14 +142,7 @@ def predict_volume(
             f"The network's output for volume {prepared.case.case_id} holds NaN or infinite values. "
             "Its weights are unusable; lower the learning rate or choose an earlier checkpoint."
         )
-    label = restore_probabilities(
-        probabilities,
-        prepared.native_shape,
-        prepared.spacing_mm,
-        target_resolution=dataset.target_resolution,
-        anti_aliasing=dataset.anti_aliasing,
-    )
-    return probabilities, label
+    return probabilities, label_from_grid(probabilities, prepared.native_shape, prepared.spacing_mm, dataset)
 
 
 def evaluate_cases(
@@ -152,7 +159,7 @@ def evaluate_cases(
 
     Args:
         items: Pairs of the prepared and the native volume, drawn one by one; each native volume has a label.
-        predict: (Z, NX, NY, 1) float32 -> class probabilities (Z, NX, NY, K).
+        predict: (Z, NX, NY, C) float32 -> class probabilities (Z, NX, NY, K).
         dataset: The dataset's settings.
         out_dir: The `eval` folder; predictions/<case_id>.nii.gz are uint8 with the native zooms and affine.
         postprocess: "none", or "largest_component" (see `metrics.largest_components`).

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fewslice import files
+from fewslice.data.volume import with_channel_axis
 from fewslice.errors import DataError, FewSliceError, TrainingError
 from fewslice.refine import pseudo_parts, statistics
 from fewslice.refine.agreement import agreement
@@ -232,7 +233,7 @@ def _one(
 ) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray | None]:
     """Returns the row of one volume, the most probable classes, the refined labels and their probabilities."""
     images = np.ascontiguousarray(volume.image, np.float32)
-    probabilities = predict(images[..., None])
+    probabilities = predict(with_channel_axis(images))
     if not np.isfinite(probabilities).all():
         raise TrainingError(f"The network's prediction of {volume.case.case_id} is not a number.")
     before = probabilities.argmax(axis=-1).astype(np.uint8)
@@ -241,7 +242,7 @@ def _one(
     views = None
     if settings.min_agreement is not None:
         rng = np.random.default_rng([settings.seed, *place])
-        views = agreement(predict, images[..., None], settings.num_classes, rng).mean
+        views = agreement(predict, with_channel_axis(images), settings.num_classes, rng).mean
     row["agreement_of_views"] = views
     row["accepted"] = views is None or bool(views > settings.min_agreement)
     certainty = None

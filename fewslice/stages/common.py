@@ -46,12 +46,17 @@ def image_shape(dataset: config.DatasetConfig) -> tuple[int, int, int]:
 
 
 def open_volumes(
-    dataset: config.DatasetConfig, patients: Sequence[str], phases: Sequence[str], *, with_label: bool
+    dataset: config.DatasetConfig,
+    patients: Sequence[str],
+    phases: Sequence[str],
+    *,
+    with_label: bool,
+    with_scribble: bool = False,
 ) -> cache.PreparedSet:
     """Returns the prepared volumes of some patients, building the cache where it is missing or stale."""
     reader = get_reader(dataset)
     cases = find_cases(reader, patients, phases)
-    return cache.open_cache(dataset, cases, with_label=with_label)
+    return cache.open_cache(dataset, cases, with_label=with_label, with_scribble=with_scribble)
 
 
 def find_origin(

@@ -30,6 +30,7 @@ def dataset(layout: str, folder: str = "scans", **changes) -> DatasetConfig:
         "img_size_y": 32,
         "target_resolution": (1.5, 1.5),
         "how_to_get": "Ask the archive.",
+        "scribbles": "file",
         **changes,
     }
     phases = {} if layout.startswith("acdc") else {"phases": ("",), "unlabeled_phases": ("",)}

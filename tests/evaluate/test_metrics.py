@@ -206,3 +206,10 @@ def test_golden_f1(path, suffix):
     truth, prediction = data["mask"].astype(np.uint8), data[f"pred_{suffix}"]
     ours = metrics.dice_per_class(truth, prediction, data["prob"].shape[-1])
     np.testing.assert_allclose(ours[~np.isnan(ours)], data[f"f1_{suffix}"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_hd95_in_voxels_equals_loop(seed):
+    truth, prediction = _random_pair(seed, ndim=2 + seed % 2)
+    expected = reference.hd95_voxels(truth, prediction)
+    np.testing.assert_allclose(metrics.hd95_voxels(truth, prediction), expected, rtol=1e-10)

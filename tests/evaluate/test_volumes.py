@@ -75,12 +75,30 @@ def test_scores_by_hand(scored):
     assert summary.mean_foreground_dice(scores) == pytest.approx((1 / 4 + 1 / 3) / 2)
 
 
+def test_published_convention_by_hand(scored):
+    """HD95 in voxels: the square of a moved by one voxel, whatever its 2 mm. Absent structures count as 0 and 0."""
+    folder, items, scores = scored
+    np.testing.assert_allclose(scores[0].hd95_voxels, [1.0, math.nan, math.nan])
+    np.testing.assert_allclose(scores[1].hd95_voxels, [1.0, math.nan, 0.0])
+    published = json.loads((folder / "summary.json").read_text())["published"]
+    assert published["per_structure"]["a"] == {"dice": 0.25, "hd95_voxels": 1.0}
+    assert published["per_structure"]["b"] == {"dice": 0.0, "hd95_voxels": 0.0}
+    assert published["per_structure"]["c"] == {"dice": 0.5, "hd95_voxels": 0.0}
+    assert published["mean_dice"] == pytest.approx(0.25) and published["mean_hd95_voxels"] == pytest.approx(1 / 3)
+    truth, options = items[0][1].label, {"case": items[0][1].case, "spacing_mm": (2, 2, 10), "num_classes": 4}
+    score = volumes.score_volume(truth, np.zeros_like(truth), **options, absent="published")
+    assert score.dice[1:].tolist() == score.hd95_voxels.tolist() == [0.0, 0.0, 0.0]
+    assert np.isnan(score.hd95_mm).all()
+    with pytest.raises(ConfigError, match="Did you mean 'published'"):
+        volumes.score_volume(truth, truth, **options, absent="publishd")
+
+
 def test_per_volume_csv_is_long(scored):
     folder, _, _ = scored
     with open(folder / "per_volume.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == volumes.COLUMNS
-    assert len(rows) == 2 * 3 * 3  # volumes, structures, metrics
+    assert len(rows) == 2 * 3 * 4  # volumes, structures, metrics
     table = {(row["case_id"], row["structure"], row["metric"]): row for row in rows}
     assert len(table) == len(rows)
     row = table["001_ED", "a", "dice"]

@@ -83,3 +83,12 @@ def dice_loss_per_slice(probabilities, label) -> list[float]:
             scores.append(2 * common / (p_sum + y_sum + 1e-10))
         result.append(1 - sum(scores) / len(scores))
     return result
+
+
+def hd95_voxels(truth, prediction) -> float:
+    """95th percentile of the distances of both directions put together, voxels are unit cubes; NaN if one is empty."""
+    surfaces = surface(truth), surface(prediction)
+    if not all(surfaces):
+        return math.nan
+    ones = (1.0,) * truth.ndim
+    return _percentile(directed(*surfaces, ones) + directed(*surfaces[::-1], ones), 95)

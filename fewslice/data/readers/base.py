@@ -18,6 +18,7 @@ from fewslice.config import DatasetConfig, data_root
 from fewslice.data.nifti import read_nifti
 from fewslice.data.readers.access import readable
 from fewslice.data.readers.labels import to_classes
+from fewslice.data.scribbles import case_generator, simulate_scribbles
 from fewslice.data.volume import Case, Volume
 from fewslice.errors import DataError
 from fewslice.registry import Registry
@@ -33,7 +34,7 @@ class Grid:
     """Voxels with their geometry; `fewslice.data.nifti.NiftiImage` serves as one.
 
     Attributes:
-        array: (X, Y, Z) float32 image, or int32 label codes.
+        array: (X, Y, Z) float32 image, of colour images (X, Y, Z, C), or int32 label codes.
         spacing_mm: Size of a voxel along x, y, z.
         affine: (4, 4) float64, voxel indices to mm.
     """
@@ -89,44 +90,63 @@ class Reader(abc.ABC):
         _check_unique(self.folder, found)
         return found
 
-    def read(self, case: Case, *, with_label: bool = True) -> Volume:
+    def read(self, case: Case, *, with_label: bool = True, with_scribble: bool | None = None) -> Volume:
         """Reads and checks one volume.
 
         Args:
             case: One of `cases()`.
-            with_label: Read the label too (and the scribble, where the layout has scribbles).
+            with_label: Read the label too.
+            with_scribble: Read the scribble, or make it from the label where the dataset's `scribbles` are simulated;
+                there must be one. None: with the label, where the files hold one.
 
         Raises:
             DataError: a file is missing, unreadable or inconsistent; the first problem if there are several.
         """
-        volume, problems = self.examine(case, with_label=with_label)
+        volume, problems = self.examine(case, with_label=with_label, with_scribble=with_scribble)
         if volume is None:
             raise problems[0]
         return volume
 
-    def examine(self, case: Case, *, with_label: bool = True) -> tuple[Volume | None, list[DataError]]:
-        """Returns the volume, or None and everything that is wrong with it."""
+    def examine(
+        self, case: Case, *, with_label: bool = True, with_scribble: bool | None = None
+    ) -> tuple[Volume | None, list[DataError]]:
+        """Returns the volume as `read` does, or None and everything that is wrong with it."""
         problems: list[DataError] = []
+        is_simulated = self.dataset.scribbles == "simulated"
         image = _collect(problems, self._read_image, case)
+        if image is not None:
+            problems += _channel_problems(case, image, self.dataset.num_channels)
         label, scribble, notes = None, None, ()
-        if with_label:
+        if with_label or (with_scribble and is_simulated):
             codes = _collect(problems, self._read_label, case)
-            scribble = _collect(problems, self._read_scribble, case)
             if codes is not None:
                 problems += _pair_problems(case, image, codes)
                 mapped = _collect(problems, self._to_classes, case, codes)
                 label, notes = mapped or (None, ())
+        if not is_simulated and (with_label if with_scribble is None else with_scribble):
+            scribble = _collect(problems, self._checked_scribble, case, image, bool(with_scribble))
         if problems:
             return None, problems
-        return Volume(case, image.array, label, scribble, image.spacing_mm, image.affine, notes), []
+        if with_scribble and is_simulated:
+            scribble = simulate_scribbles(label, self.dataset.num_classes, rng=case_generator(case.case_id))
+        kept = label if with_label else None
+        return Volume(case, image.array, kept, scribble, image.spacing_mm, image.affine, notes), []
+
+    def has_scribble(self, case: Case) -> bool:
+        """Tells whether the files hold a scribble of a case, reading no voxels; False if it cannot be told."""
+        return False
 
     def source_files(self, case: Case, *, with_label: bool = True) -> list[Path]:
-        """Returns the files whose content decides what `read` returns."""
+        """Returns the files whose content decides what `read` returns; scribbles belong to the label."""
         files = [case.image_path] + ([case.label_path] if with_label and case.label_path else [])
         return list(dict.fromkeys(files))
 
     def facts(self, case: Case) -> dict[str, object]:
         """Returns what decides the result of `read` beside the content of `source_files`, as JSON."""
+        return {}
+
+    def patient_facts(self, case: Case) -> dict[str, str | float]:
+        """Returns what the dataset says about the patient: "group" (diagnosis), "height_cm", "weight_kg", or less."""
         return {}
 
     def _read_image(self, case: Case) -> Grid:
@@ -144,6 +164,23 @@ class Reader(abc.ABC):
 
     def _read_scribble(self, case: Case) -> np.ndarray | None:
         return None
+
+    def _checked_scribble(self, case: Case, image: Grid | None, is_needed: bool) -> np.ndarray | None:
+        scribble = self._read_scribble(case)
+        path = case.label_path or case.image_path
+        if scribble is None and is_needed:
+            raise DataError(
+                path,
+                expected=f"scribbles of case {case.case_id}",
+                found="none in its files",
+                remedy='Set `scribbles = "simulated"` in the init file (or --set scribbles=simulated) to make them '
+                "from the label, or train with masks.",
+            )
+        if scribble is not None and image is not None and scribble.shape != image.array.shape[:3]:
+            expected = f"scribbles of shape {image.array.shape[:3]}, as the image {case.image_path}"
+            remedy = "Draw the scribbles on the grid of the image."
+            raise DataError(path, expected=expected, found=f"shape {scribble.shape}", remedy=remedy)
+        return scribble
 
     def _to_classes(self, case: Case, codes: Grid) -> tuple[np.ndarray, tuple[str, ...]]:
         is_lenient = self.unknown_codes == "background"
@@ -169,14 +206,23 @@ def _collect(problems: list[DataError], function: Any, case: Case, *args: Any) -
         return None
 
 
+def _channel_problems(case: Case, image: Grid, num_channels: int) -> Iterator[DataError]:
+    """Yields the difference between the channels of an image and those that the dataset announces."""
+    found = image.array.shape[3] if image.array.ndim == 4 else 1
+    if found != num_channels:
+        expected = f"{num_channels} channel{'s' if num_channels > 1 else ''} (`num_channels`)"
+        remedy = f"Set `num_channels = {found}` in the init file."
+        yield DataError(case.image_path, expected=expected, found=str(found), remedy=remedy)
+
+
 def _pair_problems(case: Case, image: Grid | None, label: Grid) -> Iterator[DataError]:
     """Yields what keeps image and label from lying on the same grid."""
     if image is None:
         return
     beside = f"as its image {case.image_path}"
     remedy = "Export image and label on the same grid (resample the label by nearest neighbour)."
-    if image.array.shape != label.array.shape:
-        expected, found = f"shape {image.array.shape}, {beside}", f"shape {label.array.shape}"
+    if image.array.shape[:3] != label.array.shape:  # colour images have a fourth axis
+        expected, found = f"shape {image.array.shape[:3]}, {beside}", f"shape {label.array.shape}"
         yield DataError(case.label_path, expected=expected, found=found, remedy=remedy)
     if np.abs(np.subtract(image.spacing_mm, label.spacing_mm)).max() > SPACING_TOLERANCE_MM:
         expected, found = f"voxels of {image.spacing_mm} mm, {beside}", f"{label.spacing_mm} mm"
