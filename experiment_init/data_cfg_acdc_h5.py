@@ -31,6 +31,10 @@ train = {
             "043", "061", "062", "071", "072", "081", "095",
         ],
     },
+    # The pool of active learning: all but the test patients and 011, 071, which validate it.
+    "al": {
+        "*": ["001", "002", "003", "022", "023", "031", "042", "043", "061", "062", "072", "081", "095"],
+    },
     # The 11 patients of the published list of 52 that are here. It contains the validation patient 072.
     "tr52": {
         "*": ["001", "002", "003", "022", "023", "042", "043", "061", "062", "072", "081"],
@@ -54,6 +58,9 @@ val = {
     },
     "tr8": {
         "c1": ["011", "071"],
+    },
+    "al": {
+        "*": ["011", "071"],
     },
 }
 

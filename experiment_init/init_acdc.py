@@ -31,6 +31,8 @@ num_classes = 4
 struct_name = ("rv", "myo", "lv")
 class_weights = (0.1, 0.3, 0.3, 0.3)  # background first; used by --dsc_loss=0 and 4
 
+scribbles = "simulated"  # the files hold masks only; see fewslice/data/scribbles.py
+
 # Which volumes of a patient: the published experiments use end-diastole throughout.
 # unlabeled_phases = ("ED", "ES") would double the scans for pretraining without any further label.
 phases = ("ED",)

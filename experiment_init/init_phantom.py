@@ -24,6 +24,8 @@ num_classes = 4
 struct_name = ("rv", "myo", "lv")
 class_weights = (0.1, 0.3, 0.3, 0.3)  # background first; used by --dsc_loss=0 and 4
 
+scribbles = "simulated"  # the files hold masks only; see fewslice/data/scribbles.py
+
 # Which volumes of a patient: labels count at end-diastole, pretraining sees end-systole too.
 phases = ("ED",)
 unlabeled_phases = ("ED", "ES")

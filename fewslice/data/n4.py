@@ -124,7 +124,7 @@ def dataset_jobs(reader: Reader, output: Path, *, shrink_factor: int) -> list[Jo
     Raises:
         ConfigError: the dataset is not in NIfTI files, or `output` is its own folder.
     """
-    if reader.dataset.layout == "acdc_h5":
+    if reader.dataset.layout.endswith("_h5"):
         raise ConfigError(
             "N4 corrects the scanner's intensities in NIfTI files. The .h5 volumes were clipped and scaled."
         )

@@ -4,6 +4,8 @@ Expected values: a volume whose intensities are its own world coordinates must s
 rule of the published script (in-plane diagonal replaced) by hand.
 """
 
+import dataclasses
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from fewslice.data.cache import open_cache
 from fewslice.data.cropped import cropped_geometry, prepare_dataset, write_cropped
 from fewslice.data.readers import get_reader
-from fewslice.errors import DataError
+from fewslice.errors import ConfigError, DataError
 from tests.data import layouts
 from tests.data.layouts import dataset, label, save
 
@@ -75,6 +77,27 @@ def test_published_affine(tmp_path, sign):
     expected[0, 0] = expected[1, 1] = sign * 1.1
     np.testing.assert_allclose(matrix, expected)
     assert spacing == (1.1, 1.1, 8.0)
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_stretched_grid_has_the_corners_of_the_file(tmp_path, size):
+    affine = GRIDS["coarser"][2]
+    volume, settings = prepared(tmp_path, 1.0, size, affine)
+    matrix, spacing = cropped_geometry(volume, (), grid="stretch")
+    assert spacing == pytest.approx((1.5 * 13 / (size - 1), 1.25 * 11 / (size - 1), 8.0))
+    for corner, native in (((0, 0, 0), (0, 0, 0)), ((size - 1, size - 1, 2), (13, 11, 2))):
+        np.testing.assert_allclose(matrix @ (*corner, 1), affine @ (*native, 1), atol=1e-9)
+    with pytest.raises(ConfigError, match='Use "corrected"'):
+        cropped_geometry(volume, (), affine="published", grid="stretch")
+
+
+def test_colour_is_one_file_per_channel(tmp_path):
+    volume, settings = prepared(tmp_path, 1.0, 32, GRIDS["padded"][2])
+    colour = dataclasses.replace(volume, image=np.stack([volume.image, 2 * volume.image], axis=-1))
+    assert write_cropped(tmp_path / "out", colour, settings.target_resolution)
+    for number in range(2):
+        picture = nib.load(tmp_path / "out" / colour.case.case_id / f"img_cropped_{number:04d}.nii.gz")
+        np.testing.assert_array_equal(np.asarray(picture.dataobj), (number + 1) * volume.image.transpose(1, 2, 0))
 
 
 def test_files(tmp_path):

@@ -14,7 +14,7 @@ from fewslice.errors import ConfigError, DataError
 from tests.data import layouts
 from tests.data.layouts import AFFINE, SHAPE, SPACING, dataset, image, label, save
 
-LAYOUTS = ("acdc", "acdc_h5", "case_folders", "mmwhs", "msd", "paired_folders")
+LAYOUTS = ("acdc", "acdc_h5", "acdc_slices_h5", "case_folders", "mmwhs", "msd", "paired_folders", "slices_h5")
 
 
 def names(cases):

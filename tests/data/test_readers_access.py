@@ -22,6 +22,11 @@ from tests.data.layouts import dataset, image, label, save
 CODES = {errno.EACCES: "chmod", errno.ENOTDIR: "A part of this path is a file", errno.EIO: "network drive"}
 
 
+def made(folder):
+    folder.mkdir()
+    return folder
+
+
 def write(layout, root):
     """Writes one volume in a layout. Returns its reader, a folder that is listed and small files that are read."""
     scans, settings = root / "scans", dataset(layout, spacing_table="spacing.csv")
@@ -31,6 +36,10 @@ def write(layout, root):
     if layout == "acdc_h5":
         layouts.h5(root, {"patient001_frame01": "ED"})
         return get_reader(settings, root), scans, [root / "spacing.csv"]
+    if layout.endswith("slices_h5"):
+        name = "patient001_frame01_slice_0"
+        (layouts.h5(root, {name: "ED"}) / f"{name}.h5").rename(made(scans / "training_slices") / f"{name}.h5")
+        return get_reader(settings, root), scans / "training_slices", []
     if layout in ("msd", "paired_folders"):
         layouts.msd(root, ("a",))
         small = [scans / "dataset.json"] if layout == "msd" else []
@@ -41,7 +50,7 @@ def write(layout, root):
     return get_reader(settings, root), scans, []
 
 
-LAYOUTS = ("acdc", "acdc_h5", "case_folders", "mmwhs", "msd", "paired_folders")
+LAYOUTS = ("acdc", "acdc_h5", "acdc_slices_h5", "case_folders", "mmwhs", "msd", "paired_folders", "slices_h5")
 
 
 @pytest.fixture
@@ -106,7 +115,7 @@ def test_small_files_that_cannot_be_opened(tmp_path, monkeypatch, layout, code):
 
 
 @pytest.mark.parametrize("which", ["image_path", "label_path"])
-@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "acdc_h5"])
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if not name.endswith("_h5")])
 def test_volume_in_a_folder_that_cannot_be_entered(tmp_path, refuse, layout, which):
     reader, _, _ = write(layout, tmp_path)
     case = reader.cases()[0]

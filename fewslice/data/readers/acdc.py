@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from fewslice.data.readers.acdc_info import facts_of_info, phases_of_info
 from fewslice.data.readers.base import READERS, Reader, first_existing, visible
 from fewslice.data.volume import Case
 from fewslice.errors import DataError
@@ -36,6 +37,11 @@ class AcdcReader(Reader):
             elif folder.is_dir():
                 self.notes.append(f"{folder} is no patient folder (patient<digits>) and was passed over")
         return cases
+
+    def patient_facts(self, case: Case) -> dict[str, str | float]:
+        """Returns diagnosis group, height and weight as far as Info.cfg names them; {} without one."""
+        info = case.image_path.parent / "Info.cfg"
+        return facts_of_info(info) if info.is_file() else {}
 
     def _patient(self, folder: Path, patient_id: str) -> list[Case]:
         frames = _frames_on_disk(folder)
@@ -73,7 +79,7 @@ def _frames_on_disk(folder: Path) -> dict[int, Path]:
 def _phases(info: Path, frames: dict[int, Path]) -> dict[str, int]:
     """Returns phase -> frame number from Info.cfg, or from the order of the frames if there is none."""
     if info.is_file():
-        return _phases_of_info(info)
+        return phases_of_info(info)
     if len(frames) > 2:
         raise DataError(
             info,
@@ -82,17 +88,3 @@ def _phases(info: Path, frames: dict[int, Path]) -> dict[str, int]:
             remedy="Put ACDC's Info.cfg there, since only it tells which frames are ED and ES.",
         )
     return dict(zip(("ED", "ES"), sorted(frames), strict=False))
-
-
-def _phases_of_info(info: Path) -> dict[str, int]:
-    text = info.read_text(encoding="utf-8", errors="replace")
-    found = {key: value for key, value in re.findall(r"(?m)^\s*(ED|ES)\s*:\s*(\d+)\s*$", text)}
-    phases = {phase: int(found[phase]) for phase in ("ED", "ES") if phase in found}
-    if len(phases) < 2 or phases["ED"] == phases["ES"]:
-        raise DataError(
-            info,
-            expected="the lines ED: <frame> and ES: <frame>, two different frames",
-            found=", ".join(f"{phase}: {frame}" for phase, frame in phases.items()) or "neither",
-            remedy="Restore the file from ACDC's archive.",
-        )
-    return phases

@@ -8,24 +8,20 @@ columns volume, phase, spacing_x_mm, spacing_y_mm and spacing_z_mm.
 
 from __future__ import annotations
 
-import csv
-import math
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from fewslice.data.readers.access import access_error, readable
+from fewslice.data.readers.acdc_info import facts_of_row
 from fewslice.data.readers.base import READERS, Grid, Reader, visible
+from fewslice.data.readers.h5_files import holds, read_array, require_finite, require_scribble
+from fewslice.data.readers.spacing_table import read_spacing_table, spacing_of
 from fewslice.data.volume import Case
 from fewslice.errors import DataError
 
 _VOLUME = re.compile(r"(patient(\d+)_frame\d+)\.h5", re.IGNORECASE)
-_SPACING = ("spacing_x_mm", "spacing_y_mm", "spacing_z_mm")
-_COLUMNS = ("volume", "phase", *_SPACING)
-_MAX_BYTES = 8 << 30
 
 
 @READERS.register("acdc_h5")
@@ -66,30 +62,36 @@ class AcdcH5Reader(Reader):
         """Returns what decides the result beside the files: the voxel size from the table."""
         return {"spacing_mm": list(self._spacing(case))}
 
+    def has_scribble(self, case: Case) -> bool:
+        """Tells whether the volume's file holds a scribble."""
+        return holds(case.image_path, "scribble") is True
+
+    def patient_facts(self, case: Case) -> dict[str, str | float]:
+        """Returns diagnosis group, height and weight where the table has the columns group, height_cm, weight_kg."""
+        return facts_of_row(self._row(case), self._table_path())
+
     def _table_path(self) -> Path:
         return self.root / self.dataset.spacing_table
 
     def _table(self) -> Mapping[str, Mapping[str, str]]:
         if not hasattr(self, "_rows"):
-            self._rows = _read_table(self._table_path(), self.dataset.how_to_get)
+            self._rows = read_spacing_table(self._table_path(), self.dataset.how_to_get, with_phase=True)
         return self._rows
 
+    def _row(self, case: Case) -> Mapping[str, str]:
+        return self._table()[case.image_path.name[: -len(".h5")].lower()]
+
     def _spacing(self, case: Case) -> tuple[float, float, float]:
-        row = self._table()[case.image_path.name[: -len(".h5")].lower()]
-        return tuple(float(row[column]) for column in _SPACING)
+        return spacing_of(self._row(case))
 
     def _grid(self, case: Case, key: str, kinds: str) -> Grid:
         spacing = self._spacing(case)
-        array = np.ascontiguousarray(_read_array(case.image_path, key, kinds).transpose(2, 1, 0))
+        array = np.ascontiguousarray(read_array(case.image_path, key, kinds).transpose(2, 1, 0))
         return Grid(array, spacing, np.diag([-spacing[0], -spacing[1], spacing[2], 1.0]))
 
     def _read_image(self, case: Case) -> Grid:
         grid = self._grid(case, "image", "fiu")
-        wrong = int(grid.array.size - np.isfinite(grid.array).sum())
-        if wrong:
-            found = f"{wrong} NaN or infinite of {grid.array.size} voxels"
-            remedy = "Get a fresh copy of the file, or leave the case out."
-            raise DataError(case.image_path, expected="finite voxel values", found=found, remedy=remedy)
+        require_finite(grid.array, case.image_path)
         return Grid(grid.array.astype(np.float32), grid.spacing_mm, grid.affine)
 
     def _read_label(self, case: Case) -> Grid:
@@ -97,71 +99,8 @@ class AcdcH5Reader(Reader):
         return Grid(grid.array.astype(np.int32), grid.spacing_mm, grid.affine)
 
     def _read_scribble(self, case: Case) -> np.ndarray | None:
-        array = _read_array(case.image_path, "scribble", "iu", is_optional=True)
+        array = read_array(case.image_path, "scribble", "iu", is_optional=True)
         if array is None:
             return None
-        highest = self.dataset.num_classes  # stands for "not annotated"
-        if array.min() < 0 or array.max() > highest:
-            raise DataError(
-                case.image_path,
-                expected=f"scribble values 0 to {highest} ({highest} = not annotated)",
-                found=f"{array.min()} to {array.max()}",
-                remedy="Correct the scribble or set `num_classes`.",
-            )
+        require_scribble(array, case.image_path, self.dataset.num_classes)
         return np.ascontiguousarray(array.transpose(2, 1, 0), dtype=np.uint8)
-
-
-def _read_array(path: Path, key: str, kinds: str, *, is_optional: bool = False) -> np.ndarray | None:
-    """Reads the (Z, Y, X) array `key` of an .h5 file; None if it is optional and absent."""
-    import h5py
-
-    remedy = "Get a fresh copy of the file, or leave the case out."
-    try:
-        with h5py.File(path, "r") as file:
-            if key not in file and is_optional:
-                return None
-            item = file[key] if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
-            is_array = isinstance(item, h5py.Dataset) and item.ndim == 3 and item.dtype.kind in kinds
-            if not is_array or item.external or not 0 < item.size * item.dtype.itemsize <= _MAX_BYTES:
-                found = f"{item!r}" if item is not None else f"keys {', '.join(sorted(file)) or 'none'}"
-                raise DataError(path, expected=f"a 3-D array `{key}` (z, y, x)", found=found, remedy=remedy)
-            return item[()]
-    except DataError:
-        raise
-    except FileNotFoundError as error:
-        raise DataError(path, expected="an .h5 file", found="no such file", remedy=remedy) from error
-    except Exception as error:  # h5py raises OSError, KeyError, RuntimeError, ValueError, ... for damaged files
-        if isinstance(error, OSError) and error.errno:  # for damage it has none; its text is many lines
-            raise access_error(OSError(error.errno, os.strerror(error.errno)), path) from error
-        raise DataError(path, expected="an intact .h5 file", found=f"damage ({error})", remedy=remedy) from error
-
-
-def _read_table(path: Path, how_to_get: str) -> dict[str, Mapping[str, str]]:
-    if not path.is_file():
-        expected = f"a csv table with the columns {', '.join(_COLUMNS)} (`spacing_table`)"
-        raise DataError(path, expected=expected, found="no such file", remedy=how_to_get)
-    with readable(path), open(path, newline="", encoding="utf-8", errors="replace") as file:
-        rows = list(csv.DictReader(file))
-    problems = [f"no column {name}" for name in _COLUMNS if rows and name not in rows[0]]
-    problems += ["no rows"] if not rows else []
-    if not problems:
-        problems = [f"line {line}: {text}" for line, row in enumerate(rows, 2) for text in _row_problems(row)]
-        names = [row["volume"] for row in rows if row["volume"]]
-        problems += [f"{name} occurs twice" for name in sorted({name for name in names if names.count(name) > 1})]
-    if problems:
-        found = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
-        expected = f"one complete row per volume with {', '.join(_COLUMNS)}"
-        raise DataError(path, expected=expected, found=found, remedy="Correct the table.")
-    return {row["volume"].lower(): row for row in rows}
-
-
-def _row_problems(row: Mapping[str, str]) -> list[str]:
-    problems = [] if row["volume"] else ["no volume"]
-    problems += [] if row["phase"] in ("ED", "ES") else [f"phase {row['phase']!r} instead of ED or ES"]
-    for column in _SPACING:
-        try:
-            is_good = math.isfinite(float(row[column])) and 1e-3 <= float(row[column]) <= 1e3
-        except (TypeError, ValueError):
-            is_good = False
-        problems += [] if is_good else [f"{column} = {row[column]!r}"]
-    return problems

@@ -1,0 +1,46 @@
+"""DAVIS with twelve categories of objects: 50 videos in colour; a video is a volume, its frames are the slices.
+
+Paper   F. Perazzi et al., A benchmark dataset and evaluation methodology for video object segmentation, CVPR 2016,
+        https://doi.org/10.1109/CVPR.2016.85
+        The categories are those of the code of Vepa et al. 2024 (https://arxiv.org/abs/2411.15763).
+What    `image` (rows, columns, 3): 0..255 in the training frames, 0..1 in the volumes, 0..1 in memory; `label`
+        0..12. The published code ignored class 4, a device, because 4 means "not annotated" there; here
+        "not annotated" is 13.
+Layout  <data root>/wsl4mis_data/DAVIS2/training_slices/bear_slice_00000.h5 ...
+                                        val_volumes/cows.h5 ...
+                                        testing_volumes/blackswan.h5 ...
+"""
+
+# Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
+layout = "slices_h5"
+data_path_tr = "wsl4mis_data/DAVIS2"
+data_path_tr_cropped = "cropped/davis2"
+patient_pattern = r"(.+)"
+how_to_get = (
+    "Download DAVIS (TrainVal, 480p) from https://davischallenge.org, and write each video into .h5 files as "
+    "init_davis2.py describes."
+)
+
+# Prepared slices: every slice is stretched to this size by the nearest pixel, and intensities stay as they are,
+# as published. img_size_* are multiples of 32.
+img_size_x = 256
+img_size_y = 256
+grid = "stretch"
+intensity = "as_stored"
+num_channels = 3
+
+# Classes: 0 background, then these in order.
+num_classes = 13
+struct_name = (
+    "accessory", "animal", "appliance", "device", "electronic", "furniture",
+    "instrument", "kitchen", "outdoor", "person", "sports", "vehicle",
+)  # fmt: skip
+scribbles = "simulated"
+
+# Split of data_cfg_davis2.py that pretraining uses unless --no_of_tr_imgs says otherwise.
+unlabeled_split = "al"
+
+# Batch sizes in slices, and validation every so many steps.
+mtask_bs = 6
+batch_size_ft = 10
+val_step_update = 200
