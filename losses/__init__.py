@@ -13,14 +13,19 @@ for _module in pkgutil.iter_modules(__path__):
 
 from losses.copy_paste import CopyPaste  # noqa: E402
 from losses.cross_entropy import CrossEntropy  # noqa: E402
+from losses.cross_entropy_dice import CrossEntropyDice  # noqa: E402
 from losses.dice import Dice  # noqa: E402
+from losses.dynamic_pseudo_label import DynamicPseudoLabel, mixing_targets  # noqa: E402
 from losses.global_contrastive import GlobalContrastive, published_normaliser, row_layout  # noqa: E402
 from losses.group_contrastive import GroupContrastive, group_row_layout  # noqa: E402
 from losses.local_contrastive import LocalContrastive, local_row_layout  # noqa: E402
 from losses.local_regions import RegionTable, region_table  # noqa: E402
 from losses.mixture import Mixture  # noqa: E402
+from losses.partial_cross_entropy import PartialCrossEntropy  # noqa: E402
 from losses.pixel_contrastive import PixelContrastive, pixel_targets  # noqa: E402
 from losses.segmentation import segmentation_loss  # noqa: E402
+from losses.strong_segmentation import StrongSegmentation  # noqa: E402
+from losses.vae import Vae  # noqa: E402
 from losses.weak_to_strong import WeakToStrong  # noqa: E402
 
 get = LOSSES.get
@@ -30,17 +35,23 @@ __all__ = [
     "LOSSES",
     "CopyPaste",
     "CrossEntropy",
+    "CrossEntropyDice",
     "Dice",
+    "DynamicPseudoLabel",
     "GlobalContrastive",
     "GroupContrastive",
     "LocalContrastive",
     "Mixture",
+    "PartialCrossEntropy",
     "PixelContrastive",
     "RegionTable",
+    "Vae",
+    "StrongSegmentation",
     "WeakToStrong",
     "get",
     "group_row_layout",
     "local_row_layout",
+    "mixing_targets",
     "names",
     "pixel_targets",
     "published_normaliser",

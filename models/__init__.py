@@ -3,26 +3,36 @@
 from models.copy_paste import build_copy_paste_net
 from models.joint import both_heads, build_joint_net, segmentation_part
 from models.resnet import build_group_encoder, embedding_part
+from models.resnet_unet import build_resnet_unet
+from models.scribble_unet import build_scribble_unet, dropout_part, encoder_maps, main_branch
 from models.teacher import start_teacher
 from models.transfer import TransferReport, copy_by_name, freeze, read_weights, set_weights
 from models.unet import build_encoder, build_global_net, build_local_net, build_unet, local_map_size
 from models.unimatch import build_unimatch_net
+from models.vaal import build_discriminator, build_vae
 
 __all__ = [
     "both_heads",
     "TransferReport",
     "build_copy_paste_net",
+    "build_discriminator",
     "build_encoder",
     "build_global_net",
     "build_group_encoder",
     "build_joint_net",
     "build_local_net",
+    "build_resnet_unet",
+    "build_scribble_unet",
     "build_unet",
     "build_unimatch_net",
+    "build_vae",
     "copy_by_name",
+    "dropout_part",
     "embedding_part",
+    "encoder_maps",
     "freeze",
     "local_map_size",
+    "main_branch",
     "read_weights",
     "segmentation_part",
     "set_weights",

@@ -36,6 +36,7 @@ class BatchNormalization(keras.layers.Layer):
         use_bias: Whether the convolution before has a bias.
         momentum: Decay of the moving statistics.
         epsilon: Added to the variance.
+        bias_initializer: For that bias.
 
     Call arguments: `inputs`; `training`; `update_statistics`, False leaves the moving statistics alone in training, for
     images that are unlike those of inference.
@@ -47,11 +48,12 @@ class BatchNormalization(keras.layers.Layer):
         The moving variance starts at 1 as in Keras; the published code started it at 0.
     """
 
-    def __init__(self, use_bias=True, momentum=MOMENTUM, epsilon=EPSILON, **kwargs):
+    def __init__(self, use_bias=True, momentum=MOMENTUM, epsilon=EPSILON, bias_initializer="zeros", **kwargs):
         super().__init__(**kwargs)
         self.use_bias = use_bias
         self.momentum = momentum
         self.epsilon = epsilon
+        self.bias_initializer = keras.initializers.get(bias_initializer)
 
     def build(self, input_shape):
         dtype = "float64" if self.compute_dtype == "float64" else "float32"
@@ -67,7 +69,7 @@ class BatchNormalization(keras.layers.Layer):
                 aggregation="mean",
             )
 
-        self.bias = weight("bias", "zeros") if self.use_bias else None
+        self.bias = weight("bias", self.bias_initializer) if self.use_bias else None
         self.beta = weight("beta", "zeros")
         self.gamma = weight("gamma", "ones")
         self.moving_mean = weight("moving_mean", "zeros", trainable=False)
@@ -129,7 +131,8 @@ class BatchNormalization(keras.layers.Layer):
 
     def get_config(self):
         config = {"use_bias": self.use_bias, "momentum": self.momentum, "epsilon": self.epsilon}
-        return {**super().get_config(), **config}
+        initializer = keras.initializers.serialize(self.bias_initializer)
+        return {**super().get_config(), **config, "bias_initializer": initializer}
 
 
 @keras.saving.register_keras_serializable("fewslice")

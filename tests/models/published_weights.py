@@ -35,3 +35,32 @@ def load(archive: dict[str, np.ndarray], names, head: str) -> dict[str, np.ndarr
         there = published_name(name)
         weights[name] = archive[there if there in archive else f"{head}|{there}"].astype(np.float32)
     return weights
+
+
+def scribble_unet_key(name: str) -> str:
+    """Returns the PyTorch key of one of the scribble U-Net's weights ("enc1.bn2/gamma", "main.up0.conv1/kernel").
+
+    A block there is convolution 0, normalisation 1, convolution 4, normalisation 5; decoder steps count from 1, the
+    coarsest; the bias of a convolution is that of our normalisation.
+    """
+    layer, weight = name.split("/")
+    *place, last = layer.removeprefix("main.").split(".")
+    there = {
+        "gamma": "weight",
+        "beta": "bias",
+        "kernel": "weight",
+        "moving_mean": "running_mean",
+        "moving_variance": "running_var",
+    }.get(weight, weight)
+    if last == "out":
+        return f"decoder.out_conv.{there}"
+    if place[0].startswith("enc"):
+        level = int(place[0].removeprefix("enc"))
+        block = "encoder.in_conv" if level == 0 else f"encoder.down{level}.maxpool_conv.1"
+    else:
+        block = f"decoder.up{4 - int(place[0].removeprefix('up'))}"
+        if last == "conv1x1":
+            return f"{block}.conv1x1.{there}"
+        block = f"{block}.conv"
+    index = 4 * (int(last[-1]) - 1) + (last.startswith("bn") and weight != "bias")
+    return f"{block}.conv_conv.{index}.{there}"
