@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from absl import logging
 
+from fewslice.active.options import Known, checked_options, options_of
 from fewslice.active.pool import Pool
 from fewslice.errors import ConfigError
 from fewslice.registry import Registry
@@ -77,22 +77,54 @@ class Choice:
 Strategy = Callable[..., "Sequence[int] | Choice"]
 
 
-def register(name: str, *, needs: Sequence[str] = ()) -> Callable[[Strategy], Strategy]:
+def register(
+    name: str, *, needs: Sequence[str] = (), options: type | None = None, needs_labelled: bool = False
+) -> Callable[[Strategy], Strategy]:
     """Returns a decorator that makes a function a strategy.
 
-    The function gets the query and its own options by keyword, and returns exactly `query.budget` distinct pool indices
-    of unlabelled units in order of choice, or a `Choice`. It is never called with a budget of 0 or one that takes all.
+    The function gets the query and its own options, and returns exactly `query.budget` distinct pool indices of
+    unlabelled units in order of choice, or a `Choice`. It is never called with a budget of 0 or one that takes all.
 
     Args:
         name: What users call it.
         needs: Attributes of `Query` that must not be None: "features", "scores", "pixels", "masks", "gradients".
+        options: A dataclass of its options: the function gets an instance as second argument. None: its options are
+            its parameters that can be given by keyword only. Either way annotations are their types.
+        needs_labelled: Whether it needs at least one annotated unit, so that it cannot make the first purchase.
     """
 
     def decorate(function: Strategy) -> Strategy:
         function.needs = tuple(needs)
+        function.needs_labelled = needs_labelled
+        function.options_class = options
         return STRATEGIES.register(name)(function)
 
     return decorate
+
+
+def strategy_options(name: str) -> Known:
+    """Returns the options of a strategy, {option: (type, default)}, types as annotated (`float | None`, ...).
+
+    Raises:
+        ConfigError: unknown strategy.
+    """
+    strategy = STRATEGIES.get(name)
+    return options_of(strategy.options_class or strategy)
+
+
+def check_options(name: str, options: Mapping[str, Any] | None = None) -> tuple[tuple, dict[str, Any]]:
+    """Checks the options of a strategy before anything is computed.
+
+    Returns:
+        What the strategy is called with beside the query: positional and keyword arguments.
+
+    Raises:
+        ConfigError: unknown strategy, unknown options, values of a wrong type; or, where the strategy has a class of
+            options, values that make no sense.
+    """
+    checked = checked_options(f"option of strategy {name!r}", strategy_options(name), options or {})
+    options_class = STRATEGIES.get(name).options_class
+    return ((), checked) if options_class is None else ((options_class(**checked),), {})
 
 
 def select(name: str, query: Query, options: Mapping[str, Any] | None = None) -> Choice:
@@ -111,8 +143,8 @@ def select(name: str, query: Query, options: Mapping[str, Any] | None = None) ->
         RuntimeError: the strategy broke the contract.
     """
     strategy = STRATEGIES.get(name)
-    _check_options(name, strategy, options or {})
-    _check(name, strategy.needs, query)
+    positional, by_keyword = check_options(name, options)
+    _check(name, strategy, query)
     candidates = query.candidates
     if query.budget >= len(candidates):
         if query.budget > len(candidates):
@@ -124,18 +156,11 @@ def select(name: str, query: Query, options: Mapping[str, Any] | None = None) ->
         return Choice(candidates, np.full(len(candidates), np.nan))
     if query.budget == 0:
         return Choice(np.empty(0, np.int64), np.empty(0))
-    return _checked(name, query, strategy(query, **(options or {})))
+    return _checked(name, query, strategy(query, *positional, **by_keyword))
 
 
-def _check_options(name: str, strategy: Strategy, options: Mapping[str, Any]) -> None:
-    try:
-        inspect.signature(strategy).bind(None, **options)
-    except TypeError as error:
-        raise ConfigError(f"Strategy {name!r}: {error}.") from error
-
-
-def _check(name: str, needs: Sequence[str], query: Query) -> None:
-    count = len(query.pool)
+def _check(name: str, strategy: Strategy, query: Query) -> None:
+    needs, count = strategy.needs, len(query.pool)
     if query.is_labelled.shape != (count,) or query.is_labelled.dtype != bool:
         raise ValueError(f"`is_labelled` must be ({count},) bool. Received: {query.is_labelled.shape}")
     if query.budget < 0:
@@ -146,6 +171,11 @@ def _check(name: str, needs: Sequence[str], query: Query) -> None:
             raise ConfigError(f"The strategy {name!r} needs {need}, of which there are none. {_REMEDIES[need]}")
         if len(values) != count:
             raise ConfigError(f"The pool has {count} units, but there are {need} of {len(values)}.")
+    if strategy.needs_labelled and query.budget and not query.is_labelled.any():
+        raise ConfigError(
+            f"The strategy {name!r} needs at least one annotated unit. Begin with a round of another strategy, for "
+            "instance random."
+        )
     for need in set(needs) & {FEATURES, SCORES, GRADIENTS}:
         values = getattr(query, need)
         is_bad = ~np.concatenate([_are_finite(values[start : start + _ROWS]) for start in range(0, count, _ROWS)])

@@ -3,10 +3,13 @@
 There are no expected numbers: the words of `fewslice.active.query` are the expectation.
 """
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import pytest
 
-from fewslice.active.query import STRATEGIES, Choice, register, select
+from fewslice.active.query import STRATEGIES, Choice, check_options, register, select, strategy_options
 from fewslice.active.strategies import load_all
 from fewslice.errors import ConfigError
 from tests.active.units import make_inputs, make_query, make_units
@@ -17,7 +20,7 @@ NUMBERS = {"features", "scores", "gradients"}  # checked to be finite
 LABELLED = (0, 3, 11, 28)
 # Exact greedy k-center takes the lowest index of units that are equally far, as the published code does.
 LOWEST_INDEX = {"kcenter", "coreset", "mfc"}
-QUICK = {"coregcn": {"num_epochs": 5}}
+QUICK = {"coregcn": {"num_epochs_gcn": 5}}
 
 
 def choose(name, *args, options=None, **changes):
@@ -42,6 +45,10 @@ def own_names(monkeypatch):
 @pytest.mark.parametrize("budget", [1, 6, 25])
 @pytest.mark.parametrize("name", NAMES)
 def test_exact_budget_distinct_and_unlabelled(name, budget, labelled):
+    if STRATEGIES.get(name).needs_labelled and not labelled:
+        with pytest.raises(ConfigError, match=f"'{name}' needs at least one annotated unit. Begin with"):
+            choose(name, budget, labelled)
+        return
     check(choose(name, budget, labelled), budget, labelled)
 
 
@@ -86,6 +93,7 @@ def test_one_unit_left(name):
 @pytest.mark.parametrize("labelled", [(), LABELLED], ids=["nothing_labelled", "four"])
 @pytest.mark.parametrize("name", NAMES)
 def test_equal_units_are_drawn_by_the_generator(name, labelled):
+    labelled = labelled or (5,) * STRATEGIES.get(name).needs_labelled
     same = {key: np.repeat(values[:1], 30, axis=0) for key, values in make_inputs(30).items()}
     choices = [choose(name, 7, labelled, inputs=same, seed=seed) for seed in range(4)]
     for choice in choices:
@@ -135,6 +143,17 @@ def test_unknown_option_is_refused(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_options_have_types_and_their_defaults_fit(name):
+    options = strategy_options(name)
+    defaults = {option: default for option, (_, default) in options.items()}
+    assert check_options(name, defaults) is not None
+    for option, (kind, _) in options.items():
+        assert kind is not Any, option
+        with pytest.raises(ConfigError, match=f"option of strategy '{name}' '{option}' must be"):
+            check_options(name, {option: object()})
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_negative_budget_is_refused(name):
     with pytest.raises(ConfigError, match="must not be negative"):
         choose(name, -1)
@@ -165,6 +184,23 @@ def test_a_strategy_of_ones_own_is_one_function(own_names):
     assert choose("last", 3, (29,), options={"step": 2}).indices.tolist() == [28, 26, 24]
     with pytest.raises(ConfigError, match="needs features"):
         choose("last", 3, features=None)
+    assert strategy_options("last") == {"step": (int, 1)}
+
+
+def test_a_strategy_can_have_a_class_of_options(own_names):
+    @dataclasses.dataclass(frozen=True)
+    class Step:
+        step: int = 1
+        scale: float | None = None
+
+    @register("last", options=Step)
+    def last(query, options):
+        assert options.scale is None or type(options.scale) is float
+        return query.candidates[:: -options.step][: query.budget]
+
+    assert choose("last", 3, options={"step": 2, "scale": 3}).indices.tolist() == [29, 27, 25]
+    with pytest.raises(ConfigError, match="'last' 'stap'. Did you mean 'step'.*\n.*'scale' must be a number or null"):
+        choose("last", 3, options={"stap": 2, "scale": "x"})
 
 
 def test_a_taken_name_is_refused():

@@ -225,8 +225,9 @@ class Seed:
         return self.seed
 
 
+@pytest.mark.parametrize("name", ["vaal", "uncertainty"])
 @pytest.mark.parametrize("path", golden_param(FOLDER, "vaal*.npz"))
-def test_vaal_is_the_uncertainty_of_its_discriminator(path):
+def test_vaal_is_the_uncertainty_of_its_discriminator(path, name):
     data = arrays(path)
     outputs = data["sampler_preds"][:, 0]
     expected = data["sampler_selected"]
@@ -234,5 +235,5 @@ def test_vaal_is_the_uncertainty_of_its_discriminator(path):
     scores = np.zeros(len(pool))
     scores[data["sampler_indices"]] = 1 - outputs
     labelled = np.setdiff1d(np.arange(len(pool)), data["sampler_indices"]).tolist()
-    query = make_query("uncertainty", len(expected), labelled, pool=pool, inputs={"scores": scores})
-    np.testing.assert_array_equal(select("uncertainty", query).indices, expected)
+    query = make_query(name, len(expected), labelled, pool=pool, inputs={"scores": scores})
+    np.testing.assert_array_equal(select(name, query).indices, expected)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fewslice.active.gcn import SimilarityGraph, Training, forward, loss_and_gradient, train
+from fewslice.active.gcn import Training, forward, loss_and_gradient, train
+from fewslice.active.graph import SimilarityGraph, slice_weights
 from fewslice.active.query import select
 from fewslice.active.strategies import load_all
 from tests.active.units import make_query, make_units
@@ -62,7 +63,7 @@ def test_graph_loss_and_training(path):
         graph,
         gcn_weights(data, "gcn_train_init"),
         is_labelled=is_labelled,
-        training=Training(dropout=0.0, num_epochs=len(data["gcn_train_losses"])),
+        training=Training(dropout_rate=0.0, num_epochs_gcn=len(data["gcn_train_losses"])),
         rng=np.random.default_rng(0),
     )
     np.testing.assert_allclose(losses, data["gcn_train_losses"], rtol=1e-6)
@@ -87,4 +88,14 @@ def test_places_in_the_subset_are_not_indices(path):
         pool=make_units([1] * len(data["gcn_features_raw"])),
         inputs={"features": data["gcn_features_raw"]},
     )
-    assert set(select("coregcn", query, {"num_epochs": 3}).indices.tolist()) <= set(subset.tolist())
+    assert set(select("coregcn", query, {"num_epochs_gcn": 3}).indices.tolist()) <= set(subset.tolist())
+
+
+@pytest.mark.parametrize("path", CASES)
+def test_weights_by_slice_distance(path):
+    data = arrays(path)
+    apart = np.abs(np.diff(data["gcn_slice_wts_pairs"], axis=1))[:, 0]
+    for column, name in enumerate(("k_slice_wt", "inv_slice_wt", "exp_slice_wt")):
+        np.testing.assert_allclose(slice_weights(name, apart), data["gcn_slice_wts"][:, column], rtol=1e-9)
+        expected = [reference.slice_weight(int(one), int(two), name) for one, two in data["gcn_slice_wts_pairs"]]
+        np.testing.assert_allclose(expected, data["gcn_slice_wts"][:, column], rtol=1e-9)

@@ -102,7 +102,7 @@ def test_strategy_takes_the_options(case):
     parts = query(COUNT, 7, [1, 2], pixels=images, masks=masks, features=features)
     choice = select("mfc", parts, options)
     assert choice.indices.tolist() == expected
-    with pytest.raises(ConfigError, match="Unknown option of mfc 'label_weight'. Did you mean"):
+    with pytest.raises(ConfigError, match="Unknown option of strategy 'mfc' 'label_weight'. Did you mean"):
         select("mfc", parts, {"label_weight": 2})
 
 

@@ -250,8 +250,8 @@ def test_middle_is_counted_in_slices_that_exist():
     ("coregcn", {"starting_sample": 0}, "`starting_sample` must be at least 1"),
     ("coregcn", {"hidden_units": 0}, "`hidden_units` must be positive"),
     ("coregcn", {"subset_size": "some"}, "`subset_size` must be 'all'"),
-    ("coregcn", {"dropout": 1.0}, "`dropout` must lie in"),
-    ("coregcn", {"num_epochs": 0}, "`num_epochs` must be positive"),
+    ("coregcn", {"dropout_rate": 1.0}, "`dropout_rate` must lie in"),
+    ("coregcn", {"num_epochs_gcn": 0}, "`num_epochs_gcn` must be positive"),
     ("typiclust", {"k_nn": 0}, "`k_nn` must be at least 1"),
     ("typiclust", {"max_num_clusters": 0}, "`max_num_clusters` must be at least 1"),
 ])  # fmt: skip

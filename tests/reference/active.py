@@ -237,10 +237,22 @@ def k_center(rows, centres, budget):
 # CoreGCN with the whole matrix, and gradients by differences.
 
 
-def gcn_matrix(features):
+def slice_weight(one, other, name):
+    apart = abs(one - other)
+    if name == "k_slice_wt":
+        return 1.0 if apart <= 1 else 0.0
+    if apart <= 1:
+        return 1.0
+    return 1.0 / apart if name == "inv_slice_wt" else math.exp(-(apart - 1))
+
+
+def gcn_matrix(features, positions=None, weighting=None):
     rows = np.array([row / math.sqrt(sum(x * x for x in row.tolist())) for row in features.astype(np.float64)])
     count = len(rows)
-    similarity = np.array([[float(a @ b) for b in rows] for a in rows]) - np.eye(count)
+    similarity = np.array([[float(a @ b) for b in rows] for a in rows])
+    if weighting is not None:
+        similarity *= [[slice_weight(int(one), int(two), weighting) for two in positions] for one in positions]
+    similarity -= np.eye(count)
     matrix = np.empty((count, count))
     for j in range(count):
         matrix[:, j] = similarity[:, j] / (sum(similarity[:, j].tolist()) + 1e-10)

@@ -5,9 +5,6 @@ Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
-
 import numpy as np
 
 from fewslice.active.kcenter import greedy
@@ -16,27 +13,21 @@ from fewslice.active.mfc_pixels import MaskedPixels
 from fewslice.active.mfc_terms import Extra, pool_columns
 from fewslice.active.query import Choice, Query, register
 from fewslice.errors import ConfigError
-from fewslice.registry import unknown_name
 
 
-@register("mfc", needs=("features", "pixels", "masks"))
-def mfc(query: Query, **options: Any) -> Choice:
+@register("mfc", needs=("features", "pixels", "masks"), options=MfcOptions)
+def mfc(query: Query, weights: MfcOptions) -> Choice:
     """Chooses by greedy k-center on the distance of `MfcDistance`; ties go to the lowest index.
 
     Args:
         query: What is known. `pixels` may be a pixel store, which is quicker (see `fewslice.active.pixels`); metadata
             are looked up in the pool (see `pool_columns`).
-        **options: Those of `MfcOptions`; the defaults are the published configuration.
+        weights: The distance; the defaults are the published configuration.
 
     Notes:
         As published, the scribble of a unit that was chosen before in the same purchase is used, though it is drawn
         only afterwards; `use_labels=False` avoids that.
     """
-    known = [field.name for field in dataclasses.fields(MfcOptions)]
-    unknown = [unknown_name("option of mfc", name, known) for name in options if name not in known]
-    if unknown:
-        raise ConfigError("\n".join(unknown))
-    weights = MfcOptions(**options)
     pixels = None
     if weights.fuse_image_data:
         masks = query.masks if weights.use_labels else None

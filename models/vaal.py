@@ -1,0 +1,143 @@
+"""The networks of VAAL: a variational autoencoder of slices, and a discriminator on what it makes of them.
+
+Five convolutions of 4x4 with stride 2 halve the sides and double the channels; mean and logarithm of the variance of
+the latent values are linear in the last map; five transposed convolutions lead back. Layers are called "enc1" ...
+"enc5", "mean", "log_variance", "dec0" (linear), "dec1" ... "dec5", and "disc1" ... "disc3".
+
+Reference: Sinha et al., 2019, "Variational adversarial active learning", https://arxiv.org/abs/1904.00370; for medical
+slices of 256x256: Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
+
+Notes:
+    Initial values are those of the published code: He-normal with biases of 0 for the convolutions, the linear layer of
+    the decoder and the discriminator; PyTorch's uniform ones, within 1 / sqrt(fan-in), for the rest. Epsilon 1e-5,
+    moving statistics with momentum 0.9; the moving variance is divided by n, not n - 1.
+"""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, ops
+
+from models.layers import BatchNormalization
+from models.scribble_unet import FanInUniform
+from models.unet import LayerSeeds, he_normal
+
+WIDTH = 64
+LATENT = 32
+DISCRIMINATOR_UNITS = 512
+_LEVELS, _KERNEL = 5, 4
+_MOMENTUM, _EPSILON = 0.9, 1e-5
+
+
+@keras.saving.register_keras_serializable("fewslice")
+class Sampled(layers.Layer):
+    """A latent value drawn by mean + noise * exp(log_variance / 2).
+
+    Input: [mean, log_variance, noise], each (batch, latent). Output: (batch, latent).
+    """
+
+    def call(self, inputs):
+        mean, log_variance, noise = inputs
+        return mean + noise * ops.exp(0.5 * log_variance)
+
+
+def _normalised(x, name: str, **options):
+    """Normalisation (with the bias of the convolution before it) and ReLU."""
+    x = BatchNormalization(momentum=_MOMENTUM, epsilon=_EPSILON, name=f"{name}.bn", **options)(x)
+    return layers.ReLU(name=f"{name}.relu")(x)
+
+
+def _encoded(x, width: int, seeds: LayerSeeds):
+    for level in range(1, _LEVELS + 1):
+        name = f"enc{level}"
+        x = layers.Conv2D(
+            width << (level - 1),
+            _KERNEL,
+            strides=2,
+            padding="same",
+            use_bias=level == 1,
+            kernel_initializer=he_normal(seeds(name)),
+            name=name,
+        )(x)
+        x = layers.ReLU(name=f"{name}.relu")(x) if level == 1 else _normalised(x, name)
+    return layers.Flatten(name="flat")(x)
+
+
+def _decoded(z, shape: tuple[int, int, int], width: int, seeds: LayerSeeds):
+    height, breadth, channels = (*(side >> _LEVELS for side in shape[:2]), width << (_LEVELS - 1))
+    x = layers.Dense(height * breadth * channels, kernel_initializer=he_normal(seeds("dec0")), name="dec0")(z)
+    x = layers.Reshape((height, breadth, channels), name="dec0.map")(x)
+    for level in range(1, _LEVELS + 1):
+        name, is_last = f"dec{level}", level == _LEVELS
+        filters = shape[-1] if is_last else width << (_LEVELS - 1 - level)
+        bias = FanInUniform(seeds(f"{name}/bias"), filters * _KERNEL**2)
+        x = layers.Conv2DTranspose(
+            filters,
+            _KERNEL,
+            strides=2,
+            padding="same",
+            use_bias=is_last,
+            kernel_initializer=FanInUniform(seeds(name), filters * _KERNEL**2),
+            bias_initializer=bias if is_last else "zeros",
+            name=name,
+        )(x)
+        x = x if is_last else _normalised(x, name, bias_initializer=bias)
+    return x
+
+
+def build_vae(
+    input_shape: tuple[int, int, int], latent: int = LATENT, *, width: int = WIDTH, seed: int = 0
+) -> keras.Model:
+    """Builds the autoencoder.
+
+    Args:
+        input_shape: (height, width, channels); sides are multiples of 32.
+        latent: Latent values.
+        width: Channels of the first convolution; 64 is the published network (28 650 049 parameters at 256x256x1).
+        seed: Of the initial weights.
+
+    Returns:
+        Model [image (batch, height, width, channels), noise (batch, latent)] -> [reconstruction as the image, mean
+        (batch, latent), log_variance (batch, latent)]. The noise is standard normal, and an input so that a step is a
+        function of what it is given.
+
+    Raises:
+        ValueError: sides that are no positive multiples of 32, `latent` or `width` below 1.
+    """
+    step = 1 << _LEVELS
+    if any(side < step or side % step for side in input_shape[:2]):
+        raise ValueError(f"Image sides must be positive multiples of {step}. Received: {tuple(input_shape[:2])}")
+    if latent < 1 or width < 1:
+        raise ValueError(f"`latent` and `width` must be at least 1. Received: latent={latent}, width={width}")
+    seeds = LayerSeeds(seed)
+    image, noise = keras.Input(input_shape, name="image"), keras.Input((latent,), name="noise")
+    x = _encoded(image, width, seeds)
+    mean, log_variance = (
+        layers.Dense(
+            latent,
+            kernel_initializer=FanInUniform(seeds(name)),
+            bias_initializer=FanInUniform(seeds(f"{name}/bias"), x.shape[-1]),
+            name=name,
+        )(x)
+        for name in ("mean", "log_variance")
+    )
+    sample = Sampled(name="sample")([mean, log_variance, noise])
+    outputs = [_decoded(sample, input_shape, width, seeds), mean, log_variance]
+    return keras.Model([image, noise], outputs, name="vae")
+
+
+def mean_part(vae: keras.Model) -> keras.Model:
+    """Returns the network image -> mean (batch, latent) of a `build_vae` model, on the same weights."""
+    return keras.Model(vae.inputs[0], vae.get_layer("mean").output, name="vae_mean")
+
+
+def build_discriminator(latent: int = LATENT, *, units: int = DISCRIMINATOR_UNITS, seed: int = 0) -> keras.Model:
+    """Builds the discriminator: (batch, latent) -> (batch, 1), before the sigmoid.
+
+    After the sigmoid it is how likely a unit is annotated; 280 065 parameters with the default values.
+    """
+    seeds = LayerSeeds(seed)
+    x = inputs = keras.Input((latent,), name="latent")
+    for name, size, activation in (("disc1", units, "relu"), ("disc2", units, "relu"), ("disc3", 1, None)):
+        x = layers.Dense(size, activation, kernel_initializer=he_normal(seeds(name)), name=name)(x)
+    return keras.Model(inputs, x, name="discriminator")
