@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from absl import flags, logging
@@ -61,6 +61,17 @@ def define(*names: str, flag_values: flags.FlagValues = FLAGS) -> None:
         if name not in SPECS:
             raise ConfigError(unknown_name("flag", name, SPECS))
         _define(name, SPECS[name].default, SPECS[name].help, flag_values)
+
+
+def define_specs(specs: Mapping[str, Spec], flag_values: flags.FlagValues = FLAGS) -> None:
+    """Defines flags that only one script has.
+
+    Args:
+        specs: Name -> flag; the script reads them by `flag_values_of`.
+        flag_values: Where to define them; tests pass their own.
+    """
+    for name, spec in specs.items():
+        _define_spec(name, spec, spec.default, spec.help, flag_values)
 
 
 def flag_values_of(flag_values: flags.FlagValues = FLAGS) -> dict[str, Any]:
@@ -175,7 +186,10 @@ def _frozen(values: dict[str, Any]) -> Any:
 
 
 def _define(name: str, default: Any, text: str, flag_values: flags.FlagValues) -> None:
-    spec = SPECS[name]
+    _define_spec(name, SPECS[name], default, text, flag_values)
+
+
+def _define_spec(name: str, spec: Spec, default: Any, text: str, flag_values: flags.FlagValues) -> None:
     define_flag = getattr(flags, f"DEFINE_{spec.kind}")
     define_flag(name, default, text, flag_values=flag_values)
     # `--help` shows the flags of the main module only; count ours among them.

@@ -10,7 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from fewslice import files
+from fewslice.data.resample import nearest_sources, resize_nearest
 from fewslice.errors import ConfigError, DataError
+
+__all__ = [
+    "PixelStore",
+    "as_pixel_store",
+    "nearest_sources",
+    "open_pixel_store",
+    "pixel_rows",
+    "resize_nearest",
+    "write_pixel_store",
+]
 
 DTYPES = ("uint8", "float16", "float32")
 _BLOCK_BYTES = 1 << 26  # units are put in place in blocks of so many bytes
@@ -118,22 +129,6 @@ def open_pixel_store(path: str | os.PathLike) -> PixelStore:
         found = f"{array.dtype} {array.shape}"
         raise DataError(path, expected=f"{facts['dtype']} {expected}", found=found, remedy=remedy)
     return PixelStore(array, facts["step"], tuple(facts["shape"]))
-
-
-def resize_nearest(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Returns the image (H, W, ...) with height and width `shape`: the nearest pixel, corners on corners.
-
-    Output pixel i shows input pixel floor(i (a - 1) / (b - 1) + 1/2) of an axis of a pixels that gets b.
-    """
-    rows, columns = (nearest_sources(size, new) for size, new in zip(image.shape[:2], shape, strict=True))
-    return image[rows[:, None], columns]
-
-
-def nearest_sources(size: int, new: int) -> np.ndarray:
-    """Returns the (new,) input index of every output index."""
-    if new == 1:
-        return np.zeros(1, np.int64)
-    return (2 * np.arange(new) * (size - 1) + (new - 1)) // (2 * (new - 1))
 
 
 def _sidecar(path: str | os.PathLike) -> Path:

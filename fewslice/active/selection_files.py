@@ -1,0 +1,209 @@
+"""A choice on disk, and what a user writes about it: budgets, and lists of annotated units.
+
+query.csv       order,index,unit_id,patient,volume,position,value: one line per chosen unit, orders count from 1
+selection.json  pool, labelled and chosen units in numbers and shares, the chosen ids, settings and versions
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewslice import files
+from fewslice.active.pool import Pool
+from fewslice.active.query import Choice
+from fewslice.errors import ConfigError, DataError, FewSliceError
+from fewslice.registry import unknown_name
+
+COLUMNS = ("order", "index", "unit_id", "patient", "volume", "position", "value")
+_NUMBERS = ("pool_units", "labelled_units", "chosen_units")
+_SHOWN = 3  # wrong lines that a message names
+
+
+def budget_units(text: str, count: int) -> int:
+    """Returns how many units a budget is.
+
+    Args:
+        text: "12" units, or "5%" of the pool: rounded down, but at least 1 where it is more than 0%.
+        count: Units of the pool.
+
+    Raises:
+        ConfigError: neither, or more than 100%.
+
+    >>> budget_units("5%", 1902), budget_units("0.01%", 1902), budget_units("12", 1902), budget_units("0", 1902)
+    (95, 1, 12, 0)
+    """
+    match = re.fullmatch(r"(\d+)|(\d+(?:\.\d*)?|\.\d+)\s*%", text.strip(), re.ASCII)
+    if match is None:
+        raise ConfigError(
+            f"A budget is a number of units, such as 12, or a share of the pool, such as 5%. Received: {text!r}"
+        )
+    if match[1]:
+        return int(match[1])
+    share = Fraction(match[2].rstrip(".")) / 100
+    if share > 1:
+        raise ConfigError(f"A budget cannot be more than 100% of the pool. Received: {text!r}")
+    return max(int(share * count), int(share > 0))
+
+
+def write_query(path: Path, pool: Pool, choice: Choice) -> None:
+    """Writes the chosen units in their order; a value that is no number becomes an empty cell."""
+    rows = [
+        {
+            "order": order,
+            "index": index,
+            "unit_id": pool.unit_ids[index],
+            "patient": pool.patients[index],
+            "volume": pool.volumes[index],
+            "position": int(pool.positions[index]),
+            "value": value,
+        }
+        for order, (index, value) in enumerate(zip(choice.indices.tolist(), choice.values.tolist(), strict=True), 1)
+    ]
+    files.write_csv(path, rows, COLUMNS)
+
+
+def read_query(path: Path, pool: Pool) -> Choice:
+    """Returns what `write_query` wrote.
+
+    Raises:
+        DataError: the file is missing, has other columns, or does not fit this pool; with the first lines that do not.
+    """
+    rows = _read(path, COLUMNS)
+    indices = _known_units(path, rows, pool)
+    problems, values = [], []
+    for place, (row, index) in enumerate(zip(rows, indices, strict=True), 1):
+        facts = {
+            "order": place,
+            "index": index,
+            "patient": pool.patients[index],
+            "volume": pool.volumes[index],
+            "position": pool.positions[index],
+        }
+        wrong = [f"{name}={row[name]!r} for {value}" for name, value in facts.items() if row[name] != str(value)]
+        problems += [f"line {place + 1}: {text}" for text in wrong]
+        try:
+            values.append(float(row["value"]) if row["value"] else np.nan)
+        except ValueError:
+            problems.append(f"line {place + 1}: value={row['value']!r} is no number")
+    _refuse(path, problems, "orders from 1, and the index, patient, volume and position that the unit has in this pool")
+    return Choice(np.array(indices, np.int64), np.array(values, np.float64))
+
+
+def read_labelled(path: Path, pool: Pool) -> np.ndarray:
+    """Returns which units a list names.
+
+    Args:
+        path: CSV file with a column `unit_id`, for instance a former query.csv; other columns are not looked at.
+        pool: All units.
+
+    Returns:
+        (N,) bool.
+
+    Raises:
+        DataError: the file is missing or has no such column; a unit that the pool does not have, or twice.
+    """
+    is_labelled = np.zeros(len(pool), bool)
+    is_labelled[_known_units(path, _read(path, ("unit_id",)), pool)] = True
+    return is_labelled
+
+
+def write_selection(
+    path: Path, pool: Pool, is_labelled: np.ndarray, choice: Choice, *, facts: Mapping[str, Any]
+) -> None:
+    """Writes selection.json.
+
+    Args:
+        path: The file.
+        pool: All units.
+        is_labelled: (N,) bool, annotated before.
+        choice: What was chosen.
+        facts: Name -> JSON value of all else that should stand there, such as settings and versions.
+    """
+    numbers = dict(zip(_NUMBERS, (len(pool), int(is_labelled.sum()), len(choice.indices)), strict=True))
+    files.write_json(
+        path,
+        {
+            **facts,
+            **numbers,
+            "fraction_before": numbers["labelled_units"] / len(pool),
+            "fraction_chosen": numbers["chosen_units"] / len(pool),
+            "fraction_after": (numbers["labelled_units"] + numbers["chosen_units"]) / len(pool),
+            "volumes_of_pool": len(np.unique(pool.volumes)),
+            "volumes_chosen": len(np.unique(pool.volumes[choice.indices])),
+            "patients_of_pool": len(np.unique(pool.patients)),
+            "patients_chosen": len(np.unique(pool.patients[choice.indices])),
+            "chosen": pool.unit_ids[choice.indices].tolist(),
+        },
+    )
+
+
+def read_selection(path: Path, pool: Pool) -> dict[str, Any]:
+    """Returns what `write_selection` wrote.
+
+    Raises:
+        DataError: the file is missing or damaged, or belongs to another pool.
+    """
+    try:
+        found = files.read_json(path)
+    except (OSError, FewSliceError) as error:
+        raise _wrong(path, "a selection.json", str(error)) from error
+    expected = f"a selection from this pool of {len(pool)} units"
+    chosen = found.get("chosen") if isinstance(found, dict) else None
+    if not isinstance(chosen, list) or not all(isinstance(found.get(name), int) for name in _NUMBERS):
+        raise _wrong(path, expected, "a file without " + ", ".join((*_NUMBERS, "chosen")))
+    unknown = sorted(set(map(str, chosen)) - set(pool.unit_ids.tolist()))
+    if found["pool_units"] != len(pool) or unknown or len(set(map(str, chosen))) != found["chosen_units"]:
+        what = f"{found['pool_units']} units, {len(chosen)} listed of {found['chosen_units']} chosen"
+        raise _wrong(path, expected, what + (f", unknown ones such as {unknown[0]}" if unknown else ""))
+    return found
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Returns the lines of a CSV file that has these columns."""
+    expected = f"a CSV file with the column{'s' * (len(columns) > 1)} {', '.join(columns)}"
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # with the mark that spreadsheets write
+            reader = csv.DictReader(file, strict=True)
+            names = reader.fieldnames or []
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _wrong(path, expected, getattr(error, "strerror", None) or str(error)) from error
+    if set(columns) - set(names):
+        raise _wrong(path, expected, f"the columns {', '.join(map(str, names)) or 'none'}")
+    short = [f"line {number}" for number, row in enumerate(rows, 2) if None in row or None in row.values()]
+    _refuse(path, [f"{text} has another number of cells" for text in short], "one cell per column in every line")
+    return rows
+
+
+def _known_units(path: Path, rows: list[dict[str, str]], pool: Pool) -> list[int]:
+    """Returns the pool index of each line's unit."""
+    places = {name: place for place, name in enumerate(pool.unit_ids.tolist())}
+    problems, seen = [], set()
+    for number, row in enumerate(rows, 2):
+        name = row["unit_id"].strip()
+        if name not in places:
+            near = unknown_name("unit", name, places) if len(problems) < _SHOWN else ""
+            problems.append(f"line {number}: {near.split(' Known: ')[0]}")
+        elif name in seen:
+            problems.append(f"line {number}: {name} for the second time")
+        seen.add(name)
+    _refuse(path, problems, f"units of this pool of {len(pool)}, each once")
+    return [places[row["unit_id"].strip()] for row in rows]
+
+
+def _refuse(path: Path, problems: list[str], expected: str) -> None:
+    if problems:
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise _wrong(path, expected, "; ".join(problems[:_SHOWN]) + more)
+
+
+def _wrong(path: Path, expected: str, found: str) -> DataError:
+    remedy = "Correct the file or its path. The units of a pool depend on the patients and phases it is made of."
+    return DataError(path, expected=expected, found=found, remedy=remedy)
