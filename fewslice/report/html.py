@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fewslice.console import duration
 from fewslice.errors import FewSliceError
 from fewslice.files import write_text
-from fewslice.report import style
+from fewslice.report import page, style
 from fewslice.report.contours import Fetch
 from fewslice.report.curves import MOST_TOGETHER, colour_of, plot_curves, plot_panels
 from fewslice.report.figures import compared
@@ -19,7 +19,6 @@ from fewslice.report.findings import finding
 from fewslice.report.methods import Method, by_split, read_methods
 from fewslice.report.outlines import plot_methods, shown_runs
 from fewslice.report.overview import needs_overview, overview_table, plot_overview
-from fewslice.report.page_style import CSS
 from fewslice.report.pseudo_curves import plot_pseudo_labels
 from fewslice.report.result_tables import MOST_COLUMNS, difference_table, result_tables
 from fewslice.report.runs import Run
@@ -29,8 +28,6 @@ from fewslice.report.titles import named_split
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def build_report(
@@ -69,27 +66,13 @@ def build_report(
         _commands(methods),
         _provenance(methods, segmenting or pretraining),
     ]
-    write_text(out_path, _page(title, "\n".join(part for part in parts if part)))
+    write_text(out_path, page.page(title, "\n".join(part for part in parts if part)))
     return Path(out_path)
-
-
-def _page(title: str, body: str) -> str:
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>\n{CSS}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
 
 
 def _subtitle(methods: Sequence[Method]) -> str:
     named = dict(facts(methods))
     return f"{named['Dataset']}, labelled split {named['Labelled split']}, tested on {named['Tested on']}"
-
-
-def _paragraphs(texts: Sequence[str], css: str = "") -> str:
-    attribute = f' class="{css}"' if css else ""
-    return "".join(f"<p{attribute}>{html.escape(text)}</p>" for text in texts)
 
 
 def _overview(methods: Sequence[Method]) -> str:
@@ -104,12 +87,12 @@ def _overview(methods: Sequence[Method]) -> str:
 def _splits(methods: Sequence[Method], fetch: Fetch | None) -> list[str]:
     """Returns the comparison of the methods, one part per labelled split."""
     if not methods:
-        return [_paragraphs(finding(methods))]
+        return [page.paragraphs(finding(methods))]
     palette, splits = colour_of(methods), by_split(methods)
     parts = []
     for name, same in splits.items():
         inner = [
-            f'<section class="finding">{_paragraphs(finding(same))}</section>',
+            f'<section class="finding">{page.paragraphs(finding(same))}</section>',
             _results(same),
             _contours(same, fetch),
             _curves(same, palette),
@@ -135,7 +118,7 @@ def _results(methods: Sequence[Method]) -> str:
     note += "A structure that is absent in both truth and prediction counts in no mean."
     found = result_tables(methods)
     tables = "".join(table.html(css="numbers methods" if len(found) > 1 else "numbers") for table in found)
-    return f"<h2>Result</h2>{tables}{_paragraphs([note], 'note')}"
+    return f"<h2>Result</h2>{tables}{page.paragraphs([note], 'note')}"
 
 
 def missing_lines(methods: Sequence[Method]) -> list[str]:
@@ -151,12 +134,7 @@ def missing_lines(methods: Sequence[Method]) -> list[str]:
 
 def _missing(methods: Sequence[Method]) -> str:
     lines = missing_lines(methods)
-    return _notice("What is missing", lines) if lines else ""
-
-
-def _notice(head: str, lines: Sequence[str]) -> str:
-    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-    return f'<div class="missing">{html.escape(head)}<ul>{items}</ul></div>'
+    return page.notice("What is missing", lines) if lines else ""
 
 
 def _figure(figure: Figure, *, alt: str, caption: str, css: str = "", dpi: int = 150, colours: int = 0) -> str:
@@ -173,13 +151,13 @@ def _contours(methods: Sequence[Method], fetch: Fetch | None) -> str:
         return ""
     heading = "<h2>Outlines: best, median and worst test volume</h2>"
     if fetch is None:
-        return heading + _notice("No pictures", ["The images of the dataset were not at hand when this was made."])
+        return heading + page.notice("No pictures", ["The images of the dataset were not at hand when this was made."])
     shown = compared(scored)
     more = [method for method in scored if method not in shown]
     try:
         first, *others = plot_methods(shown, fetch, structures(scored), more=more)
     except FewSliceError as error:
-        return heading + _notice("No pictures", [str(error)])
+        return heading + page.notice("No pictures", [str(error)])
     seeds = [run.seed for run in shown_runs([*shown, *more])]
     best = "the method with the best mean Dice, " if len(scored) > 2 else ""
     caption = (
@@ -190,12 +168,10 @@ def _contours(methods: Sequence[Method], fetch: Fetch | None) -> str:
     for method, seed, figure in zip(more, seeds[len(shown) :], others, strict=False):
         caption = f"The same volumes and slices by “{method.label}” (seed {seed})."
         look = {"css": "pictures", "dpi": 90, "colours": 256}  # small: there is one for each method
-        parts.append(_folded(method.label, _figure(figure, alt=f"Outlines: {method.label}", caption=caption, **look)))
+        parts.append(
+            page.folded(method.label, _figure(figure, alt=f"Outlines: {method.label}", caption=caption, **look))
+        )
     return heading + "".join(parts)
-
-
-def _folded(head: str, body: str) -> str:
-    return f"<details><summary>{html.escape(head)}</summary>{body}</details>"
 
 
 def _curves(methods: Sequence[Method], palette: Mapping[str, str]) -> str:
@@ -212,7 +188,7 @@ def _curves(methods: Sequence[Method], palette: Mapping[str, str]) -> str:
             alt="Training loss",
             caption="Training loss; the first steps may lie above the axes.",
         )
-        figure += _folded("Training loss", loss)
+        figure += page.folded("Training loss", loss)
     return f"<h2>Training</h2>{figure}"
 
 
@@ -239,7 +215,7 @@ def _volumes(methods: Sequence[Method]) -> str:
         return ""
     note = "Mean Dice over structures. Δ is the difference from the baseline on the same volume and seeds."
     css = "numbers volumes many" if table.short else "numbers volumes"
-    return f"<h2>Test volumes</h2>{table.html(css=css)}{_paragraphs([note], 'note')}"
+    return f"<h2>Test volumes</h2>{table.html(css=css)}{page.paragraphs([note], 'note')}"
 
 
 def _commands(methods: Sequence[Method]) -> str:
@@ -263,7 +239,7 @@ def _provenance(methods: Sequence[Method], compared: Sequence[Method]) -> str:
     return (
         f'<h2>Where the numbers come from</h2><table class="facts"><tbody>{rows}</tbody></table>'
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{listed}</tbody></table></div>'
-        + _paragraphs([", ".join(versions) or "No versions were recorded."], "note")
+        + page.paragraphs([", ".join(versions) or "No versions were recorded."], "note")
     )
 
 

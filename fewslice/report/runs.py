@@ -18,6 +18,7 @@ from fewslice.errors import ConfigError, DataError
 from fewslice.files import read_json
 
 _NOT_STRUCTURES = {"mean", "average", "all"}
+_OTHER_REPORTS = {"run_al_exp"}  # experiments, see `fewslice.report.experiments`
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,10 @@ class Run:
 
 
 def find_run_dirs(runs_dir: str | Path, dataset: str | None = None) -> list[Path]:
-    """Returns the finished run directories (with DONE) below `runs_dir`, of one dataset or of all."""
+    """Returns the finished run directories (with DONE) below `runs_dir`, of one dataset or of all; no experiments."""
     root = Path(runs_dir) / dataset if dataset else Path(runs_dir)
-    return sorted(done.parent for done in root.rglob("DONE") if (done.parent / "config.json").is_file())
+    found = (done.parent for done in root.rglob("DONE") if not _OTHER_REPORTS & set(done.relative_to(root).parts))
+    return sorted(path for path in found if (path / "config.json").is_file())
 
 
 def choose_run_dirs(named: Sequence[str], runs_dir: str | Path, dataset: str) -> list[Path]:

@@ -1,0 +1,49 @@
+"""Writes one HTML file that compares active-learning experiments, and all of their numbers as a table.
+
+Command:
+    python scripts/make_al_report.py --dataset=acdc_h5                       all experiments of a dataset
+    python scripts/make_al_report.py --dataset=acdc_h5 --experiments=DIR,DIR --output=FILE.html
+
+Reads runs/<dataset>/run_al_exp/ and nothing else. Experiments that differ only in their seed are one method. The page
+has learning curves with intervals over seeds, tables with areas under the curves and differences from random choice,
+what each strategy bought, and every experiment in full; results.csv has one row per experiment, round and metric.
+Experiments that are unfinished or damaged are named, the others are reported all the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags, logging
+
+from fewslice import app
+from fewslice import flags as shared_flags
+
+FLAGS = flags.FLAGS
+
+shared_flags.define("dataset", "runs_dir")
+flags.DEFINE_list("experiments", [], "Folders of experiments, separated by commas; default: all of --dataset.")
+flags.DEFINE_string("output", None, "The HTML file; default: report.html beside the dataset's experiments.")
+flags.DEFINE_string("title", None, "Heading of the report.")
+
+
+def main(_) -> None:
+    """Reads the flags, prints the tables, writes the report."""
+    from fewslice.experiment_files import checkout
+    from fewslice.report.experiment_html import TITLE, results_path, text_report, write_report_of
+    from fewslice.report.experiment_methods import group_experiments
+    from fewslice.report.experiments import STAGE, choose_experiments, read_experiments
+
+    runs_dir = Path(FLAGS.runs_dir or checkout() / "runs")
+    experiments, warnings = read_experiments(choose_experiments(FLAGS.experiments, runs_dir, FLAGS.dataset))
+    methods = group_experiments(experiments)
+    for line in warnings:
+        logging.warning("%s", line)
+    print(text_report(methods))
+    out = Path(FLAGS.output or runs_dir / experiments[0].dataset / STAGE / "report.html")
+    path = write_report_of(methods, warnings, out, title=FLAGS.title or TITLE)
+    print(f"\nReport: {path.resolve()}\nNumbers: {results_path(path).resolve()}")
+
+
+if __name__ == "__main__":
+    app.run(main)
