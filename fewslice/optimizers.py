@@ -122,3 +122,30 @@ def polynomial_decay(
         The published code sets the rate after each step from the number before it, so it is one step late.
     """
     return keras.optimizers.schedules.PolynomialDecay(learning_rate, num_steps, end_learning_rate=0.0, power=power)
+
+
+def cosine_wave(
+    learning_rate: float, *, half_period: int = 10, lowest: float = 1e-5
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Returns the schedule lowest + (rate - lowest) (1 + cos(pi step / half_period)) / 2, which rises again.
+
+    Source:
+        Vepa et al., 2024, https://arxiv.org/abs/2411.15763 (pretrained segmentation networks), as published.
+    """
+    return CosineWave(learning_rate, half_period, lowest)
+
+
+@keras.saving.register_keras_serializable("fewslice")
+class CosineWave(keras.optimizers.schedules.LearningRateSchedule):
+    """See `cosine_wave`."""
+
+    def __init__(self, learning_rate: float, half_period: int, lowest: float):
+        super().__init__()
+        self.learning_rate, self.half_period, self.lowest = float(learning_rate), int(half_period), float(lowest)
+
+    def __call__(self, step: Any) -> Any:
+        phase = ops.cast(step, "float32") * (math.pi / self.half_period)
+        return self.lowest + (self.learning_rate - self.lowest) * 0.5 * (1.0 + ops.cos(phase))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"learning_rate": self.learning_rate, "half_period": self.half_period, "lowest": self.lowest}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -162,14 +163,14 @@ def _views(args: Any, box: int | None = None) -> ViewSettings:
     return ViewSettings(per_image=bool(args.strong_views), strong=strong, **extra)
 
 
-def pretrain(args: Any, dataset: config.DatasetConfig, task: Task) -> None:
-    """Runs a contrastive stage."""
+def pretrain(args: Any, dataset: config.DatasetConfig, task: Task) -> Path:
+    """Runs a contrastive stage and returns its run directory."""
     volumes = common.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
     batch, note = task.open_batches(volumes)
     with common.open_run(args, dataset, task.method, task.origin, {"unlabeled": volumes}) as run:
         if run.is_done:
             logging.info("Already finished: %s", run.dir)
-            return
+            return run.dir
         backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
         run.start(backend.versions())
         ids = batch(0).ids
@@ -195,6 +196,7 @@ def pretrain(args: Any, dataset: config.DatasetConfig, task: Task) -> None:
         trainer.train()
         run.finish({"loss": trainer.rows[-1]["loss"], "random_level": level})
         logging.info("Finished: %s", run.dir)
+    return run.dir
 
 
 def _monitor(model: keras.Model, probe: samplers.ContrastiveBatch, level: float) -> Callable[[], dict[str, float]]:

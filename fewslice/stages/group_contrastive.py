@@ -5,6 +5,7 @@ Reference: Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -30,8 +31,8 @@ _PARTNERS = (
 )
 
 
-def pretrain_group_encoder(args: Any, dataset: config.DatasetConfig) -> None:
-    """Trains encoder and projection head with the group contrastive loss."""
+def pretrain_group_encoder(args: Any, dataset: config.DatasetConfig) -> Path:
+    """Trains encoder and projection head with the group contrastive loss. Returns the run directory."""
     origin = common.find_origin(args, *former_of(args), dataset)
 
     def make() -> keras.Model:
@@ -55,7 +56,7 @@ def pretrain_group_encoder(args: Any, dataset: config.DatasetConfig) -> None:
         learning_rate=args.lr,
         make_optimizer=lambda rate: CoupledAdam(rate, l2=args.weight_decay),
     )
-    pretrain(args, dataset, task)
+    return pretrain(args, dataset, task)
 
 
 def group_loss(args: Any) -> losses.GroupContrastive:

@@ -1,0 +1,195 @@
+"""A whole experiment of active learning: from its settings to its run directory.
+
+runs/<dataset>/run_al_exp/<exp_dir>-<digest>/
+    config.json versions.json command.txt DONE logs/run.log report.html
+    pool.csv        index, unit_id, patient, volume, position, depth
+    cache/          embeddings and pixels of the pool
+    rounds/000/     see `fewslice.active.rounds`
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from fewslice import backend, config, files
+from fewslice.active import annotators, strategies
+from fewslice.active.annotators import MASK, SCRIBBLE, Task, WaitingForAnnotations
+from fewslice.active.budgets import cumulative_budgets, cumulative_fractions
+from fewslice.active.pool import Pool
+from fewslice.active.query import Choice
+from fewslice.active.rounds import Loop, RoundPlan
+from fewslice.active.slice_pool import SliceStack, pool_of_volumes
+from fewslice.active.strategies.vaal import VaalOptions
+from fewslice.al_config import Experiment
+from fewslice.al_selection import vaal_options
+from fewslice.data.readers import get_reader
+from fewslice.report.experiment_html import write_experiment_report
+from fewslice.report.gallery import draw_gallery, pick_titles
+from fewslice.run import Run
+from fewslice.stages import common
+from fewslice.stages.active_checks import Job
+from fewslice.stages.active_encoder import initial_weights, train_encoder
+from fewslice.stages.active_learner import Learner
+from fewslice.stages.active_sources import Sources
+
+STAGE = "run_al_exp"
+_POOL_COLUMNS = ("index", "unit_id", "patient", "volume", "position", "depth")
+_SCORING_BATCH = 16  # slices scored at a time
+
+
+def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
+    """Runs all rounds of an experiment, continuing where an earlier call was interrupted, and writes its report.
+
+    Args:
+        job: The experiment.
+        runs_dir: Folder of all runs.
+        resume: Continue what is there; otherwise it is removed first.
+
+    Raises:
+        FewSliceError: what the user can mend.
+        Interrupted: Ctrl-C or a termination signal; everything is saved.
+    """
+    parts = _Parts(job, runs_dir)
+    with parts.open_run(resume) as run:
+        report = run.dir / "report.html"
+        if run.is_done:
+            if not report.exists():  # killed before it was written
+                write_experiment_report([run.dir], report)
+            logging.info("Already finished: %s", report)
+            return
+        backend.configure(seed=job.experiment.seed, mixed_precision=job.experiment.model.is_half_precision)
+        run.start(backend.versions())
+        plans = round_plans(job.experiment, len(parts.pool))
+        text = "%s: a pool of %d slices of %d volumes, %d rounds up to %d slices."
+        logging.info(text, run.dir, len(parts.pool), len(parts.volumes), len(plans), plans[-1].units)
+        _write_pool(run.dir / "pool.csv", parts.pool)
+        try:
+            parts.loop(run.dir).run(plans)
+        except WaitingForAnnotations as work:
+            logging.info("%s", work)
+            return
+        run.finish({"units": plans[-1].units})
+        write_experiment_report([run.dir], report)
+        logging.info("Finished: %s", report)
+
+
+class _Parts:
+    """What takes part in an experiment."""
+
+    def __init__(self, job: Job, runs_dir: str):
+        self.experiment, self.dataset, self.overrides = job.experiment, job.dataset, job.overrides
+        self.runs_dir, experiment, dataset, roles = runs_dir, job.experiment, job.dataset, job.roles
+        is_simulated = experiment.policy.annotator == "simulated"
+        wants_masks = any(selection.masks for selection in experiment.selections)
+        kind, phases = experiment.model.ann_type, dataset.unlabeled_phases
+        self.volumes = common.open_volumes(
+            dataset,
+            roles.pool,
+            phases,
+            with_label=is_simulated and kind == MASK,
+            with_scribble=is_simulated and (kind == SCRIBBLE or wants_masks),
+        )
+        self.val = common.open_volumes(dataset, roles.val, phases, with_label=True)
+        has_test = experiment.policy.ensemble_kwargs.inf_test
+        self.test = common.open_volumes(dataset, roles.test, phases, with_label=True) if has_test else None
+        reader = get_reader(dataset)
+        self.pool = pool_of_volumes(self.volumes, [reader.patient_facts(volume.case) for volume in self.volumes])
+
+    def open_run(self, resume: bool) -> Run:
+        """Returns the run directory. Rounds can be added later, so they are no part of its digest."""
+        settings = self.experiment.settings()
+        settings["policy"] = {name: value for name, value in settings["policy"].items() if name != "rounds"}
+        roles = {"pool": self.volumes, "val": self.val} | ({"test": self.test} if self.test is not None else {})
+        settings |= {
+            "stage": STAGE,
+            "dataset_config": config.config_dict(self.dataset),
+            "cases": {role: common.case_ids(prepared) for role, prepared in roles.items()},
+            "scans_digest": {role: prepared.digest for role, prepared in roles.items()},
+            "backend": backend.versions()["backend"],
+        }
+        rounds = len(self.experiment.policy.all_rounds)
+        name = self.experiment.exp_dir
+        return Run(self.runs_dir, self.dataset.name, STAGE, name, settings, n_iter=rounds, resume=resume)
+
+    def loop(self, folder: Path) -> Loop:
+        """Returns the loop of rounds with everything that takes part."""
+        experiment, model = self.experiment, self.experiment.model
+        annotators.load_all(), strategies.load_all()
+        task = Task(self.pool, self.volumes, self.dataset, model.ann_type)
+        sources = Sources(
+            model,
+            self.dataset,
+            self.volumes,
+            experiment.selections,
+            folder / "cache",
+            self._encoder,
+            embedding_batch=experiment.geometry.feature_model_params.inf_batch_size if experiment.geometry else 1,
+            batch_size=_SCORING_BATCH,
+            seed=experiment.seed,
+            vaal=VaalOptions(**vaal_options(experiment.geometry)) if experiment.geometry is not None else None,
+        )
+        origin = initial_weights(model, self.dataset, self._encoder)
+        return Loop(
+            folder=folder,
+            pool=self.pool,
+            sources=sources.table(),
+            annotator=annotators.ANNOTATORS.get(experiment.policy.annotator)(task),
+            learner=Learner(model, self.dataset, self.volumes, self.val, self.test, experiment.seed, origin),
+            seed=experiment.seed,
+            ignore_value=self.dataset.num_classes,
+            optional=("scores",),
+            picture=self._draw,
+        )
+
+    def _encoder(self) -> Path:
+        params = self.experiment.geometry.feature_model_params
+        if params.cl_prev_path:
+            return Path(params.cl_prev_path)
+        return train_encoder(
+            params,
+            self.experiment.model,
+            seed=self.experiment.seed,
+            overrides=self.overrides,
+            runs_dir=self.runs_dir,
+        )
+
+    def _draw(self, path: Path, choice: Choice, masks: np.ndarray) -> None:
+        images = SliceStack(self.volumes)
+        draw_gallery(
+            path,
+            [images[unit] for unit in choice.indices[:60]],
+            pick_titles(self.pool, choice),
+            annotations=masks,
+            num_classes=self.dataset.num_classes,
+        )
+
+
+def round_plans(experiment: Experiment, count: int) -> list[RoundPlan]:
+    """Returns what each round does in a pool of `count` units."""
+    rounds, selections = experiment.policy.all_rounds, experiment.selections
+    shares = [one.oracle for one in rounds]
+    units = cumulative_budgets(shares, count)
+    fractions = cumulative_fractions(shares)
+    lengths = cumulative_fractions([one.oracle + one.pseudo for one in rounds])
+    return [
+        RoundPlan(
+            number,
+            fractions[number],
+            units[number],
+            selection.strategy,
+            dict(selection.options),
+            one.skip_training,
+            lengths[number],
+        )
+        for number, (one, selection) in enumerate(zip(rounds, selections, strict=True))
+    ]
+
+
+def _write_pool(path: Path, pool: Pool) -> None:
+    names = ("unit_ids", "patients", "volumes", "positions", "depths")
+    columns = zip(*(getattr(pool, name).tolist() for name in names), strict=True)
+    rows = [dict(zip(_POOL_COLUMNS, (index, *values), strict=True)) for index, values in enumerate(columns)]
+    files.write_csv(path, rows, _POOL_COLUMNS)

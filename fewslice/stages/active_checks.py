@@ -1,0 +1,130 @@
+"""What can be refused before Keras is imported: the dataset, its lists and files, and the experiment's own paths."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from fewslice import config
+from fewslice.al_config import EXP_DIR, Experiment, load_experiment
+from fewslice.al_groups import GROUPS
+from fewslice.al_schema_model import OWN_ENCODER, PRETRAINED, SCRATCH, ModelConfig
+from fewslice.data.readers import find_cases, get_reader
+from fewslice.errors import ConfigError
+from fewslice.stages.encoder_runs import find_encoder
+
+
+@dataclasses.dataclass(frozen=True)
+class Roles:
+    """Patients of an experiment.
+
+    Attributes:
+        pool: Their slices can be bought.
+        val: Choose the network.
+        test: Score it.
+    """
+
+    pool: Sequence[str]
+    val: Sequence[str]
+    test: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Job:
+    """An experiment that has passed all checks that need no network.
+
+    Attributes:
+        experiment: The experiment.
+        dataset: Settings of its dataset.
+        overrides: What was overridden in these, "name=value".
+        roles: Which patients do what.
+    """
+
+    experiment: Experiment
+    dataset: config.DatasetConfig
+    overrides: Sequence[str]
+    roles: Roles
+
+    def describe(self) -> str:
+        """Returns what will be done, in words."""
+        model, selections = self.experiment.model, self.experiment.selections
+        strategies = ", ".join(dict.fromkeys(selection.strategy for selection in selections))
+        return (
+            f"{self.experiment.exp_dir}: {self.dataset.name}, {len(selections)} rounds by {strategies}; "
+            f"{model.ensemble_size} x {model.model_type} on {model.ann_type}s of {len(self.roles.pool)} patients, "
+            f"{len(self.roles.val)} validate, {len(self.roles.test)} test."
+        )
+
+
+def prepare(path: str, overrides: Mapping[str, str]) -> Job:
+    """Loads and checks an experiment and its dataset.
+
+    Args:
+        path: The experiment's file.
+        overrides: "group.key" of the experiment, or the name of an attribute of the dataset -> value as text.
+
+    Raises:
+        ConfigError, DataError: what is wrong.
+    """
+    of_experiment, of_dataset = split_overrides(overrides)
+    experiment = load_experiment(path, of_experiment)
+    dataset, changed = dataset_of(experiment, of_dataset)
+    return Job(experiment, dataset, changed, roles_of(experiment, dataset))
+
+
+def split_overrides(overrides: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Returns the overrides of the experiment (names with a group) and those of the dataset (others)."""
+    groups = {name: value for name, value in overrides.items() if name.split(".")[0] in (*GROUPS, EXP_DIR)}
+    return groups, {name: value for name, value in overrides.items() if name not in groups}
+
+
+def dataset_of(experiment: Experiment, overrides: Mapping[str, str]) -> tuple[config.DatasetConfig, list[str]]:
+    """Returns the dataset's settings for an experiment, and what was overridden in them, "name=value".
+
+    Raises:
+        ConfigError: wrong settings, or two sizes for the network's input.
+    """
+    changed = dict(overrides)
+    if experiment.model.size is not None:
+        for name, side in zip(("img_size_x", "img_size_y"), experiment.model.size, strict=True):
+            if changed.setdefault(name, str(side)) != str(side):
+                raise ConfigError(f"--set {name}={changed[name]}, but the experiment says {side}. Give one of them.")
+    dataset = config.load_dataset_config(experiment.dataset_name, changed)
+    return dataset, [f"{name}={value}" for name, value in changed.items()]
+
+
+def roles_of(experiment: Experiment, dataset: config.DatasetConfig) -> Roles:
+    """Returns which patients do what, after finding all their files.
+
+    Raises:
+        ConfigError: unknown list, or patients in two roles.
+        DataError: files are missing.
+    """
+    model = experiment.model
+    pool, val = config.check_labeled_split(dataset, model.split, model.comb)
+    roles = Roles(pool, val, dataset.splits.test_ids())
+    reader = get_reader(dataset)
+    for patients in (roles.pool, roles.val, roles.test if experiment.policy.ensemble_kwargs.inf_test else ()):
+        if patients:
+            find_cases(reader, patients, dataset.unlabeled_phases)
+    for key, path in _named_runs(experiment).items():
+        find_encoder(path, dataset, flag=f"set {key}")
+    return roles
+
+
+def named_weights(model: ModelConfig) -> tuple[str, str]:
+    """Returns what names the initial weights of the segmentation networks, ("", "") if nothing does: key, value."""
+    first = model.base_original_checkpoint
+    if model.model_type in PRETRAINED and first != SCRATCH:
+        return "model.base_original_checkpoint", first
+    return ("model.warm_start", model.warm_start) if model.warm_start else ("", "")
+
+
+def _named_runs(experiment: Experiment) -> dict[str, str]:
+    """Returns the key and the path of every run that the experiment names."""
+    key, path = named_weights(experiment.model)
+    found = {key: path} if key and path != OWN_ENCODER else {}
+    if experiment.geometry is not None and experiment.geometry.feature_model_params.cl_prev_path:
+        name = "data_geometry.feature_model_params.cl_prev_path"
+        found[name] = experiment.geometry.feature_model_params.cl_prev_path
+    return found

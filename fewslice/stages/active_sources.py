@@ -1,0 +1,180 @@
+"""What strategies are told about the pool: embeddings, pixels, scribbles, and what the last round's networks say."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import models
+from fewslice import config, files
+from fewslice.active.annotators import SCRIBBLE
+from fewslice.active.pixels import PixelStore
+from fewslice.active.query import FEATURES, GRADIENTS, MASKS, PIXELS, SCORES
+from fewslice.active.rounds import Situation, Source
+from fewslice.active.slice_pool import SliceStack, open_pixels
+from fewslice.active.strategies.vaal import VaalOptions
+from fewslice.al_schema_model import ModelConfig
+from fewslice.al_selection import ENCODER, MEMBERS, MODEL_FEATURES, POOLED, VAAL, Selection
+from fewslice.data import cache
+from fewslice.data.resample import resize_nearest
+from fewslice.stages import embeddings
+from fewslice.stages.active_features import gradient_embeddings, network_features
+from fewslice.stages.active_learner import member_folder
+from fewslice.stages.active_networks import load_network, segmentation_part
+from fewslice.stages.active_scores import DropoutPasses, pool_scores
+from fewslice.stages.active_vaal import train_vaal
+
+# Pixels are compared on this grid whatever the network's: how often MultiFeature Coreset repeats the embedding, and
+# what its weight of pixels means, depend on it.
+GRID = (256, 256)
+COMBINE = {POOLED: "mean_probabilities", MEMBERS: "mean_scores"}  # of a selection -> of `pool_scores`
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sources:
+    """Makes what the strategy of a round needs, when it is asked for.
+
+    Attributes:
+        settings: The group `model`.
+        dataset: The dataset's settings.
+        volumes: The prepared volumes of the pool.
+        selections: What each round's strategy has to be given.
+        folder: Where arrays that all rounds share come to lie.
+        find_encoder: Returns the run directory of the encoder; trains it at its first call.
+        embedding_batch: Slices embedded at a time.
+        batch_size: Slices scored at a time.
+        seed: Of dropout passes and VAAL.
+        vaal: How VAAL's networks are trained.
+    """
+
+    settings: ModelConfig
+    dataset: config.DatasetConfig
+    volumes: cache.PreparedSet
+    selections: Sequence[Selection]
+    folder: Path
+    find_encoder: Callable[[], Path | str]
+    embedding_batch: int
+    batch_size: int
+    seed: int
+    vaal: VaalOptions | None = None
+
+    def table(self) -> dict[str, Source]:
+        """Returns need -> what makes it, for all rounds."""
+        return {
+            FEATURES: self.features,
+            PIXELS: lambda situation: self.pixels,
+            MASKS: self.masks,
+            SCORES: self.scores,
+            GRADIENTS: self.gradients,
+        }
+
+    @cached_property
+    def images(self) -> SliceStack:
+        """The images of all units."""
+        return SliceStack(self.volumes)
+
+    @cached_property
+    def pixels(self) -> PixelStore:
+        """The pixels of all units, side by side, on the published grid."""
+        return open_pixels(self.volumes, self.folder, shape=GRID)
+
+    def features(self, situation: Situation) -> np.ndarray:
+        """Returns (N, D) vectors: of the encoder, of pixels, or of the last round's network once there is one."""
+        selection = self._selection(situation)
+        if selection.features == MODEL_FEATURES:
+            whole, index = self._best(situation.trained), selection.feature_map
+            return network_features(
+                segmentation_part(whole) if index is None else models.encoder_maps(whole, index),
+                self.images,
+                "predictions" if index is None else "encoder_map",
+                path=self.folder / "network_features.npy",
+                batch_size=self.batch_size,
+            )
+        run = self.find_encoder() if selection.features == ENCODER else embeddings.PIXELS
+        return embeddings.embed_volumes(
+            run,
+            self.volumes,
+            self.dataset,
+            batch_size=self.embedding_batch,
+            out_path=self.folder / ("pixels_of_slices.npy" if run == embeddings.PIXELS else "embeddings.npy"),
+        )
+
+    def masks(self, situation: Situation) -> Any:
+        """Returns the scribble of every unit, or only those that were bought where nobody drew the others."""
+        if all(volume.scribble is not None for volume in self.volumes):
+            return SliceStack(self.volumes, SCRIBBLE, size=GRID)
+        return BoughtMasks(situation, len(self.images), self.dataset.num_classes)
+
+    def scores(self, situation: Situation) -> np.ndarray | None:
+        """Returns (N,) uncertainty of the last round's networks, or VAAL's; None if the round looks at none."""
+        selection = self._selection(situation)
+        if selection.scores == VAAL:
+            folder = situation.folder / "vaal"
+            return train_vaal(folder, self.images, situation.is_labelled, options=self.vaal, seed=self.seed)
+        if selection.scores is None:
+            return None
+        found = pool_scores(
+            self._members(situation.trained, with_dropout=selection.passes > 1),
+            self.images,
+            [selection.scores],
+            passes=selection.passes,
+            batch_size=self.batch_size,
+            combine=COMBINE[selection.combine],
+        )[selection.scores]
+        return found if selection.descending else -found
+
+    def gradients(self, situation: Situation) -> np.ndarray | None:
+        """Returns (N, E) gradient embeddings of the last round's best network."""
+        return gradient_embeddings(
+            segmentation_part(self._best(situation.trained)),
+            self.images,
+            path=self.folder / "gradients.npy",
+            batch_size=self.batch_size,
+        )
+
+    def _selection(self, situation: Situation) -> Selection:
+        return self.selections[situation.plan.number]
+
+    def _best(self, trained: Path) -> keras.Model:
+        chosen = files.read_json(trained / "metrics.json")["chosen"]
+        return load_network(self.settings, self.dataset, member_folder(trained, chosen))
+
+    def _members(self, trained: Path, *, with_dropout: bool) -> list[keras.Model | DropoutPasses]:
+        found: list[keras.Model | DropoutPasses] = []
+        for member in range(self.settings.ensemble_size):
+            model = load_network(self.settings, self.dataset, member_folder(trained, member))
+            seed = self.seed + member
+            found.append(
+                DropoutPasses(models.dropout_part(model), seed=seed) if with_dropout else segmentation_part(model)
+            )
+        return found
+
+
+class BoughtMasks:
+    """Masks (N, H, W) of what was bought before; nothing is annotated in the others.
+
+    Args:
+        situation: What was bought.
+        count: Units of the pool.
+        ignore_value: Stands for "not annotated".
+    """
+
+    def __init__(self, situation: Situation, count: int, ignore_value: int):
+        self._places = {int(unit): place for place, unit in enumerate(situation.annotations.units)}
+        self._annotations = situation.annotations
+        self._blank = np.full(GRID, ignore_value, np.uint8)
+        self.shape = (count, *GRID)
+        self.dtype = np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, unit: int) -> np.ndarray:
+        place = self._places.get(int(unit))
+        return self._blank if place is None else resize_nearest(self._annotations.mask(place), GRID)

@@ -1,0 +1,159 @@
+"""Annotations that a person brings back as files. Expected values: the masks painted in the test."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+from fewslice import config
+from fewslice.active import annotators
+from fewslice.active.annotators import Task, WaitingForAnnotations
+from fewslice.active.slice_pool import pool_of_volumes
+from fewslice.data.cache import open_cache
+from fewslice.data.grid import label_to_grid
+from fewslice.data.nifti import read_nifti, write_nifti
+from fewslice.data.readers import find_cases, get_reader
+from fewslice.errors import FewSliceError
+from tests.train_model import tiny
+
+annotators.load_all()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tiny.write_dataset(tmp_path_factory.mktemp("exchange"))
+
+
+@pytest.fixture
+def make(root, monkeypatch):
+    """A function kind -> (annotator, task) for the slices of two volumes."""
+    monkeypatch.setenv("FEWSLICE_DATA", str(root))
+    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(root / "experiments"))
+    dataset = config.load_dataset_config("tiny")
+    cases = find_cases(get_reader(dataset), ["001", "002"], ("ED",))
+    volumes = open_cache(dataset, cases, with_label=False, progress=False)
+
+    def build(kind):
+        task = Task(pool_of_volumes(volumes), volumes, dataset, kind)
+        return annotators.ANNOTATORS.get("files")(task), task
+
+    return build
+
+
+UNITS = np.array([6, 1, 2])  # slice 2 of the second volume, slices 1 and 2 of the first
+
+
+def hand_out(annotator, folder):
+    with pytest.raises(WaitingForAnnotations, match="3 slices of 2 volumes.*001_ED, 002_ED"):
+        annotator.annotate(folder, UNITS)
+    return folder / "to_annotate"
+
+
+def paint(folder, name, change):
+    """Saves the handed-out mask of a volume in `annotated/` after `change` worked on its array."""
+    image = read_nifti(folder / "to_annotate" / name, is_label=True)
+    array = np.array(image.array, np.uint8)
+    changed = change(array)
+    array = array if changed is None else changed
+    write_nifti(folder / "annotated" / name, array, like=None, affine=image.affine, spacing_mm=image.spacing_mm)
+    return array
+
+
+def scribble(*slices):
+    def change(array):
+        for place in slices:
+            array[10:12, 5:9, place], array[2, 2:20, place] = 1, 0
+
+    return change
+
+
+def test_what_is_handed_out(make, tmp_path):
+    annotator, task = make("scribble")
+    folder = hand_out(annotator, tmp_path)
+    with open(folder / "slices.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["volume"], row["slice"], row["slice_counted_from_1"]) for row in rows] == [
+        ("002_ED", "2", "3"),
+        ("001_ED", "1", "2"),
+        ("001_ED", "2", "3"),
+    ]
+    blank = read_nifti(folder / "001_ED_annotation.nii.gz", is_label=True)
+    image = read_nifti(folder / "001_ED_image.nii.gz")
+    native = get_reader(task.dataset).read(task.volumes[0].case, with_label=False)
+    assert (blank.array == 3).all() and np.array_equal(image.array, native.image)
+    assert np.allclose(blank.affine, native.affine) and blank.spacing_mm == pytest.approx(native.spacing_mm)
+    assert "1 rv, 2 lv; 3 = not annotated" in (folder / "README.txt").read_text()
+
+
+def test_scribbles_come_back_on_the_networks_grid(make, tmp_path):
+    annotator, task = make("scribble")
+    hand_out(annotator, tmp_path)
+    first = paint(tmp_path, "001_ED_annotation.nii.gz", scribble(0, 1, 2))  # slice 0 was not asked for
+    with pytest.raises(WaitingForAnnotations, match="Not back yet: 002_ED"):
+        annotator.annotate(tmp_path, UNITS)
+    second = paint(tmp_path, "002_ED_annotation.nii.gz", scribble(2))
+    masks = annotator.annotate(tmp_path, UNITS)
+    spacing = [volume.spacing_mm for volume in task.volumes]
+    grids = [label_to_grid(a, s, task.dataset, outside=3) for a, s in zip((first, second), spacing, strict=True)]
+    assert np.array_equal(masks, [grids[1][2], grids[0][1], grids[0][2]])
+    assert set(np.unique(masks)) == {0, 1, 3}
+
+
+def test_masks_are_background_where_nothing_is_painted(make, tmp_path):
+    annotator, _ = make("label")
+    folder = hand_out(annotator, tmp_path)
+    blank = read_nifti(folder / "001_ED_annotation.nii.gz", is_label=True).array
+    assert [set(np.unique(blank[..., place])) for place in range(4)] == [{3}, {0}, {0}, {3}]
+    paint(tmp_path, "001_ED_annotation.nii.gz", scribble(1, 2))
+    paint(tmp_path, "002_ED_annotation.nii.gz", scribble(2))
+    masks = annotator.annotate(tmp_path, UNITS)
+    assert masks.shape == (3, 32, 32) and set(np.unique(masks)) <= {0, 1, 3} and (masks == 1).any(axis=(1, 2)).all()
+
+
+def _hole(array):
+    array[5, 5, 1] = 3
+
+
+def _code(array):
+    array[5, 5, 1] = 9
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "text"),
+    [
+        ("scribble", lambda array: None, "nothing in slices 1, 2"),
+        ("scribble", scribble(2), "nothing in slices 1 "),
+        ("scribble", _code, "expected: values 0 to 3.*\n.*found:    9"),
+        ("label", _hole, "not annotated in slices 1 "),
+        ("label", lambda array: array[:-1], "expected: shape"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told(make, tmp_path, kind, change, text):
+    annotator, _ = make(kind)
+    hand_out(annotator, tmp_path)
+    paint(tmp_path, "001_ED_annotation.nii.gz", change)
+    paint(tmp_path, "002_ED_annotation.nii.gz", scribble(2))
+    with pytest.raises(FewSliceError, match=text) as error:
+        annotator.annotate(tmp_path, UNITS)
+    assert "001_ED_annotation.nii.gz" in str(error.value) and "002_ED" not in str(error.value)
+
+
+def test_another_grid_and_damage_are_told_together(make, tmp_path):
+    annotator, _ = make("scribble")
+    hand_out(annotator, tmp_path)
+    name = "001_ED_annotation.nii.gz"
+    array = paint(tmp_path, name, scribble(1, 2))
+    write_nifti(tmp_path / "annotated" / name, array, like=None, affine=np.eye(4), spacing_mm=(1.0, 1.0, 1.0))
+    other = tmp_path / "annotated" / "002_ED_annotation.nii.gz"
+    other.write_bytes((tmp_path / "to_annotate" / other.name).read_bytes()[:-20])
+    with pytest.raises(FewSliceError, match="2 annotations cannot be used") as error:
+        annotator.annotate(tmp_path, UNITS)
+    assert "the grid of 001_ED" in str(error.value) and other.name in str(error.value)
+
+
+def test_nothing_bought_nothing_handed_out(make, tmp_path):
+    annotator, _ = make("scribble")
+    assert annotator.annotate(tmp_path, np.empty(0, np.int64)).shape == (0, 32, 32)
+    assert list(tmp_path.iterdir()) == []
