@@ -1,7 +1,8 @@
 """A demonstration in minutes: does pretraining without labels help a network that sees one labelled volume?
 
-Writes the synthetic `phantom` dataset, pretrains on its unlabelled volumes, trains the same network with and without
-that pretraining (same seed, same steps, same labelled volume), and compares them on ten test volumes.
+Writes the synthetic `phantom` dataset, pretrains on its unlabelled volumes, shows which slices the pretrained encoder
+would have annotated, trains the same network with and without that pretraining (same seed, same steps, same labelled
+volume), and compares them on ten test volumes.
 
 Command:
     python scripts/demo.py [--output=demo_output]      (what `make demo` runs)
@@ -87,8 +88,25 @@ def main(_) -> None:
         logging.info("\n[%d/5] %s (%s)", number, title, duration(time.monotonic() - started))
         known = [text for text in common if text.partition("=")[0][2:] in STAGES[stage]]
         run_stage(*shared_flags.read_flags_from(stage, known + values))
+    select(output, common)
     report(output)
     logging.info("\nDone in %s.", duration(time.monotonic() - started))
+
+
+def select(output: Path, common: list[str]) -> None:
+    """Chooses twelve slices that stand for the pool, by what the pretrained encoder learned, and draws them."""
+    from fewslice.flag_specs_select import define_select, read_select
+    from fewslice.stages.selection import select_slices
+
+    logging.info("\nWhich slices would be worth annotating? (k-center on the encoder's embeddings)")
+    stage = output / "runs" / "phantom" / "pretr_encoder_global_contrastive_loss"
+    encoder = max(stage.glob("*/DONE"), key=lambda path: path.stat().st_mtime_ns).parent
+    own = flags.FlagValues()
+    define_select(own)
+    known = [text for text in common if text.partition("=")[0][2:] in own]
+    own(["select_slices", *known, f"--encoder={encoder}", "--strategy=kcenter", "--budget=12"])
+    folder = select_slices(*read_select(own))
+    print(f"Slices: {(folder / 'gallery.png').resolve()}\nMap:    {(folder / 'embedding_map.png').resolve()}")
 
 
 def report(output: Path) -> None:
