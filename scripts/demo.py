@@ -40,28 +40,17 @@ def stages() -> list[tuple[str, str, list[str]]]:
     former = [f"--pretr_n_iter={FLAGS.global_n_iter}"]
     local = [f"--pretr_n_iter={FLAGS.local_n_iter}"]
     seg = [*LABELS, f"--n_iter={FLAGS.seg_n_iter}"]
+    pretraining = [f"--n_iter={FLAGS.global_n_iter}"]
     return [
         ("Baseline: one labelled volume, random weights", "tr_baseline", seg),
-        (
-            "Global pretraining of the encoder, without labels",
-            "pretr_encoder_global_contrastive_loss",
-            [f"--n_iter={FLAGS.global_n_iter}"],
-        ),
-        (
-            "Fine-tuning with the pretrained encoder, same labelled volume",
-            "ft_pretr_encoder_net_global_loss",
-            seg + former,
-        ),
+        ("Global pretraining of the encoder, without labels", "pretr_encoder_global_contrastive_loss", pretraining),
+        ("Fine-tuning from that encoder, same labelled volume", "ft_pretr_encoder_net_global_loss", seg + former),
         (
             "Local pretraining of the decoder, without labels",
             "pretr_decoder_local_contrastive_loss",
             [f"--n_iter={FLAGS.local_n_iter}", *former],
         ),
-        (
-            "Fine-tuning with the pretrained encoder and decoder, same labelled volume",
-            "ft_pretr_encoder_decoder_net_local_loss",
-            seg + local,
-        ),
+        ("Fine-tuning from both, same labelled volume", "ft_pretr_encoder_decoder_net_local_loss", seg + local),
     ]
 
 
@@ -95,17 +84,14 @@ def main(_) -> None:
 
 def select(output: Path, common: list[str]) -> None:
     """Chooses twelve slices that stand for the pool, by what the pretrained encoder learned, and draws them."""
-    from fewslice.flag_specs_select import define_select, read_select
+    from fewslice.flag_specs_select import read_select_from
     from fewslice.stages.selection import select_slices
 
     logging.info("\nWhich slices would be worth annotating? (k-center on the encoder's embeddings)")
     stage = output / "runs" / "phantom" / "pretr_encoder_global_contrastive_loss"
     encoder = max(stage.glob("*/DONE"), key=lambda path: path.stat().st_mtime_ns).parent
-    own = flags.FlagValues()
-    define_select(own)
-    known = [text for text in common if text.partition("=")[0][2:] in own]
-    own(["select_slices", *known, f"--encoder={encoder}", "--strategy=kcenter", "--budget=12"])
-    folder = select_slices(*read_select(own))
+    known = [text for text in common if not text.startswith("--bt_size")]
+    folder = select_slices(*read_select_from([*known, f"--encoder={encoder}", "--strategy=kcenter", "--budget=12"]))
     print(f"Slices: {(folder / 'gallery.png').resolve()}\nMap:    {(folder / 'embedding_map.png').resolve()}")
 
 
