@@ -44,15 +44,15 @@ BASELINE = (
 )
 
 
-def chain(tmp_path, tiny_root, jobs, timeout=900):
+def chain(tmp_path, tiny_root, jobs, *, driver="kill_driver", settings=None, timeout=900):
     path = tmp_path / "jobs.json"
     path.write_text(json.dumps(jobs))
     environment = os.environ | {
         "FEWSLICE_DATA": str(tiny_root),
-        "FEWSLICE_EXPERIMENTS": str(tiny_root / "experiments"),
+        "FEWSLICE_EXPERIMENTS": str(settings or tiny_root / "experiments"),
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    command = [sys.executable, "-m", "tests.train_model.kill_driver", str(path)]
+    command = [sys.executable, "-m", f"tests.train_model.{driver}", str(path)]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=timeout, env=environment, cwd=tiny.SCRIPTS.parent
     )
