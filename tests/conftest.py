@@ -7,11 +7,11 @@ import pathlib
 import pytest
 
 SLOW_FIRST = (
+    "test_scripts.py",
     "test_kill.py",
+    "test_joint.py",
     "test_taught.py",
     "test_kill_joint.py",
-    "test_joint.py",
-    "test_scripts.py",
     "test_backends.py",
 )
 
