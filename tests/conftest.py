@@ -9,6 +9,7 @@ import pytest
 SLOW_FIRST = (
     "test_scripts.py",
     "test_kill.py",
+    "test_kill_al.py",
     "test_joint.py",
     "test_taught.py",
     "test_kill_joint.py",

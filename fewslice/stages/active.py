@@ -126,8 +126,8 @@ class _Parts:
         drawn = [] if resume else sorted((run.dir / "rounds").glob(f"*/{BACK}/*"))
         if drawn:
             raise FewSliceError(
-                f"--noresume would delete what a person has annotated, {len(drawn)} files such as {drawn[0]}. Move them "
-                "elsewhere, or choose another `exp_dir`."
+                f"--noresume would delete what a person has annotated, {len(drawn)} files such as {drawn[0]}. Move "
+                "them elsewhere, or choose another `exp_dir`."
             )
         return run
 
@@ -197,8 +197,8 @@ def round_plans(experiment: Experiment, count: int) -> list[RoundPlan]:
     empty = [number for number, one in enumerate(rounds) if not units[number] and not one.skip_training]
     if empty:
         raise ConfigError(
-            f"Round {empty[0]} would train on nothing: {fractions[empty[0]]:g} of {count} slices is less than one. Give "
-            "`policy.rounds` a larger share there, or skip its training."
+            f"Round {empty[0]} would train on nothing: {fractions[empty[0]]:g} of {count} slices is less than one. "
+            "Give `policy.rounds` a larger share there, or skip its training."
         )
     lengths = cumulative_fractions([one.oracle + one.pseudo for one in rounds])
     return [
