@@ -110,8 +110,8 @@ class Run:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise FewSliceError(
-                f"Another process is working in {self.dir}. Wait for it, stop it, or choose another --ver or "
-                "--runs_dir."
+                f"Another process is working in {self.dir}. Wait for it, stop it, or choose another --runs_dir "
+                "(or --ver, where there is one)."
             ) from error
         self._lock = handle
 
