@@ -1,12 +1,14 @@
 """The frame around every script: flags in, `main`, one clear message out.
 
-A user's mistake ends with one message and exit status 1, Ctrl-C with 130, `--help` with 0. Only defects show a
-traceback.
+A user's mistake ends with one message and exit status 1, Ctrl-C with 130, `--help` with 0; output that nobody reads to
+its end (`| head`) ends the script without a message. Only defects show a traceback.
 """
 
 from __future__ import annotations
 
 import os
+import select
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -36,7 +38,31 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
             print(f"\n{error or 'Interrupted.'} Repeat the same command to continue.", file=sys.stderr)
             sys.exit(130)
 
-    app.run(guarded, flags_parser=_parse)
+    try:
+        app.run(guarded, flags_parser=_parse)
+    except BrokenPipeError:
+        if not _lost_reader():
+            raise
+        sys.exit(128 + signal.SIGPIPE)  # as shells count a program that this ends on its way
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Writes what is left of the standard output; nowhere if nobody reads it, of which Python would complain."""
+    try:
+        print(end="", flush=True)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _lost_reader() -> bool:
+    """Whether it is the standard output that nobody reads any more, not another pipe."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -45,7 +71,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         rest = flags.FLAGS(list(argv))
     except flags.Error as error:
         _refuse(f"{error}\nThe flags are listed by --help.")
-    except SystemExit:  # a help flag has printed what was asked for; absl calls that a failure
+    except (SystemExit, BrokenPipeError):  # a help flag has printed what was asked for; absl calls that a failure
         sys.exit(0)
     words = [word for word in rest[1:] if not word.startswith("-")]  # flags after a word are not read
     if words:

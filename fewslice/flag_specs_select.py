@@ -113,6 +113,14 @@ def read_select(flag_values: flags.FlagValues = shared.FLAGS) -> tuple[SelectArg
     ), dataset
 
 
+def read_select_from(values: Iterable[str]) -> tuple[SelectArgs, config.DatasetConfig]:
+    """Returns what `read_select` would if the script were called with the flags `values` ("--budget=12", ...)."""
+    own = flags.FlagValues()
+    define_select(own)
+    own([STAGE, *values])
+    return read_select(own)
+
+
 def parse_options(texts: Iterable[str]) -> dict[str, Any]:
     """Returns option -> value from "name=value" texts; values are numbers, true, false, null or text.
 

@@ -87,9 +87,13 @@ class Run:
         """Removes everything, the mark of completion first: a kill on the way leaves no run that looks finished."""
         for name in ("DONE", "report.html"):
             (self.dir / name).unlink(missing_ok=True)
-        for name in ("pseudo_labels", "checkpoints", "logs", "eval"):
-            if (self.dir / name).exists():
-                shutil.rmtree(self.dir / name)
+        rounds = sorted((self.dir / "rounds").glob("*"), reverse=True)  # what a kill leaves are the first rounds
+        for folder in rounds:
+            (folder / "DONE").unlink(missing_ok=True)
+        names = ("pseudo_labels", "checkpoints", "logs", "eval", "cache")
+        for folder in (*rounds, *(self.dir / name for name in names)):
+            if folder.exists():
+                shutil.rmtree(folder)
 
     def __exit__(self, *_exception: Any) -> None:
         self._stop_log()
@@ -110,8 +114,8 @@ class Run:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise FewSliceError(
-                f"Another process is working in {self.dir}. Wait for it, stop it, or choose another --runs_dir "
-                "(or --ver, where there is one)."
+                f"Another process is working in {self.dir}. Wait for it, stop it, or choose another --runs_dir, or "
+                "another number or name of the run."
             ) from error
         self._lock = handle
 

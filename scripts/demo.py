@@ -1,7 +1,8 @@
 """A demonstration in minutes: does pretraining without labels help a network that sees one labelled volume?
 
-Writes the synthetic `phantom` dataset, pretrains on its unlabelled volumes, trains the same network with and without
-that pretraining (same seed, same steps, same labelled volume), and compares them on ten test volumes.
+Writes the synthetic `phantom` dataset, pretrains on its unlabelled volumes, shows which slices the pretrained encoder
+would have annotated, trains the same network with and without that pretraining (same seed, same steps, same labelled
+volume), and compares them on ten test volumes.
 
 Command:
     python scripts/demo.py [--output=demo_output]      (what `make demo` runs)
@@ -39,28 +40,17 @@ def stages() -> list[tuple[str, str, list[str]]]:
     former = [f"--pretr_n_iter={FLAGS.global_n_iter}"]
     local = [f"--pretr_n_iter={FLAGS.local_n_iter}"]
     seg = [*LABELS, f"--n_iter={FLAGS.seg_n_iter}"]
+    pretraining = [f"--n_iter={FLAGS.global_n_iter}"]
     return [
         ("Baseline: one labelled volume, random weights", "tr_baseline", seg),
-        (
-            "Global pretraining of the encoder, without labels",
-            "pretr_encoder_global_contrastive_loss",
-            [f"--n_iter={FLAGS.global_n_iter}"],
-        ),
-        (
-            "Fine-tuning with the pretrained encoder, same labelled volume",
-            "ft_pretr_encoder_net_global_loss",
-            seg + former,
-        ),
+        ("Global pretraining of the encoder, without labels", "pretr_encoder_global_contrastive_loss", pretraining),
+        ("Fine-tuning from that encoder, same labelled volume", "ft_pretr_encoder_net_global_loss", seg + former),
         (
             "Local pretraining of the decoder, without labels",
             "pretr_decoder_local_contrastive_loss",
             [f"--n_iter={FLAGS.local_n_iter}", *former],
         ),
-        (
-            "Fine-tuning with the pretrained encoder and decoder, same labelled volume",
-            "ft_pretr_encoder_decoder_net_local_loss",
-            seg + local,
-        ),
+        ("Fine-tuning from both, same labelled volume", "ft_pretr_encoder_decoder_net_local_loss", seg + local),
     ]
 
 
@@ -87,8 +77,22 @@ def main(_) -> None:
         logging.info("\n[%d/5] %s (%s)", number, title, duration(time.monotonic() - started))
         known = [text for text in common if text.partition("=")[0][2:] in STAGES[stage]]
         run_stage(*shared_flags.read_flags_from(stage, known + values))
+    select(output, common)
     report(output)
     logging.info("\nDone in %s.", duration(time.monotonic() - started))
+
+
+def select(output: Path, common: list[str]) -> None:
+    """Chooses twelve slices that stand for the pool, by what the pretrained encoder learned, and draws them."""
+    from fewslice.flag_specs_select import read_select_from
+    from fewslice.stages.selection import select_slices
+
+    logging.info("\nWhich slices would be worth annotating? (k-center on the encoder's embeddings)")
+    stage = output / "runs" / "phantom" / "pretr_encoder_global_contrastive_loss"
+    encoder = max(stage.glob("*/DONE"), key=lambda path: path.stat().st_mtime_ns).parent
+    known = [text for text in common if not text.startswith("--bt_size")]
+    folder = select_slices(*read_select_from([*known, f"--encoder={encoder}", "--strategy=kcenter", "--budget=12"]))
+    print(f"Slices: {(folder / 'gallery.png').resolve()}\nMap:    {(folder / 'embedding_map.png').resolve()}")
 
 
 def report(output: Path) -> None:

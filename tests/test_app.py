@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -19,10 +20,11 @@ app.run(main)
 """
 
 
-def run(tmp_path, body, *arguments):
+def run(tmp_path, body, *arguments, stdout=subprocess.PIPE):
     path = tmp_path / "script.py"
     path.write_text(SCRIPT.format(body=body))
-    return subprocess.run([sys.executable, str(path), *arguments], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, str(path), *arguments]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60)
 
 
 def test_success(tmp_path):
@@ -57,6 +59,24 @@ def test_defect_keeps_its_traceback(tmp_path):
 def test_help_is_no_failure(tmp_path, flag):
     done = run(tmp_path, "print('begun')", flag)
     assert done.returncode == 0 and "steps" in done.stdout and "begun" not in done.stdout and done.stderr == ""
+
+
+@pytest.mark.parametrize(("steps", "status"), [("2", 0), ("90000", 141)], ids=["less than a buffer", "more"])
+def test_output_that_nobody_reads_is_no_defect(tmp_path, monkeypatch, steps, status):
+    """`| head` may be gone before anything is written: at the end, or while the script is on its way."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", "")  # set, it would be on its way at the first line
+    read, write = os.pipe()
+    os.close(read)
+    body = "[print(flags.FLAGS.steps) for _ in range(flags.FLAGS.steps)]"
+    with os.fdopen(write, "w") as output:
+        helped, done = (run(tmp_path, body, flag, stdout=output) for flag in ("--help", f"--steps={steps}"))
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (status, "")
+
+
+def test_another_broken_pipe_is_a_defect(tmp_path):
+    done = run(tmp_path, "raise BrokenPipeError('of a worker')")
+    assert done.returncode == 1 and "Traceback" in done.stderr and "of a worker" in done.stderr
 
 
 LISTED = "The flags are listed by --help."

@@ -10,6 +10,7 @@ import functools
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,43 +90,61 @@ def foreign(path: Path, allowed: set[str]) -> list[str]:
     return [f"{name} (line {line})" for name, line in tops(path).items() if name not in good]
 
 
-@pytest.mark.parametrize("path", sources("experiment_init"), ids=ids)
+def for_each(paths: list[Path]) -> Callable:
+    """Makes a test of one file one of all the files, which tells every file that breaks its rule.
+
+    One test for each file and rule would be two thousand, and more time to count them than to run them.
+    """
+
+    def decorate(test: Callable[[Path], None]) -> Callable[[], None]:
+        def test_all() -> None:
+            broken = []
+            for path in paths:
+                try:
+                    test(path)
+                except AssertionError as error:
+                    broken.append(f"{ids(path)}: {error}")
+            if broken:
+                pytest.fail("\n".join(broken), pytrace=False)
+
+        return test_all
+
+    return decorate
+
+
+@for_each(sources("experiment_init"))
 def test_settings_need_the_standard_library_only(path):
     assert foreign(path, {"experiment_init"}) == []
 
 
-@pytest.mark.parametrize("path", sources("models"), ids=ids)
+@for_each(sources("models"))
 def test_models_import_keras_and_numpy(path):
     assert foreign(path, {"keras", "numpy", "models"}) == []
 
 
-@pytest.mark.parametrize("path", sources("losses"), ids=ids)
+@for_each(sources("losses"))
 def test_losses_import_keras_numpy_and_the_registry(path):
     assert foreign(path, {"keras", "numpy", "losses", "fewslice"}) == []
     used = [name for name in imports(path) if name.startswith("fewslice")]
     assert [name for name in used if name != "fewslice" and not name.startswith("fewslice.registry")] == []
 
 
-@pytest.mark.parametrize(
-    "path",
-    sources(*(f"fewslice/{part}" for part in ("data", "augment", "evaluate", "report", "active"))),
-    ids=ids,
-)
+@for_each(sources(*(f"fewslice/{part}" for part in ("data", "augment", "evaluate", "report", "active"))))
 def test_data_and_evaluation_work_without_a_network(path):
     assert foreign(path, SCIENCE | {"fewslice"}) == []
 
 
-@pytest.mark.parametrize("path", sources("fewslice"), ids=ids)
+@for_each(sources("fewslice"))
 def test_library_is_written_for_every_backend(path):
     assert foreign(path, SCIENCE | {"fewslice", "keras", "models", "losses"}) == []
 
 
-@pytest.mark.parametrize("path", sources("experiment_init", "fewslice", "losses", "models"), ids=ids)
+@for_each(sources("experiment_init", "fewslice", "losses", "models"))
 def test_imports_point_downwards(path):
     assert sorted(TOP & set(tops(path))) == []
 
 
-@pytest.mark.parametrize("path", [p for p in LIBRARY if not ids(p).startswith("experiment_init/")], ids=ids)
+@for_each([p for p in LIBRARY if not ids(p).startswith("experiment_init/")])
 def test_settings_are_loaded_by_the_configuration_only(path):
     assert "experiment_init" not in tops(path)
 
@@ -140,7 +159,7 @@ def test_what_answers_help_imports_nothing_heavy(name):
     assert foreign(path, {"absl", "fewslice"}) == []
 
 
-@pytest.mark.parametrize("path", CODE, ids=ids)
+@for_each(CODE)
 def test_nobody_writes(path):
     is_test = ids(path).startswith("tests/")
     found = []
@@ -186,22 +205,20 @@ def forbidden_calls(node: ast.Call) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in sources("fewslice", "models", "losses") if ids(p) != "fewslice/app.py"], ids=ids
-)
+@for_each([p for p in sources("fewslice", "models", "losses") if ids(p) != "fewslice/app.py"])
 def test_library_does_not_print(path):
     calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
     assert [f"line {call.lineno}" for call in calls if ast.unparse(call.func) == "print"] == []
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=ids)
+@for_each(LIBRARY)
 def test_files_stay_short(path):
     count = len(path.read_text(encoding="utf-8").splitlines())
     limit = LONGEST_SCRIPT if ids(path).startswith(("train_model/", "scripts/")) else LONGEST
     assert count <= limit
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=ids)
+@for_each(LIBRARY)
 def test_functions_stay_short(path):
     found = []
     for node in ast.walk(tree(path)):
@@ -216,7 +233,7 @@ def test_functions_stay_short(path):
     assert found == []
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=ids)
+@for_each(LIBRARY)
 def test_every_module_says_what_it_is_for(path):
     assert ast.get_docstring(tree(path)) or not path.read_text(encoding="utf-8").strip()
 

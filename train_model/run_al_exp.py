@@ -13,41 +13,27 @@ With    `policy.annotator: files` a round's slices are written as NIfTI for a pe
 More    docs/active_learning.md, scripts/make_al_report.py for several experiments
 """
 
-import os
+from absl import logging
 
-from absl import flags, logging
-
-from fewslice import app, experiment_files
+from fewslice import app
 from fewslice.console import without_native_messages
-from fewslice.flags import define, flag_values_of, parse_overrides
+from fewslice.flag_specs_al import define_al, read_al
 
-define("data_root", "runs_dir", "resume")
-flags.DEFINE_string("config", None, "The experiment, a .yml file.")
-flags.DEFINE_multi_string(
-    "set",
-    [],
-    "group.key=value overrides the experiment, such as policy.seed=1; name=value an attribute of init_<dataset>.py, "
-    "such as img_size_x=96. May be repeated.",
-)
-flags.DEFINE_bool("check_only", False, "Check the experiment and its dataset, say what it would do, and stop.")
-flags.mark_flag_as_required("config")
+define_al()
 
 
 def main(_argv) -> None:
-    values = flag_values_of()
-    if values["data_root"]:
-        os.environ["FEWSLICE_DATA"] = os.path.abspath(values["data_root"])
-    runs_dir = os.path.abspath(values["runs_dir"] or experiment_files.checkout() / "runs")
+    args = read_al()
     from fewslice.stages.active_checks import prepare
 
-    job = prepare(values["config"], parse_overrides(values["set"]))
+    job = prepare(args.config, args.overrides)
     logging.info("%s", job.describe())
-    if values["check_only"]:
+    if args.check_only:
         return
     with without_native_messages():
         from fewslice.stages.active import run_and_report
 
-    run_and_report(job, runs_dir=runs_dir, resume=values["resume"])
+    run_and_report(job, runs_dir=args.runs_dir, resume=args.resume)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 Three things make it quick. Distances come from single-precision matrix products, with a rigorous bound of their error,
 and only for the few rows that this leaves undecided from float64 differences. A distance to the nearest centre never
 grows, so an old one is an upper bound: as long as the farthest row of a block of candidates is farther than the bounds
-of all others, new centres are compared with the block alone. When it no longer is, one pass over all rows makes up for
-all new centres at once, in one matrix product.
+of all others, new centres are compared with the block alone. When it no longer is, the rows with the largest bounds
+make up for the centres that they missed, many at once in one matrix product, and form the next block; rows whose old
+bounds are too small to matter miss ever more centres, at no cost.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from fewslice.active.kcenter import row_distances
 from fewslice.active.query import Choice
 from fewslice.active.rounding import finite_norms, margin, products
 
-SWEEP_CENTRES = 256  # new centres after which all rows are brought up to date at the latest
-PASS_CENTRES = 1024  # centres that are compared with all rows in one pass at most
-SMALLEST_BLOCK = 4096  # candidates
+SWEEP_CENTRES = 256  # centres in one matrix product; so many of those at the beginning are compared with all rows
+PASS_CENTRES = 512  # centres that rows are compared with in one pass at most
+SMALLEST_BLOCK = 1024  # candidates
 BLOCK_SHARE = 64  # one row of so many is a candidate
-_ELEMENTS = 1 << 20  # of the rows that are in work at a time
+_GROWTH = 4  # so many times more rows are brought up to date when the first were not enough
+_ELEMENTS = 1 << 18  # of the rows that are in work at a time
 _BLOCK_ELEMENTS = 1 << 21  # of the smallest block
 _CENTRE_ELEMENTS = 1 << 23  # of the centres that are in work at a time
 _NEARLY = 1 - 1e-12  # two squares that differ by less can have the same root
@@ -42,14 +44,15 @@ def euclidean_k_center(
         ConfigError: a row is not finite, or longer than 1e18.
 
     Notes:
-        Memory beside the features: 40 bytes per row, a block of N / 64 rows in float32 and some 50 MiB. Features that
-        are not float32 are converted block by block in every pass. The larger the norms are in comparison with the
-        distances, the more rows need float64; the picks stay exact.
+        Memory beside the features: some 50 bytes per row, a block of N / 64 rows (at least 1024) in float32 and a few
+        MiB. Features that are not float32 are converted piece by piece wherever they are looked at. The larger the
+        norms are in comparison with the distances, the more rows need float64; the picks stay exact.
     """
     state = _State(features)
-    for start in range(0, len(labelled), state.pass_centres):
-        state.add(np.asarray(labelled[start : start + state.pass_centres], np.int64))
+    if len(labelled):
+        state.add(np.asarray(labelled[:SWEEP_CENTRES], np.int64))
         state.sweep()
+        state.add(np.asarray(labelled[SWEEP_CENTRES:], np.int64))
     indices, values = np.empty(budget, np.int64), np.full(budget, np.nan)
     step = 0
     if budget and not len(labelled):
@@ -74,91 +77,123 @@ class _State:
     def __init__(self, features: np.ndarray):
         count, self.columns = len(features), max(1, features.shape[1])
         self.pass_centres = max(1, min(PASS_CENTRES, _CENTRE_ELEMENTS // self.columns))
+        smallest = max(1, min(SMALLEST_BLOCK, _BLOCK_ELEMENTS // self.columns))
+        self.block_size = max(smallest, count // BLOCK_SHARE)
         self.features = features
-        self.norms = finite_norms(features)
-        self.squares = np.square(self.norms).astype(np.float32)
+        norms = finite_norms(features)
+        self.squares = np.square(norms).astype(np.float32)
+        self.norms = norms.astype(np.float32)  # the margin has room for this rounding
+        self.longest = 0.0  # norm of a centre
         self.is_free = np.ones(count, bool)
         self.centres: list[int] = []
-        self.swept = 0  # centres that all rows were compared with
-        self.approximate = np.full(count, np.inf, np.float32)
-        self.margins = np.zeros(count)
-        self.longest = 0.0
+        self.approximate = np.full(count, np.inf, np.float32)  # from the first `compared` centres
+        self.compared = np.zeros(count, np.int32)  # of the block always all, whatever stands here
         self.exact = np.full(count, np.inf)  # distances to the nearest of the first `known` centres
         self.known = np.zeros(count, np.int32)
         self.block: np.ndarray | None = None
-        self.block_rows = np.empty((0, self.columns), np.float32)
+        self.block_rows: np.ndarray | None = None
         self.ceiling = np.inf  # squared distance that no free row outside the block exceeds
 
     def add(self, centres: np.ndarray) -> None:
         """Adds centres and compares the block with them."""
+        if not len(centres):
+            return
         self.is_free[centres] = False
         self.centres += centres.tolist()
-        longest = float(self.norms[centres].max())
-        if longest > self.longest:
-            self.longest = longest
-            self.margins = margin(self.norms, longest, self.columns)
+        self.longest = max(self.longest, float(self.norms[centres].max()))
         if self.block is not None:
             self._compare(self.block, self.block_rows, centres, self._rows(centres))
 
     def sweep(self) -> None:
-        """Compares all rows with the centres that came since the last sweep."""
-        new = np.array(self.centres[self.swept :], np.int64)
-        centre_rows = self._rows(new)
-        step = max(1, _ELEMENTS // self.columns)
-        for start in range(0, len(self.is_free), step):
-            span = slice(start, start + step)
-            rows = np.asarray(self.features[span], np.float32)
-            for first in range(0, len(new), SWEEP_CENTRES):
-                part = slice(first, first + SWEEP_CENTRES)
-                self._compare(span, rows, new[part], centre_rows[part])
-        self.swept = len(self.centres)
-        self.block = None
+        """Brings all rows up to date."""
+        self._drop_block()
+        self._catch_up(np.arange(len(self.is_free)))
 
     def farthest(self) -> tuple[int, float]:
         """Returns the lowest index of the free rows that are farthest from their nearest centre, and the distance."""
-        if self._block_may_decide():
-            index, value = self._farthest_of(self.block)
-            if value**2 * _NEARLY > self.ceiling:
-                return index, value
-        self.sweep()
-        self._choose_block()
-        return self._farthest_of(slice(None))
+        found, size = self._decide(), self.block_size
+        while found is None:
+            is_all = size >= np.count_nonzero(self.is_free)
+            self._renew_block(size)
+            found = self._decide()
+            if found is None and is_all:
+                found = self._farthest_of(slice(None))
+            size *= _GROWTH
+        return found
 
-    def _block_may_decide(self) -> bool:
+    def _decide(self) -> tuple[int, float] | None:
+        """Returns what `farthest` does if the block is enough to tell."""
         if self.block is None or not self.is_free[self.block].any():
-            return False
-        return self.ceiling < 0 or len(self.centres) - self.swept < SWEEP_CENTRES
+            return None
+        found = self._farthest_of(self.block, self.ceiling)
+        return found if found is not None and found[1] ** 2 * _NEARLY > self.ceiling else None
 
-    def _choose_block(self) -> None:
-        """Takes the free rows with the largest upper bounds into the block."""
-        upper = np.where(self.is_free, self.approximate + self.margins, -np.inf)
-        smallest = max(1, min(SMALLEST_BLOCK, _BLOCK_ELEMENTS // self.columns))
-        size = max(smallest, len(upper) // BLOCK_SHARE)
-        if size >= np.count_nonzero(self.is_free):
-            self.block, self.ceiling = np.flatnonzero(self.is_free), -np.inf
-        else:
-            order = np.argpartition(upper, len(upper) - size)
-            self.block = np.sort(order[len(upper) - size :])
-            self.ceiling = float(upper[order[: len(upper) - size]].max())
-        self.block_rows = self._rows(self.block)
+    def _drop_block(self) -> None:
+        if self.block is not None:
+            self.compared[self.block] = len(self.centres)
+        self.block = self.block_rows = None
+
+    def _renew_block(self, size: int) -> None:
+        """Brings the `size` free rows with the largest bounds up to date and takes the farthest of all as block."""
+        self._drop_block()
+        upper = self._upper()
+        self._catch_up(_largest(upper, min(size, np.count_nonzero(self.is_free))))
+        upper = self._upper()
+        block = _largest(upper, min(self.block_size, np.count_nonzero(self.is_free)))
+        self._catch_up(block)
+        upper[block] = -np.inf
+        self.ceiling = float(upper.max())
+        self.block, self.block_rows = block, self._rows(block)
+
+    def _upper(self) -> np.ndarray:
+        """Returns (N,) upper bounds of the squared distances of all free rows."""
+        found = margin(self.norms, self.longest, self.columns)
+        found += self.approximate
+        found[~self.is_free] = -np.inf
+        return found
+
+    def _catch_up(self, rows: np.ndarray) -> None:
+        """Compares `rows`, in ascending order, with the centres that came since they were last compared."""
+        total, before = len(self.centres), self.compared[rows]
+        step = max(1, _ELEMENTS // self.columns)
+        for done in np.unique(before[before < total]):
+            members = rows[before == done]
+            for first in range(done, total, self.pass_centres):
+                centres = np.array(self.centres[first : first + self.pass_centres], np.int64)
+                centre_rows = self._rows(centres)
+                for start in range(0, len(members), step):
+                    part = members[start : start + step]
+                    values = self._rows(part)
+                    for at in range(0, len(centres), SWEEP_CENTRES):
+                        few = slice(at, at + SWEEP_CENTRES)
+                        self._compare(part, values, centres[few], centre_rows[few])
+        self.compared[rows] = total
 
     def _rows(self, indices: np.ndarray) -> np.ndarray:
+        if len(indices) and indices[-1] - indices[0] == len(indices) - 1 and (np.diff(indices) == 1).all():
+            indices = slice(indices[0], indices[-1] + 1)  # not copied
         return np.asarray(self.features[indices], np.float32)
 
-    def _compare(self, where: np.ndarray | slice, rows: np.ndarray, centres: np.ndarray, centre_rows: np.ndarray):
+    def _compare(self, where: np.ndarray, rows: np.ndarray, centres: np.ndarray, centre_rows: np.ndarray) -> None:
         """Lowers the approximate squared distances of the rows `where` to those to `centres`."""
         found = products(centre_rows, rows)  # (M, R)
         found -= (self.squares[centres] / 2)[:, None]
         squared = self.squares[where] - 2 * found.max(axis=0)
         self.approximate[where] = np.minimum(self.approximate[where], squared)
 
-    def _farthest_of(self, where: np.ndarray | slice) -> tuple[int, float]:
-        """Decides among the free rows `where`, whose approximate distances are up to date, in ascending order."""
-        approximate, margins = self.approximate[where], self.margins[where]
+    def _farthest_of(self, where: np.ndarray | slice, ceiling: float = -np.inf) -> tuple[int, float] | None:
+        """Decides among the free rows `where`, which are up to date, in ascending order.
+
+        None if their squared distances do not exceed `ceiling`.
+        """
+        approximate = self.approximate[where]
+        margins = margin(self.norms[where], self.longest, self.columns)
         is_free, is_known = self.is_free[where], self.known[where] == len(self.centres)
         square = np.square(self.exact[where])
         lower = np.where(is_known, square, approximate - margins)
         upper = np.where(is_known, square, approximate + margins)
+        if upper[is_free].max() <= ceiling:
+            return None
         top = max(0.0, lower[is_free].max()) * _NEARLY
         places = np.flatnonzero(is_free & (upper >= top))
         rows = places if isinstance(where, slice) else where[places]
@@ -180,7 +215,7 @@ class _State:
     def _measure_pass(self, rows: np.ndarray, values: np.ndarray, first: int) -> None:
         """Compares `rows` with the centres from number `first` on."""
         centres = np.array(self.centres[first : first + self.pass_centres], np.int64)
-        margins = self.margins[rows]
+        margins = margin(self.norms[rows], self.longest, self.columns)
         limit = np.minimum(np.square(self.exact[rows]) / _NEARLY, self.approximate[rows] + margins) + margins
         squared = self.squares[centres][:, None] - 2 * products(self._rows(centres), values) + self.squares[rows]
         is_new = np.arange(first, first + len(centres))[:, None] >= self.known[rows]
@@ -190,3 +225,10 @@ class _State:
             member = rows[place[start : start + pairs]]
             centre = centres[which[start : start + pairs]]
             np.minimum.at(self.exact, member, row_distances(self.features[member], self.features[centre]))
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """Returns the places of the `count` largest of (n,) values, in ascending order."""
+    if count == 0:
+        return np.empty(0, np.int64)
+    return np.sort(np.argpartition(values, len(values) - count)[len(values) - count :])

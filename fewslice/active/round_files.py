@@ -13,11 +13,11 @@ import numpy as np
 from fewslice import files
 from fewslice.active.pool import Pool
 from fewslice.active.query import Choice
-from fewslice.active.selection_files import read_query
+from fewslice.active.selection_files import read_labelled, read_query
 from fewslice.errors import ConfigError, DataError, FewSliceError
 
-ANNOTATIONS = "annotations.npy"
-_VOUCHED = ("plan.json", "query.csv", ANNOTATIONS, "labelled.csv", "metrics.json")
+ANNOTATIONS, LABELLED = "annotations.npy", "labelled.csv"
+_VOUCHED = ("plan.json", "query.csv", ANNOTATIONS, LABELLED, "metrics.json")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,6 +99,22 @@ def check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
         )
 
 
+def check_plans(run: Path, plans: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses rounds that were begun with other plans, and rounds that are planned no more.
+
+    Raises:
+        ConfigError: what differs.
+    """
+    begun = len(list((run / "rounds").glob("*/plan.json")))
+    if begun > len(plans):
+        raise ConfigError(
+            f"{run} has begun {begun} rounds; the experiment has {len(plans)} now. Rounds can be added at the end, but "
+            "not removed: give the earlier ones, or another `exp_dir`."
+        )
+    for plan in plans:
+        check_plan(folder_of(run, plan["number"]), plan)
+
+
 def check_choice(path: Path, choice: Choice, is_labelled: np.ndarray, budget: int) -> None:
     """Refuses a choice on disk that does not belong to the rounds before it.
 
@@ -133,6 +149,40 @@ def read_bought(folder: Path, pool: Pool) -> Bought:
     return Bought(int(folder.name), choice.indices, masks)
 
 
+def read_finished(folder: Path, pool: Pool, before: Annotations) -> Annotations:
+    """Returns what was annotated before and in a finished round, after checking its files.
+
+    Raises:
+        DataError: a file is missing or was changed, or the round continues other rounds than these.
+    """
+    verify(folder)
+    found = before.extended(read_bought(folder, pool))
+    path = folder / LABELLED
+    if not np.array_equal(np.flatnonzero(read_labelled(path, pool)), np.sort(found.units)):
+        raise DataError(
+            path,
+            expected="what this round and those before it have bought",
+            found="other units; a round before it is not the one that it continued",
+            remedy=f"Restore that round; or delete {folder} and all later rounds, and repeat the command.",
+        )
+    return found
+
+
+def are_finished(run: Path, pool: Pool, count: int) -> bool:
+    """Checks the finished rounds of a run up to the first that is not, and returns whether `count` are finished.
+
+    Raises:
+        DataError: see `read_finished`.
+    """
+    annotations = Annotations(())
+    for number in range(count):
+        folder = folder_of(run, number)
+        if not (folder / "DONE").exists():
+            return False
+        annotations = read_finished(folder, pool, annotations)
+    return True
+
+
 def write_labelled(folder: Path, pool: Pool, annotations: Annotations) -> None:
     """Writes labelled.csv: index, unit_id, round of everything annotated so far."""
     rows = [
@@ -140,7 +190,7 @@ def write_labelled(folder: Path, pool: Pool, annotations: Annotations) -> None:
         for part in annotations.parts
         for unit in part.units
     ]
-    files.write_csv(folder / "labelled.csv", rows, ("index", "unit_id", "round"))
+    files.write_csv(folder / LABELLED, rows, ("index", "unit_id", "round"))
 
 
 def finish(folder: Path) -> None:

@@ -12,7 +12,7 @@ LARGEST_NORM = 1e18  # squares stay far below the largest float32
 _SLACK = 1.25  # for the rounding of the bounds themselves and of the float64 distances they enclose
 
 
-def norms(features: np.ndarray, *, rows: int = 1024) -> np.ndarray:
+def norms(features: np.ndarray, *, rows: int = 128) -> np.ndarray:
     """Returns the (N,) float64 Euclidean norms of rows, computed in blocks of about `rows` rows of 1024 columns."""
     step = max(1, rows * COLUMNS // max(1, features.shape[1]))
     found = np.empty(len(features))

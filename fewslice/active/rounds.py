@@ -116,13 +116,12 @@ class Loop:
             DataError: a file of a round is damaged or was changed.
             WaitingForAnnotations: the annotator has handed out work.
         """
+        round_files.check_plans(self.folder, [dataclasses.asdict(plan) for plan in plans])
         annotations, trained = Annotations(()), None
         for plan in plans:
             folder = round_files.folder_of(self.folder, plan.number)
-            round_files.check_plan(folder, dataclasses.asdict(plan))
             if (folder / "DONE").exists():
-                round_files.verify(folder)
-                annotations = annotations.extended(round_files.read_bought(folder, self.pool))
+                annotations = round_files.read_finished(folder, self.pool, annotations)
                 logging.info("Round %d is finished: %d units.", plan.number, len(annotations))
             else:
                 annotations = self._round(folder, plan, trained, annotations)

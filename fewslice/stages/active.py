@@ -9,14 +9,16 @@ runs/<dataset>/run_al_exp/<exp_dir>-<digest>/
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 from absl import logging
 
 from fewslice import backend, config, files
-from fewslice.active import annotators, strategies
+from fewslice.active import annotators, round_files, strategies
 from fewslice.active.annotators import MASK, SCRIBBLE, Task, WaitingForAnnotations
+from fewslice.active.annotators.file_exchange import BACK
 from fewslice.active.budgets import cumulative_budgets, cumulative_fractions
 from fewslice.active.pool import Pool
 from fewslice.active.query import Choice
@@ -26,7 +28,8 @@ from fewslice.active.strategies.vaal import VaalOptions
 from fewslice.al_config import Experiment
 from fewslice.al_selection import vaal_options
 from fewslice.data.readers import get_reader
-from fewslice.report.experiment_html import write_experiment_report
+from fewslice.errors import ConfigError, FewSliceError
+from fewslice.report.experiment_html import results_path, write_experiment_report
 from fewslice.report.gallery import draw_gallery, pick_titles
 from fewslice.run import Run
 from fewslice.stages import common
@@ -53,16 +56,18 @@ def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
         Interrupted: Ctrl-C or a termination signal; everything is saved.
     """
     parts = _Parts(job, runs_dir)
+    plans = round_plans(job.experiment, len(parts.pool))
     with parts.open_run(resume) as run:
         report = run.dir / "report.html"
-        if run.is_done:
-            if not report.exists():  # killed before it was written
+        results = results_path(report)
+        round_files.check_plans(run.dir, [dataclasses.asdict(plan) for plan in plans])
+        if run.is_done and round_files.are_finished(run.dir, parts.pool, len(plans)):
+            if not (report.exists() and results.exists()):  # killed before they were written
                 write_experiment_report([run.dir], report)
             logging.info("Already finished: %s", report)
             return
         backend.configure(seed=job.experiment.seed, mixed_precision=job.experiment.model.is_half_precision)
         run.start(backend.versions())
-        plans = round_plans(job.experiment, len(parts.pool))
         text = "%s: a pool of %d slices of %d volumes, %d rounds up to %d slices."
         logging.info(text, run.dir, len(parts.pool), len(parts.volumes), len(plans), plans[-1].units)
         _write_pool(run.dir / "pool.csv", parts.pool)
@@ -71,6 +76,7 @@ def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
         except WaitingForAnnotations as work:
             logging.info("%s", work)
             return
+        results.unlink(missing_ok=True)  # of fewer rounds
         run.finish({"units": plans[-1].units})
         write_experiment_report([run.dir], report)
         logging.info("Finished: %s", report)
@@ -99,7 +105,11 @@ class _Parts:
         self.pool = pool_of_volumes(self.volumes, [reader.patient_facts(volume.case) for volume in self.volumes])
 
     def open_run(self, resume: bool) -> Run:
-        """Returns the run directory. Rounds can be added later, so they are no part of its digest."""
+        """Returns the run directory. Rounds can be added later, so they are no part of its digest.
+
+        Raises:
+            FewSliceError: it is to be started afresh, but holds what a person has annotated.
+        """
         settings = self.experiment.settings()
         settings["policy"] = {name: value for name, value in settings["policy"].items() if name != "rounds"}
         roles = {"pool": self.volumes, "val": self.val} | ({"test": self.test} if self.test is not None else {})
@@ -112,7 +122,14 @@ class _Parts:
         }
         rounds = len(self.experiment.policy.all_rounds)
         name = self.experiment.exp_dir
-        return Run(self.runs_dir, self.dataset.name, STAGE, name, settings, n_iter=rounds, resume=resume)
+        run = Run(self.runs_dir, self.dataset.name, STAGE, name, settings, n_iter=rounds, resume=resume)
+        drawn = [] if resume else sorted((run.dir / "rounds").glob(f"*/{BACK}/*"))
+        if drawn:
+            raise FewSliceError(
+                f"--noresume would delete what a person has annotated, {len(drawn)} files such as {drawn[0]}. Move them "
+                "elsewhere, or choose another `exp_dir`."
+            )
+        return run
 
     def loop(self, folder: Path) -> Loop:
         """Returns the loop of rounds with everything that takes part."""
@@ -170,11 +187,21 @@ class _Parts:
 
 
 def round_plans(experiment: Experiment, count: int) -> list[RoundPlan]:
-    """Returns what each round does in a pool of `count` units."""
+    """Returns what each round does in a pool of `count` units.
+
+    Raises:
+        ConfigError: a round would train on nothing.
+    """
     rounds, selections = experiment.policy.all_rounds, experiment.selections
     shares = [one.oracle for one in rounds]
     units = cumulative_budgets(shares, count)
     fractions = cumulative_fractions(shares)
+    empty = [number for number, one in enumerate(rounds) if not units[number] and not one.skip_training]
+    if empty:
+        raise ConfigError(
+            f"Round {empty[0]} would train on nothing: {fractions[empty[0]]:g} of {count} slices is less than one. Give "
+            "`policy.rounds` a larger share there, or skip its training."
+        )
     lengths = cumulative_fractions([one.oracle + one.pseudo for one in rounds])
     return [
         RoundPlan(

@@ -26,20 +26,15 @@ class Begun(Exception):
     """All checks passed: Keras would be imported now."""
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tiny.write_dataset(tmp_path_factory.mktemp("tiny"))
-
-
 @pytest.fixture
-def start(root, tmp_path, monkeypatch):
+def start(tiny_root, tmp_path, monkeypatch):
     """A function (stage, *flags) that starts a stage and stops where it would import Keras."""
 
     def begin():
         raise Begun
 
-    monkeypatch.setenv("FEWSLICE_DATA", str(root))
-    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(root / "experiments"))
+    for name, value in tiny.environment(tiny_root).items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(stages, "without_native_messages", begin)
     return lambda stage, *more: stages.run_stage(*read_flags_from(stage, tiny.arguments(stage, tmp_path, *more)))
 

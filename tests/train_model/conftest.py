@@ -1,6 +1,8 @@
-"""The tiny dataset, and the scripts run on it."""
+"""The scripts run on the tiny dataset."""
 
 from __future__ import annotations
+
+import shutil
 
 import keras
 import pytest
@@ -8,17 +10,11 @@ import pytest
 from tests.train_model import tiny
 
 
-@pytest.fixture(scope="session")
-def tiny_root(tmp_path_factory):
-    """The data root with the tiny dataset, its settings in `experiments/`."""
-    return tiny.write_dataset(tmp_path_factory.mktemp("tiny"))
-
-
 @pytest.fixture
 def data(tiny_root, monkeypatch):
     """Points the library of this process to the tiny dataset and puts Keras' precision back afterwards."""
-    monkeypatch.setenv("FEWSLICE_DATA", str(tiny_root))
-    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(tiny_root / "experiments"))
+    for name, value in tiny.environment(tiny_root).items():
+        monkeypatch.setenv(name, value)
     yield tiny_root
     keras.mixed_precision.set_global_policy("float32")
 
@@ -33,3 +29,45 @@ def run_script(data, tmp_path):
         return max(folders, key=lambda path: path.stat().st_mtime_ns)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def train(tiny_root):
+    """A function (runs, *scripts) that runs the scripts one after the other, for fixtures that several tests share."""
+
+    def run(runs, *scripts):
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in tiny.environment(tiny_root).items():
+                patch.setenv(name, value)
+            for script in scripts:
+                tiny.execute(script, tiny.arguments(script, runs))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained_baseline(train, tmp_path_factory):
+    """The folder of the baseline's only run, trained once for all tests of this process. Not to be written to."""
+    runs = tmp_path_factory.mktemp("baseline")
+    train(runs, tiny.BASELINE)
+    return tiny.run_dir(runs, tiny.BASELINE)
+
+
+@pytest.fixture(scope="session")
+def with_baseline(trained_baseline):
+    """A function (runs) that puts a copy of the trained baseline into a folder of runs, which it returns."""
+
+    def copy(runs):
+        shutil.copytree(trained_baseline, runs / "tiny" / tiny.BASELINE / trained_baseline.name)
+        return runs
+
+    return copy
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Networks run operation by operation: quicker where a test ends after a few steps, for most of the time of such
+    a run is spent on tracing. Not for what is compared with a compiled run bit by bit."""
+    tiny.run_eagerly(True)
+    yield
+    tiny.run_eagerly(False)

@@ -2,11 +2,12 @@
 
 Command: python -m tests.train_model.kill_driver JOBS.json
 
-JOBS.json lists {"script", "argv", "kill", "seconds"}. "kill" is null or the name of a moment (`MOMENTS`) and how often
-it passes unharmed; "seconds", if there, is the time after which the process is killed from outside unless its moment
-came before. The last line printed is the list of the exit statuses (-9: killed).
+JOBS.json lists {"script", "argv", "kill", "seconds", "is_eager"}. "kill" is null or the name of a moment (`MOMENTS`)
+and how often it passes unharmed; "seconds", if there, is the time after which the process is killed from outside unless
+its moment came before; "is_eager" says whether TensorFlow compiles nothing. The last line printed is the list of the
+exit statuses (-9: killed).
 
-The processes are forked from one that has imported everything, which saves seconds for each.
+The processes are forked from one that has imported everything, which saves seconds for each. Nor do they draw.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ import numpy as np
 from tests.train_model import tiny
 
 
-def _die(*_args, **_kwargs):
+def die(*_args, **_kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -36,39 +38,39 @@ def _half_a_file(file, **arrays):
     np.savez(memory, **arrays)
     file.write(memory.getvalue()[: memory.tell() // 2])
     file.flush()
-    _die()
+    die()
 
 
-def _named(name):
+def named(name):
     return lambda path, *_args, **_kwargs: Path(path).name == name
 
 
-def _to(name):
+def moved_to(name):
     return lambda _source, target, *_args: Path(target).name == name
 
 
-def _any(*_args, **_kwargs):
+def any_call(*_args, **_kwargs):
     return True
 
 
 # Moment -> (object, function that passes it, which calls count, what happens instead of the call, what after it).
 MOMENTS = {
-    "before a step": ("fewslice.callbacks.Watcher", "on_train_batch_begin", _any, _die, None),
-    "after a step": ("fewslice.callbacks.Watcher", "on_train_batch_end", _any, None, _die),
-    "in validation": ("fewslice.evaluate.validation", "predict_volume", _any, _die, None),
-    "in the monitor": ("fewslice.stages.contrastive", "effective_rank", _any, _die, None),
-    "writing a file": ("fewslice.checkpoint.np", "savez", _any, _half_a_file, None),
-    "after the best weights": ("fewslice.checkpoint", "save_arrays", _named("best.npz"), None, _die),
-    "before the state": ("fewslice.checkpoint", "save_arrays", _named("next.state.npz"), _die, None),
-    "before the first rename": ("os", "replace", _to("state.previous.npz"), _die, None),
-    "between the renames": ("os", "replace", _to("state.npz"), _die, None),
-    "after the renames": ("os", "replace", _to("state.npz"), None, _die),
-    "before the log": ("fewslice.files", "write_csv", _named("train.csv"), _die, None),
-    "before the last weights": ("os", "replace", _to("last.npz"), _die, None),
-    "in pseudo-labels": ("fewslice.files", "write_array", _any, _die, None),
-    "before the round is complete": ("fewslice.files", "write_json", _named("round.json"), _die, None),
-    "in the test": ("fewslice.evaluate.volumes", "predict_volume", _any, _die, None),
-    "before the end": ("fewslice.run.Run", "finish", _any, _die, None),
+    "before a step": ("fewslice.callbacks.Watcher", "on_train_batch_begin", any_call, die, None),
+    "after a step": ("fewslice.callbacks.Watcher", "on_train_batch_end", any_call, None, die),
+    "in validation": ("fewslice.evaluate.validation", "predict_volume", any_call, die, None),
+    "in the monitor": ("fewslice.stages.contrastive", "effective_rank", any_call, die, None),
+    "writing a file": ("fewslice.checkpoint.np", "savez", any_call, _half_a_file, None),
+    "after the best weights": ("fewslice.checkpoint", "save_arrays", named("best.npz"), None, die),
+    "before the state": ("fewslice.checkpoint", "save_arrays", named("next.state.npz"), die, None),
+    "before the first rename": ("os", "replace", moved_to("state.previous.npz"), die, None),
+    "between the renames": ("os", "replace", moved_to("state.npz"), die, None),
+    "after the renames": ("os", "replace", moved_to("state.npz"), None, die),
+    "before the log": ("fewslice.files", "write_csv", named("train.csv"), die, None),
+    "before the last weights": ("os", "replace", moved_to("last.npz"), die, None),
+    "in pseudo-labels": ("fewslice.files", "write_array", any_call, die, None),
+    "before the round is complete": ("fewslice.files", "write_json", named("round.json"), die, None),
+    "in the test": ("fewslice.evaluate.volumes", "predict_volume", any_call, die, None),
+    "before the end": ("fewslice.run.Run", "finish", any_call, die, None),
 }
 
 
@@ -104,12 +106,17 @@ def lay_trap(moment: str, passes: int) -> None:
     setattr(owner, name, trapped)
 
 
-def _child(job: dict) -> None:
+def _child(job: dict, execute: Callable[[dict], None]) -> None:
+    from fewslice import files
+    from fewslice.refine import pseudo_labels
+
     status = 1
     try:
         if job["kill"] is not None:
             lay_trap(*job["kill"])
-        tiny.execute(job["script"], job["argv"])
+        tiny.run_eagerly(job.get("is_eager", False))
+        pseudo_labels._write_gallery = lambda path, *_args: files.write_bytes(path, b"drawn")
+        execute(job)
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -119,14 +126,13 @@ def _child(job: dict) -> None:
         os._exit(status)
 
 
-def main(path: str) -> None:
-    from fewslice.stages import contrastive, joint, segmentation  # noqa: F401  imported once, for all children
-
+def run_jobs(path: str, execute: Callable[[dict], None]) -> None:
+    """Runs the jobs of a file one after the other and prints how they ended; `execute` runs one."""
     statuses = []
     for job in json.loads(Path(path).read_text()):
         child = os.fork()
         if child == 0:
-            _child(job)
+            _child(job, execute)
         if job.get("seconds"):
             time.sleep(job["seconds"])
             os.kill(
@@ -135,6 +141,12 @@ def main(path: str) -> None:
         _, status = os.waitpid(child, 0)
         statuses.append(os.waitstatus_to_exitcode(status))
     print(json.dumps(statuses))
+
+
+def main(path: str) -> None:
+    from fewslice.stages import contrastive, joint, segmentation  # noqa: F401  imported once, for all children
+
+    run_jobs(path, lambda job: tiny.execute(job["script"], job["argv"]))
 
 
 if __name__ == "__main__":

@@ -26,13 +26,10 @@ LEVEL = math.log(17) + 0.4 * math.log(13)
 
 
 @pytest.fixture(scope="module")
-def house(tiny_root, tmp_path_factory):
+def house(train, tmp_path_factory):
     """The stage, run once."""
     runs = tmp_path_factory.mktemp("group")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEWSLICE_DATA", str(tiny_root))
-        patch.setenv("FEWSLICE_EXPERIMENTS", str(tiny_root / "experiments"))
-        tiny.execute(tiny.GROUP, tiny.arguments(tiny.GROUP, runs))
+    train(runs, tiny.GROUP)
     return SimpleNamespace(runs=runs, dir=tiny.run_dir(runs, tiny.GROUP))
 
 
@@ -82,7 +79,7 @@ def test_interrupted_equals_uninterrupted(house, run_script, monkeypatch):
     tiny.assert_same_run(again, house.dir)
 
 
-def test_simclr_from_the_pretrained_weights(house, run_script):
+def test_simclr_from_the_pretrained_weights(house, run_script, eager):
     folder = run_script(tiny.GROUP, *SIMCLR, "--batch_size=4", "--n_iter=1", f"--init_from={house.dir}")
     assert folder.name.startswith("resnet18_simclr_bs4_s0-")
     assert json.loads((folder / "DONE").read_text())["random_level"] == pytest.approx(math.log(7))  # 6 negatives

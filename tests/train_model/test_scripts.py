@@ -27,14 +27,10 @@ LABELED = (tiny.ENCODER, tiny.ENCODER_DECODER, tiny.BASELINE)
 
 
 @pytest.fixture(scope="module")
-def house(tiny_root, tmp_path_factory):
+def house(train, with_baseline, tmp_path_factory):
     """All five scripts, each run once. `runs` is their folder, `dirs` their run directories."""
-    runs = tmp_path_factory.mktemp("house")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEWSLICE_DATA", str(tiny_root))
-        patch.setenv("FEWSLICE_EXPERIMENTS", str(tiny_root / "experiments"))
-        for script in (*CONTRASTIVE, *LABELED):
-            tiny.execute(script, tiny.arguments(script, runs))
+    runs = with_baseline(tmp_path_factory.mktemp("house"))
+    train(runs, *CONTRASTIVE, tiny.ENCODER, tiny.ENCODER_DECODER)
     dirs = {script: tiny.run_dir(runs, script) for script in (*CONTRASTIVE, *LABELED)}
     return SimpleNamespace(runs=runs, dirs=dirs)
 
@@ -147,7 +143,7 @@ def test_extended_run_equals_a_longer_one(house, run_script, tmp_path, first):
         run_script(tiny.GLOBAL, "--n_iter=5")
 
 
-def test_extended_baseline_equals_a_longer_one(run_script, tmp_path):
+def test_extended_baseline_equals_a_longer_one(run_script, eager, tmp_path):
     run_script(tiny.BASELINE, "--n_iter=1")
     extended = run_script(tiny.BASELINE, "--n_iter=3")
     tiny.assert_same_run(extended, run_script(tiny.BASELINE, "--n_iter=3", runs=tmp_path / "long"))
@@ -215,7 +211,7 @@ def test_init_from_wrong_files(house, data, tmp_path):
         start(tmp_path / "broken.npz")
 
 
-def test_averaged_weights_and_tensorboard(run_script):
+def test_averaged_weights_and_tensorboard(run_script, eager):
     folder = run_script(tiny.BASELINE, "--average_decay=0.5", "--tensorboard", "--n_iter=2")
     (row,) = tiny.log(folder)
     assert {"val_dice", "val_dice_raw"} <= set(row)
@@ -261,7 +257,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("flag", "expected"), WRONG, ids=[flag for flag, _ in WRONG])
 def test_wrong_flags_answer_at_once(tiny_root, flag, expected):
-    env = {"FEWSLICE_DATA": str(tiny_root), "FEWSLICE_EXPERIMENTS": str(tiny_root / "experiments")}
+    env = tiny.environment(tiny_root)
     given = ["--no_of_tr_imgs=tr1", "--dataset=tiny", flag]
     done, seconds = command(tiny.BASELINE, *given, env=env)
     assert done.returncode != 0
@@ -280,7 +276,7 @@ def test_help_answers_at_once(script):
 
 @pytest.mark.slow
 def test_two_devices_as_a_user_starts_them(house, tiny_root):
-    env = {"FEWSLICE_DATA": str(tiny_root), "FEWSLICE_EXPERIMENTS": str(tiny_root / "experiments")}
+    env = tiny.environment(tiny_root)
     flags = tiny.arguments(tiny.ENCODER, house.runs, "--devices=2", "--n_iter=2", "--ver=1")
     done, _ = command(tiny.ENCODER, *flags, env=env)
     assert done.returncode == 0, done.stderr

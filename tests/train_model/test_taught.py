@@ -15,28 +15,30 @@ from tests.train_model import tiny
 METHODS = ("unimatch", "copy_paste")
 
 
-@pytest.fixture(scope="module")
-def baseline(tiny_root, tmp_path_factory):
-    runs = tmp_path_factory.mktemp("taught")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEWSLICE_DATA", str(tiny_root))
-        patch.setenv("FEWSLICE_EXPERIMENTS", str(tiny_root / "experiments"))
-        tiny.execute(tiny.BASELINE, tiny.arguments(tiny.BASELINE, runs))
-    return runs / "tiny" / tiny.BASELINE
-
-
 @pytest.fixture
-def joint(baseline, run_script, tmp_path):
-    shutil.copytree(baseline, tmp_path / "runs" / "tiny" / tiny.BASELINE)
+def joint(with_baseline, run_script, tmp_path):
+    with_baseline(tmp_path / "runs")
     return lambda *flags: run_script(tiny.JOINT, *flags)
 
 
 @pytest.mark.parametrize("method", ["unimatch"])
-def test_a_run_learns_from_both_and_an_interrupted_one_ends_the_same(joint, method, tmp_path, monkeypatch):
-    """Unlabelled loss in the log, no rounds of pseudo-labels, scores at the end; dropout and teacher resume exactly."""
+def test_a_run_learns_from_both_and_a_stopped_one_ends_the_same(joint, eager, method, tmp_path, monkeypatch):
+    """Unlabelled loss in the log, no rounds of pseudo-labels, scores at the end; dropout and teacher resume exactly.
+
+    What a kill after 2 steps had left is copied on the way, and continued.
+    """
     from fewslice.training import Trainer
 
     flags = (f"--method={method}", "--unlabelled_bs=3", "--confidence=0.3", "--n_iter=4")
+    real, steps = Trainer._segment, []
+
+    def copying(self, stop):
+        steps.append(self.step)
+        if self.step == 2 and not (tmp_path / "stopped").exists():
+            shutil.copytree(self.run.dir, tmp_path / "stopped")
+        real(self, stop)
+
+    monkeypatch.setattr(Trainer, "_segment", copying)
     whole = joint(*flags)
     assert whole.name.startswith(f"tr1_c1_{method}_s0-")
     rows = tiny.log(whole)
@@ -51,23 +53,13 @@ def test_a_run_learns_from_both_and_an_interrupted_one_ends_the_same(joint, meth
     assert not any("ema_" in name for name in [*tiny.weights(whole, "best.npz"), *tiny.weights(whole, "last.npz")])
     assert 0 <= json.loads((whole / "DONE").read_text())["test_dice"] <= 1
     shutil.move(whole, tmp_path / "whole")
-
-    real = Trainer._segment
-
-    def dying(self, stop):
-        if self.step == 2:
-            raise Interrupted("stopped")
-        real(self, stop)
-
-    monkeypatch.setattr(Trainer, "_segment", dying)
-    with pytest.raises(Interrupted):
-        joint(*flags)
-    monkeypatch.setattr(Trainer, "_segment", real)
+    shutil.move(tmp_path / "stopped", whole)
     tiny.assert_same_run(joint(*flags), tmp_path / "whole")
+    assert steps == [0, 2, 2]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_starts_from_the_whole_baseline_and_so_does_its_teacher(joint, baseline, monkeypatch, method):
+def test_starts_from_the_whole_baseline_and_so_does_its_teacher(joint, trained_baseline, monkeypatch, method):
     import models
     from fewslice import training
 
@@ -80,8 +72,7 @@ def test_starts_from_the_whole_baseline_and_so_does_its_teacher(joint, baseline,
     monkeypatch.setattr(training.Trainer, "train", look)
     with pytest.raises(Interrupted):
         joint(f"--method={method}")
-    (folder,) = baseline.iterdir()
-    for name, values in tiny.weights(folder, "best.npz").items():
+    for name, values in tiny.weights(trained_baseline, "best.npz").items():
         if "|" in name:
             name = name.replace("|", "/")
             np.testing.assert_array_equal(found[name], values)
@@ -91,18 +82,27 @@ def test_starts_from_the_whole_baseline_and_so_does_its_teacher(joint, baseline,
 @pytest.mark.parametrize(
     "flags",
     [
-        ("--method=unimatch", "--feature_dropout=0", "--teacher_decay=0", "--soft_labels=1", "--published_lists=1"),
+        ("--method=unimatch", "--unlabelled_bs=3", "--soft_labels=1", "--published_lists=1"),
         ("--method=copy_paste", "--teacher_decay=0", "--soft_labels=1", "--average_decay=0.5", "--mixed_precision"),
     ],
+    ids=["unimatch", "copy_paste"],
 )
-def test_options_run(joint, flags):
+def test_compiled_training_runs(joint, flags):
+    finishes_with_numbers(joint, flags)
+
+
+def test_unimatch_runs_without_dropout_and_without_average(joint, eager):
+    finishes_with_numbers(joint, ("--method=unimatch", "--feature_dropout=0", "--teacher_decay=0"))
+
+
+def finishes_with_numbers(joint, flags):
     folder = joint("--n_iter=2", *flags)
     assert 0 <= json.loads((folder / "DONE").read_text())["test_dice"] <= 1
     assert np.isfinite([float(row["consistency_loss"]) for row in tiny.log(folder)]).all()
 
 
 @pytest.mark.parametrize("method", ["copy_paste"])
-def test_with_another_start_no_baseline_is_needed(run_script, baseline, monkeypatch, method, tmp_path, caplog):
+def test_with_another_start_no_baseline_is_needed(run_script, trained_baseline, monkeypatch, method, tmp_path, caplog):
     """Every weight of the other network, the head included, is half of the baseline's, which lies in another folder."""
     import models
     from fewslice import checkpoint, training
@@ -114,8 +114,7 @@ def test_with_another_start_no_baseline_is_needed(run_script, baseline, monkeypa
         raise Interrupted("seen enough")
 
     monkeypatch.setattr(training.Trainer, "train", look)
-    (folder,) = baseline.iterdir()
-    weights, _ = checkpoint.load_arrays(folder / "checkpoints" / "best.npz")
+    weights, _ = checkpoint.load_arrays(trained_baseline / "checkpoints" / "best.npz")
     checkpoint.save_arrays(tmp_path / "other.npz", {name: value / 2 for name, value in weights.items()})
     with pytest.raises(Interrupted), caplog.at_level("INFO", logger="absl"):
         run_script(tiny.JOINT, f"--method={method}", f"--init_from={tmp_path / 'other.npz'}")
@@ -142,7 +141,7 @@ def test_without_any_start_the_average_warms_up(run_script, monkeypatch):
     assert found == [(True, "unet")]
 
 
-def test_a_diverged_run_names_its_slices(joint, tmp_path, monkeypatch):
+def test_a_diverged_run_names_its_slices(joint, eager, tmp_path, monkeypatch):
     import losses
 
     monkeypatch.setattr(losses.WeakToStrong, "call", lambda self, y_true, y_pred: float("nan") * y_pred[0, 0, 0, 0])

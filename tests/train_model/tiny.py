@@ -89,6 +89,21 @@ def write_dataset(root: Path) -> Path:
     return root
 
 
+def environment(root: Path) -> dict[str, str]:
+    """Returns the environment in which the library finds the dataset that `write_dataset` wrote."""
+    return {"FEWSLICE_DATA": str(root), "FEWSLICE_EXPERIMENTS": str(root / "experiments")}
+
+
+def run_eagerly(is_eager: bool) -> None:
+    """Makes TensorFlow run functions operation by operation in this process, or compile them again."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(is_eager)
+
+
 def arguments(script: str, runs: Path, *more: str) -> list[str]:
     """Returns the command line of a script with its tiny settings; a flag in `more` replaces the tiny one."""
     given = {text.split("=")[0] for text in more}

@@ -26,7 +26,7 @@ from fewslice.data.volume import Volume
 from fewslice.errors import DataError, FewSliceError
 
 _COLUMNS = ("order", "volume", "slice", "slice_counted_from_1", "unit_id", "file")
-_HANDED_OUT, _BACK = "to_annotate", "annotated"
+BACK, _HANDED_OUT = "annotated", "to_annotate"
 
 
 @ANNOTATORS.register("files")
@@ -72,7 +72,7 @@ class FileExchange:
         return {case_id: sorted(positions) for case_id, positions in sorted(chosen.items())}
 
     def _returned(self, folder: Path, case_id: str) -> Path:
-        return folder / _BACK / f"{case_id}_annotation.nii.gz"
+        return folder / BACK / f"{case_id}_annotation.nii.gz"
 
     def _others(self, folder: Path, chosen: dict[str, list[int]]) -> str:
         """Returns which files lie where annotations are expected, but are none; "" if there is no such file."""
@@ -83,7 +83,7 @@ class FileExchange:
     def _hand_out(self, folder: Path, units: np.ndarray, chosen: dict[str, list[int]]) -> None:
         """Writes the files; the list is the last one, so that it vouches for the others."""
         target = folder / _HANDED_OUT
-        (folder / _BACK).mkdir(parents=True, exist_ok=True)
+        (folder / BACK).mkdir(parents=True, exist_ok=True)
         for case_id, positions in chosen.items():
             volume = self._native(case_id)
             geometry = {"like": None, "affine": volume.affine, "spacing_mm": volume.spacing_mm}
@@ -129,7 +129,7 @@ class FileExchange:
             "2. Open <volume>_image.nii.gz and load <volume>_annotation.nii.gz as its segmentation.\n"
             f"3. Values: {classes}; {ignore} = not annotated. {how}\n"
             "   Only the listed slices count.\n"
-            f"4. Save it under the same name in the folder {_BACK} beside this one.\n"
+            f"4. Save it under the same name in the folder {BACK} beside this one.\n"
             "5. When all are there, repeat the command.\n"
         )
 
