@@ -59,7 +59,7 @@ class FileExchange:
             raise WaitingForAnnotations(
                 f"{len(units)} slices of {len(chosen)} volumes wait for their annotation in {folder / _HANDED_OUT} "
                 f"(its README.txt says how). Not back yet: {', '.join(missing[:8])}{' ...' if missing[8:] else ''}. "
-                f"Repeat this command when they are in {folder / _BACK}.{self._others(folder, chosen)}"
+                f"Repeat this command when they are in {folder / BACK}.{self._others(folder, chosen)}"
             )
         masks = self._take_back(folder, chosen)
         pool = self._task.pool
@@ -77,7 +77,7 @@ class FileExchange:
     def _others(self, folder: Path, chosen: dict[str, list[int]]) -> str:
         """Returns which files lie where annotations are expected, but are none; "" if there is no such file."""
         expected = {self._returned(folder, case_id).name for case_id in chosen}
-        others = [path.name for path in visible(folder / _BACK) if path.name not in expected]
+        others = [path.name for path in visible(folder / BACK) if path.name not in expected]
         return f" Other names there, which do not count: {few(others)}." if others else ""
 
     def _hand_out(self, folder: Path, units: np.ndarray, chosen: dict[str, list[int]]) -> None:
