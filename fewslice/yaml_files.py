@@ -7,6 +7,7 @@ is ten. Nothing in a file can create objects: it is mappings, lists, texts, numb
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import re
 from pathlib import Path
@@ -114,6 +115,8 @@ def _text(path: Path) -> str:
     if not path.exists():
         near = sorted(other.name for other in path.parent.glob("*.yml")) if path.parent.is_dir() else []
         found = "nothing" + (f"; the folder holds {', '.join(near)}" if near else "")
+        closest = difflib.get_close_matches(path.name, near, n=1)
+        remedy = f"Did you mean {path.parent / closest[0]}?" if closest else remedy
         raise DataError(path, expected=expected, found=found, remedy=remedy)
     try:
         with path.open("rb") as stream:

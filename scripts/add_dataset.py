@@ -1,11 +1,11 @@
 """Adds your own scans as a dataset: checks every file, then writes init_<name>.py and data_cfg_<name>.py.
 
-A folder of images and a folder of labels with the same file names (an image may be called
-<label>_0000.nii.gz):
+A folder of images and one of labels with the same file names (an image may be called <label>_0000.nii.gz):
   python scripts/add_dataset.py --name=liver --images=scans/images --labels=scans/labels
-  --struct_names=liver,cyst
 A raw folder of the Medical Segmentation Decathlon or nnU-Net, or a folder of patient folders as in ACDC:
   python scripts/add_dataset.py --name=hippocampus --images=Task04_Hippocampus
+Images only, to pretrain on and to choose slices from (docs/select_slices.md):
+  python scripts/add_dataset.py --name=liver --images=scans/images --images_only
 
 Images without a label are used for pretraining. Training, validation and test lists are made by patient, with
 a seed. Nothing is written if a file has a problem.
@@ -29,6 +29,7 @@ define("data_root", "seed")
 flags.DEFINE_string("name", None, "Name of the new dataset, for --dataset.", required=True)
 flags.DEFINE_string("images", None, "Folder of images, or a raw folder with images and labels.", required=True)
 flags.DEFINE_string("labels", None, "Folder of labels; not for raw folders.")
+flags.DEFINE_bool("images_only", False, "There are no labels (or none that shall count).")
 flags.DEFINE_integer("num_classes", None, "Classes with the background. Default: as found.", lower_bound=2)
 flags.DEFINE_list("struct_names", [], "Names of the structures without the background, separated by commas.")
 flags.DEFINE_string("label_map", "", "code:class pairs if the labels are not 0, 1, 2, ...: 205:1,420:2")
@@ -48,8 +49,7 @@ FLAGS = flags.FLAGS
 DEFAULT_BATCH = 6  # volumes in a batch of global pretraining unless flags say otherwise
 
 
-def main(argv):
-    del argv
+def main(_argv):
     from fewslice.data import new_dataset, new_dataset_crop, new_dataset_files
 
     if FLAGS.data_root:
@@ -68,21 +68,23 @@ def main(argv):
         label_map=FLAGS.label_map,
         patient_pattern=FLAGS.patient_pattern,
         image_channel=FLAGS.image_channel,
+        images_only=FLAGS.images_only,
     )
     draft = new_dataset.provisional(request)
-    checked = check(new_dataset.check_files(draft))
-    dataset = new_dataset.derive(draft, checked)
+    checked = check(new_dataset.check_files(draft, with_labels=not FLAGS.images_only))
+    dataset = new_dataset.derive(draft, checked, with_labels=not FLAGS.images_only)
     labeled, unlabeled = new_dataset.patients(checked)
     tables = new_dataset_files.split_patients(labeled, unlabeled, seed=FLAGS.seed, val=FLAGS.val, test=FLAGS.test)
     facts = f"{len(checked)} volumes of {len(labeled)} labelled and {len(unlabeled)} other patients"
     print(f"Good: {facts}. {new_dataset_files.summary(dataset, tables)}")
-    print(new_dataset_crop.crop_text(dataset, new_dataset.footprints(checked)))
+    if labeled:
+        print(new_dataset_crop.crop_text(dataset, new_dataset.footprints(checked)))
     listed = set(tables.train["unlabeled"]["*"])
     count = sum(case.case.patient_id in listed for case in checked)
     if count < DEFAULT_BATCH:
         print(f"Pretraining has {count} volumes, its default batch needs {DEFAULT_BATCH}: use --bt_size=4 (2 volumes).")
     splits = new_dataset_files.splits_text(FLAGS.name, tables, FLAGS.seed)
-    write(targets, (new_dataset_files.init_text(dataset, facts), splits))
+    write(targets, (new_dataset_files.init_text(dataset, facts, has_labels=bool(labeled)), splits))
 
 
 def check(results) -> list:
@@ -101,6 +103,8 @@ def check(results) -> list:
 
 def write(targets: tuple[Path, Path], texts: tuple[str, str]) -> None:
     """Loads the two texts as a dataset to check them, then writes them, or shows them for --dry_run."""
+    from fewslice.data.new_dataset_files import next_steps
+
     with tempfile.TemporaryDirectory() as temporary:
         for path, text in zip(targets, texts, strict=True):
             write_text(Path(temporary) / path.name, text)
@@ -109,9 +113,7 @@ def write(targets: tuple[Path, Path], texts: tuple[str, str]) -> None:
         if not FLAGS.dry_run:
             write_text(path, text)
         print(f"Would write {path}:\n{text}" if FLAGS.dry_run else f"Wrote {path}")
-    print(f"Next:\n  python scripts/verify_dataset.py --dataset={FLAGS.name}")
-    print(f"  python train_model/pretr_encoder_global_contrastive_loss.py --dataset={FLAGS.name}")
-    print(f"  python train_model/tr_baseline.py --dataset={FLAGS.name} --no_of_tr_imgs=tr1")
+    print(next_steps(FLAGS.name, images_only=FLAGS.images_only))
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def test_deep_nesting_does_not_exhaust_the_stack(read):
 def test_files_that_cannot_be_read(tmp_path, read):
     assert "UTF-8" in problem(read, b"a: 1\nb: \xff\n") and "line 2" in problem(read, b"a: 1\nb: \xff\n")
     assert "more than 200000 bytes" in problem(read, "#" * 200_001)
-    with pytest.raises(DataError, match="the folder holds mine.yml"):
+    with pytest.raises(DataError, match=r"(?s)the folder holds mine.yml.*Did you mean .*mine.yml\?"):
         yaml_files.read_yaml(tmp_path / "mien.yml")
     with pytest.raises(DataError, match="a folder"):
         yaml_files.read_yaml(tmp_path)

@@ -7,6 +7,7 @@ Source: Vepa et al., "Integrating deep metric learning with coreset for active l
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -120,9 +121,12 @@ class MfcDistance:
             if pixels is not None:
                 self.repeats = int(options.fuse_image_data_size_prop * pixels.pixels / features.shape[1])
             if not self.repeats:
+                enough = math.ceil(1e4 * features.shape[1] / pixels.pixels) / 1e4
                 raise ConfigError(
                     f"With `fuse_image_data_size_prop` {options.fuse_image_data_size_prop} embeddings of "
-                    f"{features.shape[1]} values do not enter the distance beside {pixels.pixels} pixels. Raise it."
+                    f"{features.shape[1]} values do not enter the distance beside {pixels.pixels} pixels. "
+                    f"Give at least fuse_image_data_size_prop={enough:g}, or choose by `kcenter`, "
+                    "which looks at the embeddings alone."
                 )
             self.single = np.asarray(features, np.float32)
             self.norms = finite_norms(features)

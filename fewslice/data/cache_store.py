@@ -69,7 +69,7 @@ class Store:
     def is_current(self, case: Case, *, with_label: bool, with_scribble: bool = False, verify: bool = False) -> bool:
         """Tells whether a case can be used as it is, by sizes and times; with `verify` by checksums too."""
         entry = self.entry(case)
-        if entry is None or not self._holds(entry, with_label, with_scribble):
+        if entry is None or not self._holds(case, entry, with_label, with_scribble):
             return False
         annotated = with_label or with_scribble
         are_sources_same = self._compare_sources(case, entry, with_label=annotated, by_content=verify)
@@ -78,7 +78,7 @@ class Store:
     def refresh(self, case: Case, *, with_label: bool, with_scribble: bool = False, verify: bool = False) -> bool:
         """Like `is_current`, but sources of another time and the same content count and are recorded."""
         entry = self.entry(case)
-        if entry is None or not self._holds(entry, with_label, with_scribble):
+        if entry is None or not self._holds(case, entry, with_label, with_scribble):
             return False
         annotated = with_label or with_scribble
         same = self._compare_sources(case, entry, with_label=annotated, by_content=True)
@@ -153,7 +153,10 @@ class Store:
         is_simulated = key == "scribble" and self.reader.dataset.scribbles == "simulated"
         return "scribble_simulated" if is_simulated else key
 
-    def _holds(self, entry: Mapping[str, Any], with_label: bool, with_scribble: bool) -> bool:
+    def _holds(self, case: Case, entry: Mapping[str, Any], with_label: bool, with_scribble: bool) -> bool:
+        is_simulated = self.reader.dataset.scribbles == "simulated"
+        if case.label_path is None and (with_label or (with_scribble and is_simulated)):
+            return False  # what is stored is of a label that was taken away
         wanted = [key for key, is_wanted in (("label", with_label), ("scribble", with_scribble)) if is_wanted]
         return all(self._key(key) in entry["arrays"] for key in wanted)
 

@@ -38,6 +38,7 @@ class Request:
         images: Folder of images, or a raw folder with imagesTr/ and labelsTr/ (MSD, nnU-Net) or patient
             folders (ACDC).
         labels: Folder of labels with the same file names; None for a raw folder.
+        images_only: There are no labels, or none that shall count.
         num_classes: Number of classes with the background; None to derive it.
         struct_names: Names of the structures, without the background; () to derive them.
         label_map: "code:class" pairs separated by commas; "" if codes are classes.
@@ -53,6 +54,7 @@ class Request:
     label_map: str = ""
     patient_pattern: str = PATIENT_PATTERN
     image_channel: int = 0
+    images_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,9 @@ def provisional(request: Request) -> DatasetConfig:
     wrong = config_values.problems({"patient_pattern": request.patient_pattern})
     if wrong:
         raise ConfigError(wrong[0][1])
-    layout, folders = locate(request.images, request.labels)
+    if request.images_only and request.labels is not None:
+        raise ConfigError("`--images_only` says that there are no labels. Leave it out, or --labels.")
+    layout, folders = locate(request.images, request.labels, images_only=request.images_only)
     is_pair = len(folders) == 2
     base = os.path.commonpath([os.path.dirname(folder) for folder in folders]) if is_pair else folders[0]
     images, labels = (os.path.relpath(folder, base) for folder in folders) if is_pair else ("imagesTr", "labelsTr")
@@ -95,6 +99,8 @@ def provisional(request: Request) -> DatasetConfig:
     is_below = os.path.commonpath([root, base]) == root
     names, pairs = _structures(request, Path(base) / "dataset.json" if layout == "msd" else None)
     count = request.num_classes or (len(names) + 1 if layout == "msd" else _MOST_CLASSES)
+    if request.images_only:
+        count = request.num_classes or max(2, len(names) + 1)
     phases = ("ED", "ES") if layout == "acdc" else ("",)
     return DatasetConfig(
         name=request.name,
@@ -120,7 +126,9 @@ def provisional(request: Request) -> DatasetConfig:
     )
 
 
-def check_files(draft: DatasetConfig) -> Iterator[tuple[int, int, Case, Checked | list[DataError]]]:
+def check_files(
+    draft: DatasetConfig, *, with_labels: bool = True
+) -> Iterator[tuple[int, int, Case, Checked | list[DataError]]]:
     """Yields (number, how many, volume, what was found or everything that is wrong) for every volume.
 
     Raises:
@@ -128,11 +136,11 @@ def check_files(draft: DatasetConfig) -> Iterator[tuple[int, int, Case, Checked 
     """
     reader = get_reader(dataclasses.replace(draft, how_to_get="Give the folder of the scans with --images."))
     cases = reader.cases()
-    if draft.layout != "acdc":
+    if with_labels and draft.layout != "acdc":
         images, labels = reader.folder / draft.images_dir, reader.folder / draft.labels_dir
         check_lonely_labels(labels, images, {case.label_path for case in cases})
     for number, case in enumerate(cases, start=1):
-        volume, problems = reader.examine(case, with_label=case.label_path is not None)
+        volume, problems = reader.examine(case, with_label=with_labels and case.label_path is not None)
         if volume is None:
             yield number, len(cases), case, problems
             continue
@@ -147,37 +155,22 @@ def _checked(volume: Volume) -> Checked:
     return Checked(volume.case, volume.image.shape, volume.spacing_mm, classes, where)
 
 
-def derive(draft: DatasetConfig, checked: Sequence[Checked]) -> DatasetConfig:
+def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: bool = True) -> DatasetConfig:
     """Returns the settings that fit the volumes.
 
     The resolution is the median spacing within slices; the sides are the smallest multiples of 32 that cover
     the median field of view and all foreground of every volume, 32 to 320 pixels (`new_dataset_crop`).
 
+    Args:
+        draft: What `provisional` returned.
+        checked: The volumes.
+        with_labels: False for images only; the classes are then those of the draft.
+
     Raises:
         DataError: no volume has a label.
         ConfigError: no labelled volume, labels whose classes cannot be told, or too many or few names.
     """
-    if all(item.classes is None for item in checked):
-        raise DataError(
-            data_root() / draft.data_path_tr,
-            expected="labels, at least of some volumes",
-            found=f"{len(checked)} images without a label",
-            remedy="Put the labels beside them as the layout wants it (docs/data.md).",
-        )
-    found = sorted({value for item in checked for value in item.classes or ()})
-    if not any(found):
-        raise ConfigError("No label holds anything but background (0). Is --labels the right folder?")
-    count = draft.num_classes
-    if count == _MOST_CLASSES:
-        count = found[-1] + 1
-        if found[-1] > len([value for value in found if value]):
-            codes = [value for value in found if value]
-            pairs = ",".join(f"{code}:{label}" for label, code in enumerate(codes, start=1))
-            values = ", ".join(map(str, found))
-            raise ConfigError(
-                f"The labels hold the values {values}, with gaps. Give --num_classes={count} if the missing "
-                f"ones exist, or translate them with --label_map={pairs}"
-            )
+    count = _count_classes(draft, checked) if with_labels else draft.num_classes
     names = draft.struct_name or tuple(f"structure{index}" for index in range(1, count))
     if len(names) != count - 1:
         raise ConfigError(
@@ -193,6 +186,32 @@ def derive(draft: DatasetConfig, checked: Sequence[Checked]) -> DatasetConfig:
         draft, num_classes=count, struct_name=names, target_resolution=resolution, img_size_x=sides[0],
         img_size_y=sides[1], class_weights=tuple(round(1 / count, 4) for _ in range(count)),
     )  # fmt: skip
+
+
+def _count_classes(draft: DatasetConfig, checked: Sequence[Checked]) -> int:
+    """Returns the number of classes with the background, as the draft says or as found in the labels."""
+    if all(item.classes is None for item in checked):
+        raise DataError(
+            data_root() / draft.data_path_tr,
+            expected="labels, at least of some volumes",
+            found=f"{len(checked)} images without a label",
+            remedy="Put the labels beside them as the layout wants it (docs/data.md), or say --images_only.",
+        )
+    found = sorted({value for item in checked for value in item.classes or ()})
+    if not any(found):
+        raise ConfigError("No label holds anything but background (0). Is --labels the right folder?")
+    count = draft.num_classes
+    if count == _MOST_CLASSES:
+        count = found[-1] + 1
+        if found[-1] > len([value for value in found if value]):
+            codes = [value for value in found if value]
+            pairs = ",".join(f"{code}:{label}" for label, code in enumerate(codes, start=1))
+            values = ", ".join(map(str, found))
+            raise ConfigError(
+                f"The labels hold the values {values}, with gaps. Give --num_classes={count} if the missing "
+                f"ones exist, or translate them with --label_map={pairs}"
+            )
+    return count
 
 
 def patients(checked: Sequence[Checked]) -> tuple[list[str], list[str]]:

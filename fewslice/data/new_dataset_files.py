@@ -33,7 +33,7 @@ def split_patients(
 
     Args:
         labeled: Patients all of whose volumes have labels.
-        unlabeled: Other patients; they join the list for pretraining.
+        unlabeled: Other patients; they join the list for pretraining, the only one if nobody has labels.
         seed: Seed of the shuffle.
         val: Number of validation patients; default 2, or 1 of fewer than 8. They count as labels.
         test: Number of test patients; default a fifth, at least one.
@@ -41,6 +41,8 @@ def split_patients(
     Raises:
         ConfigError: too few labelled patients.
     """
+    if not labeled and unlabeled:
+        return Tables({"unlabeled": {"*": sorted(unlabeled)}}, {}, [])
     count = len(labeled)
     val = (1 if count < 8 else 2) if val is None else val
     test = max(1, round(count / 5)) if test is None else test
@@ -56,24 +58,28 @@ def split_patients(
         lists = [sorted(pool[start : start + size]) for start in range(0, len(pool) - size + 1, size)][:most]
         if lists:
             train[f"tr{size}"] = {f"c{index}": ids for index, ids in enumerate(lists, start=1)}
-    train["trall"] = {"*": sorted(pool)}
+    train["trall"] = train["al"] = {"*": sorted(pool)}
     validation = {key: {"*": sorted(validating)} for key in train}
     train["unlabeled"] = {"*": sorted({*pool, *unlabeled})}
     return Tables(train, validation, sorted(testing))
 
 
-def init_text(dataset: DatasetConfig, facts: str) -> str:
+def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) -> str:
     """Returns the text of `init_<name>.py`.
 
     Args:
         dataset: The settings.
         facts: What was found, for the header.
+        has_labels: Some volumes have labels.
     """
+    first = f"pretr_encoder_group_contrastive_loss.py --dataset={dataset.name}"
+    if has_labels:
+        first = f"tr_baseline.py --dataset={dataset.name} --no_of_tr_imgs=tr1"
     lines = [
         f'"""{dataset.name}: written by scripts/add_dataset.py; edit it freely (README.md here explains it).',
         "",
         f"Found   {facts}",
-        f"Try     python train_model/tr_baseline.py --dataset={dataset.name} --no_of_tr_imgs=tr1",
+        f"Try     python train_model/{first}",
         '"""',
         "",
         "# Where the scans are: a full path, or below the data root (FEWSLICE_DATA, or data_root/ here).",
@@ -110,25 +116,43 @@ def init_text(dataset: DatasetConfig, facts: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def next_steps(name: str, *, images_only: bool) -> str:
+    """Returns the commands that make sense after a dataset was added."""
+    commands = ["scripts/verify_dataset.py", "train_model/pretr_encoder_global_contrastive_loss.py"]
+    if images_only:
+        commands[1] = "train_model/pretr_encoder_group_contrastive_loss.py"
+    lines = [f"  python {command} --dataset={name}" for command in commands]
+    training = f"tr_baseline.py --dataset={name} --no_of_tr_imgs=tr1"
+    choosing = f"select_slices.py --dataset={name} --encoder=<the folder in runs/ that the line before names>"
+    return "\n".join(["Next:", *lines, f"  python train_model/{choosing if images_only else training}"])
+
+
 def summary(dataset: DatasetConfig, tables: Tables) -> str:
     """Returns one line about sizes, classes and lists."""
-    counts = [len(ids) for ids in (tables.train["trall"]["*"], tables.val["trall"]["*"], tables.test)]
     size = f"{dataset.img_size_x} x {dataset.img_size_y} pixels"
     resolution = " x ".join(f"{side:g}" for side in dataset.target_resolution)
+    if "trall" not in tables.train:
+        return f"Slices of {size} of {resolution} mm; {len(tables.train['unlabeled']['*'])} patients to pretrain on."
+    counts = [len(ids) for ids in (tables.train["trall"]["*"], tables.val["trall"]["*"], tables.test)]
     lists = f"{counts[0]} patients to train, {counts[1]} to validate, {counts[2]} to test"
     return f"Slices of {size} of {resolution} mm; structures {', '.join(dataset.struct_name)}; {lists}."
 
 
 def splits_text(name: str, tables: Tables, seed: int) -> str:
     """Returns the text of `data_cfg_<name>.py`; lists that serve several keys stand once, on top."""
-    shared = {"_training": tables.train["trall"]["*"], "_validation": tables.val["trall"]["*"]}
+    everyone = {"*": []}
+    shared = {
+        "_training": tables.train.get("trall", everyone)["*"],
+        "_validation": tables.val.get("trall", everyone)["*"],
+    }
     unlabeled = sorted(set(tables.train["unlabeled"]["*"]) - set(shared["_training"]))
     blocks = [
         f'"""Split lists of {name}: patients, shuffled with seed {seed}.\n\n'
         'key "tr<n>" -> combination -> patients; "*" serves every combination.\n"""\n# fmt: off',
         *(f"{variable} = {_list(ids, 0)}" for variable, ids in shared.items()),
         f"_unlabeled = {_list(unlabeled, 0)}",
-        "train = " + _table(tables.train, {"trall": "_training", "unlabeled": "_training + _unlabeled"}),
+        "train = "
+        + _table(tables.train, {"trall": "_training", "al": "_training", "unlabeled": "_training + _unlabeled"}),
         "val = " + _table(tables.val, dict.fromkeys(tables.val, "_validation")),
         f"test = {_list(tables.test, 0)}",
         "# Keys for pretraining without labels; only these may contain validation patients.\n"

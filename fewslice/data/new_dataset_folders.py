@@ -18,12 +18,14 @@ from fewslice.errors import DataError
 _PATIENT = re.compile(r"patient\d+", re.IGNORECASE)
 
 
-def locate(images: Path, labels: Path | None) -> tuple[str, tuple[str, ...]]:
+def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> tuple[str, tuple[str, ...]]:
     """Returns the layout and its folders: (images, labels), or the one folder that holds everything.
 
     Args:
         images: What `--images` says.
         labels: What `--labels` says, None if it is not given.
+        images_only: There are no labels, or none that shall count. The second folder is then the one where labels may
+            be put later; it need not exist.
 
     Raises:
         DataError: a folder that is not there or is a file, holds no NIfTI file, is raw although `--labels` is given,
@@ -40,6 +42,10 @@ def locate(images: Path, labels: Path | None) -> tuple[str, tuple[str, ...]]:
             return "paired_folders", (str(images), str(labels))
         if raw == "patient folders":
             return "acdc", (str(images),)
+        if images_only:
+            images = images / "imagesTr" if (images / "imagesTr").is_dir() else images
+            _check_files(images, "image")
+            return "paired_folders", (str(images), f"{images}_labels")
         if raw:
             _check_pair(images / "imagesTr", images / "labelsTr")
             if (images / "dataset.json").is_file():
@@ -49,7 +55,7 @@ def locate(images: Path, labels: Path | None) -> tuple[str, tuple[str, ...]]:
         images,
         expected="imagesTr/ and labelsTr/ (MSD, nnU-Net) or folders patient001, ... (ACDC), as there is no --labels",
         found=_content(images),
-        remedy="Give the folder of the labels with --labels, or correct --images.",
+        remedy="Give the folder of the labels with --labels, say --images_only if there are none, or correct --images.",
     )
 
 
@@ -91,13 +97,7 @@ def _check_pair(images: Path, labels: Path) -> None:
             remedy="Put images and labels into two folders, under the same file names.",
         )
     for folder, kind in ((images, "image"), (labels, "label")):
-        if not _stems(folder):
-            raise DataError(
-                folder,
-                expected=f"{kind} files, *.nii.gz or *.nii",
-                found=_content(folder),
-                remedy=f"Put the {kind}s there (convert other formats to NIfTI first), or name their folder.",
-            )
+        _check_files(folder, kind)
     found, names = _stems(labels), _stems(images)
     if not set(found) & {name for stem in names for name in (stem, re.sub(r"_\d{4}$", "", stem))}:
         raise DataError(
@@ -105,6 +105,17 @@ def _check_pair(images: Path, labels: Path) -> None:
             expected=f"a label with the name of each image in {images} that has one",
             found=f"not one: the images are {few(names)}; the labels {few(found)}",
             remedy="Rename them: the image of label <name>.nii.gz is <name>.nii.gz or <name>_0000.nii.gz.",
+        )
+
+
+def _check_files(folder: Path, kind: str) -> None:
+    if not _stems(folder):
+        hint = ", or say --images_only if there are none" if kind == "label" else ""
+        raise DataError(
+            folder,
+            expected=f"{kind} files, *.nii.gz or *.nii",
+            found=_content(folder),
+            remedy=f"Put the {kind}s there (convert other formats to NIfTI first), or name their folder{hint}.",
         )
 
 

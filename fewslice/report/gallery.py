@@ -42,7 +42,7 @@ def draw_gallery(
     *,
     annotations: Sequence[np.ndarray] | None = None,
     num_classes: int = 0,
-    columns: int | None = None,
+    names: Sequence[str] = (),
     heading: str = "",
 ) -> None:
     """Writes a PNG of the first 60 slices; where there are more, it says so.
@@ -55,11 +55,11 @@ def draw_gallery(
         annotations: One (NX, NY) per slice, classes from 0 and `num_classes` where nothing is annotated. Classes of a
             completely annotated slice are outlined, those of others (scribbles) painted. None draws none.
         num_classes: With the background.
-        columns: Slices in a row; None chooses.
+        names: Of the classes without the background, for the legend; () calls them by their number.
         heading: Above all.
     """
     count = min(len(titles), MOST)
-    columns = columns or min(10, max(_SMALLEST, math.ceil(math.sqrt(1.6 * count))))
+    columns = min(10, max(_SMALLEST, math.ceil(math.sqrt(1.6 * count))))
     figure = _panels(images, titles[:count], columns, has_foot := annotations is not None and count > 0)
     for place, axes in enumerate(figure.axes):
         _show(axes, np.asarray(images[place]))
@@ -70,7 +70,7 @@ def draw_gallery(
     look = {"ha": "left", "va": "top", "fontsize": 10, "color": style.INK, "fontweight": "bold"}
     figure.text(0.01, 1 - 0.06 / figure.get_figheight(), style.plain(text), **look)
     if has_foot:
-        _legend(figure, annotations[:count], num_classes)
+        _legend(figure, annotations[:count], names or [f"class {number}" for number in range(1, num_classes)])
     write_bytes(path, style.png_bytes(figure, dpi=130))
 
 
@@ -144,11 +144,11 @@ def _annotate(axes: Axes, annotation: np.ndarray, num_classes: int) -> None:
             axes.set_ylim(mask.shape[0] - 0.5, -0.5)
 
 
-def _legend(figure: Figure, annotations: Sequence[np.ndarray], num_classes: int) -> None:
+def _legend(figure: Figure, annotations: Sequence[np.ndarray], names: Sequence[str]) -> None:
     from matplotlib.patches import Patch
 
-    has_scribbles = any(_is_scribble(np.asarray(annotation), num_classes) for annotation in annotations)
-    handles = [Patch(facecolor=structure_colour(number), label=f"class {number}") for number in range(1, num_classes)]
+    has_scribbles = any(_is_scribble(np.asarray(annotation), len(names) + 1) for annotation in annotations)
+    handles = [Patch(facecolor=structure_colour(number), label=name) for number, name in enumerate(names, start=1)]
     if has_scribbles:
         handles.insert(0, Patch(facecolor=_BACKGROUND, edgecolor=style.QUIET, label="background"))
     look = {"frameon": False, "fontsize": 8, "labelcolor": style.INK}

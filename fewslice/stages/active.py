@@ -181,6 +181,8 @@ class _Parts:
             pick_titles(self.pool, choice),
             annotations=masks,
             num_classes=self.dataset.num_classes,
+            names=self.dataset.struct_name,
+            heading=f"Round {int(path.parent.name)}: {len(choice.indices)} slices",
         )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from fewslice import config
+from fewslice import config, config_values
 from fewslice.al_config import EXP_DIR, Experiment, load_experiment
 from fewslice.al_groups import GROUPS
+from fewslice.al_schema import keys_of
 from fewslice.al_schema_model import OWN_ENCODER, PRETRAINED, SCRATCH, ModelConfig
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.errors import ConfigError
+from fewslice.registry import unknown_name
 from fewslice.stages.encoder_runs import find_encoder
 
 
@@ -73,9 +75,22 @@ def prepare(path: str, overrides: Mapping[str, str]) -> Job:
 
 
 def split_overrides(overrides: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Returns the overrides of the experiment (names with a group) and those of the dataset (others)."""
+    """Returns the overrides of the experiment (names with a group) and those of the dataset (others).
+
+    Raises:
+        ConfigError: a group that does not exist, or a key of the experiment without its group.
+    """
     groups = {name: value for name, value in overrides.items() if name.split(".")[0] in (*GROUPS, EXP_DIR)}
-    return groups, {name: value for name, value in overrides.items() if name not in groups}
+    others = {name: value for name, value in overrides.items() if name not in groups}
+    for name, value in others.items():
+        owners = [group for group, keys in GROUPS.items() if name in keys_of(keys)]
+        if "." in name:
+            text = unknown_name("group", name.split(".")[0], GROUPS)
+            raise ConfigError(f"--set {name}={value}: {text}")
+        if owners and name not in config_values.REQUIRED + config_values.OPTIONAL:
+            meant = " or ".join(f"--set {group}.{name}={value}" for group in owners)
+            raise ConfigError(f"--set {name}={value}: {name} is a key of the experiment. Write {meant}")
+    return groups, others
 
 
 def dataset_of(experiment: Experiment, overrides: Mapping[str, str]) -> tuple[config.DatasetConfig, list[str]]:
@@ -101,10 +116,15 @@ def roles_of(experiment: Experiment, dataset: config.DatasetConfig) -> Roles:
         DataError: files are missing.
     """
     model = experiment.model
-    pool, val = config.check_labeled_split(dataset, model.split, model.comb)
-    roles = Roles(pool, val, dataset.splits.test_ids())
+    try:
+        pool, val = config.check_labeled_split(dataset, model.split, model.comb)
+    except ConfigError as error:
+        text = str(error).replace("--no_of_tr_imgs", "model.split").replace("--comb_tr_imgs", "model.comb")
+        raise ConfigError(f"The pool: {text}") from error
+    is_tested = experiment.policy.ensemble_kwargs.inf_test
+    roles = Roles(pool, val, dataset.splits.test_ids() if is_tested else dataset.splits.test)
     reader = get_reader(dataset)
-    for patients in (roles.pool, roles.val, roles.test if experiment.policy.ensemble_kwargs.inf_test else ()):
+    for patients in (roles.pool, roles.val, roles.test if is_tested else ()):
         if patients:
             find_cases(reader, patients, dataset.unlabeled_phases)
     for key, path in _named_runs(experiment).items():

@@ -220,6 +220,7 @@ def _draw(selection: Selection, features: np.ndarray | None, choice: Choice, fol
         gallery.pick_titles(selection.pool, choice),
         annotations=scribbles,
         num_classes=selection.dataset.num_classes,
+        names=selection.dataset.struct_name,
         heading=what,
     )
     source = {None: f"pixels at {_THUMBNAIL[0]} x {_THUMBNAIL[1]}", "pixels": "pixels"}.get(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -74,6 +75,7 @@ def test_what_is_handed_out(make, tmp_path):
     folder = hand_out(annotator, tmp_path)
     with open(folder / "slices.csv", newline="") as file:
         rows = list(csv.DictReader(file))
+    assert [row["order"] for row in rows] == ["1", "2", "3"]  # as in query.csv
     assert [(row["volume"], row["slice"], row["slice_counted_from_1"]) for row in rows] == [
         ("002_ED", "2", "3"),
         ("001_ED", "1", "2"),
@@ -91,7 +93,8 @@ def test_scribbles_come_back_on_the_networks_grid(make, tmp_path):
     annotator, task = make("scribble")
     hand_out(annotator, tmp_path)
     first = paint(tmp_path, "001_ED_annotation.nii.gz", scribble(0, 1, 2))  # slice 0 was not asked for
-    with pytest.raises(WaitingForAnnotations, match="Not back yet: 002_ED"):
+    shutil.copy(tmp_path / "to_annotate" / "002_ED_annotation.nii.gz", tmp_path / "annotated" / "002_ED.nii.gz")
+    with pytest.raises(WaitingForAnnotations, match=r"Not back yet: 002_ED\..* do not count: 002_ED.nii.gz\."):
         annotator.annotate(tmp_path, UNITS)
     second = paint(tmp_path, "002_ED_annotation.nii.gz", scribble(2))
     masks = annotator.annotate(tmp_path, UNITS)

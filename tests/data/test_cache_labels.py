@@ -3,8 +3,10 @@
 import os
 
 import numpy as np
+import pytest
 
 from fewslice.data import preprocess
+from fewslice.errors import DataError
 from tests.data import layouts
 from tests.data.layouts import SPACING, dataset, label, save
 from tests.data.test_cache import build, opened
@@ -36,3 +38,15 @@ def test_label_changed_while_only_images_were_asked_for(tmp_path):
     assert build(tmp_path).done == ["001_ED"]
     grid = {"target_resolution": (1.5, 1.5), "size": (32, 32)}
     np.testing.assert_array_equal(opened(tmp_path)[0].label, preprocess.prepare_label(label(77), SPACING, **grid))
+
+
+def test_label_that_was_taken_away_is_not_served(tmp_path):
+    """The stored one would be taken for the truth; images can still be opened."""
+    layouts.acdc(tmp_path, {"001": (1, 2)})
+    opened(tmp_path)
+    next(tmp_path.rglob("*frame01_gt.nii.gz")).unlink()
+    with pytest.raises(DataError, match="an image without a label"):
+        opened(tmp_path)
+    with pytest.raises(DataError, match="an image without a label"):
+        opened(tmp_path, dataset("acdc", scribbles="simulated"), with_label=False, with_scribble=True)
+    assert len(opened(tmp_path, with_label=False)) == 2

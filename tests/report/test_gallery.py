@@ -43,7 +43,7 @@ def test_scribbles_are_painted_and_masks_outlined(tmp_path):
     gallery.draw_gallery(path, images, ["a", "b"], annotations=scribbles, num_classes=4)
     assert is_drawn(path, structure_colour(2)) and is_drawn(path, structure_colour(3)), "3 stands in the legend"
     masks = np.where(scribbles == 4, 0, scribbles)
-    gallery.draw_gallery(path, images, ["a", "b"], annotations=masks, num_classes=4)
+    gallery.draw_gallery(path, images, ["a", "b"], annotations=masks, num_classes=4, names=("rv", "myo", "lv"))
     assert is_drawn(path, structure_colour(2))
     gallery.draw_gallery(path, images, ["a", "b"])
     assert not is_drawn(path, structure_colour(2))

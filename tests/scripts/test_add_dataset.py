@@ -86,6 +86,25 @@ def test_written_dataset_can_be_read(folder):
     assert sorted(np.unique(reader.read(cases[0]).label)) == [0, 1, 2]
 
 
+def test_images_only(folder):
+    """The list for pretraining is the only one; labels that lie elsewhere do not count; names give the classes."""
+    text = run(folder, "--images_only", "--struct_names=liver,cyst", labels=False)
+    dataset = written(folder)
+    assert "11 volumes of 0 labelled and 10 other patients" in text and "select_slices.py --dataset=mine" in text
+    assert dataset.splits.keys() == ["unlabeled"] and not dataset.splits.test
+    assert set(dataset.splits.train_ids("unlabeled", "c1")) == {f"p{index}" for index in range(10)}
+    assert dataset.num_classes == 3 and dataset.size == (64, 64)
+    assert all(case.label_path is None for case in get_reader(dataset).cases())
+    assert "Leave it out, or --labels" in run(folder, "--images_only", name="other", status=1)
+
+
+def test_images_only_of_patient_folders(tmp_path):
+    for index in (1, 2):
+        small(tmp_path, f"images/patient00{index}/patient00{index}_frame01.nii.gz")
+    run(tmp_path, "--images_only", labels=False)
+    assert written(tmp_path).layout == "acdc" and written(tmp_path).num_classes == 2
+
+
 def test_same_seed_same_lists(folder):
     run(folder, "--seed=3")
     first = (folder / "out" / "data_cfg_mine.py").read_text()
@@ -151,7 +170,7 @@ def test_raw_folder_takes_names_from_its_description(tmp_path):
     run(tmp_path, labels=False)
     dataset = written(tmp_path)
     assert dataset.struct_name == ("front", "back") and dataset.size == (64, 64)
-    assert dataset.splits.keys() == ["tr1", "trall", "unlabeled"]
+    assert dataset.splits.keys() == ["tr1", "trall", "al", "unlabeled"]
 
 
 def test_patient_pattern_groups_files(folder):
@@ -218,7 +237,8 @@ FOLDERS = {
         ("images/patient001/patient001_frame01.nii.gz",), RAW_FLAG, "images", "1 images without a label",
         "Put the labels beside them",
     ),
-    "neither": (IMAGES, RAW_FLAG, "images", "a.nii.gz, b.nii.gz", "with --labels"),
+    "neither": (IMAGES, RAW_FLAG, "images", "a.nii.gz, b.nii.gz", "say --images_only if there are none"),
+    "only_empty": (("images/",), f"{RAW_FLAG} --images_only", "images", "an empty folder", "images there"),
 }  # fmt: skip
 
 

@@ -20,7 +20,8 @@ from fewslice.active.annotators import ANNOTATORS, MASK, Task, WaitingForAnnotat
 from fewslice.data.grid import label_to_grid
 from fewslice.data.nifti import read_nifti, write_nifti
 from fewslice.data.readers import get_reader
-from fewslice.data.readers.base import AFFINE_TOLERANCE_MM, SPACING_TOLERANCE_MM
+from fewslice.data.readers.base import AFFINE_TOLERANCE_MM, SPACING_TOLERANCE_MM, visible
+from fewslice.data.readers.selection import few
 from fewslice.data.volume import Volume
 from fewslice.errors import DataError, FewSliceError
 
@@ -58,7 +59,7 @@ class FileExchange:
             raise WaitingForAnnotations(
                 f"{len(units)} slices of {len(chosen)} volumes wait for their annotation in {folder / _HANDED_OUT} "
                 f"(its README.txt says how). Not back yet: {', '.join(missing[:8])}{' ...' if missing[8:] else ''}. "
-                "Repeat this command when they are."
+                f"Repeat this command when they are in {folder / BACK}.{self._others(folder, chosen)}"
             )
         masks = self._take_back(folder, chosen)
         pool = self._task.pool
@@ -72,6 +73,12 @@ class FileExchange:
 
     def _returned(self, folder: Path, case_id: str) -> Path:
         return folder / BACK / f"{case_id}_annotation.nii.gz"
+
+    def _others(self, folder: Path, chosen: dict[str, list[int]]) -> str:
+        """Returns which files lie where annotations are expected, but are none; "" if there is no such file."""
+        expected = {self._returned(folder, case_id).name for case_id in chosen}
+        others = [path.name for path in visible(folder / BACK) if path.name not in expected]
+        return f" Other names there, which do not count: {few(others)}." if others else ""
 
     def _hand_out(self, folder: Path, units: np.ndarray, chosen: dict[str, list[int]]) -> None:
         """Writes the files; the list is the last one, so that it vouches for the others."""
@@ -93,7 +100,7 @@ class FileExchange:
                 "unit_id": pool.unit_ids[unit],
                 "file": f"{pool.volumes[unit]}_annotation.nii.gz",
             }
-            for order, unit in enumerate(units)
+            for order, unit in enumerate(units, start=1)
         ]
         files.write_csv(target / "slices.csv", rows, _COLUMNS)
 
@@ -193,5 +200,6 @@ class FileExchange:
                 found=f"{found} in slices {', '.join(map(str, bad))} (counted from 0)",
                 remedy="Annotate these slices and save the file again.",
             )
-        if is_dense and not mask[..., positions].any():
-            logging.warning("%s shows no structure in any of the slices that were asked for.", path)
+        empty = [str(position) for position in positions if is_dense and not mask[..., position].any()]
+        if empty:
+            logging.warning("%s shows no structure in slices %s (counted from 0).", path, ", ".join(empty))
