@@ -56,6 +56,8 @@ class Plan:
         tensorboard: Whether to write TensorBoard logs.
         kept: The part of the network whose weights are averaged and written; None is all of it.
         writes_last: Whether the last weights are written after each validation too, not only at the end.
+        can_be_extended: Whether a larger `n_iter` may go on from here. Then a last segment that is shorter than the
+            others does not choose the best weights, since a longer run would not look at that step.
     """
 
     make_batch: Callable[[int], tuple[Any, Any]]
@@ -69,6 +71,7 @@ class Plan:
     tensorboard: bool = False
     kept: keras.Model | None = None
     writes_last: bool = False
+    can_be_extended: bool = True
 
 
 class Trainer:
@@ -152,7 +155,7 @@ class Trainer:
         saved state: a run that is extended later has to become the one that was longer from the start.
         """
         if self._partial["steps"]:
-            self.rows.append(self._validated(chooses=self.tracker.best_step < 0))
+            self.rows.append(self._validated(chooses=self.tracker.best_step < 0 or not self.plan.can_be_extended))
         self._log(self.rows)
         with self._averaged():
             self._write_weights(LAST, {"step": self.step})

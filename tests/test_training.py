@@ -193,6 +193,13 @@ def test_extension_from_before_the_first_validation(calm, tmp_path):
     assert_same(Session(tmp_path).train(), calm)
 
 
+def test_the_last_step_of_a_run_that_ends_there_can_be_the_best(calm, tmp_path):
+    session = Session(tmp_path, can_be_extended=False).train()
+    best = max(session.log(), key=lambda row: float(row["val_dice"]))
+    assert session.arrays("best.npz")[1] == {"step": int(best["step"]), "val_dice": float(best["val_dice"])}
+    assert best["step"] == "8" and session.log() == calm.log(), "the weights of this toy grow to the end"
+
+
 def test_fewer_steps_than_saved(tmp_path):
     with pytest.raises(Interrupted):
         Session(tmp_path, batch=stopping(5)).train()

@@ -139,6 +139,7 @@ class Learner:
                 n_iter=schedule.steps,
                 segment=schedule.segment,
                 validate=validation_of(self.dataset, main, self.val),
+                can_be_extended=False,
             ),
         )
         trainer.train()
