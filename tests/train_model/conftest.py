@@ -7,7 +7,7 @@ import shutil
 import keras
 import pytest
 
-from tests.train_model import tiny
+from tests.train_model import tiny, tiny_al
 
 
 @pytest.fixture
@@ -71,3 +71,30 @@ def eager(monkeypatch):
     tiny.run_eagerly(True)
     yield
     tiny.run_eagerly(False)
+
+
+@pytest.fixture(scope="module")
+def al_settings(tiny_root, tmp_path_factory):
+    """Points the library to the tiny dataset with a list for active learning and makes all networks small and eager."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEWSLICE_DATA", str(tiny_root))
+        settings = tiny_al.write_settings(tmp_path_factory.mktemp("settings"))
+        patch.setenv("FEWSLICE_EXPERIMENTS", str(settings))
+        tiny_al.use_small_networks(patch)
+        tiny.run_eagerly(True)
+        yield settings
+    tiny.run_eagerly(False)
+    keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.fixture
+def run_al(al_settings, tmp_path):
+    """A function (name, *flags, runs, **experiment) that runs an experiment and returns its run directory."""
+
+    def run(name, *more, runs=tmp_path / "runs", **experiment):
+        path = tiny_al.write_experiment(tmp_path / f"{name}.yml", **experiment)
+        tiny_al.execute([f"--config={path}", f"--runs_dir={runs}", *more])
+        found = list((runs / "tiny" / tiny_al.SCRIPT).glob(f"{name}-*/config.json"))
+        return max(found, key=lambda file: file.stat().st_mtime_ns).parent if found else None
+
+    return run

@@ -1,0 +1,209 @@
+"""What an experiment refuses and survives. Its rounds only buy, so that no network is trained.
+
+Expected values: by hand, and the undisturbed run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from absl import flags as absl_flags
+
+from fewslice import flag_specs_al
+from fewslice.active import strategies
+from fewslice.active.query import STRATEGIES
+from fewslice.errors import ConfigError, DataError, FewSliceError
+from tests.train_model import tiny, tiny_al
+
+BUYS = {"policy": {"ensemble_kwargs": {"skip": True}}}
+
+
+def buys(**policy):
+    return {"policy": BUYS["policy"] | policy}
+
+
+@pytest.fixture(scope="module")
+def finished(al_settings, tmp_path_factory):
+    """A finished experiment of three rounds: the folder of all runs, and its own."""
+    root = tmp_path_factory.mktemp("finished")
+    path = tiny_al.write_experiment(root / "random.yml", **BUYS)
+    tiny_al.execute([f"--config={path}", f"--runs_dir={root / 'runs'}"])
+    folder = tiny.run_dir(root / "runs", tiny_al.SCRIPT)
+    assert [len(names) for names in tiny_al.picks(folder)] == [4, 4, 4] and (folder / "DONE").exists()
+    return root / "runs", folder
+
+
+@pytest.fixture
+def bought(finished, tmp_path):
+    """A copy of it where `run_al` finds it, and its picks."""
+    shutil.copytree(finished[0], tmp_path / "runs")
+    folder = tiny.run_dir(tmp_path / "runs", tiny_al.SCRIPT)
+    return folder, tiny_al.picks(folder)
+
+
+def test_a_second_process_is_refused(run_al, bought):
+    before = tiny_al.times(bought[0])
+    with open(bought[0] / ".lock") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for flags in ((), ("--noresume",)):
+            with pytest.raises(FewSliceError, match="Another process is working in .*random-"):
+                run_al("random", *flags, **BUYS)
+    assert tiny_al.times(bought[0]) == before
+
+
+@pytest.mark.parametrize("name", ["query.csv", "plan.json"])
+def test_damage_is_told_and_the_remedy_works(run_al, bought, name):
+    folder, picks = bought
+    path = folder / "rounds" / "001" / name
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(DataError, match=f"(?s)001/{name}.*delete .*001 and all later rounds, and repeat the command"):
+        run_al("random", **BUYS)
+    for number in ("001", "002"):
+        shutil.rmtree(folder / "rounds" / number)
+    assert run_al("random", **BUYS) == folder and tiny_al.picks(folder) == picks and (folder / "DONE").exists()
+
+
+def test_a_round_that_continues_others_is_refused(run_al, bought, tmp_path):
+    """Round 0 of another seed, consistent by itself."""
+    other = run_al("random", **buys(seed=1))
+    shutil.rmtree(bought[0] / "rounds" / "000")
+    shutil.copytree(other / "rounds" / "000", bought[0] / "rounds" / "000")
+    with pytest.raises(DataError, match="(?s)001/labelled.csv.*a round before it is not the one that it continued"):
+        run_al("random", **BUYS)
+
+
+def test_a_changed_plan_of_a_finished_experiment_is_refused(run_al, bought):
+    for rounds, text in (
+        ([[0.25, 0]] * 2, "begun 3 rounds"),
+        ([[0.25, 0], [0.5, 0], [0.25, 0]], "units: 8 then, 12 n"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            run_al("random", **buys(rounds=rounds))
+    assert run_al("random", **buys(rounds=[[0.25, 0]] * 4)) == bought[0]
+    assert sorted(sum(tiny_al.picks(bought[0]), [])) == sorted({*sum(tiny_al.picks(bought[0]), [])})
+    assert [len(names) for names in tiny_al.picks(bought[0])] == [4] * 4
+
+
+def test_starting_afresh(run_al, bought):
+    folder, picks = bought
+    (folder / "rounds" / "002" / "DONE").write_text("damaged")
+    (folder / "rounds" / "001" / "left.txt").write_text("of before")
+    assert run_al("random", "--noresume", **BUYS) == folder
+    assert tiny_al.picks(folder) == picks and not list(folder.rglob("left.txt"))
+
+
+def test_work_of_a_person_is_not_deleted(run_al, bought):
+    (bought[0] / "rounds" / "000" / "annotated").mkdir()
+    run_al("random", "--noresume", **BUYS)
+    file = bought[0] / "rounds" / "000" / "annotated" / "001_ED_annotation.nii.gz"
+    file.parent.mkdir()
+    file.write_text("hours of work")
+    with pytest.raises(FewSliceError, match="would delete what a person has annotated, 1 files such as .*001_ED_ann"):
+        run_al("random", "--noresume", **BUYS)
+    assert file.exists() and (bought[0] / "DONE").exists()
+
+
+def test_a_report_of_fewer_rounds_is_written_again(run_al, bought, monkeypatch):
+    """Killed between the end of a round that was added and the report."""
+    from fewslice.stages import active
+
+    folder, more = bought[0], buys(rounds=[[0.25, 0]] * 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(active, "write_experiment_report", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run_al("random", **more)
+    assert (folder / "DONE").exists()
+    before = (folder / "report.html").read_text()
+    run_al("random", **more)
+    assert (folder / "report.html").read_text() != before
+    before = tiny_al.times(folder)
+    run_al("random", **more)
+    assert tiny_al.times(folder) == before
+
+
+OWN = '''
+"""Last slices first."""
+
+from fewslice.active.query import Query, register
+
+
+@register("{name}")
+def from_behind(query: Query, *, step: int = 1) -> list[int]:
+    """Takes every `step`-th unit from the end."""
+    return query.candidates[::-1][::step][: query.budget]
+'''
+
+
+def test_a_file_is_all_that_a_strategy_needs(run_al, tmp_path, monkeypatch):
+    name = "test_only_from_behind"
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / f"{name}.py").write_text(OWN.replace("{name}", name))
+    monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path / "more")])
+    try:
+        folder = run_al("own", **buys(policy_type="ranked"), data_geometry={"data_geometry_type": name, "step": 2})
+        with pytest.raises(ConfigError, match=r"own.yml:\d+: .*stepp.*Did you mean 'step'"):
+            run_al("own", **buys(policy_type="ranked"), data_geometry={"data_geometry_type": name, "stepp": 2})
+    finally:
+        STRATEGIES._objects.pop(name, None)
+        sys.modules.pop(f"{strategies.__name__}.{name}", None)
+    assert tiny_al.picks(folder)[:2] == [
+        ["004_ED_slice_03", "004_ED_slice_01", "003_ED_slice_03", "003_ED_slice_01"],
+        ["004_ED_slice_02", "003_ED_slice_02", "002_ED_slice_03", "002_ED_slice_01"],
+    ]
+
+
+def test_check_only(run_al, tmp_path, caplog, monkeypatch):
+    from fewslice.stages import active
+
+    monkeypatch.setattr(active, "run_and_report", lambda *_, **__: pytest.fail("nothing may run"))
+    assert run_al("check", "--check_only") is None and not (tmp_path / "runs").exists()
+    assert "check: tiny, 3 rounds by random; 1 x dmpls on scribbles of 4 patients, 1 validate, 2 test." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--set=policy.rounds=[[0.5, 0], [0.6, 0]]"], "add up to 1.1 of the pool; it must be at most 1"),
+        (["--set=policy.rounds=[[0, 0], [0.5, 0]]"], "the first round buys nothing"),
+        (["--set=policy.rounds=[[0.05, 0]]"], "Round 0 would train on nothing: 0.05 of 16 slices is less than one"),
+        (["--set=model.split=tr9"], "'tr9'"),
+        (["--set=model.dataset=tinny"], "tinny.*Did you mean 'tiny'"),
+        (["--set=policy.seeds=1"], "seeds.*Did you mean 'seed'"),
+        (["--set=policy.seed"], "--set must be name=value"),
+        (["--set=img_size_x=33"], "--set img_size_x=33.*multiple of 32"),
+        (["--set=policy.annotator=file"], "file.*files"),
+        (["--set=policy.policy_type=ranked"], "ranked needs a data_geometry or model_uncertainty"),
+        (["--set=model.model_type=strong", "--set=model.warm_start=x"], "pretrained weights fit"),
+    ],
+)
+def test_refused_before_anything_is_written(run_al, tmp_path, flags, message):
+    with pytest.raises(FewSliceError, match=f"(?s){message}"):
+        run_al("wrong", *flags)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_one_message_and_status_1(al_settings, tmp_path, tiny_root):
+    """In a process of its own, as users see it."""
+    path = tiny_al.write_experiment(tmp_path / "wrong.yml", model={"batchsize": 2}, policy={"rounds": [[2, 0]]})
+    command = [sys.executable, str(tiny.SCRIPTS / "run_al_exp.py")]
+    environment = os.environ | {"FEWSLICE_DATA": str(tiny_root), "FEWSLICE_EXPERIMENTS": str(al_settings)}
+    found = []
+    for flags in ([f"--config={path}"], []):
+        done = subprocess.run([*command, *flags], capture_output=True, text=True, env=environment, timeout=120)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        found.append(done.stderr)
+    assert re.search(r"wrong.yml:\d+.*batchsize", found[0]) and re.search(r"share of round 0 must lie", found[0])
+    assert "config" in found[1]
+
+
+def test_help_shows_every_flag():
+    values = absl_flags.FlagValues()
+    flag_specs_al.define_al(values)
+    names = (*flag_specs_al.AL_SPECS, "data_root", "runs_dir", "resume")
+    assert all(re.search(rf"--(\[no\])?{name}:", values.main_module_help()) for name in names)

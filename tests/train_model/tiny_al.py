@@ -1,0 +1,141 @@
+"""Experiments of active learning on the tiny dataset: four patients with 16 slices are the pool."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import runpy
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from absl import flags as absl_flags
+from absl import logging
+
+from tests.train_model import tiny
+
+SCRIPT = "run_al_exp"
+COUNT = 16  # slices of the pool
+SPLITS = """
+train = {"al": {"c1": ["001", "002", "003", "004"]}}
+val = {"al": {"*": ["005"]}}
+test = ["006", "007"]
+unlabeled = ("al",)
+"""
+INIT = tiny.INIT.replace('"tr4"', '"al"') + 'scribbles = "simulated"\n'
+MODEL = {
+    "model_type": "dmpls",
+    "dataset": "tiny",
+    "ann_type": "scribble",
+    "batch_size": 2,
+    "max_iterations": 16,
+    "val_every": 2,
+}
+MASKS = {"model_type": "strong", "ann_type": "label"}
+THREE = [[0.25, 0], [0.25, 0], [0.25, 0]]
+WIDTHS, DROPOUT = (2, 4), (0.1, 0.2)
+
+
+def write_settings(folder: Path) -> Path:
+    """Writes settings of the tiny dataset with a list for active learning. Returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "init_tiny.py").write_text(INIT)
+    (folder / "data_cfg_tiny.py").write_text(SPLITS)
+    return folder
+
+
+def write_experiment(path: Path, *, model: dict | None = None, policy: dict | None = None, **groups) -> Path:
+    """Writes an experiment; `model` and `policy` change the tiny one, `groups` are the others. Returns its path."""
+    found = {
+        "model": MODEL | (model or {}),
+        "policy": {"policy_type": "random", "rounds": THREE, "ensemble_kwargs": {"inf_test": True}} | (policy or {}),
+        "exp_dir": path.stem,
+        **groups,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(found))
+    return path
+
+
+def execute(argv: list[str]) -> None:
+    """Runs the script in this process with flags of its own. Errors come out as exceptions."""
+    from fewslice import app, flag_specs_al
+
+    values, argv = absl_flags.FlagValues(), [f"{SCRIPT}.py", *argv]
+    logging.set_verbosity(logging.INFO)
+    with pytest.MonkeyPatch.context() as patch:
+        define, read = flag_specs_al.define_al, flag_specs_al.read_al
+        patch.setattr(sys, "argv", argv)
+        patch.setattr(flag_specs_al, "define_al", lambda: define(values))
+        patch.setattr(flag_specs_al, "read_al", lambda: read(values))
+        patch.setattr(app, "run", lambda main: main(values(argv)))
+        runpy.run_path(str(tiny.SCRIPTS / f"{SCRIPT}.py"), run_name="__main__")
+
+
+def use_small_networks(patch: pytest.MonkeyPatch) -> None:
+    """Makes networks of a few channels."""
+    import models
+
+    patch.setattr(models, "build_group_encoder", functools.partial(models.build_group_encoder, width=2))
+    small = functools.partial(models.build_scribble_unet, widths=WIDTHS, dropout=DROPOUT)
+    patch.setattr(models, "build_scribble_unet", small)
+
+
+def times(folder: Path) -> dict[Path, int]:
+    """Returns when each file of a folder was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def rounds(folder: Path) -> list[Path]:
+    """Returns the folders of the rounds of a run."""
+    return sorted((folder / "rounds").iterdir())
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """Returns the lines of a CSV file."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def picks(folder: Path) -> list[list[str]]:
+    """Returns the units that each round bought, in order."""
+    return [[row["unit_id"] for row in table(one / "query.csv")] for one in rounds(folder)]
+
+
+def metrics(folder: Path) -> list[dict]:
+    """Returns metrics.json of each round without the times."""
+    return [untimed(json.loads((one / "metrics.json").read_text())) for one in rounds(folder)]
+
+
+def untimed(found: dict) -> dict:
+    """Returns the content of metrics.json or member.json without the times."""
+    members = [untimed(member) for member in found.get("members", ())]
+    return {name: value for name, value in found.items() if name != "seconds"} | {"members": members}
+
+
+def arrays(folder: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Yields (path, arrays) of all weights of a run."""
+    for path in sorted(folder.rglob("*.npz")):
+        if path.name in ("best.npz", "last.npz"):
+            with np.load(path) as archive:
+                yield path.relative_to(folder).as_posix(), dict(archive)
+
+
+def assert_same_experiment(one: Path, other: Path) -> None:
+    """Compares two runs bit by bit: what was bought, annotated, trained and measured."""
+    assert [path.name for path in rounds(one)] == [path.name for path in rounds(other)]
+    names = ("query.csv", "scores.csv", "labelled.csv", "annotations.npy", "plan.json", "pool.csv", "per_volume.csv")
+    for path in sorted(path for name in names for path in one.rglob(name)):
+        assert path.read_bytes() == (other / path.relative_to(one)).read_bytes(), path
+    for path in sorted(one.rglob("member_*")):
+        assert tiny.log(path) == tiny.log(other / path.relative_to(one)), path
+    for path in sorted([*one.rglob("metrics.json"), *one.rglob("member.json")]):
+        texts = (path.read_text(), (other / path.relative_to(one)).read_text())
+        assert untimed(json.loads(texts[0])) == untimed(json.loads(texts[1])), path
+    for (name, mine), (same, theirs) in zip(arrays(one), arrays(other), strict=True):
+        assert name == same and mine.keys() == theirs.keys()
+        assert [key for key in mine if mine[key].tobytes() != theirs[key].tobytes()] == [], name
