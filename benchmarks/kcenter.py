@@ -12,16 +12,14 @@ process allocated (not of mapped files, whose pages the system can drop at any t
 
 from __future__ import annotations
 
-import resource
 import tempfile
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 
+from benchmarks import fresh
 from fewslice import app
 from fewslice.active.kcenter import greedy
 from fewslice.active.kcenter_euclidean import euclidean_k_center
@@ -33,17 +31,19 @@ FLAGS = flags.FLAGS
 SIDE, SCRIBBLE = 256, 585
 
 
-def random_features(kind: str, count: int, columns: int) -> np.ndarray:
-    """Returns (count, columns) float32."""
-    rng = np.random.default_rng(0)
-    features = rng.standard_normal((count, columns), dtype=np.float32)
-    if kind == "clusters":
-        centres = rng.standard_normal((50, columns), dtype=np.float32)
-        member = rng.integers(0, 50, count)
-        features *= rng.uniform(0.2, 0.6, 50).astype(np.float32)[member][:, None]
-        for cluster in range(50):
-            features[member == cluster] += centres[cluster]
-    return features
+def random_features(kind: str, count: int, columns: int, path: Path | None = None) -> np.ndarray:
+    """Returns (count, columns) float32; memory-mapped if `path` says where."""
+    rng, shape = np.random.default_rng(0), (count, columns)
+    found = np.empty(shape, np.float32) if path is None else np.lib.format.open_memmap(path, "w+", np.float32, shape)
+    centres, widths = rng.standard_normal((50, columns), dtype=np.float32), rng.uniform(0.2, 0.6, (50, 1))
+    for start in range(0, count, 16384):
+        part = found[start : start + 16384]
+        part[:] = rng.standard_normal(part.shape, dtype=np.float32)
+        if kind == "clusters":
+            member = rng.integers(0, 50, len(part))
+            part *= widths[member].astype(np.float32)
+            part += centres[member]
+    return found
 
 
 def squares_float64(features: np.ndarray, centre: int) -> np.ndarray:
@@ -78,37 +78,12 @@ def plain(distances: Callable[[int], np.ndarray], first: int, picks: int) -> lis
     return chosen
 
 
-class Watch:
-    """Wall and CPU seconds of a block, and the largest growth of the allocated memory in MiB."""
-
-    def __enter__(self) -> Watch:
-        self.start, self.largest, self.stopped = _allocated_mib(), 0.0, threading.Event()
-        self.thread = threading.Thread(target=self._sample)
-        self.thread.start()
-        self.wall, self.cpu = time.perf_counter(), time.process_time()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.wall, self.cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
-        self.stopped.set()
-        self.thread.join()
-
-    def _sample(self) -> None:
-        while not self.stopped.wait(0.02):
-            self.largest = max(self.largest, _allocated_mib() - self.start)
-
-
-def _allocated_mib() -> float:
-    _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
-    return (resident - shared) * resource.getpagesize() / 2**20
-
-
 def compare(ways: dict[str, Callable[[int], list[int]]], picks: int, plain_picks: int) -> None:
     """Runs each way once and prints a line for it; the first is ours and makes all picks."""
     ours, ours_cpu = None, None
     for name, way in ways.items():
         count = picks if ours is None else min(picks, plain_picks)
-        with Watch() as watch:
+        with fresh.Watch() as watch:
             chosen = way(count)
         if ours is None:
             ours, ours_cpu = chosen, watch.cpu
@@ -116,7 +91,7 @@ def compare(ways: dict[str, Callable[[int], list[int]]], picks: int, plain_picks
         cpu = watch.cpu * picks / count
         print(
             f"{name:16} {watch.cpu:8.2f} s CPU {watch.wall:8.2f} s wall for {count:5} picks; all {cpu:8.2f} s CPU, "
-            f"{cpu / ours_cpu:6.2f} x; + {watch.largest:7.1f} MiB; first {same} picks as ours",
+            f"{cpu / ours_cpu:6.2f} x; + {watch.allocated:7.1f} MiB; first {same} picks as ours",
             flush=True,
         )
 
@@ -125,11 +100,7 @@ def euclidean_part() -> None:
     """Compares on embeddings."""
     features, picks = random_features(FLAGS.kind, FLAGS.units, FLAGS.columns), FLAGS.picks or 100
     print(f"{FLAGS.kind}, {features.shape}, {features.nbytes / 2**20:.0f} MiB, {picks} picks after unit 0")
-    ways = {
-        "ours": lambda picks: euclidean_k_center(
-            features, picks, labelled=[0], rng=np.random.default_rng(0)
-        ).indices.tolist()
-    }
+    ways = {"ours": lambda picks: choose_by_embedding(features, picks)}
     if FLAGS.plain_picks:
         squares = np.einsum("ij,ij->i", features, features)
         ways |= {
@@ -140,14 +111,13 @@ def euclidean_part() -> None:
     compare(ways, picks, FLAGS.plain_picks)
 
 
-def random_pool(folder: Path) -> tuple[PixelStore, np.ndarray, np.ndarray]:
-    """Returns memory-mapped pixels (65536, N), masks (N, 256, 256) with 585 drawn pixels each, features (N, 512)."""
-    rng = np.random.default_rng(0)
-    pixels, count = SIDE * SIDE, FLAGS.units
-    array = np.lib.format.open_memmap(folder / "pixels.npy", "w+", np.dtype(FLAGS.pixel_type), (pixels, count))
+def random_pool(folder: Path, count: int, pixel_type: str) -> None:
+    """Writes pixels (65536, N), masks (N, 256, 256) with 585 drawn pixels each and features (N, 512) to `folder`."""
+    rng, pixels = np.random.default_rng(0), SIDE * SIDE
+    array = np.lib.format.open_memmap(folder / "pixels.npy", "w+", np.dtype(pixel_type), (pixels, count))
     for start in range(0, pixels, 1024):
         block = rng.integers(0, 256, (1024, count), np.uint8)
-        array[start : start + 1024] = block if FLAGS.pixel_type == "uint8" else block / 255
+        array[start : start + 1024] = block if pixel_type == "uint8" else block / 255
     masks = np.lib.format.open_memmap(folder / "masks.npy", "w+", np.uint8, (count, SIDE, SIDE))
     for unit in range(count):
         mask = np.full(pixels, 4, np.uint8)
@@ -156,26 +126,37 @@ def random_pool(folder: Path) -> tuple[PixelStore, np.ndarray, np.ndarray]:
         masks[unit] = mask.reshape(SIDE, SIDE)
     array.flush()
     masks.flush()
-    step = 1 / 255 if FLAGS.pixel_type == "uint8" else 1.0
-    store = PixelStore(np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False), step, (SIDE, SIDE))
-    masks = np.load(folder / "masks.npy", mmap_mode="r", allow_pickle=False)
-    return store, masks, rng.standard_normal((count, 512), dtype=np.float32)
+    np.save(folder / "features.npy", rng.standard_normal((count, 512), dtype=np.float32))
+
+
+def open_pool(folder: Path) -> tuple[PixelStore, np.ndarray, np.ndarray]:
+    """Returns the pixels, masks and features of `random_pool`, the first two memory-mapped."""
+    modes = {"pixels": "r", "masks": "r", "features": None}
+    found = {name: np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False) for name, mode in modes.items()}
+    step = 1 / 255 if found["pixels"].dtype == np.uint8 else 1.0
+    return PixelStore(found["pixels"], step, (SIDE, SIDE)), found["masks"], found["features"]
+
+
+def choose_by_mfc(pool: tuple[PixelStore, np.ndarray, np.ndarray], picks: int) -> list[int]:
+    """Returns the picks after unit 0 in the published configuration."""
+    store, masks, features = pool
+    distance = MfcDistance(MfcOptions(), pixels=MaskedPixels(store, masks), features=features)
+    return greedy(distance, picks, labelled=[0], rng=np.random.default_rng(0)).indices.tolist()
+
+
+def choose_by_embedding(features: np.ndarray, picks: int) -> list[int]:
+    """Returns the picks after unit 0."""
+    return euclidean_k_center(features, picks, labelled=[0], rng=np.random.default_rng(0)).indices.tolist()
 
 
 def mfc_part() -> None:
     """Compares on pixels under the centre's scribble and embeddings, in the published configuration."""
     with tempfile.TemporaryDirectory(dir=FLAGS.folder or None) as folder:
-        store, masks, features = random_pool(Path(folder))
+        random_pool(Path(folder), FLAGS.units, FLAGS.pixel_type)
+        pool = store, masks, features = open_pool(Path(folder))
         picks = FLAGS.picks or len(store) // 20
         print(f"{FLAGS.pixel_type} pixels {store.array.shape}, {store.array.nbytes / 2**20:.0f} MiB, {picks} picks")
-        ways = {
-            "ours": lambda count: greedy(
-                MfcDistance(MfcOptions(), pixels=MaskedPixels(store, masks), features=features),
-                count,
-                labelled=[0],
-                rng=np.random.default_rng(0),
-            ).indices.tolist()
-        }
+        ways = {"ours": lambda count: choose_by_mfc(pool, count)}
         if FLAGS.plain_picks:
             ways["plain float64"] = lambda count: plain(
                 lambda centre: plain_mfc(store, masks, features, centre), 0, count

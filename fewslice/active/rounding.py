@@ -54,7 +54,13 @@ def margin(row_norms: np.ndarray, largest_centre: float, columns: int) -> np.nda
 
 def products(centres: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Returns the (M, R) float32 products of centres (M, D) with rows (R, D), within what `margin` allows."""
-    total = centres[:, :COLUMNS] @ rows[:, :COLUMNS].T
+    total = _product(centres[:, :COLUMNS], rows[:, :COLUMNS])
     for start in range(COLUMNS, rows.shape[1], COLUMNS):
-        total += centres[:, start : start + COLUMNS] @ rows[:, start : start + COLUMNS].T
+        total += _product(centres[:, start : start + COLUMNS], rows[:, start : start + COLUMNS])
     return total
+
+
+def _product(centres: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    if len(centres) == 1:  # threads bring nothing here, and on a busy machine wait for each other at every pick
+        return np.einsum("ij,j->i", rows, centres[0])[None]
+    return centres @ rows.T

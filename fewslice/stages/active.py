@@ -33,10 +33,11 @@ from fewslice.report.experiment_html import results_path, write_experiment_repor
 from fewslice.report.gallery import draw_gallery, pick_titles
 from fewslice.run import Run
 from fewslice.stages import common
-from fewslice.stages.active_checks import Job
+from fewslice.stages.active_checks import Job, named_runs
 from fewslice.stages.active_encoder import initial_weights, train_encoder
 from fewslice.stages.active_learner import Learner
 from fewslice.stages.active_sources import Sources
+from fewslice.stages.encoder_runs import find_encoder
 
 STAGE = "run_al_exp"
 _POOL_COLUMNS = ("index", "unit_id", "patient", "volume", "position", "depth")
@@ -119,6 +120,8 @@ class _Parts:
             "cases": {role: common.case_ids(prepared) for role, prepared in roles.items()},
             "scans_digest": {role: prepared.digest for role, prepared in roles.items()},
             "backend": backend.versions()["backend"],
+            "annotator": self.experiment.policy.annotator,
+            "weights_sha256": self._named_weights(),
         }
         rounds = len(self.experiment.policy.all_rounds)
         name = self.experiment.exp_dir
@@ -130,6 +133,11 @@ class _Parts:
                 "them elsewhere, or choose another `exp_dir`."
             )
         return run
+
+    def _named_weights(self) -> dict[str, str]:
+        """Returns the key of every run that the experiment names -> what stands for its weights."""
+        runs = named_runs(self.experiment).items()
+        return {key: find_encoder(path, self.dataset, flag=f"set {key}").digest for key, path in runs}
 
     def loop(self, folder: Path) -> Loop:
         """Returns the loop of rounds with everything that takes part."""

@@ -127,7 +127,7 @@ def roles_of(experiment: Experiment, dataset: config.DatasetConfig) -> Roles:
     for patients in (roles.pool, roles.val, roles.test if is_tested else ()):
         if patients:
             find_cases(reader, patients, dataset.unlabeled_phases)
-    for key, path in _named_runs(experiment).items():
+    for key, path in named_runs(experiment).items():
         find_encoder(path, dataset, flag=f"set {key}")
     return roles
 
@@ -140,7 +140,7 @@ def named_weights(model: ModelConfig) -> tuple[str, str]:
     return ("model.warm_start", model.warm_start) if model.warm_start else ("", "")
 
 
-def _named_runs(experiment: Experiment) -> dict[str, str]:
+def named_runs(experiment: Experiment) -> dict[str, str]:
     """Returns the key and the path of every run that the experiment names."""
     key, path = named_weights(experiment.model)
     found = {key: path} if key and path != OWN_ENCODER else {}
