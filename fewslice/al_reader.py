@@ -86,8 +86,9 @@ class Reader:
         """
         given, keys = self.mapping(place) or {}, keys_of(group)
         unknown = [name for name in given if name not in keys and name not in others]
+        counting = [name for name, key in keys.items() if not (key.types and kind and kind not in key.types)]
         for name in unknown:
-            self.problem((*place, name), self._unknown(name, place, (*keys, *others)))
+            self.problem((*place, name), self._unknown(name, place, (*counting, *others)))
         found = {}
         for name, key in keys.items():
             at = (*place, name)

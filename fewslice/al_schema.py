@@ -73,10 +73,12 @@ def default_of(group: type, name: str) -> Any:
 
 
 def integer(default: Any, text: str, low: int = 0, high: int | None = None, **more: Any) -> Any:
-    """A whole number from `low`."""
+    """A whole number from `low`; 1e4 is one too."""
     must = f"a whole number from {low} to {high}" if high is not None else f"a whole number, {low} or larger"
 
     def read(value: Any) -> int:
+        if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+            value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(_without_quotes(value, int))
         if value < low or (high is not None and value > high):

@@ -13,6 +13,7 @@ from absl import flags
 
 from fewslice import experiment_files
 from fewslice import flags as shared
+from fewslice.errors import ConfigError
 from fewslice.flag_kinds import Spec, text
 
 AL_SPECS: Mapping[str, Spec] = {
@@ -21,7 +22,7 @@ AL_SPECS: Mapping[str, Spec] = {
         "multi_string",
         [],
         "group.key=value overrides the experiment, such as policy.seed=1; name=value an attribute of "
-        "init_<dataset>.py, such as img_size_x=96. May be repeated.",
+        "init_<dataset>.py, such as img_size_x=96 (crops; with target_resolution it shrinks). May be repeated.",
     ),
     "check_only": Spec("bool", False, "Check the experiment and its dataset, say what it would do, and stop."),
 }
@@ -43,16 +44,19 @@ def define_al(flag_values: flags.FlagValues = shared.FLAGS) -> None:
     """Defines every flag of the script; tests pass `flag_values` of their own."""
     shared.define(*_SHARED, flag_values=flag_values)
     shared.define_specs(AL_SPECS, flag_values)
-    flags.mark_flag_as_required("config", flag_values)
 
 
 def read_al(flag_values: flags.FlagValues = shared.FLAGS) -> AlArgs:
     """Returns the flags as frozen values, after pointing to `--data_root`.
 
     Raises:
-        ConfigError: an override without "=", or the same one twice.
+        ConfigError: no experiment is named, an override without "=", or the same one twice.
     """
     values = {name: flag_values[name].value for name in (*_SHARED, *AL_SPECS)}
+    if not values["config"]:
+        known = sorted(path.stem for path in (experiment_files.checkout() / "experiments").glob("*.yml"))
+        listed = f" There are: {', '.join(known)}." if known else ""
+        raise ConfigError(f"Which experiment? Give --config=../experiments/<name>.yml.{listed}")
     if values["data_root"]:
         os.environ["FEWSLICE_DATA"] = os.path.abspath(values["data_root"])  # read by worker processes too
     return AlArgs(

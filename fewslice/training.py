@@ -254,12 +254,13 @@ class Trainer:
                 self.run.checkpoints / STATE,
                 expected="the state of this network and optimizer",
                 found="another one's, for instance from another version of the software",
-                remedy="Start the stage afresh with --noresume, or under another --ver.",
+                remedy=f"Delete the folder {self.run.dir} and repeat the command, which trains this network afresh.",
             )
         if record["step"] > self.plan.n_iter:
             raise ConfigError(
-                f"{self.run.dir} has already been trained for {record['step']} steps; --n_iter={self.plan.n_iter} is "
-                "fewer. Give at least as many, another --ver, or --noresume to start afresh."
+                f"{self.run.dir} has already been trained for {record['step']} steps, more than the "
+                f"{self.plan.n_iter} asked for now. Ask for at least as many, or delete that folder and repeat the "
+                "command, which trains it afresh."
             )
         for name, variable in self._variables.items():
             variable.assign(arrays[name])

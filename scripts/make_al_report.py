@@ -7,7 +7,7 @@ Command:
 Reads runs/<dataset>/run_al_exp/ and nothing else. Experiments that differ only in their seed are one method. The page
 has learning curves with intervals over seeds, tables with areas under the curves and differences from random choice,
 what each strategy bought, and every experiment in full; results.csv has one row per experiment, round and metric.
-Experiments that are unfinished or damaged are named, the others are reported all the same.
+Experiments that are unfinished or damaged, and those without any result yet, are named apart from the others.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ def main(_) -> None:
     from fewslice.experiment_files import checkout
     from fewslice.report.experiment_html import TITLE, results_path, text_report, write_report_of
     from fewslice.report.experiment_methods import group_experiments
-    from fewslice.report.experiments import STAGE, choose_experiments, read_experiments
+    from fewslice.report.experiments import STAGE, choose_experiments, read_experiments, split_results
 
     runs_dir = Path(FLAGS.runs_dir or checkout() / "runs")
     experiments, warnings = read_experiments(choose_experiments(FLAGS.experiments, runs_dir, FLAGS.dataset))
-    methods = group_experiments(experiments)
+    found, waiting = split_results(experiments)
+    methods = group_experiments(found)
     for line in warnings:
         logging.warning("%s", line)
-    print(text_report(methods))
+    print(text_report(methods, waiting))
     out = Path(FLAGS.output or runs_dir / experiments[0].dataset / STAGE / "report.html")
-    path = write_report_of(methods, warnings, out, title=FLAGS.title or TITLE)
+    path = write_report_of(methods, waiting, warnings, out, title=FLAGS.title or TITLE)
     print(f"\nReport: {path.resolve()}\nNumbers: {results_path(path).resolve()}")
 
 

@@ -98,6 +98,18 @@ def test_names_of_datasets(load, published, ours):
     assert load(model={"dataset": published}, data_geometry=KCENTER).dataset_name == ours
 
 
+@pytest.mark.parametrize("value, read", [(1e4, 10000), (200.0, 200)])
+def test_whole_numbers_may_have_an_exponent(load, value, read):
+    steps = load(model={"max_iterations": value}, data_geometry=KCENTER).model.max_iterations
+    assert steps == read and isinstance(steps, int)
+
+
+def test_a_wrong_key_is_answered_with_the_keys_of_its_type(load):
+    with pytest.raises(ConfigError, match="Did you mean 'latent_dim'") as caught:
+        load(data_geometry={"data_geometry_type": "vaal", "latent_dmi": 3})
+    assert "vae_beta" in str(caught.value) and "label_wt" not in str(caught.value)
+
+
 LINES = """\
 # an experiment
 model:

@@ -23,6 +23,7 @@ from fewslice.registry import unknown_name
 
 COLUMNS = ("order", "index", "unit_id", "patient", "volume", "position", "value")
 _NUMBERS = ("pool_units", "labelled_units", "chosen_units")
+_REMEDY = "Correct the file or its path. The units of a pool depend on the patients and phases it is made of."
 _SHOWN = 3  # wrong lines that a message names
 
 
@@ -176,7 +177,9 @@ def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _wrong(path, expected, getattr(error, "strerror", None) or str(error)) from error
     if set(columns) - set(names):
-        raise _wrong(path, expected, f"the columns {', '.join(map(str, names)) or 'none'}")
+        found = f"the columns {', '.join(map(str, names)) or 'none'}"
+        remedy = f"The first line must be `{','.join(columns)}`{' or hold that name' * (len(columns) == 1)}."
+        raise _wrong(path, expected, found, remedy)
     short = [f"line {number}" for number, row in enumerate(rows, 2) if None in row or None in row.values()]
     _refuse(path, [f"{text} has another number of cells" for text in short], "one cell per column in every line")
     return rows
@@ -204,6 +207,5 @@ def _refuse(path: Path, problems: list[str], expected: str) -> None:
         raise _wrong(path, expected, "; ".join(problems[:_SHOWN]) + more)
 
 
-def _wrong(path: Path, expected: str, found: str) -> DataError:
-    remedy = "Correct the file or its path. The units of a pool depend on the patients and phases it is made of."
+def _wrong(path: Path, expected: str, found: str, remedy: str = _REMEDY) -> DataError:
     return DataError(path, expected=expected, found=found, remedy=remedy)

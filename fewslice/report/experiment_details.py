@@ -162,7 +162,8 @@ def experiment_html(experiment: Experiment, *, with_pictures: bool) -> str:
 def _round_html(one: Round, *, with_pictures: bool) -> str:
     parts = []
     if one.gallery is not None and with_pictures:
-        caption = "What was bought in this round, in the order of choice, with its annotation."
+        caption = "What was bought in this round, in the order of choice, with its annotation. "
+        caption += "A number below a name is what the strategy found in that slice then: `value` of query.csv."
         parts.append(page.picture(one.gallery, alt=f"Slices bought in round {one.number}", caption=caption))
     elif one.gallery is not None:
         parts.append(page.paragraphs([f"The picture of what was bought: {one.gallery}"], "note"))

@@ -15,7 +15,7 @@ from fewslice.report import page
 from fewslice.report.budget_curves import palette, plot_fractions, plot_pixels
 from fewslice.report.experiment_details import RESULT_COLUMNS, experiment_html, result_rows
 from fewslice.report.experiment_methods import ExperimentMethod, by_setup, group_experiments
-from fewslice.report.experiments import read_experiments
+from fewslice.report.experiments import Experiment, read_experiments, split_results
 from fewslice.report.statistics import number
 
 TITLE = "Active learning report"
@@ -39,21 +39,28 @@ def write_experiment_report(run_dirs: Sequence[str | Path], out_path: str | Path
         ConfigError: none of them can be read, or they are of several datasets.
     """
     experiments, warnings = read_experiments(run_dirs)
-    return write_report_of(group_experiments(experiments), warnings, out_path, title=title)
+    found, waiting = split_results(experiments)
+    return write_report_of(group_experiments(found), waiting, warnings, out_path, title=title)
 
 
 def write_report_of(
-    methods: Sequence[ExperimentMethod], warnings: Sequence[str], out_path: str | Path, *, title: str = TITLE
+    methods: Sequence[ExperimentMethod],
+    waiting: Sequence[Experiment],
+    warnings: Sequence[str],
+    out_path: str | Path,
+    *,
+    title: str = TITLE,
 ) -> Path:
-    """Writes the report of methods that were read already, see `write_experiment_report`."""
+    """Writes the report of methods, and of experiments `waiting` for results, see `write_experiment_report`."""
     colours, setups = palette(methods), by_setup(methods)
     parts = [
         f"<h1>{html.escape(title)}</h1>",
-        f'<p class="sub">{html.escape(_subtitle(methods))}</p>',
+        f'<p class="sub">{html.escape(_subtitle(methods, waiting))}</p>',
         *(_setup(name, same, colours, is_only=len(setups) == 1) for name, same in setups.items()),
+        page.notice("No results yet", _states(waiting)) if waiting else "",
         page.notice("What is missing", warnings) if warnings else "",
-        _details(methods),
-        _provenance(methods),
+        _details(methods, waiting),
+        _provenance([*_experiments(methods), *waiting]),
     ]
     write_text(out_path, page.page(title, "\n".join(part for part in parts if part)))
     write_csv(results_path(out_path), result_rows(methods), RESULT_COLUMNS)
@@ -66,9 +73,12 @@ def results_path(out_path: str | Path) -> Path:
     return path.with_name("results.csv" if path.stem == "report" else f"{path.stem}.csv")
 
 
-def text_report(methods: Sequence[ExperimentMethod]) -> str:
-    """Returns what the terminal shows: per setup the means, the differences from random choice and the finding."""
-    parts, setups = [_subtitle(methods)], by_setup(methods)
+def text_report(methods: Sequence[ExperimentMethod], waiting: Sequence[Experiment] = ()) -> str:
+    """Returns what the terminal shows: per setup the means, the differences from random choice and the finding.
+
+    Experiments `waiting` for their first result are named below.
+    """
+    parts, setups = [_subtitle(methods, waiting)], by_setup(methods)
     for name, same in setups.items():
         metric = stats.metric_of(same)
         found = [tables.dice_table(same, metric), tables.difference_table(same, metric)]
@@ -76,17 +86,27 @@ def text_report(methods: Sequence[ExperimentMethod]) -> str:
             parts.append(f"{name or 'Other settings'}\n{'=' * len(name or 'Other settings')}")
         parts += [tables.METRIC_TITLES[metric], *(table.text() for table in found if table is not None)]
         parts.append("\n".join(tables.finding(same, metric)))
+    parts += ["\n".join(["No results yet:", *(f"  {line}" for line in _states(waiting))])] if waiting else []
     return "\n\n".join(parts)
 
 
-def _subtitle(methods: Sequence[ExperimentMethod]) -> str:
-    experiments = [one for method in methods for one in method.experiments]
+def _experiments(methods: Sequence[ExperimentMethod]) -> list[Experiment]:
+    return [one for method in methods for one in method.experiments]
+
+
+def _states(waiting: Sequence[Experiment]) -> list[str]:
+    return [f"{one.path.name}: {one.state}" for one in waiting]
+
+
+def _subtitle(methods: Sequence[ExperimentMethod], waiting: Sequence[Experiment]) -> str:
+    experiments = [*_experiments(methods), *waiting]
     seeds = sorted({one.seed for one in experiments})
     pool = {len(one.pool) for one in experiments if one.pool}
     parts = [
         f"Dataset {experiments[0].dataset}",
-        f"{len(methods)} method{'s' * (len(methods) > 1)}",
-        f"{len(experiments)} experiment{'s' * (len(experiments) > 1)}",
+        f"{len(methods)} method{'s' * (len(methods) > 1)}" if methods else "",
+        f"{len(experiments)} experiment{'s' * (len(experiments) > 1)}"
+        + (f" ({len(waiting)} without results yet)" if waiting else ""),
         f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
         f"a pool of {' or '.join(map(str, sorted(pool)))} slices" if pool else "",
     ]
@@ -182,8 +202,8 @@ def _bought(methods: Sequence[ExperimentMethod], colours: Mapping[str, str]) -> 
     return f"<h2>What was bought</h2>{''.join(parts)}" if parts else ""
 
 
-def _details(methods: Sequence[ExperimentMethod]) -> str:
-    count = sum(len(method.experiments) for method in methods)
+def _details(methods: Sequence[ExperimentMethod], waiting: Sequence[Experiment]) -> str:
+    count = len(_experiments(methods)) + len(waiting)
     parts = []
     for method in methods:
         for index, one in enumerate(method.experiments):
@@ -195,13 +215,14 @@ def _details(methods: Sequence[ExperimentMethod]) -> str:
             head += f", {tables.METRIC_TITLES[metric]} {number(curve[last])} at {tables.percent(last)}" if curve else ""
             head += "" if one.is_finished else " (not finished)"
             parts.append(page.folded(head, experiment_html(one, with_pictures=count <= _FEW or index == 0)))
+    for one in waiting:
+        parts.append(page.folded(f"{one.path.name}: {one.state}", experiment_html(one, with_pictures=count <= _FEW)))
     note = "Rounds, classes, volumes and pictures of what was bought; “member” is the network that counts. "
     note += "" if count <= _FEW else "Pictures stand in the page for the first seed of each method."
     return f"<h2>Each experiment in full</h2>{page.paragraphs([note], 'note')}{''.join(parts)}"
 
 
-def _provenance(methods: Sequence[ExperimentMethod]) -> str:
-    experiments = [one for method in methods for one in method.experiments]
+def _provenance(experiments: Sequence[Experiment]) -> str:
     commands = list(dict.fromkeys(one.command for one in experiments if one.command))
     versions = dict.fromkeys(f"{k} {v}" for one in experiments for k, v in sorted(one.versions.items()))
     done = f"<h2>What was done</h2><pre>{html.escape(chr(10).join(commands))}</pre>" if commands else ""

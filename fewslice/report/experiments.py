@@ -18,6 +18,7 @@ from fewslice.report.experiment_rounds import Pick, Round, cell_number, damaged,
 
 STAGE = "run_al_exp"
 ROUNDS = "rounds"
+_HANDED_OUT, _RETURNED = "to_annotate/slices.csv", "annotations.npy"  # of a round that a person annotates
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +69,31 @@ class Experiment:
             return named
         bought = [one.strategy for one in self.rounds if one.strategy]
         return max(dict.fromkeys(bought), key=bought.count) if bought else "unknown strategy"
+
+    @cached_property
+    def annotator(self) -> str:
+        """Who annotates: "files" (a person) or "simulated"; where the settings do not say, the files of rounds do."""
+        handed_out = any((self.path / ROUNDS).glob(f"*/{_HANDED_OUT}"))
+        return str(self.config.get("annotator") or ("files" if handed_out else "simulated"))
+
+    @property
+    def has_results(self) -> bool:
+        """Whether any of its networks was validated or tested."""
+        return any(self.values(metric) for metric in ("val_dice", "test_dice"))
+
+    @property
+    def state(self) -> str:
+        """How far an experiment without results is, in words."""
+        if self.is_finished:
+            only_buys = self.rounds and all(one.is_skipped for one in self.rounds)
+            return "finished; its rounds only buy" if only_buys else "finished without test or validation numbers"
+        last = max((self.path / ROUNDS).glob("[0-9]*/plan.json"), default=None)
+        if last is None:
+            return "not finished, stopped before its first round"
+        number, folder = int(last.parent.name), last.parent
+        if (folder / _HANDED_OUT).is_file() and not (folder / _RETURNED).is_file():
+            return f"waits for annotations in round {number}"
+        return f"not finished, round {number} has begun"
 
     def values(self, metric: str) -> dict[float, float]:
         """Returns fraction -> a metric of the rounds that have it."""
@@ -133,6 +159,18 @@ def read_experiments(paths: Sequence[str | Path]) -> tuple[list[Experiment], lis
     return experiments, warnings
 
 
+def split_results(experiments: Sequence[Experiment]) -> tuple[list[Experiment], list[Experiment]]:
+    """Returns the experiments that can be compared, and those without any result yet.
+
+    Finished experiments that only buy are compared with each other where nothing was trained at all.
+    """
+    for is_comparable in (lambda one: one.has_results, lambda one: one.is_finished and one.state.endswith("only buy")):
+        found = [one for one in experiments if is_comparable(one)]
+        if found:
+            return found, [one for one in experiments if one not in found]
+    return [], list(experiments)
+
+
 def read_experiment(path: str | Path) -> Experiment:
     """Reads one experiment.
 
@@ -165,17 +203,15 @@ def read_experiment(path: str | Path) -> Experiment:
 
 
 def _state(is_finished: bool, rounds: Sequence[Round], damaged_rounds: set[Round | None]) -> list[str]:
-    """Says what is not there yet, or should be there; damage is told of already."""
+    """Says what is missing from an experiment with scores (`state` is for others); damage is told of already."""
     trained = [one for one in rounds if one.metrics]
     untrained = [one for one in rounds if not one.metrics and not one.is_skipped and one not in damaged_rounds]
     found = []
     if not is_finished:
-        text = "it has no scores yet" if not trained else f"{len(trained)} rounds have scores so far"
-        text = "1 round has scores so far" if len(trained) == 1 else text
-        found.append(f"The experiment is not finished (no DONE): {text}. Repeat its command to continue.")
-    elif not trained and (untrained or not rounds):
-        found.append("None of its rounds has scores (rounds/*/metrics.json).")
-    elif untrained:
+        text = "1 round has scores so far" if len(trained) == 1 else f"{len(trained)} rounds have scores so far"
+        if trained:
+            found.append(f"The experiment is not finished (no DONE): {text}. Repeat its command to continue.")
+    elif trained and untrained:
         names = ", ".join(f"{one.folder.parent.name}/{one.folder.name}" for one in untrained)
         found.append(f"No scores (metrics.json) in {names}. Delete DONE there and repeat the experiment's command.")
     if any(one.metrics and math.isnan(one.metrics.get("test_dice", math.nan)) for one in trained) and any(

@@ -35,6 +35,11 @@ def pick_titles(pool: Pool, choice: Choice) -> list[str]:
     return titles
 
 
+def with_value_note(heading: str, choice: Choice) -> str:
+    """Returns a heading that says what the numbers of `pick_titles` are, if there are any."""
+    return f"{heading}; below a name: its `value` in query.csv" if np.isfinite(choice.values).any() else heading
+
+
 def draw_gallery(
     path: Path,
     images: Sequence[np.ndarray],

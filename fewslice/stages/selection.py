@@ -221,7 +221,7 @@ def _draw(selection: Selection, features: np.ndarray | None, choice: Choice, fol
         annotations=scribbles,
         num_classes=selection.dataset.num_classes,
         names=selection.dataset.struct_name,
-        heading=what,
+        heading=gallery.with_value_note(what, choice),
     )
     source = {None: f"pixels at {_THUMBNAIL[0]} x {_THUMBNAIL[1]}", "pixels": "pixels"}.get(
         selection.encoder if isinstance(selection.encoder, str | None) else "", "embeddings"

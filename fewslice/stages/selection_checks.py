@@ -55,6 +55,8 @@ def check_selection(args: SelectArgs, dataset: config.DatasetConfig) -> Selectio
     pool = pool_of_volumes(volumes, [reader.patient_facts(case) for case in cases])
     is_labelled = read_labelled(Path(args.labelled), pool) if args.labelled else np.zeros(len(pool), bool)
     budget = budget_units(args.budget, len(pool))
+    if not budget:
+        raise ConfigError(f"--budget={args.budget} chooses no slice. Give 1 or more, or a share such as 5%.")
     return Selection(args, dataset, volumes, pool, is_labelled, budget, options, encoder, network, tuple(notes))
 
 

@@ -8,7 +8,13 @@ import pytest
 from fewslice import files
 from fewslice.errors import ConfigError
 from fewslice.report.experiment_methods import by_setup, group_experiments
-from fewslice.report.experiments import choose_experiments, find_experiments, read_experiment, read_experiments
+from fewslice.report.experiments import (
+    choose_experiments,
+    find_experiments,
+    read_experiment,
+    read_experiments,
+    split_results,
+)
 from tests.report.experiment_dirs import write_curve, write_experiment, write_gallery, write_round, write_volumes
 
 
@@ -72,9 +78,36 @@ def test_unfinished_experiments_are_reported_with_a_warning(tmp_path):
     (run / "DONE").unlink()
     empty = write_experiment(tmp_path, "mfc", seed=1)
     experiments, warnings = read_experiments(find_experiments(tmp_path, "acdc_h5"))
-    assert len(experiments) == 2 and len(warnings) == 2
-    assert any("not finished (no DONE): 1 round has scores so far" in text for text in warnings)
-    assert any(text == f"{empty.name}: None of its rounds has scores (rounds/*/metrics.json)." for text in warnings)
+    assert len(experiments) == 2 and len(warnings) == 1
+    assert "not finished (no DONE): 1 round has scores so far" in warnings[0]
+    found, waiting = split_results(experiments)
+    assert [one.path for one in found] == [run] and [one.path for one in waiting] == [empty]
+
+
+def test_experiments_without_results_say_how_far_they_are(tmp_path):
+    runs = [write_experiment(tmp_path, "mfc", seed=seed) for seed in range(6)]
+    for run in runs[:4]:
+        (run / "DONE").unlink()
+    write_round(runs[1], 0, 0.01, None, bought=[1])
+    for number in (0, 1):
+        folder = write_round(runs[2 + number], number, 0.01, None, bought=[1])
+        files.write_text(folder / "to_annotate" / "slices.csv", "")
+    (folder / "annotations.npy").touch()  # back already
+    write_round(runs[4], 0, 0.01, None, bought=[1])
+    states = [read_experiment(run).state for run in runs]
+    assert states == [
+        "not finished, stopped before its first round",
+        "not finished, round 0 has begun",
+        "waits for annotations in round 0",
+        "not finished, round 1 has begun",
+        "finished; its rounds only buy",
+        "finished without test or validation numbers",
+    ]
+    found, waiting = split_results(read_all(runs))
+    assert [one.path for one in found] == [runs[4]] and len(waiting) == 5
+    assert split_results(read_all(runs[:2]))[0] == []
+    write_curve(runs[0], {0.01: 0.5})
+    assert [one.path for one in split_results(read_all(runs))[0]] == [runs[0]]
 
 
 @pytest.mark.parametrize(
@@ -173,7 +206,61 @@ def test_other_annotation_is_another_setup_but_dropout_is_not(tmp_path):
     found = by_setup(group_experiments(read_all(runs)))
     labels = {setup: [method.label for method in methods] for setup, methods in found.items()}
     assert sorted(labels.values()) == [["random"], ["random", "bald (model_type db_dmpls)"]]
-    assert "ann_type label, model_type strong" in labels
+    assert set(labels) == {"ann_type label, model_type strong", "ann_type scribble, model_type dmpls and db_dmpls"}
+    alone = by_setup(group_experiments(read_all(runs[1:])))
+    assert "ann_type scribble, model_type db_dmpls" in alone
+
+
+@pytest.mark.parametrize(
+    "strategy, score, passes, label",
+    [
+        ("uncertainty", "entropy", "pass_probs", "entropy"),
+        ("uncertainty", "entropy_w_label_counts", None, "vote_entropy"),
+        ("uncertainty", "mean_score", "bald_score", "bald"),
+        ("stochastic_batches", "mean_score", "entropy_score", "stochastic_batches entropy"),
+        ("mfc", "entropy", None, "mfc"),
+    ],
+)
+def test_methods_that_look_at_scores_alone_have_their_names(tmp_path, strategy, score, passes, label):
+    tables = {"model": {"db_score_func": passes}, "model_uncertainty": {"score_func": score}}
+    assert _labels([write_experiment(tmp_path, strategy, **tables)]) == [(label, "", 1)]
+
+
+def test_scores_are_methods(tmp_path):
+    runs = [
+        write_experiment(tmp_path, "uncertainty", model_uncertainty={"score_func": score, "T": 3})
+        for score in ("margin", "entropy")
+    ]
+    assert [label for label, *_ in _labels(runs)] == ["entropy", "margin"]
+
+
+def test_annotators_scans_and_cases_are_named(tmp_path):
+    common = {"annotator": "files", "scans_digest": {"pool": "aaaa1"}, "cases": {"pool": ["a", "b"]}}
+    by_hand = write_experiment(tmp_path, "mfc", **common)
+    simulated = write_experiment(tmp_path, "mfc", **common | {"annotator": "simulated", "scans_digest": {"pool": "b"}})
+    assert {label for label, *_ in _labels([by_hand, simulated])} == {
+        "mfc (annotator files)",
+        "mfc (annotator simulated)",
+    }
+    old = write_experiment(tmp_path, "mfc", **{name: common[name] for name in ("scans_digest", "cases")})
+    assert read_experiment(old).annotator == "simulated"
+    files.write_text(write_round(old, 0, 0.01, 0.5) / "to_annotate" / "slices.csv", "")
+    assert read_experiment(old).annotator == "files"
+    other = write_experiment(tmp_path, "mfc", **common | {"scans_digest": {"pool": "cccc2"}})
+    assert {label for label, *_ in _labels([by_hand, other])} == {"mfc (pool scans aaaa)", "mfc (pool scans cccc)"}
+    fewer = write_experiment(tmp_path, "mfc", **common | {"scans_digest": {"pool": "d"}, "cases": {"pool": ["a"]}})
+    assert all(
+        label.startswith(f"mfc ({count} pool cases, list ") and "scans" not in label
+        for count, (label, *_) in zip((1, 2), sorted(_labels([by_hand, fewer])), strict=True)
+    )
+
+
+def test_weights_do_not_make_a_method(tmp_path):
+    runs = [write_experiment(tmp_path, "mfc", seed=s, weights_sha256={"model.warm_start": f"w{s}"}) for s in (0, 1)]
+    assert _labels(runs) == [("mfc", "", 2)]
+    again = write_experiment(tmp_path, "mfc", seed=0, weights_sha256={"model.warm_start": "w9"})
+    labels = [label for label, *_ in _labels([*runs, again])]
+    assert labels[0] == "mfc" and labels[1].startswith("mfc [other weights, mfc_s0-")
 
 
 def test_runs_that_an_experiment_names_count_with_their_settings(tmp_path):

@@ -7,9 +7,9 @@ import pytest
 
 from fewslice.errors import ConfigError
 from fewslice.report.budget_curves import palette, plot_fractions, plot_pixels
-from fewslice.report.experiment_html import results_path, write_experiment_report
+from fewslice.report.experiment_html import results_path, text_report, write_experiment_report
 from fewslice.report.experiment_methods import group_experiments
-from fewslice.report.experiments import find_experiments, read_experiments
+from fewslice.report.experiments import find_experiments, read_experiments, split_results
 from tests.report.experiment_dirs import write_curve, write_experiment, write_gallery, write_round, write_volumes
 
 EVIL = "<script>alert('x')</script>"
@@ -82,6 +82,23 @@ def test_nothing_trained_yet_and_stages(tmp_path):
     write_round(run, 1, 0.02, 0.5, seconds={"choose": 5, "train": 70})
     _, words = _report([run], tmp_path / "report.html")
     assert "choose" in words and "1 min 10 s" in words and "1 min 15 s" in words
+
+
+def test_experiments_without_results_stand_apart(tmp_path):
+    runs = [write_experiment(tmp_path, "random", seed=seed) for seed in range(2)]
+    (runs[1] / "DONE").unlink()
+    folder = write_round(runs[1], 0, 0.01, None, bought=[3, 4])
+    (folder / "to_annotate").mkdir()
+    (folder / "to_annotate" / "slices.csv").touch()
+    line = f"{runs[1].name}: waits for annotations in round 0"
+    _, words = _report(runs[1:], tmp_path / "report.html")  # nothing to compare at all
+    assert line in words and "v00_slice_3" in words and "Dice against the budget" not in words
+    write_curve(runs[0], {0.01: 0.5})
+    _, words = _report(runs, tmp_path / "report.html")
+    assert "No results yet" in words and line in words and "2 experiments (1 without results yet)" in words
+    assert {row["experiment"] for row in _rows(tmp_path / "results.csv")} == {runs[0].name}
+    found, waiting = split_results(read_experiments(runs)[0])
+    assert text_report(group_experiments(found), waiting).endswith(f"No results yet:\n  {line}")
 
 
 def test_what_is_missing_is_named_and_everything_escaped(tmp_path):

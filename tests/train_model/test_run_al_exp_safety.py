@@ -199,7 +199,7 @@ def test_one_message_and_status_1(al_settings, tmp_path, tiny_root):
         assert done.returncode == 1 and "Traceback" not in done.stderr
         found.append(done.stderr)
     assert re.search(r"wrong.yml:\d+.*batchsize", found[0]) and re.search(r"share of round 0 must lie", found[0])
-    assert "config" in found[1]
+    assert "Give --config=../experiments/<name>.yml. There are: " in found[1] and "phantom_quick" in found[1]
 
 
 def test_help_shows_every_flag():

@@ -166,10 +166,12 @@ def test_gradients_of_a_network(house, select):
     assert len(read_query(folder / "query.csv", house.pool).indices) == 3
 
 
-@pytest.mark.parametrize(("budget", "count"), [("0", 0), ("99", 16)])
-def test_nothing_and_everything(house, select, budget, count):
-    folder = select("--strategy=random", f"--budget={budget}")
-    assert len(read_query(folder / "query.csv", house.pool).indices) == count
+def test_nothing_and_everything(house, select):
+    for nothing in ("0", "0%"):
+        with pytest.raises(ConfigError, match=f"--budget={nothing} chooses no slice"):
+            select("--strategy=random", f"--budget={nothing}")
+    folder = select("--strategy=random", "--budget=99")
+    assert len(read_query(folder / "query.csv", house.pool).indices) == 16
     assert (folder / "gallery.png").exists() and (folder / "embedding_map.png").exists()
 
 
