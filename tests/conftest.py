@@ -1,8 +1,15 @@
-"""The tiny dataset; and the order of the tests: what takes longest comes first, so that two workers end together."""
+"""The tiny dataset; the order of the tests; and which cases run on another backend than TensorFlow.
+
+What takes longest comes first, so that two workers end together. TensorFlow runs every case. Other backends compute the
+same formulas, and compile each shape for most of their time: of the cases of a test they run the first, the last and
+every third, or all with FEWSLICE_ALL_CASES=1.
+"""
 
 from __future__ import annotations
 
+import os
 import pathlib
+from collections import defaultdict
 
 import pytest
 
@@ -17,10 +24,23 @@ SLOW_FIRST = (
 )
 
 
-def pytest_collection_modifyitems(items):
-    """Moves the tests of the slow files to the head; all others keep their order."""
+def pytest_collection_modifyitems(config, items):
+    """Moves the tests of the slow files to the head, all others keep their order; leaves out cases, see above."""
     place = {name: index for index, name in enumerate(SLOW_FIRST)}
     items.sort(key=lambda item: place.get(pathlib.Path(item.path).name, len(place)))
+    is_sampled = os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
+    if is_sampled and not os.environ.get("FEWSLICE_ALL_CASES"):
+        left_out = left_out_of(items)
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=list(left_out))
+
+
+def left_out_of(items):
+    """Returns the cases of tests that are neither the first nor the last of their test, nor every third."""
+    cases = defaultdict(list)
+    for item in items:
+        cases[item.nodeid.partition("[")[0]].append(item)
+    return {item for of_test in cases.values() for place, item in enumerate(of_test[:-1]) if place % 3}
 
 
 @pytest.fixture(scope="session")
