@@ -18,6 +18,7 @@ from losses.pixel_contrastive import PixelContrastive, pixel_targets
 from models.joint import Rows
 from models.transfer import named_variables, read_weights
 
+once = pytest.mark.skipif(keras.backend.backend() == "jax", reason="the same on every backend")
 SHAPE = (32, 32, 1)
 
 
@@ -57,6 +58,7 @@ def compiled(model, run_eagerly=False):
     return model
 
 
+@once
 @pytest.mark.parametrize(("num_classes", "expected"), [(4, 2_096_304), (3, 2_096_160), (8, 2_096_880)])
 def test_counts(num_classes, expected):
     model = models.build_joint_net((160, 160, 1), num_classes)
@@ -177,6 +179,7 @@ def test_step_in_bfloat16():
     assert all(values.dtype == np.float32 for values in weights.values())
 
 
+@once
 def test_saved_and_loaded(tmp_path):
     model = models.build_joint_net(SHAPE, 3, num_labelled=2)
     model.save(tmp_path / "joint.keras")
@@ -188,6 +191,7 @@ def test_saved_and_loaded(tmp_path):
     assert Rows.from_config(config).get_config() == config
 
 
+@once
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="`num_labelled` must be at least 1. Received: num_labelled=0"):
         models.build_joint_net(SHAPE, 4, num_labelled=0)
