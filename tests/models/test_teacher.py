@@ -181,10 +181,11 @@ def test_the_teacher_gets_no_gradient_and_the_network_learns(method):
         keras.optimizers.Adam(0.002),
         loss={LOGITS: losses.Dice(), CONSISTENCY: loss},
         loss_weights={LOGITS: 0.0} | {CONSISTENCY: 1.0},
+        run_eagerly=True,  # compiling takes longer than so few steps
     )
     values = [
         float(model.train_on_batch(images, {LOGITS: _labels(2), CONSISTENCY: target}, return_dict=True)["loss"])
-        for _ in range(15)
+        for _ in range(8)
     ]
     assert values[-1] < 0.9 * values[0]
     assert len(model.trainable_variables) == len(unet.trainable_variables)
