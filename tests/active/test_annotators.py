@@ -1,0 +1,71 @@
+"""The contract that every registered annotator keeps. Expected values: the dataset's own masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fewslice import config
+from fewslice.active import annotators
+from fewslice.active.annotators import KINDS, MASK, Task, WaitingForAnnotations
+from fewslice.active.slice_pool import SliceStack, pool_of_volumes
+from fewslice.data.cache import open_cache
+from fewslice.data.nifti import write_nifti
+from fewslice.data.readers import find_cases, get_reader
+
+annotators.load_all()
+UNITS = np.array([5, 1, 2])
+
+
+@pytest.fixture
+def make_task(tiny_root, monkeypatch):
+    """A function kind -> the task of annotating the slices of two volumes."""
+    monkeypatch.setenv("FEWSLICE_DATA", str(tiny_root))
+    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(tiny_root / "experiments"))
+    dataset = config.load_dataset_config("tiny", {"scribbles": "simulated"})
+    cases = find_cases(get_reader(dataset), ["001", "002"], ("ED",))
+    volumes = open_cache(dataset, cases, with_label=True, with_scribble=True, progress=False)
+    return lambda kind: Task(pool_of_volumes(volumes), volumes, dataset, kind)
+
+
+def answer(task, folder):
+    """Does what a person is asked for: saves the dataset's own masks or scribbles where the work was handed out."""
+    reader = get_reader(task.dataset)
+    for volume in task.volumes:
+        native = reader.read(volume.case, with_label=True, with_scribble=True)
+        path = folder / "annotated" / f"{volume.case.case_id}_annotation.nii.gz"
+        if (folder / "to_annotate" / path.name).exists():
+            mask = native.label if task.kind == MASK else native.scribble
+            write_nifti(path, mask, like=None, affine=native.affine, spacing_mm=native.spacing_mm)
+
+
+def annotate(annotator, task, folder, units):
+    try:
+        return annotator.annotate(folder, units)
+    except WaitingForAnnotations as work:
+        assert str(folder / "to_annotate") in str(work)
+        answer(task, folder)
+        return annotator.annotate(folder, units)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", annotators.ANNOTATORS.names())
+def test_masks_of_the_units_in_their_order(name, kind, make_task, tmp_path):
+    task = make_task(kind)
+    annotator = annotators.ANNOTATORS.get(name)(task)
+    found = annotate(annotator, task, tmp_path, UNITS)
+    assert found.shape == (3, *task.dataset.size) and found.dtype == np.uint8
+    expected = SliceStack(task.volumes, kind).take(UNITS)
+    drawn = found != task.ignore_value
+    assert np.array_equal(found[drawn], expected[drawn]) and drawn.any(axis=(1, 2)).all()
+    assert (expected[~drawn] == (0 if kind == MASK else task.ignore_value)).all(), "beyond the slice nothing is drawn"
+    again = annotators.ANNOTATORS.get(name)(task).annotate(tmp_path, UNITS)
+    assert np.array_equal(found, again), "an interrupted round asks again"
+
+
+@pytest.mark.parametrize("name", annotators.ANNOTATORS.names())
+def test_nothing_to_annotate(name, make_task, tmp_path):
+    annotator = annotators.ANNOTATORS.get(name)(make_task(MASK))
+    found = annotator.annotate(tmp_path, np.empty(0, np.int64))
+    assert found.shape == (0, 32, 32) and found.dtype == np.uint8
+    assert list(tmp_path.iterdir()) == []
