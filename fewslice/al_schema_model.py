@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fewslice.active.uncertainty import MAPS, PUBLISHED_PASSES
 from fewslice.al_schema import REQUIRED, choice, file_name, flag, integer, number, size, text, word
 
 WEAK, STRONG, PRETRAINED = ("dmpls", "db_dmpls"), ("strong", "db_strong"), ("lvm_med",)
@@ -25,7 +26,7 @@ DATASETS = {
 }
 _CHANNELS = {"davis": 3, "davis2": 3, "acdc_wsl4mis": 1, "chaos_ct": 1, "mscmr": 1, "lvsc": 1}
 ANNOTATIONS = ("scribble", "label")
-DB_SCORES = ("pass_probs", "entropy_score", "bald_score")
+DB_SCORES = (MAPS, *PUBLISHED_PASSES)
 PRETRAINABLE = "pretrainable_unet"  # the U-Net of our contrastive stages
 SCRATCH, OWN_ENCODER = "scratch", "gcl"
 SEED_NOTE = "policy.seed seeds everything; networks of an ensemble get it plus their number"

@@ -8,16 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from fewslice.active.uncertainty import MEAN_SCORE, PUBLISHED, SCORES
 from fewslice.al_schema import REQUIRED, ItemError, custom, file_name, flag, integer, nested, text, word
 from fewslice.al_schema_model import SEED_NOTE
 
 # Published name of a score -> ours; None: the mean of what each network's passes give.
-PUBLISHED_SCORES = {
-    "entropy_w_label_probs": "entropy",
-    "ensemble_variance_ratio": "variance_ratio",
-    "entropy_w_label_counts": "vote_entropy",
-    "mean_score": None,
-}
+PUBLISHED_SCORES = {**PUBLISHED, MEAN_SCORE: None}
 PASS = "pass"
 _ROUNDS = "a list with one [oracle, pseudo] per round, such as [[0.01, 0], [0.01, 0, random, true]]"
 _STORED = "predictions are never stored"
@@ -63,8 +59,6 @@ def _round(number: int, item: Any) -> Round:
 
 
 def _score_names() -> list[str]:
-    from fewslice.active.uncertainty import SCORES
-
     return [*PUBLISHED_SCORES, *SCORES.names()]
 
 

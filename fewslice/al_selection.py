@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from fewslice.active.uncertainty import PUBLISHED_PASSES
 from fewslice.al_schema_geometry import (
     COREGCN,
     KCENTER,
@@ -27,7 +28,6 @@ VAAL_KEYS = (
     "latent_dim", "batch_size", "num_epochs", "vae_steps_per", "discriminator_steps_per", "adversary_param", "vae_beta",
     "discriminator_targets", "learning_rate", "width",
 )  # fmt: skip
-_DB_SCORES = {"bald_score": "bald", "entropy_score": "entropy"}
 _TERMS = (*TERM_WEIGHTS, "extra_feature_wt", "max_dist", "wt_max_dist_mult", "metric")
 
 
@@ -174,7 +174,7 @@ def _scored(model: ModelConfig, uncertainty: UncertaintyConfig) -> dict[str, Any
     passes = model.T if model.has_dropout_passes else 1
     score = PUBLISHED_SCORES.get(uncertainty.score_func, uncertainty.score_func)
     if score is None:
-        return {"scores": _DB_SCORES[model.db_score_func], "passes": passes, "combine": MEMBERS}
+        return {"scores": PUBLISHED_PASSES[model.db_score_func], "passes": passes, "combine": MEMBERS}
     return {"scores": score, "passes": passes, "combine": POOLED}
 
 

@@ -127,16 +127,8 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
     Raises:
         ConfigError: a text without "=", or the same name twice.
     """
-    options: dict[str, Any] = {}
-    for given in texts:
-        name, separator, value = given.partition("=")
-        name = name.strip()
-        if not separator or not name:
-            raise ConfigError(f"--options must be name=value, such as --options k_nn=20. Received: --options {given}")
-        if name in options:
-            raise ConfigError(f"--options {name} is given twice: {options[name]} and {value}")
-        options[name] = _value(value.strip())
-    return options
+    found = shared.parse_overrides(texts, flag="options", example="k_nn=20")
+    return {name: _value(value.strip()) for name, value in found.items()}
 
 
 def _value(value: str) -> Any:

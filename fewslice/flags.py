@@ -153,8 +153,13 @@ def digest_values(args: Any) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names if name not in left_out}
 
 
-def parse_overrides(texts: Iterable[str]) -> dict[str, str]:
-    """Returns attribute -> text from "name=value" texts.
+def parse_overrides(texts: Iterable[str], *, flag: str = "set", example: str = "mtask_bs=10") -> dict[str, str]:
+    """Returns name -> text from the "name=value" texts of a flag.
+
+    Args:
+        texts: What the flag was given.
+        flag: Its name, for messages.
+        example: A right value of it, for messages.
 
     Raises:
         ConfigError: a text without "=", or the same name twice.
@@ -164,9 +169,9 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, str]:
         name, separator, value = text.partition("=")
         name = name.strip()
         if not separator or not name:
-            raise ConfigError(f"--set must be name=value, such as --set mtask_bs=10. Received: --set {text}")
+            raise ConfigError(f"--{flag} must be name=value, such as --{flag} {example}. Received: --{flag} {text}")
         if name in overrides:
-            raise ConfigError(f"--set {name} is given twice: {overrides[name]} and {value}")
+            raise ConfigError(f"--{flag} {name} is given twice: {overrides[name]} and {value}")
         overrides[name] = value
     return overrides
 

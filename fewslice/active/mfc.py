@@ -18,6 +18,9 @@ from fewslice.active.vectors import METRICS, vector_distances
 from fewslice.errors import ConfigError
 from fewslice.registry import unknown_name
 
+# Slices are compared on this grid whatever the network's, as published: how often the embedding is repeated, and what
+# the weight of the pixels means, depend on it.
+GRID = (256, 256)
 _ROUNDING = 1e-12  # share of its summands by which a float64 distance can be off
 _ELEMENTS = 1 << 18
 

@@ -34,7 +34,7 @@ PUBLISHED = {
 }
 # Likewise for the dropout passes of one network; the mean over networks is then called "mean_score".
 PUBLISHED_PASSES = {"entropy_score": "entropy", "bald_score": "bald"}
-_MEAN_SCORE, _MAPS = "mean_score", "pass_probs"
+MEAN_SCORE, MAPS = "mean_score", "pass_probs"
 _TINY = 1e-10
 _SPREAD, _ENTROPIES, _VOTES = "spread", "entropies", "votes"
 
@@ -175,17 +175,17 @@ def published_score(score_func: str, db_score_func: str | None = None) -> tuple[
     Raises:
         ConfigError: unknown names, or two that do not fit together.
     """
-    if db_score_func is not None and db_score_func not in (*PUBLISHED_PASSES, _MAPS):
-        raise ConfigError(unknown_name("db_score_func", db_score_func, (*PUBLISHED_PASSES, _MAPS)))
-    if score_func not in (*PUBLISHED, _MEAN_SCORE):
-        raise ConfigError(unknown_name("score_func", score_func, (*PUBLISHED, _MEAN_SCORE)))
-    if (score_func == _MEAN_SCORE) != (db_score_func in PUBLISHED_PASSES):
+    if db_score_func is not None and db_score_func not in (*PUBLISHED_PASSES, MAPS):
+        raise ConfigError(unknown_name("db_score_func", db_score_func, (*PUBLISHED_PASSES, MAPS)))
+    if score_func not in (*PUBLISHED, MEAN_SCORE):
+        raise ConfigError(unknown_name("score_func", score_func, (*PUBLISHED, MEAN_SCORE)))
+    if (score_func == MEAN_SCORE) != (db_score_func in PUBLISHED_PASSES):
         raise ConfigError(
-            f"`score_func` {_MEAN_SCORE!r} averages what `db_score_func` {' or '.join(map(repr, PUBLISHED_PASSES))} "
+            f"`score_func` {MEAN_SCORE!r} averages what `db_score_func` {' or '.join(map(repr, PUBLISHED_PASSES))} "
             "finds for each network; each needs the other. "
             f"Received: score_func={score_func!r}, db_score_func={db_score_func!r}"
         )
-    if score_func == _MEAN_SCORE:
+    if score_func == MEAN_SCORE:
         return PUBLISHED_PASSES[db_score_func], COMBINES[1]
     return PUBLISHED[score_func], COMBINES[0]
 

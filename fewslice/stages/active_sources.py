@@ -14,6 +14,7 @@ import numpy as np
 import models
 from fewslice import config, files
 from fewslice.active.annotators import SCRIBBLE
+from fewslice.active.mfc import GRID
 from fewslice.active.pixels import PixelStore
 from fewslice.active.query import FEATURES, GRADIENTS, MASKS, PIXELS, SCORES
 from fewslice.active.rounds import Situation, Source
@@ -30,9 +31,6 @@ from fewslice.stages.active_networks import load_network, segmentation_part
 from fewslice.stages.active_scores import DropoutPasses, pool_scores
 from fewslice.stages.active_vaal import train_vaal
 
-# Pixels are compared on this grid whatever the network's: how often MultiFeature Coreset repeats the embedding, and
-# what its weight of pixels means, depend on it.
-GRID = (256, 256)
 COMBINE = {POOLED: "mean_probabilities", MEMBERS: "mean_scores"}  # of a selection -> of `pool_scores`
 
 

@@ -20,6 +20,7 @@ from absl import logging
 
 from fewslice import backend, config, files
 from fewslice.active import query as query_lib
+from fewslice.active.mfc import GRID
 from fewslice.active.pool import Pool
 from fewslice.active.query import Choice, Query
 from fewslice.active.selection_files import read_query, write_query, write_selection
@@ -32,7 +33,6 @@ from fewslice.report import embedding_map, gallery
 from fewslice.run import Run
 from fewslice.stages.encoder_runs import NONE, EncoderRun, differences
 
-_MFC_SIZE = (256, 256)  # of the slices that mfc compares, as published: its weights of pixels and vectors depend on it
 _THUMBNAIL = (24, 24)  # of the map without an encoder
 
 
@@ -176,7 +176,7 @@ def _choose(selection: Selection, features: np.ndarray | None, folder: Path) -> 
     if not path.exists():
         given: dict[str, Any] = {"features": features}
         if query_lib.PIXELS in selection.needs:
-            size = _MFC_SIZE if query_lib.MASKS in selection.needs else None
+            size = GRID if query_lib.MASKS in selection.needs else None
             given["pixels"] = open_pixels(selection.volumes, folder / "cache", shape=size)
         if query_lib.MASKS in selection.needs:
             given["masks"] = _masks(selection)
@@ -206,8 +206,8 @@ def _ask_network(selection: Selection, folder: Path) -> dict[str, np.ndarray]:
 def _masks(selection: Selection) -> SliceStack | np.ndarray:
     """Returns the scribbles; without them an array of "not annotated" that takes no memory and that nothing reads."""
     if selection.args.with_scribbles:
-        return SliceStack(selection.volumes, SCRIBBLE, size=_MFC_SIZE)
-    return np.broadcast_to(np.uint8(selection.dataset.num_classes), (len(selection.pool), *_MFC_SIZE))
+        return SliceStack(selection.volumes, SCRIBBLE, size=GRID)
+    return np.broadcast_to(np.uint8(selection.dataset.num_classes), (len(selection.pool), *GRID))
 
 
 def _draw(selection: Selection, features: np.ndarray | None, choice: Choice, folder: Path) -> None:

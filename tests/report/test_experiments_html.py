@@ -1,7 +1,6 @@
 """The page is parsed with the standard library's parser; what it must contain is stated by hand."""
 
 import csv
-from html.parser import HTMLParser
 
 import pytest
 
@@ -11,26 +10,13 @@ from fewslice.report.experiment_html import results_path, text_report, write_exp
 from fewslice.report.experiment_methods import group_experiments
 from fewslice.report.experiments import find_experiments, read_experiments, split_results
 from tests.report.experiment_dirs import write_curve, write_experiment, write_gallery, write_round, write_volumes
+from tests.report.html_page import Page
 
 EVIL = "<script>alert('x')</script>"
 
 
-class _Page(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.sources, self.words = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.sources += [value for name, value in attrs if name in ("src", "href")]
-
-    def handle_data(self, data):
-        self.words.append(data)
-
-
 def _report(runs, out):
-    page = _Page(write_experiment_report(runs, out).read_text(encoding="utf-8"))
+    page = Page(write_experiment_report(runs, out).read_text(encoding="utf-8"))
     return page, " ".join(page.words)
 
 

@@ -1,29 +1,14 @@
 """The page is parsed with the standard library's parser; what it must contain is stated by hand."""
 
-from html.parser import HTMLParser
-
 import pytest
 
 from fewslice.errors import ConfigError, DataError
 from fewslice.report.html import build_report
+from tests.report.html_page import Page
 from tests.report.run_dirs import volume, write_curve, write_prediction, write_run, write_scores
 
 BASE, FINE = "tr_baseline", "ft_pretr_encoder_net_global_loss"
 EVIL = "<script>alert('x')</script>"
-
-
-class _Page(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.sources, self.words = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.sources += [value for name, value in attrs if name in ("src", "href")]
-
-    def handle_data(self, data):
-        self.words.append(data)
 
 
 def _runs(tmp_path, cases=("001_ED", "002_ED", "003_ED")):
@@ -42,7 +27,7 @@ def _runs(tmp_path, cases=("001_ED", "002_ED", "003_ED")):
 def test_report_is_one_file_with_everything(tmp_path):
     out = build_report(_runs(tmp_path), tmp_path / "report.html", title="Demo", fetch=lambda case: volume())
     text = out.read_text(encoding="utf-8")
-    page = _Page(text)
+    page = Page(text)
     words = " ".join(page.words)
     assert page.tags.count("img") == 2  # outlines and curves
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
@@ -60,7 +45,7 @@ def test_every_string_is_escaped(tmp_path):
     (runs[0] / "command.txt").write_text(f"python x.py --dataset={EVIL}")
     (runs[0] / "versions.json").write_text('{"<b>keras": "</pre><i>"}')
     out = build_report(runs, tmp_path / "r.html", title=EVIL, fetch=lambda case: volume())
-    page = _Page(out.read_text(encoding="utf-8"))
+    page = Page(out.read_text(encoding="utf-8"))
     assert not {"script", "b", "i"} & set(page.tags)
     assert all(source.startswith("data:") for source in page.sources)
     assert EVIL in " ".join(page.words)
@@ -69,7 +54,7 @@ def test_every_string_is_escaped(tmp_path):
 def test_missing_pieces_are_named_instead_of_drawn(tmp_path):
     run = write_run(tmp_path, BASE)
     write_curve(run, loss=[0.9, 0.5])
-    words = " ".join(_Page(build_report([run], tmp_path / "r.html").read_text(encoding="utf-8")).words)
+    words = " ".join(Page(build_report([run], tmp_path / "r.html").read_text(encoding="utf-8")).words)
     assert "None of these runs was evaluated" in words
     assert "No validation was logged" in words and "not evaluated on test volumes" in words
 
@@ -87,7 +72,7 @@ def test_no_images_at_hand(tmp_path):
 def test_pretraining_only(tmp_path):
     run = write_run(tmp_path, "pretr_encoder_global_contrastive_loss")
     write_curve(run, loss=[3.0, 1.0], random_level=[3.5, 3.5])
-    page = _Page(build_report([run], tmp_path / "r.html").read_text(encoding="utf-8"))
+    page = Page(build_report([run], tmp_path / "r.html").read_text(encoding="utf-8"))
     assert page.tags.count("img") == 1 and "Encoder pretraining (global loss)" in " ".join(page.words)
 
 

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-import runpy
-import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from absl import flags as absl_flags
-from absl import logging
 
-from fewslice import app, checkpoint, config, files, flag_specs_select
+from fewslice import checkpoint, config, files, flag_specs_select
 from fewslice.active.selection_files import read_query, read_selection
 from fewslice.active.slice_pool import SliceStack, pool_of_volumes
 from fewslice.data import cache
@@ -28,15 +25,7 @@ from tests.train_model import tiny
 
 def execute(*more):
     """Runs the script in this process with flags of its own."""
-    values, argv = absl_flags.FlagValues(), ["select_slices.py", "--dataset=tiny", *more]
-    logging.set_verbosity(logging.INFO)
-    with pytest.MonkeyPatch.context() as patch:
-        define, read = flag_specs_select.define_select, flag_specs_select.read_select
-        patch.setattr(sys, "argv", argv)
-        patch.setattr(flag_specs_select, "define_select", lambda: define(values))
-        patch.setattr(flag_specs_select, "read_select", lambda: read(values))
-        patch.setattr(app, "run", lambda main: main(values(argv)))
-        runpy.run_path(str(tiny.SCRIPTS / "select_slices.py"), run_name="__main__")
+    tiny.execute_with("select_slices", ["--dataset=tiny", *more], flag_specs_select, "select")
 
 
 def write_run(folder, stage, model, name="last.npz", **settings):

@@ -7,8 +7,10 @@ import functools
 import runpy
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import pytest
 from absl import flags as absl_flags
 from absl import logging
 
@@ -126,6 +128,21 @@ def execute(script: str, argv: list[str]) -> None:
         runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
     finally:
         flags.define_stage, flags.read_flags, app.run, sys.argv = before
+
+
+def execute_with(script: str, argv: list[str], specs: ModuleType, name: str) -> None:
+    """Like `execute`, for a script whose flags `specs` defines (`define_<name>`) and reads (`read_<name>`)."""
+    from fewslice import app
+
+    values, argv = absl_flags.FlagValues(), [f"{script}.py", *argv]
+    logging.set_verbosity(logging.INFO)
+    with pytest.MonkeyPatch.context() as patch:
+        for verb in ("define", "read"):
+            function = getattr(specs, f"{verb}_{name}")
+            patch.setattr(specs, f"{verb}_{name}", functools.partial(function, values))
+        patch.setattr(sys, "argv", argv)
+        patch.setattr(app, "run", lambda main: main(values(argv)))
+        runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
 
 
 def run_dir(runs: Path, script: str) -> Path:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import csv
 import functools
 import json
-import runpy
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from absl import flags as absl_flags
-from absl import logging
 
 from tests.train_model import tiny
 
@@ -63,17 +59,9 @@ def write_experiment(path: Path, *, model: dict | None = None, policy: dict | No
 
 def execute(argv: list[str]) -> None:
     """Runs the script in this process with flags of its own. Errors come out as exceptions."""
-    from fewslice import app, flag_specs_al
+    from fewslice import flag_specs_al
 
-    values, argv = absl_flags.FlagValues(), [f"{SCRIPT}.py", *argv]
-    logging.set_verbosity(logging.INFO)
-    with pytest.MonkeyPatch.context() as patch:
-        define, read = flag_specs_al.define_al, flag_specs_al.read_al
-        patch.setattr(sys, "argv", argv)
-        patch.setattr(flag_specs_al, "define_al", lambda: define(values))
-        patch.setattr(flag_specs_al, "read_al", lambda: read(values))
-        patch.setattr(app, "run", lambda main: main(values(argv)))
-        runpy.run_path(str(tiny.SCRIPTS / f"{SCRIPT}.py"), run_name="__main__")
+    tiny.execute_with(SCRIPT, argv, flag_specs_al, "al")
 
 
 def use_small_networks(patch: pytest.MonkeyPatch) -> None:
