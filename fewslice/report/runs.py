@@ -18,7 +18,7 @@ from fewslice.errors import ConfigError, DataError
 from fewslice.files import read_json
 
 _NOT_STRUCTURES = {"mean", "average", "all"}
-_OTHER_REPORTS = {"run_al_exp"}  # experiments, see `fewslice.report.experiments`
+_NO_TRAININGS = {"run_al_exp", "select_slices"}  # experiments (`fewslice.report.experiments`) and selections of slices
 
 
 @dataclass(frozen=True)
@@ -98,9 +98,9 @@ class Run:
 
 
 def find_run_dirs(runs_dir: str | Path, dataset: str | None = None) -> list[Path]:
-    """Returns the finished run directories (with DONE) below `runs_dir`, of one dataset or of all; no experiments."""
+    """Returns the finished run directories (with DONE) below `runs_dir`, of one dataset or of all: trainings only."""
     root = Path(runs_dir) / dataset if dataset else Path(runs_dir)
-    found = (done.parent for done in root.rglob("DONE") if not _OTHER_REPORTS & set(done.relative_to(root).parts))
+    found = (done.parent for done in root.rglob("DONE") if not _NO_TRAININGS & set(done.relative_to(root).parts))
     return sorted(path for path in found if (path / "config.json").is_file())
 
 
