@@ -39,6 +39,15 @@ def configure(*, seed: int, mixed_precision: bool, devices: int = 1) -> None:
         )
 
 
+def release_networks() -> None:
+    """Frees what earlier networks of this process hold. `keras.utils.clear_session` forgets the precision, too."""
+    import keras
+
+    policy = keras.config.dtype_policy()
+    keras.utils.clear_session()
+    keras.config.set_dtype_policy(policy)
+
+
 def _split_cpu(tf: Any, devices: int) -> None:
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:

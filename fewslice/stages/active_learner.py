@@ -18,7 +18,7 @@ import numpy as np
 from absl import logging
 
 import losses
-from fewslice import config, files
+from fewslice import backend, config, files
 from fewslice.active.annotators import SCRIBBLE
 from fewslice.active.round_files import Annotations
 from fewslice.active.rounds import RoundPlan
@@ -116,7 +116,7 @@ class Learner:
 
     def _member(self, path: Path, plan: RoundPlan, annotations: Annotations, member: int) -> dict[str, Any]:
         started = time.perf_counter()
-        keras.utils.clear_session()
+        backend.release_networks()
         seed = self.seed + member
         schedule = schedule_of(self.settings, plan, len(annotations))
         model = self._compiled(seed, schedule)

@@ -207,3 +207,27 @@ def test_help_shows_every_flag():
     flag_specs_al.define_al(values)
     names = (*flag_specs_al.AL_SPECS, "data_root", "runs_dir", "resume")
     assert all(re.search(rf"--(\[no\])?{name}:", values.main_module_help()) for name in names)
+
+
+def test_half_precision_lasts(al_settings, tmp_path, monkeypatch, request):
+    """Every network of every round computes in bfloat16, not only those before Keras' session is cleared."""
+    import keras
+
+    from fewslice.stages import active_learner
+
+    seen = []
+    request.addfinalizer(lambda: keras.config.set_dtype_policy("float32"))
+
+    class Untrained:
+        def __init__(self, run, model, plan):
+            seen.append({layer.compute_dtype for layer in model.layers if "conv" in layer.name})
+            raise FewSliceError("enough")
+
+    monkeypatch.setattr(active_learner, "Trainer", Untrained)
+    path = tiny_al.write_experiment(tmp_path / "half.yml", model={"mixed_precision": True})
+    for _ in range(2):
+        with pytest.raises(FewSliceError, match="enough"):
+            tiny_al.execute([f"--config={path}", f"--runs_dir={tmp_path / 'runs'}"])
+    assert seen == [{"bfloat16"}] * 2
+    active_learner.backend.release_networks()
+    assert keras.config.dtype_policy().name == "mixed_bfloat16"
