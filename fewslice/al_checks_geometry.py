@@ -13,7 +13,7 @@ from fewslice.errors import ConfigError
 from fewslice.yaml_files import Place
 
 Problems = Iterator[tuple[Place, str]]
-_GROUP = "data_geometry"
+_GROUP, PIXELS = "data_geometry", "pixels"
 _PARAMS = (_GROUP, "feature_model_params")
 
 
@@ -40,6 +40,7 @@ def _dataset(model: ModelConfig, geometry: GeometryConfig) -> Problems:
 
 
 def _features(reader: Reader, model: ModelConfig, geometry: GeometryConfig) -> Problems:
+    yield from _kind(geometry)
     params = geometry.feature_model_params
     if not geometry.feature_model:
         if geometry.contrastive:
@@ -63,6 +64,24 @@ def _features(reader: Reader, model: ModelConfig, geometry: GeometryConfig) -> P
         yield from _loss(params)
     if params.fuse_image_data and geometry.data_geometry_type != KCENTER:
         yield (*_PARAMS, "fuse_image_data"), f"counts only for {KCENTER}. Remove it."
+
+
+def _kind(geometry: GeometryConfig) -> Problems:
+    """Returns what is wrong with `features`, which names a kind."""
+    from fewslice.stages import features
+
+    if geometry.features is None:
+        return
+    place, kind = (_GROUP, "features"), features.get(geometry.features)
+    if geometry.use_model_features:
+        yield place, "says otherwise than `use_model_features: true`. Remove one of the two."
+    if kind.needs_encoder and not geometry.feature_model:
+        yield place, f"{geometry.features} needs an encoder. Write `feature_model: true`."
+    elif geometry.feature_model and not kind.needs_encoder and not kind.needs_network:
+        yield (
+            place,
+            f"{geometry.features} does not look at the encoder of `feature_model: true`. Remove one of the two.",
+        )
 
 
 def _loss(params: FeatureModelParams) -> Problems:
@@ -93,22 +112,25 @@ def _loss(params: FeatureModelParams) -> Problems:
 
 def _distance(reader: Reader, model: ModelConfig, geometry: GeometryConfig) -> Problems:
     fused = geometry.feature_model_params.fuse_image_data and geometry.feature_model
-    if geometry.use_labels and not fused:
+    is_raw = geometry.features in (None, PIXELS) and not (geometry.feature_model or geometry.use_model_features)
+    if geometry.use_labels and not (fused or is_raw):
         yield (
             (_GROUP, "use_labels"),
             "the annotation weights pixels, and none enter the distance. Write `feature_model: true` and "
-            "`fuse_image_data: true` in feature_model_params.",
+            "`fuse_image_data: true` in feature_model_params, or let features be raw pixels.",
         )
     metadata = [name for name in TERM_WEIGHTS if getattr(geometry, name)]
     for name in metadata:
         if name in ACDC_ONLY and model.dataset in DATASETS and model.dataset != "ACDC":
             yield (_GROUP, name), f"{model.dataset} has no such metadata. Remove it."
-    plain = not (fused or metadata or geometry.use_uncertainty) and geometry.metric == "euclidean"
+    plain = (
+        not (fused or metadata or geometry.use_uncertainty or geometry.use_labels) and geometry.metric == "euclidean"
+    )
     if geometry.alg_string != KCENTER and not plain:
         yield (
             (_GROUP, "alg_string"),
             f"{geometry.alg_string} looks at plain features and Euclidean distances only. Write {KCENTER}, or remove "
-            "fuse_image_data, use_uncertainty, metric and the weights.",
+            "fuse_image_data, use_labels, use_uncertainty, metric and the weights.",
         )
     if geometry.use_uncertainty and not geometry.uncertainty_wt:
         yield (_GROUP, "use_uncertainty"), "has no effect with `uncertainty_wt: 0`. Give it a weight, or remove it."

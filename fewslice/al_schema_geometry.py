@@ -128,6 +128,13 @@ def _geometry_types() -> list[str]:
     return [*dict.fromkeys([*PUBLISHED, "pass", *STRATEGIES.names()])]
 
 
+def _feature_names() -> list[str]:
+    from fewslice.stages import features
+
+    features.load_all()
+    return features.FEATURES.names()
+
+
 def _subset(value: Any) -> int | str:
     if value != "all" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise ValueError
@@ -164,6 +171,13 @@ class GeometryConfig:
     feature_model_params: FeatureModelParams = nested(FeatureModelParams, "The encoder.", types=_FEATURES)
     use_model_features: bool = flag(
         False, "Features of the segmentation network of the round before, once there is one.", types=_FEATURES
+    )
+    features: str | None = word(
+        None,
+        "Ours: any kind of features of `fewslice/stages/features/` by its name; null is what `feature_model` and "
+        "`use_model_features` say. One of a network is used once there is one.",
+        _feature_names,
+        types=_FEATURES,
     )
     use_labels: bool = flag(False, "The annotation weights the pixels of the distance.", types=_K)
     label_wt: float = number(1.0, "Weight of an annotated pixel.", 0, types=_K)

@@ -22,7 +22,7 @@ from fewslice.al_schema_policy import PUBLISHED_SCORES, UncertaintyConfig
 if TYPE_CHECKING:
     from fewslice.al_config import Experiment
 
-NONE, PIXELS, ENCODER, MODEL_FEATURES = "none", "pixels", "encoder", "model_features"
+NONE, PIXELS, ENCODER, PREDICTIONS, ENCODER_MAP = "none", "pixels", "encoder", "predictions", "encoder_map"
 POOLED, MEMBERS = "pooled", "members"
 VAAL_KEYS = (
     "latent_dim", "batch_size", "num_epochs", "vae_steps_per", "discriminator_steps_per", "adversary_param", "vae_beta",
@@ -38,8 +38,7 @@ class Selection:
     Attributes:
         strategy: Registered name.
         options: Its options.
-        features: Where its features come from: "none", "pixels" (flattened images), "encoder" (embeddings of
-            `feature_model_params`) or "model_features" (the last trained round's network of the best validation).
+        features: Registered kind of features (`fewslice.stages.features`), or "none".
         scores: Registered score of `fewslice.active.uncertainty`; "vaal" for 1 - D of the discriminator of
             `GeometryConfig` (see `vaal_options`); None if the strategy looks at none.
         passes: MC-dropout passes of each network, 1 for one pass without dropout.
@@ -47,7 +46,7 @@ class Selection:
         masks: Whether it needs the annotations of all units.
         pixels: Whether it needs the images.
         gradients: Whether it needs gradient embeddings.
-        feature_map: With "model_features": None for class probabilities, else which of the encoder's maps.
+        feature_map: Which of the encoder's maps features of the network look at, 0 the finest.
         descending: Whether high scores are bought; otherwise the engine negates them.
     """
 
@@ -60,13 +59,13 @@ class Selection:
     masks: bool = False
     pixels: bool = False
     gradients: bool = False
-    feature_map: int | None = None
+    feature_map: int = 0
     descending: bool = True
 
     @property
     def needs_network(self) -> bool:
         """Whether it looks at a trained segmentation network."""
-        return self.features == MODEL_FEATURES or self.gradients or self.scores not in (None, VAAL)
+        return needs_network(self.features) or self.gradients or self.scores not in (None, VAAL)
 
 
 def selections(experiment: Experiment) -> tuple[Selection, ...]:
@@ -82,6 +81,13 @@ def selections(experiment: Experiment) -> tuple[Selection, ...]:
         found.append(Selection("random") if is_random else _ranked(experiment, has_network))
         has_network |= not one.skip_training
     return tuple(found)
+
+
+def needs_network(features: str) -> bool:
+    """Whether a kind of features, or "none", looks at a trained segmentation network."""
+    from fewslice.stages import features as kinds
+
+    return features != NONE and kinds.get(features).needs_network
 
 
 def vaal_options(geometry: GeometryConfig) -> dict[str, Any]:
@@ -113,7 +119,7 @@ def _ranked(experiment: Experiment, has_network: bool) -> Selection:
         return ranked if has_network else Selection("random")
     if not has_network:
         uncertainty = None
-    inputs = {"features": _features(geometry, has_network), **_map(model, geometry, has_network)}
+    inputs = {"features": _features(model, geometry, has_network), "feature_map": model.feature_decoder_index}
     if geometry.data_geometry_type == KCENTER:
         return _kcenter(model, geometry, uncertainty, inputs)
     if geometry.data_geometry_type == VAAL:
@@ -126,16 +132,13 @@ def _ranked(experiment: Experiment, has_network: bool) -> Selection:
     return _registered(model, geometry, uncertainty, inputs, has_network)
 
 
-def _features(geometry: GeometryConfig, has_network: bool) -> str:
-    if geometry.use_model_features and has_network:
-        return MODEL_FEATURES
+def _features(model: ModelConfig, geometry: GeometryConfig, has_network: bool) -> str:
+    wanted = geometry.features
+    if geometry.use_model_features:
+        wanted = ENCODER_MAP if model.inf_train_type == "features" else PREDICTIONS
+    if wanted and (has_network or not needs_network(wanted)):
+        return wanted
     return ENCODER if geometry.feature_model else PIXELS
-
-
-def _map(model: ModelConfig, geometry: GeometryConfig, has_network: bool) -> dict[str, Any]:
-    if not (geometry.use_model_features and has_network and model.inf_train_type == "features"):
-        return {}
-    return {"feature_map": model.feature_decoder_index}
 
 
 def _kcenter(
@@ -149,16 +152,18 @@ def _kcenter(
     fused = params.fuse_image_data and geometry.feature_model
     scored = _scored(model, uncertainty) if geometry.use_uncertainty and uncertainty else {}
     has_terms = any(getattr(geometry, name) for name in TERM_WEIGHTS)
-    if not (fused or scored or has_terms or geometry.metric != "euclidean"):
+    if not (fused or scored or has_terms or geometry.use_labels or geometry.metric != "euclidean"):
         if inputs["features"] == PIXELS:
             return Selection("coreset", pixels=True)
         return Selection("kcenter", **inputs)
     options = {name: getattr(geometry, name) for name in _TERMS}
     options |= {name: getattr(geometry, name) for name in ("use_labels", "label_wt", "default_pos_val", "pos_wt")}
     options["normalize_pos_by_label_ct"] = geometry.normalize_pos_by_label_ct
+    options["uncertainty_wt"] = geometry.uncertainty_wt if scored else 0.0
+    if geometry.use_labels and inputs["features"] == PIXELS:
+        return _with_needs("mfc_pixels", options, {**inputs, **scored})
     options["fuse_image_data"] = fused
     options["fuse_image_data_size_prop"] = params.fuse_image_data_size_prop
-    options["uncertainty_wt"] = geometry.uncertainty_wt if scored else 0.0
     return _with_needs("mfc", options, {**inputs, **scored})
 
 
@@ -215,7 +220,7 @@ def _with_needs(strategy: str, options: Mapping[str, Any], inputs: Mapping[str, 
     """Returns the selection with the inputs that the registered strategy asks for."""
     needs, given = _needs(strategy), dict(inputs)
     if "features" not in needs:
-        given |= {"features": NONE, "feature_map": None}
+        given["features"] = NONE
     return Selection(
         strategy,
         options,

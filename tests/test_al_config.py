@@ -167,6 +167,15 @@ exp_dir: mine
         ("feature_model: true", "feature_model: false", 8, "needs `feature_model: true`"),
         ("contrastive: true", "contrastive: false", 7, "ImageNet weights"),
         ("contrastive: true", "contrastive: true\n  use_labels: true", 9, "`fuse_image_data: true`"),
+        ("contrastive: true", "contrastive: true\n  features: encodr", 9, "Did you mean 'encoder'?"),
+        ("contrastive: true", "contrastive: true\n  features: pixels", 9, "does not look at the encoder"),
+        ("feature_model: true", "features: encoder", 7, "encoder needs an encoder"),
+        (
+            "contrastive: true",
+            "contrastive: true\n  use_model_features: true\n  features: predictions",
+            10,
+            "otherwise than `use_model_features: true`",
+        ),
         ("contrastive: true", "contrastive: true\n  use_uncertainty: true", 9, "uncertainty_wt"),
         (
             "contrastive: true",
@@ -371,6 +380,7 @@ MFC = {
     "slice_rel_pos_wt": 0.0, "slice_mid_wt": 0.0, "slice_pos_wt": 0.0, "uncertainty_wt": 0.0, "max_dist": None,
     "wt_max_dist_mult": 1.0,
 }  # fmt: skip
+MFC_PIXELS = {name: value for name, value in MFC.items() if not name.startswith("fuse")}
 
 
 @pytest.mark.parametrize(
@@ -404,7 +414,17 @@ MFC = {
         (
             {"data_geometry": {**ENCODER, "use_model_features": True}, "model": {"inf_train_type": "features"}},
             Selection("kcenter", features="encoder"),
-            Selection("kcenter", features="model_features", feature_map=0),
+            Selection("kcenter", features="encoder_map"),
+        ),
+        (
+            {"data_geometry": {**ENCODER, "features": "pooled_map"}, "model": {"feature_decoder_index": 4}},
+            Selection("kcenter", features="encoder", feature_map=4),
+            Selection("kcenter", features="pooled_map", feature_map=4),
+        ),
+        (
+            {"data_geometry": {**KCENTER, "use_labels": True, "default_pos_val": 0.5}},
+            Selection("mfc_pixels", MFC_PIXELS | {"use_labels": True, "default_pos_val": 0.5}, masks=True, pixels=True),
+            None,
         ),
         (
             {"data_geometry": {"data_geometry_type": "typiclust", "k_nn": 3}},

@@ -136,7 +136,7 @@ def test_rivals():
     batches = Selection("stochastic_batches", {"sbatch_size": 10}, scores="entropy")
     assert shipped("acdc_weak_stochastic").selections[1] == batches
     graph = shipped("acdc_weak_coregcn").selections
-    assert (graph[0].features, graph[1].features, graph[1].feature_map) == ("pixels", "model_features", 0)
+    assert (graph[0].features, graph[1].features, graph[1].feature_map) == ("pixels", "encoder_map", 0)
     assert graph[1].options["starting_sample"] == 10
     first = shipped("acdc_weak_vaal").policy.rounds[0]
     assert (first.split_method, first.skip_training) == ("random", True)

@@ -21,15 +21,16 @@ from fewslice.active.rounds import Situation, Source
 from fewslice.active.slice_pool import SliceStack, open_pixels
 from fewslice.active.strategies.vaal import VaalOptions
 from fewslice.al_schema_model import ModelConfig
-from fewslice.al_selection import ENCODER, MEMBERS, MODEL_FEATURES, POOLED, VAAL, Selection
+from fewslice.al_selection import MEMBERS, POOLED, VAAL, Selection
 from fewslice.data import cache
 from fewslice.data.resample import resize_nearest
-from fewslice.stages import embeddings
-from fewslice.stages.active_features import gradient_embeddings, network_features
+from fewslice.stages import features as kinds
+from fewslice.stages.active_features import gradient_embeddings
 from fewslice.stages.active_learner import member_folder
 from fewslice.stages.active_networks import load_network, segmentation_part
 from fewslice.stages.active_scores import DropoutPasses, pool_scores
 from fewslice.stages.active_vaal import train_vaal
+from fewslice.stages.features import Inputs
 
 COMBINE = {POOLED: "mean_probabilities", MEMBERS: "mean_scores"}  # of a selection -> of `pool_scores`
 
@@ -83,25 +84,19 @@ class Sources:
         return open_pixels(self.volumes, self.folder, shape=GRID)
 
     def features(self, situation: Situation) -> np.ndarray:
-        """Returns (N, D) vectors: of the encoder, of pixels, or of the last round's network once there is one."""
+        """Returns (N, D) vectors of the kind that the round looks at."""
         selection = self._selection(situation)
-        if selection.features == MODEL_FEATURES:
-            whole, index = self._best(situation.trained), selection.feature_map
-            return network_features(
-                segmentation_part(whole) if index is None else models.encoder_maps(whole, index),
-                self.images,
-                "predictions" if index is None else "encoder_map",
-                path=self.folder / "network_features.npy",
-                batch_size=self.batch_size,
-            )
-        run = self.find_encoder() if selection.features == ENCODER else embeddings.PIXELS
-        return embeddings.embed_volumes(
-            run,
+        inputs = Inputs(
             self.volumes,
             self.dataset,
-            batch_size=self.embedding_batch,
-            out_path=self.folder / ("pixels_of_slices.npy" if run == embeddings.PIXELS else "embeddings.npy"),
+            self.folder,
+            self.find_encoder,
+            lambda: self._best(situation.trained),
+            selection.feature_map,
+            self.embedding_batch,
+            self.batch_size,
         )
+        return kinds.get(selection.features)(inputs)
 
     def masks(self, situation: Situation) -> Any:
         """Returns the scribble of every unit, or only those that were bought where nobody drew the others."""

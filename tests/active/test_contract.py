@@ -19,7 +19,7 @@ NAMES = STRATEGIES.names()
 NUMBERS = {"features", "scores", "gradients"}  # checked to be finite
 LABELLED = (0, 3, 11, 28)
 # Exact greedy k-center takes the lowest index of units that are equally far, as the published code does.
-LOWEST_INDEX = {"kcenter", "coreset", "mfc"}
+LOWEST_INDEX = {"kcenter", "coreset", "mfc", "mfc_pixels"}
 QUICK = {"coregcn": {"num_epochs_gcn": 5}}
 
 

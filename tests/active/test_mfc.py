@@ -10,10 +10,12 @@ from fewslice.active.mfc_pixels import MaskedPixels
 from fewslice.active.mfc_terms import Extra, pool_columns
 from fewslice.active.pixels import as_pixel_store, open_pixel_store, resize_nearest, write_pixel_store
 from fewslice.active.query import select
+from fewslice.active.strategies import load_all
 from fewslice.errors import ConfigError, DataError
 from tests.active.test_kcenter import query
 from tests.reference import kcenter as reference
 
+load_all()
 COUNT, SIDE, IGNORE = 18, 6, 4
 EVERYTHING = np.arange(COUNT)
 
@@ -104,6 +106,17 @@ def test_strategy_takes_the_options(case):
     assert choice.indices.tolist() == expected
     with pytest.raises(ConfigError, match="Unknown option of strategy 'mfc' 'label_weight'. Did you mean"):
         select("mfc", parts, {"label_weight": 2})
+
+
+def test_without_embeddings(case):
+    """Pixels alone, as where all embeddings are one; embeddings far apart would decide."""
+    images, masks, features = case
+    repeated = {"fuse_image_data_size_prop": 0.5}
+    expected, _ = reference.greedy(COUNT, reference_distance((images, masks, 0 * features), **repeated), 7, already=[1])
+    choice = select("mfc_pixels", query(COUNT, 7, [1], pixels=images, masks=masks), {})
+    assert choice.indices.tolist() == expected
+    both = select("mfc", query(COUNT, 7, [1], pixels=images, masks=masks, features=1e4 * features), repeated)
+    assert both.indices.tolist() != expected
 
 
 TERMS = {

@@ -158,6 +158,38 @@ def test_a_file_is_all_that_a_strategy_needs(run_al, tmp_path, monkeypatch):
     ]
 
 
+BRIGHT = '''
+"""Mean and deviation of a slice."""
+
+import numpy as np
+
+from fewslice.stages.features import Inputs, register
+
+
+@register("test_brightness")
+def brightness(inputs: Inputs) -> np.ndarray:
+    """Returns (N, 2)."""
+    return np.array([[image.mean(), image.std()] for image in inputs.images])
+'''
+
+
+def test_a_file_is_all_that_features_need(run_al, tmp_path, monkeypatch):
+    from fewslice.stages import features
+
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "test_brightness.py").write_text(BRIGHT)
+    monkeypatch.setattr(features, "__path__", [*features.__path__, str(tmp_path / "more")])
+    geometry = {"data_geometry_type": "kcenter_greedy", "features": "test_brightness"}
+    try:
+        folder = run_al("bright", **buys(policy_type="ranked"), data_geometry=geometry)
+    finally:
+        features.FEATURES._objects.pop("test_brightness", None)
+        sys.modules.pop(f"{features.__name__}.test_brightness", None)
+    other = run_al("pixels", **buys(policy_type="ranked"), data_geometry=geometry | {"features": "pixels"})
+    assert tiny_al.picks(folder) != tiny_al.picks(other)
+    assert not list((folder / "cache").glob("*.npy"))
+
+
 def test_check_only(run_al, tmp_path, caplog, monkeypatch):
     from fewslice.stages import active
 

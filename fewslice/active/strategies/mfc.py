@@ -28,6 +28,11 @@ def mfc(query: Query, weights: MfcOptions) -> Choice:
         As published, the scribble of a unit that was chosen before in the same purchase is used, though it is drawn
         only afterwards; `use_labels=False` avoids that.
     """
+    return by_distance(query, weights, np.asarray(query.features).reshape(len(query.pool), -1))
+
+
+def by_distance(query: Query, weights: MfcOptions, features: np.ndarray | None) -> Choice:
+    """Chooses with these embeddings (N, D), or without any."""
     pixels = None
     if weights.fuse_image_data:
         masks = query.masks if weights.use_labels else None
@@ -42,7 +47,6 @@ def mfc(query: Query, weights: MfcOptions) -> Choice:
     if query.scores is not None:
         columns["uncertainty"] = _uncertainty(query)
     extra = Extra(weights, columns)
-    features = np.asarray(query.features).reshape(len(query.pool), -1)
     distance = MfcDistance(weights, pixels=pixels, features=features, extra=extra if extra else None)
     return greedy(distance, query.budget, labelled=query.labelled, rng=query.rng)
 

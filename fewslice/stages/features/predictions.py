@@ -1,0 +1,25 @@
+"""Class probabilities of the segmentation network of the round before."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fewslice.stages.features import Inputs, register
+
+
+@register("predictions", needs_network=True)
+def predictions(inputs: Inputs) -> np.ndarray:
+    """Returns (N, NX x NY x classes) float16, memory-mapped.
+
+    Source: `use_model_features` with `inf_train_type: preds` of Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
+    """
+    from fewslice.stages.active_features import network_features
+    from fewslice.stages.active_networks import segmentation_part
+
+    return network_features(
+        segmentation_part(inputs.find_network()),
+        inputs.images,
+        "predictions",
+        path=inputs.folder / "network_features.npy",
+        batch_size=inputs.batch_size,
+    )
