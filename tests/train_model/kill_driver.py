@@ -2,12 +2,12 @@
 
 Command: python -m tests.train_model.kill_driver JOBS.json
 
-JOBS.json lists {"script", "argv", "kill", "seconds", "is_eager"}. "kill" is null or the name of a moment (`MOMENTS`)
-and how often it passes unharmed; "seconds", if there, is the time after which the process is killed from outside unless
-its moment came before; "is_eager" says whether TensorFlow compiles nothing. The last line printed is the list of the
-exit statuses (-9: killed).
+JOBS.json lists {"script", "argv", "kill", "seconds"}. "kill" is null or the name of a moment (`MOMENTS`) and how often
+it passes unharmed; "seconds", if there, is the time after which the process is killed from outside unless its moment
+came before. The last line printed is the list of the exit statuses (-9: killed).
 
-The processes are forked from one that has imported everything, which saves seconds for each. Nor do they draw.
+The processes are forked from one that has imported everything, which saves seconds for each. TensorFlow compiles
+nothing, which would take longer than the few steps until each death. Nor do they draw.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _child(job: dict, execute: Callable[[dict], None]) -> None:
     try:
         if job["kill"] is not None:
             lay_trap(*job["kill"])
-        tiny.run_eagerly(job.get("is_eager", False))
+        tiny.run_eagerly(True)
         pseudo_labels._write_gallery = lambda path, *_args: files.write_bytes(path, b"drawn")
         execute(job)
         status = 0

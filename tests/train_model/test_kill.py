@@ -54,9 +54,9 @@ def chain(tmp_path, tiny_root, jobs, *, driver="kill_driver", settings=None, tim
     return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
-def jobs_of(script, argv, moments, delay, *, is_eager):
+def jobs_of(script, argv, moments, delay):
     """Returns the jobs that die at each of the moments, and one that does not."""
-    common = {"script": script, "argv": argv, "is_eager": is_eager}
+    common = {"script": script, "argv": argv}
     jobs = []
     for moment in moments:
         job = common | {"kill": moment[-2:]}
@@ -77,19 +77,16 @@ def assert_killed_and_equal(tmp_path, script, statuses, moments, told):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("script", "moments", "flags", "is_eager"),
-    [
-        (tiny.BASELINE, BASELINE, ("--average_decay=0.9",), False),
-        (tiny.GLOBAL, GLOBAL, (), True),  # compiling takes longer than the few steps until each death
-    ],
+    ("script", "moments", "flags"),
+    [(tiny.BASELINE, BASELINE, ("--average_decay=0.9",)), (tiny.GLOBAL, GLOBAL, ())],
     ids=["baseline", "global"],
 )
-def test_killed_runs_continue_bit_for_bit(tmp_path, tiny_root, script, moments, flags, is_eager):
+def test_killed_runs_continue_bit_for_bit(tmp_path, tiny_root, script, moments, flags):
     calm, killed = (tiny.arguments(script, tmp_path / name, "--n_iter=6", *flags) for name in ("calm", "killed"))
     delay = random.uniform(0.5, 4)  # unseeded on purpose: another moment every time
     jobs = []
     for argv, deaths in ((calm, ()), (killed, moments)):
-        jobs += jobs_of(script, argv, deaths, delay, is_eager=is_eager)
+        jobs += jobs_of(script, argv, deaths, delay)
     statuses, errors = chain(tmp_path, tiny_root, jobs)
     told = f"{statuses} random: {delay:.2f} s\n{errors}"
     assert statuses[0] == 0 and statuses[-1] == 0, told

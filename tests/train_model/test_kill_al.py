@@ -72,7 +72,7 @@ def test_a_killed_experiment_ends_as_an_undisturbed_one(tmp_path, tiny_root):
     delay = random.uniform(0.5, 4)  # unseeded on purpose: another moment every time
     jobs = []
     for argv, deaths in ((calm, ()), (killed, MOMENTS)):
-        jobs += jobs_of(tiny_al.SCRIPT, argv, deaths, delay, is_eager=True)
+        jobs += jobs_of(tiny_al.SCRIPT, argv, deaths, delay)
     settings = tiny_al.write_settings(tmp_path / "settings")
     statuses, errors = chain(tmp_path, tiny_root, jobs, driver="kill_al_driver", settings=settings)
     assert statuses == [0, *[-9] * len(MOMENTS), 0], f"{statuses} random: {delay:.2f} s\n{errors}"

@@ -28,7 +28,7 @@ def test_killed_joint_training_continues_bit_for_bit(tmp_path, tiny_root, with_b
     jobs = []
     for name, moments in (("calm", ()), ("killed", JOINT)):
         runs = with_baseline(tmp_path / name)
-        jobs += jobs_of(tiny.JOINT, tiny.arguments(tiny.JOINT, runs), moments, delay, is_eager=True)
+        jobs += jobs_of(tiny.JOINT, tiny.arguments(tiny.JOINT, runs), moments, delay)
     statuses, errors = chain(tmp_path, tiny_root, jobs)
     told = f"{statuses} random: {delay:.2f} s\n{errors}"
     assert statuses[0] == 0 and statuses[-1] == 0, told
