@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fewslice.active.budgets import cumulative_fractions
-from fewslice.al_checks_geometry import geometry_problems
+from fewslice.al_checks_geometry import encoder_problems, geometry_problems
+from fewslice.al_checks_idle import note_idle_keys
 from fewslice.al_reader import Reader
 from fewslice.al_schema_geometry import GeometryConfig
 from fewslice.al_schema_model import (
@@ -45,10 +46,14 @@ def check_together(
     found += _ranking(policy, data_geometry, model_uncertainty)
     if policy.policy_type == "random":
         for name, group in (("data_geometry", data_geometry), ("model_uncertainty", model_uncertainty)):
-            if group is not None:
+            if name == "data_geometry" and model.base_original_checkpoint == OWN_ENCODER:
+                found += encoder_problems(reader, model, data_geometry) if group is not None else []
+            elif group is not None:
                 text = "policy_type is random"
                 reader.notes.append(f"{name} ({reader.where((name,))}) has no effect: {text}.")
+        note_idle_keys(reader, model, None, None, policy)
     else:
+        note_idle_keys(reader, model, data_geometry, model_uncertainty, policy)
         if model_uncertainty is not None:
             found += _uncertainty(model, model_uncertainty)
         if data_geometry is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fewslice.al_reader import Reader
-from fewslice.al_schema_geometry import ACDC_ONLY, KCENTER, TERM_WEIGHTS, FeatureModelParams, GeometryConfig
-from fewslice.al_schema_model import DATASETS, ModelConfig
+from fewslice.al_schema_geometry import ACDC_ONLY, KCENTER, TERM_WEIGHTS, VAAL, FeatureModelParams, GeometryConfig
+from fewslice.al_schema_model import DATASETS, PRETRAINABLE, UNETS, ModelConfig
 from fewslice.al_schema_policy import PolicyConfig, UncertaintyConfig
 from fewslice.data.group_plan import GroupPlan
 from fewslice.errors import ConfigError
@@ -14,6 +14,7 @@ from fewslice.yaml_files import Place
 
 Problems = Iterator[tuple[Place, str]]
 _GROUP, PIXELS = "data_geometry", "pixels"
+_MAPS = ("encoder_map", "pooled_map")
 _PARAMS = (_GROUP, "feature_model_params")
 
 
@@ -26,9 +27,18 @@ def geometry_problems(
 ) -> Problems:
     """Returns (place, message) of every problem of a geometry that ranks."""
     yield from _dataset(model, geometry)
-    yield from _features(reader, model, geometry)
+    yield from _idle_features(reader, geometry)
+    yield from _kind(model, geometry)
+    yield from encoder_problems(reader, model, geometry)
     if geometry.data_geometry_type == KCENTER:
         yield from _distance(reader, model, geometry)
+    if geometry.use_labels and policy.annotator != "simulated" and model.ann_type == "label":
+        text = (
+            "full masks that a person draws weigh all pixels alike. Write `use_labels: false`, or simulate scribbles."
+        )
+        yield (_GROUP, "use_labels"), text
+    if geometry.data_geometry_type == VAAL and model.size and any(side % 32 for side in model.size):
+        yield (_GROUP, "data_geometry_type"), f"vaal needs sizes in multiples of 32. Received: {list(model.size)}"
     yield from _scores(reader, geometry, uncertainty)
     yield from _first_round(geometry, policy)
 
@@ -39,8 +49,19 @@ def _dataset(model: ModelConfig, geometry: GeometryConfig) -> Problems:
         yield (_GROUP, "dataset_type"), text
 
 
-def _features(reader: Reader, model: ModelConfig, geometry: GeometryConfig) -> Problems:
-    yield from _kind(geometry)
+def _idle_features(reader: Reader, geometry: GeometryConfig) -> Problems:
+    """Returns keys of features that the strategy does not ask for."""
+    from fewslice.active.query import FEATURES
+
+    if geometry.is_published or FEATURES in _needs(geometry):
+        return
+    for name in ("feature_model", "contrastive", "feature_model_params", "use_model_features", "features"):
+        if (_GROUP, name) in reader.written:
+            yield (_GROUP, name), f"{geometry.data_geometry_type} looks at no features. Remove it."
+
+
+def encoder_problems(reader: Reader, model: ModelConfig, geometry: GeometryConfig) -> Problems:
+    """Returns (place, message) of every problem of the encoder that a geometry pretrains or names."""
     params = geometry.feature_model_params
     if not geometry.feature_model:
         if geometry.contrastive:
@@ -60,16 +81,23 @@ def _features(reader: Reader, model: ModelConfig, geometry: GeometryConfig) -> P
     if channels and params.in_chns != channels:
         place = (*_PARAMS, "in_chns") if (*_PARAMS, "in_chns") in reader.written else _PARAMS
         yield place, f"images of {model.dataset} have {channels} channels. Write `in_chns: {channels}`."
+    if params.cl_prev_path in ("none", "pixels"):
+        yield (*_PARAMS, "cl_prev_path"), "must be a run directory. Remove it for an encoder of the experiment's own."
     if geometry.contrastive and not params.cl_prev_path:
-        yield from _loss(params)
+        yield from _loss(reader, params)
     if params.fuse_image_data and geometry.data_geometry_type != KCENTER:
         yield (*_PARAMS, "fuse_image_data"), f"counts only for {KCENTER}. Remove it."
 
 
-def _kind(geometry: GeometryConfig) -> Problems:
-    """Returns what is wrong with `features`, which names a kind."""
+def _kind(model: ModelConfig, geometry: GeometryConfig) -> Problems:
+    """Returns what is wrong with `features`, which names a kind, or with `use_model_features`."""
     from fewslice.stages import features
 
+    has_maps = model.model_type in UNETS and model.seg_model != PRETRAINABLE
+    wants_map = geometry.features in _MAPS or (geometry.use_model_features and model.inf_train_type == "features")
+    if wants_map and not has_maps:
+        place = ("model", "inf_train_type") if geometry.use_model_features else (_GROUP, "features")
+        yield place, "maps of the encoder can be had of `unet` and `unet_cct` only. Look at predictions."
     if geometry.features is None:
         return
     place, kind = (_GROUP, "features"), features.get(geometry.features)
@@ -84,8 +112,12 @@ def _kind(geometry: GeometryConfig) -> Problems:
         )
 
 
-def _loss(params: FeatureModelParams) -> Problems:
+def _loss(reader: Reader, params: FeatureModelParams) -> Problems:
     terms = params.group_terms
+    for term in ("neg_loss", "pos_loss1", "pos_loss2", "pos_loss3"):
+        for name in (f"{term}_wt", f"{term}_mask"):
+            if (*_PARAMS, name) in reader.written and not getattr(params, term):
+                yield (*_PARAMS, name), f"has no effect without `{term}: true`. Add that, or remove it."
     if not params.loss_wt and not any(terms.values()):
         yield (*_PARAMS, "loss_wt"), "all terms of the loss have the weight 0. Give one a weight."
     if terms and not params.partners:
@@ -149,6 +181,9 @@ def _scores(reader: Reader, geometry: GeometryConfig, uncertainty: UncertaintyCo
     if needs_scores and uncertainty is None:
         text = "needs scores of networks. Add the group model_uncertainty (ensemble, entropy_w_label_probs)."
         yield place, text
+    if not geometry.is_published and geometry.options.get("uncertainty_wt"):
+        text = f"{geometry.data_geometry_type} gets no scores under this name. Write `data_geometry_type: {KCENTER}`, "
+        yield (_GROUP, "uncertainty_wt"), text + "`fuse_image_data: true` and `use_uncertainty: true` for the same."
     if uncertainty is not None and not needs_scores:
         text = "a geometry ranks alone. Remove the group model_uncertainty"
         if geometry.data_geometry_type == KCENTER:

@@ -21,7 +21,7 @@ from fewslice.al_schema import keys_of, leaves
 from fewslice.al_schema_geometry import OWN, PUBLISHED, GeometryConfig
 from fewslice.al_schema_model import ModelConfig
 from fewslice.al_schema_policy import PASS, PolicyConfig, UncertaintyConfig
-from fewslice.al_selection import Selection, selections
+from fewslice.al_selection import Selection, main_strategy, selections
 from fewslice.errors import ConfigError
 from fewslice.registry import unknown_name
 from fewslice.yaml_files import read_yaml
@@ -82,12 +82,7 @@ class Experiment:
         }
         found = {name: None if group is None else effective(group) for name, group in groups.items()}
         found["policy"].pop("annotator")
-        ranked = [one.strategy for one in self.selections if one.strategy != "random"]
-        return found | {
-            "dataset": self.dataset_name,
-            "seed": self.seed,
-            "strategy": ranked[-1] if ranked else "random",
-        }
+        return found | {"dataset": self.dataset_name, "seed": self.seed, "strategy": main_strategy(self)}
 
 
 def load_experiment(path: str | os.PathLike, overrides: Mapping[str, str] | None = None) -> Experiment:

@@ -49,7 +49,7 @@ class FeatureModelParams:
     pretrained: bool = flag(
         False, "Only false: ImageNet weights are not part of this software (published: true, its encoder starts there)."
     )
-    in_chns: int = choice(1, "Channels of an image.", 1, 3)
+    in_chns: int = choice(1, "Channels of an image. The dataset decides; this must agree with it.", 1, 3)
     patch_size: tuple[int, int] | None = size(None, "", 32, unused=_GRID)
     inf_batch_size: int = integer(128, "Slices embedded at once.", 1)
     fuse_image_data: bool = flag(False, "Pixels enter the distance beside the embedding.")
@@ -179,7 +179,12 @@ class GeometryConfig:
         _feature_names,
         types=_FEATURES,
     )
-    use_labels: bool = flag(False, "The annotation weights the pixels of the distance.", types=_K)
+    use_labels: bool = flag(
+        False,
+        "The annotation weights the pixels of the distance. With `policy.annotator: files` a slice has one only after "
+        "the round that buys it; until then its pixels weigh nothing.",
+        types=_K,
+    )
     label_wt: float = number(1.0, "Weight of an annotated pixel.", 0, types=_K)
     default_pos_val: float = number(1.0, "Weight of another pixel.", 0, types=_K)
     pos_wt: float = number(1.0, "Weight of the distance of pixels.", 0, types=_K)
@@ -197,9 +202,9 @@ class GeometryConfig:
     slice_mid_wt: float = number(0.0, "Weight of 1 - both distances from the middle.", types=_K)
     slice_pos_wt: float = number(0.0, "Weight of 1 for another position.", types=_K)
     max_dist: float | None = number(
-        None, "Limits each of these weights, with the next key; null is no limit.", types=_K
+        None, "Limits each of these weights, with the next key; null is no limit.", 0, types=_K
     )
-    wt_max_dist_mult: float = number(1.0, "The limit is `max_dist` times this.", types=_K)
+    wt_max_dist_mult: float = number(1.0, "The limit is `max_dist` times this.", 0, types=_K)
     subset_size: int | str = custom(
         "all", "Unannotated slices in the graph.", "all or a whole number, 1 or larger", _subset, types=_C
     )

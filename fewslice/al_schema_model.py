@@ -29,7 +29,7 @@ ANNOTATIONS = ("scribble", "label")
 DB_SCORES = (MAPS, *PUBLISHED_PASSES)
 PRETRAINABLE = "pretrainable_unet"  # the U-Net of our contrastive stages
 SCRATCH, OWN_ENCODER = "scratch", "gcl"
-SEED_NOTE = "policy.seed seeds everything; networks of an ensemble get it plus their number"
+SEED_NOTE = "policy.seed seeds everything"
 
 
 def _dataset_names() -> list[str]:
@@ -58,7 +58,12 @@ class ModelConfig:
     )
     ensemble_size: int = integer(1, "Networks per round; the one of the best validation is tested.", 1)
     in_chns: int = choice(
-        None, "Channels of an image.", 1, 3, optional=False, by_type=dict.fromkeys(UNETS, 1) | {"lvm_med": 3}
+        None,
+        "Channels of an image. The dataset decides; this must agree with it.",
+        1,
+        3,
+        optional=False,
+        by_type=dict.fromkeys(UNETS, 1) | {"lvm_med": 3},
     )
     seg_model: str = word(
         None,

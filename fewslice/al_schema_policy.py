@@ -101,7 +101,9 @@ class PolicyConfig:
         _ROUNDS,
         _rounds,
     )
-    seed: int = integer(0, "Seeds everything: choices, encoder, networks, scribbles.", 0, 2**31 - 1)
+    seed: int = integer(
+        0, "Seeds choices, encoder and networks; simulated scribbles are the same for all seeds.", 0, 2**31 - 1
+    )
     resume: bool = flag(False, "", unused=_RESUMES)
     ensemble_kwargs: EnsembleKwargs = nested(EnsembleKwargs, "Training and evaluation.")
     uncertainty_kwargs: ScoreKwargs = nested(ScoreKwargs, "Of the uncertainty.")

@@ -83,6 +83,11 @@ def selections(experiment: Experiment) -> tuple[Selection, ...]:
     return tuple(found)
 
 
+def main_strategy(experiment: Experiment) -> str:
+    """Returns the strategy of rounds that rank and have a network to look at, however many rounds there are."""
+    return "random" if experiment.policy.policy_type == "random" else _ranked(experiment, True).strategy
+
+
 def needs_network(features: str) -> bool:
     """Whether a kind of features, or "none", looks at a trained segmentation network."""
     from fewslice.stages import features as kinds
@@ -224,7 +229,7 @@ def _with_needs(strategy: str, options: Mapping[str, Any], inputs: Mapping[str, 
     return Selection(
         strategy,
         options,
-        masks="masks" in needs,
+        masks="masks" in needs and options.get("use_labels", True),
         pixels="pixels" in needs,
         gradients="gradients" in needs,
         **given,

@@ -6,6 +6,7 @@ TensorFlow is imported inside functions and only where it is the backend.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from fewslice.errors import ConfigError
@@ -40,12 +41,29 @@ def configure(*, seed: int, mixed_precision: bool, devices: int = 1) -> None:
 
 
 def release_networks() -> None:
-    """Frees what earlier networks of this process hold. `keras.utils.clear_session` forgets the precision, too."""
+    """Frees what earlier networks of this process hold.
+
+    `keras.utils.clear_session` forgets the precision and the global seed, too. The precision is put back; networks and
+    random layers are seeded one by one.
+    """
     import keras
 
     policy = keras.config.dtype_policy()
     keras.utils.clear_session()
     keras.config.set_dtype_policy(policy)
+
+
+@contextlib.contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Builds networks within with a dtype policy, "float32" or "mixed_bfloat16", and puts back the one before."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _split_cpu(tf: Any, devices: int) -> None:

@@ -249,11 +249,11 @@ class Trainer:
             logging.warning("Damaged state, continuing from the one before: %s", text)
         wanted = {name: tuple(variable.shape) for name, variable in self._variables.items()}
         found = {name: array.shape for name, array in arrays.items() if not name.startswith("average/")}
-        if wanted != found:
+        if wanted != found or record["digest"] != self.run.digest:
             raise DataError(
                 self.run.checkpoints / STATE,
-                expected="the state of this network and optimizer",
-                found="another one's, for instance from another version of the software",
+                expected="the state of this network and optimizer, trained on the present data",
+                found="another one's: annotations, settings or the version of the software were others then",
                 remedy=f"Delete the folder {self.run.dir} and repeat the command, which trains this network afresh.",
             )
         if record["step"] > self.plan.n_iter:

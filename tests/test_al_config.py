@@ -317,6 +317,46 @@ def test_keys_without_effect_are_noted(load):
     assert experiment.settings() == load(data_geometry=KCENTER).settings()
 
 
+@pytest.mark.parametrize(
+    ("key", "groups"),
+    [
+        ("policy.rank_type", {"policy": {"policy_type": "random", "rank_type": "inc"}}),
+        ("model.inf_train_type", {"model": {"inf_train_type": "features"}, "data_geometry": ENCODER}),
+        ("model.feature_decoder_index", {"model": {"feature_decoder_index": 2}, "data_geometry": ENCODER}),
+        ("model.T", {"model": {"model_type": "db_dmpls", "T": 3}, "data_geometry": ENCODER}),
+        ("data_geometry.max_dist", {"data_geometry": {**KCENTER, "max_dist": 2}}),
+        ("data_geometry.coreset_kwargs.temp_init", {"data_geometry": {**KCENTER, "coreset_kwargs": {"temp_init": 2}}}),
+    ],
+)
+def test_keys_that_count_only_with_others_are_noted(load, key, groups):
+    (note,) = load(**groups).notes
+    assert note.startswith(f"{key} (") and " has no effect: " in note
+
+
+def test_settings_of_an_encoder_that_is_only_read_are_noted_together(load):
+    params = {"cl_prev_path": "runs/x", "encoder": "resnet50", "num_epochs": 3, "inf_batch_size": 4}
+    (note,) = load(data_geometry={**ENCODER, "feature_model_params": params}).notes
+    assert "no effect have encoder, num_epochs: `cl_prev_path`" in note
+
+
+def test_keys_that_count_are_not_noted(load):
+    geometry = {**ENCODER, "features": "pooled_map", "patient_wt": 0.5, "max_dist": 2}
+    assert load(model={"feature_decoder_index": 2}, data_geometry=geometry).notes == ()
+    model = {"model_type": "lvm_med", "ann_type": "label", "in_chns": 1}
+    rounds = {"policy_type": "ranked", "rounds": [[0.01, 0.5], [0.01, 0]]}
+    assert "trains for epochs" in load(model=model, data_geometry=KCENTER, policy=rounds).notes[0]
+
+
+def test_adding_rounds_keeps_the_settings(load):
+    """So that a finished experiment goes on in its folder; a first round by scores is random."""
+    settings = []
+    for rounds in ([[0.1, 0]], [[0.1, 0], [0.1, 0]]):
+        policy = {"policy_type": "ranked", "rounds": rounds}
+        settings.append(load(policy=policy, model_uncertainty=ENSEMBLE).settings())
+        settings[-1]["policy"].pop("rounds")
+    assert settings[0] == settings[1] and settings[0]["strategy"] == "uncertainty"
+
+
 def test_a_random_policy_leaves_groups_idle(load):
     experiment = load(policy={"policy_type": "random"}, data_geometry=KCENTER)
     assert experiment.notes[0].startswith("data_geometry (") and {s.strategy for s in experiment.selections} == {
@@ -328,6 +368,37 @@ def test_a_random_policy_leaves_groups_idle(load):
     "groups, words",
     [
         ({}, "ranked needs a data_geometry or model_uncertainty"),
+        ({"data_geometry": {"data_geometry_type": "mid_slice", "feature_model": True}}, "looks at no features"),
+        ({"data_geometry": {**ENCODER, "feature_model_params": {"pos_loss2_wt": 0.1}}}, "without `pos_loss2: true`"),
+        ({"data_geometry": {**ENCODER, "feature_model_params": {"cl_prev_path": "none"}}}, "must be a run directory"),
+        ({"data_geometry": {"data_geometry_type": "mfc", "uncertainty_wt": 1}}, "`use_uncertainty: true` for the same"),
+        (
+            {
+                "data_geometry": {**KCENTER, "use_labels": True},
+                "model": {"model_type": "strong"},
+                "policy": {"annotator": "files"},
+            },
+            "weigh all pixels alike",
+        ),
+        (
+            {"data_geometry": {"data_geometry_type": "vaal"}, "model": {"network_size": [48, 48]}},
+            "multiples of 32. Received: [48, 48]",
+        ),
+        (
+            {
+                "data_geometry": {**KCENTER, "features": "pooled_map"},
+                "model": {"model_type": "strong", "seg_model": "pretrainable_unet"},
+            },
+            "maps of the encoder can be had of `unet` and `unet_cct` only",
+        ),
+        (
+            {
+                "data_geometry": {**ENCODER, "feature_model_params": {"pretrained": True}},
+                "model": {"model_type": "lvm_med", "ann_type": "label", "base_original_checkpoint": "gcl"},
+                "policy": {"policy_type": "random"},
+            },
+            "ImageNet weights",
+        ),
         ({"model_uncertainty": {**ENSEMBLE, "score_func": "mean_score"}}, "mean_score averages"),
         ({"model_uncertainty": {**ENSEMBLE, "score_func": "ensemble_variance_ratio"}}, "`ensemble_size: 2` or more"),
         ({"model_uncertainty": {**ENSEMBLE, "score_func": "bald"}}, "0 everywhere"),
@@ -396,9 +467,7 @@ MFC_PIXELS = {name: value for name, value in MFC.items() if not name.startswith(
         ),
         (
             {"data_geometry": {**ENCODER, "metric": "cosine", "patient_wt": 0.5}},
-            Selection(
-                "mfc", MFC | {"metric": "cosine", "patient_wt": 0.5}, features="encoder", masks=True, pixels=True
-            ),
+            Selection("mfc", MFC | {"metric": "cosine", "patient_wt": 0.5}, features="encoder", pixels=True),
             None,
         ),
         (
@@ -407,9 +476,7 @@ MFC_PIXELS = {name: value for name, value in MFC.items() if not name.startswith(
                 "model_uncertainty": ENSEMBLE,
             },
             Selection("coreset", pixels=True),
-            Selection(
-                "mfc", MFC | {"uncertainty_wt": 2.0}, features="pixels", scores="entropy", masks=True, pixels=True
-            ),
+            Selection("mfc", MFC | {"uncertainty_wt": 2.0}, features="pixels", scores="entropy", pixels=True),
         ),
         (
             {"data_geometry": {**ENCODER, "use_model_features": True}, "model": {"inf_train_type": "features"}},

@@ -261,6 +261,15 @@ def test_state_of_another_network(tmp_path):
         Session(tmp_path, width=4).train()
 
 
+def test_state_of_other_data(tmp_path):
+    with pytest.raises(Interrupted):
+        Session(tmp_path, batch=stopping(5)).train()
+    session = Session(tmp_path)
+    session.run.digest = "of other annotations"
+    with pytest.raises(DataError, match="another one's: annotations"):
+        session.train()
+
+
 def test_full_disk_gives_one_message_and_continues(calm, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

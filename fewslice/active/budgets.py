@@ -53,6 +53,18 @@ def cumulative_budgets(fractions: Sequence[float], count: int, *, float_sums: bo
     return tuple(math.floor(count * share) for share in _exact(fractions))
 
 
+def training_shares(bought: Sequence[float], extra: Sequence[float]) -> tuple[float, ...]:
+    """Returns the share of the whole schedule that each round trains for: all that was bought or added so far.
+
+    Args:
+        bought: Share of the pool that each round buys.
+        extra: Share that each round adds to the training of itself and later ones. The sums may be above 1.
+    """
+    exact = [Fraction(repr(float(share))) for share in (*bought, *extra)]
+    added = (one + other for one, other in zip(exact[: len(bought)], exact[len(bought) :], strict=True))
+    return tuple(float(share) for share in itertools.accumulate(added))
+
+
 def _exact(fractions: Sequence[float]) -> list[Fraction]:
     return list(itertools.accumulate(_check(fractions)))
 

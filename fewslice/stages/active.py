@@ -19,7 +19,7 @@ from fewslice import backend, config, files
 from fewslice.active import annotators, round_files, strategies
 from fewslice.active.annotators import MASK, SCRIBBLE, Task, WaitingForAnnotations
 from fewslice.active.annotators.file_exchange import BACK
-from fewslice.active.budgets import cumulative_budgets, cumulative_fractions
+from fewslice.active.budgets import cumulative_budgets, cumulative_fractions, training_shares
 from fewslice.active.pool import Pool
 from fewslice.active.query import Choice
 from fewslice.active.rounds import Loop, RoundPlan
@@ -123,6 +123,8 @@ class _Parts:
             "annotator": self.experiment.policy.annotator,
             "weights_sha256": self._named_weights(),
         }
+        if self.experiment.model.is_half_precision:
+            settings["half_precision_networks"] = True  # runs without this say so too, but were trained in float32
         rounds = len(self.experiment.policy.all_rounds)
         name = self.experiment.exp_dir
         run = Run(self.runs_dir, self.dataset.name, STAGE, name, settings, n_iter=rounds, resume=resume)
@@ -210,7 +212,7 @@ def round_plans(experiment: Experiment, count: int) -> list[RoundPlan]:
             f"Round {empty[0]} would train on nothing: {fractions[empty[0]]:g} of {count} slices is less than one. "
             "Give `policy.rounds` a larger share there, or skip its training."
         )
-    lengths = cumulative_fractions([one.oracle + one.pseudo for one in rounds])
+    lengths = training_shares(shares, [one.pseudo for one in rounds])
     return [
         RoundPlan(
             number,

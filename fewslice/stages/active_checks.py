@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 from fewslice import config, config_values
+from fewslice.active.mfc import GRID
 from fewslice.al_config import EXP_DIR, Experiment, load_experiment
 from fewslice.al_groups import GROUPS
 from fewslice.al_schema import keys_of
 from fewslice.al_schema_model import OWN_ENCODER, PRETRAINED, SCRATCH, ModelConfig
+from fewslice.al_selection import ENCODER_MAP, PREDICTIONS
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.errors import ConfigError
 from fewslice.registry import unknown_name
 from fewslice.stages.encoder_runs import find_encoder
+
+_WIDTH = 16  # channels of the finest map of the scribble U-Net; each coarser one has twice as many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +76,7 @@ def prepare(path: str, overrides: Mapping[str, str]) -> Job:
     of_experiment, of_dataset = split_overrides(overrides)
     experiment = load_experiment(path, of_experiment)
     dataset, changed = dataset_of(experiment, of_dataset)
+    check_repeats(experiment, dataset)
     return Job(experiment, dataset, changed, roles_of(experiment, dataset))
 
 
@@ -106,6 +112,33 @@ def dataset_of(experiment: Experiment, overrides: Mapping[str, str]) -> tuple[co
                 raise ConfigError(f"--set {name}={changed[name]}, but the experiment says {side}. Give one of them.")
     dataset = config.load_dataset_config(experiment.dataset_name, changed)
     return dataset, [f"{name}={value}" for name, value in changed.items()]
+
+
+def check_repeats(experiment: Experiment, dataset: config.DatasetConfig) -> None:
+    """Checks that features of the segmentation network would enter a distance beside pixels.
+
+    Raises:
+        ConfigError: they hold so many values that they are repeated less than once.
+    """
+    height, width = dataset.img_size_x, dataset.img_size_y
+    for selection in experiment.selections:
+        if selection.strategy != "mfc" or not selection.options.get("fuse_image_data", True):
+            continue
+        step = selection.feature_map
+        sizes = {
+            PREDICTIONS: height * width * dataset.num_classes,
+            ENCODER_MAP: (height >> step) * (width >> step) * (_WIDTH << step),
+        }
+        values = sizes.get(selection.features, 0)
+        pixels = GRID[0] * GRID[1] * dataset.num_channels
+        share = selection.options["fuse_image_data_size_prop"]
+        if values > share * pixels:
+            enough = math.ceil(100 * values / pixels) / 100
+            raise ConfigError(
+                f"{selection.features} of the network hold {values} values and do not enter the distance beside "
+                f"{pixels} pixels with `fuse_image_data_size_prop: {share:g}`. Write at least {enough:g}, or "
+                "`features: pooled_map`."
+            )
 
 
 def roles_of(experiment: Experiment, dataset: config.DatasetConfig) -> Roles:

@@ -1,7 +1,8 @@
 """The encoder of an experiment: group contrastive pretraining as `data_geometry.feature_model_params` describes it.
 
 It is a run of the stage `pretr_encoder_group_contrastive_loss` like any other, so experiments with the same settings
-share it, and an interrupted one goes on.
+share it, and an interrupted one goes on. Its `ver` is the number of epochs: an encoder that is trained longer for
+another experiment lies beside it and does not take its place.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def encoder_flags(params: FeatureModelParams, model: ModelConfig, *, seed: int, 
         "comb_tr_imgs": model.comb,
         "mixed_precision": str(model.is_half_precision).lower(),
         **encoder_arguments(params, seed),
+        "ver": params.num_epochs,
     }
     return [f"--{name}={value}" for name, value in flags.items()] + [f"--set={text}" for text in overrides]
 

@@ -8,6 +8,7 @@ rounds/000/member_0/checkpoints/ logs/      as in any training
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ from fewslice.stages.active_networks import (
     is_two_branch,
     make_loss,
     make_optimizer,
+    member_seed,
     schedule_of,
     segmentation_part,
     set_best,
@@ -81,7 +83,7 @@ class Learner:
         pool: The prepared volumes that are the pool.
         val: The validation volumes.
         test: The test volumes, or None to leave them alone.
-        seed: Member m of every round starts from seed + m.
+        seed: Of the experiment, see `member_seed`.
         origin: Pretrained weights to start each network from.
     """
 
@@ -117,7 +119,7 @@ class Learner:
     def _member(self, path: Path, plan: RoundPlan, annotations: Annotations, member: int) -> dict[str, Any]:
         started = time.perf_counter()
         backend.release_networks()
-        seed = self.seed + member
+        seed = member_seed(self.seed, member)
         schedule = schedule_of(self.settings, plan, len(annotations))
         model = self._compiled(seed, schedule)
         main = segmentation_part(model)
@@ -129,7 +131,7 @@ class Learner:
                 return batch.images, losses.mixing_targets(batch.labels, batch.mixing)
             return batch.images, batch.labels
 
-        digest = files.digest([annotations.units.tolist(), plan.training_share, member])
+        digest = files.digest([annotations.units.tolist(), plan.training_share, member, _mask_digest(annotations)])
         trainer = Trainer(
             MemberFolder(path, digest),
             model,
@@ -189,6 +191,13 @@ class Learner:
 def member_folder(folder: Path, member: int) -> Path:
     """Returns the folder of a member in a round's folder."""
     return folder / f"member_{member}"
+
+
+def _mask_digest(annotations: Annotations) -> str:
+    whole = hashlib.sha256()
+    for place in range(len(annotations)):
+        whole.update(np.ascontiguousarray(annotations.mask(place)).tobytes())
+    return whole.hexdigest()
 
 
 def summary(scores: Sequence[VolumeScore], struct_name: Sequence[str], *, prefix: str) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from fewslice.optimizers import CoupledAdam, CoupledSGD, cosine_wave, polynomial
 from fewslice.stages import common
 from fewslice.training import BEST, LAST
 
+_BETWEEN_MEMBERS = 100_003  # seeds
+
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
@@ -43,6 +45,11 @@ def schedule_of(settings: ModelConfig, plan: RoundPlan, count: int) -> Schedule:
         return Schedule(settings.num_epochs * epoch, settings.val_epoch * epoch)
     steps = max(1, int(settings.max_iterations * plan.training_share))
     return Schedule(steps, min(settings.val_every, steps))
+
+
+def member_seed(seed: int, member: int) -> int:
+    """Returns the seed of a network of an ensemble. Experiments with neighbouring seeds share none of them."""
+    return seed + member * _BETWEEN_MEMBERS
 
 
 def is_two_branch(settings: ModelConfig) -> bool:

@@ -27,7 +27,7 @@ from fewslice.data.resample import resize_nearest
 from fewslice.stages import features as kinds
 from fewslice.stages.active_features import gradient_embeddings
 from fewslice.stages.active_learner import member_folder
-from fewslice.stages.active_networks import load_network, segmentation_part
+from fewslice.stages.active_networks import load_network, member_seed, segmentation_part
 from fewslice.stages.active_scores import DropoutPasses, pool_scores
 from fewslice.stages.active_vaal import train_vaal
 from fewslice.stages.features import Inputs
@@ -142,7 +142,7 @@ class Sources:
         found: list[keras.Model | DropoutPasses] = []
         for member in range(self.settings.ensemble_size):
             model = load_network(self.settings, self.dataset, member_folder(trained, member))
-            seed = self.seed + member
+            seed = member_seed(self.seed, member)
             found.append(
                 DropoutPasses(models.dropout_part(model), seed=seed) if with_dropout else segmentation_part(model)
             )

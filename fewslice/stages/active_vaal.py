@@ -81,7 +81,8 @@ def train_vaal(
             arrays, record = checkpoint.load_arrays(folder / SCORES)
             _check_record(folder / SCORES, record["made of"], made_of)
             return arrays["scores"]
-        training = _Training(images, labels, options=options, seed=seed)
+        with backend.precision("float32"):  # its scores are compared, and bfloat16 makes many of them equal
+            training = _Training(images, labels, options=options, seed=seed)
         training.run(folder / STATE, made_of, save_every)
         scores = training.scores()
         checkpoint.save_arrays(folder / SCORES, {"scores": scores}, {"made of": made_of})

@@ -18,7 +18,7 @@ import numpy as np
 from absl import logging
 
 import models
-from fewslice import checkpoint, files
+from fewslice import backend, checkpoint, files
 from fewslice.active.slice_pool import SliceStack
 from fewslice.config import DatasetConfig
 from fewslice.data import cache_store
@@ -111,12 +111,8 @@ def _encoder(
     """Returns the function (n, rows, columns, channels) -> (n, D) float32, n <= batch_size, and D."""
     if run == PIXELS:
         return lambda images: images.reshape(len(images), -1), int(np.prod(image_shape(dataset)))
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16" if mixed_precision else "float32")
-    try:
+    with backend.precision("mixed_bfloat16" if mixed_precision else "float32"):
         model = build_embedding(run, dataset)
-    finally:
-        keras.config.set_dtype_policy(policy)
 
     def encode(images: np.ndarray) -> np.ndarray:
         filled = np.zeros((batch_size, *images.shape[1:]), np.float32)  # one shape, so that it is compiled once

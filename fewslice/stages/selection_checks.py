@@ -91,6 +91,10 @@ def check_strategy(args: SelectArgs) -> tuple[dict[str, Any], list[str]]:
                 "--with_scribbles uses those that the dataset has."
             )
         options[_USE_LABELS] = False
+    if args.network and not set(needs) & set(_OF_NETWORK) and not options.get("uncertainty_wt"):
+        notes.append(f"--network has no effect: {args.strategy} looks neither at scores nor at gradients.")
+    if args.with_scribbles and not (query_lib.MASKS in needs and options.get(_USE_LABELS, True)):
+        notes.append(f"--with_scribbles has no effect: {args.strategy} looks at no scribbles.")
     return options, notes
 
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from fewslice import checkpoint
+from fewslice import backend, checkpoint
 from fewslice.active.strategies.vaal import VaalOptions
 from fewslice.errors import ConfigError, DataError, TrainingError
 from fewslice.stages import active_vaal
@@ -50,6 +50,13 @@ def _trained(images, tmp_path_factory):
         patch.setattr(checkpoint, "save_state", keep)
         scores = train_vaal(folder, images, LABELLED, options=TINY, seed=3, save_every=4)
     return folder, cut, scores
+
+
+def test_half_precision_does_not_make_scores_equal(trained, images, tmp_path):
+    """Networks of an experiment may compute in bfloat16; VAAL's do not."""
+    with backend.precision("mixed_bfloat16"):
+        half = train_vaal(tmp_path, images, LABELLED, options=TINY, seed=3, save_every=4)
+    assert np.array_equal(half, trained[2])
 
 
 def test_scores_are_one_minus_belief_and_the_state_goes(trained):

@@ -172,6 +172,9 @@ def test_scribbles_weigh_the_pixels(house, select):
     assert one.indices.tolist() != other.indices.tolist() or one.values.tolist() != other.values.tolist()
     sizes = [(folder / "gallery.png").stat().st_size for folder in (plain, weighed)]
     assert sizes[0] != sizes[1] and read_selection(weighed / "selection.json", house.pool)["notes"] == []
+    idle = select("--strategy=kcenter", *flags, "--with_scribbles")
+    (note,) = read_selection(idle / "selection.json", house.pool)["notes"]
+    assert note == "--with_scribbles has no effect: kcenter looks at no scribbles."
 
 
 def test_an_interrupted_selection_keeps_its_choice(house, select, tmp_path, monkeypatch):
