@@ -59,6 +59,9 @@ def _round(number: int, item: Any) -> Round:
 
 
 def _score_names() -> list[str]:
+    from fewslice.active import scores
+
+    scores.load_all()
     return [*PUBLISHED_SCORES, *SCORES.names()]
 
 
@@ -138,7 +141,7 @@ class UncertaintyConfig:
     )
     score_func: str = word(
         "entropy_w_label_counts",
-        "A published score (" + ", ".join(PUBLISHED_SCORES) + ") or one of `fewslice/active/uncertainty.py`.",
+        "A published score (" + ", ".join(PUBLISHED_SCORES) + ") or one of `fewslice/active/scores/`.",
         _score_names,
     )
     sbatch_size: int = integer(10, "Slices per batch.", 1, types=("stochastic",))

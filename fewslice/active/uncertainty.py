@@ -5,8 +5,7 @@ running sums, so that memory does not grow with M: at most four arrays of the si
 uncertain. p is the mean over passes, H(q) = -sum_c q_c log(q_c + 1e-10) in nats.
 
 Source: Vepa et al., 2024, arXiv 2411.15763 (entropy and variance ratio of ensembles); Gal et al., 2017, arXiv
-1703.02910 (entropy, BALD, variation ratio). A new score is one decorated function here or in a file that
-a user imports.
+1703.02910 (entropy, BALD, variation ratio). The scores are files in `fewslice/active/scores/`.
 
 Notes:
     Differs from the published code: it computed in float16, where 1e-10 is 0 and BALD may be no number (which became
@@ -36,7 +35,7 @@ PUBLISHED = {
 PUBLISHED_PASSES = {"entropy_score": "entropy", "bald_score": "bald"}
 MEAN_SCORE, MAPS = "mean_score", "pass_probs"
 _TINY = 1e-10
-_SPREAD, _ENTROPIES, _VOTES = "spread", "entropies", "votes"
+SPREAD, ENTROPIES, VOTES = "spread", "entropies", "votes"
 
 
 def register(name: str, *, needs: Sequence[str] = ()) -> Callable:
@@ -52,6 +51,14 @@ def register(name: str, *, needs: Sequence[str] = ()) -> Callable:
         return SCORES.register(name)(function)
 
     return decorate
+
+
+def get(name: str) -> Callable:
+    """Returns the score called `name`. Raises `ConfigError` with the nearest known name."""
+    from fewslice.active import scores
+
+    scores.load_all()
+    return SCORES.get(name)
 
 
 class PassStatistics:
@@ -83,7 +90,7 @@ class PassStatistics:
     def __init__(self, names: Sequence[str] = ("entropy",), *, region: str = "all"):
         if region not in REGIONS:
             raise ConfigError(unknown_name("region", region, REGIONS))
-        self._functions = {name: SCORES.get(name) for name in names}
+        self._functions = {name: get(name) for name in names}
         self._needs = {need for function in self._functions.values() for need in function.needs}
         self._region = region
         self.passes = 0
@@ -128,9 +135,9 @@ class PassStatistics:
         if values.min() < 0 or np.abs(values.sum(axis=-1) - 1).max() > 0.02:
             raise ValueError("`probabilities` must not be negative and sum to 1 over classes. Are they logits?")
         self.mean = np.zeros_like(values)
-        self.spread = np.zeros_like(values) if _SPREAD in self._needs else None
-        self.entropies = np.zeros_like(values[..., 0]) if _ENTROPIES in self._needs else None
-        self.votes = np.zeros(values.shape, np.int32) if _VOTES in self._needs else None
+        self.spread = np.zeros_like(values) if SPREAD in self._needs else None
+        self.entropies = np.zeros_like(values[..., 0]) if ENTROPIES in self._needs else None
+        self.votes = np.zeros(values.shape, np.int32) if VOTES in self._needs else None
 
     def _reduce(self, pixels: np.ndarray) -> np.ndarray:
         axes = tuple(range(1, pixels.ndim))
@@ -188,52 +195,3 @@ def published_score(score_func: str, db_score_func: str | None = None) -> tuple[
     if score_func == MEAN_SCORE:
         return PUBLISHED_PASSES[db_score_func], COMBINES[1]
     return PUBLISHED[score_func], COMBINES[0]
-
-
-@register("entropy")
-def predictive_entropy(statistics: PassStatistics) -> np.ndarray:
-    """H(p), the entropy of the mean: unsure passes and passes that contradict each other."""
-    return entropy(statistics.mean)
-
-
-@register("expected_entropy", needs=(_ENTROPIES,))
-def expected_entropy(statistics: PassStatistics) -> np.ndarray:
-    """Mean of H over passes: unsure passes only."""
-    return statistics.entropies / statistics.passes
-
-
-@register("bald", needs=(_ENTROPIES,))
-def bald(statistics: PassStatistics) -> np.ndarray:
-    """H(p) minus the expected entropy: passes that contradict each other only."""
-    return entropy(statistics.mean) - statistics.entropies / statistics.passes
-
-
-@register("variance_ratio", needs=(_VOTES,))
-def variance_ratio(statistics: PassStatistics) -> np.ndarray:
-    """1 - (passes that vote for the most frequent class) / M."""
-    return 1.0 - statistics.votes.max(axis=-1) / statistics.passes
-
-
-@register("vote_entropy", needs=(_VOTES,))
-def vote_entropy(statistics: PassStatistics) -> np.ndarray:
-    """Entropy of the shares of the passes' votes."""
-    return entropy(statistics.votes / statistics.passes)
-
-
-@register("ensemble_variance", needs=(_SPREAD,))
-def ensemble_variance(statistics: PassStatistics) -> np.ndarray:
-    """Variance of the probabilities over passes (divided by M), mean over classes."""
-    return statistics.spread.mean(axis=-1) / statistics.passes
-
-
-@register("least_confidence")
-def least_confidence(statistics: PassStatistics) -> np.ndarray:
-    """1 - the largest mean probability."""
-    return 1.0 - statistics.mean.max(axis=-1)
-
-
-@register("margin")
-def margin(statistics: PassStatistics) -> np.ndarray:
-    """1 - (largest - second largest mean probability)."""
-    top = np.partition(statistics.mean, -2, axis=-1)
-    return 1.0 - (top[..., -1] - top[..., -2])

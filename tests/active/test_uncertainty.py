@@ -3,16 +3,19 @@
 Expected values: entropies of halves and certainties by hand; plain loops over the formulas, tests/reference/active.py.
 """
 
+import sys
 import tracemalloc
 
 import numpy as np
 import pytest
 
+from fewslice.active import scores as score_files
 from fewslice.active import uncertainty
 from fewslice.active.uncertainty import SCORES, PassStatistics, mean_over_members
 from fewslice.errors import ConfigError
 from tests.reference import active as reference
 
+score_files.load_all()
 LOOPS = {
     "entropy": reference.predictive_entropy,
     "expected_entropy": reference.expected_entropy,
@@ -41,6 +44,29 @@ def random_passes(*shape, seed=0):
 def one_pixel(*passes):
     """Returns (M, 1, 1, 1, C)."""
     return np.array(passes, np.float64)[:, None, None, None, :]
+
+
+@pytest.mark.parametrize("name", SCORES.names())
+def test_contract(name):
+    """A finite number per slice, whatever the others and the order of passes; contradiction is unsurer than unison."""
+    passes = random_passes(4, 3, 5, 6, 3)
+    found = scores(passes, [name])[name]
+    assert found.shape == (3,) and found.dtype == np.float64 and np.isfinite(found).all()
+    np.testing.assert_allclose(scores(passes[::-1], [name])[name], found, rtol=1e-9)
+    np.testing.assert_allclose(scores(passes[:, [2, 0]], [name])[name], found[[2, 0]], rtol=1e-9)
+    sure = scores(one_pixel((1, 0), (1, 0)), [name])[name]
+    assert abs(sure) < 1e-6 and scores(one_pixel((1, 0), (0.2, 0.8)), [name])[name] > 0.1
+
+
+def test_a_file_is_all_that_a_score_needs(tmp_path, monkeypatch):
+    (tmp_path / "test_smallest.py").write_text(
+        "from fewslice.active.uncertainty import register\n\n\n"
+        '@register("test_smallest")\ndef smallest(statistics):\n    return statistics.mean.min(axis=-1)\n'
+    )
+    monkeypatch.setattr(score_files, "__path__", [*score_files.__path__, str(tmp_path)])
+    monkeypatch.setattr(SCORES, "_objects", dict(SCORES._objects))
+    assert scores(one_pixel((0.75, 0.25)), ["test_smallest"])["test_smallest"] == 0.25
+    sys.modules.pop(f"{score_files.__name__}.test_smallest")
 
 
 # One slice of one pixel, two classes: what each score says about M passes.
