@@ -34,12 +34,12 @@ def geometry_problems(
         yield from _distance(reader, model, geometry)
     if geometry.use_labels and policy.annotator != "simulated" and model.ann_type == "label":
         text = (
-            "full masks that a person draws weigh all pixels alike. Write `use_labels: false`, or simulate scribbles."
+            "full masks drawn by a person weigh all pixels alike. Write `use_labels: false`, or `annotator: simulated`."
         )
         yield (_GROUP, "use_labels"), text
     if geometry.data_geometry_type == VAAL and model.size and any(side % 32 for side in model.size):
         yield (_GROUP, "data_geometry_type"), f"vaal needs sizes in multiples of 32. Received: {list(model.size)}"
-    yield from _scores(reader, geometry, uncertainty)
+    yield from _scores(geometry, uncertainty)
     yield from _first_round(geometry, policy)
 
 
@@ -171,11 +171,11 @@ def _distance(reader: Reader, model: ModelConfig, geometry: GeometryConfig) -> P
     weights = ("pos_wt", "normalize_pos_by_label_ct", "label_wt", "default_pos_val")[2 if fused else 0 :]
     idle = next((name for name in weights if (_GROUP, name) in reader.written), None)
     if idle and not geometry.use_labels:
-        missing = "`use_labels: true`" if fused else "`feature_model_params: {fuse_image_data: true}`"
+        missing = "`use_labels: true`" if fused or is_raw else "`feature_model_params: {fuse_image_data: true}`"
         yield (_GROUP, idle), f"has no effect without {missing}. Add that, or remove it."
 
 
-def _scores(reader: Reader, geometry: GeometryConfig, uncertainty: UncertaintyConfig | None) -> Problems:
+def _scores(geometry: GeometryConfig, uncertainty: UncertaintyConfig | None) -> Problems:
     needs_scores = geometry.use_uncertainty or (not geometry.is_published and "scores" in _needs(geometry))
     place: Place = (_GROUP, "use_uncertainty") if geometry.use_uncertainty else (_GROUP, "data_geometry_type")
     if needs_scores and uncertainty is None:

@@ -36,7 +36,7 @@ def note_idle_keys(
         uncertainty: Likewise.
         policy: The group.
     """
-    found = [*_of_model(model, geometry, uncertainty), *_of_policy(model, policy)]
+    found = [*_of_model(geometry, uncertainty), *_of_policy(model, policy)]
     if geometry is not None:
         found += _of_geometry(geometry)
         _note_training(reader, geometry)
@@ -45,9 +45,7 @@ def note_idle_keys(
             reader.notes.append(f"{name_of(place)} ({reader.where(place)}) has no effect: {reason}.")
 
 
-def _of_model(
-    model: ModelConfig, geometry: GeometryConfig | None, uncertainty: UncertaintyConfig | None
-) -> Iterator[tuple[Place, str]]:
+def _of_model(geometry: GeometryConfig | None, uncertainty: UncertaintyConfig | None) -> Iterator[tuple[Place, str]]:
     from fewslice.stages import features
 
     uses_network = geometry is not None and geometry.use_model_features

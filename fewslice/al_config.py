@@ -71,8 +71,8 @@ class Experiment:
     def settings(self) -> dict[str, Any]:
         """Returns everything that decides what is computed, as JSON values, for config.json and its digest.
 
-        The name of the run is not among them, nor are keys without influence, nor who annotates (the run directory
-        adds that).
+        The name of the run is not among them, nor are keys that have no influence in any experiment, nor who annotates
+        (the run directory adds that).
         """
         groups = {
             "model": self.model,

@@ -32,7 +32,7 @@ ALGORITHMS = ("kcenter_greedy", "gpu_kcenter_greedy", "pkcenter_greedy")
 _K, _C, _V, _T = (KCENTER,), (COREGCN,), (VAAL,), (TYPICLUST,)
 _FEATURES = (KCENTER, COREGCN, TYPICLUST, OWN)
 _NOT_READ = "the published code does not read it"
-_GRID = "images have the size of the network's input"
+_GRID = "networks get the size of their input, pixels are compared at 256 x 256"
 
 # Weights of the terms that metadata add to the distance.
 TERM_WEIGHTS = (
@@ -182,7 +182,7 @@ class GeometryConfig:
     use_labels: bool = flag(
         False,
         "The annotation weights the pixels of the distance. With `policy.annotator: files` a slice has one only after "
-        "the round that buys it; until then its pixels weigh nothing.",
+        "the round that buys it; until then all its pixels weigh `default_pos_val`.",
         types=_K,
     )
     label_wt: float = number(1.0, "Weight of an annotated pixel.", 0, types=_K)

@@ -59,7 +59,7 @@ class ModelConfig:
     ensemble_size: int = integer(1, "Networks per round; the one of the best validation is tested.", 1)
     in_chns: int = choice(
         None,
-        "Channels of an image. The dataset decides; this must agree with it.",
+        "Channels of an image. The dataset decides; for U-Nets on published datasets this must agree with it.",
         1,
         3,
         optional=False,

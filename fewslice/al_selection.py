@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from fewslice.active.uncertainty import PUBLISHED_PASSES
+from fewslice.active.uncertainty import COMBINES, PUBLISHED_PASSES
 from fewslice.al_schema_geometry import (
     COREGCN,
     KCENTER,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fewslice.al_config import Experiment
 
 NONE, PIXELS, ENCODER, PREDICTIONS, ENCODER_MAP = "none", "pixels", "encoder", "predictions", "encoder_map"
-POOLED, MEMBERS = "pooled", "members"
+POOLED, MEMBERS = COMBINES
 VAAL_KEYS = (
     "latent_dim", "batch_size", "num_epochs", "vae_steps_per", "discriminator_steps_per", "adversary_param", "vae_beta",
     "discriminator_targets", "learning_rate", "width",
@@ -42,9 +42,9 @@ class Selection:
         scores: Registered score of `fewslice.active.uncertainty`; "vaal" for 1 - D of the discriminator of
             `GeometryConfig` (see `vaal_options`); None if the strategy looks at none.
         passes: MC-dropout passes of each network, 1 for one pass without dropout.
-        combine: "pooled": all passes of all networks make one score; "members": one score per network, their mean.
+        combine: "mean_probabilities": all passes of all networks make one score. "mean_scores": the mean of one score
+            per network.
         masks: Whether it needs the annotations of all units.
-        pixels: Whether it needs the images.
         gradients: Whether it needs gradient embeddings.
         feature_map: Which of the encoder's maps features of the network look at, 0 the finest.
         descending: Whether high scores are bought; otherwise the engine negates them.
@@ -57,15 +57,9 @@ class Selection:
     passes: int = 1
     combine: str = POOLED
     masks: bool = False
-    pixels: bool = False
     gradients: bool = False
     feature_map: int = 0
     descending: bool = True
-
-    @property
-    def needs_network(self) -> bool:
-        """Whether it looks at a trained segmentation network."""
-        return needs_network(self.features) or self.gradients or self.scores not in (None, VAAL)
 
 
 def selections(experiment: Experiment) -> tuple[Selection, ...]:
@@ -128,7 +122,7 @@ def _ranked(experiment: Experiment, has_network: bool) -> Selection:
     if geometry.data_geometry_type == KCENTER:
         return _kcenter(model, geometry, uncertainty, inputs)
     if geometry.data_geometry_type == VAAL:
-        return Selection(VAAL, scores=VAAL, pixels=True)
+        return Selection(VAAL, scores=VAAL)
     if geometry.data_geometry_type == TYPICLUST:
         options = {name: getattr(geometry, name) for name in ("min_cluster_size", "max_num_clusters", "k_nn")}
         return Selection(TYPICLUST, options, **inputs)
@@ -159,7 +153,7 @@ def _kcenter(
     has_terms = any(getattr(geometry, name) for name in TERM_WEIGHTS)
     if not (fused or scored or has_terms or geometry.use_labels or geometry.metric != "euclidean"):
         if inputs["features"] == PIXELS:
-            return Selection("coreset", pixels=True)
+            return Selection("coreset")
         return Selection("kcenter", **inputs)
     options = {name: getattr(geometry, name) for name in _TERMS}
     options |= {name: getattr(geometry, name) for name in ("use_labels", "label_wt", "default_pos_val", "pos_wt")}
@@ -230,7 +224,6 @@ def _with_needs(strategy: str, options: Mapping[str, Any], inputs: Mapping[str, 
         strategy,
         options,
         masks="masks" in needs and options.get("use_labels", True),
-        pixels="pixels" in needs,
         gradients="gradients" in needs,
         **given,
     )

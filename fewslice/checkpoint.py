@@ -72,7 +72,8 @@ def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
             path,
             expected="a weight file",
             found="nothing",
-            remedy="Correct the path, or repeat the command that writes it (with --noresume if that run is finished).",
+            remedy="Correct the path; or delete the run or round that it belongs to and repeat the command that wrote "
+            "it.",
         ) from error
     except PermissionError as error:
         raise DataError(
@@ -86,8 +87,8 @@ def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
             path,
             expected="an intact checkpoint (.npz)",
             found=f"a damaged file ({error or type(error).__name__})",
-            remedy="Correct the path if this is another file; otherwise repeat the command that wrote it (with "
-            "--noresume if that run is finished).",
+            remedy="Correct the path if this is another file; otherwise delete the run or round that it belongs to and "
+            "repeat the command that wrote it.",
         ) from error
     return arrays, record
 
@@ -139,7 +140,8 @@ def load_state(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str
             path,
             expected="an intact training state",
             found="; ".join(damaged),
-            remedy="Start the stage afresh with --noresume.",
+            remedy=f"Delete the folder {Path(path).parent} and repeat the command: this training starts afresh. For a "
+            "single stage --noresume does the same.",
         )
     return None
 

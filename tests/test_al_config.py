@@ -457,8 +457,8 @@ MFC_PIXELS = {name: value for name, value in MFC.items() if not name.startswith(
 @pytest.mark.parametrize(
     "groups, first, second",
     [
-        ({"data_geometry": KCENTER}, Selection("coreset", pixels=True), None),
-        ({"data_geometry": {**KCENTER, "alg_string": "gpu_kcenter_greedy"}}, Selection("coreset", pixels=True), None),
+        ({"data_geometry": KCENTER}, Selection("coreset"), None),
+        ({"data_geometry": {**KCENTER, "alg_string": "gpu_kcenter_greedy"}}, Selection("coreset"), None),
         ({"data_geometry": ENCODER}, Selection("kcenter", features="encoder"), None),
         (
             {"data_geometry": {**KCENTER, "alg_string": "pkcenter_greedy", "coreset_kwargs": {"temp_init": 2}}},
@@ -467,7 +467,7 @@ MFC_PIXELS = {name: value for name, value in MFC.items() if not name.startswith(
         ),
         (
             {"data_geometry": {**ENCODER, "metric": "cosine", "patient_wt": 0.5}},
-            Selection("mfc", MFC | {"metric": "cosine", "patient_wt": 0.5}, features="encoder", pixels=True),
+            Selection("mfc", MFC | {"metric": "cosine", "patient_wt": 0.5}, features="encoder"),
             None,
         ),
         (
@@ -475,8 +475,8 @@ MFC_PIXELS = {name: value for name, value in MFC.items() if not name.startswith(
                 "data_geometry": {**KCENTER, "use_uncertainty": True, "uncertainty_wt": 2},
                 "model_uncertainty": ENSEMBLE,
             },
-            Selection("coreset", pixels=True),
-            Selection("mfc", MFC | {"uncertainty_wt": 2.0}, features="pixels", scores="entropy", pixels=True),
+            Selection("coreset"),
+            Selection("mfc", MFC | {"uncertainty_wt": 2.0}, features="pixels", scores="entropy"),
         ),
         (
             {"data_geometry": {**ENCODER, "use_model_features": True}, "model": {"inf_train_type": "features"}},
@@ -490,7 +490,7 @@ MFC_PIXELS = {name: value for name, value in MFC.items() if not name.startswith(
         ),
         (
             {"data_geometry": {**KCENTER, "use_labels": True, "default_pos_val": 0.5}},
-            Selection("mfc_pixels", MFC_PIXELS | {"use_labels": True, "default_pos_val": 0.5}, masks=True, pixels=True),
+            Selection("mfc_pixels", MFC_PIXELS | {"use_labels": True, "default_pos_val": 0.5}, masks=True),
             None,
         ),
         (
@@ -514,7 +514,7 @@ MFC_PIXELS = {name: value for name, value in MFC.items() if not name.startswith(
                 "model_uncertainty": {"model_uncertainty_type": "ensemble", "score_func": "mean_score"},
             },
             Selection("random"),
-            Selection("uncertainty", scores="bald", passes=7, combine="members"),
+            Selection("uncertainty", scores="bald", passes=7, combine="mean_scores"),
         ),
         (
             {
@@ -550,8 +550,7 @@ def test_coregcn_and_vaal_get_their_published_settings(load):
     assert chosen.options["wdecay"] == 5e-4 and "s_margin" not in chosen.options
     rounds = [[0.01, 0, "random", True], [0.01, 0]]
     experiment = load(data_geometry={"data_geometry_type": "vaal"}, policy={"rounds": rounds})
-    assert experiment.selections[1] == Selection("vaal", scores="vaal", pixels=True)
-    assert not experiment.selections[1].needs_network
+    assert experiment.selections[1] == Selection("vaal", scores="vaal")
     options = vaal_options(experiment.geometry)
     assert (options["latent_dim"], options["batch_size"], options["num_epochs"]) == (32, 128, 50)
     assert (options["vae_steps_per"], options["discriminator_steps_per"], options["vae_beta"]) == (2, 1, 1.0)

@@ -130,7 +130,7 @@ def test_the_default_experiment_no_longer_stops():
 
 def test_rivals():
     assert shipped("acdc_weak_bald").selections[1] == Selection(
-        "uncertainty", scores="bald", passes=40, combine="members"
+        "uncertainty", scores="bald", passes=40, combine="mean_scores"
     )
     assert shipped("acdc_weak_ensemble_var").selections[1] == Selection("uncertainty", scores="variance_ratio")
     batches = Selection("stochastic_batches", {"sbatch_size": 10}, scores="entropy")

@@ -30,8 +30,8 @@ class Query:
         rng: Draws everything random. The same generator gives the same choice.
         features: (N, D) float embeddings, or None.
         scores: (N,) float uncertainty, larger is more uncertain, or None. Those of labelled units are not looked at.
-        pixels: (N, H, W) or (N, H, W, channels) images on the network's grid, maybe memory-mapped; or a `PixelStore`,
-            which is faster; or None.
+        pixels: (N, H, W) or (N, H, W, channels) images of one size, 256 x 256 in the scripts, maybe memory-mapped; or a
+            `PixelStore`, which is faster; or None.
         masks: (N, H, W) annotation of each unit as it would be bought (for instance its scribble) with the ignore
             value where nothing is drawn, maybe memory-mapped, or None.
         gradients: (N, E) gradient embeddings of the present network, for BADGE, or None.
@@ -174,7 +174,7 @@ def _check(name: str, strategy: Strategy, query: Query) -> None:
     if strategy.needs_labelled and query.budget and not query.is_labelled.any():
         raise ConfigError(
             f"The strategy {name!r} needs at least one annotated unit. Begin with a round of another strategy, for "
-            "instance random."
+            "instance random, or name what is annotated already (select_slices.py: --labelled)."
         )
     for need in set(needs) & {FEATURES, SCORES, GRADIENTS}:
         values = getattr(query, need)

@@ -7,7 +7,7 @@
                labelled.csv     everything annotated after this round
                gallery.png      the choice as a picture
                metrics.json     what the networks trained on `labelled.csv` reached
-               DONE             checksums of all that; written last
+               DONE             checksums of all that but scores.csv and the picture; written last
 
 Each file is complete or absent, and each step begins by looking for its own. Randomness comes from (seed, round) only.
 So a command that was killed at any moment and repeated chooses the same units and trains the same networks as one that

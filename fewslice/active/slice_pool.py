@@ -18,7 +18,7 @@ from fewslice.active.pool import Pool, make_pool
 from fewslice.data.cache import PreparedSet, PreparedVolume
 from fewslice.errors import ConfigError, DataError
 
-IMAGE, LABEL, SCRIBBLE = "image", "label", "scribble"
+IMAGE, SCRIBBLE = "image", "scribble"
 
 
 def unit_name(case_id: str, index: int) -> str:

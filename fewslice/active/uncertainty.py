@@ -162,36 +162,3 @@ def mean_over_members(scores: Sequence[np.ndarray]) -> np.ndarray:
     if not len(scores) or len({np.shape(score) for score in scores}) > 1:
         raise ConfigError(f"Each member must score the same slices. Received: {[np.shape(score) for score in scores]}")
     return np.mean(np.asarray(scores, np.float64), axis=0)
-
-
-def published_score(score_func: str, db_score_func: str | None = None) -> tuple[str, str]:
-    """Returns the registered score and the way of combining networks (of `COMBINES`) that published settings mean.
-
-    | `score_func` | `db_score_func` | score | combined by |
-    |---|---|---|---|
-    | entropy_w_label_probs | none, or pass_probs | entropy | mean_probabilities |
-    | ensemble_variance_ratio | none, or pass_probs | variance_ratio | mean_probabilities |
-    | entropy_w_label_counts | none, or pass_probs | vote_entropy | mean_probabilities |
-    | mean_score | entropy_score | entropy | mean_scores |
-    | mean_score | bald_score | bald | mean_scores |
-
-    Args:
-        score_func: Of the group `model_uncertainty`.
-        db_score_func: Of the group `model` where networks are asked several times with dropout; None: they are not.
-
-    Raises:
-        ConfigError: unknown names, or two that do not fit together.
-    """
-    if db_score_func is not None and db_score_func not in (*PUBLISHED_PASSES, MAPS):
-        raise ConfigError(unknown_name("db_score_func", db_score_func, (*PUBLISHED_PASSES, MAPS)))
-    if score_func not in (*PUBLISHED, MEAN_SCORE):
-        raise ConfigError(unknown_name("score_func", score_func, (*PUBLISHED, MEAN_SCORE)))
-    if (score_func == MEAN_SCORE) != (db_score_func in PUBLISHED_PASSES):
-        raise ConfigError(
-            f"`score_func` {MEAN_SCORE!r} averages what `db_score_func` {' or '.join(map(repr, PUBLISHED_PASSES))} "
-            "finds for each network; each needs the other. "
-            f"Received: score_func={score_func!r}, db_score_func={db_score_func!r}"
-        )
-    if score_func == MEAN_SCORE:
-        return PUBLISHED_PASSES[db_score_func], COMBINES[1]
-    return PUBLISHED[score_func], COMBINES[0]

@@ -137,7 +137,7 @@ def check_repeats(experiment: Experiment, dataset: config.DatasetConfig) -> None
             raise ConfigError(
                 f"{selection.features} of the network hold {values} values and do not enter the distance beside "
                 f"{pixels} pixels with `fuse_image_data_size_prop: {share:g}`. Write at least {enough:g}, or "
-                "`features: pooled_map`."
+                "`features: pooled_map` in place of `use_model_features`."
             )
 
 

@@ -200,7 +200,7 @@ class _Writer:
                 if len(bad):
                     raise FewSliceError(
                         f"What the network makes of unit {done + bad[0]} of the pool is not finite in {self.dtype}. "
-                        "Look at this image, or ask for float32."
+                        "Look at this image, or train the network with a lower learning rate."
                     )
                 done += count
                 line.update(count)

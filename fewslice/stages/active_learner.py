@@ -206,7 +206,7 @@ def summary(scores: Sequence[VolumeScore], struct_name: Sequence[str], *, prefix
     Args:
         scores: The volumes.
         struct_name: Names of the structures.
-        prefix: "val" or "test"; only the test's numbers are told for each structure.
+        prefix: "val" or "test"; each structure stands in "val_per_structure" or "per_structure".
     """
     tables = {
         "dice": np.array([score.dice[1:] for score in scores]),

@@ -1,10 +1,8 @@
 """How unsure networks are about each unit of a pool, in one pass over the images.
 
 Images come one by one, the passes of all networks over a batch are reduced to running sums before the next batch is
-read: memory grows neither with the pool nor with the number of networks or passes. Probabilities are averaged, not
-logits.
-
-Published settings name other scores; `fewslice.active.uncertainty.published_score` translates them.
+read: memory grows neither with the pool nor with the number of passes, and with that of networks only where each is
+scored by itself. Probabilities are averaged, not logits.
 
 Source: Gal et al., 2017, https://arxiv.org/abs/1703.02910; ensembles as in Vepa et al., 2024,
 https://arxiv.org/abs/2411.15763.

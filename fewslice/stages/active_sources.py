@@ -21,7 +21,7 @@ from fewslice.active.rounds import Situation, Source
 from fewslice.active.slice_pool import SliceStack, open_pixels
 from fewslice.active.strategies.vaal import VaalOptions
 from fewslice.al_schema_model import ModelConfig
-from fewslice.al_selection import MEMBERS, POOLED, VAAL, Selection
+from fewslice.al_selection import VAAL, Selection
 from fewslice.data import cache
 from fewslice.data.resample import resize_nearest
 from fewslice.stages import features as kinds
@@ -31,8 +31,6 @@ from fewslice.stages.active_networks import load_network, member_seed, segmentat
 from fewslice.stages.active_scores import DropoutPasses, pool_scores
 from fewslice.stages.active_vaal import train_vaal
 from fewslice.stages.features import Inputs
-
-COMBINE = {POOLED: "mean_probabilities", MEMBERS: "mean_scores"}  # of a selection -> of `pool_scores`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,7 +116,7 @@ class Sources:
             [selection.scores],
             passes=selection.passes,
             batch_size=self.batch_size,
-            combine=COMBINE[selection.combine],
+            combine=selection.combine,
         )[selection.scores]
         return found if selection.descending else -found
 

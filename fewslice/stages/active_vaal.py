@@ -68,9 +68,9 @@ def train_vaal(
         (N,) float64 1 - D of the latent mean, annotated units included; larger is less like them.
 
     Raises:
-        ConfigError: no annotated unit, or no other; sides that do not fit; a folder of other settings or units.
+        ConfigError: no annotated unit, or no other; sides that do not fit.
         TrainingError: a loss is not a number.
-        DataError: the saved state is damaged.
+        DataError: the saved state is damaged, or the folder is one of other settings or units.
         Interrupted: Ctrl-C or a termination signal; the state is saved.
     """
     options, folder, labels = options or VaalOptions(), Path(folder), np.asarray(is_labelled)

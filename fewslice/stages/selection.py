@@ -176,8 +176,7 @@ def _choose(selection: Selection, features: np.ndarray | None, folder: Path) -> 
     if not path.exists():
         given: dict[str, Any] = {"features": features}
         if query_lib.PIXELS in selection.needs:
-            size = GRID if query_lib.MASKS in selection.needs else None
-            given["pixels"] = open_pixels(selection.volumes, folder / "cache", shape=size)
+            given["pixels"] = open_pixels(selection.volumes, folder / "cache", shape=GRID)
         if query_lib.MASKS in selection.needs:
             given["masks"] = _masks(selection)
         if selection.network is not None:

@@ -209,27 +209,3 @@ def test_a_new_score_is_one_function(monkeypatch):
 def test_mistakes(action, error, words):
     with pytest.raises(error, match=words):
         action()
-
-
-@pytest.mark.parametrize("score_func, db_score_func, expected", [
-    ("entropy_w_label_probs", None, ("entropy", "mean_probabilities")),
-    ("ensemble_variance_ratio", None, ("variance_ratio", "mean_probabilities")),
-    ("entropy_w_label_counts", "pass_probs", ("vote_entropy", "mean_probabilities")),
-    ("mean_score", "bald_score", ("bald", "mean_scores")),
-    ("mean_score", "entropy_score", ("entropy", "mean_scores")),
-])  # fmt: skip
-def test_published_names(score_func, db_score_func, expected):
-    assert uncertainty.published_score(score_func, db_score_func) == expected
-    assert expected[0] in SCORES.names() and expected[1] in uncertainty.COMBINES
-
-
-@pytest.mark.parametrize("score_func, db_score_func, words", [
-    ("mean_score", None, "each needs the other"),
-    ("mean_score", "pass_probs", "each needs the other"),
-    ("entropy_w_label_probs", "bald_score", "each needs the other"),
-    ("entropy_w_label_prob", None, "Did you mean 'entropy_w_label_probs'"),
-    ("mean_score", "mean_probs", "Unknown db_score_func 'mean_probs'.*Did you mean 'pass_probs'"),
-])  # fmt: skip
-def test_published_names_that_do_not_fit(score_func, db_score_func, words):
-    with pytest.raises(ConfigError, match=words):
-        uncertainty.published_score(score_func, db_score_func)
