@@ -130,6 +130,12 @@ class ModelConfig:
     val_every: int = integer(200, "Ours: steps between validations.", 1, types=UNETS)
     split: str = text("al", "Ours: list of `data_cfg_<dataset>.py` whose training slices are the pool.")
     comb: str = text("c1", "Ours: its combination.")
+    steady_statistics: bool = flag(
+        False,
+        "Ours: before every validation the statistics of batch normalisation are measured anew on ten training "
+        "batches, without dropout, as the network is used.",
+        types=("dmpls", "strong"),
+    )
     mixed_precision: bool = flag(False, "Ours: computes in half precision where that is exact enough.")
     network_size: tuple[int, int] | None = size(None, "Ours: size of the network's input; null is the dataset's.", 16)
 

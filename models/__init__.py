@@ -5,6 +5,7 @@ from models.joint import both_heads, build_joint_net, segmentation_part
 from models.resnet import build_group_encoder, embedding_part
 from models.resnet_unet import build_resnet_unet
 from models.scribble_unet import build_scribble_unet, dropout_part, encoder_maps, main_branch
+from models.statistics import estimate_statistics
 from models.teacher import start_teacher
 from models.transfer import TransferReport, copy_by_name, freeze, read_weights, set_weights
 from models.unet import build_encoder, build_global_net, build_local_net, build_unet, local_map_size
@@ -30,6 +31,7 @@ __all__ = [
     "dropout_part",
     "embedding_part",
     "encoder_maps",
+    "estimate_statistics",
     "freeze",
     "local_map_size",
     "main_branch",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 from absl import logging
 
 import losses
+import models
 from fewslice import backend, config, files
 from fewslice.active.annotators import SCRIBBLE
 from fewslice.active.round_files import Annotations
@@ -50,6 +51,7 @@ from fewslice.training import Plan, Trainer
 
 MEMBER = "member.json"
 _VAL, _TEST = "val", "test"
+_STATISTICS = 10  # batches that statistics are measured on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +142,7 @@ class Learner:
                 describe_batch=lambda step: [int(annotations.units[place]) for place in slices.units(step)],
                 n_iter=schedule.steps,
                 segment=schedule.segment,
-                validate=validation_of(self.dataset, main, self.val),
+                validate=self._validation(main, slices, lambda: trainer.step),
                 can_be_extended=False,
             ),
         )
@@ -153,6 +155,21 @@ class Learner:
                 found |= summary(scores, self.dataset.struct_name, prefix=role)
         logging.info("%s: %s", path, _shown(found))
         return found | {"seconds": round(time.perf_counter() - started, 3)}
+
+    def _validation(
+        self, main: keras.Model, slices: AnnotatedSlices, now: Callable[[], int]
+    ) -> Callable[[], dict[str, float]]:
+        """Returns the function that scores a network; `now` tells the step. It depends on weights and step only."""
+        score = validation_of(self.dataset, main, self.val)
+        if not self.settings.steady_statistics:
+            return score
+
+        def measure_and_score() -> dict[str, float]:
+            steps = range(now(), now() + _STATISTICS)
+            models.estimate_statistics(main, (slices.batch(step).images for step in steps))
+            return score()
+
+        return measure_and_score
 
     def _slices(self, annotations: Annotations, seed: int) -> AnnotatedSlices:
         images, units = SliceStack(self.pool), annotations.units

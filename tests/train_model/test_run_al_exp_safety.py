@@ -12,13 +12,15 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from absl import flags as absl_flags
 
-from fewslice import flag_specs_al
+from fewslice import checkpoint, flag_specs_al
 from fewslice.active import strategies
 from fewslice.active.query import STRATEGIES
 from fewslice.errors import ConfigError, DataError, FewSliceError
+from fewslice.training import Interrupted
 from tests.train_model import tiny, tiny_al
 
 BUYS = {"policy": {"ensemble_kwargs": {"skip": True}}}
@@ -239,6 +241,27 @@ def test_help_shows_every_flag():
     flag_specs_al.define_al(values)
     names = (*flag_specs_al.AL_SPECS, "data_root", "runs_dir", "resume")
     assert all(re.search(rf"--(\[no\])?{name}:", values.main_module_help()) for name in names)
+
+
+def test_steady_statistics_change_nothing_but_statistics_and_survive_an_interruption(run_al, tmp_path, monkeypatch):
+    from fewslice.callbacks import StopSignal
+
+    def last(run):
+        weights, _ = checkpoint.load_arrays(run / "rounds" / "000" / "member_0" / "checkpoints" / "last.npz")
+        return weights
+
+    experiment = {"policy": {"rounds": tiny_al.THREE[:1]}, "model": {"steady_statistics": True}}
+    steady = last(run_al("steady", **experiment))
+    plain = last(run_al("plain", **(experiment | {"model": {}})))
+    changed = {name for name, value in steady.items() if not np.array_equal(value, plain[name])}
+    assert changed == {name for name in steady if "moving" in name and not name.startswith("aux")}
+    with monkeypatch.context() as patch:
+        patch.setattr(StopSignal, "__enter__", lambda self: setattr(self, "requested", True) or self)
+        for done in (1, 2, 3):
+            with pytest.raises(Interrupted, match=f"after step {done} of 4"):
+                run_al("steady", runs=tmp_path / "cut", **experiment)
+    found = last(run_al("steady", runs=tmp_path / "cut", **experiment))
+    assert all(np.array_equal(value, found[name]) for name, value in steady.items())
 
 
 def test_half_precision_lasts(al_settings, tmp_path, monkeypatch, request):
