@@ -89,7 +89,8 @@ class _Parts:
     def __init__(self, job: Job, runs_dir: str):
         self.experiment, self.dataset, self.overrides = job.experiment, job.dataset, job.overrides
         self.runs_dir, experiment, dataset, roles = runs_dir, job.experiment, job.dataset, job.roles
-        is_simulated = experiment.policy.annotator == "simulated"
+        annotators.load_all()
+        is_simulated = getattr(annotators.ANNOTATORS.get(experiment.policy.annotator), "reads_labels", False)
         wants_masks = any(selection.masks for selection in experiment.selections)
         kind, phases = experiment.model.ann_type, dataset.unlabeled_phases
         self.volumes = common.open_volumes(
@@ -144,7 +145,7 @@ class _Parts:
     def loop(self, folder: Path) -> Loop:
         """Returns the loop of rounds with everything that takes part."""
         experiment, model = self.experiment, self.experiment.model
-        annotators.load_all(), strategies.load_all()
+        strategies.load_all()
         task = Task(self.pool, self.volumes, self.dataset, model.ann_type)
         sources = Sources(
             model,

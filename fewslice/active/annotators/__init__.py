@@ -52,7 +52,10 @@ class Task:
 
 
 class Annotator(Protocol):
-    """The contract; an annotator is made by calling the registered name's object with a `Task`."""
+    """The contract; an annotator is made by calling the registered name's object with a `Task`.
+
+    Where that object has a true attribute `reads_labels`, the task's volumes come with labels or scribbles.
+    """
 
     def annotate(self, folder: Path, units: np.ndarray) -> np.ndarray:
         """Returns (b, NX, NY) uint8 masks of the units: classes, and the ignore value where nothing is annotated.

@@ -21,6 +21,8 @@ class SimulatedAnnotator:
         ConfigError: a volume without.
     """
 
+    reads_labels = True
+
     def __init__(self, task: Task):
         self._masks = SliceStack(task.volumes, task.kind)
 
