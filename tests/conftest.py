@@ -21,6 +21,10 @@ SLOW_FIRST = (
     "test_taught.py",
     "test_kill_joint.py",
     "test_backends.py",
+    "test_run_al_exp.py",
+    "test_run_al_exp_safety.py",
+    "test_group.py",
+    "test_select_slices.py",
 )
 
 

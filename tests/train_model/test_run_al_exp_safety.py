@@ -257,9 +257,8 @@ def test_steady_statistics_change_nothing_but_statistics_and_survive_an_interrup
     assert changed == {name for name in steady if "moving" in name and not name.startswith("aux")}
     with monkeypatch.context() as patch:
         patch.setattr(StopSignal, "__enter__", lambda self: setattr(self, "requested", True) or self)
-        for done in (1, 2, 3):
-            with pytest.raises(Interrupted, match=f"after step {done} of 4"):
-                run_al("steady", runs=tmp_path / "cut", **experiment)
+        with pytest.raises(Interrupted, match="after step 1 of 4"):
+            run_al("steady", runs=tmp_path / "cut", **experiment)
     found = last(run_al("steady", runs=tmp_path / "cut", **experiment))
     assert all(np.array_equal(value, found[name]) for name, value in steady.items())
 
