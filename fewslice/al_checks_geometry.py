@@ -8,12 +8,13 @@ from fewslice.al_reader import Reader
 from fewslice.al_schema_geometry import ACDC_ONLY, KCENTER, TERM_WEIGHTS, VAAL, FeatureModelParams, GeometryConfig
 from fewslice.al_schema_model import DATASETS, PRETRAINABLE, UNETS, ModelConfig
 from fewslice.al_schema_policy import PolicyConfig, UncertaintyConfig
+from fewslice.al_selection import PIXELS
 from fewslice.data.group_plan import GroupPlan
 from fewslice.errors import ConfigError
 from fewslice.yaml_files import Place
 
 Problems = Iterator[tuple[Place, str]]
-_GROUP, PIXELS = "data_geometry", "pixels"
+_GROUP = "data_geometry"
 _MAPS = ("encoder_map", "pooled_map")
 _PARAMS = (_GROUP, "feature_model_params")
 

@@ -55,9 +55,10 @@ def register(name: str, *, needs: Sequence[str] = ()) -> Callable:
 
 def get(name: str) -> Callable:
     """Returns the score called `name`. Raises `ConfigError` with the nearest known name."""
-    from fewslice.active import scores
+    if name not in SCORES.names():  # asked for every batch of a pool: folders are not listed each time
+        from fewslice.active import scores
 
-    scores.load_all()
+        scores.load_all()
     return SCORES.get(name)
 
 

@@ -8,8 +8,6 @@ not back yet. It may be called again for the same round, after an interruption o
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import pkgutil
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +16,7 @@ import numpy as np
 from fewslice.active.pool import Pool
 from fewslice.config import DatasetConfig
 from fewslice.data.cache import PreparedSet
-from fewslice.registry import Registry
+from fewslice.registry import Registry, import_modules
 
 ANNOTATORS = Registry("annotator")
 MASK, SCRIBBLE = "label", "scribble"
@@ -72,5 +70,4 @@ class Annotator(Protocol):
 
 def load_all() -> None:
     """Imports every annotator of this folder, so that their names are known."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+    import_modules(__name__, __path__)

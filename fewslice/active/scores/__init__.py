@@ -5,11 +5,9 @@ A score is a function of the running sums over passes, `fewslice.active.uncertai
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+from fewslice.registry import import_modules
 
 
 def load_all() -> None:
     """Imports every score of this folder, so that their names are known."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+    import_modules(__name__, __path__)

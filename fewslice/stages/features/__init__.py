@@ -10,8 +10,6 @@ Names are known before Keras is loaded, which takes seconds: functions import ne
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import pkgutil
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +20,7 @@ import numpy as np
 from fewslice.active.slice_pool import SliceStack
 from fewslice.config import DatasetConfig
 from fewslice.data.cache import PreparedSet
-from fewslice.registry import Registry
+from fewslice.registry import Registry, import_modules
 
 if TYPE_CHECKING:
     import keras
@@ -59,6 +57,13 @@ class Inputs:
         """The images of all slices, (N, NX, NY, C) float32, read when they are asked for."""
         return SliceStack(self.volumes)
 
+    def rows(self, network: keras.Model, kind: str) -> np.ndarray:
+        """Returns what a network makes of all slices, see `fewslice.stages.active_features.network_features`."""
+        from fewslice.stages.active_features import network_features
+
+        path = self.folder / "network_features.npy"
+        return network_features(network, self.images, kind, path=path, batch_size=self.batch_size)
+
 
 Kind = Callable[[Inputs], np.ndarray]
 
@@ -83,8 +88,7 @@ def register(name: str, *, needs_encoder: bool = False, needs_network: bool = Fa
 
 def load_all() -> None:
     """Imports every kind of this folder, so that their names are known."""
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+    import_modules(__name__, __path__)
 
 
 def get(name: str) -> Kind:

@@ -14,12 +14,5 @@ def encoder_map(inputs: Inputs) -> np.ndarray:
     Source: `use_model_features` with `inf_train_type: features` of Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
     """
     import models
-    from fewslice.stages.active_features import network_features
 
-    return network_features(
-        models.encoder_maps(inputs.find_network(), inputs.map_index),
-        inputs.images,
-        "encoder_map",
-        path=inputs.folder / "network_features.npy",
-        batch_size=inputs.batch_size,
-    )
+    return inputs.rows(models.encoder_maps(inputs.find_network(), inputs.map_index), "encoder_map")

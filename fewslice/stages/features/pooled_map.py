@@ -14,12 +14,5 @@ def pooled_map(inputs: Inputs) -> np.ndarray:
     Source: ours; small enough for strategies whose work grows with D.
     """
     import models
-    from fewslice.stages.active_features import network_features
 
-    return network_features(
-        models.encoder_maps(inputs.find_network(), inputs.map_index),
-        inputs.images,
-        "pooled",
-        path=inputs.folder / "network_features.npy",
-        batch_size=inputs.batch_size,
-    )
+    return inputs.rows(models.encoder_maps(inputs.find_network(), inputs.map_index), "pooled")

@@ -13,13 +13,6 @@ def predictions(inputs: Inputs) -> np.ndarray:
 
     Source: `use_model_features` with `inf_train_type: preds` of Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
     """
-    from fewslice.stages.active_features import network_features
     from fewslice.stages.active_networks import segmentation_part
 
-    return network_features(
-        segmentation_part(inputs.find_network()),
-        inputs.images,
-        "predictions",
-        path=inputs.folder / "network_features.npy",
-        batch_size=inputs.batch_size,
-    )
+    return inputs.rows(segmentation_part(inputs.find_network()), "predictions")
