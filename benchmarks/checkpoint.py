@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks import timing
-from fewslice import app
+from fewslice.core import app
 
 FLAGS = flags.FLAGS
 SEGMENT = 50
@@ -23,7 +23,7 @@ def measure(stage: str, kind: str, sizes, *, seconds: float) -> tuple[dict[str, 
     import tensorflow as tf
 
     from benchmarks import stages
-    from fewslice import checkpoint
+    from fewslice.core import checkpoint
 
     model = stages.compiled(stage, kind, sizes)
     inputs, targets = (tf.constant(array) for array in stages.batch(stage, sizes))

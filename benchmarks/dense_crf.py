@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import timing
-from fewslice import app
+from fewslice.core import app
 from fewslice.refine.dense_crf import CrfParameters, parameter_set, refine
 
 FLAGS = flags.FLAGS

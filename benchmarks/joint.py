@@ -70,20 +70,20 @@ def our_batches(volumes: Sequence[Any], sizes: Any) -> Callable[[int], Any]:
         sizes: `stages.Sizes`.
     """
     from fewslice.augment.segmentation import SegmentationAugmentation
-    from fewslice.data import joint_batches
-    from fewslice.data.batches import generator
-    from fewslice.stages.joint_contrastive import assemble
+    from fewslice.data.batches import joint
+    from fewslice.data.batches.steps import generator
+    from fewslice.stages.joint.contrastive import assemble
 
-    pool = joint_batches.LabelPool([volume.label for volume in volumes], sizes.num_classes)
+    pool = joint.LabelPool([volume.label for volume in volumes], sizes.num_classes)
     pools = SimpleNamespace(labelled=pool, unlabelled=pool, labelled_volumes=volumes, unlabelled_volumes=volumes)
-    plan = joint_batches.JointPlan(
+    plan = joint.JointPlan(
         bt_size=sizes.pairs, exp_no=EXP_NO, num_labelled=sizes.slices, n_pos=sizes.n_pos, min_classes_seg=3
     )
     augmentation = SegmentationAugmentation()
 
     def make(step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         rng = generator(0, 0, step)
-        drawn = joint_batches.draw_joint_batch(rng, pool, pool, plan=plan)
+        drawn = joint.draw_joint_batch(rng, pool, pool, plan=plan)
         return assemble(rng, drawn, pools, augmentation=augmentation)
 
     return make
@@ -92,7 +92,7 @@ def our_batches(volumes: Sequence[Any], sizes: Any) -> Callable[[int], Any]:
 def plain_batches(volumes: Sequence[Any], sizes: Any) -> Callable[[int], Any]:
     """Returns the plain function step -> batch: one image after the other; arguments as for `our_batches`."""
     from benchmarks.plain_augmentation import augmented_batch, joint_rows
-    from fewslice.data.joint_batches import pair_table
+    from fewslice.data.batches.joint import pair_table
 
     images = np.concatenate([volume.image for volume in volumes])[..., None]
     labels = np.concatenate([volume.label for volume in volumes])

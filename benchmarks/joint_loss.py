@@ -15,7 +15,7 @@ from keras import ops
 
 from benchmarks import timing
 from benchmarks.losses import gradient_function
-from fewslice import app
+from fewslice.core import app
 
 FLAGS = flags.FLAGS
 
@@ -79,7 +79,7 @@ def _cosine(a: Any, b: Any) -> Any:
 
 def batch(sizes: Sizes) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Returns labels with every class in every image, positions, their validity, and maps of random numbers."""
-    from fewslice.data.joint_positions import draw_positions
+    from fewslice.data.batches.joint_positions import draw_positions
 
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[: sizes.side, : sizes.side]

@@ -16,7 +16,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks import timing
-from fewslice import app
+from fewslice.core import app
 
 FLAGS = flags.FLAGS
 WHOLE, WITHOUT, ALONE = "whole step", "without the contrastive part", "head and loss alone"
@@ -28,7 +28,7 @@ def _without(kind: str, sizes) -> Callable[[], Any]:
     import tensorflow as tf
 
     from benchmarks import stages
-    from fewslice.stages.common import optimizer
+    from fewslice.train.setup import optimizer
     from models.joint import LOGITS
 
     whole = stages.compiled("joint", kind, sizes)

@@ -20,12 +20,12 @@ import numpy as np
 from absl import flags
 
 from benchmarks import fresh
-from fewslice import app
-from fewslice.active.kcenter import greedy
-from fewslice.active.kcenter_euclidean import euclidean_k_center
-from fewslice.active.mfc import MfcDistance, MfcOptions
-from fewslice.active.mfc_pixels import MaskedPixels
-from fewslice.active.pixels import PixelStore
+from fewslice.active.measures.kcenter import greedy
+from fewslice.active.measures.kcenter_euclidean import euclidean_k_center
+from fewslice.active.measures.mfc import MfcDistance, MfcOptions
+from fewslice.active.measures.mfc_pixels import MaskedPixels
+from fewslice.active.measures.pixels import PixelStore
+from fewslice.core import app
 
 FLAGS = flags.FLAGS
 SIDE, SCRIBBLE = 256, 585

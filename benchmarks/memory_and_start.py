@@ -16,7 +16,7 @@ import time
 from absl import flags
 
 from benchmarks import timing
-from fewslice import app
+from fewslice.core import app
 
 FLAGS = flags.FLAGS
 KINDS = ("plain", "float32", "bfloat16")

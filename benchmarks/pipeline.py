@@ -16,7 +16,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks import timing
-from fewslice import app
+from fewslice.core import app
 
 FLAGS = flags.FLAGS
 STEPS = 6  # of one call of `fit`; training calls it for 50
@@ -46,8 +46,8 @@ def our_batches(stage: str, sizes) -> Callable[[int], Any]:
     from benchmarks import joint
     from fewslice.augment.pretraining import ViewSettings
     from fewslice.augment.segmentation import SegmentationAugmentation
-    from fewslice.data import samplers
-    from fewslice.data.batches import generator
+    from fewslice.data.batches import contrastive as samplers
+    from fewslice.data.batches.steps import generator
 
     data = volumes(sizes.side)
 
@@ -96,8 +96,8 @@ def plain_batches(stage: str, sizes) -> Callable[[int], Any]:
 def runners(stage: str, kind: str, sizes, *, steps: int = STEPS) -> dict[str, Callable[[], None]]:
     """Returns what is compared, `steps` training steps each: plain, ours, our network alone."""
     from benchmarks import stages
-    from fewslice.callbacks import StopSignal, Watcher
-    from fewslice.data.batches import StepBatches
+    from fewslice.data.batches.steps import StepBatches
+    from fewslice.train.callbacks import StopSignal, Watcher
     from models import transfer
 
     plain_model, plain_make = stages.compiled(stage, "plain", sizes), plain_batches(stage, sizes)

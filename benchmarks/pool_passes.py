@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import fresh
-from fewslice import app
+from fewslice.core import app
 
 FLAGS = flags.FLAGS
 DEPTH = 16  # slices of a volume
@@ -61,11 +61,12 @@ def random_volumes(folder: Path, side: int, count: int):
 def embed(side: int, units: int, batch_size: int, precision: str, *, folder: str | None = None) -> dict[str, float]:
     """Embeds slices in this process; files lie below `folder` meanwhile. Returns the figures of `fresh.Watch`."""
     import models
-    from fewslice import checkpoint, config
-    from fewslice.stages.embeddings import embed_volumes
-    from fewslice.stages.encoder_runs import RESNET, EncoderRun
+    from fewslice.core import checkpoint
+    from fewslice.learner.embeddings import embed_volumes
+    from fewslice.settings import datasets
+    from fewslice.train.encoder_runs import RESNET, EncoderRun
 
-    dataset = dataclasses.replace(config.load_dataset_config("acdc"), img_size_x=side, img_size_y=side)
+    dataset = dataclasses.replace(datasets.load_dataset_config("acdc"), img_size_x=side, img_size_y=side)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         folder = Path(name)
         network = models.build_group_encoder((side, side, 1), depth=18, projection_size=128)
@@ -85,7 +86,7 @@ def dropout(side: int, units: int, passes: int, batch_size: int, precision: str)
     import keras
 
     import models
-    from fewslice.stages.active_scores import DropoutPasses, pool_scores
+    from fewslice.learner.scores import DropoutPasses, pool_scores
 
     keras.config.set_dtype_policy(PRECISIONS[precision])
     network = DropoutPasses(models.dropout_part(models.build_scribble_unet((side, side, 1), 4)))

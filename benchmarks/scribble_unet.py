@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import timing
-from fewslice import app
+from fewslice.core import app
 
 FLAGS = flags.FLAGS
 
@@ -27,7 +27,7 @@ IGNORE = 255
 def batches(side: int, count: int = 6):
     """Returns slices that make a batch of `count` of (side, side), with scribbles on 1 % of the pixels."""
     from fewslice.augment.rot_flip import RotFlip
-    from fewslice.data.annotated_batches import AnnotatedSlices
+    from fewslice.data.batches.annotated import AnnotatedSlices
 
     rng = np.random.default_rng(0)
     images = rng.standard_normal((2 * count, side, side), dtype=np.float32)
@@ -44,7 +44,7 @@ def step(side: int, branches: int, precision: str, **network: Any) -> Callable[[
 
     import losses
     import models
-    from fewslice.optimizers import CoupledSGD, polynomial_decay
+    from fewslice.train.optimizers import CoupledSGD, polynomial_decay
 
     keras.utils.set_random_seed(0)
     former = keras.mixed_precision.dtype_policy()

@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import fresh, kcenter
-from fewslice import app
+from fewslice.core import app
 
 FLAGS = flags.FLAGS
 COLUMNS = 512

@@ -12,7 +12,7 @@ import numpy as np
 import losses
 import models
 from benchmarks import joint, plain
-from fewslice.stages.common import optimizer
+from fewslice.train.setup import optimizer
 from models.joint import EMBEDDINGS, LOGITS
 
 STAGES = ("encoder", "decoder", "unet")  # and "joint", whose network has two outputs

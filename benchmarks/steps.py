@@ -14,7 +14,7 @@ from __future__ import annotations
 from absl import flags
 
 from benchmarks import timing
-from fewslice import app
+from fewslice.core import app
 
 FLAGS = flags.FLAGS
 

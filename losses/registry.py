@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import keras
 
-from fewslice.registry import Registry
+from fewslice.core.registry import Registry
 
 LOSSES = Registry("loss")
 

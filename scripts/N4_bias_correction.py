@@ -20,9 +20,9 @@ from pathlib import Path
 
 from absl import flags
 
-from fewslice import app
-from fewslice.errors import ConfigError
-from fewslice.flags import define, load_dataset
+from fewslice.core import app
+from fewslice.core.errors import ConfigError
+from fewslice.settings.flags import define, load_dataset
 
 define("dataset", "set", "data_root")
 flags.DEFINE_string("input", None, "Folder of images to correct, instead of --dataset.")
@@ -37,7 +37,7 @@ def main(_) -> None:
     if FLAGS.input and (FLAGS["dataset"].present or not FLAGS.output):
         raise ConfigError("Give --input with --output and without --dataset, or --dataset alone.")
     dataset = None if FLAGS.input else load_dataset()
-    from fewslice.data import n4
+    from fewslice.data.io import n4
     from fewslice.data.readers import get_reader
 
     if dataset is None:

@@ -19,11 +19,12 @@ from pathlib import Path
 
 from absl import flags
 
-from fewslice import app, config_values, experiment_files
-from fewslice.config import load_dataset_config
-from fewslice.errors import ConfigError, FewSliceError
-from fewslice.files import write_text
-from fewslice.flags import define
+from fewslice.core import app
+from fewslice.core.errors import ConfigError, FewSliceError
+from fewslice.core.files import write_text
+from fewslice.settings import dataset_files, dataset_values
+from fewslice.settings.datasets import load_dataset_config
+from fewslice.settings.flags import define
 
 define("data_root", "seed")
 flags.DEFINE_string("name", None, "Name of the new dataset, for --dataset.", required=True)
@@ -35,7 +36,7 @@ flags.DEFINE_list("struct_names", [], "Names of the structures without the backg
 flags.DEFINE_string("label_map", "", "code:class pairs if the labels are not 0, 1, 2, ...: 205:1,420:2")
 flags.DEFINE_string(
     "patient_pattern",
-    config_values.PATIENT_PATTERN,
+    dataset_values.PATIENT_PATTERN,
     "Regular expression for file names without .nii.gz; its first group is the patient. The default drops "
     "endings such as _frame01, _t3 and _ED.",
 )
@@ -50,16 +51,16 @@ DEFAULT_BATCH = 6  # volumes in a batch of global pretraining unless flags say o
 
 
 def main(_argv):
-    from fewslice.data import new_dataset, new_dataset_crop, new_dataset_files
+    from fewslice.data.new_dataset import crop, derive, files
 
     if FLAGS.data_root:
         os.environ["FEWSLICE_DATA"] = os.path.abspath(FLAGS.data_root)
-    folder = Path(FLAGS.output_dir or experiment_files.experiments_folder())
+    folder = Path(FLAGS.output_dir or dataset_files.experiments_folder())
     targets = folder / f"init_{FLAGS.name}.py", folder / f"data_cfg_{FLAGS.name}.py"
     existing = " and ".join(str(path) for path in targets if path.exists())
     if existing and not (FLAGS.force or FLAGS.dry_run):
         raise ConfigError(f"{existing} exist already. Choose another --name, or --force to overwrite.")
-    request = new_dataset.Request(
+    request = derive.Request(
         FLAGS.name,
         Path(FLAGS.images),
         labels=Path(FLAGS.labels) if FLAGS.labels else None,
@@ -70,21 +71,21 @@ def main(_argv):
         image_channel=FLAGS.image_channel,
         images_only=FLAGS.images_only,
     )
-    draft = new_dataset.provisional(request)
-    checked = check(new_dataset.check_files(draft, with_labels=not FLAGS.images_only))
-    dataset = new_dataset.derive(draft, checked, with_labels=not FLAGS.images_only)
-    labeled, unlabeled = new_dataset.patients(checked)
-    tables = new_dataset_files.split_patients(labeled, unlabeled, seed=FLAGS.seed, val=FLAGS.val, test=FLAGS.test)
+    draft = derive.provisional(request)
+    checked = check(derive.check_files(draft, with_labels=not FLAGS.images_only))
+    dataset = derive.derive(draft, checked, with_labels=not FLAGS.images_only)
+    labeled, unlabeled = derive.patients(checked)
+    tables = files.split_patients(labeled, unlabeled, seed=FLAGS.seed, val=FLAGS.val, test=FLAGS.test)
     facts = f"{len(checked)} volumes of {len(labeled)} labelled and {len(unlabeled)} other patients"
-    print(f"Good: {facts}. {new_dataset_files.summary(dataset, tables)}")
+    print(f"Good: {facts}. {files.summary(dataset, tables)}")
     if labeled:
-        print(new_dataset_crop.crop_text(dataset, new_dataset.footprints(checked)))
+        print(crop.crop_text(dataset, derive.footprints(checked)))
     listed = set(tables.train["unlabeled"]["*"])
     count = sum(case.case.patient_id in listed for case in checked)
     if count < DEFAULT_BATCH:
         print(f"Pretraining has {count} volumes, its default batch needs {DEFAULT_BATCH}: use --bt_size=4 (2 volumes).")
-    splits = new_dataset_files.splits_text(FLAGS.name, tables, FLAGS.seed)
-    write(targets, (new_dataset_files.init_text(dataset, facts, has_labels=bool(labeled)), splits))
+    splits = files.splits_text(FLAGS.name, tables, FLAGS.seed)
+    write(targets, (files.init_text(dataset, facts, has_labels=bool(labeled)), splits))
 
 
 def check(results) -> list:
@@ -103,7 +104,7 @@ def check(results) -> list:
 
 def write(targets: tuple[Path, Path], texts: tuple[str, str]) -> None:
     """Loads the two texts as a dataset to check them, then writes them, or shows them for --dry_run."""
-    from fewslice.data.new_dataset_files import next_steps
+    from fewslice.data.new_dataset.files import next_steps
 
     with tempfile.TemporaryDirectory() as temporary:
         for path, text in zip(targets, texts, strict=True):

@@ -16,8 +16,8 @@ import sys
 
 from absl import flags
 
-from fewslice import app
-from fewslice.flags import define, load_dataset
+from fewslice.core import app
+from fewslice.settings.flags import define, load_dataset
 
 define("dataset", "set", "data_root")
 flags.DEFINE_list("split", ["all"], "all, or the patients to prepare, separated by commas: 001,002")
@@ -37,7 +37,7 @@ FLAGS = flags.FLAGS
 def main(_) -> None:
     """Copies the flags into one call."""
     dataset = load_dataset()
-    from fewslice.data.cropped import prepare_dataset
+    from fewslice.data.export import prepare_dataset
     from fewslice.data.readers import get_reader
 
     report = prepare_dataset(

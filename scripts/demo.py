@@ -18,10 +18,10 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from fewslice import app
-from fewslice import flags as shared_flags
-from fewslice.console import duration
-from fewslice.flag_table import STAGES
+from fewslice.core import app
+from fewslice.core.console import duration
+from fewslice.settings import flags as shared_flags
+from fewslice.settings.flag_table import STAGES
 
 FLAGS = flags.FLAGS
 shared_flags.define("seed")
@@ -55,13 +55,13 @@ def stages() -> list[tuple[str, str, list[str]]]:
 
 
 def main(_) -> None:
-    from fewslice import experiment_files
-    from fewslice.backend import has_bfloat16_units
-    from fewslice.data.phantom import generate_phantom
-    from fewslice.data.progress import Progress
+    from fewslice.core.backend import has_bfloat16_units
+    from fewslice.core.progress import Progress
+    from fewslice.data.phantom.dataset import generate_phantom
+    from fewslice.settings import dataset_files
 
     started = time.monotonic()
-    output = Path(FLAGS.output or experiment_files.checkout() / "demo_output")
+    output = Path(FLAGS.output or dataset_files.checkout() / "demo_output")
     os.environ["FEWSLICE_DATA"] = str(output / "data")
     common = ["--dataset=phantom", f"--seed={FLAGS.seed}", f"--runs_dir={output / 'runs'}", "--bt_size=6"]
     if has_bfloat16_units():
@@ -84,8 +84,8 @@ def main(_) -> None:
 
 def select(output: Path, common: list[str]) -> None:
     """Chooses twelve slices that stand for the pool, by what the pretrained encoder learned, and draws them."""
-    from fewslice.flag_specs_select import read_select_from
-    from fewslice.stages.selection import select_slices
+    from fewslice.settings.flag_specs_select import read_select_from
+    from fewslice.stages.select_slices import select_slices
 
     logging.info("\nWhich slices would be worth annotating? (k-center on the encoder's embeddings)")
     stage = output / "runs" / "phantom" / "pretr_encoder_global_contrastive_loss"
@@ -97,12 +97,12 @@ def select(output: Path, common: list[str]) -> None:
 
 def report(output: Path) -> None:
     """Prints the table and writes the figures and the report of the finished runs."""
-    from fewslice.report.figures import save_figures
-    from fewslice.report.html import build_report
-    from fewslice.report.methods import read_methods
-    from fewslice.report.native import fetch_for
-    from fewslice.report.runs import choose_run_dirs
-    from fewslice.report.tables import text_report
+    from fewslice.report.figures.figures import save_figures
+    from fewslice.report.pages.html import build_report
+    from fewslice.report.reading.methods import read_methods
+    from fewslice.report.reading.native import fetch_for
+    from fewslice.report.reading.runs import choose_run_dirs
+    from fewslice.report.tables.tables import text_report
 
     run_dirs = choose_run_dirs([], output / "runs", "phantom")
     methods, fetch = read_methods(run_dirs), fetch_for(run_dirs)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from fewslice import app
-from fewslice import flags as shared_flags
+from fewslice.core import app
+from fewslice.settings import flags as shared_flags
 
 FLAGS = flags.FLAGS
 
@@ -29,10 +29,10 @@ flags.DEFINE_string("title", None, "Heading of the report.")
 
 def main(_) -> None:
     """Reads the flags, prints the tables, writes the report."""
-    from fewslice.experiment_files import checkout
-    from fewslice.report.experiment_html import TITLE, results_path, text_report, write_report_of
-    from fewslice.report.experiment_methods import group_experiments
-    from fewslice.report.experiments import STAGE, choose_experiments, read_experiments, split_results
+    from fewslice.report.pages.experiment_html import TITLE, results_path, text_report, write_report_of
+    from fewslice.report.reading.experiment_methods import group_experiments
+    from fewslice.report.reading.experiments import STAGE, choose_experiments, read_experiments, split_results
+    from fewslice.settings.dataset_files import checkout
 
     runs_dir = Path(FLAGS.runs_dir or checkout() / "runs")
     experiments, warnings = read_experiments(choose_experiments(FLAGS.experiments, runs_dir, FLAGS.dataset))

@@ -14,7 +14,7 @@ import sys
 
 from absl import flags
 
-from fewslice import app
+from fewslice.core import app
 
 FLAGS = flags.FLAGS
 
@@ -29,8 +29,8 @@ def _show(done: int, total: int) -> None:
 
 def main(_) -> None:
     """Copies the flags into one call."""
-    from fewslice.config import data_root
-    from fewslice.data.phantom import generate_phantom
+    from fewslice.data.phantom.dataset import generate_phantom
+    from fewslice.settings.datasets import data_root
 
     output = FLAGS.output or data_root() / "phantom"
     print(f"Dataset phantom -> {output}", file=sys.stderr)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from absl import flags, logging
 
-from fewslice import app
-from fewslice import flags as shared_flags
+from fewslice.core import app
+from fewslice.settings import flags as shared_flags
 
 FLAGS = flags.FLAGS
 
@@ -26,12 +26,12 @@ flags.DEFINE_string("title", None, "Heading of the report.")
 
 def main(_) -> None:
     """Reads the flags, builds the report, prints its table and path."""
-    from fewslice.experiment_files import checkout
-    from fewslice.report.html import build_report, missing_lines
-    from fewslice.report.methods import read_methods
-    from fewslice.report.native import fetch_for
-    from fewslice.report.runs import choose_run_dirs
-    from fewslice.report.tables import text_report
+    from fewslice.report.pages.html import build_report, missing_lines
+    from fewslice.report.reading.methods import read_methods
+    from fewslice.report.reading.native import fetch_for
+    from fewslice.report.reading.runs import choose_run_dirs
+    from fewslice.report.tables.tables import text_report
+    from fewslice.settings.dataset_files import checkout
 
     shared_flags.load_dataset()  # checks --dataset and points to --data_root
     runs_dir = Path(FLAGS.runs_dir or checkout() / "runs")

@@ -15,8 +15,8 @@ import sys
 
 from absl import flags
 
-from fewslice import app
-from fewslice.flags import define, load_dataset
+from fewslice.core import app
+from fewslice.settings.flags import define, load_dataset
 
 define("dataset", "set", "data_root")
 flags.DEFINE_integer("workers", None, "Volumes read at a time. Default: the number of cores.", lower_bound=1)

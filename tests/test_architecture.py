@@ -41,9 +41,9 @@ LONGEST_SCRIPT = 120
 # File -> further modules that it may import, and why.
 ALLOWED = {
     "models/layers.py": ({"tensorflow"}, "the fused normalisation kernel has no keras.ops counterpart"),
-    "fewslice/backend.py": ({"tensorflow"}, "devices, threads and determinism are the backend's own affair"),
-    "fewslice/data/batches.py": ({"keras"}, "a keras.utils.PyDataset; knows no network"),
-    "fewslice/callbacks.py": ({"tensorboard"}, "an optional extra, imported where --tensorboard asks for it"),
+    "fewslice/core/backend.py": ({"tensorflow"}, "devices, threads and determinism are the backend's own affair"),
+    "fewslice/data/batches/steps.py": ({"keras"}, "a keras.utils.PyDataset; knows no network"),
+    "fewslice/train/callbacks.py": ({"tensorboard"}, "an optional extra, imported where --tensorboard asks for it"),
 }
 
 
@@ -126,7 +126,7 @@ def test_models_import_keras_and_numpy(path):
 def test_losses_import_keras_numpy_and_the_registry(path):
     assert foreign(path, {"keras", "numpy", "losses", "fewslice"}) == []
     used = [name for name in imports(path) if name.startswith("fewslice")]
-    assert [name for name in used if name != "fewslice" and not name.startswith("fewslice.registry")] == []
+    assert [name for name in used if name != "fewslice" and not name.startswith("fewslice.core.registry")] == []
 
 
 @for_each(sources(*(f"fewslice/{part}" for part in ("data", "augment", "evaluate", "report", "active"))))
@@ -205,7 +205,7 @@ def forbidden_calls(node: ast.Call) -> list[str]:
     return found
 
 
-@for_each([p for p in sources("fewslice", "models", "losses") if ids(p) != "fewslice/app.py"])
+@for_each([p for p in sources("fewslice", "models", "losses") if ids(p) != "fewslice/core/app.py"])
 def test_library_does_not_print(path):
     calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
     assert [f"line {call.lineno}" for call in calls if ast.unparse(call.func) == "print"] == []

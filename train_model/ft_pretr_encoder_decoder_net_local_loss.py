@@ -14,8 +14,8 @@ Measured on one core of an AMD EPYC (Zen 4): acdc_h5 tr1 c1, 1000 steps, --mixed
 More    docs/fine_tuning.md, docs/evaluation.md, docs/runs.md
 """
 
-from fewslice import app
-from fewslice.flags import define_stage, read_flags
+from fewslice.core import app
+from fewslice.settings.flags import define_stage, read_flags
 from fewslice.stages import run_stage
 
 STAGE = "ft_pretr_encoder_decoder_net_local_loss"

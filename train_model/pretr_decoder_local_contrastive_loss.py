@@ -15,8 +15,8 @@ Measured on one core of an AMD EPYC (Zen 4), acdc_h5, 30 volumes, 300 steps, --m
 More    docs/local_pretraining.md, docs/runs.md
 """
 
-from fewslice import app
-from fewslice.flags import define_stage, read_flags
+from fewslice.core import app
+from fewslice.settings.flags import define_stage, read_flags
 from fewslice.stages import run_stage
 
 STAGE = "pretr_decoder_local_contrastive_loss"

@@ -14,8 +14,8 @@ Measured on one core of an AMD EPYC (Zen 4): acdc_h5, 30 volumes, --bt_size=10, 
 More    docs/global_pretraining.md, docs/runs.md
 """
 
-from fewslice import app
-from fewslice.flags import define_stage, read_flags
+from fewslice.core import app
+from fewslice.settings.flags import define_stage, read_flags
 from fewslice.stages import run_stage
 
 STAGE = "pretr_encoder_global_contrastive_loss"

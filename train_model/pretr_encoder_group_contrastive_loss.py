@@ -14,8 +14,8 @@ Measured on one CPU core: acdc_h5, 192 x 192 pixels, --batch_size=9: 1.7 s of CP
 More    docs/group_pretraining.md, docs/runs.md
 """
 
-from fewslice import app
-from fewslice.flags import define_stage, read_flags
+from fewslice.core import app
+from fewslice.settings.flags import define_stage, read_flags
 from fewslice.stages import run_stage
 
 STAGE = "pretr_encoder_group_contrastive_loss"

@@ -21,8 +21,8 @@ Measured on one core of an AMD EPYC (Zen 4): acdc_h5 tr2 c1 at 96 x 96 pixels, 5
 More    docs/joint_training.md, docs/evaluation.md, docs/runs.md
 """
 
-from fewslice import app
-from fewslice.flags import define_stage, read_flags
+from fewslice.core import app
+from fewslice.settings.flags import define_stage, read_flags
 from fewslice.stages import run_stage
 
 STAGE = "prop_method_joint_tr_rand_init"

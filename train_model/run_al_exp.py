@@ -15,9 +15,9 @@ More    docs/active_learning.md, scripts/make_al_report.py for several experimen
 
 from absl import logging
 
-from fewslice import app
-from fewslice.console import without_native_messages
-from fewslice.flag_specs_al import define_al, read_al
+from fewslice.core import app
+from fewslice.core.console import without_native_messages
+from fewslice.settings.flag_specs_al import define_al, read_al
 
 define_al()
 

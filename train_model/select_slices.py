@@ -15,15 +15,15 @@ Measured on one CPU core: acdc_h5, 308 slices of 96 x 96 pixels, ResNet-18, mfc,
 More    docs/select_slices.md
 """
 
-from fewslice import app
-from fewslice.flag_specs_select import define_select, read_select
+from fewslice.core import app
+from fewslice.settings.flag_specs_select import define_select, read_select
 
 define_select()
 
 
 def main(_argv) -> None:
     args, dataset = read_select()
-    from fewslice.stages.selection import select_slices
+    from fewslice.stages.select_slices import select_slices
 
     select_slices(args, dataset)
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 
 def cumulative_fractions(fractions: Sequence[float], *, float_sums: bool = False) -> tuple[float, ...]:

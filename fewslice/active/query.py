@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from fewslice.active.options import Known, checked_options, options_of
-from fewslice.active.pool import Pool
-from fewslice.errors import ConfigError
-from fewslice.registry import Registry
+from fewslice.active.units import Pool
+from fewslice.core.errors import ConfigError
+from fewslice.core.options import Known, checked_options, options_of
+from fewslice.core.registry import Registry
 
 STRATEGIES = Registry("strategy")
 _ROWS = 4096  # looked at together

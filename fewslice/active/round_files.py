@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from fewslice import files
-from fewslice.active.pool import Pool
 from fewslice.active.query import Choice
 from fewslice.active.selection_files import read_labelled, read_query
-from fewslice.errors import ConfigError, DataError, FewSliceError
+from fewslice.active.units import Pool
+from fewslice.core import files
+from fewslice.core.errors import ConfigError, DataError, FewSliceError
 
 ANNOTATIONS, LABELLED = "annotations.npy", "labelled.csv"
 _VOUCHED = ("plan.json", "query.csv", ANNOTATIONS, LABELLED, "metrics.json")

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from fewslice import files
-from fewslice.active.pool import Pool
 from fewslice.active.query import Choice
-from fewslice.errors import ConfigError, DataError, FewSliceError
-from fewslice.registry import unknown_name
+from fewslice.active.units import Pool
+from fewslice.core import files
+from fewslice.core.errors import ConfigError, DataError, FewSliceError
+from fewslice.core.registry import unknown_name
 
 COLUMNS = ("order", "index", "unit_id", "patient", "volume", "position", "value")
 _NUMBERS = ("pool_units", "labelled_units", "chosen_units")

@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fewslice.errors import ConfigError
-from fewslice.registry import Registry, unknown_name
+from fewslice.core.errors import ConfigError
+from fewslice.core.registry import Registry, unknown_name
 
 SCORES = Registry("uncertainty score")
 REGIONS = ("all", "foreground")

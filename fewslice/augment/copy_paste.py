@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fewslice.augment.cutmix import box_masks, mix
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 BOX_RATIO = 2 / 3
 UNLABELLED_WEIGHT = 0.5

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fewslice.augment.interpolate import mirrored_taps, separable_sample
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 BOX_PX = 100
 START_PX = (10, 70)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 AREA = (0.02, 0.4)
 ASPECT = (0.3, 1 / 0.3)

@@ -22,7 +22,7 @@ import numpy as np
 
 from fewslice.augment.inpainting import erase_boxes
 from fewslice.augment.interpolate import LinearTaps, separable_sample
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 TRIES = 10  # boxes drawn before the next best is taken
 BLUR_RADIUS = 2

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from fewslice.augment.crop_resize import BOX_PX, REFERENCE_SIDE_PX, SMALLEST_PUBLISHED_SIDE_PX
-from fewslice.registry import unknown_name
+from fewslice.core.registry import unknown_name
 
 SIZES_PX = (30, 90)
 MODES = ("random_place", "centre", "random_size")

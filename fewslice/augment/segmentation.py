@@ -19,7 +19,7 @@ from fewslice.augment.affine import random_affine
 from fewslice.augment.elastic import draw_grids, enlarge_grids, warp_pairs
 from fewslice.augment.intensity import brightness_contrast, draw_finetuning
 from fewslice.augment.strong_intensity import StrongIntensity, strong_intensity
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 BIAS_ORDER = 3
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewslice.augment.strong_intensity import gaussian_blur
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 
 @dataclass(frozen=True)

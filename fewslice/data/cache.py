@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from fewslice import files
-from fewslice.config import DatasetConfig
-from fewslice.console import duration
+from fewslice.core import files
+from fewslice.core.console import duration
+from fewslice.core.errors import DataError, FewSliceError
+from fewslice.core.locks import folder_lock
+from fewslice.core.parallel import map_threads
+from fewslice.core.progress import Progress
 from fewslice.data.cache_store import Store
-from fewslice.data.lock import folder_lock
-from fewslice.data.parallel import map_threads
-from fewslice.data.progress import Progress
 from fewslice.data.readers import Reader, get_reader
 from fewslice.data.volume import Case
-from fewslice.errors import DataError, FewSliceError
+from fewslice.settings.datasets import DatasetConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ def open_cache(
         cases: Volumes of the dataset, from `find_cases`.
         with_label: Prepare and open labels too. Without it no label is opened, even if it is there.
         with_scribble: Prepare and open scribbles too.
-        root: Data root; default `fewslice.config.data_root()`.
+        root: Data root; default `fewslice.settings.datasets.data_root()`.
         progress: Show a progress line while preparing.
         verify: Compare the checksums of all files, not only sizes and times.
 

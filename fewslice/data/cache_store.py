@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from fewslice import files
-from fewslice.config import DatasetConfig, without_later_defaults
+from fewslice.core import files
+from fewslice.core.errors import DataError, FewSliceError
 from fewslice.data.readers import Reader
 from fewslice.data.volume import Case, Volume
-from fewslice.errors import DataError, FewSliceError
+from fewslice.settings.datasets import DatasetConfig, without_later_defaults
 
 FORMAT = 1  # raise it when preparation or this format changes, so that old caches are not used
 _SETTINGS = (

@@ -16,7 +16,7 @@ from fewslice.data import preprocess
 from fewslice.data.resample import resize_nearest
 
 if TYPE_CHECKING:
-    from fewslice.config import DatasetConfig
+    from fewslice.settings.datasets import DatasetConfig
 
 
 def image_to_grid(image: np.ndarray, spacing_mm: Sequence[float], dataset: DatasetConfig) -> np.ndarray:

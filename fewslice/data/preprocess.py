@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from absl import logging
 
+from fewslice.core.errors import ConfigError, FewSliceError
+from fewslice.core.registry import unknown_name
 from fewslice.data import resample
-from fewslice.errors import ConfigError, FewSliceError
-from fewslice.registry import unknown_name
 
 ANTI_ALIASING = ("default", "off")
 _SLICES_AT_ONCE = 8  # bounds the float64 working copy, which matters for volumes of several hundred slices

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fewslice.data.parallel import map_threads
-from fewslice.data.progress import Progress
+from fewslice.core.errors import DataError
+from fewslice.core.parallel import map_threads
+from fewslice.core.progress import Progress
 from fewslice.data.readers import Reader
 from fewslice.data.readers.selection import few, patient_names
 from fewslice.data.volume import Case, Volume
-from fewslice.errors import DataError
 
 _NOTES_SHOWN = 20
 _WRONG_SHARE = 0.01  # of scribbled pixels; annotators cross borders here and there

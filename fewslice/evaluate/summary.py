@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fewslice import files
+from fewslice.core import files
 
 if TYPE_CHECKING:
     from fewslice.evaluate.volumes import VolumeScore

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 from fewslice.evaluate.summary import mean_foreground_dice, statistics
 from fewslice.evaluate.volumes import Predict, VolumeScore, predict_volume, score_volume
 
 if TYPE_CHECKING:
-    from fewslice.config import DatasetConfig
     from fewslice.data.cache import PreparedVolume
+    from fewslice.settings.datasets import DatasetConfig
 
 __all__ = ["BestTracker", "ValidationResult", "dice_loss_per_slice", "mean_foreground_dice", "validate"]
 

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fewslice import files
+from fewslice.core import files
+from fewslice.core.errors import ConfigError, TrainingError
+from fewslice.core.registry import unknown_name
 from fewslice.data.grid import label_from_grid
 from fewslice.data.volume import with_channel_axis
-from fewslice.errors import ConfigError, TrainingError
 from fewslice.evaluate import metrics
 from fewslice.evaluate.summary import summarise
-from fewslice.registry import unknown_name
 
 if TYPE_CHECKING:
-    from fewslice.config import DatasetConfig
     from fewslice.data.cache import PreparedVolume
     from fewslice.data.volume import Case, Volume
+    from fewslice.settings.datasets import DatasetConfig
 
 COLUMNS = ("case_id", "patient_id", "phase", "structure", "metric", "value", "note")
 POSTPROCESS = ("none", "largest_component")
@@ -204,6 +204,6 @@ def _write_tables(scores: Sequence[VolumeScore], dataset: DatasetConfig, *, out_
 
 
 def _save_prediction(path: Path, label: np.ndarray, native: Volume) -> None:
-    from fewslice.data.nifti import write_nifti  # nibabel is slow to import and validation never writes
+    from fewslice.data.io.nifti import write_nifti  # nibabel is slow to import and validation never writes
 
     write_nifti(path, label, like=None, affine=native.affine, spacing_mm=native.spacing_mm)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-from fewslice.errors import ConfigError
-from fewslice.registry import unknown_name
+from fewslice.core.errors import ConfigError
+from fewslice.core.registry import unknown_name
 
 MOST_ITERATIONS = 1000
 

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fewslice import files
+from fewslice.core import files
+from fewslice.core.errors import DataError, FewSliceError, TrainingError
 from fewslice.data.volume import with_channel_axis
-from fewslice.errors import DataError, FewSliceError, TrainingError
 from fewslice.refine import pseudo_parts, statistics
 from fewslice.refine.agreement import agreement
 from fewslice.refine.dense_crf import refine
@@ -285,7 +285,7 @@ def _mean(values: np.ndarray) -> float:
 
 def _write_gallery(path: Path, shown: Sequence[tuple], settings: Settings, truth: Callable) -> None:
     """Draws a few volumes: lines are pseudo-labels; the fill is the truth, or the network's own answer without it."""
-    from fewslice.report import contours, style
+    from fewslice.report.figures import contours, style
 
     has_truth = all(truth(volume.case.case_id) is not None for volume, _, _ in shown)
     drawn = []

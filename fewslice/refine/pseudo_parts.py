@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fewslice import files
-from fewslice.errors import FewSliceError
+from fewslice.core import files
+from fewslice.core.errors import FewSliceError
 
 if TYPE_CHECKING:
     from fewslice.data.cache import PreparedVolume

@@ -4,7 +4,7 @@ runs/<dataset>/run_al_exp/<exp_dir>-<digest>/
     config.json versions.json command.txt DONE logs/run.log report.html
     pool.csv        index, unit_id, patient, volume, position, depth
     cache/          embeddings and pixels of the pool
-    rounds/000/     see `fewslice.active.rounds`
+    rounds/000/     see `fewslice.active.loop`
 """
 
 from __future__ import annotations
@@ -15,29 +15,30 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from fewslice import backend, config, files
 from fewslice.active import annotators, round_files, strategies
 from fewslice.active.annotators import MASK, SCRIBBLE, Task, WaitingForAnnotations
 from fewslice.active.annotators.file_exchange import BACK
 from fewslice.active.budgets import cumulative_budgets, cumulative_fractions, training_shares
-from fewslice.active.pool import Pool
+from fewslice.active.loop import Loop, RoundPlan
 from fewslice.active.query import Choice
-from fewslice.active.rounds import Loop, RoundPlan
-from fewslice.active.slice_pool import SliceStack, pool_of_volumes
+from fewslice.active.slices import SliceStack, pool_of_volumes
 from fewslice.active.strategies.vaal import VaalOptions
-from fewslice.al_config import Experiment
-from fewslice.al_selection import vaal_options
+from fewslice.active.units import Pool
+from fewslice.core import backend, files
+from fewslice.core.errors import ConfigError, FewSliceError
+from fewslice.core.run import Run
 from fewslice.data.readers import get_reader
-from fewslice.errors import ConfigError, FewSliceError
-from fewslice.report.experiment_html import results_path, write_experiment_report
-from fewslice.report.gallery import draw_gallery, pick_titles
-from fewslice.run import Run
-from fewslice.stages import common
+from fewslice.learner.encoder import initial_weights, train_encoder
+from fewslice.learner.evidence import Sources
+from fewslice.learner.learner import Learner
+from fewslice.report.figures.gallery import draw_gallery, pick_titles
+from fewslice.report.pages.experiment_html import results_path, write_experiment_report
+from fewslice.settings import datasets
+from fewslice.settings.compat.al_config import Experiment
+from fewslice.settings.compat.al_selection import vaal_options
 from fewslice.stages.active_checks import Job, named_runs
-from fewslice.stages.active_encoder import initial_weights, train_encoder
-from fewslice.stages.active_learner import Learner
-from fewslice.stages.active_sources import Sources
-from fewslice.stages.encoder_runs import find_encoder
+from fewslice.train import setup
+from fewslice.train.encoder_runs import find_encoder
 
 STAGE = "run_al_exp"
 _POOL_COLUMNS = ("index", "unit_id", "patient", "volume", "position", "depth")
@@ -93,16 +94,16 @@ class _Parts:
         is_simulated = getattr(annotators.ANNOTATORS.get(experiment.policy.annotator), "reads_labels", False)
         wants_masks = any(selection.masks for selection in experiment.selections)
         kind, phases = experiment.model.ann_type, dataset.unlabeled_phases
-        self.volumes = common.open_volumes(
+        self.volumes = setup.open_volumes(
             dataset,
             roles.pool,
             phases,
             with_label=is_simulated and kind == MASK,
             with_scribble=is_simulated and (kind == SCRIBBLE or wants_masks),
         )
-        self.val = common.open_volumes(dataset, roles.val, phases, with_label=True)
+        self.val = setup.open_volumes(dataset, roles.val, phases, with_label=True)
         has_test = experiment.policy.ensemble_kwargs.inf_test
-        self.test = common.open_volumes(dataset, roles.test, phases, with_label=True) if has_test else None
+        self.test = setup.open_volumes(dataset, roles.test, phases, with_label=True) if has_test else None
         reader = get_reader(dataset)
         self.pool = pool_of_volumes(self.volumes, [reader.patient_facts(volume.case) for volume in self.volumes])
 
@@ -117,8 +118,8 @@ class _Parts:
         roles = {"pool": self.volumes, "val": self.val} | ({"test": self.test} if self.test is not None else {})
         settings |= {
             "stage": STAGE,
-            "dataset_config": config.config_dict(self.dataset),
-            "cases": {role: common.case_ids(prepared) for role, prepared in roles.items()},
+            "dataset_config": datasets.config_dict(self.dataset),
+            "cases": {role: setup.case_ids(prepared) for role, prepared in roles.items()},
             "scans_digest": {role: prepared.digest for role, prepared in roles.items()},
             "backend": backend.versions()["backend"],
             "annotator": self.experiment.policy.annotator,

@@ -6,17 +6,17 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
-from fewslice import config, config_values
-from fewslice.active.mfc import GRID
-from fewslice.al_config import EXP_DIR, Experiment, load_experiment
-from fewslice.al_groups import GROUPS
-from fewslice.al_schema import keys_of
-from fewslice.al_schema_model import OWN_ENCODER, PRETRAINED, SCRATCH, ModelConfig
-from fewslice.al_selection import ENCODER_MAP, PREDICTIONS
+from fewslice.active.measures.mfc import GRID
+from fewslice.core.errors import ConfigError
+from fewslice.core.registry import unknown_name
 from fewslice.data.readers import find_cases, get_reader
-from fewslice.errors import ConfigError
-from fewslice.registry import unknown_name
-from fewslice.stages.encoder_runs import find_encoder
+from fewslice.settings import dataset_values, datasets
+from fewslice.settings.compat.al_config import EXP_DIR, Experiment, load_experiment
+from fewslice.settings.compat.al_groups import GROUPS
+from fewslice.settings.compat.al_schema import keys_of
+from fewslice.settings.compat.al_schema_model import OWN_ENCODER, PRETRAINED, SCRATCH, ModelConfig
+from fewslice.settings.compat.al_selection import ENCODER_MAP, PREDICTIONS
+from fewslice.train.encoder_runs import find_encoder
 
 _WIDTH = 16  # channels of the finest map of the scribble U-Net; each coarser one has twice as many
 
@@ -48,7 +48,7 @@ class Job:
     """
 
     experiment: Experiment
-    dataset: config.DatasetConfig
+    dataset: datasets.DatasetConfig
     overrides: Sequence[str]
     roles: Roles
 
@@ -93,13 +93,13 @@ def split_overrides(overrides: Mapping[str, str]) -> tuple[dict[str, str], dict[
         if "." in name:
             text = unknown_name("group", name.split(".")[0], GROUPS)
             raise ConfigError(f"--set {name}={value}: {text}")
-        if owners and name not in config_values.REQUIRED + config_values.OPTIONAL:
+        if owners and name not in dataset_values.REQUIRED + dataset_values.OPTIONAL:
             meant = " or ".join(f"--set {group}.{name}={value}" for group in owners)
             raise ConfigError(f"--set {name}={value}: {name} is a key of the experiment. Write {meant}")
     return groups, others
 
 
-def dataset_of(experiment: Experiment, overrides: Mapping[str, str]) -> tuple[config.DatasetConfig, list[str]]:
+def dataset_of(experiment: Experiment, overrides: Mapping[str, str]) -> tuple[datasets.DatasetConfig, list[str]]:
     """Returns the dataset's settings for an experiment, and what was overridden in them, "name=value".
 
     Raises:
@@ -110,11 +110,11 @@ def dataset_of(experiment: Experiment, overrides: Mapping[str, str]) -> tuple[co
         for name, side in zip(("img_size_x", "img_size_y"), experiment.model.size, strict=True):
             if changed.setdefault(name, str(side)) != str(side):
                 raise ConfigError(f"--set {name}={changed[name]}, but the experiment says {side}. Give one of them.")
-    dataset = config.load_dataset_config(experiment.dataset_name, changed)
+    dataset = datasets.load_dataset_config(experiment.dataset_name, changed)
     return dataset, [f"{name}={value}" for name, value in changed.items()]
 
 
-def check_repeats(experiment: Experiment, dataset: config.DatasetConfig) -> None:
+def check_repeats(experiment: Experiment, dataset: datasets.DatasetConfig) -> None:
     """Checks that features of the segmentation network would enter a distance beside pixels.
 
     Raises:
@@ -141,7 +141,7 @@ def check_repeats(experiment: Experiment, dataset: config.DatasetConfig) -> None
             )
 
 
-def roles_of(experiment: Experiment, dataset: config.DatasetConfig) -> Roles:
+def roles_of(experiment: Experiment, dataset: datasets.DatasetConfig) -> Roles:
     """Returns which patients do what, after finding all their files.
 
     Raises:
@@ -150,7 +150,7 @@ def roles_of(experiment: Experiment, dataset: config.DatasetConfig) -> Roles:
     """
     model = experiment.model
     try:
-        pool, val = config.check_labeled_split(dataset, model.split, model.comb)
+        pool, val = datasets.check_labeled_split(dataset, model.split, model.comb)
     except ConfigError as error:
         text = str(error).replace("--no_of_tr_imgs", "model.split").replace("--comb_tr_imgs", "model.comb")
         raise ConfigError(f"The pool: {text}") from error

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from fewslice.augment.crop_resize import REFERENCE_SIDE_PX, crop_limits
-from fewslice.data.group_plan import GroupPlan, SliceHierarchy
-from fewslice.data.joint_batches import pair_table
-from fewslice.data.sampling_indices import check_number_of_volumes
-from fewslice.data.sampling_plan import BatchPlan, plan_global_batch, plan_local_batch
+from fewslice.core.errors import ConfigError
+from fewslice.data.batches.group_plan import GroupPlan, SliceHierarchy
+from fewslice.data.batches.indices import check_number_of_volumes
+from fewslice.data.batches.joint import pair_table
+from fewslice.data.batches.plan import BatchPlan, plan_global_batch, plan_local_batch
 from fewslice.data.volume import Case
-from fewslice.errors import ConfigError
-from fewslice.flag_specs_group import positions
-from fewslice.flag_table import GROUP, JOINT, LABELED_STAGES
-from fewslice.stages.former import GLOBAL_STAGE
+from fewslice.settings.flag_specs_group import positions
+from fewslice.settings.flag_table import GROUP, JOINT, LABELED_STAGES
+from fewslice.train.upstream import GLOBAL_STAGE
 
 
 def check_extras(args: Any) -> None:

@@ -16,22 +16,24 @@ from absl import logging
 
 import losses
 import models
-from fewslice import backend, config
 from fewslice.augment.pretraining import ViewSettings
 from fewslice.augment.strong_intensity import StrongIntensity
-from fewslice.data import cache, samplers
-from fewslice.data.batches import generator
-from fewslice.errors import ConfigError
+from fewslice.core import backend
+from fewslice.core.errors import ConfigError
+from fewslice.data import cache
+from fewslice.data.batches import contrastive
+from fewslice.data.batches.steps import generator
 from fewslice.evaluate.collapse import effective_rank
-from fewslice.stages import common
+from fewslice.settings import datasets
 from fewslice.stages.checks import local_bt_size
-from fewslice.stages.former import former_of
-from fewslice.training import Plan, Trainer
+from fewslice.train import setup
+from fewslice.train.trainer import Plan, Trainer
+from fewslice.train.upstream import former_of
 
 PROBE = -1  # the step that stands for the monitor's fixed batch
 _PROBE_EPOCH = 2**31 - 1  # the epoch number from which that is drawn
 
-BatchOfStep = Callable[[int], samplers.ContrastiveBatch]
+BatchOfStep = Callable[[int], contrastive.ContrastiveBatch]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +55,9 @@ class Task:
     open_batches: Callable[[cache.PreparedSet], tuple[BatchOfStep, str]]
     loss: keras.losses.Loss
     make: Callable[[], keras.Model]
-    origin: common.Origin
+    origin: setup.Origin
     learning_rate: float
-    make_optimizer: Callable[[float], keras.optimizers.Optimizer] = common.optimizer
+    make_optimizer: Callable[[float], keras.optimizers.Optimizer] = setup.optimizer
 
 
 def source_of(seed: int, epoch: int, step: int) -> np.random.Generator:
@@ -63,12 +65,12 @@ def source_of(seed: int, epoch: int, step: int) -> np.random.Generator:
     return generator(seed, _PROBE_EPOCH, 0) if step == PROBE else generator(seed, epoch, step)
 
 
-def pretrain_encoder(args: Any, dataset: config.DatasetConfig) -> None:
+def pretrain_encoder(args: Any, dataset: datasets.DatasetConfig) -> None:
     """Trains encoder and head g1 with the global contrastive loss."""
     settings = _views(args, box=args.bbox_dim)
 
-    def draw(rng: np.random.Generator, volumes: Any) -> samplers.ContrastiveBatch:
-        return samplers.global_batch(
+    def draw(rng: np.random.Generator, volumes: Any) -> contrastive.ContrastiveBatch:
+        return contrastive.global_batch(
             rng,
             volumes,
             exp_no=args.global_loss_exp_no,
@@ -77,11 +79,11 @@ def pretrain_encoder(args: Any, dataset: config.DatasetConfig) -> None:
             settings=settings,
         )
 
-    origin = common.find_origin(args, *former_of(args), dataset)
+    origin = setup.find_origin(args, *former_of(args), dataset)
 
     def make() -> keras.Model:
-        model = models.build_global_net(common.image_shape(dataset), seed=args.seed)
-        common.copy_origin(model, origin)
+        model = models.build_global_net(setup.image_shape(dataset), seed=args.seed)
+        setup.copy_origin(model, origin)
         return model
 
     loss = losses.GlobalContrastive(args.global_loss_exp_no, args.temp_fac)
@@ -90,19 +92,19 @@ def pretrain_encoder(args: Any, dataset: config.DatasetConfig) -> None:
     pretrain(args, dataset, Task(method, batches, loss, make, origin, args.lr_reg))
 
 
-def pretrain_decoder(args: Any, dataset: config.DatasetConfig) -> None:
+def pretrain_decoder(args: Any, dataset: datasets.DatasetConfig) -> None:
     """Trains decoder blocks and head g2 with the local contrastive loss; the encoder stays as it was pretrained."""
-    origin = common.find_origin(args, *former_of(args), dataset)
+    origin = setup.find_origin(args, *former_of(args), dataset)
     exp_no = args.local_loss_exp_no
     batch_size = local_bt_size(args, dataset)
     settings = _views(args)
 
-    def draw(rng: np.random.Generator, volumes: Any) -> samplers.ContrastiveBatch:
-        return samplers.local_batch(
+    def draw(rng: np.random.Generator, volumes: Any) -> contrastive.ContrastiveBatch:
+        return contrastive.local_batch(
             rng, volumes, exp_no=exp_no, bt_size=batch_size, n_parts=args.n_parts, settings=settings
         )
 
-    shape = common.image_shape(dataset)
+    shape = setup.image_shape(dataset)
     negatives = args.no_of_neg_regs_override if exp_no == 1 else args.no_of_neg_local_regions
     regions = _regions(models.local_map_size(shape, args.no_of_decoder_blocks), args, negatives)
 
@@ -115,7 +117,7 @@ def pretrain_decoder(args: Any, dataset: config.DatasetConfig) -> None:
             use_projection=bool(args.wgt_en),
             seed=args.seed,
         )
-        common.copy_origin(model, origin, exclude=("loc_",))
+        setup.copy_origin(model, origin, exclude=("loc_",))
         models.freeze(model, "enc_")
         return model
 
@@ -128,7 +130,7 @@ def pretrain_decoder(args: Any, dataset: config.DatasetConfig) -> None:
 
 
 def _by_segment(
-    args: Any, dataset: config.DatasetConfig, draw: Callable[[np.random.Generator, Any], samplers.ContrastiveBatch]
+    args: Any, dataset: datasets.DatasetConfig, draw: Callable[[np.random.Generator, Any], contrastive.ContrastiveBatch]
 ) -> Callable[[cache.PreparedSet], tuple[BatchOfStep, str]]:
     """Returns `Task.open_batches` of a stage that draws each batch by itself; an epoch is a segment of the training."""
 
@@ -163,11 +165,11 @@ def _views(args: Any, box: int | None = None) -> ViewSettings:
     return ViewSettings(per_image=bool(args.strong_views), strong=strong, **extra)
 
 
-def pretrain(args: Any, dataset: config.DatasetConfig, task: Task) -> Path:
+def pretrain(args: Any, dataset: datasets.DatasetConfig, task: Task) -> Path:
     """Runs a contrastive stage and returns its run directory."""
-    volumes = common.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
+    volumes = setup.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
     batch, note = task.open_batches(volumes)
-    with common.open_run(args, dataset, task.method, task.origin, {"unlabeled": volumes}) as run:
+    with setup.open_run(args, dataset, task.method, task.origin, {"unlabeled": volumes}) as run:
         if run.is_done:
             logging.info("Already finished: %s", run.dir)
             return run.dir
@@ -177,7 +179,7 @@ def pretrain(args: Any, dataset: config.DatasetConfig, task: Task) -> Path:
         level = task.loss.random_level(ids)
         text = "%s: %d volumes, %d rows a step.%s Loss of random embeddings: %.3f."
         logging.info(text, run.dir, len(volumes), len(ids), note and f" {note}", level)
-        model = common.build(args, task.make, task.loss, task.learning_rate, make_optimizer=task.make_optimizer)
+        model = setup.build(args, task.make, task.loss, task.learning_rate, make_optimizer=task.make_optimizer)
 
         def make_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
             drawn = batch(step)
@@ -199,7 +201,7 @@ def pretrain(args: Any, dataset: config.DatasetConfig, task: Task) -> Path:
     return run.dir
 
 
-def _monitor(model: keras.Model, probe: samplers.ContrastiveBatch, level: float) -> Callable[[], dict[str, float]]:
+def _monitor(model: keras.Model, probe: contrastive.ContrastiveBatch, level: float) -> Callable[[], dict[str, float]]:
     def monitor() -> dict[str, float]:
         embeddings = np.asarray(model.predict_on_batch(probe.images), np.float32)
         return {
@@ -210,6 +212,6 @@ def _monitor(model: keras.Model, probe: samplers.ContrastiveBatch, level: float)
     return monitor
 
 
-def _describe(batch: samplers.ContrastiveBatch, volumes: Any) -> list[dict[str, Any]]:
-    names = common.case_ids(volumes)
+def _describe(batch: contrastive.ContrastiveBatch, volumes: Any) -> list[dict[str, Any]]:
+    names = setup.case_ids(volumes)
     return [{"case_id": names[volume], "slice_index": int(index)} for volume, index in batch.sources]

@@ -13,15 +13,16 @@ from absl import logging
 
 import losses
 import models
-from fewslice import config
-from fewslice.data import cache, group_batches
-from fewslice.data.samplers import ContrastiveBatch
-from fewslice.flag_specs_group import ENCODERS, positions
-from fewslice.optimizers import CoupledAdam
-from fewslice.stages import common
+from fewslice.data import cache
+from fewslice.data.batches import group
+from fewslice.data.batches.contrastive import ContrastiveBatch
+from fewslice.settings import datasets
+from fewslice.settings.flag_specs_group import ENCODERS, positions
 from fewslice.stages.checks import group_plan, hierarchy
 from fewslice.stages.contrastive import PROBE, BatchOfStep, Task, pretrain, source_of
-from fewslice.stages.former import former_of
+from fewslice.train import setup
+from fewslice.train.optimizers import CoupledAdam
+from fewslice.train.upstream import former_of
 
 # Partners in the order of their positions: flag, letter in the run's name, what it is.
 _PARTNERS = (
@@ -31,19 +32,19 @@ _PARTNERS = (
 )
 
 
-def pretrain_group_encoder(args: Any, dataset: config.DatasetConfig) -> Path:
+def pretrain_group_encoder(args: Any, dataset: datasets.DatasetConfig) -> Path:
     """Trains encoder and projection head with the group contrastive loss. Returns the run directory."""
-    origin = common.find_origin(args, *former_of(args), dataset)
+    origin = setup.find_origin(args, *former_of(args), dataset)
 
     def make() -> keras.Model:
         _tell_terms(args)
         model = models.build_group_encoder(
-            common.image_shape(dataset),
+            setup.image_shape(dataset),
             depth=ENCODERS[args.encoder],
             projection_size=args.projection_dim,
             seed=args.seed,
         )
-        common.copy_origin(model, origin)
+        setup.copy_origin(model, origin)
         return model
 
     groups = "".join(letter for flag, letter, _ in _PARTNERS if getattr(args, flag)) or "simclr"
@@ -76,13 +77,11 @@ def group_loss(args: Any) -> losses.GroupContrastive:
 def _open_batches(args: Any, volumes: cache.PreparedSet) -> tuple[BatchOfStep, str]:
     plan = group_plan(args)
     slices = hierarchy([volume.case for volume in volumes], [len(volume.image) for volume in volumes])
-    sampler = group_batches.GroupSampler(
-        slices, plan, seed=args.seed, reset_every_epoch=bool(args.reset_sampler_every_epoch)
-    )
+    sampler = group.GroupSampler(slices, plan, seed=args.seed, reset_every_epoch=bool(args.reset_sampler_every_epoch))
 
     def batch(step: int) -> ContrastiveBatch:
         epoch, sources = sampler.at_step(0 if step == PROBE else step)
-        return group_batches.group_batch(source_of(args.seed, epoch, step), volumes, sources, plan)
+        return group.group_batch(source_of(args.seed, epoch, step), volumes, sources, plan)
 
     return batch, f"{len(slices)} slices, {len(sampler.batches(0))} batches an epoch."
 

@@ -14,33 +14,35 @@ from absl import logging
 
 import losses
 import models
-from fewslice import backend, checkpoint, config
 from fewslice.augment.segmentation import SegmentationAugmentation
 from fewslice.augment.strong_intensity import StrongIntensity
-from fewslice.data import cache, samplers
-from fewslice.data.batches import generator
+from fewslice.core import backend, checkpoint
+from fewslice.core.run import Run
+from fewslice.data import cache
+from fewslice.data.batches import contrastive
+from fewslice.data.batches.steps import generator
 from fewslice.data.readers import get_reader
 from fewslice.evaluate import validation, volumes
-from fewslice.predict import predictor
-from fewslice.run import Run
-from fewslice.stages import common
-from fewslice.stages.former import former_of
-from fewslice.training import BEST, LAST, Plan, Trainer
+from fewslice.settings import datasets
+from fewslice.train import setup
+from fewslice.train.predict import predictor
+from fewslice.train.trainer import BEST, LAST, Plan, Trainer
+from fewslice.train.upstream import former_of
 
 
-def train_baseline(args: Any, dataset: config.DatasetConfig) -> None:
+def train_baseline(args: Any, dataset: datasets.DatasetConfig) -> None:
     """Trains the U-Net from random weights (or from `--init_from`)."""
     _train(
         args,
         dataset,
-        common.find_origin(args, *former_of(args), dataset),
+        setup.find_origin(args, *former_of(args), dataset),
         f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_s{args.seed}",
     )
 
 
-def fine_tune_encoder(args: Any, dataset: config.DatasetConfig) -> None:
+def fine_tune_encoder(args: Any, dataset: datasets.DatasetConfig) -> None:
     """Trains the U-Net from an encoder that was pretrained with the global loss."""
-    origin = common.find_origin(args, *former_of(args), dataset)
+    origin = setup.find_origin(args, *former_of(args), dataset)
     _train(
         args,
         dataset,
@@ -49,9 +51,9 @@ def fine_tune_encoder(args: Any, dataset: config.DatasetConfig) -> None:
     )
 
 
-def fine_tune_encoder_decoder(args: Any, dataset: config.DatasetConfig) -> None:
+def fine_tune_encoder_decoder(args: Any, dataset: datasets.DatasetConfig) -> None:
     """Trains the U-Net from an encoder and decoder blocks that were pretrained with the local loss."""
-    origin = common.find_origin(args, *former_of(args), dataset)
+    origin = setup.find_origin(args, *former_of(args), dataset)
     _train(
         args,
         dataset,
@@ -60,13 +62,13 @@ def fine_tune_encoder_decoder(args: Any, dataset: config.DatasetConfig) -> None:
     )
 
 
-def _train(args: Any, dataset: config.DatasetConfig, origin: common.Origin, method: str) -> None:
+def _train(args: Any, dataset: datasets.DatasetConfig, origin: setup.Origin, method: str) -> None:
     """Runs a labelled stage: training, validation, test."""
-    train = common.open_volumes(dataset, args.train_ids, dataset.phases, with_label=True)
-    val = common.open_volumes(dataset, args.val_ids, dataset.phases, with_label=True)
-    test = common.open_volumes(dataset, dataset.splits.test_ids(), dataset.phases, with_label=True)
+    train = setup.open_volumes(dataset, args.train_ids, dataset.phases, with_label=True)
+    val = setup.open_volumes(dataset, args.val_ids, dataset.phases, with_label=True)
+    test = setup.open_volumes(dataset, dataset.splits.test_ids(), dataset.phases, with_label=True)
     roles = {"train": train, "val": val, "test": test}
-    with common.open_run(args, dataset, method, origin, roles) as run:
+    with setup.open_run(args, dataset, method, origin, roles) as run:
         if run.is_done:
             logging.info("Already finished: %s", run.dir)
             return
@@ -75,16 +77,16 @@ def _train(args: Any, dataset: config.DatasetConfig, origin: common.Origin, meth
         logging.info(
             "%s: training on %s, validation %s, test %s.",
             run.dir,
-            *(", ".join(common.case_ids(prepared)) for prepared in roles.values()),
+            *(", ".join(setup.case_ids(prepared)) for prepared in roles.values()),
         )
 
         def make() -> keras.Model:
-            model = models.build_unet(common.image_shape(dataset), dataset.num_classes, seed=args.seed)
-            common.copy_origin(model, origin, exclude=("seg_",))
+            model = models.build_unet(setup.image_shape(dataset), dataset.num_classes, seed=args.seed)
+            setup.copy_origin(model, origin, exclude=("seg_",))
             return model
 
         loss = losses.segmentation_loss(args.dsc_loss, dataset.class_weights)
-        model = common.build(args, make, loss, args.lr_seg)
+        model = setup.build(args, make, loss, args.lr_seg)
         trainer = Trainer(run, model, _plan(args, dataset, model, train, val))
         trainer.train()
         results = evaluate_run(run, model, dataset, test)
@@ -94,15 +96,15 @@ def _train(args: Any, dataset: config.DatasetConfig, origin: common.Origin, meth
 
 def _plan(
     args: Any,
-    dataset: config.DatasetConfig,
+    dataset: datasets.DatasetConfig,
     model: keras.Model,
     train: cache.PreparedSet,
     val: cache.PreparedSet,
 ) -> Plan:
     augmentation = augmentation_of(args) if getattr(args, "data_aug", 1) else None
 
-    def batch(step: int) -> samplers.SegmentationBatch:
-        return samplers.segmentation_batch(
+    def batch(step: int) -> contrastive.SegmentationBatch:
+        return contrastive.segmentation_batch(
             generator(args.seed, step // dataset.val_step_update, step),
             train,
             batch_size=dataset.mtask_bs,
@@ -140,7 +142,7 @@ def augmentation_of(args: Any) -> SegmentationAugmentation:
 
 
 def validation_of(
-    dataset: config.DatasetConfig, model: keras.Model, val: cache.PreparedSet, *, confidence: float | None = None
+    dataset: datasets.DatasetConfig, model: keras.Model, val: cache.PreparedSet, *, confidence: float | None = None
 ) -> Callable[[], dict[str, float]]:
     """Returns the function that scores a network on the validation volumes; `confidence`: see `validation.validate`."""
     reader = get_reader(dataset)
@@ -157,7 +159,7 @@ def validation_of(
 def evaluate_run(
     run: Run,
     model: keras.Model,
-    dataset: config.DatasetConfig,
+    dataset: datasets.DatasetConfig,
     test: cache.PreparedSet,
     *,
     network: keras.Model | None = None,

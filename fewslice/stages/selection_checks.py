@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from fewslice import config
 from fewslice.active import query as query_lib
 from fewslice.active.selection_files import budget_units, read_labelled
-from fewslice.active.slice_pool import pool_of_volumes
+from fewslice.active.slices import pool_of_volumes
 from fewslice.active.strategies import load_all
+from fewslice.core.errors import ConfigError, DataError
 from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.data.readers.selection import resolve_patients
-from fewslice.errors import ConfigError, DataError
-from fewslice.flag_specs_select import SelectArgs
-from fewslice.splits import val_patients
-from fewslice.stages.encoder_runs import NONE, PIXELS, find_encoder, find_segmentation
-from fewslice.stages.selection import Selection
+from fewslice.settings import datasets
+from fewslice.settings.flag_specs_select import SelectArgs
+from fewslice.settings.splits import val_patients
+from fewslice.stages.select_slices import Selection
+from fewslice.train.encoder_runs import NONE, PIXELS, find_encoder, find_segmentation
 
 _USE_LABELS = "use_labels"  # option of strategies that look at annotations
 _NEEDS_ROUNDS = {"vaal": "a discriminator that is trained on what is annotated"}
@@ -35,7 +35,7 @@ _NETWORK_REMEDY = (
 )
 
 
-def check_selection(args: SelectArgs, dataset: config.DatasetConfig) -> Selection:
+def check_selection(args: SelectArgs, dataset: datasets.DatasetConfig) -> Selection:
     """Returns what was asked for, checked; prepares the volumes of the pool where that was not done before.
 
     Raises:
@@ -102,7 +102,7 @@ def _scribbles(args: SelectArgs) -> dict[str, bool]:
     return {"with_scribble": True} if args.with_scribbles else {}
 
 
-def _cases(args: SelectArgs, dataset: config.DatasetConfig) -> list:
+def _cases(args: SelectArgs, dataset: datasets.DatasetConfig) -> list:
     """Returns the volumes of the pool; refuses test patients, however they are written, and tells validation ones."""
     reader = get_reader(dataset)
     patients = dataset.splits.train_ids(args.split, args.comb_tr_imgs)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fewslice import config
 from fewslice.active import annotators
 from fewslice.active.annotators import KINDS, MASK, Task, WaitingForAnnotations
-from fewslice.active.slice_pool import SliceStack, pool_of_volumes
+from fewslice.active.slices import SliceStack, pool_of_volumes
 from fewslice.data.cache import open_cache
-from fewslice.data.nifti import write_nifti
+from fewslice.data.io.nifti import write_nifti
 from fewslice.data.readers import find_cases, get_reader
+from fewslice.settings import datasets
 
 annotators.load_all()
 UNITS = np.array([5, 1, 2])
@@ -22,7 +22,7 @@ def make_task(tiny_root, monkeypatch):
     """A function kind -> the task of annotating the slices of two volumes."""
     monkeypatch.setenv("FEWSLICE_DATA", str(tiny_root))
     monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(tiny_root / "experiments"))
-    dataset = config.load_dataset_config("tiny", {"scribbles": "simulated"})
+    dataset = datasets.load_dataset_config("tiny", {"scribbles": "simulated"})
     cases = find_cases(get_reader(dataset), ["001", "002"], ("ED",))
     volumes = open_cache(dataset, cases, with_label=True, with_scribble=True, progress=False)
     return lambda kind: Task(pool_of_volumes(volumes), volumes, dataset, kind)

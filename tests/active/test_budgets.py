@@ -10,7 +10,7 @@ import json
 import pytest
 
 from fewslice.active.budgets import cumulative_budgets, cumulative_fractions
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 from tests.golden_files import ROOT
 
 LISTS = ROOT.parent / "spec" / "coreclr_splits.json"

@@ -11,7 +11,7 @@ import pytest
 
 from fewslice.active.query import STRATEGIES, Choice, check_options, register, select, strategy_options
 from fewslice.active.strategies import load_all
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 from tests.active.units import make_inputs, make_query, make_units
 
 load_all()

@@ -8,15 +8,15 @@ import shutil
 import numpy as np
 import pytest
 
-from fewslice import config
 from fewslice.active import annotators
 from fewslice.active.annotators import Task, WaitingForAnnotations
-from fewslice.active.slice_pool import pool_of_volumes
+from fewslice.active.slices import pool_of_volumes
+from fewslice.core.errors import FewSliceError
 from fewslice.data.cache import open_cache
 from fewslice.data.grid import label_to_grid
-from fewslice.data.nifti import read_nifti, write_nifti
+from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import find_cases, get_reader
-from fewslice.errors import FewSliceError
+from fewslice.settings import datasets
 from tests.train_model import tiny
 
 annotators.load_all()
@@ -32,7 +32,7 @@ def make(root, monkeypatch):
     """A function kind -> (annotator, task) for the slices of two volumes."""
     monkeypatch.setenv("FEWSLICE_DATA", str(root))
     monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(root / "experiments"))
-    dataset = config.load_dataset_config("tiny")
+    dataset = datasets.load_dataset_config("tiny")
     cases = find_cases(get_reader(dataset), ["001", "002"], ("ED",))
     volumes = open_cache(dataset, cases, with_label=False, progress=False)
 

@@ -10,11 +10,11 @@ import json
 import numpy as np
 import pytest
 
-from fewslice.active.clusters import LARGEST_FULL, cluster_units
+from fewslice.active.measures.clusters import LARGEST_FULL, cluster_units
+from fewslice.active.measures.typical import typical_units, typicality
 from fewslice.active.query import select
 from fewslice.active.strategies import load_all
 from fewslice.active.strategies.stochastic_batches import batch_means
-from fewslice.active.typical import typical_units, typicality
 from fewslice.active.uncertainty import PassStatistics, mean_over_members
 from tests.active.units import make_query, make_units
 from tests.golden_files import golden, golden_param

@@ -5,7 +5,6 @@ import csv
 import numpy as np
 import pytest
 
-from fewslice import files
 from fewslice.active.query import Choice
 from fewslice.active.selection_files import (
     budget_units,
@@ -15,7 +14,8 @@ from fewslice.active.selection_files import (
     write_query,
     write_selection,
 )
-from fewslice.errors import ConfigError, DataError
+from fewslice.core import files
+from fewslice.core.errors import ConfigError, DataError
 from tests.active.units import make_units
 
 POOL = make_units()

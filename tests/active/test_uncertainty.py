@@ -12,7 +12,7 @@ import pytest
 from fewslice.active import scores as score_files
 from fewslice.active import uncertainty
 from fewslice.active.uncertainty import SCORES, PassStatistics, mean_over_members
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 from tests.reference import active as reference
 
 score_files.load_all()

@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from fewslice.active.pool import make_pool
 from fewslice.active.query import STRATEGIES, Query, select
+from fewslice.active.units import make_pool
 
 
 def make_units(depths=(7, 5, 6, 4, 8)):

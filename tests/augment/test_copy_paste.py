@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fewslice.augment.copy_paste import copy_paste, copy_paste_boxes
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 
 def _batch(origin, count=6, side=24, seed=0):

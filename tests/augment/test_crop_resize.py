@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fewslice.augment.crop_resize import crop_and_resize, crop_limits, random_crop_and_resize
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 from tests.golden_files import golden_param
 from tests.reference import augment as reference
 

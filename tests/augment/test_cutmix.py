@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fewslice.augment.cutmix import box_masks, cutmix_boxes, mix
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 
 def _extent(mask):

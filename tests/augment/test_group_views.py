@@ -21,7 +21,7 @@ from fewslice.augment.group_views import (
     resized_crop,
 )
 from fewslice.augment.inpainting import erase_boxes
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 from tests.golden_files import golden
 from tests.reference import group_views as reference
 

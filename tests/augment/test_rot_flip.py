@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fewslice.augment.rot_flip import RotFlip, rotate_nearest, turn_and_mirror
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 from tests.golden_files import golden
 
 NPZ = golden("coreclr", "augment_primitives.npz")

@@ -14,7 +14,7 @@ from fewslice.augment.segmentation import (
     one_hot,
 )
 from fewslice.augment.strong_intensity import StrongIntensity
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 from tests.golden_files import golden_param
 
 

@@ -12,7 +12,7 @@ from fewslice.augment.strong_intensity import (
     gaussian_blur,
     strong_intensity,
 )
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 from tests.reference import augment as reference
 
 OFF = {"gamma": None, "bias": 0.0, "blur": 0.0, "noise": 0.0, "cutout": 0.0}

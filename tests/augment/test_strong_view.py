@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fewslice.augment.strong_view import StrongView, jitter, strong_view
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 from tests.reference import augment as reference
 
 OFF = {"jitter_probability": 0.0, "gamma_probability": 0.0, "blur_probability": 0.0}

@@ -11,7 +11,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from fewslice.config import DatasetConfig, load_dataset_config
+from fewslice.settings.datasets import DatasetConfig, load_dataset_config
 from tests.golden_files import REPOSITORY
 
 SHARED_DATA = Path(os.environ.get("FEWSLICE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))

@@ -16,11 +16,11 @@ import time
 import numpy as np
 import pytest
 
+from fewslice.core.errors import DataError, FewSliceError
+from fewslice.core.locks import folder_lock
 from fewslice.data import cache_store, preprocess
 from fewslice.data.cache import build_cache, open_cache
-from fewslice.data.lock import folder_lock
 from fewslice.data.readers import get_reader
-from fewslice.errors import DataError, FewSliceError
 from tests.data import layouts
 from tests.data.layouts import SPACING, dataset, image, label, save
 from tests.data.test_readers_pairs import real
@@ -221,7 +221,7 @@ def test_manifest_lists_everything(scans):
 
 
 def test_full_disk_stops_with_one_message(scans, monkeypatch):
-    from fewslice import files
+    from fewslice.core import files
 
     def full(target, _):
         raise files.writing_error(target, OSError(28, "No space left on device"))

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
+from fewslice.core.errors import DataError
 from fewslice.data import preprocess
-from fewslice.errors import DataError
 from tests.data import layouts
 from tests.data.layouts import SPACING, dataset, label, save
 from tests.data.test_cache import build, opened

@@ -10,14 +10,14 @@ import json
 import numpy as np
 import pytest
 
-from fewslice import files
+from fewslice.core import files
+from fewslice.core.errors import DataError
 from fewslice.data import cache_store
 from fewslice.data.grid import image_to_grid, label_to_grid
 from fewslice.data.readers import get_reader
 from fewslice.data.readers.base import Grid
 from fewslice.data.scribbles import case_generator, simulate_scribbles
 from fewslice.data.verify import describe, examine_dataset, verify_dataset
-from fewslice.errors import DataError
 from tests.data import layouts
 from tests.data.layouts import AFFINE, SPACING, dataset, image, label
 from tests.data.test_cache import build, opened, path

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fewslice.data import grid, preprocess
-from fewslice.data.samplers import gather_slices, segmentation_batch
+from fewslice.data.batches.contrastive import gather_slices, segmentation_batch
 from tests.golden_files import golden_param
 
 

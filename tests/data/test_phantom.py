@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fewslice.data.nifti import read_nifti
-from fewslice.data.phantom import generate_phantom, make_patient
-from fewslice.errors import ConfigError, DataError
+from fewslice.core.errors import ConfigError, DataError
+from fewslice.data.io.nifti import read_nifti
+from fewslice.data.phantom.dataset import generate_phantom, make_patient
 
 PATIENTS = range(1, 9)
 
@@ -111,7 +111,7 @@ def test_repeating_continues_and_never_touches_what_is_there(tmp_path):
 
 
 def test_interrupted_patient_leaves_nothing(tmp_path, monkeypatch):
-    from fewslice.data import nifti
+    from fewslice.data.io import nifti
 
     calls, write = [], nifti.write_nifti
 

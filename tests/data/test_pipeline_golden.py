@@ -11,7 +11,7 @@ import pytest
 
 from fewslice.data import preprocess
 from fewslice.data.cache import open_cache
-from fewslice.data.cropped import cropped_geometry
+from fewslice.data.export import cropped_geometry
 from fewslice.data.readers import get_reader
 from tests.data.layouts import dataset, save
 from tests.golden_files import golden_param

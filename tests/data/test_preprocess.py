@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import skimage.transform
 
+from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.data import preprocess
-from fewslice.errors import ConfigError, FewSliceError
 from tests.golden_files import REPOSITORY, golden_param
 from tests.reference import preprocess as reference
 

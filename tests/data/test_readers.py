@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fewslice.core.errors import ConfigError, DataError
 from fewslice.data.readers import READERS, get_reader
-from fewslice.errors import ConfigError, DataError
 from tests.data import layouts
 from tests.data.layouts import AFFINE, SHAPE, SPACING, dataset, image, label, save
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from fewslice.core.errors import DataError
 from fewslice.data.cache import build_cache
-from fewslice.data.new_dataset import Request, provisional
+from fewslice.data.new_dataset.derive import Request, provisional
 from fewslice.data.readers import get_reader
 from fewslice.data.verify import verify_dataset
-from fewslice.errors import DataError
 from tests.data import layouts
 from tests.data.layouts import dataset, image, label, save
 

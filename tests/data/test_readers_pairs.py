@@ -8,9 +8,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from fewslice.config import load_dataset_config
+from fewslice.core.errors import ConfigError, DataError
 from fewslice.data.readers import find_cases, get_reader
-from fewslice.errors import ConfigError, DataError
+from fewslice.settings.datasets import load_dataset_config
 from tests.data import layouts
 from tests.data.layouts import AFFINE, SHARED_DATA, dataset, image, label, save
 

@@ -13,11 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
-from fewslice.config import load_dataset_config
+from fewslice.core.errors import ConfigError, DataError
 from fewslice.data.cache import build_cache, open_cache
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.data.verify import verify_dataset
-from fewslice.errors import ConfigError, DataError
+from fewslice.settings.datasets import load_dataset_config
 from tests.data import layouts
 from tests.data.layouts import SHARED_DATA, SPACING, dataset
 from tests.golden_files import golden_param

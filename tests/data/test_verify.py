@@ -5,10 +5,10 @@ import io
 
 import pytest
 
-from fewslice.data.progress import Progress
+from fewslice.core.progress import Progress
 from fewslice.data.readers import get_reader
 from fewslice.data.verify import describe, examine_dataset, missing_patients, verify_dataset
-from fewslice.splits import Splits
+from fewslice.settings.splits import Splits
 from tests.data import layouts
 from tests.data.layouts import dataset, image, label, save
 from tests.data.test_readers_pairs import real

@@ -13,7 +13,7 @@ import re
 import numpy as np
 import pytest
 
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 from fewslice.evaluate import validation
 from tests.evaluate import fakes
 from tests.golden_files import golden_param

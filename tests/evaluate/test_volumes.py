@@ -14,7 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fewslice.errors import ConfigError, TrainingError
+from fewslice.core.errors import ConfigError, TrainingError
 from fewslice.evaluate import summary, volumes
 from tests.evaluate import fakes
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import losses
-from fewslice.data.annotated_batches import AnnotatedSlices
-from fewslice.optimizers import CoupledSGD, polynomial_decay
-from fewslice.run import Run
-from fewslice.training import Plan, Trainer
+from fewslice.core.run import Run
+from fewslice.data.batches.annotated import AnnotatedSlices
+from fewslice.train.optimizers import CoupledSGD, polynomial_decay
+from fewslice.train.trainer import Plan, Trainer
 from models.scribble_unet import (
     CornerUpsampling2D,
     build_scribble_unet,

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 from fewslice.refine import kernels
 from fewslice.refine.dense_crf import PARAMETER_SETS, CrfParameters, parameter_set, refine
 from tests.reference import dense_crf as reference

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewslice import files
+from fewslice.core import files
+from fewslice.core.errors import FewSliceError
 from fewslice.data.cache import PreparedVolume
 from fewslice.data.volume import Case
-from fewslice.errors import FewSliceError
 from fewslice.refine import pseudo_labels, pseudo_parts
 from fewslice.refine.parameters import CrfParameters
 from fewslice.refine.pseudo_labels import Settings, Teacher, load_round, make_round

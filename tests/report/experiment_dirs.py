@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fewslice import files
+from fewslice.core import files
 
 STRUCTURES = ("rv", "lv")
 VOLUMES, DEPTH = 20, 10  # a pool of 200 slices, two volumes per patient

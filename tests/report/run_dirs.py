@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from fewslice import files
-from fewslice.data.nifti import write_nifti
+from fewslice.core import files
+from fewslice.data.io.nifti import write_nifti
 
 STRUCTURES = ("rv", "myo", "lv")
 COLUMNS = ("case_id", "patient_id", "phase", "structure", "metric", "value", "note")

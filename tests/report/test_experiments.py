@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from fewslice import files
-from fewslice.errors import ConfigError
-from fewslice.report.experiment_methods import by_setup, group_experiments
-from fewslice.report.experiments import (
+from fewslice.core import files
+from fewslice.core.errors import ConfigError
+from fewslice.report.reading.experiment_methods import by_setup, group_experiments
+from fewslice.report.reading.experiments import (
     choose_experiments,
     find_experiments,
     read_experiment,

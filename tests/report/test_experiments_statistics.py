@@ -5,11 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from fewslice.report import budget_statistics as stats
-from fewslice.report.budget_tables import columns, dice_table, difference_table, finding, percent
-from fewslice.report.experiment_methods import group_experiments
-from fewslice.report.experiment_picks import chance, distinct, histogram, last_common, overlap, position_shares
-from fewslice.report.experiments import find_experiments, read_experiments
+from fewslice.report.figures.experiment_picks import (
+    chance,
+    distinct,
+    histogram,
+    last_common,
+    overlap,
+    position_shares,
+)
+from fewslice.report.reading.experiment_methods import group_experiments
+from fewslice.report.reading.experiments import find_experiments, read_experiments
+from fewslice.report.tables import budget_statistics as stats
+from fewslice.report.tables.budget_tables import columns, dice_table, difference_table, finding, percent
 from tests.report.experiment_dirs import write_curve, write_experiment, write_round
 
 NAN = math.nan

@@ -5,10 +5,10 @@ import io
 import numpy as np
 import pytest
 
-from fewslice.errors import DataError, FewSliceError
-from fewslice.report import contours, outlines, style
-from fewslice.report.curves import plot_curves
-from fewslice.report.methods import read_methods
+from fewslice.core.errors import DataError, FewSliceError
+from fewslice.report.figures import contours, outlines, style
+from fewslice.report.figures.curves import plot_curves
+from fewslice.report.reading.methods import read_methods
 from tests.report.run_dirs import (
     SHAPE,
     STRUCTURES,

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from fewslice.active.query import Choice
-from fewslice.errors import ConfigError
-from fewslice.report import embedding_map, gallery
-from fewslice.report.contours import structure_colour
+from fewslice.core.errors import ConfigError
+from fewslice.report.figures import embedding_map, gallery
+from fewslice.report.figures.contours import structure_colour
 from tests.active.units import make_units
 
 POOL = make_units()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fewslice.errors import ConfigError, DataError
-from fewslice.report.html import build_report
+from fewslice.core.errors import ConfigError, DataError
+from fewslice.report.pages.html import build_report
 from tests.report.html_page import Page
 from tests.report.run_dirs import volume, write_curve, write_prediction, write_run, write_scores
 

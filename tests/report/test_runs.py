@@ -1,6 +1,6 @@
 """Which run directories a report of trainings takes. Expected values: by hand."""
 
-from fewslice.report.runs import find_run_dirs
+from fewslice.report.reading.runs import find_run_dirs
 
 
 def test_selections_and_experiments_are_no_trainings(tmp_path):

@@ -11,10 +11,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fewslice import config
-from fewslice.data.new_dataset_files import split_patients
+from fewslice.core.errors import ConfigError
+from fewslice.data.new_dataset.files import split_patients
 from fewslice.data.readers import find_cases, get_reader
-from fewslice.errors import ConfigError
+from fewslice.settings import datasets
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,7 +57,7 @@ def run(folder, *arguments, name="mine", status=0, labels=True):
 
 
 def written(folder, name="mine"):
-    return config.load_dataset_config(name, folder=folder / "out")
+    return datasets.load_dataset_config(name, folder=folder / "out")
 
 
 def test_folder_becomes_a_dataset(folder):
@@ -74,7 +74,7 @@ def test_folder_becomes_a_dataset(folder):
     assert training | set(splits.val_ids("trall", "c1")) | set(splits.test_ids()) == everyone
     assert [len(splits.test_ids()), len(splits.val_ids("tr1", "c1")), len(training)] == [2, 2, 5]
     assert set(splits.train_ids("unlabeled", "c1")) == training | {"p9"}
-    assert config.check_pretraining_split(dataset, "unlabeled", "c1") == ()
+    assert datasets.check_pretraining_split(dataset, "unlabeled", "c1") == ()
 
 
 def test_written_dataset_can_be_read(folder):

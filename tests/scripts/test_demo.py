@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from fewslice.flag_table import STAGES
-from fewslice.flags import read_flags_from
+from fewslice.settings.flag_table import STAGES
+from fewslice.settings.flags import read_flags_from
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAIN = ROOT / "train_model" / "pretrain_and_fine_tune_script.sh"

@@ -14,9 +14,10 @@ from types import SimpleNamespace
 import pytest
 
 from fewslice import stages
-from fewslice.errors import ConfigError
-from fewslice.flags import read_flags_from
-from fewslice.stages import checks, former
+from fewslice.core.errors import ConfigError
+from fewslice.settings.flags import read_flags_from
+from fewslice.stages import checks
+from fewslice.train import upstream
 from tests.data.layouts import dataset
 from tests.golden_files import REPOSITORY
 from tests.train_model import tiny
@@ -110,7 +111,7 @@ def test_a_single_unlabelled_slice_is_refused_where_slices_are_mixed(start, flag
 
 
 def test_the_checks_import_no_keras():
-    text = "import sys\nimport fewslice.stages.checks, fewslice.stages.former, fewslice.data.readers.selection\n"
+    text = "import sys\nimport fewslice.stages.checks, fewslice.train.upstream, fewslice.data.readers.selection\n"
     command = [sys.executable, "-c", f"{text}sys.exit(int('keras' in sys.modules))"]
     assert subprocess.run(command, cwd=REPOSITORY, timeout=60).returncode == 0
 
@@ -118,7 +119,7 @@ def test_the_checks_import_no_keras():
 def check_box(box, size):
     settings = dataclasses.replace(dataset("acdc"), img_size_x=size[0], img_size_y=size[1])
     sizes = {"global_loss_exp_no": 2, "bt_size": 12, "n_parts": 4}
-    checks.check_stage(SimpleNamespace(stage=former.GLOBAL_STAGE, bbox_dim=box, devices=1, **sizes), settings)
+    checks.check_stage(SimpleNamespace(stage=upstream.GLOBAL_STAGE, bbox_dim=box, devices=1, **sizes), settings)
 
 
 @pytest.mark.parametrize(

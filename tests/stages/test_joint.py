@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import models
-from fewslice.flag_specs import METHOD_CHOICES
-from fewslice.report.methods import JOINT_TITLES
-from fewslice.stages import joint, joint_taught
-from fewslice.stages.common import Origin
-from fewslice.stages.joint_job import Job
+from fewslice.report.reading.methods import JOINT_TITLES
+from fewslice.settings.flag_specs import METHOD_CHOICES
+from fewslice.stages.joint import mean_teacher, stage
+from fewslice.stages.joint.job import Job
+from fewslice.train.setup import Origin
 
 ENCODER, DECODER, HEAD = "enc_c1_a/kernel", "dec_c1_a/kernel", "seg_fin_layer/kernel"
 
@@ -64,7 +64,7 @@ def test_the_head_comes_from_where_encoder_and_decoder_do_if_there_is_one(origin
 
 
 def test_every_list_of_methods_holds_the_same_ones():
-    assert tuple(joint.METHODS) == METHOD_CHOICES
+    assert tuple(stage.METHODS) == METHOD_CHOICES
     assert tuple(JOINT_TITLES) == METHOD_CHOICES
 
 
@@ -78,7 +78,7 @@ def test_every_list_of_methods_holds_the_same_ones():
 )
 def test_the_average_is_that_of_its_flag_or_else_the_teachers(average, teacher, decay, told, caplog):
     with caplog.at_level("INFO", logger="absl"):
-        found = joint_taught._average_decay(SimpleNamespace(average_decay=average, teacher_decay=teacher))
+        found = mean_teacher._average_decay(SimpleNamespace(average_decay=average, teacher_decay=teacher))
     assert found == decay
     assert told in caplog.text
 
@@ -100,14 +100,14 @@ def test_a_labelled_volume_is_among_the_unlabelled_once(published, monkeypatch):
     )
     dataset = SimpleNamespace(val_step_update=1, num_classes=3)
     job = Job(args, dataset, SimpleNamespace(train=[volumes["001"]], unlabeled=unlabeled, val=[]), None, None, None)
-    monkeypatch.setattr(joint_taught.segmentation, "augmentation_of", lambda args: None)
-    monkeypatch.setattr(joint_taught.segmentation, "validation_of", lambda *args, confidence: asked.append(confidence))
+    monkeypatch.setattr(mean_teacher.segmentation, "augmentation_of", lambda args: None)
+    monkeypatch.setattr(mean_teacher.segmentation, "validation_of", lambda *args, confidence: asked.append(confidence))
     seen, asked = [], []
 
     def make(rng, labelled, others, **kwargs):
         seen.extend(volume.case.case_id for volume in others)
         return SimpleNamespace(images=None, labels=None, targets=None)
 
-    joint_taught.plan(job, None, make, (2, 2)).make_batch(0)
+    mean_teacher.plan(job, None, make, (2, 2)).make_batch(0)
     assert seen == ["002", "003", "001"]
     assert asked == [0.9]

@@ -14,20 +14,20 @@ import pytest
 from tests.train_model import kill_driver, tiny_al
 from tests.train_model.kill_driver import any_call, die, named
 
-CSV, JSON = ("fewslice.files", "write_csv"), ("fewslice.files", "write_json")
+CSV, JSON = ("fewslice.core.files", "write_csv"), ("fewslice.core.files", "write_json")
 MOMENTS = {
     "in the embedding": (*JSON, named("embeddings.partial.json"), die, None),
-    "in the scores": ("fewslice.stages.active_scores", "_check_logits", any_call, die, None),
+    "in the scores": ("fewslice.learner.scores", "_check_logits", any_call, die, None),
     "after the scores": (*CSV, named("scores.csv"), None, die),
-    "in the selection": ("fewslice.active.rounds", "select", any_call, die, None),
+    "in the selection": ("fewslice.active.loop", "select", any_call, die, None),
     "before the choice": (*CSV, named("query.csv"), die, None),
     "after the choice": (*CSV, named("query.csv"), None, die),
-    "in the purchase": ("fewslice.files", "write_array", named("annotations.npy"), die, None),
-    "after the purchase": ("fewslice.files", "write_array", named("annotations.npy"), None, die),
+    "in the purchase": ("fewslice.core.files", "write_array", named("annotations.npy"), die, None),
+    "after the purchase": ("fewslice.core.files", "write_array", named("annotations.npy"), None, die),
     "after the member": (*JSON, named("member.json"), None, die),
     "before the metrics": (*JSON, named("metrics.json"), die, None),
     "before the round is done": (*JSON, named("DONE"), die, None),
-    "within the report": ("fewslice.report.experiment_html", "write_csv", named("results.csv"), die, None),
+    "within the report": ("fewslice.report.pages.experiment_html", "write_csv", named("results.csv"), die, None),
 }
 
 

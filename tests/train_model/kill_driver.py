@@ -55,22 +55,22 @@ def any_call(*_args, **_kwargs):
 
 # Moment -> (object, function that passes it, which calls count, what happens instead of the call, what after it).
 MOMENTS = {
-    "before a step": ("fewslice.callbacks.Watcher", "on_train_batch_begin", any_call, die, None),
-    "after a step": ("fewslice.callbacks.Watcher", "on_train_batch_end", any_call, None, die),
+    "before a step": ("fewslice.train.callbacks.Watcher", "on_train_batch_begin", any_call, die, None),
+    "after a step": ("fewslice.train.callbacks.Watcher", "on_train_batch_end", any_call, None, die),
     "in validation": ("fewslice.evaluate.validation", "predict_volume", any_call, die, None),
     "in the monitor": ("fewslice.stages.contrastive", "effective_rank", any_call, die, None),
-    "writing a file": ("fewslice.checkpoint.np", "savez", any_call, _half_a_file, None),
-    "after the best weights": ("fewslice.checkpoint", "save_arrays", named("best.npz"), None, die),
-    "before the state": ("fewslice.checkpoint", "save_arrays", named("next.state.npz"), die, None),
+    "writing a file": ("fewslice.core.checkpoint.np", "savez", any_call, _half_a_file, None),
+    "after the best weights": ("fewslice.core.checkpoint", "save_arrays", named("best.npz"), None, die),
+    "before the state": ("fewslice.core.checkpoint", "save_arrays", named("next.state.npz"), die, None),
     "before the first rename": ("os", "replace", moved_to("state.previous.npz"), die, None),
     "between the renames": ("os", "replace", moved_to("state.npz"), die, None),
     "after the renames": ("os", "replace", moved_to("state.npz"), None, die),
-    "before the log": ("fewslice.files", "write_csv", named("train.csv"), die, None),
+    "before the log": ("fewslice.core.files", "write_csv", named("train.csv"), die, None),
     "before the last weights": ("os", "replace", moved_to("last.npz"), die, None),
-    "in pseudo-labels": ("fewslice.files", "write_array", any_call, die, None),
-    "before the round is complete": ("fewslice.files", "write_json", named("round.json"), die, None),
+    "in pseudo-labels": ("fewslice.core.files", "write_array", any_call, die, None),
+    "before the round is complete": ("fewslice.core.files", "write_json", named("round.json"), die, None),
     "in the test": ("fewslice.evaluate.volumes", "predict_volume", any_call, die, None),
-    "before the end": ("fewslice.run.Run", "finish", any_call, die, None),
+    "before the end": ("fewslice.core.run.Run", "finish", any_call, die, None),
 }
 
 
@@ -107,7 +107,7 @@ def lay_trap(moment: str, passes: int) -> None:
 
 
 def _child(job: dict, execute: Callable[[dict], None]) -> None:
-    from fewslice import files
+    from fewslice.core import files
     from fewslice.refine import pseudo_labels
 
     status = 1
@@ -144,7 +144,7 @@ def run_jobs(path: str, execute: Callable[[dict], None]) -> None:
 
 
 def main(path: str) -> None:
-    from fewslice.stages import contrastive, joint, segmentation  # noqa: F401  imported once, for all children
+    from fewslice.stages.joint import stage  # noqa: F401  imported once, for all children
 
     run_jobs(path, lambda job: tiny.execute(job["script"], job["argv"]))
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from fewslice import stages
-from fewslice.errors import ConfigError
-from fewslice.flags import digest_values, read_flags_from
-from fewslice.training import Interrupted
+from fewslice.core.errors import ConfigError
+from fewslice.settings.flags import digest_values, read_flags_from
+from fewslice.train.trainer import Interrupted
 from tests.train_model import tiny
 
 SIMCLR = ("--use_slice_pos=0", "--use_phase=0", "--use_patient=0", "--pos_loss1_wt=0", "--pos_loss2_wt=0")
@@ -56,7 +56,7 @@ def test_log(house):
 
 def test_weights_are_those_of_the_network_and_of_the_embedding(house):
     import models
-    from fewslice.checkpoint import load_arrays
+    from fewslice.core.checkpoint import load_arrays
 
     kept, _ = load_arrays(house.dir / "checkpoints" / "last.npz")
     model = models.build_group_encoder((32, 32, 1), seed=5)
@@ -68,7 +68,7 @@ def test_weights_are_those_of_the_network_and_of_the_embedding(house):
 
 def test_interrupted_equals_uninterrupted(house, run_script, monkeypatch):
     """Stopped once between two validations and once on one of them."""
-    from fewslice.callbacks import StopSignal
+    from fewslice.train.callbacks import StopSignal
 
     with monkeypatch.context() as patch:
         patch.setattr(StopSignal, "__enter__", lambda self: setattr(self, "requested", True) or self)

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fewslice.errors import ConfigError, DataError
-from fewslice.training import Interrupted
+from fewslice.core.errors import ConfigError, DataError
+from fewslice.train.trainer import Interrupted
 from tests.train_model import tiny
 
 
@@ -99,9 +99,9 @@ def test_new_pseudo_labels_can_come_from_the_last_network(again, eager, monkeypa
 
 def test_pseudo_labels_are_what_the_kept_network_predicts_refined(house, data):
     import models
-    from fewslice import checkpoint
-    from fewslice.predict import predictor
+    from fewslice.core import checkpoint
     from fewslice.refine.dense_crf import parameter_set, refine
+    from fewslice.train.predict import predictor
 
     image = volume_of("003")
     network = models.build_unet((32, 32, 1), 3)
@@ -123,10 +123,10 @@ def test_the_log_holds_both_losses_and_their_weighted_sum(house):
 
 
 def test_encoder_and_decoder_start_from_the_baseline_and_the_heads_do_not(house, again, monkeypatch):
-    from fewslice import training
+    from fewslice.train import trainer
 
     found = {}
-    monkeypatch.setattr(training.Trainer, "train", lambda self: found.update(tiny_weights(self.model)) or 1 / 0)
+    monkeypatch.setattr(trainer.Trainer, "train", lambda self: found.update(tiny_weights(self.model)) or 1 / 0)
     baseline = tiny.weights(house.baseline, "best.npz")
     for head, flags in ((False, ()), (True, ("--copy_head=1",))):
         with pytest.raises(ZeroDivisionError):
@@ -182,13 +182,14 @@ def test_changed_pseudo_labels_are_refused(again, finished):
 @pytest.fixture
 def unlabelled(again, monkeypatch):
     """A function (*flags) that returns the case ids which would get pseudo-labels, without training."""
-    from fewslice.stages import common, joint
+    from fewslice.stages.joint import stage as joint
+    from fewslice.train import setup
 
     def run(*flags):
         found, real = [], joint.open_all
 
         def opened(*arguments):
-            found.extend(common.case_ids(real(*arguments).unlabeled))
+            found.extend(setup.case_ids(real(*arguments).unlabeled))
             raise Interrupted("seen enough")
 
         monkeypatch.setattr(joint, "open_all", opened)
@@ -200,7 +201,7 @@ def unlabelled(again, monkeypatch):
 
 
 def test_a_round_that_lost_its_record_is_made_again_by_the_network_that_it_keeps(again, finished, monkeypatch):
-    from fewslice import training
+    from fewslice.train import trainer
 
     first = finished / "pseudo_labels" / "round_01"
     labels = {path.name: path.read_bytes() for path in (first / "labels").iterdir()}
@@ -209,7 +210,7 @@ def test_a_round_that_lost_its_record_is_made_again_by_the_network_that_it_keeps
     with pytest.raises(DataError, match="(?s)round.json.*Delete this file"):
         again("--n_iter=7")
     (first / "round.json").unlink()
-    monkeypatch.setattr(training, "StepBatches", lambda *_args: 1 / 0)  # wanted once the round is made
+    monkeypatch.setattr(trainer, "StepBatches", lambda *_args: 1 / 0)  # wanted once the round is made
     with pytest.raises(ZeroDivisionError):
         again("--n_iter=7")
     assert read(first / "round.json") == record
@@ -220,7 +221,7 @@ def test_ctrl_c_while_pseudo_labels_are_made_stops_after_a_volume(again, eager, 
     import os
     import signal
 
-    from fewslice import files
+    from fewslice.core import files
     from fewslice.refine import pseudo_labels
 
     written, real = [], files.write_array
@@ -330,9 +331,9 @@ def test_intra_image_mixed_precision_average_and_another_start(house, again, eag
 def test_soft_labels_keep_the_probability_of_each_label_and_weigh_by_it(house, again, eager, crf):
     """That of the network, or the marginal of the CRF where one refines; `corrected` is the default."""
     import models
-    from fewslice import checkpoint
-    from fewslice.predict import predictor
+    from fewslice.core import checkpoint
     from fewslice.refine.dense_crf import parameter_set, refine
+    from fewslice.train.predict import predictor
 
     folder = again("--soft_labels=1", "--n_iter=2", f"--crf={crf}")
     first = folder / "pseudo_labels" / "round_00"
@@ -355,10 +356,10 @@ def test_soft_labels_keep_the_probability_of_each_label_and_weigh_by_it(house, a
 
 
 def volume_of(patient):
-    from fewslice import config
     from fewslice.data import cache
     from fewslice.data.readers import find_cases, get_reader
+    from fewslice.settings import datasets
 
-    dataset = config.load_dataset_config("tiny", {})
+    dataset = datasets.load_dataset_config("tiny", {})
     (volume,) = cache.open_cache(dataset, find_cases(get_reader(dataset), [patient], ("ED",)), with_label=False)
     return np.asarray(volume.image)

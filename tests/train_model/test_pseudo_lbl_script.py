@@ -105,8 +105,8 @@ def test_the_order_of_the_other_script_is_recognised(chain):
 
 
 def test_flags_that_it_keeps_for_the_joint_training_are_those_that_only_this_has():
-    from fewslice.flag_table import JOINT as stage
-    from fewslice.flag_table import STAGES
+    from fewslice.settings.flag_table import JOINT as stage
+    from fewslice.settings.flag_table import STAGES
 
     text = CHAIN.read_text()
     own = set(STAGES[stage]) - set(STAGES["tr_baseline"])

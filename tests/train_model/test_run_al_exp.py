@@ -11,10 +11,11 @@ import shutil
 import numpy as np
 import pytest
 
-from fewslice import checkpoint, config, files
-from fewslice.data.nifti import read_nifti, write_nifti
-from fewslice.errors import ConfigError, FewSliceError
+from fewslice.core import checkpoint, files
+from fewslice.core.errors import ConfigError, FewSliceError
+from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.evaluate.volumes import VolumeScore
+from fewslice.settings import datasets
 from tests.train_model import tiny, tiny_al
 
 UNCERTAIN = {"model_uncertainty_type": "ensemble", "score_func": "entropy_w_label_probs"}
@@ -130,7 +131,7 @@ def change_weights(folder, change):
 
 def test_equal_scores_are_bought_by_chance_that_repeats(uncertain, tmp_path, monkeypatch):
     """A network without weights is equally unsure of all slices."""
-    from fewslice.stages.active_learner import Learner
+    from fewslice.learner.learner import Learner
 
     monkeypatch.setattr(Learner, "__call__", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     found = []
@@ -159,7 +160,7 @@ def test_multi_feature_coreset_on_a_given_encoder(run_al, tmp_path):
     """Networks are compiled here, as users run them; the encoder is an untrained one, written as its stage does."""
     import models
 
-    dataset_config = config.config_dict(config.load_dataset_config("tiny"))
+    dataset_config = datasets.config_dict(datasets.load_dataset_config("tiny"))
     settings = {"encoder": "resnet18", "projection_dim": 64, "stage": tiny.GROUP, "dataset_config": dataset_config}
     files.write_json(tmp_path / "encoder" / "config.json", settings)
     weights = models.read_weights(models.build_group_encoder((32, 32, 1)))
@@ -185,7 +186,7 @@ def test_multi_feature_coreset_on_a_given_encoder(run_al, tmp_path):
 
 def paint(folder):
     """Does a person's work: puts the dataset's labels into the slices that were handed out."""
-    data = config.data_root() / "tiny"
+    data = datasets.data_root() / "tiny"
     for row in tiny_al.table(folder / "to_annotate" / "slices.csv"):
         patient = f"patient{row['volume'].split('_')[0]}"
         truth = read_nifti(data / patient / f"{patient}_frame01_gt.nii.gz", is_label=True).array
@@ -252,7 +253,7 @@ def test_nothing_everything_and_absent_structures(run_al, tmp_path, monkeypatch)
 
 def test_numbers_of_absent_structures_by_hand():
     """a: 0.5 and absent; b: missed in both volumes; c: nowhere."""
-    from fewslice.stages.active_learner import summary
+    from fewslice.learner.learner import summary
 
     nan = np.nan
     scores = [

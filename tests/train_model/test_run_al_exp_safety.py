@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 
-from fewslice import checkpoint, flag_specs_al
 from fewslice.active import strategies
 from fewslice.active.query import STRATEGIES
-from fewslice.errors import ConfigError, DataError, FewSliceError
-from fewslice.training import Interrupted
+from fewslice.core import checkpoint
+from fewslice.core.errors import ConfigError, DataError, FewSliceError
+from fewslice.settings import flag_specs_al
+from fewslice.train.trainer import Interrupted
 from tests.train_model import tiny, tiny_al
 
 BUYS = {"policy": {"ensemble_kwargs": {"skip": True}}}
@@ -165,7 +166,7 @@ BRIGHT = '''
 
 import numpy as np
 
-from fewslice.stages.features import Inputs, register
+from fewslice.learner.kinds import Inputs, register
 
 
 @register("test_brightness")
@@ -176,17 +177,17 @@ def brightness(inputs: Inputs) -> np.ndarray:
 
 
 def test_a_file_is_all_that_features_need(run_al, tmp_path, monkeypatch):
-    from fewslice.stages import features
+    from fewslice.learner import kinds
 
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "test_brightness.py").write_text(BRIGHT)
-    monkeypatch.setattr(features, "__path__", [*features.__path__, str(tmp_path / "more")])
+    monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path / "more")])
     geometry = {"data_geometry_type": "kcenter_greedy", "features": "test_brightness"}
     try:
         folder = run_al("bright", **buys(policy_type="ranked"), data_geometry=geometry)
     finally:
-        features.FEATURES._objects.pop("test_brightness", None)
-        sys.modules.pop(f"{features.__name__}.test_brightness", None)
+        kinds.FEATURES._objects.pop("test_brightness", None)
+        sys.modules.pop(f"{kinds.__name__}.test_brightness", None)
     other = run_al("pixels", **buys(policy_type="ranked"), data_geometry=geometry | {"features": "pixels"})
     assert tiny_al.picks(folder) != tiny_al.picks(other)
     assert not list((folder / "cache").glob("*.npy"))
@@ -244,7 +245,7 @@ def test_help_shows_every_flag():
 
 
 def test_steady_statistics_change_nothing_but_statistics_and_survive_an_interruption(run_al, tmp_path, monkeypatch):
-    from fewslice.callbacks import StopSignal
+    from fewslice.train.callbacks import StopSignal
 
     def last(run):
         weights, _ = checkpoint.load_arrays(run / "rounds" / "000" / "member_0" / "checkpoints" / "last.npz")
@@ -267,7 +268,7 @@ def test_half_precision_lasts(al_settings, tmp_path, monkeypatch, request):
     """Every network of every round computes in bfloat16, not only those before Keras' session is cleared."""
     import keras
 
-    from fewslice.stages import active_learner
+    from fewslice.learner import learner
 
     seen = []
     request.addfinalizer(lambda: keras.config.set_dtype_policy("float32"))
@@ -277,11 +278,11 @@ def test_half_precision_lasts(al_settings, tmp_path, monkeypatch, request):
             seen.append({layer.compute_dtype for layer in model.layers if "conv" in layer.name})
             raise FewSliceError("enough")
 
-    monkeypatch.setattr(active_learner, "Trainer", Untrained)
+    monkeypatch.setattr(learner, "Trainer", Untrained)
     path = tiny_al.write_experiment(tmp_path / "half.yml", model={"mixed_precision": True})
     for _ in range(2):
         with pytest.raises(FewSliceError, match="enough"):
             tiny_al.execute([f"--config={path}", f"--runs_dir={tmp_path / 'runs'}"])
     assert seen == [{"bfloat16"}] * 2
-    active_learner.backend.release_networks()
+    learner.backend.release_networks()
     assert keras.config.dtype_policy().name == "mixed_bfloat16"

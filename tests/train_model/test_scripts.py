@@ -18,8 +18,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from fewslice.errors import ConfigError, DataError
-from fewslice.training import Interrupted
+from fewslice.core.errors import ConfigError, DataError
+from fewslice.train.trainer import Interrupted
 from tests.train_model import tiny
 
 CONTRASTIVE = (tiny.GLOBAL, tiny.LOCAL)
@@ -235,7 +235,7 @@ def test_contrastive_stages_refuse_several_devices(house, data, script):
 
 
 def test_interrupted_at_every_step(house, run_script, monkeypatch):
-    from fewslice.callbacks import StopSignal
+    from fewslice.train.callbacks import StopSignal
 
     with monkeypatch.context() as patch:
         patch.setattr(StopSignal, "__enter__", lambda self: setattr(self, "requested", True) or self)

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 
-from fewslice import checkpoint, config, files, flag_specs_select
 from fewslice.active.selection_files import read_query, read_selection
-from fewslice.active.slice_pool import SliceStack, pool_of_volumes
+from fewslice.active.slices import SliceStack, pool_of_volumes
+from fewslice.core import checkpoint, files
+from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
-from fewslice.errors import ConfigError, DataError, FewSliceError
+from fewslice.settings import datasets, flag_specs_select
 from tests.train_model import tiny
 
 
@@ -32,7 +33,7 @@ def write_run(folder, stage, model, name="last.npz", **settings):
     """Writes a network as a run of a stage would."""
     import models
 
-    dataset_config = config.config_dict(config.load_dataset_config("tiny"))
+    dataset_config = datasets.config_dict(datasets.load_dataset_config("tiny"))
     files.write_json(folder / "config.json", {"stage": stage, "dataset_config": dataset_config, **settings})
     checkpoint.save_arrays(folder / "checkpoints" / name, models.read_weights(model), {"step": 4})
     return folder
@@ -47,7 +48,7 @@ def house(tiny_root, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEWSLICE_DATA", str(tiny_root))
         patch.setenv("FEWSLICE_EXPERIMENTS", str(tiny_root / "experiments"))
-        dataset = config.load_dataset_config("tiny")
+        dataset = datasets.load_dataset_config("tiny")
         cases = find_cases(get_reader(dataset), ("001", "002", "003", "004"), ("ED",))
         volumes = cache.open_cache(dataset, cases, with_label=False, progress=False)
         resnet = models.build_group_encoder((32, 32, 1), projection_size=8)
@@ -104,7 +105,7 @@ def test_vectors_are_those_before_the_head(house, select):
 
 
 def test_a_killed_embedding_goes_on(house, data, tmp_path, monkeypatch):
-    from fewslice.stages import embeddings
+    from fewslice.learner import embeddings
 
     build, seen = embeddings._encoder, []
 
@@ -178,7 +179,7 @@ def test_scribbles_weigh_the_pixels(house, select):
 
 
 def test_an_interrupted_selection_keeps_its_choice(house, select, tmp_path, monkeypatch):
-    from fewslice.report import gallery
+    from fewslice.report.figures import gallery
 
     flags = ("--strategy=coreset", "--budget=4", f"--output={tmp_path / 'mine'}")
     with monkeypatch.context() as patch:
@@ -215,7 +216,7 @@ def test_an_interrupted_selection_keeps_its_choice(house, select, tmp_path, monk
     ],
 )
 def test_refused_before_keras(house, select, monkeypatch, flags, message):
-    from fewslice import backend
+    from fewslice.core import backend
 
     monkeypatch.setattr(backend, "configure", lambda **_: pytest.fail("Keras would be imported now"))
     with pytest.raises(FewSliceError, match=f"(?s){message}"):

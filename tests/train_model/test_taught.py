@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 
-from fewslice.errors import TrainingError
-from fewslice.training import Interrupted
+from fewslice.core.errors import TrainingError
+from fewslice.train.trainer import Interrupted
 from tests.train_model import tiny
 
 METHODS = ("unimatch", "copy_paste")
@@ -27,7 +27,7 @@ def test_a_run_learns_from_both_and_a_stopped_one_ends_the_same(joint, eager, me
 
     What a kill after 2 steps had left is copied on the way, and continued.
     """
-    from fewslice.training import Trainer
+    from fewslice.train.trainer import Trainer
 
     flags = (f"--method={method}", "--unlabelled_bs=3", "--confidence=0.3", "--n_iter=4")
     real, steps = Trainer._segment, []
@@ -61,7 +61,7 @@ def test_a_run_learns_from_both_and_a_stopped_one_ends_the_same(joint, eager, me
 @pytest.mark.parametrize("method", METHODS)
 def test_starts_from_the_whole_baseline_and_so_does_its_teacher(joint, trained_baseline, monkeypatch, method):
     import models
-    from fewslice import training
+    from fewslice.train import trainer
 
     found = {}
 
@@ -69,7 +69,7 @@ def test_starts_from_the_whole_baseline_and_so_does_its_teacher(joint, trained_b
         found.update({name: np.array(value) for name, value in models.read_weights(self.model).items()})
         raise Interrupted("seen enough")
 
-    monkeypatch.setattr(training.Trainer, "train", look)
+    monkeypatch.setattr(trainer.Trainer, "train", look)
     with pytest.raises(Interrupted):
         joint(f"--method={method}")
     for name, values in tiny.weights(trained_baseline, "best.npz").items():
@@ -105,7 +105,8 @@ def finishes_with_numbers(joint, flags):
 def test_with_another_start_no_baseline_is_needed(run_script, trained_baseline, monkeypatch, method, tmp_path, caplog):
     """Every weight of the other network, the head included, is half of the baseline's, which lies in another folder."""
     import models
-    from fewslice import checkpoint, training
+    from fewslice.core import checkpoint
+    from fewslice.train import trainer
 
     found = {}
 
@@ -113,7 +114,7 @@ def test_with_another_start_no_baseline_is_needed(run_script, trained_baseline, 
         found.update({name: np.array(value) for name, value in models.read_weights(self.model).items()})
         raise Interrupted("seen enough")
 
-    monkeypatch.setattr(training.Trainer, "train", look)
+    monkeypatch.setattr(trainer.Trainer, "train", look)
     weights, _ = checkpoint.load_arrays(trained_baseline / "checkpoints" / "best.npz")
     checkpoint.save_arrays(tmp_path / "other.npz", {name: value / 2 for name, value in weights.items()})
     with pytest.raises(Interrupted), caplog.at_level("INFO", logger="absl"):
@@ -126,7 +127,7 @@ def test_with_another_start_no_baseline_is_needed(run_script, trained_baseline, 
 
 
 def test_without_any_start_the_average_warms_up(run_script, monkeypatch):
-    from fewslice import training
+    from fewslice.train import trainer
 
     found = []
 
@@ -135,7 +136,7 @@ def test_without_any_start_the_average_warms_up(run_script, monkeypatch):
         found.append((teacher._warms_up, self.plan.kept.name))
         raise Interrupted("seen enough")
 
-    monkeypatch.setattr(training.Trainer, "train", look)
+    monkeypatch.setattr(trainer.Trainer, "train", look)
     with pytest.raises(Interrupted):
         run_script(tiny.JOINT, "--method=unimatch", "--init_from=none")
     assert found == [(True, "unet")]

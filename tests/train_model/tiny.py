@@ -64,7 +64,7 @@ TIMES = ("seconds", "steps_per_s")
 
 def write_dataset(root: Path) -> Path:
     """Writes `root/tiny/patient001 ... 007` in ACDC's layout and `root/experiments/{init,data_cfg}_tiny.py`."""
-    from fewslice.data.nifti import write_nifti
+    from fewslice.data.io.nifti import write_nifti
 
     (root / "experiments").mkdir(parents=True)
     (root / "experiments" / "init_tiny.py").write_text(INIT)
@@ -115,7 +115,8 @@ def arguments(script: str, runs: Path, *more: str) -> list[str]:
 
 def execute(script: str, argv: list[str]) -> None:
     """Runs `train_model/<script>.py` in this process with flags of its own. Errors come out as exceptions."""
-    from fewslice import app, flags
+    from fewslice.core import app
+    from fewslice.settings import flags
 
     values = absl_flags.FlagValues()
     before = flags.define_stage, flags.read_flags, app.run, sys.argv
@@ -132,7 +133,7 @@ def execute(script: str, argv: list[str]) -> None:
 
 def execute_with(script: str, argv: list[str], specs: ModuleType, name: str) -> None:
     """Like `execute`, for a script whose flags `specs` defines (`define_<name>`) and reads (`read_<name>`)."""
-    from fewslice import app
+    from fewslice.core import app
 
     values, argv = absl_flags.FlagValues(), [f"{script}.py", *argv]
     logging.set_verbosity(logging.INFO)

@@ -13,10 +13,10 @@ from typing import Protocol
 
 import numpy as np
 
-from fewslice.active.pool import Pool
-from fewslice.config import DatasetConfig
+from fewslice.active.units import Pool
+from fewslice.core.registry import Registry, import_modules
 from fewslice.data.cache import PreparedSet
-from fewslice.registry import Registry, import_modules
+from fewslice.settings.datasets import DatasetConfig
 
 ANNOTATORS = Registry("annotator")
 MASK, SCRIBBLE = "label", "scribble"

@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from fewslice import files
 from fewslice.active.annotators import ANNOTATORS, MASK, Task, WaitingForAnnotations
+from fewslice.core import files
+from fewslice.core.errors import DataError, FewSliceError
 from fewslice.data.grid import label_to_grid
-from fewslice.data.nifti import read_nifti, write_nifti
+from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import get_reader
 from fewslice.data.readers.base import AFFINE_TOLERANCE_MM, SPACING_TOLERANCE_MM, visible
 from fewslice.data.readers.selection import few
 from fewslice.data.volume import Volume
-from fewslice.errors import DataError, FewSliceError
 
 _COLUMNS = ("order", "volume", "slice", "slice_counted_from_1", "unit_id", "file")
 BACK, _HANDED_OUT = "annotated", "to_annotate"

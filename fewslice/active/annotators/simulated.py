@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fewslice.active.annotators import ANNOTATORS, Task
-from fewslice.active.slice_pool import SliceStack
+from fewslice.active.slices import SliceStack
 
 
 @ANNOTATORS.register("simulated")

@@ -5,7 +5,7 @@ A score is a function of the running sums over passes, `fewslice.active.uncertai
 
 from __future__ import annotations
 
-from fewslice.registry import import_modules
+from fewslice.core.registry import import_modules
 
 
 def load_all() -> None:

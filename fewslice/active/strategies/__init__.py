@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fewslice.registry import import_modules
+from fewslice.core.registry import import_modules
 
 
 def load_all() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from fewslice.active.query import GRADIENTS, Choice, Query, register
 from fewslice.active.ties import best
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 
 @register("badge", needs=(GRADIENTS,))

@@ -6,12 +6,12 @@ import dataclasses
 
 import numpy as np
 
-from fewslice.active.gcn import Training, learn
-from fewslice.active.graph import SLICE_WEIGHTS, SimilarityGraph
-from fewslice.active.kcenter_euclidean import euclidean_k_center
+from fewslice.active.measures.gcn import Training, learn
+from fewslice.active.measures.graph import SLICE_WEIGHTS, SimilarityGraph
+from fewslice.active.measures.kcenter_euclidean import euclidean_k_center
 from fewslice.active.query import FEATURES, Choice, Query, register
-from fewslice.errors import ConfigError
-from fewslice.registry import unknown_name
+from fewslice.core.errors import ConfigError
+from fewslice.core.registry import unknown_name
 
 
 @dataclasses.dataclass(frozen=True)

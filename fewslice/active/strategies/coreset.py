@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fewslice.active.kcenter_euclidean import euclidean_k_center
-from fewslice.active.pixels import pixel_rows
+from fewslice.active.measures.kcenter_euclidean import euclidean_k_center
+from fewslice.active.measures.pixels import pixel_rows
 from fewslice.active.query import Choice, Query, register
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fewslice.active.coverage import cover_with_kernel, unit_rows
+from fewslice.active.measures.coverage import cover_with_kernel, unit_rows
 from fewslice.active.query import FEATURES, Choice, Query, register
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 
 @register("maxherding", needs=(FEATURES,))

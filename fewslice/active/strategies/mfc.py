@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from fewslice.active.kcenter import greedy
-from fewslice.active.mfc import MfcDistance, MfcOptions
-from fewslice.active.mfc_pixels import MaskedPixels
-from fewslice.active.mfc_terms import Extra, pool_columns
+from fewslice.active.measures.kcenter import greedy
+from fewslice.active.measures.mfc import MfcDistance, MfcOptions
+from fewslice.active.measures.mfc_pixels import MaskedPixels
+from fewslice.active.measures.mfc_terms import Extra, pool_columns
 from fewslice.active.query import Choice, Query, register
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 
 @register("mfc", needs=("features", "pixels", "masks"), options=MfcOptions)
@@ -20,8 +20,8 @@ def mfc(query: Query, weights: MfcOptions) -> Choice:
     """Chooses by greedy k-center on the distance of `MfcDistance`; ties go to the lowest index.
 
     Args:
-        query: What is known. `pixels` may be a pixel store, which is quicker (see `fewslice.active.pixels`); metadata
-            are looked up in the pool (see `pool_columns`).
+        query: What is known. `pixels` may be a pixel store, which is quicker (see `fewslice.active.measures.pixels`);
+            metadata are looked up in the pool (see `pool_columns`).
         weights: The distance; the defaults are the published configuration.
 
     Notes:

@@ -5,7 +5,7 @@ Vepa et al., 2024, https://arxiv.org/abs/2411.15763, with raw pixels as features
 
 from __future__ import annotations
 
-from fewslice.active.mfc import MfcOptions
+from fewslice.active.measures.mfc import MfcOptions
 from fewslice.active.query import Choice, Query, register
 from fewslice.active.strategies.mfc import by_distance
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fewslice.active.kcenter import PlainDistance
+from fewslice.active.measures.kcenter import PlainDistance
 from fewslice.active.query import Choice, Query, register
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 
 @register("pkcenter", needs=("features",))

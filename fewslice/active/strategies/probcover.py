@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fewslice.active.coverage import cover_with_balls, purity_radius, unit_rows
+from fewslice.active.measures.coverage import cover_with_balls, purity_radius, unit_rows
 from fewslice.active.query import FEATURES, Choice, Query, register
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 
 @register("probcover", needs=(FEATURES,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fewslice.active.query import SCORES, Choice, Query, register
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 
 @register("stochastic_batches", needs=(SCORES,))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fewslice.active.clusters import cluster_units
+from fewslice.active.measures.clusters import cluster_units
+from fewslice.active.measures.typical import typical_units
 from fewslice.active.query import FEATURES, Choice, Query, register
-from fewslice.active.typical import typical_units
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 
 @register("typiclust", needs=(FEATURES,))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fewslice.active.coverage import cover_with_kernel, squared_distances, unit_rows
+from fewslice.active.measures.coverage import cover_with_kernel, squared_distances, unit_rows
 from fewslice.active.query import FEATURES, SCORES, Choice, Query, register
-from fewslice.errors import ConfigError
+from fewslice.core.errors import ConfigError
 
 
 @register("uncertainty_herding", needs=(FEATURES, SCORES))

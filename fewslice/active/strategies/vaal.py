@@ -6,15 +6,15 @@ import dataclasses
 
 from fewslice.active.query import SCORES, Choice, Query, register
 from fewslice.active.ties import best_first
-from fewslice.errors import ConfigError
-from fewslice.registry import unknown_name
+from fewslice.core.errors import ConfigError
+from fewslice.core.registry import unknown_name
 
 TARGETS = ("corrected", "published")
 
 
 @dataclasses.dataclass(frozen=True)
 class VaalOptions:
-    """How the networks behind the scores are trained (`fewslice.stages.active_vaal`), with the published values.
+    """How the networks behind the scores are trained (`fewslice.learner.vaal`), with the published values.
 
     Attributes:
         latent_dim: Latent values of the autoencoder.
@@ -71,7 +71,7 @@ def vaal(query: Query, options: VaalOptions) -> Choice:
     The generator decides between equal scores. The values are the scores.
 
     Args:
-        query: Needs scores, those of `fewslice.stages.active_vaal`, and at least one annotated unit.
+        query: Needs scores, those of `fewslice.learner.vaal`, and at least one annotated unit.
         options: How these were made; nothing is looked at here.
 
     Source: Sinha et al., 2019, arXiv 1904.00370, section 3.3.

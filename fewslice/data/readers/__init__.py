@@ -9,9 +9,9 @@ import importlib
 import pkgutil
 from pathlib import Path
 
-from fewslice.config import DatasetConfig
 from fewslice.data.readers.base import READERS, Reader
 from fewslice.data.readers.selection import find_cases
+from fewslice.settings.datasets import DatasetConfig
 
 __all__ = ["READERS", "Reader", "find_cases", "get_reader"]
 
@@ -24,7 +24,7 @@ def get_reader(dataset: DatasetConfig, root: Path | None = None) -> Reader:
 
     Args:
         dataset: Settings of the dataset.
-        root: Folder below which all datasets lie; default `fewslice.config.data_root()`.
+        root: Folder below which all datasets lie; default `fewslice.settings.datasets.data_root()`.
 
     Raises:
         ConfigError: unknown layout, with the nearest known one.

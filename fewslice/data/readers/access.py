@@ -7,7 +7,7 @@ import errno
 import os
 from collections.abc import Iterator
 
-from fewslice.errors import DataError
+from fewslice.core.errors import DataError
 
 _RIGHTS = "Give yourself the right to read it (chmod, chown); for a folder the right to enter it too."
 _DRIVE = "The disk or the network drive fails or is not connected. Mend it, or copy the scans to another one."

@@ -13,10 +13,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from fewslice.core.errors import DataError
 from fewslice.data.readers.acdc_info import facts_of_info, phases_of_info
 from fewslice.data.readers.base import READERS, Reader, first_existing, visible
 from fewslice.data.volume import Case
-from fewslice.errors import DataError
 
 _FOLDER = re.compile(r"patient(\d+)", re.IGNORECASE)
 _IMAGE = re.compile(r"(patient\d+_frame)(\d+)\.nii(\.gz)?", re.IGNORECASE)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fewslice.core.errors import DataError
 from fewslice.data.readers.acdc_info import facts_of_row
 from fewslice.data.readers.base import READERS, Grid, Reader, visible
 from fewslice.data.readers.h5_files import holds, read_array, require_finite, require_scribble
 from fewslice.data.readers.spacing_table import read_spacing_table, spacing_of
 from fewslice.data.volume import Case
-from fewslice.errors import DataError
 
 _VOLUME = re.compile(r"(patient(\d+)_frame\d+)\.h5", re.IGNORECASE)
 

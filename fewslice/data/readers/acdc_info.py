@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from fewslice.core.errors import DataError
 from fewslice.data.readers.access import readable
-from fewslice.errors import DataError
 
 _REMEDY = "Restore the file from ACDC's archive."
 

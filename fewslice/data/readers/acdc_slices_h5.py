@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from fewslice.core.errors import DataError
 from fewslice.data.readers.acdc_info import facts_of_info, facts_of_row, phases_of_info
 from fewslice.data.readers.base import READERS, visible
 from fewslice.data.readers.slices_h5 import SlicesH5Reader
 from fewslice.data.volume import Case
-from fewslice.errors import DataError
 
 _VOLUME = re.compile(r"patient(\d+)_frame(\d+)", re.IGNORECASE)
 

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from fewslice.config import DatasetConfig, data_root
-from fewslice.data.nifti import read_nifti
+from fewslice.core.errors import DataError
+from fewslice.core.registry import Registry
+from fewslice.data.io.nifti import read_nifti
 from fewslice.data.readers.access import readable
 from fewslice.data.readers.labels import to_classes
 from fewslice.data.scribbles import case_generator, simulate_scribbles
 from fewslice.data.volume import Case, Volume
-from fewslice.errors import DataError
-from fewslice.registry import Registry
+from fewslice.settings.datasets import DatasetConfig, data_root
 
 READERS = Registry("layout")
 
@@ -31,7 +31,7 @@ AFFINE_TOLERANCE_MM = 1e-2
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Voxels with their geometry; `fewslice.data.nifti.NiftiImage` serves as one.
+    """Voxels with their geometry; `fewslice.data.io.nifti.NiftiImage` serves as one.
 
     Attributes:
         array: (X, Y, Z) float32 image, of colour images (X, Y, Z, C), or int32 label codes.
@@ -49,7 +49,7 @@ class Reader(abc.ABC):
 
     Args:
         dataset: Settings of the dataset.
-        root: Folder below which all datasets lie; default `fewslice.config.data_root()`.
+        root: Folder below which all datasets lie; default `fewslice.settings.datasets.data_root()`.
 
     Attributes:
         folder: Where the scans are expected.

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fewslice.core.errors import DataError
 from fewslice.data.readers.access import access_error
-from fewslice.errors import DataError
 
 VOLUME = ("z", "y", "x")
 _MAX_BYTES = 8 << 30

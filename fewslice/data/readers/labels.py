@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fewslice.errors import DataError
+from fewslice.core.errors import DataError
 
 _LARGEST_SPAN = 1 << 20  # of codes that are counted in a table
 

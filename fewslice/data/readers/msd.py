@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fewslice.core.errors import DataError
 from fewslice.data.readers.base import READERS, nifti_stem
 from fewslice.data.readers.paired_folders import PairedFoldersReader
 from fewslice.data.volume import Case
-from fewslice.errors import DataError
 
 
 @READERS.register("msd")

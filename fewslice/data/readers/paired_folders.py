@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fewslice.config_values import patient_of
-from fewslice.data.nifti import read_nifti
+from fewslice.core.errors import DataError
+from fewslice.data.io.nifti import read_nifti
 from fewslice.data.readers.base import READERS, Grid, Reader, first_existing, nifti_stem, visible
 from fewslice.data.volume import Case
-from fewslice.errors import DataError
+from fewslice.settings.dataset_values import patient_of
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 

@@ -6,9 +6,9 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
+from fewslice.core.errors import ConfigError, DataError
 from fewslice.data.readers.base import Reader
 from fewslice.data.volume import Case
-from fewslice.errors import ConfigError, DataError
 
 _SHOWN = 12  # ids named in a message before it says "and N more"
 

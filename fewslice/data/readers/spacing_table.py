@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from fewslice.core.errors import DataError
 from fewslice.data.readers.access import readable
-from fewslice.errors import DataError
 
 _SPACING = ("spacing_x_mm", "spacing_y_mm", "spacing_z_mm")
 

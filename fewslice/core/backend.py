@@ -1,0 +1,131 @@
+"""Settings of the backend, in the one place that may name it: seeds, precision, threads, devices.
+
+TensorFlow is imported inside functions and only where it is the backend.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from fewslice.core.errors import ConfigError
+
+
+def configure(*, seed: int, mixed_precision: bool, devices: int = 1) -> None:
+    """Seeds everything random, asks for deterministic kernels and sets the precision.
+
+    Args:
+        seed: Seed of Python, NumPy and the backend.
+        mixed_precision: Compute in bfloat16, keep weights and losses in float32.
+        devices: How many devices share each batch; on a machine without GPUs so many virtual CPUs.
+
+    Raises:
+        ConfigError: more devices than there are, or several on another backend than TensorFlow.
+    """
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    keras.mixed_precision.set_global_policy("mixed_bfloat16" if mixed_precision else "float32")
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+        if devices > 1:
+            tf.get_logger().setLevel("WARNING")  # a line for every reduction otherwise
+            _split_cpu(tf, devices)
+    elif devices > 1:
+        raise ConfigError(
+            f"--devices={devices} needs the TensorFlow backend. Found: KERAS_BACKEND={keras.backend.backend()}"
+        )
+
+
+def release_networks() -> None:
+    """Frees what earlier networks of this process hold.
+
+    `keras.utils.clear_session` forgets the precision and the global seed, too. The precision is put back; networks and
+    random layers are seeded one by one.
+    """
+    import keras
+
+    policy = keras.config.dtype_policy()
+    keras.utils.clear_session()
+    keras.config.set_dtype_policy(policy)
+
+
+@contextlib.contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Builds networks within with a dtype policy, "float32" or "mixed_bfloat16", and puts back the one before."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _split_cpu(tf: Any, devices: int) -> None:
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        if devices > len(gpus):
+            raise ConfigError(f"--devices={devices}, but this machine has {len(gpus)} GPU(s).")
+        return
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    if len(tf.config.get_logical_device_configuration(cpu) or ()) == devices:
+        return
+    try:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+    except RuntimeError as error:
+        raise ConfigError(f"--devices={devices} must be set before TensorFlow is used in this process.") from error
+
+
+def device_scope(devices: int) -> contextlib.AbstractContextManager:
+    """Returns the scope in which to build and compile a network that `devices` devices train together."""
+    if devices == 1:
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    return tf.distribute.MirroredStrategy([f"/{kind}:{index}" for index in range(devices)]).scope()
+
+
+def synchronise(model: Any) -> None:
+    """Brings the weights that the backend holds inside a training loop (JAX) back into the model's variables."""
+    sync = getattr(model, "jax_state_sync", None)
+    if sync is not None:
+        sync()
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of everything that a result depends on."""
+    import platform
+    from importlib import metadata
+
+    import keras
+
+    names = (
+        "tensorflow-cpu",
+        "tensorflow",
+        "jax",
+        "torch",
+        "keras",
+        "numpy",
+        "scipy",
+        "scikit-image",
+        "nibabel",
+    )
+    found = {"python": platform.python_version(), "backend": keras.backend.backend()}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def has_bfloat16_units() -> bool:
+    """Whether this machine computes bfloat16 in hardware: a GPU, or a CPU with AVX-512 BF16 or AMX."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        flags = file.read()
+        return "avx512_bf16" in flags or "amx_bf16" in flags
+    return False

@@ -1,0 +1,150 @@
+"""Named arrays and a record in one file, written so that a kill or a full disk never loses the last good one.
+
+The format is NumPy's .npz (a zip file, so that every array carries a checksum) without pickled objects. The record also
+lists the arrays, so that none can get lost.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewslice.core.errors import DataError
+from fewslice.core.files import atomic_path, sync_folder, to_json, writing_error
+
+_RECORD = "record.json"
+_NAMES = "names of the arrays"
+_MEMBER = ".npy"
+PREVIOUS = ".previous"
+
+# What zipfile, zlib and NumPy raise on a damaged file, according to where the damage is.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    RuntimeError,
+    TypeError,
+    SyntaxError,
+    MemoryError,
+    OverflowError,
+    AttributeError,
+)
+
+
+def save_arrays(
+    path: str | os.PathLike, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any] | None = None
+) -> None:
+    """Writes `arrays` and `record` (values that JSON can hold) to `path`, atomically.
+
+    Raises:
+        FewSliceError: the file system refuses; the old file is unharmed.
+    """
+    complete = {**(record or {}), _NAMES: sorted(arrays)}
+    text = np.frombuffer(to_json(complete, indent=None).encode("utf-8"), np.uint8)
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **{_RECORD: text}, **{name.replace("/", "|"): array for name, array in arrays.items()})
+
+
+def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Reads what `save_arrays` wrote, verifying every checksum.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        arrays = _read(Path(path))
+        record = json.loads(arrays.pop(_RECORD).tobytes().decode("utf-8"))
+        if set(record.pop(_NAMES, arrays)) != set(arrays):
+            raise ValueError("arrays are missing")
+    except FileNotFoundError as error:
+        raise DataError(
+            path,
+            expected="a weight file",
+            found="nothing",
+            remedy="Correct the path; or delete the run or round that it belongs to and repeat the command that wrote "
+            "it.",
+        ) from error
+    except PermissionError as error:
+        raise DataError(
+            path,
+            expected="a readable weight file",
+            found=f"no permission ({error.strerror})",
+            remedy="Make it readable for you (chmod, chown).",
+        ) from error
+    except _DAMAGE as error:
+        raise DataError(
+            path,
+            expected="an intact checkpoint (.npz)",
+            found=f"a damaged file ({error or type(error).__name__})",
+            remedy="Correct the path if this is another file; otherwise delete the run or round that it belongs to and "
+            "repeat the command that wrote it.",
+        ) from error
+    return arrays, record
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """Reads every array to its last byte, since the checksum of a zip member is compared at its end only."""
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            content = io.BytesIO(archive.read(member))
+            array = np.lib.format.read_array(content, allow_pickle=False)
+            arrays[member.removesuffix(_MEMBER).replace("|", "/")] = array
+    return arrays
+
+
+def save_state(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
+    """Like `save_arrays`, but keeps the file that was there before beside it until the next call."""
+    path = Path(path)
+    staged = path.with_name("next." + path.name)
+    save_arrays(staged, arrays, record)
+    try:
+        if path.exists():
+            os.replace(path, _previous(path))
+        os.replace(staged, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise writing_error(path, error) from error
+
+
+def load_state(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]] | None:
+    """Reads the newest intact state: the file itself, else the one kept before it.
+
+    Returns:
+        Arrays, record and what was found damaged on the way; None if nothing was ever saved.
+
+    Raises:
+        DataError: states exist, but none is intact.
+    """
+    damaged = []
+    for candidate in (Path(path), _previous(Path(path))):
+        if not candidate.exists():
+            continue
+        try:
+            return *load_arrays(candidate), damaged
+        except DataError as error:
+            damaged.append(f"{candidate.name}: {error.found}")
+    if damaged:
+        raise DataError(
+            path,
+            expected="an intact training state",
+            found="; ".join(damaged),
+            remedy=f"Delete the folder {Path(path).parent} and repeat the command: this training starts afresh. For a "
+            "single stage --noresume does the same.",
+        )
+    return None
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(path.stem + PREVIOUS + path.suffix)

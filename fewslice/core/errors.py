@@ -1,0 +1,39 @@
+"""Errors that a user can cause and mend.
+
+Everything raised from here is shown by the scripts as one message without a traceback (see `fewslice.core.app`). A
+broken internal contract raises `RuntimeError` instead and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class FewSliceError(Exception):
+    """A mistake in the input, the configuration or the environment that the user can mend."""
+
+
+class ConfigError(FewSliceError):
+    """A configuration value, flag or split that cannot be used. Lists every problem found, one per line."""
+
+
+class TrainingError(FewSliceError):
+    """Training cannot go on, for instance because the loss is not a number."""
+
+
+class DataError(FewSliceError):
+    """A file that is missing, unreadable or inconsistent.
+
+    Args:
+        path: The file or folder in question.
+        expected: What should have been there.
+        found: What is there.
+        remedy: What the user can do about it.
+    """
+
+    def __init__(self, path: str | os.PathLike, *, expected: str, found: str, remedy: str):
+        self.path = os.fspath(path)
+        self.expected = expected
+        self.found = found
+        self.remedy = remedy
+        super().__init__(f"{self.path}\n  expected: {expected}\n  found:    {found}\n  remedy:   {remedy}")

@@ -1,0 +1,169 @@
+"""Writing files so that a kill, a full disk or a crash never harms what was there before.
+
+Every writer of the project goes through `atomic_path`: write beside the target, flush, fsync, rename, fsync the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fewslice.core.errors import FewSliceError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_PERMISSION = {errno.EACCES, errno.EROFS, errno.EPERM}
+_NOT_FOR_FOLDERS = {errno.EINVAL, errno.ENOTSUP}
+
+
+def writing_error(path: Path, error: OSError) -> FewSliceError:
+    """Returns the message for a failed write: what could not be written, why, what is unharmed, what to do."""
+    if error.errno in _NO_SPACE:
+        remedy = "Free some space (or raise the quota) and repeat the same command; it continues where it stopped."
+    elif error.errno in _NO_PERMISSION:
+        remedy = "Make the folder writable or choose another one (--runs_dir, FEWSLICE_DATA), then repeat the command."
+    else:
+        remedy = "Mend the cause and repeat the same command."
+    return FewSliceError(
+        f"Cannot write {path}: {error.strerror or error}. Nothing that was already written is harmed. {remedy}"
+    )
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a temporary path beside `path` that replaces `path` when the block ends without an error.
+
+    The temporary file keeps the suffix of `path`, since libraries choose formats by it.
+
+    Raises:
+        FewSliceError: the file system refuses (disk full, read-only, file-size limit). The old file is unharmed.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=f".tmp{suffix}", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = None
+        sync_folder(path.parent)
+    except OSError as error:
+        raise writing_error(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Brings the names of a folder to the disk, so that a power cut does not undo a rename.
+
+    Raises:
+        OSError: the disk refuses. File systems that cannot do this for folders are left in peace.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_FOR_FOLDERS:
+            raise
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Writes `content` to `path` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike, content: str) -> None:
+    """Writes `content` to `path` atomically, as UTF-8."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_array(path: str | os.PathLike, array: Any) -> None:
+    """Writes a NumPy array to `path` (.npy) atomically."""
+    import numpy as np
+
+    with atomic_path(path) as temporary:
+        np.save(temporary, array, allow_pickle=False)
+
+
+def _json_value(value: Any) -> Any:
+    """Replaces what JSON cannot hold: NaN and infinities become None, tuples lists, paths and NumPy scalars plain."""
+    if isinstance(value, Mapping):
+        return {str(key): _json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_json_value(item) for item in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "tolist"):
+        return _json_value(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def to_json(value: Any, *, indent: int | None = 2) -> str:
+    """Returns `value` as strict JSON with sorted keys; NaN and infinities become null."""
+    return json.dumps(_json_value(value), indent=indent, sort_keys=True, allow_nan=False, ensure_ascii=False)
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes `value` to `path` atomically as strict, sorted JSON."""
+    write_text(path, to_json(value) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Reads a JSON file. Raises `FewSliceError` with the line if it is damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FewSliceError(f"{path} is not valid JSON: {error}. Delete it and repeat the command.") from error
+
+
+def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Writes `rows` to `path` atomically. Missing values and NaN become empty cells; `columns` default to all keys."""
+    if columns is None:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: "" if isinstance(v, float) and math.isnan(v) else v for key, v in row.items()})
+    write_text(path, text.getvalue())
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Returns the SHA-256 of a file as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def digest(value: Any, length: int = 10) -> str:
+    """Returns the first `length` hexadecimal digits of the SHA-256 of `value` as JSON."""
+    return hashlib.sha256(to_json(value, indent=None).encode("utf-8")).hexdigest()[:length]

@@ -1,0 +1,296 @@
+"""The run directory: one folder for everything that one command produces.
+
+    runs/<dataset>/<stage>/<method>-<digest>/
+      config.json  versions.json  command.txt  DONE
+      checkpoints/  logs/  eval/
+
+The digest covers everything that decides what is learned, but not the number of steps, so that a run can be extended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging as std_logging
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from fewslice.core import files
+from fewslice.core.errors import ConfigError, FewSliceError
+from fewslice.settings.flag_table import NOT_IN_DIGEST, STAGES
+
+
+class Run:
+    """One run directory, locked while this object is in use.
+
+    Args:
+        root: Folder of all runs.
+        dataset: Name of the dataset.
+        stage: Name of the stage (the script).
+        method: Short readable name of the variant.
+        settings: Everything that decides what is learned, as JSON values.
+        n_iter: Number of training steps; not part of the digest.
+        resume: Continue what is there; otherwise it is removed first.
+
+    Raises:
+        FewSliceError: another process uses the directory, or it cannot be written.
+
+    Example:
+        >>> with Run("runs", "acdc", "tr_baseline", "tr1_c1_s0", {"seed": 0}, n_iter=100) as run:
+        ...     run.checkpoints  # runs/acdc/tr_baseline/tr1_c1_s0-<digest>/checkpoints
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        dataset: str,
+        stage: str,
+        method: str,
+        settings: Mapping[str, Any],
+        *,
+        n_iter: int,
+        resume: bool = True,
+    ):
+        self.settings = dict(settings)
+        self.digest = files.digest(self.settings)
+        self.dir = Path(root) / dataset / stage / f"{method}-{self.digest}"
+        self.checkpoints = self.dir / "checkpoints"
+        self.logs = self.dir / "logs"
+        self.eval = self.dir / "eval"
+        self.n_iter = n_iter
+        self.resume = resume
+        self._lock: int | None = None
+        self._log_handler: Any = None
+
+    def __enter__(self) -> Run:
+        self._take_lock()
+        try:
+            if not self.resume:
+                self._clear()
+            for leftover in self.dir.rglob(".*.tmp*"):  # of a process that was killed while it wrote
+                leftover.unlink()
+        except OSError as error:
+            self.__exit__()
+            raise files.writing_error(self.dir, error) from error
+        return self
+
+    def _clear(self) -> None:
+        """Removes everything, the mark of completion first: a kill on the way leaves no run that looks finished."""
+        for name in ("DONE", "report.html"):
+            (self.dir / name).unlink(missing_ok=True)
+        rounds = sorted((self.dir / "rounds").glob("*"), reverse=True)  # what a kill leaves are the first rounds
+        for folder in rounds:
+            (folder / "DONE").unlink(missing_ok=True)
+        names = ("pseudo_labels", "checkpoints", "logs", "eval", "cache")
+        for folder in (*rounds, *(self.dir / name for name in names)):
+            if folder.exists():
+                shutil.rmtree(folder)
+
+    def __exit__(self, *_exception: Any) -> None:
+        self._stop_log()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _take_lock(self) -> None:
+        try:
+            self.dir.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.dir / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise files.writing_error(self.dir, error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise FewSliceError(
+                f"Another process is working in {self.dir}. Wait for it, stop it, or choose another --runs_dir, or "
+                "another number or name of the run."
+            ) from error
+        self._lock = handle
+
+    @property
+    def steps_done(self) -> int:
+        """Training steps after which this run was finished, 0 if it never was."""
+        done = self.dir / "DONE"
+        return int(files.read_json(done)["n_iter"]) if done.exists() else 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has been finished with `n_iter` steps."""
+        return self.steps_done == self.n_iter
+
+    def start(self, versions: Mapping[str, str], seconds_log: bool = True) -> None:
+        """Records configuration, versions and command, and starts `logs/run.log`.
+
+        Raises:
+            ConfigError: the run was finished with more steps than are asked for now.
+        """
+        if self.steps_done > self.n_iter:
+            raise ConfigError(
+                f"{self.dir} was trained for {self.steps_done} steps; --n_iter={self.n_iter} is fewer. "
+                "Give at least as many, another --ver, or --noresume to start afresh."
+            )
+        (self.dir / "DONE").unlink(missing_ok=True)
+        files.write_json(self.dir / "config.json", {**self.settings, "n_iter": self.n_iter, "digest": self.digest})
+        files.write_json(self.dir / "versions.json", versions)
+        program = os.path.basename(sys.argv[0])
+        files.write_text(self.dir / "command.txt", shlex.join(["python", program, *sys.argv[1:]]) + "\n")
+        if seconds_log:
+            self._start_log()
+
+    def finish(self, record: Mapping[str, Any] | None = None) -> None:
+        """Marks the run as finished."""
+        files.write_json(self.dir / "DONE", {**(record or {}), "n_iter": self.n_iter})
+
+    def _start_log(self) -> None:
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+            handler = _LogFile(self.logs / "run.log", encoding="utf-8")
+        except OSError as error:
+            raise files.writing_error(self.logs / "run.log", error) from error
+        handler.setFormatter(std_logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.get_absl_logger().addHandler(handler)
+        self._log_handler = handler
+
+    def _stop_log(self) -> None:
+        if self._log_handler is not None:
+            logging.get_absl_logger().removeHandler(self._log_handler)
+            with contextlib.suppress(OSError):
+                self._log_handler.close()
+            self._log_handler = None
+
+
+class _LogFile(std_logging.FileHandler):
+    """A log file that may fall silent: on a full disk the writers of results tell the user, once."""
+
+    def handleError(self, record: std_logging.LogRecord) -> None:
+        pass
+
+
+def find_runs(root: str | os.PathLike, dataset: str, stage: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Returns (directory, config) of every run of a stage that has been started, sorted by name."""
+    found = []
+    for config in sorted((Path(root) / dataset / stage).glob("*/config.json")):
+        found.append((config.parent, files.read_json(config)))
+    return found
+
+
+def find_former(
+    root: str | os.PathLike,
+    dataset: str,
+    stage: str,
+    wanted: Mapping[str, Any],
+    *,
+    command: str,
+    flag: str = "init_from",
+    preferred: Mapping[str, Any] | None = None,
+) -> Path:
+    """Finds the finished run of an earlier stage by its settings.
+
+    Of several it takes the one that agrees with `preferred`, too; if none or several do, it does not choose.
+
+    Args:
+        root: Folder of all runs.
+        dataset: Name of the dataset.
+        stage: Name of the earlier stage.
+        wanted: Setting -> value that the run must have.
+        command: The command that would produce it, for the message.
+        flag: The flag with which a run can be named instead, for the message.
+        preferred: Setting -> value that decides between several runs. A run of an older version may lack one.
+
+    Returns:
+        Its directory.
+
+    Raises:
+        ConfigError: no such run, an unfinished one, or several, with the settings in which these differ.
+    """
+    runs = find_runs(root, dataset, stage)
+    matching = [path for path, config in runs if all(config.get(key) == value for key, value in wanted.items())]
+    finished = [path for path in matching if (path / "DONE").exists()]
+    if len(finished) == 1:
+        return finished[0]
+    alike = [path for path, config in runs if path in finished and _agrees(config, preferred or {})]
+    if len(alike) == 1:
+        return alike[0]
+    asked = ", ".join(f"{key}={value}" for key, value in wanted.items())
+    if len(finished) > 1:
+        told = ((path, settings_text(unasked_settings(path, wanted))) for path in finished)
+        lines = "\n".join(f"  --{flag}={path}" + (f"   ({text})" if text else "") for path, text in told)
+        raise ConfigError(f"{len(finished)} runs of {stage} have {asked}. None is preferred; choose one:\n{lines}")
+    if matching:
+        raise ConfigError(f"{matching[0]} is not finished. Repeat its command to continue it:\n  {command}")
+    near = _nearest(runs, wanted)
+    raise ConfigError(
+        f"No run of {stage} with {asked} below {root}.{near}\nMake one first:\n  {command}\nor name one with --{flag}."
+    )
+
+
+def _agrees(config: Mapping[str, Any], preferred: Mapping[str, Any]) -> bool:
+    """Returns whether a run has these settings, as far as it recorded them."""
+    mine, theirs = _flat(config), _flat(preferred)
+    plain = json.loads(json.dumps(theirs))  # as they are read from a file: lists, not tuples
+    return all(mine[name] == value for name, value in plain.items() if name in mine)
+
+
+def unasked_settings(run: Path, wanted: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Returns settings of a former run by which it was not looked for and which a user should be told.
+
+    Args:
+        run: Its directory; one without config.json has no settings.
+        wanted: The settings by which it was found; None if the user named it.
+
+    Returns:
+        Name -> value of flags that are not at their default, then of settings in which a run beside it differs
+        that has the values of `wanted` too.
+    """
+    if not (run / "config.json").is_file():
+        return {}
+    config = files.read_json(run / "config.json")
+    if not isinstance(config, dict):
+        return {}
+    defaults = {name: value for name, value in STAGES.get(str(config.get("stage")), {}).items() if value is not None}
+    asked = {"dataset", "digest", *NOT_IN_DIGEST, *(wanted or {})}
+    told = {name: config[name] for name in defaults if name in config and config[name] != defaults[name]}
+    mine = _flat({**defaults, **config})
+    beside = find_runs(run.parents[2], run.parents[1].name, run.parent.name) if wanted else []
+    for path, other in beside:
+        if path != run and all(other.get(key) == value for key, value in wanted.items()):
+            theirs = _flat({**defaults, **other})
+            told |= {name: value for name, value in mine.items() if theirs.get(name) != value}
+    return {name: value for name, value in told.items() if name not in asked}
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Returns "name=value, name=value"; long values are cut."""
+    return ", ".join(
+        f"{name}={value if len(str(value)) <= 40 else str(value)[:40] + '...'}" for name, value in settings.items()
+    )
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a config with the members of nested tables as `table.member`."""
+    flat = {}
+    for key, value in config.items():
+        flat |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, Mapping) else {key: value}
+    return flat
+
+
+def _nearest(runs: list[tuple[Path, dict[str, Any]]], wanted: Mapping[str, Any]) -> str:
+    def differences(config: Mapping[str, Any]) -> list[str]:
+        return [f"{key}={config.get(key)}" for key, value in wanted.items() if config.get(key) != value]
+
+    if not runs:
+        return ""
+    path, config = min(runs, key=lambda item: len(differences(item[1])))
+    return f" The nearest has {', '.join(differences(config))}: {path}"

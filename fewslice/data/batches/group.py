@@ -1,0 +1,189 @@
+"""Batches for group contrastive training: groups of related slices, each from another patient.
+
+Vepa et al., 2024, https://arxiv.org/abs/2411.15763. Every slice is the anchor of one group: the anchor and, as chosen,
+a neighbouring slice, another slice of its volume, another slice of its patient, all different. A batch of B slices
+holds B / G groups of different patients; an epoch goes on until there are too few patients with groups left.
+Without partners batches are shuffled slices (SimCLR).
+
+Everything drawn is a pure function of (seed, epoch, index).
+
+Notes:
+    Differs from the published code, which draws again until a partner is new and so never ends where a volume or
+    patient has too few slices (here `ConfigError`), and takes the neighbour of a volume's only slice from the next
+    volume. The law of what is drawn is the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fewslice.augment.group_views import GroupViewSettings, group_view
+from fewslice.data.batches.contrastive import ContrastiveBatch, gather_slices
+from fewslice.data.batches.group_plan import GroupPlan, SliceHierarchy
+from fewslice.data.batches.steps import generator
+
+_PLAN = 2**31 - 2  # step numbers from which the batches of an epoch and their order are drawn; no training step
+_ORDER = 2**31 - 3
+
+__all__ = [
+    "GroupPlan",
+    "GroupSampler",
+    "SliceHierarchy",
+    "draw_batches",
+    "draw_groups",
+    "group_batch",
+]
+
+
+def draw_groups(rng: np.random.Generator, hierarchy: SliceHierarchy, plan: GroupPlan) -> np.ndarray:
+    """Draws the group of every slice.
+
+    Args:
+        rng: Draws for all slices the neighbours, then the volume partners, then the patient partners.
+        hierarchy: The slices.
+        plan: Which partners there are.
+
+    Returns:
+        (N, G) int64 positions in flat order: anchor, neighbour, volume partner, patient partner. All of a row
+        are different.
+
+    Raises:
+        ConfigError: See `SliceHierarchy.check`.
+    """
+    hierarchy.check(plan)
+    members = np.arange(len(hierarchy))[:, None]
+    if plan.use_slice_pos:
+        anchor = members[:, 0]
+        step = 2 * rng.integers(2, size=len(anchor)) - 1
+        step = np.where(anchor == hierarchy.volume_first, 1, step)
+        step = np.where(anchor == hierarchy.volume_first + hierarchy.volume_size - 1, -1, step)
+        members = np.column_stack([members, anchor + step])
+    if plan.use_phase:
+        partner = _draw_others(rng, members, hierarchy.volume_first, hierarchy.volume_size)
+        members = np.column_stack([members, partner])
+    if plan.use_patient:
+        partner = _draw_others(rng, members, hierarchy.patient_first, hierarchy.patient_size)
+        members = np.column_stack([members, partner])
+    return members
+
+
+def _draw_others(rng: np.random.Generator, members: np.ndarray, first: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Draws for each row a number of [first, first + size) that is none of its members, which all lie there."""
+    drawn = first + rng.integers(size - members.shape[1])
+    for taken in np.sort(members, axis=1).T:  # the r-th free number: step over those taken, in ascending order
+        drawn += drawn >= taken
+    return drawn
+
+
+def draw_batches(rng: np.random.Generator, hierarchy: SliceHierarchy, plan: GroupPlan) -> np.ndarray:
+    """Draws the batches of an epoch, in random order.
+
+    Args:
+        rng: Random generator.
+        hierarchy: The slices.
+        plan: What a batch is made of.
+
+    Returns:
+        (batches, B) int64 positions in flat order, group after group; at least one batch. With groups all
+        of a batch are of different patients, and each slice is an anchor once at most.
+
+    Raises:
+        ConfigError: See `SliceHierarchy.check`.
+    """
+    groups = draw_groups(rng, hierarchy, plan)
+    if plan.group_size == 1:
+        count = len(hierarchy) // plan.batch_size
+        return rng.permutation(len(hierarchy))[: count * plan.batch_size].reshape(count, -1)
+    anchors = rng.permutation(len(hierarchy))
+    anchors = anchors[np.argsort(hierarchy.patient[anchors], kind="stable")]  # patient by patient, shuffled within
+    left = np.bincount(hierarchy.patient)
+    first = np.cumsum(left) - left
+    batches = []
+    while len(live := np.flatnonzero(left)) >= plan.num_groups:
+        chosen = rng.permutation(live)[: plan.num_groups]
+        left[chosen] -= 1
+        batches.append(anchors[first[chosen] + left[chosen]])
+    order = rng.permutation(len(batches))
+    return groups[np.array(batches)[order]].reshape(len(batches), plan.batch_size)
+
+
+class GroupSampler:
+    """The batches of all epochs; what a step sees depends on the seed and its number only.
+
+    Args:
+        hierarchy: The slices.
+        plan: What a batch is made of.
+        seed: Random seed.
+        reset_every_epoch: Whether each epoch draws new groups and batches, whose number then varies by about 1%;
+            otherwise the batches of the first come in a new order. Without groups they are always new.
+
+    Raises:
+        ConfigError: See `SliceHierarchy.check`.
+    """
+
+    def __init__(self, hierarchy: SliceHierarchy, plan: GroupPlan, *, seed: int, reset_every_epoch: bool = False):
+        self.hierarchy, self.plan, self.seed = hierarchy, plan, seed
+        self.reset_every_epoch = reset_every_epoch or plan.group_size == 1
+        self._lock = threading.Lock()  # steps are prepared in one thread and described in another
+        self._kept: tuple[int, np.ndarray] | None = None
+        self._ends: list[int] = []
+        self.batches(0)
+
+    def batches(self, epoch: int) -> np.ndarray:
+        """Returns (batches, B) int64, the batches of an epoch in flat order."""
+        with self._lock:
+            drawn = self._drawn(epoch if self.reset_every_epoch else 0)
+        if self.reset_every_epoch:
+            return drawn
+        return drawn[generator(self.seed, epoch, _ORDER).permutation(len(drawn))]
+
+    def at_step(self, step: int) -> tuple[int, np.ndarray]:
+        """Returns the epoch of a step, counted from 0, and (B, 2) int64: volume index, slice index of its slices."""
+        epoch, index = self._place(step)
+        return epoch, self.hierarchy.sources[self.batches(epoch)[index]]
+
+    def _place(self, step: int) -> tuple[int, int]:
+        """Returns the epoch of a step and its number in the epoch."""
+        if not self.reset_every_epoch or self.plan.group_size == 1:
+            return divmod(step, len(self.batches(0)))
+        with self._lock:
+            while not self._ends or self._ends[-1] <= step:
+                length = len(self._drawn(len(self._ends)))
+                self._ends.append(length + (self._ends[-1] if self._ends else 0))
+            epoch = int(np.searchsorted(self._ends, step, side="right"))
+            return epoch, step - (self._ends[epoch - 1] if epoch else 0)
+
+    def _drawn(self, epoch: int) -> np.ndarray:
+        """Draws the batches of an epoch, or returns them if they were the last to be drawn."""
+        if self._kept is None or self._kept[0] != epoch:
+            self._kept = epoch, draw_batches(generator(self.seed, epoch, _PLAN), self.hierarchy, self.plan)
+        return self._kept[1]
+
+
+def group_batch(
+    rng: np.random.Generator,
+    volumes: Sequence[Any],
+    sources: np.ndarray,
+    plan: GroupPlan,
+    *,
+    settings: GroupViewSettings | None = None,
+) -> ContrastiveBatch:
+    """Makes the two views of a batch.
+
+    Args:
+        rng: Draws the first views, then the second.
+        volumes: Arrays (depth, H, W), or objects with such an `image`.
+        sources: (B, 2) volume index, slice index, from `GroupSampler.at_step`.
+        plan: What the batch is made of.
+        settings: Limits of the views; None takes the published ones.
+
+    Returns:
+        2B rows, with ids image, group, position in the group.
+    """
+    images = gather_slices(volumes, sources)
+    views = [group_view(rng, images, settings=settings) for _ in range(2)]
+    return ContrastiveBatch(np.concatenate(views), plan.ids(), np.tile(sources, (2, 1)).astype(np.int32))

@@ -1,0 +1,286 @@
+"""N4 bias-field correction of NIfTI files: removes the slow shading that coils leave in MR images.
+
+Reference: N. Tustison et al., N4ITK: Improved N3 Bias Correction, IEEE TMI 29(6), 2010,
+https://doi.org/10.1109/TMI.2010.2046908
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fewslice.core import files
+from fewslice.core.console import duration
+from fewslice.core.errors import ConfigError, DataError, FewSliceError
+from fewslice.core.locks import folder_lock
+from fewslice.core.parallel import default_workers
+from fewslice.core.progress import Progress
+from fewslice.data.io.nifti import read_nifti, write_nifti
+from fewslice.data.readers.base import Reader, nifti_stem, visible
+
+THRESHOLD = 0.001  # change of the field at which a level ends; published setting
+ITERATIONS = (50, 50, 50, 50)  # per level of the spline grid; published setting
+_SMALLEST_AXIS = 16  # samples that shrinking leaves along an axis
+_LARGEST_CORRECTION = 1e3  # a field beyond this factor is a failure, not shading
+_COMPANIONS = ("Info.cfg", "dataset.json")
+_RECORDS = ".n4"  # folder of the records beside the corrected files
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to correct.
+
+    Attributes:
+        source: Native image.
+        target: Where the corrected image goes.
+        record: Where it is noted what `target` was made of.
+        channel: Channel of a 4-D file.
+        shrink_factor: See `n4_correct`.
+    """
+
+    source: Path
+    target: Path
+    record: Path
+    channel: int = 0
+    shrink_factor: int = 4
+
+
+@dataclass
+class CorrectionReport:
+    """What was corrected, was there already, and was refused with which reason."""
+
+    folder: Path
+    done: list[Path] = field(default_factory=list)
+    skipped: list[Path] = field(default_factory=list)
+    refused: list[DataError] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def describe(self) -> str:
+        """Returns the summary as text; refused files with their reasons."""
+        counts = f"{len(self.done)} corrected, {len(self.skipped)} done before, {len(self.refused)} refused"
+        lines = [f"{self.folder}: {counts} ({duration(self.seconds)})"]
+        return "\n".join(lines + [f"\nrefused: {error}" for error in self.refused])
+
+
+def n4_correct(
+    image: np.ndarray, spacing_mm: Sequence[float], *, shrink_factor: int = 4, threads: int = 1
+) -> np.ndarray:
+    """Divides an image by its estimated bias field.
+
+    Args:
+        image: (X, Y, Z) float32, intensities of the scanner; non-positive voxels do not count for the field.
+        spacing_mm: Size of a voxel along x, y and z.
+        shrink_factor: The field is estimated on every n-th voxel along each axis that keeps 16 samples, and
+            applied at full size. 1 is the published setting (much slower).
+        threads: Threads of ITK. With one the result is the same on every run.
+
+    Returns:
+        (X, Y, Z) float32.
+
+    Raises:
+        ValueError: the field cannot be estimated, for instance because no voxel is positive.
+
+    Notes:
+        Differs from the published code: that has no shrinking.
+    """
+    import SimpleITK as sitk
+
+    if not (image > 0).any():
+        raise ValueError("no positive voxel")
+    flat = image.shape[2] == 1
+    array = image.T[0] if flat else image.T  # SimpleITK's axes are (z, y, x)
+    full = sitk.GetImageFromArray(np.ascontiguousarray(array, np.float32))
+    full.SetSpacing([float(size) for size in spacing_mm[: full.GetDimension()]])
+    factors = [max(1, min(shrink_factor, size // _SMALLEST_AXIS)) for size in full.GetSize()]
+    small = sitk.Shrink(full, factors) if max(factors) > 1 else full
+    n4 = sitk.N4BiasFieldCorrectionImageFilter()
+    n4.SetConvergenceThreshold(THRESHOLD)
+    n4.SetMaximumNumberOfIterations(ITERATIONS)
+    n4.SetNumberOfThreads(threads)
+    try:
+        corrected = n4.Execute(small)
+        if small is not full:
+            corrected = full / sitk.Exp(n4.GetLogBiasFieldAsImage(full))
+    except RuntimeError as error:
+        raise ValueError(str(error).strip().splitlines()[-1]) from error
+    result = sitk.GetArrayFromImage(corrected).astype(np.float32)
+    result = np.ascontiguousarray((result[None] if flat else result).T)
+    if not np.isfinite(result).all() or np.abs(result).max() > _LARGEST_CORRECTION * np.abs(image).max():
+        raise ValueError("the estimated field is not finite or beyond reason")
+    return result
+
+
+def dataset_jobs(reader: Reader, output: Path, *, shrink_factor: int) -> list[Job]:
+    """Returns the jobs for a dataset, and copies everything that is no image into `output`, in the same layout.
+
+    Raises:
+        ConfigError: the dataset is not in NIfTI files, or `output` is its own folder.
+    """
+    if reader.dataset.layout.endswith("_h5"):
+        raise ConfigError(
+            "N4 corrects the scanner's intensities in NIfTI files. The .h5 volumes were clipped and scaled."
+        )
+    _check_folders(reader.folder, output)
+    images = {case.image_path for case in reader.cases()}
+    labels = {case.label_path for case in reader.cases()}
+    for path in sorted(reader.folder.rglob("*")):
+        relative = path.relative_to(reader.folder)
+        if path in labels or (path.name in _COMPANIONS and path.is_file()):
+            _copy(path, output / relative)
+    channel = reader.dataset.image_channel
+    return [
+        _job(image, reader.folder, output, channel=_channel(image, channel), shrink_factor=shrink_factor)
+        for image in sorted(images)
+    ]
+
+
+def folder_jobs(folder: Path, output: Path, *, shrink_factor: int) -> list[Job]:
+    """Returns one job for each .nii and .nii.gz below `folder`.
+
+    Raises:
+        ConfigError: `output` is `folder`.
+        DataError: `folder` is missing or holds no NIfTI file.
+    """
+    _check_folders(folder, output)
+    images = [path for path in _walk(folder) if nifti_stem(path)] if folder.is_dir() else []
+    if not images:
+        found = "no such file in it" if folder.is_dir() else "no such folder"
+        raise DataError(folder, expected="a folder of NIfTI files", found=found, remedy="Check --input.")
+    return [_job(image, folder, output, channel=0, shrink_factor=shrink_factor) for image in images]
+
+
+def correct_files(
+    jobs: Sequence[Job], output: Path, *, workers: int | None = None, progress: bool = True
+) -> CorrectionReport:
+    """Corrects files in several processes, skipping those that are done. A refused file does not stop the rest.
+
+    Args:
+        jobs: From `dataset_jobs` or `folder_jobs`.
+        output: Folder of the corrected files; locked meanwhile.
+        workers: Number of processes; default the number of processors.
+        progress: Show a progress line.
+    """
+    started, report = time.monotonic(), CorrectionReport(output)
+    with folder_lock(output / _RECORDS), Progress(len(jobs), "N4", is_enabled=progress) as line:
+        for job, result in _run(jobs, max(1, min(workers or default_workers(), len(jobs)))):
+            if isinstance(result, DataError):
+                report.refused.append(result)
+            else:
+                (report.done if result else report.skipped).append(job.target)
+            line.update(note=job.source.name)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def correct_file(job: Job) -> bool | dict[str, str]:
+    """Corrects one file. Returns False if it was done, and the arguments of a `DataError` if it is refused.
+
+    (An exception with keyword-only arguments does not travel between processes.)
+    """
+    try:
+        settings = {
+            "source": files.sha256(job.source) if job.source.is_file() else "",
+            "shrink_factor": job.shrink_factor,
+            "channel": job.channel,
+            "threshold": THRESHOLD,
+            "iterations": list(ITERATIONS),
+        }
+        if _is_done(job, settings):
+            return False
+        native = read_nifti(job.source, channel=job.channel)
+        try:
+            corrected = n4_correct(native.array, native.spacing_mm, shrink_factor=job.shrink_factor)
+        except ValueError as error:
+            raise DataError(
+                job.source,
+                expected="an image whose bias field can be estimated",
+                found=f"N4 failed: {error}",
+                remedy="Use the uncorrected image for this case.",
+            ) from error
+        write_nifti(job.target, corrected, like=native)
+        files.write_json(job.record, {**settings, "target": files.sha256(job.target)})
+        return True
+    except DataError as error:
+        return {"path": error.path, "expected": error.expected, "found": error.found, "remedy": error.remedy}
+
+
+def _is_done(job: Job, settings: dict) -> bool:
+    if not job.record.is_file() or not job.target.is_file():
+        return False
+    try:
+        recorded = files.read_json(job.record)
+    except FewSliceError:
+        return False
+    return recorded == {**settings, "target": files.sha256(job.target)}
+
+
+def _run(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, bool | DataError]]:
+    """Yields jobs with their results as they come. Processes, since SimpleITK holds the interpreter's lock."""
+    if workers == 1:
+        for job in jobs:
+            yield job, _result(correct_file(job))
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
+    try:
+        pending = {pool.submit(correct_file, job): job for job in jobs}
+        while pending:
+            finished, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield pending.pop(future), _result(future.result())
+        pool.shutdown()
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+
+
+def _result(result: bool | dict[str, str]) -> bool | DataError:
+    return DataError(result.pop("path"), **result) if isinstance(result, dict) else result
+
+
+def _ignore_interrupt() -> None:
+    """Ctrl-C is handled by the parent alone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _job(image: Path, folder: Path, output: Path, *, channel: int, shrink_factor: int) -> Job:
+    relative = image.relative_to(folder)
+    target = output / relative.with_name(f"{nifti_stem(image)}.nii.gz")
+    record = output / _RECORDS / relative.with_name(f"{nifti_stem(image)}.json")
+    return Job(image, target, record, channel, shrink_factor)
+
+
+def _channel(image: Path, channel: int) -> int:
+    """Returns the channel to read: that of the dataset for 4-D files, 0 for a file per channel ("_0001")."""
+    return 0 if (nifti_stem(image) or "").endswith(f"_{channel:04d}") else channel
+
+
+def _copy(source: Path, target: Path) -> None:
+    if target.is_file() and files.sha256(source) == files.sha256(target):
+        return
+    with files.atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def _check_folders(folder: Path, output: Path) -> None:
+    folder, output = folder.resolve(), output.resolve()
+    if output == folder or folder in output.parents:
+        raise ConfigError(f"The output must be a folder outside the input. Received: {output} and {folder}")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in visible(folder):
+        if path.is_dir():
+            yield from _walk(path)
+        else:
+            yield path

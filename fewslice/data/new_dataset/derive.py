@@ -1,0 +1,247 @@
+"""From a folder of scans to a dataset: finds the files, checks each one and derives the settings.
+
+`scripts/add_dataset.py` prints what happens and writes what `fewslice.data.new_dataset.files` makes of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fewslice.core.errors import ConfigError, DataError
+from fewslice.core.files import read_json
+from fewslice.data.new_dataset.crop import Footprint, choose_side, footprint
+from fewslice.data.new_dataset.folders import check_lonely_labels, locate
+from fewslice.data.readers import get_reader
+from fewslice.data.readers.access import readable
+from fewslice.data.volume import Case, Volume
+from fewslice.settings import dataset_values
+from fewslice.settings.dataset_values import PATIENT_PATTERN, STRIDE, label_pairs
+from fewslice.settings.datasets import DatasetConfig, data_root
+from fewslice.settings.splits import Splits
+
+_MOST_CLASSES = 255  # stands for "not known yet" while the labels are read
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user said about the new dataset.
+
+    Args:
+        name: Name for `--dataset`.
+        images: Folder of images, or a raw folder with imagesTr/ and labelsTr/ (MSD, nnU-Net) or patient
+            folders (ACDC).
+        labels: Folder of labels with the same file names; None for a raw folder.
+        images_only: There are no labels, or none that shall count.
+        num_classes: Number of classes with the background; None to derive it.
+        struct_names: Names of the structures, without the background; () to derive them.
+        label_map: "code:class" pairs separated by commas; "" if codes are classes.
+        patient_pattern: Regular expression for file stems whose first group is the patient.
+        image_channel: Channel of 4-D images or of "_0000" files.
+    """
+
+    name: str
+    images: Path
+    labels: Path | None = None
+    num_classes: int | None = None
+    struct_names: tuple[str, ...] = ()
+    label_map: str = ""
+    patient_pattern: str = PATIENT_PATTERN
+    image_channel: int = 0
+    images_only: bool = False
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One volume that was read without a problem.
+
+    Args:
+        case: The volume.
+        shape: (X, Y, Z) voxels.
+        spacing_mm: Size of a voxel.
+        classes: The classes that its label holds; None without a label.
+        footprint: Where its foreground lies; None if there is none.
+    """
+
+    case: Case
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    classes: tuple[int, ...] | None
+    footprint: Footprint | None = None
+
+
+def provisional(request: Request) -> DatasetConfig:
+    """Returns settings with which the request's files can be found and read; sizes are placeholders.
+
+    Raises:
+        ConfigError: a name or pattern that cannot be used.
+        DataError: folders that are not there, are empty or do not belong together.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", request.name):
+        text = "must be small letters, digits and underscores, a letter first"
+        raise ConfigError(f"`--name` {text}, since it becomes a file name. Received: --name={request.name}")
+    wrong = dataset_values.problems({"patient_pattern": request.patient_pattern})
+    if wrong:
+        raise ConfigError(wrong[0][1])
+    if request.images_only and request.labels is not None:
+        raise ConfigError("`--images_only` says that there are no labels. Leave it out, or --labels.")
+    layout, folders = locate(request.images, request.labels, images_only=request.images_only)
+    is_pair = len(folders) == 2
+    base = os.path.commonpath([os.path.dirname(folder) for folder in folders]) if is_pair else folders[0]
+    images, labels = (os.path.relpath(folder, base) for folder in folders) if is_pair else ("imagesTr", "labelsTr")
+    root = os.path.abspath(data_root())
+    is_below = os.path.commonpath([root, base]) == root
+    names, pairs = _structures(request, Path(base) / "dataset.json" if layout == "msd" else None)
+    count = request.num_classes or (len(names) + 1 if layout == "msd" else _MOST_CLASSES)
+    if request.images_only:
+        count = request.num_classes or max(2, len(names) + 1)
+    phases = ("ED", "ES") if layout == "acdc" else ("",)
+    return DatasetConfig(
+        name=request.name,
+        layout=layout,
+        data_path_tr=Path(os.path.relpath(base, root) if is_below else base).as_posix(),
+        data_path_tr_cropped=f"cropped/{request.name}",
+        img_size_x=STRIDE,
+        img_size_y=STRIDE,
+        num_classes=count,
+        target_resolution=(1.0, 1.0),
+        struct_name=names,
+        class_weights=(),
+        unlabeled_split="unlabeled",
+        how_to_get="Put the scans back where they were when the dataset was added.",
+        splits=Splits(train={}, val={}, test=(), dataset=request.name),
+        phases=phases,
+        unlabeled_phases=phases,
+        label_map=pairs,
+        image_channel=request.image_channel,
+        images_dir=Path(images).as_posix(),
+        labels_dir=Path(labels).as_posix(),
+        patient_pattern=request.patient_pattern,
+    )
+
+
+def check_files(
+    draft: DatasetConfig, *, with_labels: bool = True
+) -> Iterator[tuple[int, int, Case, Checked | list[DataError]]]:
+    """Yields (number, how many, volume, what was found or everything that is wrong) for every volume.
+
+    Raises:
+        DataError: no volume at all, or labels without an image.
+    """
+    reader = get_reader(dataclasses.replace(draft, how_to_get="Give the folder of the scans with --images."))
+    cases = reader.cases()
+    if with_labels and draft.layout != "acdc":
+        images, labels = reader.folder / draft.images_dir, reader.folder / draft.labels_dir
+        check_lonely_labels(labels, images, {case.label_path for case in cases})
+    for number, case in enumerate(cases, start=1):
+        volume, problems = reader.examine(case, with_label=with_labels and case.label_path is not None)
+        if volume is None:
+            yield number, len(cases), case, problems
+            continue
+        yield number, len(cases), case, _checked(volume)
+
+
+def _checked(volume: Volume) -> Checked:
+    classes, where = None, None
+    if volume.label is not None:
+        classes = tuple(int(value) for value in np.unique(volume.label))
+        where = footprint(volume.label, volume.spacing_mm)
+    return Checked(volume.case, volume.image.shape, volume.spacing_mm, classes, where)
+
+
+def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: bool = True) -> DatasetConfig:
+    """Returns the settings that fit the volumes.
+
+    The resolution is the median spacing within slices; the sides are the smallest multiples of 32 that cover
+    the median field of view and all foreground of every volume, 32 to 320 pixels (`new_dataset_crop`).
+
+    Args:
+        draft: What `provisional` returned.
+        checked: The volumes.
+        with_labels: False for images only; the classes are then those of the draft.
+
+    Raises:
+        DataError: no volume has a label.
+        ConfigError: no labelled volume, labels whose classes cannot be told, or too many or few names.
+    """
+    count = _count_classes(draft, checked) if with_labels else draft.num_classes
+    names = draft.struct_name or tuple(f"structure{index}" for index in range(1, count))
+    if len(names) != count - 1:
+        raise ConfigError(
+            f"`--struct_names` must have {count - 1} names (classes without the background). "
+            f"Received {len(names)}: {', '.join(names)}"
+        )
+    resolution = tuple(float(f"{np.median([c.spacing_mm[axis] for c in checked]):.5g}") for axis in (0, 1))
+    sides, where = [], list(footprints(checked).values())
+    for axis in (0, 1):
+        fields_mm = [item.shape[axis] * item.spacing_mm[axis] for item in checked]
+        sides.append(choose_side(axis, resolution[axis], fields_mm=fields_mm, footprints=where))
+    return dataclasses.replace(
+        draft, num_classes=count, struct_name=names, target_resolution=resolution, img_size_x=sides[0],
+        img_size_y=sides[1], class_weights=tuple(round(1 / count, 4) for _ in range(count)),
+    )  # fmt: skip
+
+
+def _count_classes(draft: DatasetConfig, checked: Sequence[Checked]) -> int:
+    """Returns the number of classes with the background, as the draft says or as found in the labels."""
+    if all(item.classes is None for item in checked):
+        raise DataError(
+            data_root() / draft.data_path_tr,
+            expected="labels, at least of some volumes",
+            found=f"{len(checked)} images without a label",
+            remedy="Put the labels beside them as the layout wants it (docs/data.md), or say --images_only.",
+        )
+    found = sorted({value for item in checked for value in item.classes or ()})
+    if not any(found):
+        raise ConfigError("No label holds anything but background (0). Is --labels the right folder?")
+    count = draft.num_classes
+    if count == _MOST_CLASSES:
+        count = found[-1] + 1
+        if found[-1] > len([value for value in found if value]):
+            codes = [value for value in found if value]
+            pairs = ",".join(f"{code}:{label}" for label, code in enumerate(codes, start=1))
+            values = ", ".join(map(str, found))
+            raise ConfigError(
+                f"The labels hold the values {values}, with gaps. Give --num_classes={count} if the missing "
+                f"ones exist, or translate them with --label_map={pairs}"
+            )
+    return count
+
+
+def patients(checked: Sequence[Checked]) -> tuple[list[str], list[str]]:
+    """Returns the patients whose volumes all have labels, and the others, each sorted."""
+    everyone = {item.case.patient_id for item in checked}
+    unlabeled = {item.case.patient_id for item in checked if item.classes is None}
+    return sorted(everyone - unlabeled), sorted(unlabeled)
+
+
+def footprints(checked: Sequence[Checked]) -> dict[str, Footprint]:
+    """Returns case id -> where the foreground lies, of the volumes that have any."""
+    return {item.case.case_id: item.footprint for item in checked if item.footprint is not None}
+
+
+def _structures(request: Request, info: Path | None) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
+    """Returns the structures' names and the (code, class) pairs, from the flags or else from dataset.json."""
+    if request.label_map or request.struct_names or info is None:
+        return request.struct_names, label_pairs(request.label_map)
+    with readable(info):
+        content = read_json(info)
+    labels = content.get("labels") if isinstance(content, dict) else None
+    codes = {}
+    for key, value in labels.items() if isinstance(labels, dict) else ():
+        code, name = (key, value) if str(key).isdigit() else (value, key)
+        if not str(code).isdigit() or not isinstance(name, str) or "ignore" in name.lower():
+            problem = f"Received: {key!r}: {value!r}"
+            raise ConfigError(f"{info}: `labels` must name one code per structure, none to ignore. {problem}")
+        codes[int(code)] = name
+    codes.pop(0, None)
+    ordered = sorted(codes)
+    is_plain = ordered == list(range(1, len(ordered) + 1))
+    pairs = () if is_plain else tuple((code, label) for label, code in enumerate(ordered, start=1))
+    return tuple(codes[code] for code in ordered), pairs

@@ -1,0 +1,221 @@
+"""Figures of predicted and true outlines over the slices of a volume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from fewslice.core.errors import FewSliceError
+from fewslice.report.figures import style
+from fewslice.report.tables.statistics import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+class Native(Protocol):
+    """A volume on its original grid: image (X, Y, Z), label (X, Y, Z) or None, voxel size (x, y, z) in mm."""
+
+    image: np.ndarray
+    label: np.ndarray | None
+    spacing_mm: tuple[float, float, float]
+
+
+Fetch = Callable[[str], Native]  # case_id -> volume
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One row of the figure.
+
+    Attributes:
+        title: Written beside the row.
+        image: (X, Y, Z) intensities.
+        truth: (X, Y, Z) integer labels.
+        prediction: (X, Y, Z) integer labels.
+        spacing_mm: Voxel size.
+        slices: Which slices, one per column.
+        window: Rows and columns (of the array's first two axes) to show.
+        captions: One per slice.
+    """
+
+    title: str
+    image: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    slices: tuple[int, ...]
+    window: tuple[slice, slice]
+    captions: tuple[str, ...]
+
+
+LINE_AND_FILL = ("line: predicted", "filled: true")
+
+
+def plot_rows(rows: Sequence[Row], structures: Sequence[str], names: tuple[str, str] = LINE_AND_FILL) -> Figure:
+    """Draws rows of slices: predictions as lines, truth as a faint fill with a dotted rim.
+
+    Args:
+        rows: All with the same number of slices.
+        structures: Names of the labels 1, 2, ...
+        names: What the legend calls lines and fills.
+    """
+    columns = max(len(row.slices) for row in rows)
+    heights = [
+        row.spacing_mm[1] * _length(row.window[1]) / (row.spacing_mm[0] * _length(row.window[0])) for row in rows
+    ]
+    width = 9.0
+    figure = style.new_figure(width, sum(heights) * (width - 0.5) / columns + 0.24 * len(rows) + 0.4)
+    grid = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    for axes_row, row in zip(grid, rows, strict=True):
+        low, high = np.percentile(row.image[row.window], (0.5, 99.7))
+        for column, axes in enumerate(axes_row):
+            axes.set_xticks([])
+            axes.set_yticks([])
+            for spine in axes.spines.values():
+                spine.set_visible(False)
+            if column < len(row.slices):
+                _panel(axes, row, row.slices[column], (low, high), len(structures))
+                axes.set_title(style.plain(row.captions[column]), fontsize=8, color=style.QUIET, pad=2.5)
+        axes_row[0].set_ylabel(style.plain(row.title), fontsize=8.5, color=style.INK)
+    _legend(figure, structures, names)
+    return figure
+
+
+def _length(window: slice) -> int:
+    return window.stop - window.start
+
+
+def _panel(axes: Axes, row: Row, index: int, limits: tuple[float, float], num_structures: int) -> None:
+    # Columns of the picture run along the first axis of the array, as in the usual short-axis view.
+    image = row.image[*row.window, index].T
+    aspect = row.spacing_mm[1] / row.spacing_mm[0]
+    axes.imshow(image, cmap="gray", vmin=limits[0], vmax=max(limits[1], limits[0] + 1e-6), aspect=aspect,
+                interpolation="bilinear")  # fmt: skip
+    truth, prediction = (array[*row.window, index].T for array in (row.truth, row.prediction))
+    for structure in range(1, num_structures + 1):
+        colour = structure_colour(structure)
+        _outline(axes, truth == structure, colors=["white"], linewidths=0.8, linestyles="dotted", fill=colour)
+        _outline(axes, prediction == structure, colors=[colour], linewidths=1.3, linestyles="solid", fill=None)
+
+
+def structure_colour(structure: int) -> str:
+    """Returns the colour of a label, 1 or larger."""
+    return style.STRUCTURE_COLOURS[(structure - 1) % len(style.STRUCTURE_COLOURS)]
+
+
+def _outline(axes: Axes, mask: np.ndarray, *, fill: str | None, **line) -> None:
+    if not mask.any():
+        return
+    padded = np.pad(mask.astype(float), 1)  # outlines close at the border of the picture
+    y, x = (np.arange(-1, size + 1) for size in mask.shape)
+    if fill:
+        axes.contourf(x, y, padded, levels=[0.5, 2], colors=[fill], alpha=0.16)
+    axes.contour(x, y, padded, levels=[0.5], **line)
+    axes.set_xlim(-0.5, mask.shape[1] - 0.5)
+    axes.set_ylim(mask.shape[0] - 0.5, -0.5)
+
+
+def _legend(figure: Figure, structures: Sequence[str], names: tuple[str, str]) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles = [
+        Line2D([], [], color=structure_colour(index), linewidth=2, label=style.plain(name.upper()))
+        for index, name in enumerate(structures, start=1)
+    ]
+    handles += [
+        Line2D([], [], color=style.QUIET, linewidth=1.5, label=names[0]),
+        Patch(facecolor="#c9cfd6", edgecolor=style.QUIET, linestyle="dotted", label=names[1]),
+    ]
+    look = {"frameon": False, "fontsize": 8.5, "labelcolor": style.INK}
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), **look)
+
+
+def choose_slices(truth: np.ndarray, prediction: np.ndarray, count: int = 4) -> tuple[int, ...]:
+    """Returns `count` slices (or fewer) of those with something to show, evenly spread."""
+    shown = np.flatnonzero(((truth > 0) | (prediction > 0)).any(axis=(0, 1)))
+    shown = shown if len(shown) else np.arange(truth.shape[2])
+    places = np.unique(np.rint(np.linspace(0, len(shown) - 1, count)).astype(int))
+    return tuple(int(shown[place]) for place in places)
+
+
+def choose_window(
+    masks: Sequence[np.ndarray], spacing_mm: Sequence[float], margin_mm: float = 15
+) -> tuple[slice, slice]:
+    """Returns the part of the plane around all labels, as square in mm as the image allows."""
+    shape = masks[0].shape[:2]
+    found = np.argwhere(np.any([(mask > 0).any(axis=2) for mask in masks], axis=0))
+    if not len(found):
+        return slice(0, shape[0]), slice(0, shape[1])
+    low, high = found.min(axis=0), found.max(axis=0) + 1
+    side = max((high - low) * np.array(spacing_mm[:2])) + 2 * margin_mm
+    windows = []
+    for axis in (0, 1):
+        size = min(shape[axis], math.ceil(side / spacing_mm[axis]))
+        start = int(np.clip((low[axis] + high[axis] - size) // 2, 0, shape[axis] - size))
+        windows.append(slice(start, start + size))
+    return windows[0], windows[1]
+
+
+def _dice(truth: np.ndarray, prediction: np.ndarray, structures: Sequence[str]) -> str:
+    parts = []
+    for index, name in enumerate(structures, start=1):
+        size = np.count_nonzero(truth == index) + np.count_nonzero(prediction == index)
+        both = np.count_nonzero((truth == index) & (prediction == index))
+        if size:
+            parts.append(f"{name.upper()} {number(2 * both / size, digits=2)}")
+    return "  ".join(parts) or "empty"
+
+
+def case_rows(
+    native: Native,
+    predictions: Mapping[str, np.ndarray],
+    structures: Sequence[str],
+    *,
+    title: str = "",
+    num_slices: int = 4,
+) -> list[Row]:
+    """Returns the rows of one volume, one per method, all with the same slices and window.
+
+    Args:
+        native: The volume, with its label.
+        predictions: Method's name -> label (X, Y, Z).
+        structures: Names of the labels 1, 2, ...
+        title: Of the volume, before the method's name.
+        num_slices: Columns.
+
+    Raises:
+        FewSliceError: the volume has no label, or a prediction has another shape.
+    """
+    if native.label is None:
+        raise FewSliceError(f"{title or 'The volume'} has no label, so there is no true outline to draw.")
+    for name, prediction in predictions.items():
+        if prediction.shape != native.label.shape:
+            raise FewSliceError(
+                f"{title}: the prediction of {name} has shape {prediction.shape}, the volume "
+                f"{native.label.shape}. Was the dataset changed after the evaluation? Evaluate again."
+            )
+    everything = np.maximum.reduce([native.label, *predictions.values()])
+    slices = choose_slices(native.label, everything, num_slices)
+    window = choose_window([native.label, everything], native.spacing_mm)
+    rows = []
+    for name, prediction in predictions.items():
+        captions = [_dice(native.label[..., k], prediction[..., k], structures) for k in slices]
+        captions = tuple(f"slice {k + 1}:  {text}" for k, text in zip(slices, captions, strict=True))
+        label = f"{title}\n{name}" if title else name
+        rows.append(Row(label, native.image, native.label, prediction, native.spacing_mm, slices, window, captions))
+    return rows
+
+
+def plot_case(
+    native: Native, predictions: Mapping[str, np.ndarray], structures: Sequence[str], *, title: str = ""
+) -> Figure:
+    """Draws one volume: four slices, one row per method. Arguments as for `case_rows`."""
+    return plot_rows(case_rows(native, predictions, structures, title=title), structures)

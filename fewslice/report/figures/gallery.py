@@ -1,0 +1,160 @@
+"""A picture of slices side by side, in their order, with their annotation if there is one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fewslice.active.query import Choice
+from fewslice.active.units import Pool
+from fewslice.core.files import write_bytes
+from fewslice.report.figures import style
+from fewslice.report.figures.contours import structure_colour
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST = 60  # slices of a picture
+_BACKGROUND = "#f4f1ea"  # a scribble in the background
+_WIDTH = 9.5  # inches
+_HEAD, _FOOT, _GAP = 0.34, 0.3, 0.05  # inches
+_LETTER = 0.66  # width of a letter in letter sizes, with some room
+_SMALLEST = 4  # columns, so that a few slices are not blown up
+
+
+def pick_titles(pool: Pool, choice: Choice) -> list[str]:
+    """Returns "1  001_ED_slice_03" and, below it, what the strategy found, for every chosen unit."""
+    titles = []
+    for order, (index, value) in enumerate(zip(choice.indices, choice.values, strict=True), 1):
+        titles.append(f"{order}  {pool.unit_ids[index]}" + (f"\n{value:.4g}" if math.isfinite(value) else ""))
+    return titles
+
+
+def with_value_note(heading: str, choice: Choice) -> str:
+    """Returns a heading that says what the numbers of `pick_titles` are, if there are any."""
+    return f"{heading}; below a name: its `value` in query.csv" if np.isfinite(choice.values).any() else heading
+
+
+def draw_gallery(
+    path: Path,
+    images: Sequence[np.ndarray],
+    titles: Sequence[str],
+    *,
+    annotations: Sequence[np.ndarray] | None = None,
+    num_classes: int = 0,
+    names: Sequence[str] = (),
+    heading: str = "",
+) -> None:
+    """Writes a PNG of the first 60 slices; where there are more, it says so.
+
+    Args:
+        path: The file.
+        images: One (NX, NY) or (NX, NY, C) per slice; three channels are colours from 0 to 1, of another number the
+            first is shown. Looked at one by one.
+        titles: One per slice.
+        annotations: One (NX, NY) per slice, classes from 0 and `num_classes` where nothing is annotated. Classes of a
+            completely annotated slice are outlined, those of others (scribbles) painted. None draws none.
+        num_classes: With the background.
+        names: Of the classes without the background, for the legend; () calls them by their number.
+        heading: Above all.
+    """
+    count = min(len(titles), MOST)
+    columns = min(10, max(_SMALLEST, math.ceil(math.sqrt(1.6 * count))))
+    figure = _panels(images, titles[:count], columns, has_foot := annotations is not None and count > 0)
+    for place, axes in enumerate(figure.axes):
+        _show(axes, np.asarray(images[place]))
+        if annotations is not None:
+            _annotate(axes, np.asarray(annotations[place]), num_classes)
+    shown = f"the first {count} of {len(titles)} slices" if count < len(titles) else ""
+    text = ": ".join(part for part in (heading, shown) if part) or ("" if count else "no slice was chosen")
+    look = {"ha": "left", "va": "top", "fontsize": 10, "color": style.INK, "fontweight": "bold"}
+    figure.text(0.01, 1 - 0.06 / figure.get_figheight(), style.plain(text), **look)
+    if has_foot:
+        _legend(figure, annotations[:count], names or [f"class {number}" for number in range(1, num_classes)])
+    write_bytes(path, style.png_bytes(figure, dpi=130))
+
+
+def _panels(images: Sequence[np.ndarray], titles: Sequence[str], columns: int, has_foot: bool) -> Figure:
+    """Returns a figure with empty axes for every slice, in order, with their titles; sizes are in inches."""
+    from matplotlib.figure import Figure
+
+    shape = images[0].shape if len(titles) else (1, 1)
+    lines = max((title.count("\n") + 1 for title in titles), default=1)
+    cell = _WIDTH / columns
+    letters = min((_size(title, cell) for title in titles), default=8.0)
+    above, picture = lines * letters * 1.25 / 72 + 0.05, (cell - _GAP) * shape[1] / shape[0]
+    height = _HEAD + math.ceil(len(titles) / columns) * (above + picture + _GAP) + _FOOT * has_foot
+    figure = Figure(figsize=(_WIDTH, height), facecolor="white")
+    for place, title in enumerate(titles):
+        row, column = divmod(place, columns)
+        top = height - _HEAD - row * (above + picture + _GAP) - above
+        box = (column * cell + _GAP / 2, top - picture, cell - _GAP, picture)
+        axes = figure.add_axes([value / size for value, size in zip(box, 2 * (_WIDTH, height), strict=True)])
+        axes.set_axis_off()
+        title += "\n" * (lines - 1 - title.count("\n"))
+        axes.set_title(_fitted(title, cell), fontsize=letters, color=style.INK, pad=2)
+    return figure
+
+
+def _size(title: str, cell: float) -> float:
+    """Returns the letter size, in points, with which a title fits into a cell of so many inches."""
+    longest = max(map(len, title.split("\n")))
+    return float(np.clip(cell * 72 / (_LETTER * max(longest, 1)), 5.0, 8.0))
+
+
+def _fitted(title: str, cell: float) -> str:
+    """Returns a title whose lines are cut in the middle where the smallest letters do not make them fit."""
+    room = max(8, int(cell * 72 / (_LETTER * 5.0)))
+
+    def cut(line: str) -> str:
+        return line if len(line) <= room else f"{line[: room // 2 - 1]}…{line[-(room - room // 2) :]}"
+
+    return style.plain("\n".join(map(cut, title.split("\n"))))
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    # Columns of the picture run along the first axis of the array, as in the usual short-axis view.
+    if image.ndim == 3 and image.shape[2] == 3:
+        axes.imshow(np.clip(image, 0, 1).transpose(1, 0, 2), interpolation="bilinear")
+        return
+    plane = image if image.ndim == 2 else image[..., 0]
+    low, high = np.percentile(plane, (0.5, 99.7))
+    axes.imshow(plane.T, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="bilinear")
+
+
+def _is_scribble(annotation: np.ndarray, num_classes: int) -> bool:
+    return bool((annotation == num_classes).any())
+
+
+def _annotate(axes: Axes, annotation: np.ndarray, num_classes: int) -> None:
+    from matplotlib.colors import to_rgba
+
+    if _is_scribble(annotation, num_classes):
+        paint = np.zeros((*annotation.shape, 4))
+        for number in range(num_classes):
+            paint[annotation == number] = to_rgba(structure_colour(number) if number else _BACKGROUND)
+        axes.imshow(paint.transpose(1, 0, 2), interpolation="nearest")
+        return
+    for number in range(1, num_classes):
+        mask = (annotation == number).T
+        if mask.any():
+            y, x = (np.arange(-1, size + 1) for size in mask.shape)  # outlines close at the border of the picture
+            axes.contour(x, y, np.pad(mask.astype(float), 1), [0.5], colors=[structure_colour(number)], linewidths=1.2)
+            axes.set_xlim(-0.5, mask.shape[1] - 0.5)
+            axes.set_ylim(mask.shape[0] - 0.5, -0.5)
+
+
+def _legend(figure: Figure, annotations: Sequence[np.ndarray], names: Sequence[str]) -> None:
+    from matplotlib.patches import Patch
+
+    has_scribbles = any(_is_scribble(np.asarray(annotation), len(names) + 1) for annotation in annotations)
+    handles = [Patch(facecolor=structure_colour(number), label=name) for number, name in enumerate(names, start=1)]
+    if has_scribbles:
+        handles.insert(0, Patch(facecolor=_BACKGROUND, edgecolor=style.QUIET, label="background"))
+    look = {"frameon": False, "fontsize": 8, "labelcolor": style.INK}
+    figure.legend(handles=handles, loc="lower center", ncols=max(1, min(len(handles), 10)), **look)

@@ -1,0 +1,91 @@
+"""Figures of outlines by several methods on the best, median and worst test volume."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fewslice.core.errors import DataError, FewSliceError
+from fewslice.data.io.nifti import read_nifti
+from fewslice.report.figures.contours import Fetch, Row, case_rows, plot_rows
+from fewslice.report.reading.methods import Method
+from fewslice.report.reading.runs import Run
+from fewslice.report.tables.statistics import number, volume_means
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def best_median_worst(values: Mapping[str, float]) -> dict[str, str]:
+    """Returns "best", "median", "worst" -> case_id by its value; fewer for one or two volumes."""
+    order = sorted((case for case in values if math.isfinite(values[case])), key=lambda case: (-values[case], case))
+    if not order:
+        return {}
+    chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
+    return {
+        name: case for name, case in chosen.items() if list(chosen.values()).index(case) == list(chosen).index(name)
+    }
+
+
+def plot_methods(
+    methods: Sequence[Method], fetch: Fetch, structures: Sequence[str], *, more: Sequence[Method] = ()
+) -> list[Figure]:
+    """Draws the best, median and worst test volume, by the last method's mean Dice, a row per method.
+
+    Args:
+        methods: Evaluated methods, usually the baseline and the best other one. Of each, a seed that all have is
+            shown, if there is one.
+        fetch: case_id -> the volume on its original grid.
+        structures: Names of the labels 1, 2, ...
+        more: Further methods, each drawn in a figure of its own: the same slices of the same volumes.
+
+    Returns:
+        A figure of `methods`, then one for each of `more`.
+
+    Raises:
+        FewSliceError: no volume was predicted by all methods, or a volume cannot be drawn.
+        DataError: a prediction is missing or damaged.
+    """
+    drawn = [*methods, *more]
+    runs = shown_runs(drawn)
+    means = [volume_means(Method(m.label, (run,))) for m, run in zip(drawn, runs, strict=True)]
+    chosen_by = means[len(methods) - 1]
+    common = {case: chosen_by[case] for case in chosen_by if all(case in mean for mean in means[: len(methods)])}
+    chosen = best_median_worst(common)
+    if not chosen:
+        raise FewSliceError("The methods have no evaluated test volume in common, so no outlines can be compared.")
+    rows: list[list[Row]] = [[] for _ in range(1 + len(more))]
+    for name, case in chosen.items():
+        predicted = [index for index, mean in enumerate(means) if case in mean]
+        labels = {index: f"{name}: {case}\n{_label(drawn[index], means[index][case])}" for index in predicted}
+        read = {labels[i]: _read_prediction(runs[i].path / "eval" / "predictions" / f"{case}.nii.gz") for i in labels}
+        found = case_rows(fetch(case), read, structures, title="")
+        for index, row in zip(predicted, found, strict=True):
+            rows[max(0, index - len(methods) + 1)].append(row)
+    return [plot_rows(part, structures) for part in rows if part]
+
+
+def _label(method: Method, dice: float) -> str:
+    return f"{textwrap.fill(method.label, 24)}\nDice {number(dice)}"
+
+
+def shown_runs(methods: Sequence[Method]) -> list[Run]:
+    """Returns the run to draw of each method: of the lowest seed that all tested methods have, else of its first."""
+    tested = [{run.seed: run for run in method.runs if run.scores} for method in methods]
+    shared = set.intersection(*(set(runs) for runs in tested))
+    return [runs[min(shared or runs)] for runs in tested]
+
+
+def _read_prediction(path) -> np.ndarray:
+    if not path.is_file():
+        raise DataError(
+            path,
+            expected="a prediction",
+            found="no such file",
+            remedy="Evaluate the run again with saved predictions.",
+        )
+    return read_nifti(path, is_label=True).array.astype(np.uint8)

@@ -1,0 +1,139 @@
+"""The method of the paper: pixel embeddings on pseudo-labelled slices beside segmentation on labelled ones.
+
+Reference: Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+import losses
+from fewslice.augment.pretraining import augmented_view
+from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch
+from fewslice.data.batches import contrastive, joint
+from fewslice.data.batches.steps import generator
+from fewslice.settings import datasets
+from fewslice.stages import segmentation
+from fewslice.stages.joint.job import Job, Prepared
+from fewslice.stages.joint.pools import Pools, Volumes
+from fewslice.train import setup
+from fewslice.train.trainer import Plan
+from models.joint import EMBEDDINGS, LOGITS, build_joint_net, segmentation_part
+
+
+def prepare(job: Job) -> Prepared:
+    """Returns the U-Net with its contrast head, and the plan that renews pseudo-labels."""
+    args, dataset = job.args, job.dataset
+
+    def make() -> keras.Model:
+        model = build_joint_net(
+            setup.image_shape(dataset), dataset.num_classes, num_labelled=dataset.mtask_bs, seed=args.seed
+        )
+        job.start_weights(model, heads=(job.origin, job.teacher) if args.copy_head else ())
+        return model
+
+    terms = {
+        LOGITS: losses.segmentation_loss(args.dsc_loss, dataset.class_weights),
+        EMBEDDINGS: _contrast(args, dataset),
+    }
+    model = setup.build(args, make, terms, args.lr_seg, loss_weights={LOGITS: 1.0, EMBEDDINGS: args.lamda_local})
+    network = segmentation_part(model)
+    pools = Pools(args, dataset, job.volumes, job.run, job.teacher)
+    return Prepared(model, network, _plan(args, dataset, network, job.volumes, pools))
+
+
+def _contrast(args: Any, dataset: datasets.DatasetConfig) -> losses.PixelContrastive:
+    return losses.PixelContrastive(
+        args.local_loss_exp_no,
+        dataset.num_classes,
+        n_pos=args.no_of_pos_eles,
+        temperature=args.temp_fac,
+        normalisation=args.cont_normalisation,
+    )
+
+
+def _plan(args: Any, dataset: datasets.DatasetConfig, network: keras.Model, volumes: Volumes, pools: Pools) -> Plan:
+    augmentation = segmentation.augmentation_of(args)
+    least = least_classes(dataset.num_classes, pools.labelled)
+
+    def draw(step: int) -> tuple[np.random.Generator, joint.JointBatch]:
+        rng = generator(args.seed, step // dataset.val_step_update, step)
+        plan = joint.JointPlan(
+            bt_size=args.bt_size,
+            exp_no=args.local_loss_exp_no,
+            num_labelled=dataset.mtask_bs,
+            n_pos=args.no_of_pos_eles,
+            min_classes=pools.min_classes,
+            min_classes_seg=least,
+        )
+        return rng, joint.draw_joint_batch(rng, pools.labelled, pools.unlabelled, plan=plan)
+
+    def make_batch(step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        rng, drawn = draw(step)
+        return assemble(rng, drawn, pools, augmentation=augmentation)
+
+    return Plan(
+        make_batch=make_batch,
+        describe_batch=lambda step: _describe(draw(step)[1], pools),
+        n_iter=args.n_iter,
+        segment=dataset.val_step_update,
+        validate=segmentation.validation_of(dataset, network, volumes.val),
+        before_segment=pools.update,
+        average_decay=args.average_decay,
+        tensorboard=args.tensorboard,
+        writes_last=args.refresh_from == "last",
+    )
+
+
+def least_classes(num_classes: int, pool: joint.LabelPool) -> int:
+    """Returns how many classes a slice of the segmentation loss must show: 3, or 2 of up to three, if slices do."""
+    return min(3 if num_classes > 3 else 2, int(pool.present.sum(axis=1).max()))
+
+
+def assemble(
+    rng: np.random.Generator,
+    drawn: joint.JointBatch,
+    pools: Pools,
+    *,
+    augmentation: SegmentationAugmentation,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Makes the images and targets of a step.
+
+    Labelled slices are deformed and changed in intensity as in the other labelled stages. Those of the contrastive
+    loss change in intensity only, so that their labels stay right: one draw for all first images of the pairs, one for
+    all second images.
+
+    Returns:
+        (m + 2B, H, W, 1) float32: labelled slices, first images, second images. Targets: "logits" (m, H, W, K)
+        float32 and "embeddings", see `losses.pixel_contrastive.pixel_targets`.
+    """
+    images = contrastive.gather_slices(pools.labelled_volumes, drawn.segmentation)
+    labels = pools.labelled.gather(drawn.segmentation)
+    images, onehot = augment_segmentation_batch(rng, images, labels, pools.labelled.num_classes, settings=augmentation)
+    slices = np.concatenate(
+        [
+            contrastive.gather_slices(pools.labelled_volumes, drawn.labelled),
+            contrastive.gather_slices(pools.unlabelled_volumes, drawn.unlabelled),
+        ]
+    )[drawn.pairs]
+    views = [augmented_view(rng, half, crop=False) for half in np.split(slices, 2)]
+    packed = losses.pixel_targets(drawn.labels, drawn.positions, drawn.valid, confidence=drawn.confidence)
+    targets = {LOGITS: onehot, EMBEDDINGS: packed}
+    return np.concatenate([images, *views]), targets
+
+
+def _describe(drawn: joint.JointBatch, pools: Pools) -> list[dict[str, Any]]:
+    parts: tuple[tuple[str, Callable[[], Sequence[Any]], np.ndarray], ...] = (
+        ("segmentation", lambda: pools.labelled_volumes, drawn.segmentation),
+        ("contrast, labelled", lambda: pools.labelled_volumes, drawn.labelled),
+        ("contrast, unlabelled", lambda: pools.unlabelled_volumes, drawn.unlabelled),
+    )
+    return [
+        {"part": part, "case_id": where()[volume].case.case_id, "slice_index": int(index)}
+        for part, where, sources in parts
+        for volume, index in sources
+    ]

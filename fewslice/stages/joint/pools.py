@@ -1,0 +1,243 @@
+"""The volumes of joint training, and the slices with labels or pseudo-labels that its steps are drawn from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+
+import models
+from fewslice.core import checkpoint, files
+from fewslice.core.errors import ConfigError, DataError, FewSliceError, TrainingError
+from fewslice.core.progress import Progress
+from fewslice.core.run import Run
+from fewslice.data import cache
+from fewslice.data.batches import joint
+from fewslice.refine import pseudo_labels
+from fewslice.refine.parameters import NONE, parameter_set
+from fewslice.settings import datasets
+from fewslice.stages.checks import unlabelled_cases
+from fewslice.train import setup
+from fewslice.train.predict import predictor
+from fewslice.train.trainer import BEST, LAST, Interrupted
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Volumes:
+    """What a run reads.
+
+    Attributes:
+        train: Labelled volumes.
+        val: Labelled volumes that choose the best weights.
+        test: Labelled volumes that are scored at the end.
+        unlabeled: Volumes that get pseudo-labels.
+        truth: case_id -> true labels of these (Z, NX, NY) where they exist, for statistics only.
+    """
+
+    train: cache.PreparedSet
+    val: cache.PreparedSet
+    test: cache.PreparedSet
+    unlabeled: cache.PreparedSet
+    truth: dict[str, np.ndarray]
+
+
+def open_all(args: Any, dataset: datasets.DatasetConfig) -> Volumes:
+    """Opens all volumes."""
+    labelled = [
+        setup.open_volumes(dataset, patients, dataset.phases, with_label=True)
+        for patients in (args.train_ids, args.val_ids, dataset.splits.test_ids())
+    ]
+    cases = unlabelled_cases(args, dataset)
+    unlabeled = cache.open_cache(dataset, cases, with_label=False)
+    # Only rounds of pseudo-labels have statistics.
+    return Volumes(*labelled, unlabeled, _truth(dataset, cases) if args.method == "contrastive" else {})
+
+
+def _truth(dataset: datasets.DatasetConfig, cases: Sequence[Any]) -> dict[str, np.ndarray]:
+    """Returns the true labels that exist. A label that cannot be read costs its statistics and nothing else."""
+    found = {}
+    for case in cases:
+        if case.label_path is not None and Path(case.label_path).exists():
+            try:
+                found[case.case_id] = cache.open_cache(dataset, [case], with_label=True)[0].label
+            except DataError as error:
+                logging.warning("No agreement with the truth for %s: %s", case.case_id, error)
+    return found
+
+
+class Pools:
+    """The slices that a step is drawn from. `update` gives the pseudo-labels that belong to a step.
+
+    Args:
+        args: The flags.
+        dataset: The dataset's settings.
+        volumes: All volumes.
+        run: The run, which keeps every round of pseudo-labels.
+        teacher: Weights that make the first ones.
+    """
+
+    def __init__(self, args: Any, dataset: datasets.DatasetConfig, volumes: Volumes, run: Run, teacher: setup.Origin):
+        self._args = args
+        self._dataset = dataset
+        self._volumes = volumes
+        self._run = run
+        self._teacher = teacher
+        self._network: keras.Model | None = None
+        self.round: pseudo_labels.Round | None = None
+        self.labelled_volumes = list(volumes.train)
+        self.labelled = joint.LabelPool(
+            [volume.label for volume in volumes.train], dataset.num_classes, names=setup.case_ids(volumes.train)
+        )
+        self.unlabelled_volumes: list[cache.PreparedVolume] = []
+        self.unlabelled: joint.LabelPool | None = None
+        self.min_classes = dataset.num_classes
+
+    def update(self, step: int, is_stopping: Callable[[], bool]) -> None:
+        """Loads or makes the round of pseudo-labels that is used from `step` on.
+
+        Args:
+            step: Steps done.
+            is_stopping: Whether the user asked to stop; looked at after each volume of a round.
+
+        Raises:
+            Interrupted: the user asked to stop.
+        """
+        index = step // self._args.refresh_every
+        if self.round is not None and self.round.index == index:
+            return
+        folder = self._folder(index)
+        made = pseudo_labels.load_round(folder)
+        if made is None:
+            made = self._make(folder, index, is_stopping)
+        self._log()
+        if not made.labels:  # no volume was accepted: the labels of the round before stay
+            last = self._last_accepted(index)
+            made = dataclasses.replace(made, labels=last.labels, confidence=last.confidence)
+        self._use(made)
+
+    def _folder(self, index: int) -> Path:
+        return self._run.dir / "pseudo_labels" / f"round_{index:02d}"
+
+    def _make(self, folder: Path, index: int, is_stopping: Callable[[], bool]) -> pseudo_labels.Round:
+        path, weights, steps = self._teacher_of(folder, index)
+        if self._network is None:
+            self._network = models.build_unet(setup.image_shape(self._dataset), self._dataset.num_classes)
+        report = models.copy_by_name(self._network, weights)
+        if report.missing or report.mismatched:
+            raise ConfigError(f"The weights of {path} are not those of a U-Net of this dataset: {report.summary()}")
+
+        def told(name: str) -> None:
+            progress.update(1, name)
+            if is_stopping():
+                raise Interrupted("Stopped while making pseudo-labels; the training before them is saved.")
+
+        with Progress(len(self._volumes.unlabeled), f"Pseudo-labels {index + 1}") as progress:
+            made = pseudo_labels.make_round(
+                folder,
+                index=index,
+                teacher=pseudo_labels.Teacher(path, steps, predictor(self._network, self._dataset.mtask_bs)),
+                volumes=self._volumes.unlabeled,
+                settings=_settings(self._args, self._dataset),
+                truth=self._volumes.truth.get,
+                progress=told,
+            )
+        logging.info("Pseudo-labels %d: %s", index + 1, pseudo_labels.summary(made))
+        return made
+
+    def _teacher_of(self, folder: Path, index: int) -> tuple[Path, setup.Arrays, Any]:
+        """Returns the weight file that makes a round, its weights and the steps that it was trained.
+
+        A round whose network was written down is made again by that one: best and last may have changed since.
+        """
+        kept = folder / pseudo_labels.TEACHER
+        if index == 0:
+            return self._teacher.path, self._teacher.weights, self._teacher.step
+        path = kept if kept.exists() else self._run.checkpoints / {"best": BEST, "last": LAST}[self._args.refresh_from]
+        try:
+            weights, record = checkpoint.load_arrays(path)
+        except DataError as error:
+            remedy = "It cannot be made again. Start afresh with --noresume."
+            raise DataError(path, expected=error.expected, found=error.found, remedy=remedy) from error
+        return path, weights, record["step"]
+
+    def _last_accepted(self, index: int) -> pseudo_labels.Round:
+        for earlier in range(index - 1, -1, -1):
+            found = pseudo_labels.load_round(self._folder(earlier))
+            if found is not None and found.labels:
+                return found
+        raise ConfigError(
+            f"--test_f1_threshold={self._args.test_f1_threshold}: of no volume do two augmented views agree that well. "
+            "Lower the threshold, or train the baseline longer."
+        )
+
+    def _use(self, made: pseudo_labels.Round) -> None:
+        members = [(v, made.labels[v.case.case_id]) for v in self._volumes.unlabeled if v.case.case_id in made.labels]
+        if not members:
+            raise FewSliceError("The pseudo-labels are those of other volumes. Start afresh with --noresume.")
+        self.min_classes = self._classes_to_show(members)
+        if not self._args.published_lists:
+            members += [(volume, volume.label) for volume in self._volumes.train]  # with their true masks
+        self.round = made
+        self.unlabelled_volumes = [volume for volume, _ in members]
+        self.unlabelled = self._pool(members, made.confidence)
+
+    def _pool(
+        self,
+        members: Sequence[tuple[cache.PreparedVolume, np.ndarray]],
+        confidence: Mapping[str, np.ndarray] | None = None,
+    ) -> joint.LabelPool:
+        names, labels = setup.case_ids([volume for volume, _ in members]), [labels for _, labels in members]
+        certain = np.uint8(255)
+        weights = (
+            [
+                confidence.get(name, np.broadcast_to(certain, each.shape))
+                for name, each in zip(names, labels, strict=True)
+            ]
+            if confidence
+            else None
+        )
+        return joint.LabelPool(labels, self._dataset.num_classes, names=names, confidence=weights)
+
+    def _classes_to_show(self, members: Sequence[tuple[cache.PreparedVolume, np.ndarray]]) -> int:
+        """Returns how many classes a slice of the contrastive loss must show: as many as asked for, if slices do."""
+        pool = self._pool(members)
+        wanted = self._args.min_classes or self._dataset.num_classes
+        for each, kind, remedy in (
+            (self.labelled, "labelled", "Choose other labelled volumes."),
+            (pool, "pseudo-labelled", "Train the network that made them longer."),
+        ):
+            if not each.present[:, 1:].any():
+                raise TrainingError(f"No {kind} slice shows a structure, so there is nothing to contrast. {remedy}")
+        most = min(int(each.present.sum(axis=1).max()) for each in (self.labelled, pool))
+        found = min(wanted, most)
+        if most < wanted:
+            logging.warning(
+                "No slice shows %d classes in its (pseudo-)labels; the contrastive loss takes those with %d.",
+                wanted,
+                found,
+            )
+        count = int((pool.present.sum(axis=1) >= found).sum())
+        logging.info("%d of %d pseudo-labelled slices show %d classes.", count, len(pool.present), found)
+        return found
+
+    def _log(self) -> None:
+        rows = pseudo_labels.table(self._run.dir / "pseudo_labels")
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        files.write_csv(self._run.logs / "pseudo_labels.csv", rows, columns)
+
+
+def _settings(args: Any, dataset: datasets.DatasetConfig) -> pseudo_labels.Settings:
+    return pseudo_labels.Settings(
+        num_classes=dataset.num_classes,
+        struct_name=dataset.struct_name,
+        crf=None if args.crf == NONE else parameter_set(args.crf, dataset.name),
+        min_agreement=args.test_f1_threshold if args.test_aug_overlap else None,
+        seed=args.seed,
+        refresh_every=args.refresh_every,
+        confidence=bool(args.soft_labels),
+    )

@@ -1,0 +1,129 @@
+"""What `Trainer` uses while a segment runs: counting and watching, stopping on request, swapping weights."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+
+from fewslice.core import backend
+from fewslice.core.progress import Progress
+
+
+class Watcher(keras.callbacks.Callback):
+    """Counts steps, watches the loss, shows progress and ends a segment early when asked to.
+
+    Args:
+        start: Steps done before the segment.
+        end: Steps done after it.
+        stop: Asked after every step.
+        after_step: Called with the number of steps done, after each one whose loss is a number.
+        totals: "loss", and "<output>_loss" of networks with several outputs -> sum over the steps that were done
+            before, to go on with.
+
+    Attributes:
+        steps: Steps done in this segment.
+        totals: Sums of all losses, in the order of the steps, so that an interruption changes no bit of them.
+        diverged: Whether the loss became NaN or infinite.
+    """
+
+    def __init__(
+        self,
+        start: int,
+        end: int,
+        stop: StopSignal,
+        *,
+        after_step: Callable[[int], None] | None,
+        totals: Mapping[str, float],
+    ):
+        super().__init__()
+        self.steps = 0
+        self.totals = dict(totals)
+        self.diverged = False
+        self._start = start
+        self._stop = stop
+        self._after_step = after_step
+        self._line = Progress(end - start, f"steps {start + 1} to {end}", is_kept=False)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self.steps += 1
+        loss = float(logs["loss"])
+        backend.synchronise(self.model)
+        self.model.reset_metrics()  # so that the next step reports its own loss and not a mean
+        for name, value in logs.items():
+            if name == "loss" or name.endswith("_loss"):
+                self.totals[name] = self.totals.get(name, 0.0) + float(value)
+        self._line.update(1, f"loss {loss:.4f}")
+        if not math.isfinite(loss):
+            self.diverged = True
+        elif self._after_step is not None:
+            self._after_step(self._start + self.steps)
+        if self.diverged or self._stop.requested:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._line.close()
+
+
+class StopSignal:
+    """Turns the first Ctrl-C (or termination signal) into a request; the second one interrupts at once."""
+
+    def __init__(self):
+        self.requested = False
+        self._former: dict[int, Any] = {}
+
+    def _handle(self, number: int, _frame: Any) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+        logging.info("Stopping after this step and saving (%s).", signal.Signals(number).name)
+
+    def __enter__(self) -> StopSignal:
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._former[number] = signal.signal(number, self._handle)
+        except ValueError:  # not in the main thread: the caller's handlers stay
+            pass
+        return self
+
+    def __exit__(self, *_exception: Any) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+
+
+class Swap:
+    """Puts other values into a network's weights for the length of a block; nothing happens without values."""
+
+    def __init__(self, variables: Mapping[str, keras.Variable], values: Mapping[str, np.ndarray] | None):
+        self._variables = variables
+        self._values = values
+        self._kept: dict[str, np.ndarray] = {}
+
+    def __enter__(self) -> None:
+        if self._values is not None:
+            self._kept = {n: np.array(keras.ops.convert_to_numpy(v)) for n, v in self._variables.items()}
+            for name, variable in self._variables.items():
+                variable.assign(self._values[name])
+
+    def __exit__(self, *_exception: Any) -> None:
+        for name, value in self._kept.items():
+            self._variables[name].assign(value)
+
+
+def write_tensorboard(folder: Path, row: Mapping[str, Any]) -> None:
+    """Adds the numbers of a line of the log, under its `step`."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    writer = EventFileWriter(str(folder))
+    values = [Summary.Value(tag=k, simple_value=float(v)) for k, v in row.items() if isinstance(v, (int, float))]
+    writer.add_event(Event(wall_time=time.time(), step=row["step"], summary=Summary(value=values)))
+    writer.close()

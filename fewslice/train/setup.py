@@ -1,0 +1,183 @@
+"""Steps that all stages share: volumes, run directories, earlier stages, optimizer."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+from absl import logging
+
+import models
+from fewslice.core import backend, checkpoint, files
+from fewslice.core.errors import ConfigError
+from fewslice.core.run import Run, settings_text, unasked_settings
+from fewslice.data import cache
+from fewslice.data.readers import find_cases, get_reader
+from fewslice.settings import datasets, flags
+from fewslice.train import upstream
+from fewslice.train.trainer import BEST, LAST
+
+Arrays = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a stage's initial weights come from.
+
+    Attributes:
+        path: Weight file, or None for random weights.
+        weights: Weight name -> array.
+        sha256: Of the file.
+        step: Training steps of the weights, as far as the file says so.
+    """
+
+    path: Path | None = None
+    weights: Arrays = dataclasses.field(default_factory=dict)
+    sha256: str = ""
+    step: Any = "unknown"
+
+
+def image_shape(dataset: datasets.DatasetConfig) -> tuple[int, int, int]:
+    """Returns (rows, columns, channels) of a prepared slice."""
+    return (*dataset.size, dataset.num_channels)
+
+
+def open_volumes(
+    dataset: datasets.DatasetConfig,
+    patients: Sequence[str],
+    phases: Sequence[str],
+    *,
+    with_label: bool,
+    with_scribble: bool = False,
+) -> cache.PreparedSet:
+    """Returns the prepared volumes of some patients, building the cache where it is missing or stale."""
+    reader = get_reader(dataset)
+    cases = find_cases(reader, patients, phases)
+    return cache.open_cache(dataset, cases, with_label=with_label, with_scribble=with_scribble)
+
+
+def find_origin(
+    args: Any, stage: str | None, wanted: Mapping[str, Any], dataset: datasets.DatasetConfig | None = None
+) -> Origin:
+    """Returns the weights to start from: `--init_from`, else the run of `stage` that the flags name, else none.
+
+    The log names the settings of that run by which it was not looked for, such as `strong_views`, if they are unusual
+    or if they tell it from another run.
+
+    Raises:
+        ConfigError: no such run.
+        DataError: the weight file is missing or damaged.
+    """
+    path = upstream.locate(args, stage, wanted, dataset=dataset)
+    if path is None:
+        return Origin()
+    folder = path if path.is_dir() else path.absolute().parent.parent
+    unasked = unasked_settings(folder, None if args.init_from else wanted)
+    if path.is_dir():
+        if not (path / "DONE").exists():
+            logging.warning("%s is not finished; its last weights may be those of an earlier length.", path)
+        path = path / "checkpoints" / LAST
+    weights, record = checkpoint.load_arrays(path)
+    told = f"; {settings_text(unasked)}" if unasked else ""
+    logging.info("Starting from %s (step %s%s).", os.path.relpath(path), record.get("step", "unknown"), told)
+    return Origin(path, weights, files.sha256(path), record.get("step", "unknown"))
+
+
+def find_teacher(args: Any, dataset: datasets.DatasetConfig) -> Origin:
+    """Returns the best weights of the baseline that joint training begins with: `--teacher`, else by its settings.
+
+    With unimatch and copy_paste `--init_from` makes it needless; then it is not looked for.
+
+    Raises:
+        ConfigError: no such run.
+        DataError: the weight file is missing or damaged.
+    """
+    if not upstream.needs_teacher(args):
+        return Origin()
+    path = upstream.locate(args, *upstream.teacher_of(args), flag="teacher", dataset=dataset)
+    if path.is_dir():
+        if not (path / "DONE").exists():
+            logging.warning("%s is not finished; when its best weights change, this run starts anew.", path)
+        path = path / "checkpoints" / BEST
+    weights, record = checkpoint.load_arrays(path)
+    use = "First pseudo-labels from" if args.method == "contrastive" else "Starting from the baseline"
+    logging.info("%s %s (step %s).", use, os.path.relpath(path), record.get("step", "unknown"))
+    return Origin(path, weights, files.sha256(path), record.get("step", "unknown"))
+
+
+def copy_origin(model: keras.Model, origin: Origin, *, exclude: Sequence[str] = ()) -> None:
+    """Copies weights of an earlier stage by name and logs what was copied, what was not and why.
+
+    Raises:
+        ConfigError: nothing could be copied, or shapes differ.
+    """
+    if origin.path is None:
+        return
+    report = models.copy_by_name(model, origin.weights, exclude=exclude)
+    if not report.copied or report.mismatched:
+        raise ConfigError(f"The weights of {origin.path} do not fit this network: {report.summary()}")
+    logging.info("Weights from %s: %s.", origin.path, report.summary())
+
+
+def optimizer(learning_rate: float) -> keras.optimizers.Optimizer:
+    """Returns Adam as the papers use it (epsilon 1e-8; Keras' default is 1e-7)."""
+    return keras.optimizers.Adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-8)
+
+
+def open_run(
+    args: Any,
+    dataset: datasets.DatasetConfig,
+    method: str,
+    origin: Origin,
+    volumes: Mapping[str, cache.PreparedSet],
+    *,
+    extra: Mapping[str, Any] | None = None,
+) -> Run:
+    """Returns the run directory that belongs to these settings and scans (to be used in a `with` block).
+
+    Args:
+        args: The flags.
+        dataset: The dataset's settings.
+        method: Short readable name of the variant.
+        origin: Where the initial weights come from.
+        volumes: Role ("train", "val", ...) -> the volumes that have it.
+        extra: Further settings on which the result depends.
+    """
+    settings = {
+        **flags.digest_values(args),
+        "dataset_config": datasets.config_dict(dataset),
+        "initial_weights": origin.sha256,
+        "backend": keras.backend.backend(),
+        "cases": {role: case_ids(prepared) for role, prepared in volumes.items()},
+        "scans_digest": {role: prepared.digest for role, prepared in volumes.items()},
+        **(extra or {}),
+    }
+    settings.pop("init_from", None)
+    return Run(args.runs_dir, dataset.name, args.stage, method, settings, n_iter=args.n_iter, resume=args.resume)
+
+
+def build(
+    args: Any,
+    make: Callable[[], keras.Model],
+    loss: keras.losses.Loss | Mapping[str, keras.losses.Loss],
+    learning_rate: float,
+    *,
+    loss_weights: Mapping[str, float] | None = None,
+    make_optimizer: Callable[[float], keras.optimizers.Optimizer] = optimizer,
+) -> keras.Model:
+    """Builds and compiles a network for the devices asked for; `make_optimizer` gets the learning rate."""
+    use_jit = args.jit_compile or keras.backend.backend() == "jax"  # without it JAX runs operation by operation
+    with backend.device_scope(args.devices):
+        model = make()
+        model.compile(make_optimizer(learning_rate), loss=loss, loss_weights=loss_weights, jit_compile=use_jit)
+        model.optimizer.build(model.trainable_variables)  # its variables must be made in this scope
+    return model
+
+
+def case_ids(volumes: cache.PreparedSet) -> list[str]:
+    """Returns the ids of prepared volumes, in order."""
+    return [volume.case.case_id for volume in volumes]

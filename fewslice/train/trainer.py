@@ -1,0 +1,298 @@
+"""Training that continues bit for bit after any interruption.
+
+`fit` is called for one segment of steps at a time (`val_step_update` of them). Between two segments the network is
+validated, and weights, optimizer, random state, averages and the log are written as one file. A repeated command reads
+that file and goes on; since batches depend on the step's number only, the weights end up the same as without the
+interruption.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+
+from fewslice.core import backend, checkpoint, files
+from fewslice.core.console import duration
+from fewslice.core.errors import ConfigError, DataError, TrainingError
+from fewslice.core.run import Run
+from fewslice.data.batches.steps import StepBatches
+from fewslice.evaluate.validation import BestTracker
+from fewslice.train.callbacks import StopSignal, Swap, Watcher, write_tensorboard
+from models import transfer
+
+STATE = "state.npz"
+BEST = "best.npz"
+LAST = "last.npz"
+_FIRST, _FINAL = ("step", "loss"), ("seconds", "steps_per_s")  # columns of train.csv
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user asked to stop; the state has been saved."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to train on and for how long.
+
+    Attributes:
+        make_batch: Step number -> (inputs, targets), the same for the same step.
+        describe_batch: Step number -> what the batch was made of, for the record of a divergence.
+        n_iter: Number of steps.
+        segment: Steps between two validations, saves and lines of the log.
+        validate: Called after each segment; returns columns for the log. "val_dice" chooses the best weights.
+        monitor: Called after each segment; returns further columns for the log.
+        before_segment: Called before each segment and after a resume with the number of steps done and a function that
+            tells whether the user asked to stop (then it may raise `Interrupted`); what it changes must depend on that
+            number and on saved files only.
+        average_decay: Decay per step of an exponential average of the weights; 0 keeps none. Where there is one, it is
+            what is validated, and what the best and the last weights are taken from.
+        tensorboard: Whether to write TensorBoard logs.
+        kept: The part of the network whose weights are averaged and written; None is all of it.
+        writes_last: Whether the last weights are written after each validation too, not only at the end.
+        can_be_extended: Whether a larger `n_iter` may go on from here. Then a last segment that is shorter than the
+            others does not choose the best weights, since a longer run would not look at that step.
+    """
+
+    make_batch: Callable[[int], tuple[Any, Any]]
+    describe_batch: Callable[[int], Any]
+    n_iter: int
+    segment: int
+    validate: Callable[[], dict[str, float]] | None = None
+    monitor: Callable[[], dict[str, float]] | None = None
+    before_segment: Callable[[int, Callable[[], bool]], None] | None = None
+    average_decay: float = 0.0
+    tensorboard: bool = False
+    kept: keras.Model | None = None
+    writes_last: bool = False
+    can_be_extended: bool = True
+
+
+class Trainer:
+    """Trains one compiled network in one run directory.
+
+    Args:
+        run: The run, started.
+        model: The network, compiled.
+        plan: What to do.
+    """
+
+    def __init__(self, run: Run, model: keras.Model, plan: Plan):
+        self.run = run
+        self.model = model
+        self.plan = plan
+        self.step = 0
+        self.tracker = BestTracker()
+        self.rows: list[dict[str, Any]] = []
+        self.average: dict[str, np.ndarray] | None = None
+        self._partial = {"sums": {}, "steps": 0, "seconds": 0.0}
+        self._variables = _state_variables(model)
+        self._kept = plan.kept or model
+        self._weights = transfer.named_variables(self._kept)
+
+    def train(self) -> None:
+        """Runs until `plan.n_iter` steps are done, continuing from the saved state if there is one.
+
+        Raises:
+            TrainingError: the loss is not a number; the step and its batch are saved.
+            Interrupted: Ctrl-C or a termination signal; the state is saved.
+        """
+        resumed = self._restore()
+        if not resumed and self.plan.average_decay:
+            self.average = transfer.read_weights(self._kept)
+        with StopSignal() as stop:
+            while self.step < self.plan.n_iter:
+                self._segment(stop)
+                if stop.requested:
+                    break
+            else:
+                self._close()
+            if stop.requested:
+                if self.step < self.plan.n_iter:  # else saved by the last segment; `_close` added what must not be
+                    self._save()
+                raise Interrupted(f"Stopped after step {self.step} of {self.plan.n_iter}; everything is saved.")
+
+    def _segment(self, stop: StopSignal) -> None:
+        end = min((self.step // self.plan.segment + 1) * self.plan.segment, self.plan.n_iter)
+        if self.plan.before_segment is not None:
+            self.plan.before_segment(self.step, lambda: stop.requested)
+        update = self._update_average if self.average is not None else None
+        watcher = Watcher(self.step, end, stop, after_step=update, totals=self._partial["sums"])
+        started = time.perf_counter()
+        self.model.fit(
+            StepBatches(self.plan.make_batch, self.step, end),
+            epochs=1,
+            steps_per_epoch=end - self.step,
+            shuffle=False,
+            verbose=0,
+            callbacks=[watcher],
+        )
+        self._partial["sums"] = watcher.totals
+        self._partial["steps"] += watcher.steps
+        self._partial["seconds"] += time.perf_counter() - started
+        self.step += watcher.steps
+        if watcher.diverged:
+            self._diverged(self.step)
+        if self.step % self.plan.segment == 0:
+            row = self._validated(chooses=True)
+            self.rows.append(row)
+            self._partial = {"sums": {}, "steps": 0, "seconds": 0.0}
+            self._save()
+            self._log(self.rows)
+        elif self.step == end:
+            self._save()
+
+    def _close(self) -> None:
+        """Writes the last weights, after a last validation where `n_iter` is no multiple of the segment.
+
+        That validation is logged, but chooses the best weights only if there was no other, and it is no part of the
+        saved state: a run that is extended later has to become the one that was longer from the start.
+        """
+        if self._partial["steps"]:
+            self.rows.append(self._validated(chooses=self.tracker.best_step < 0 or not self.plan.can_be_extended))
+        self._log(self.rows)
+        with self._averaged():
+            self._write_weights(LAST, {"step": self.step})
+        best = self.run.checkpoints / BEST
+        if self.plan.validate is not None and not best.exists():
+            raise TrainingError(f"No validation of {self.run.dir} gave a number, so that no weights could be chosen.")
+
+    def _validated(self, *, chooses: bool) -> dict[str, Any]:
+        """Returns the line of the log for the steps since the last one; `chooses`: the best weights may change."""
+        steps, seconds = self._partial["steps"], self._partial["seconds"]
+        row = {
+            "step": self.step,
+            "loss": 0.0,
+            **{name: total / max(steps, 1) for name, total in self._partial["sums"].items()},
+            "seconds": round(seconds, 3),
+            "steps_per_s": round(steps / max(seconds, 1e-9), 3),
+        }
+        if self.plan.validate is not None and self.average is not None:
+            row["val_dice_raw"] = self.plan.validate()["val_dice"]
+        with self._averaged():
+            if self.plan.validate is not None:
+                row |= self.plan.validate()
+                if chooses and self.tracker.update(self.step, row["val_dice"]):
+                    self._write_weights(BEST, {"step": self.step, "val_dice": row["val_dice"]})
+                if self.plan.writes_last:
+                    self._write_weights(LAST, {"step": self.step})
+            if self.plan.monitor is not None:
+                row |= self.plan.monitor()
+        if self.plan.tensorboard:
+            write_tensorboard(self.run.logs / "tensorboard", row)
+        self._report(row)
+        return row
+
+    def _log(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        middle = {name for row in rows for name in row} - set(_FIRST) - set(_FINAL)
+        files.write_csv(self.run.logs / "train.csv", rows, [*_FIRST, *sorted(middle), *_FINAL])
+
+    def _report(self, row: Mapping[str, Any]) -> None:
+        shown = [f"step {self.step}/{self.plan.n_iter}", f"loss {row['loss']:.4f}"]
+        if "val_dice" in row:
+            shown.append(
+                f"validation Dice {row['val_dice']:.3f} (best {self.tracker.best:.3f} at {self.tracker.best_step})"
+            )
+        if "val_confident_right" in row:
+            shown.append(
+                f"{row['val_confident']:.0%} of the structures' pixels confident, {row['val_confident_right']:.0%} of "
+                "these right"
+            )
+        if "effective_rank" in row:
+            shown.append(f"effective rank {row['effective_rank']:.1f}")
+        left = (self.plan.n_iter - self.step) / max(row["steps_per_s"], 1e-9)
+        shown.append(f"{1 / max(row['steps_per_s'], 1e-9):.2f} s/step")
+        if left >= 1:
+            shown.append(f"about {duration(left)} left")
+        logging.info("%s", ", ".join(shown))
+
+    def _averaged(self) -> Swap:
+        return Swap(self._weights, self.average)
+
+    def _update_average(self, steps_done: int) -> None:
+        """Moves the average one step towards the current weights. The decay grows from 0 over the first steps."""
+        backend.synchronise(self.model)
+        decay = min(self.plan.average_decay, (1.0 + steps_done) / (10.0 + steps_done))
+        for name, variable in self._weights.items():
+            value = keras.ops.convert_to_numpy(variable)
+            self.average[name] += np.float32(1.0 - decay) * (value - self.average[name])
+
+    def _write_weights(self, name: str, record: Mapping[str, Any]) -> None:
+        checkpoint.save_arrays(self.run.checkpoints / name, transfer.read_weights(self._kept), record)
+
+    def _save(self) -> None:
+        backend.synchronise(self.model)
+        arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables.items()}
+        if self.average is not None:
+            arrays |= {f"average/{name}": value for name, value in self.average.items()}
+        record = {
+            "step": self.step,
+            "rows": self.rows,
+            "tracker": self.tracker.state(),
+            "partial": self._partial,
+            "digest": self.run.digest,
+        }
+        checkpoint.save_state(self.run.checkpoints / STATE, arrays, record)
+
+    def _restore(self) -> bool:
+        loaded = checkpoint.load_state(self.run.checkpoints / STATE)
+        if loaded is None:
+            return False
+        arrays, record, damaged = loaded
+        for text in damaged:
+            logging.warning("Damaged state, continuing from the one before: %s", text)
+        wanted = {name: tuple(variable.shape) for name, variable in self._variables.items()}
+        found = {name: array.shape for name, array in arrays.items() if not name.startswith("average/")}
+        if wanted != found or record["digest"] != self.run.digest:
+            raise DataError(
+                self.run.checkpoints / STATE,
+                expected="the state of this network and optimizer, trained on the present data",
+                found="another one's: annotations, settings or the version of the software were others then",
+                remedy=f"Delete the folder {self.run.dir} and repeat the command, which trains this network afresh.",
+            )
+        if record["step"] > self.plan.n_iter:
+            raise ConfigError(
+                f"{self.run.dir} has already been trained for {record['step']} steps, more than the "
+                f"{self.plan.n_iter} asked for now. Ask for at least as many, or delete that folder and repeat the "
+                "command, which trains it afresh."
+            )
+        for name, variable in self._variables.items():
+            variable.assign(arrays[name])
+        if self.plan.average_decay:
+            self.average = {name: arrays[f"average/{name}"] for name in self._weights}
+        self.step, self.rows = record["step"], record["rows"]
+        self.tracker.load_state(record["tracker"])
+        self._partial = record["partial"]
+        if "sum" in self._partial:  # written before networks had several losses
+            self._partial["sums"] = {"loss": self._partial.pop("sum")} if self._partial["steps"] else {}
+        logging.info("Continuing after step %d of %d.", self.step, self.plan.n_iter)
+        return True
+
+    def _diverged(self, step: int) -> None:
+        path = self.run.logs / f"nan_step_{step - 1:06d}.json"
+        files.write_json(path, {"step": step - 1, "batch": self.plan.describe_batch(step - 1)})
+        raise TrainingError(
+            f"The loss is not a number at step {step - 1}. The slices of that step stand in {path}; the last saved "
+            "state is unharmed. Lower the learning rate, raise the temperature or look at these slices; repeating the "
+            "same command would end the same way."
+        )
+
+
+def _state_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """Returns everything that changes during training, by an unambiguous name."""
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    groups = {"model": model.variables, "optimizer": model.optimizer.variables}
+    return {f"{group}/{i:04d}/{_path(v)}": v for group, items in groups.items() for i, v in enumerate(items)}
+
+
+def _path(variable: keras.Variable) -> str:
+    """Returns the variable's path without Keras' counters ("adam_1/..."), which depend on what was made before."""
+    first, *rest = (re.sub(r"^(seed_generator)_\d+$", r"\1", part) for part in variable.path.split("/"))
+    return "/".join([re.sub(r"_\d+$", "", first) if rest else first, *rest])

@@ -1,0 +1,277 @@
+"""The distance of MultiFeature Coreset. Expected values: by hand and tests/reference/kcenter.py."""
+
+import numpy as np
+import pytest
+
+from fewslice.active.measures import mfc_pixels
+from fewslice.active.measures.kcenter import greedy
+from fewslice.active.measures.mfc import MfcDistance, MfcOptions
+from fewslice.active.measures.mfc_pixels import MaskedPixels
+from fewslice.active.measures.mfc_terms import Extra, pool_columns
+from fewslice.active.measures.pixels import as_pixel_store, open_pixel_store, resize_nearest, write_pixel_store
+from fewslice.active.query import select
+from fewslice.active.strategies import load_all
+from fewslice.core.errors import ConfigError, DataError
+from tests.active.measures.test_kcenter import query
+from tests.reference import kcenter as reference
+
+load_all()
+COUNT, SIDE, IGNORE = 18, 6, 4
+EVERYTHING = np.arange(COUNT)
+
+
+@pytest.fixture(name="case")
+def _case():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (COUNT, SIDE, SIDE)).astype(np.uint8)
+    images[5] = images[2]
+    masks = np.where(rng.random(images.shape) < 0.3, rng.integers(0, 4, images.shape), IGNORE).astype(np.uint8)
+    features = rng.normal(size=(COUNT, 4)).astype(np.float32)
+    features[5] = features[2]
+    return images, masks, features
+
+
+def distance_of(case, images=None, **options):
+    weights = MfcOptions(**options)
+    masks = case[1] if weights.use_labels else None
+    pixels = MaskedPixels(
+        case[0] if images is None else images,
+        masks,
+        label_wt=weights.label_wt,
+        default_pos_val=weights.default_pos_val,
+    )
+    return MfcDistance(weights, pixels=pixels, features=case[2])
+
+
+def reference_distance(case, scale=1.0, **options):
+    images, masks, features = case
+    weights = MfcOptions(**options)
+    repeats = int(weights.fuse_image_data_size_prop * SIDE * SIDE / features.shape[1])
+
+    def distance(unit, centre, _=0):
+        mask = np.where(masks[centre] != IGNORE, weights.label_wt, weights.default_pos_val)
+        return reference.mfc(
+            (images[unit] * scale, features[unit]),
+            (images[centre] * scale, features[centre]),
+            mask=mask if weights.use_labels else np.ones_like(mask),
+            pos_wt=weights.pos_wt,
+            normalise=weights.normalize_pos_by_label_ct,
+            repeats=repeats,
+        )
+
+    return distance
+
+
+OPTIONS = {
+    "published": {"fuse_image_data_size_prop": 0.3},
+    "weights": {"fuse_image_data_size_prop": 0.5, "label_wt": 8, "pos_wt": 0.3, "normalize_pos_by_label_ct": False},
+    "all pixels": {"fuse_image_data_size_prop": 0.5, "label_wt": 2, "default_pos_val": 0.5, "pos_wt": 0.1},
+    "no labels": {"fuse_image_data_size_prop": 1.0, "use_labels": False, "pos_wt": 0.01},
+}
+
+
+def test_by_hand():
+    # two pixels under the scribble of unit 0: 3 and 4 away; 2 of them counted; embeddings 2 away, repeated once
+    images = np.array([[[0, 0], [9, 9]], [[3, 4], [0, 0]]], np.uint8)
+    masks = np.array([[[1, 0], [4, 4]], [[4, 4], [4, 4]]], np.uint8)
+    features = np.array([[0.0], [2.0]])
+    options = MfcOptions(pos_wt=10.0, fuse_image_data_size_prop=0.25)
+    distance = MfcDistance(options, pixels=MaskedPixels(images, masks), features=features)
+    np.testing.assert_allclose(distance.exact(np.arange(2), 0), [0, 10 * 5 / 2 + 2])
+    # nothing is drawn in unit 1: the pixels say nothing
+    np.testing.assert_allclose(distance.exact(np.arange(2), 1), [2, 0])
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32, np.float64])
+def test_equals_the_loops(case, options, dtype):
+    case = (case[0].astype(dtype), *case[1:])
+    distance, expected = distance_of(case, **options), reference_distance(case, **options)
+    for centre in (0, 5):
+        exact = distance.exact(EVERYTHING, centre)
+        np.testing.assert_allclose(exact, [expected(unit, centre) for unit in EVERYTHING], rtol=1e-12, atol=1e-12)
+        lower, upper = distance.bounds(centre)
+        assert (lower <= exact).all() and (exact <= upper).all()
+        np.testing.assert_allclose(upper[exact > 0], lower[exact > 0], rtol=1e-4)
+    chosen, _ = reference.greedy(COUNT, expected, 9, already=[3])
+    assert greedy(distance, 9, labelled=[3], rng=None).indices.tolist() == chosen
+
+
+def test_strategy_takes_the_options(case):
+    images, masks, features = case
+    options = OPTIONS["weights"]
+    expected, _ = reference.greedy(COUNT, reference_distance(case, **options), 7, already=[1, 2])
+    parts = query(COUNT, 7, [1, 2], pixels=images, masks=masks, features=features)
+    choice = select("mfc", parts, options)
+    assert choice.indices.tolist() == expected
+    with pytest.raises(ConfigError, match="Unknown option of strategy 'mfc' 'label_weight'. Did you mean"):
+        select("mfc", parts, {"label_weight": 2})
+
+
+def test_without_embeddings(case):
+    """Pixels alone, as where all embeddings are one; embeddings far apart would decide."""
+    images, masks, features = case
+    repeated = {"fuse_image_data_size_prop": 0.5}
+    expected, _ = reference.greedy(COUNT, reference_distance((images, masks, 0 * features), **repeated), 7, already=[1])
+    choice = select("mfc_pixels", query(COUNT, 7, [1], pixels=images, masks=masks), {})
+    assert choice.indices.tolist() == expected
+    both = select("mfc", query(COUNT, 7, [1], pixels=images, masks=masks, features=1e4 * features), repeated)
+    assert both.indices.tolist() != expected
+
+
+TERMS = {
+    "patient_wt": 1.5,
+    "phase_wt": 0.7,
+    "group_wt": 0.9,
+    "height_wt": -0.3,
+    "weight_wt": 0.2,
+    "slice_rel_pos_wt": 0.8,
+    "slice_mid_wt": 0.4,
+    "slice_pos_wt": 1.1,
+    "extra_feature_wt": 2.0,
+}
+
+
+def unit_terms(columns, unit):
+    return {name: values[unit] for name, values in columns.items()}
+
+
+@pytest.mark.parametrize("limit", [{}, {"max_dist": 2.0, "wt_max_dist_mult": 0.25}], ids=["free", "clamped"])
+def test_terms_equal_the_loops(limit):
+    rng = np.random.default_rng(0)
+    pool = query(COUNT, 1).pool
+    metadata = {
+        "phase": rng.integers(0, 2, COUNT).astype(float),
+        "group": np.eye(3)[rng.integers(0, 3, COUNT)],
+        "height": rng.normal(170, 9, COUNT),
+        "weight": rng.normal(70, 9, COUNT),
+    }
+    pool.metadata.update(metadata)
+    columns = pool_columns(pool)
+    assert columns["height"].mean() == pytest.approx(0, abs=1e-12) and columns["height"].std(ddof=1) == pytest.approx(1)
+    options = MfcOptions(**TERMS, **limit)
+    distance = MfcDistance(options, extra=Extra(options, columns))
+    for centre in (0, 7):
+        expected = [
+            reference.terms(unit_terms(columns, unit), unit_terms(columns, centre), TERMS | limit)
+            for unit in EVERYTHING
+        ]
+        np.testing.assert_allclose(distance.exact(EVERYTHING, centre), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_codes_and_one_hot_groups_mean_the_same():
+    codes = np.array([0.0, 1.0, 2.0, 1.0])
+    options = MfcOptions(group_wt=2.0)
+    terms = [Extra(options, {"group": group}).to(np.arange(4), 1) for group in (codes, np.eye(3)[codes.astype(int)])]
+    assert terms[0].tolist() == terms[1].tolist() == [2.0, 0.0, 2.0, 0.0]
+
+
+def test_uncertainty_adds_up_and_no_unit_is_chosen_twice(case):
+    images, masks, features = case
+    scores = np.random.default_rng(0).random(COUNT)
+    scores[1] = np.nan  # labelled
+    parts = query(COUNT, 10, [1], pixels=images, masks=masks, features=features, scores=scores)
+    options = {"uncertainty_wt": 1e9, "fuse_image_data_size_prop": 0.2}
+    order = np.argsort(-np.where(np.arange(COUNT) == 1, -1, scores))
+    assert select("mfc", parts, options).indices.tolist() == order[:10].tolist()
+
+
+def test_what_is_missing_is_named(case):
+    images, masks, features = case
+    parts = query(COUNT, 3, [1], pixels=images, masks=masks, features=features)
+    with pytest.raises(ConfigError, match="no height and no uncertainty for the units"):
+        options = {"uncertainty_wt": 1.0, "height_wt": 1.0, "fuse_image_data_size_prop": 0.5}
+        select("mfc", parts, options)
+    with pytest.raises(ConfigError, match="Did you mean 'euclidean'"):
+        select("mfc", parts, {"metric": "euclidian"})
+    with pytest.raises(ConfigError, match="do not enter .* Give at least fuse_image_data_size_prop=") as caught:
+        select("mfc", parts, {"fuse_image_data_size_prop": 0.01})
+    enough = float(str(caught.value).split("size_prop=")[1].split(",")[0])
+    assert len(select("mfc", parts, {"fuse_image_data_size_prop": enough}).indices) == 3
+    with pytest.raises(ConfigError, match="`pos_wt` must not be negative"):
+        select("mfc", parts, {"pos_wt": -1})
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+def test_other_metrics(case, metric):
+    images, masks, features = case
+    distance = distance_of(case, metric=metric, pos_wt=2.0, fuse_image_data_size_prop=0.4)  # repeated 3 times
+    drawn = masks[3] != IGNORE
+    pair = getattr(reference, metric)
+    factor = 3 if metric == "dot" else 1
+    expected = [
+        2 * pair(images[unit][drawn], images[3][drawn]) / drawn.sum() + factor * pair(features[unit], features[3])
+        for unit in EVERYTHING
+    ]
+    np.testing.assert_allclose(distance.exact(EVERYTHING, 3), expected, rtol=1e-12, atol=1e-12)
+    assert len(set(greedy(distance, 9, labelled=[3], rng=None).indices)) == 9
+
+
+def test_only_pixels_under_the_scribble_matter(case):
+    images, masks, features = case
+    changed = images.copy()
+    changed[:, masks[3] == IGNORE] = 0
+    options = OPTIONS["published"]
+    before, after = (distance_of(case, images=array, **options).exact(EVERYTHING, 3) for array in (images, changed))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_halves_are_widened_exactly():
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    values = bits.view(np.float16)
+    values = values[np.isfinite(values)]
+    np.testing.assert_array_equal(mfc_pixels._widened(values), values.astype(np.float32))
+
+
+def test_colours_are_all_weighted(case):
+    images, masks, features = case
+    colours = np.repeat(images[..., None], 3, axis=-1)
+    distance = MaskedPixels(colours, masks)
+    assert distance.weighted(3) == 3 * (masks[3] != IGNORE).sum()
+    np.testing.assert_allclose(
+        distance.exact(EVERYTHING, 3), np.sqrt(3) * MaskedPixels(images, masks).exact(EVERYTHING, 3)
+    )
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+def test_store(case, tmp_path, dtype, monkeypatch):
+    monkeypatch.setattr("fewslice.active.measures.pixels._BLOCK_BYTES", 5 * SIDE * SIDE)
+    images = case[0][:, :4] / 255.0
+    store = write_pixel_store(tmp_path / "pixels.npy", images, COUNT, shape=(SIDE, SIDE), dtype=dtype)
+    resized = np.stack([resize_nearest(image, (SIDE, SIDE)) for image in images])
+    assert len(store) == COUNT and store.shape == (SIDE, SIDE) and isinstance(store.array, np.memmap)
+    tolerance = 0 if dtype == "float32" else 1e-3
+    np.testing.assert_allclose(store.array.T * store.step, resized.reshape(COUNT, -1), atol=tolerance, rtol=1e-6)
+    exact = MaskedPixels(store, case[1]).exact(EVERYTHING, 3)
+    np.testing.assert_allclose(
+        exact, MaskedPixels(resized, case[1]).exact(EVERYTHING, 3), atol=1e-2 if tolerance else 1e-6
+    )
+    lower, upper = MaskedPixels(store, case[1]).bounds(3)
+    assert (lower <= exact).all() and (exact <= upper).all()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pixels.json", "pixels.npy"]
+
+
+def test_store_refuses(case, tmp_path):
+    path = tmp_path / "pixels.npy"
+    images = case[0] / 255.0
+    with pytest.raises(ConfigError, match="intensities from 0 to 1"):
+        write_pixel_store(path, images * 2, COUNT)
+    for count in (COUNT - 1, COUNT + 1):
+        with pytest.raises(ConfigError, match="announced"):
+            write_pixel_store(path, images, count, shape=(SIDE, SIDE))
+    with pytest.raises(ConfigError, match="holds uint8, float16, float32"):
+        write_pixel_store(path, images, COUNT, dtype="int64")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(DataError, match="a pixel store"):
+        open_pixel_store(path)
+    write_pixel_store(path, images, COUNT, shape=(SIDE, SIDE))
+    np.save(path, np.zeros((3, 3), np.uint8))
+    with pytest.raises(DataError, match="repeat the command"):
+        open_pixel_store(path)
+
+
+def test_resize_by_hand():
+    image = np.array([[0, 1], [2, 3]])
+    assert resize_nearest(image, (3, 3)).tolist() == [[0, 1, 1], [2, 3, 3], [2, 3, 3]]
+    assert resize_nearest(np.arange(5)[None].repeat(5, 0), (1, 3)).tolist() == [[0, 2, 4]]
+    assert as_pixel_store(image[None]).array.tolist() == [[0], [1], [2], [3]]

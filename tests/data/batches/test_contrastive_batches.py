@@ -1,0 +1,285 @@
+"""Layout and content of training batches. Expected values: golden files of the stitcher, and hand cases."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fewslice.augment.pretraining import ViewSettings
+from fewslice.augment.segmentation import SegmentationAugmentation
+from fewslice.augment.strong_intensity import StrongIntensity
+from fewslice.core.errors import ConfigError
+from fewslice.data.batches.contrastive import (
+    BatchPlan,
+    global_batch,
+    local_batch,
+    plan_global_batch,
+    plan_local_batch,
+    segmentation_batch,
+)
+from tests.golden_files import golden_param
+from tests.reference import samplers as reference
+
+
+def _volumes(count=10, side=32, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.uniform(0.1, 1, (int(rng.integers(8, 13)), side, side)).astype(np.float32) for _ in range(count)]
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("path", golden_param("contrastive/data", "stitch_b*.npz"))
+@pytest.mark.parametrize("key, num_views", [("gd", 2), ("gdnew", 3)])
+def test_golden_stitch(path, key, num_views):
+    """The published stitcher drops its last group of blocks; ours has the same order and every row filled.
+
+    Values are 1000 * source + row, source 1 to 2 * num_views = views of volumes a, then of b; 0 is black.
+    """
+    data = np.load(path)
+    batch_size, n_parts, published = int(data["batch_size_ft"]), int(data["n_parts"]), data[key]
+    rows = reference.published_stitch(batch_size, n_parts, 2 * num_views)
+    values = [0 if row is None else 1000 * (row[0] + 1) + row[1] for row in rows]
+    assert values == published.tolist()
+
+    group = 2 * num_views * n_parts
+    num_groups = -(-len(published) // group)
+    plan = BatchPlan(2 * num_groups, n_parts, num_views, include_original=True, use_partitions=True)
+    slot, part, view = plan.ids().T
+    ours = 1000 * (num_views * (slot % 2) + view + 1) + slot // 2 * n_parts + part
+    filled = int((published > 0).sum())
+    np.testing.assert_array_equal(ours[:filled], published[:filled])
+    assert (published[filled:] == 0).all() and len(published) > filled
+    assert (ours > 0).all()
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("path", golden_param("contrastive/data", "stitch_two_crop*.npz"))
+def test_golden_two_views(path):
+    published = np.load(path)["out"]
+    slot, _, view = plan_global_batch(0, len(published) // 2, 1).ids().T
+    np.testing.assert_array_equal(1000 * (view + 1) + slot, published)
+
+
+@pytest.mark.parametrize(
+    "exp_no, bt_size, n_parts, slots, views, rows",
+    [
+        (0, 12, 4, 12, 2, 24),
+        (0, 5, 3, 5, 2, 10),
+        (1, 12, 4, 3, 3, 36),
+        (1, 12, 3, 4, 3, 36),
+        (2, 12, 4, 6, 2, 48),
+        (2, 10, 4, 5, 2, 40),
+        (2, 8, 4, 4, 2, 32),
+        (2, 12, 3, 8, 2, 48),
+        (2, 12, 6, 4, 2, 48),
+        (3, 12, 4, 4, 3, 48),
+        (4, 12, 4, 4, 3, 48),
+        (4, 8, 4, 3, 3, 36),
+    ],
+)
+def test_global_plans(exp_no, bt_size, n_parts, slots, views, rows):
+    plan = plan_global_batch(exp_no, bt_size, n_parts)
+    assert (plan.num_slots, plan.num_views, plan.num_rows) == (slots, views, rows)
+    assert plan.n_parts == (1 if exp_no == 0 else n_parts)
+    assert plan.include_original == (exp_no > 0)
+
+
+@pytest.mark.parametrize("exp_no, bt_size, n_parts, slots", [(0, 10, 4, 10), (1, 12, 4, 3), (1, 9, 3, 3)])
+def test_local_plans(exp_no, bt_size, n_parts, slots):
+    plan = plan_local_batch(exp_no, bt_size, n_parts)
+    assert (plan.num_slots, plan.num_views, plan.num_rows) == (slots, 2, 2 * bt_size)
+
+
+def test_ids_by_hand():
+    """Two volumes, two views, two partitions: blocks a, ã, b, b̃."""
+    ids = BatchPlan(2, 2, 2, include_original=True, use_partitions=True).ids()
+    block = [[0, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 1]]
+    assert ids.dtype == np.int32
+    assert ids.tolist() == block + [[1, part, view] for _, part, view in block]
+
+
+@pytest.mark.parametrize(
+    "plan, exp_no, bt_size, n_parts, words",
+    [
+        (plan_global_batch, 1, 10, 4, "--bt_size=8 or 12"),
+        (plan_global_batch, 1, 2, 4, "--bt_size=4,"),
+        (plan_global_batch, 2, 11, 4, "--bt_size=10 or 12"),
+        (plan_global_batch, 2, 10, 3, "--bt_size=9 or 12"),
+        (plan_global_batch, 2, 2, 4, "--bt_size=4,"),
+        (plan_local_batch, 1, 10, 4, "--bt_size=8 or 12"),
+        (plan_local_batch, 1, 4, 4, "--bt_size=8,"),
+        (plan_global_batch, 5, 12, 4, "`global_loss_exp_no` must be one of 0, 1, 2, 3, 4"),
+        (plan_local_batch, 2, 12, 4, "`local_loss_exp_no` must be one of 0, 1"),
+        (plan_global_batch, 2, 0, 0, "`bt_size` must be at least 1.*\n`n_parts` must be at least 1"),
+    ],
+)
+def test_plans_that_do_not_fit(plan, exp_no, bt_size, n_parts, words):
+    with pytest.raises(ConfigError, match=words):
+        plan(exp_no, bt_size, n_parts)
+
+
+@pytest.mark.parametrize("bt_size", range(1, 30))
+@pytest.mark.parametrize("n_parts", range(1, 8))
+def test_sizes_that_messages_name_do_fit(bt_size, n_parts):
+    for plan, exp_no in ((plan_global_batch, 1), (plan_global_batch, 2), (plan_local_batch, 1)):
+        try:
+            plan(exp_no, bt_size, n_parts)
+        except ConfigError as error:
+            named = str(error).split("--bt_size=")[1].split(",")[0].split(" or ")
+            for value in named:
+                plan(exp_no, int(value), n_parts)
+
+
+@pytest.mark.parametrize("exp_no", range(5))
+@pytest.mark.parametrize("n_parts", [3, 4, 6])
+@pytest.mark.parametrize("strong", [None, StrongIntensity()])
+def test_global_batches(exp_no, n_parts, strong):
+    volumes = _volumes()
+    settings = ViewSettings(strong=strong)
+    for seed in range(3):
+        rng = np.random.default_rng([seed, 0, 7])
+        batch = global_batch(rng, volumes, exp_no=exp_no, bt_size=12, n_parts=n_parts, settings=settings)
+        plan = plan_global_batch(exp_no, 12, n_parts)
+        np.testing.assert_array_equal(batch.ids, plan.ids())
+        assert batch.images.shape == (plan.num_rows, 32, 32, 1) and batch.images.dtype == np.float32
+        assert batch.sources.shape == (plan.num_rows, 2)
+        assert np.ptp(batch.images, axis=(1, 2, 3)).min() > 0
+        _check_rows(batch, volumes, plan)
+
+
+def _check_rows(batch, volumes, plan):
+    """Views of one (slot, partition) come from one slice; originals equal it; slots are different volumes."""
+    for (slot, part, view), (volume, index), image in zip(batch.ids, batch.sources, batch.images, strict=True):
+        same = (batch.ids[:, 0] == slot) & (batch.ids[:, 1] == part)
+        assert (batch.sources[same] == (volume, index)).all()
+        is_original = (image[:, :, 0] == volumes[volume][index]).all()
+        assert is_original == (plan.include_original and view == 0)
+        if plan.use_partitions:
+            depth = len(volumes[volume])
+            assert part * depth // plan.n_parts <= index < (part + 1) * depth // plan.n_parts
+    if plan.use_partitions:
+        per_slot = [set(batch.sources[batch.ids[:, 0] == slot, 0]) for slot in range(plan.num_slots)]
+        assert all(len(volumes_of) == 1 for volumes_of in per_slot)
+        assert len(set().union(*per_slot)) == plan.num_slots
+
+
+@pytest.mark.parametrize("exp_no, bt_size, n_parts", [(0, 10, 4), (1, 12, 4), (1, 9, 3)])
+@pytest.mark.parametrize("strong", [None, StrongIntensity()])
+def test_local_batches(exp_no, bt_size, n_parts, strong):
+    volumes = _volumes()
+    rng = np.random.default_rng(0)
+    settings = ViewSettings(strong=strong)
+    batch = local_batch(rng, volumes, exp_no=exp_no, bt_size=bt_size, n_parts=n_parts, settings=settings)
+    plan = plan_local_batch(exp_no, bt_size, n_parts)
+    assert batch.images.shape == (2 * bt_size, 32, 32, 1)
+    np.testing.assert_array_equal(batch.ids, plan.ids())
+    assert np.ptp(batch.images, axis=(1, 2, 3)).min() > 0
+    _check_rows(batch, volumes, plan)
+
+
+@pytest.mark.parametrize("side", [32, 64, 96])
+def test_dark_and_off_centre_volumes_give_no_blank_rows(side):
+    """In the published code, a batch of the default setting has 16 black rows of 48."""
+    rng = np.random.default_rng(0)
+    dark = [rng.uniform(0, 0.02, (8, side, side)).astype(np.float32) for _ in range(4)]
+    corner = [np.zeros((8, side, side), np.float32) for _ in range(4)]
+    for volume in corner:
+        volume[:, -4:, -4:] = 1
+    for exp_no in range(5):
+        for seed in range(4):
+            rng = np.random.default_rng(seed)
+            batch = global_batch(rng, dark + corner, exp_no=exp_no, bt_size=12, n_parts=4)
+            assert np.ptp(batch.images, axis=(1, 2, 3)).min() > 0
+
+
+def test_batches_are_functions_of_the_generator_also_in_threads():
+    volumes = _volumes()
+
+    def make(step):
+        rng = np.random.default_rng([3, 1, step])
+        return global_batch(rng, volumes, exp_no=2, bt_size=12, n_parts=4)
+
+    alone = [make(step) for step in range(8)]
+    with ThreadPoolExecutor(3) as pool:
+        for one, other in zip(alone, pool.map(make, range(8)), strict=True):
+            for first, second in zip(one, other, strict=True):
+                np.testing.assert_array_equal(first, second)
+    assert (alone[0].images != alone[1].images).any()
+
+
+def test_volumes_are_left_as_they_are():
+    volumes = _volumes()
+    for volume in volumes:
+        volume.setflags(write=False)
+    batch = global_batch(np.random.default_rng(0), volumes, exp_no=2, bt_size=12, n_parts=4)
+    local = local_batch(np.random.default_rng(0), volumes, exp_no=1, bt_size=12)
+    assert batch.images.flags.writeable and local.images.flags.writeable
+
+
+def test_published_partitions_never_draw_the_last_slices():
+    """9 slices in 4 partitions: slice 8 belongs to none in the published code."""
+    volumes = [np.random.default_rng(k).random((9, 32, 32)).astype(np.float32) for k in range(6)]
+    last = {False: 0, True: 0}
+    for published in last:
+        for seed in range(20):
+            rng = np.random.default_rng(seed)
+            batch = global_batch(rng, volumes, exp_no=2, bt_size=12, n_parts=4, published_partitions=published)
+            last[published] += int((batch.sources[:, 1] == 8).sum())
+    assert last[True] == 0 and last[False] > 0
+
+
+def test_errors_name_volumes():
+    case = SimpleNamespace(case_id="017_ES")
+    volumes = [SimpleNamespace(image=volume) for volume in _volumes()]
+    volumes.append(SimpleNamespace(image=np.ones((3, 32, 32), np.float32), case=case))
+    with pytest.raises(ConfigError, match=r"017_ES \(3\).*--n_parts=3 or less"):
+        global_batch(np.random.default_rng(0), volumes, exp_no=2, bt_size=12, n_parts=4)
+    with pytest.raises(ConfigError, match="needs 6 different volumes, but the split has 4"):
+        global_batch(np.random.default_rng(0), volumes[:4], exp_no=2, bt_size=12, n_parts=4)
+
+
+def _labelled(classes=4):
+    rng = np.random.default_rng(0)
+    return [
+        SimpleNamespace(image=image, label=rng.integers(0, classes, image.shape).astype(np.uint8))
+        for image in _volumes(4)
+    ]
+
+
+def test_segmentation_batch_without_augmentation():
+    volumes = _labelled()
+    batch = segmentation_batch(np.random.default_rng(0), volumes, batch_size=9, num_classes=4)
+    assert batch.labels.dtype == np.float32
+    for image, label, (volume, index) in zip(batch.images, batch.labels, batch.sources, strict=True):
+        np.testing.assert_array_equal(image[:, :, 0], volumes[volume].image[index])
+        np.testing.assert_array_equal(label.argmax(-1), volumes[volume].label[index])
+    assert np.isin(batch.labels, [0, 1]).all()
+    np.testing.assert_array_equal(batch.labels.sum(-1), 1)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 20])
+def test_segmentation_batch(batch_size):
+    volumes = _labelled()
+    for seed in range(5):
+        first, second = (
+            segmentation_batch(
+                np.random.default_rng(seed),
+                volumes,
+                batch_size=batch_size,
+                num_classes=4,
+                augmentation=SegmentationAugmentation(),
+            )
+            for _ in range(2)
+        )
+        for one, other in zip(first, second, strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert first.images.shape == (batch_size, 32, 32, 1) and first.labels.shape == (batch_size, 32, 32, 4)
+        np.testing.assert_allclose(first.labels.sum(-1), 1, atol=1e-6)
+        assert np.ptp(first.images, axis=(1, 2, 3)).min() > 0
+
+
+def test_segmentation_batch_with_too_few_classes():
+    with pytest.raises(ConfigError, match=r"0 to 2 \(`num_classes`=3\)"):
+        segmentation_batch(np.random.default_rng(0), _labelled(), batch_size=5, num_classes=3)

@@ -1,0 +1,270 @@
+"""Strict reading of NIfTI.
+
+Expected values: nibabel's own reading of sound files, and the rule that a damaged file is either refused or gives
+exactly what the sound one gives (some bits of a gzip stream, such as its time stamp, mean nothing).
+"""
+
+import gzip
+import os
+import struct
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from fewslice.core.errors import DataError
+from fewslice.data.io import nifti
+from fewslice.data.io.nifti import read_nifti, write_nifti
+from tests.data.layouts import AFFINE, SHARED_DATA, SPACING, image, label, save
+
+TYPES = ("uint8", "int8", "int16", "uint16", "int32", "uint32", "float32", "float64")
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_reads_what_nibabel_reads(tmp_path, dtype, suffix):
+    array = image(1, dtype=np.float64).astype(dtype)
+    path = save(tmp_path / f"a{suffix}", array)
+    result = read_nifti(path)
+    assert result.array.dtype == np.float32 and result.array.flags.c_contiguous
+    np.testing.assert_array_equal(result.array, array.astype(np.float32))
+    np.testing.assert_allclose(result.spacing_mm, SPACING)
+    np.testing.assert_array_equal(result.affine, AFFINE)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image], ids=["nifti1", "nifti2"])
+@pytest.mark.parametrize("order", ["<", ">"], ids=["little", "big"])
+def test_reads_both_versions_and_byte_orders(tmp_path, kind, order):
+    header = kind.header_class(endianness=order)
+    header.set_data_dtype(np.dtype("int16").newbyteorder(order))
+    nib.save(kind(image(2), AFFINE, header), tmp_path / "a.nii")
+    np.testing.assert_array_equal(read_nifti(tmp_path / "a.nii").array, image(2))
+
+
+def test_scale_is_applied(tmp_path):
+    picture = nib.Nifti1Image(image(3), AFFINE)
+    picture.header.set_slope_inter(0.5, -3.0)
+    nib.save(picture, tmp_path / "a.nii.gz")
+    raw = bytearray(gzip.decompress((tmp_path / "a.nii.gz").read_bytes()))
+    raw[112:120] = struct.pack("<ff", 0.5, -3.0)
+    (tmp_path / "b.nii").write_bytes(raw)
+    stored = np.asarray(nib.load(tmp_path / "b.nii").dataobj)
+    np.testing.assert_allclose(read_nifti(tmp_path / "b.nii").array, stored, rtol=1e-6)
+    assert not np.allclose(stored, image(3))
+
+
+@pytest.mark.parametrize(
+    "shape, expected",
+    [((9, 8), (9, 8, 1)), ((9, 8, 1), (9, 8, 1)), ((9, 8, 4, 1), (9, 8, 4)), ((9, 8, 4, 1, 1), (9, 8, 4)),
+     ((1, 8, 4), (1, 8, 4))],
+    ids=["2d", "one_slice", "4d_single", "5d_single", "one_row"],
+)  # fmt: skip
+def test_axes_of_length_one(tmp_path, shape, expected):
+    path = save(tmp_path / "a.nii.gz", image(4, shape))
+    assert read_nifti(path).array.shape == expected
+    np.testing.assert_array_equal(read_nifti(path).array.ravel(), image(4, shape).ravel())
+
+
+@pytest.mark.parametrize("shape", [(7, 6, 5, 2), (7, 6, 5, 1, 2)], ids=["4d", "5d_vector"])
+def test_channel_is_chosen(tmp_path, shape):
+    array = image(5, shape)
+    path = save(tmp_path / "a.nii.gz", array)
+    for channel in (0, 1):
+        np.testing.assert_array_equal(read_nifti(path, channel=channel).array, array.reshape(7, 6, 5, 2)[..., channel])
+    with pytest.raises(DataError, match="channel 2"):
+        read_nifti(path, channel=2)
+    with pytest.raises(DataError, match="one value per voxel"):
+        read_nifti(path, is_label=True)
+
+
+def test_spacing_is_pixdim_where_the_affine_has_unit_scale(tmp_path):
+    path = save(tmp_path / "a.nii.gz", image(), np.diag([-1.0, -1.0, 1.0, 1.0]), (1.367, 1.367, 10.0))
+    result = read_nifti(path)
+    np.testing.assert_allclose(result.spacing_mm, (1.367, 1.367, 10.0), rtol=1e-6)
+    np.testing.assert_array_equal(result.affine, np.diag([-1.0, -1.0, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize("share", [0, 1, 10, 50, 90, 99, "one_byte", "trailer"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_truncated_file_is_refused(tmp_path, share, suffix):
+    path = save(tmp_path / f"a{suffix}", image())
+    content = path.read_bytes()
+    lost = {"one_byte": 1, "trailer": 8}.get(share)
+    path.write_bytes(content[:-lost] if lost else content[: len(content) * share // 100])
+    with pytest.raises(DataError, match="remedy: ") as error:
+        read_nifti(path)
+    assert str(path) in str(error.value)
+
+
+def test_every_flipped_bit_of_a_gzip_file_is_refused_or_harmless(tmp_path):
+    path = save(tmp_path / "a.nii.gz", image(shape=(4, 4, 2), dtype=np.uint8))
+    sound, content = read_nifti(path), path.read_bytes()
+    refused = 0
+    for position in range(len(content) * 8):
+        damaged = bytearray(content)
+        damaged[position // 8] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        try:
+            result = read_nifti(path)
+        except DataError:
+            refused += 1
+        else:
+            np.testing.assert_array_equal(result.array, sound.array)
+            assert result.spacing_mm == sound.spacing_mm
+            np.testing.assert_array_equal(result.affine, sound.affine)
+    harmless = len(content) * 8 - refused
+    assert harmless < 8 * 20  # bits of the gzip header: time, system, flags
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_every_flipped_bit_of_a_header_is_refused_or_readable(tmp_path):
+    path = save(tmp_path / "a.nii", image(shape=(4, 4, 2), dtype=np.uint8))
+    content = path.read_bytes()
+    for position in range(352 * 8):
+        damaged = bytearray(content)
+        damaged[position // 8] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        try:
+            result = read_nifti(path)
+        except DataError:
+            continue
+        assert np.isfinite(result.array).all() and np.isfinite(result.affine).all()
+        assert result.array.nbytes < 1e6 and all(1e-3 <= size <= 1e3 for size in result.spacing_mm)
+
+
+def _header(**fields):
+    header = nib.Nifti1Header()
+    header.set_data_shape((4, 4, 2))
+    header.set_data_dtype(np.uint8)
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    for name, value in fields.items():
+        header[name] = value
+    return header.binaryblock + bytes(4)
+
+
+FALSE_HEADERS = {
+    "bomb": ({"dim": [3, 30000, 30000, 30000, 1, 1, 1, 1]}, "cannot hold them"),
+    "negative_axis": ({"dim": [3, -4, 4, 2, 1, 1, 1, 1]}, "axes of positive length"),
+    "eight_axes": ({"dim": [8, 4, 4, 2, 1, 1, 1, 1]}, "axes of positive length"),
+    "two_channel_axes": ({"dim": [5, 2, 2, 2, 2, 2, 1, 1]}, "one axis of channels"),
+    "colours": ({"datatype": 128, "bitpix": 24}, "real numbers"),
+    "complex": ({"datatype": 32, "bitpix": 64}, "real numbers"),
+    "unknown_type": ({"datatype": 3}, "real numbers"),
+    "bitpix": ({"bitpix": 16}, "bitpix 8"),
+    "offset": ({"vox_offset": np.nan}, "vox_offset"),
+    "zero_spacing": ({"pixdim": [1, 0, 1, 1, 1, 1, 1, 1]}, "voxel sizes"),
+    "negative_spacing": ({"pixdim": [1, 1, -1, 1, 1, 1, 1, 1]}, "voxel sizes"),
+    "nan_spacing": ({"pixdim": [1, 1, np.nan, 1, 1, 1, 1, 1]}, "voxel sizes"),
+    "metres": ({"xyzt_units": 1}, "units of mm"),
+    "infinite_scale": ({"scl_slope": np.inf}, "finite scl_slope"),
+    "singular_affine": ({"sform_code": 1}, "invertible affine"),
+    "bad_quaternion": ({"qform_code": 1, "quatern_b": 3.0}, "valid qform or sform"),
+    "pair": ({"magic": b"ni1"}, "single-file NIfTI"),
+    "no_magic": ({"magic": b""}, "single-file NIfTI"),
+    "header_size": ({"sizeof_hdr": 340}, "single-file NIfTI"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("name", FALSE_HEADERS)
+def test_false_header_is_refused(tmp_path, name, suffix):
+    fields, words = FALSE_HEADERS[name]
+    content = _header(**fields) + bytes(32)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
+    with pytest.raises(DataError, match=words):
+        read_nifti(path)
+
+
+def test_header_bomb_takes_no_memory(tmp_path, monkeypatch):
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(_header(dim=[3, 2000, 2000, 1000, 1, 1, 1, 1]) + bytes(1 << 20)))
+    monkeypatch.setattr(np, "empty", lambda *_, **__: pytest.fail("memory was taken"))
+    with pytest.raises(DataError, match="cannot hold them"):
+        read_nifti(path)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_data_behind_the_voxels_is_refused(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    content = _header() + bytes(40)
+    path.write_bytes(gzip.compress(content) if suffix == ".nii.gz" else content)
+    with pytest.raises(DataError, match="further data"):
+        read_nifti(path)
+
+
+def test_wrong_names_and_kinds(tmp_path):
+    packed = save(tmp_path / "a.nii.gz", image())
+    plain = save(tmp_path / "b.nii", image())
+    (tmp_path / "c.nii").write_bytes(packed.read_bytes())
+    (tmp_path / "d.nii.gz").write_bytes(plain.read_bytes())
+    (tmp_path / "e.nii.gz").write_bytes(b"")
+    (tmp_path / "f.nii").write_text("<html>not found</html>" * 40)
+    (tmp_path / "g.nii.gz").mkdir()
+    (tmp_path / "h.mha").write_bytes(b"x")
+    cases = {
+        "c.nii": "gzip data",
+        "d.nii.gz": "no gzip data",
+        "e.nii.gz": "empty file",
+        "f.nii": "single-file NIfTI",
+        "g.nii.gz": "a folder",
+        "h.mha": "ends with .nii",
+        "i.nii.gz": "no such file",
+    }
+    for name, words in cases.items():
+        with pytest.raises(DataError, match=words):
+            read_nifti(tmp_path / name)
+
+
+def test_unreadable_file(tmp_path):
+    path = save(tmp_path / "a.nii.gz", image())
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("this user may read everything")
+    with pytest.raises(DataError, match="Permission denied"):
+        read_nifti(path)
+
+
+def test_nan_and_infinity_are_counted(tmp_path):
+    array = image(dtype=np.float32)
+    array[0, 0, :2], array[1, 1, 0] = np.nan, -np.inf
+    path = save(tmp_path / "a.nii.gz", array)
+    with pytest.raises(DataError, match=f"2 NaN and 1 infinite of {array.size} voxels"):
+        read_nifti(path)
+
+
+def test_value_beyond_float32(tmp_path):
+    array = image(dtype=np.float64)
+    array[0, 0, 0] = 1e300
+    with pytest.raises(DataError, match="range of float32"):
+        read_nifti(save(tmp_path / "a.nii.gz", array))
+
+
+def test_labels_are_integers(tmp_path):
+    codes = label().astype(np.float32)
+    result = read_nifti(save(tmp_path / "a.nii.gz", codes + 5e-4), is_label=True)
+    assert result.array.dtype == np.int32
+    np.testing.assert_array_equal(result.array, label())
+    codes[0, 0, 0] = 1.5
+    with pytest.raises(DataError, match="1 of 504 voxels in between, such as 1.5"):
+        read_nifti(save(tmp_path / "b.nii.gz", codes), is_label=True)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("pattern", ["acdc_nifti/*/*.nii.gz", "hippocampus_msd/*/*1.nii.gz"])
+def test_real_files(pattern, tmp_path):
+    paths = sorted(SHARED_DATA.glob(pattern))
+    if not paths:
+        pytest.skip(f"no scans {SHARED_DATA / pattern}; set FEWSLICE_SHARED_DATA")
+    for path in paths:
+        is_label = "_gt" in path.name or "labels" in path.parent.name
+        result, expected = nifti.read_nifti(path, is_label=is_label), nib.load(path)
+        np.testing.assert_array_equal(result.array, np.asarray(expected.dataobj).astype(result.array.dtype))
+        assert result.spacing_mm == tuple(float(size) for size in expected.header.get_zooms())
+        np.testing.assert_array_equal(result.affine, expected.affine)
+    write_nifti(tmp_path / "a.nii.gz", result.array, like=result)
+    again = nib.load(tmp_path / "a.nii.gz")
+    assert again.header.get_zooms() == expected.header.get_zooms()
+    np.testing.assert_array_equal(again.affine, expected.affine)
+    for code in ("qform_code", "sform_code"):
+        assert int(again.header[code]) == int(expected.header[code])

@@ -1,0 +1,91 @@
+"""The contract that every registered kind of features keeps. Expected values: the pool itself."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import models
+from fewslice.active.slices import SliceStack
+from fewslice.core import checkpoint
+from fewslice.core.errors import ConfigError
+from fewslice.data.cache import open_cache
+from fewslice.data.readers import find_cases, get_reader
+from fewslice.learner import kinds
+from fewslice.learner.kinds import FEATURES, Inputs
+from fewslice.settings import datasets
+from fewslice.train.encoder_runs import RESNET, EncoderRun
+from tests.train_model import tiny_al
+
+kinds.load_all()
+SIZES = {"pixels": 32 * 32, "encoder": 16, "predictions": 32 * 32 * 3, "encoder_map": 16 * 16 * 4, "pooled_map": 4}
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """A small encoder as a run, and a small segmentation network."""
+    folder = tmp_path_factory.mktemp("encoder")
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_al.use_small_networks(patch)
+        encoder = models.build_group_encoder((32, 32, 1), depth=18, projection_size=4)
+        checkpoint.save_arrays(folder / "last.npz", models.read_weights(encoder), {"step": 1})
+        run = EncoderRun(folder, folder / "last.npz", {"encoder": "resnet18", "projection_dim": 4}, RESNET)
+        yield run, models.build_scribble_unet((32, 32, 1), 3, branches=2, seed=0)
+
+
+@pytest.fixture
+def make_inputs(tiny_root, monkeypatch, networks, tmp_path):
+    """A function (patients, asked) -> inputs of their slices in a folder of its own; `asked` notes what was wanted."""
+    monkeypatch.setenv("FEWSLICE_DATA", str(tiny_root))
+    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(tiny_root / "experiments"))
+    dataset = datasets.load_dataset_config("tiny", {})
+    keras.config.set_dtype_policy("float32")
+
+    def make(patients, asked):
+        cases = find_cases(get_reader(dataset), patients, ("ED",))
+        volumes = open_cache(dataset, cases, with_label=False, progress=False)
+        folder = tmp_path / "_".join(patients)
+        return Inputs(
+            volumes,
+            dataset,
+            folder,
+            lambda: asked.append("encoder") or networks[0],
+            lambda: asked.append("network") or networks[1],
+            map_index=1,
+            embedding_batch=3,
+            batch_size=3,
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("name", FEATURES.names())
+def test_a_finite_row_for_every_slice(name, make_inputs):
+    asked, kind = [], kinds.get(name)
+    inputs = make_inputs(["001", "002"], asked)
+    found = np.array(kind(inputs))
+    assert found.shape == (len(inputs.images), SIZES[name]) and found.dtype.kind == "f" and np.isfinite(found).all()
+    assert asked == ["encoder"] * kind.needs_encoder + ["network"] * kind.needs_network
+    assert np.array_equal(found, kind(inputs)), "a round that was interrupted asks again"
+    swapped = np.array(kind(make_inputs(["002", "001"], [])))
+    count = len(inputs.volumes[0].image)
+    np.testing.assert_allclose(swapped, np.roll(found, -count, axis=0), atol=2e-3)
+    assert len(np.unique(found, axis=0)) == len(found), "slices differ"
+
+
+def test_pixels_are_the_images(make_inputs):
+    inputs = make_inputs(["001"], [])
+    found = kinds.get("pixels")(inputs)
+    np.testing.assert_array_equal(found, SliceStack(inputs.volumes).take(range(len(found))).reshape(len(found), -1))
+
+
+def test_pooled_map_is_the_mean_of_the_map(make_inputs):
+    whole = np.array(kinds.get("encoder_map")(make_inputs(["001"], [])), np.float32)
+    pooled = kinds.get("pooled_map")(make_inputs(["001"], []))
+    np.testing.assert_allclose(pooled, whole.reshape(len(whole), -1, 4).mean(axis=1), atol=2e-3)
+
+
+def test_unknown_name():
+    with pytest.raises(ConfigError, match="Unknown kind of features 'pixel'. Did you mean 'pixels'"):
+        kinds.get("pixel")

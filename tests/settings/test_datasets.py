@@ -1,0 +1,381 @@
+"""Dataset settings and split tables.
+
+Expected values: sizes, list lengths, overlaps and corrections are those of the published configurations
+(Chaitanya et al. 2020 and 2021), counted by hand from the tables; the rest follows from the small files that
+the tests write.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from fewslice.core.errors import ConfigError
+from fewslice.core.files import digest
+from fewslice.settings import dataset_values, datasets
+
+PUBLISHED_SLICES = ["acdc_wsl4mis", "chaos_ct", "chaos_mri", "davis", "davis2", "lvsc", "mscmr"]  # all lists: al
+SHIPPED = ["acdc", "acdc_h5", "mmwhs", "phantom", "prostate_md", *PUBLISHED_SLICES]
+
+INIT = '''"""A dataset."""
+layout = "paired_folders"
+data_path_tr = "mine"
+how_to_get = "Ask me."
+img_size_x = 64
+img_size_y = 96
+target_resolution = (1, 1.5)
+num_classes = 3
+struct_name = ("one", "two")
+unlabeled_split = "pool"
+'''
+SPLITS = """train = {
+    "tr1": {
+        "c1": ["a"],
+        "c2": ["b"],
+    },
+    "pool": {"*": ["a", "b", "v", "u"]},
+}
+val = {"tr1": {"*": ["v"]}}
+test = ["t"]
+unlabeled = ("pool",)
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Returns a function that writes init_mine.py and data_cfg_mine.py, by default two good ones."""
+    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(tmp_path))
+
+    def write_files(init=INIT, splits=SPLITS):
+        (tmp_path / "init_mine.py").write_text(init)
+        if splits is not None:
+            (tmp_path / "data_cfg_mine.py").write_text(splits)
+
+    write_files()
+    return write_files
+
+
+def problem(overrides=None):
+    with pytest.raises(ConfigError) as caught:
+        datasets.load_dataset_config("mine", overrides)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_datasets_load_without_a_problem(name):
+    dataset = datasets.load_dataset_config(name)
+    assert dataset.name == name and name in datasets.dataset_names()
+    assert dataset.unlabeled_split in dataset.splits.train
+    for key in dataset.splits.keys(labeled_only=True):
+        for comb in dataset.splits.train[key]:
+            train, val = datasets.check_labeled_split(dataset, key, "c1" if comb == "*" else comb)
+            assert train and val
+    for key in dataset.splits.unlabeled:
+        datasets.check_pretraining_split(dataset, key, "c1")
+
+
+@pytest.mark.parametrize(
+    "name, size, resolution, structures, weights",
+    [
+        ("acdc", (192, 192), (1.36719, 1.36719), ("rv", "myo", "lv"), (0.1, 0.3, 0.3, 0.3)),
+        ("acdc_h5", (192, 192), (1.36719, 1.36719), ("rv", "myo", "lv"), (0.1, 0.3, 0.3, 0.3)),
+        ("prostate_md", (192, 192), (0.625, 0.625), ("pz", "cz"), (0.1, 0.45, 0.45)),
+        ("mmwhs", (160, 160), (1.5, 1.5), ("myo", "la", "lv", "ra", "rv", "aa", "pa"), (0.09,) + (0.13,) * 7),
+        ("phantom", (96, 96), (2.0, 2.0), ("rv", "myo", "lv"), (0.1, 0.3, 0.3, 0.3)),
+    ],
+)
+def test_published_settings(name, size, resolution, structures, weights):
+    dataset = datasets.load_dataset_config(name)
+    assert dataset.size == size and dataset.target_resolution == resolution
+    assert dataset.struct_name == structures and dataset.class_weights == weights
+    assert dataset.num_classes == len(structures) + 1
+    assert (dataset.mtask_bs, dataset.batch_size_ft, dataset.val_step_update) == (20, 10, 50)
+
+
+def test_mmwhs_codes_become_classes():
+    codes = dict(datasets.load_dataset_config("mmwhs").label_map)
+    assert codes == {205: 1, 420: 2, 500: 3, 550: 4, 600: 5, 820: 6, 850: 7}
+
+
+@pytest.mark.parametrize(
+    "name, lengths, tests",
+    [
+        ("acdc", {"tr1": (5, 1), "tr2": (5, 2), "tr8": (3, 8), "tr52": (1, 52), "trall": (1, 77), "al": (1, 64)}, 20),
+        (
+            "prostate_md",
+            {"tr1": (5, 1), "tr2": (5, 2), "tr8": (3, 8), "tr10": (3, 10), "tr22": (1, 17), "trall": (1, 15)},
+            15,
+        ),
+        ("mmwhs", {"tr1": (5, 1), "tr2": (4, 2), "tr8": (3, 8), "tr10": (1, 10)}, 10),
+        (
+            "acdc_h5",
+            {"tr1": (5, 1), "tr2": (5, 2), "tr8": (1, 8), "tr15": (1, 15), "tr52": (1, 11), "al": (1, 13)},
+            5,
+        ),
+        (
+            "phantom",
+            {"tr1": (3, 1), "tr2": (2, 2), "tr8": (1, 8), "tr24": (1, 24), "trall": (1, 28), "al": (1, 24)},
+            10,
+        ),
+    ],
+)
+def test_published_lists_are_complete(name, lengths, tests):
+    splits = datasets.load_dataset_config(name).splits
+    found = {key: (len(combs), {len(ids) for ids in combs.values()}) for key, combs in splits.train.items()}
+    assert found == {key: (count, {length}) for key, (count, length) in lengths.items()}
+    assert len(splits.test_ids()) == tests
+
+
+def test_corrections_of_the_published_lists():
+    acdc, prostate = (datasets.load_dataset_config(name).splits for name in ("acdc", "prostate_md"))
+    assert "011" not in acdc.train_ids("trall", "c3") and "011" in acdc.val_ids("trall", "c3")
+    assert prostate.train_ids("trall", "c1")[:3] == ("000", "001", "002")
+
+
+@pytest.mark.parametrize(
+    "name, key, shared",
+    [
+        ("acdc", "tr52", ("072",)),
+        ("acdc_h5", "tr15", ("011", "031", "071", "072")),
+        ("acdc_h5", "tr52", ("072",)),
+        ("prostate_md", "tr22", ("013", "014", "017", "020", "025", "028")),
+        ("phantom", "tr24", ()),
+    ],
+)
+def test_pretraining_split_reports_validation_patients(name, key, shared):
+    assert datasets.check_pretraining_split(datasets.load_dataset_config(name), key, "c1") == shared
+
+
+def test_pretraining_split_with_test_patients_is_refused():
+    dataset = datasets.load_dataset_config("phantom")
+    leaky = dataclasses.replace(dataset.splits, test=("024", "031"))
+    with pytest.raises(ConfigError, match="contains the test patients 024"):
+        datasets.check_pretraining_split(dataclasses.replace(dataset, splits=leaky), "tr24", "c1")
+
+
+@pytest.mark.parametrize(
+    "key, comb, message",
+    [
+        ("tr3", "c1", "Unknown split --no_of_tr_imgs 'tr3'. Did you mean 'tr"),
+        ("tr1", "c6", "Unknown combination --comb_tr_imgs of tr1 'c6'. Did you mean 'c"),
+        ("tr22", "c1", "013, 014, 020, 028; this list serves pretraining without labels only"),
+    ],
+)
+def test_wrong_labeled_split(key, comb, message):
+    with pytest.raises(ConfigError) as caught:
+        datasets.check_labeled_split(datasets.load_dataset_config("prostate_md"), key, comb)
+    assert message in str(caught.value)
+
+
+def test_lists_that_ignore_the_combination():
+    splits = datasets.load_dataset_config("acdc").splits
+    assert splits.train_ids("tr52", "c1") == splits.train_ids("tr52", "c5")
+
+
+def test_defaults_and_types(write):
+    dataset = datasets.load_dataset_config("mine")
+    assert dataset.target_resolution == (1.0, 1.5) and isinstance(dataset.target_resolution[0], float)
+    assert dataset.class_weights == pytest.approx((1 / 3,) * 3)
+    assert dataset.data_path_tr_cropped == "cropped/mine"
+    assert dataset.phases == dataset.unlabeled_phases == ("",)
+    assert datasets.dataset_names() == ["mine"]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        dataset.mtask_bs = 3
+    with pytest.raises(TypeError):
+        dataset.splits.train["tr9"] = {}
+
+
+@pytest.mark.parametrize(
+    "name, text, value",
+    [
+        ("img_size_x", "256", 256),
+        ("target_resolution", "1.5, 2", (1.5, 2.0)),
+        ("struct_name", "left,right", ("left", "right")),
+        ("label_map", "5:1,9:2", ((5, 1), (9, 2))),
+        ("label_map", "", ()),
+        ("anti_aliasing", "off", "off"),
+        ("unlabeled_phases", "ED,ES", ("ED", "ES")),
+        ("percentiles", "0.5,99.5", (0.5, 99.5)),
+    ],
+)
+def test_overrides_take_the_type_of_the_attribute(write, name, text, value):
+    assert getattr(datasets.load_dataset_config("mine", {name: text}), name) == value
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("img_size_x", "100", "`img_size_x` must be a positive multiple of 32"),
+        ("img_size_x", "a", "expected a whole number"),
+        ("target_resolution", "1,0", "`target_resolution` must be two positive numbers"),
+        ("target_resolution", "1", "`target_resolution` must be two positive numbers"),
+        ("target_resolution", "1,nan", "`target_resolution` must be a tuple of numbers"),
+        ("struct_name", "one", "`struct_name` must have num_classes - 1 = 2 names"),
+        ("class_weights", "1,2", "`class_weights` must have num_classes = 3 numbers"),
+        ("layout", "paired_folder", "Did you mean 'paired_folders'"),
+        ("anti_aliasing", "of", "`anti_aliasing` must be one of default, off"),
+        ("label_map", "7:1,8:3", "`label_map` must lead to labels 0 to 2"),
+        ("label_map", "7", "code:label pairs"),
+        ("percentiles", "99,1", "`percentiles` must be two rising numbers"),
+        ("patient_pattern", "(", "`patient_pattern` must be a regular expression"),
+        ("num_channels", "0", "`num_channels` must be 1 to 64"),
+        ("mtask_bs", "0", "`mtask_bs` must be positive"),
+        ("unlabeled_split", "poool", "Did you mean 'pool'"),
+        ("img_size", "64", "Unknown attribute 'img_size'. Did you mean 'img_size_"),
+    ],
+)
+def test_wrong_override(write, name, text, message):
+    found = problem({name: text})
+    assert message in found and f"--set {name}={text}" in found
+
+
+def test_all_problems_at_once_with_their_lines(write):
+    init = INIT.replace("img_size_x = 64", "img_size_x = 60").replace('layout = "paired_folders"', "layout = 3")
+    write(init + "img_sizze = 3\n", SPLITS.replace('["t"]', '["t", ""]'))
+    found = problem({"mtask_bs": "-1"})
+    assert "has 5 problems" in found
+    folder = datasets.experiment_files.experiments_folder().name
+    for text in (
+        "init_mine.py:2: `layout`",
+        "init_mine.py:5: `img_size_x`",
+        "init_mine.py:11: Unknown attribute",
+    ):
+        assert f"{folder}/{text}" in found
+    assert "data_cfg_mine.py:9: `test`: an id is empty" in found and "--set mtask_bs=-1" in found
+
+
+@pytest.mark.parametrize(
+    "init, message",
+    [
+        ("x = (\n", "init_mine.py:1: Python cannot read this line"),
+        ("import os\nx = os.missing\n", "init_mine.py:2: AttributeError"),
+        ("y = 1 / 0\n", "init_mine.py:1: ZeroDivisionError"),
+        ("raise SystemExit(3)\n", "init_mine.py:1: SystemExit"),
+        ("import no_such_module\n", "init_mine.py:1: ModuleNotFoundError"),
+        ("", "the attribute `layout` is missing"),
+    ],
+)
+def test_broken_file_names_the_line(write, init, message):
+    write(init)
+    assert message in problem()
+
+
+def test_missing_second_file(tmp_path, write):
+    (tmp_path / "data_cfg_mine.py").unlink()
+    assert "data_cfg_mine.py is missing" in problem()
+
+
+def test_unknown_dataset_names_the_nearest():
+    with pytest.raises(ConfigError, match="Unknown dataset 'acdcc'. Did you mean 'acdc'?"):
+        datasets.load_dataset_config("acdcc")
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ('["t"]', '["a", "t"]', "data_cfg_mine.py:3: `train['tr1']['c1']` and `test` share patients a"),
+        ('["t"]', '["v"]', "`val['tr1']['*']` and `test` share patients v"),
+        (
+            '"c2": ["b"]',
+            '"c2": ["v"]',
+            "data_cfg_mine.py:4: `train['tr1']['c2']` and `val['tr1']['c2']` share",
+        ),
+        ('"c2": ["b"]', '"c2": ["b", "b"]', "each id may stand once. Twice or more: b"),
+        ('"c2": ["b"]', '"c2": []', "`train['tr1']['c2']` is empty"),
+        ('"c2": ["b"]', '"c2": [7]', "ids are strings, in quotes. Received: 7"),
+        ('"c2": ["b"]', '"c2": "b"', "must be a list of patient ids. Received: 'b'"),
+        ('"c2": ["b"]', '"c1": ["b"]', "data_cfg_mine.py:4: the key 'c1' stands twice"),
+        ('"c2": ["b"]', '"c2": ["b" "d"]', 'data_cfg_mine.py:4: a comma is missing between "b" and "d"'),
+        ("val = {", "vall = {", "Unknown table 'vall'. Did you mean 'val'"),
+        ('unlabeled = ("pool",)', 'unlabeled = ("pol",)', "Did you mean 'pool'"),
+        ('unlabeled = ("pool",)', 'unlabeled = "pool"', "`unlabeled` must be a tuple of keys"),
+    ],
+)
+def test_wrong_split_tables(write, old, new, message):
+    assert old in SPLITS
+    write(INIT, SPLITS.replace(old, new))
+    assert message in problem()
+
+
+def test_labeled_training_needs_a_validation_list(write):
+    with pytest.raises(ConfigError, match="no validation list for pool"):
+        datasets.check_labeled_split(datasets.load_dataset_config("mine"), "pool", "c1")
+
+
+def test_own_helpers_and_old_names_are_left_alone(write):
+    write("import math\n_side = 64\nbase_dir = 'x'\nfs = 3\n" + INIT.replace("= 64", "= _side"))
+    assert datasets.load_dataset_config("mine").img_size_x == 64
+
+
+def test_config_dict_is_plain_and_ignores_unused_lists(write):
+    before = datasets.config_dict(datasets.load_dataset_config("mine"))
+    write(INIT.replace("Ask me.", "Ask them."), SPLITS.replace('["b"]', '["d"]'))
+    after = datasets.config_dict(datasets.load_dataset_config("mine"))
+    assert digest(before) == digest(after)
+    assert digest(datasets.config_dict(datasets.load_dataset_config("mine", {"img_size_x": "96"}))) != digest(after)
+
+
+def test_data_root(monkeypatch, tmp_path):
+    monkeypatch.setenv("FEWSLICE_DATA", str(tmp_path))
+    assert datasets.data_root() == tmp_path
+    monkeypatch.delenv("FEWSLICE_DATA")
+    assert datasets.data_root() == datasets.experiment_files.checkout() / "data_root"
+
+
+def test_layouts_are_those_that_readers_register():
+    from fewslice.data.readers import READERS
+
+    assert list(dataset_values.layouts()) == READERS.names()
+
+
+@pytest.mark.parametrize(
+    "stem, patient",
+    [
+        ("p7_frame01", "p7"),
+        ("p7_ED", "p7"),
+        ("p7_t003", "p7"),
+        ("case_0012", "case_0012"),
+        ("prostate_00", "prostate_00"),
+        ("scan", "scan"),
+    ],
+)
+def test_default_patient_pattern(stem, patient):
+    assert dataset_values.patient_of(stem) == patient
+
+
+def test_import_is_light():
+    code = (
+        "import sys, fewslice.settings.flags, fewslice.core.app, fewslice.settings.datasets; "
+        "heavy = {'keras', 'tensorflow', 'numpy', 'skimage', 'matplotlib'}; "
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_stretched_grid_needs_no_resolution(write):
+    without = INIT.replace("target_resolution = (1, 1.5)\n", "")
+    write(without)
+    assert "the attribute `target_resolution` is missing" in problem()
+    assert datasets.load_dataset_config("mine", {"grid": "stretch"}).target_resolution == ()
+    write(without + 'grid = "stretch"\nintensity = "as_stored"\nscribbles = "simulated"\nnum_channels = 3\n')
+    dataset = datasets.load_dataset_config("mine")
+    assert (dataset.grid, dataset.intensity, dataset.scribbles, dataset.num_channels) == (
+        "stretch", "as_stored", "simulated", 3,
+    )  # fmt: skip
+    write(INIT + 'grid = "stretched"\nintensity = "raw"\nscribbles = "drawn"\n')
+    found = problem()
+    assert "`grid` must be one of resample, stretch" in found and "Received: grid='stretched'" in found
+    assert "`intensity` must be one of percentiles, as_stored" in found
+    assert "`scribbles` must be one of file, simulated" in found
+
+
+def test_digest_of_a_run_does_not_know_later_attributes_at_their_defaults(write):
+    dataset = datasets.load_dataset_config("mine")
+    known = datasets.config_dict(dataset)
+    assert not {"grid", "intensity", "scribbles"} & set(known) and known["num_channels"] == 1
+    assert datasets.config_dict(dataclasses.replace(dataset, scribbles="simulated")) == known
+    assert datasets.config_dict(dataclasses.replace(dataset, grid="stretch")) == {**known, "grid": "stretch"}

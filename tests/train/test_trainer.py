@@ -1,0 +1,296 @@
+"""The trainer on a network of one layer: stopping, continuing, NaN, damage, full disk.
+
+Expected values: an undisturbed run of the same settings.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import os
+import resource
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+from fewslice.core import checkpoint, files
+from fewslice.core.errors import ConfigError, DataError, FewSliceError, TrainingError
+from fewslice.core.run import Run
+from fewslice.train.trainer import Interrupted, Plan, Trainer
+
+
+def network(width=3):
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(width, kernel_initializer=keras.initializers.GlorotUniform(1), name="first")(inputs)
+    x = keras.layers.Dropout(0.3, seed=2, name="drop")(x)
+    outputs = keras.layers.Dense(1, kernel_initializer=keras.initializers.GlorotUniform(3), name="last")(x)
+    model = keras.Model(inputs, outputs)
+    model.compile(keras.optimizers.Adam(0.05), loss="mse")
+    return model
+
+
+def make_batch(step):
+    inputs = np.random.default_rng([7, step]).standard_normal((8, 4)).astype(np.float32)
+    return inputs, inputs.sum(axis=1, keepdims=True)
+
+
+class Session:
+    """One command: a new network in the run directory below `root`."""
+
+    def __init__(self, root, *, n_iter=8, segment=3, batch=make_batch, width=3, scored=True, **options):
+        self.run = Run(root, "toy", "stage", "m", {"seed": 0}, n_iter=n_iter)
+        self.model = network(width)
+        self.validations = 0
+
+        def validate():
+            self.validations += 1
+            weights = np.abs(self.model.get_weights()[0])
+            return {"val_dice": float(weights.mean())}
+
+        plan = Plan(
+            make_batch=batch,
+            describe_batch=lambda step: [{"case_id": f"case {step}"}],
+            n_iter=n_iter,
+            segment=segment,
+            validate=validate if scored else None,
+            **options,
+        )
+        self.trainer = Trainer(self.run, self.model, plan)
+
+    def train(self):
+        with self.run:
+            self.trainer.train()
+        return self
+
+    def arrays(self, name="last.npz"):
+        return checkpoint.load_arrays(self.run.checkpoints / name)
+
+    def log(self):
+        with open(self.run.logs / "train.csv", newline="") as file:
+            return [
+                {k: v for k, v in row.items() if k not in ("seconds", "steps_per_s")} for row in csv.DictReader(file)
+            ]
+
+
+def assert_same(one, other):
+    assert one.log() == other.log()
+    for name in ("last.npz", "best.npz"):
+        (a, record), (b, expected) = one.arrays(name), other.arrays(name)
+        assert record == expected and a.keys() == b.keys()
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key])
+
+
+def stopping(number, count=1, at=make_batch):
+    """Returns a `make_batch` that sends a signal to this process when step `number` is prepared."""
+
+    def make(step):
+        if step == number:
+            for _ in range(count):
+                os.kill(os.getpid(), signal.SIGINT)
+        return at(step)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    return Session(tmp_path_factory.mktemp("calm")).train()
+
+
+def test_log_and_files(calm):
+    assert [row["step"] for row in calm.log()] == ["3", "6", "8"]
+    assert calm.arrays()[1] == {"step": 8}
+    assert calm.validations == 3
+    best = max(calm.log()[:2], key=lambda row: float(row["val_dice"]))
+    assert calm.arrays("best.npz")[1] == {"step": int(best["step"]), "val_dice": float(best["val_dice"])}
+
+
+def test_the_loss_column_is_the_mean_of_the_losses_of_the_steps(tmp_path):
+    model = network()
+    losses = [float(model.train_on_batch(*make_batch(step))) for step in range(1)]
+    session = Session(tmp_path, n_iter=1, segment=1).train()
+    assert float(session.log()[0]["loss"]) == pytest.approx(losses[0])
+
+
+@pytest.mark.parametrize("step", [0, 4, 5, 7])
+def test_ctrl_c_saves_and_continues_exactly(calm, tmp_path, step):
+    before = signal.getsignal(signal.SIGINT)
+    session = Session(tmp_path, batch=stopping(step))
+    with pytest.raises(Interrupted, match=r"Stopped after step \d+ of 8; everything is saved"):
+        session.train()
+    assert signal.getsignal(signal.SIGINT) is before
+    assert 0 < session.trainer.step <= step + 1
+    again = Session(tmp_path).train()
+    assert_same(again, calm)
+
+
+def test_ctrl_c_at_every_step(calm, tmp_path, monkeypatch):
+    from fewslice.train.callbacks import StopSignal
+
+    monkeypatch.setattr(StopSignal, "__enter__", lambda self: setattr(self, "requested", True) or self)
+    for done in range(1, 9):
+        with pytest.raises(Interrupted, match=f"after step {done} of 8"):
+            Session(tmp_path).train()
+    monkeypatch.undo()
+    assert_same(Session(tmp_path).train(), calm)
+
+
+def test_second_ctrl_c_stops_at_once(calm, tmp_path):
+    def slow(step):
+        return stopping(4, count=2)(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        Session(tmp_path, batch=slow).train()
+    assert_same(Session(tmp_path).train(), calm)
+
+
+def test_termination_signal_saves_too(calm, tmp_path):
+    def make(step):
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return make_batch(step)
+
+    with pytest.raises(Interrupted):
+        Session(tmp_path, batch=make).train()
+    assert_same(Session(tmp_path).train(), calm)
+
+
+def test_average_continues_exactly(tmp_path):
+    calm = Session(tmp_path / "calm", average_decay=0.8).train()
+    with pytest.raises(Interrupted):
+        Session(tmp_path / "cut", average_decay=0.8, batch=stopping(4)).train()
+    assert_same(Session(tmp_path / "cut", average_decay=0.8).train(), calm)
+    raw = Session(tmp_path / "raw").train()
+    assert np.abs(raw.arrays()[0]["first/kernel"] - calm.arrays()[0]["first/kernel"]).max() > 1e-4
+    assert {"val_dice", "val_dice_raw"} <= set(calm.log()[0])
+
+
+def test_average_by_hand(tmp_path):
+    session = Session(tmp_path, n_iter=3, segment=3, average_decay=0.2)
+    model, average = network(), None
+    average = [np.array(w) for w in model.get_weights()]
+    for step in range(3):
+        model.train_on_batch(*make_batch(step))
+        decay = min(0.2, (2 + step) / (11 + step))  # 2/11, 3/12 -> .2, .2
+        average = [decay * a + (1 - decay) * w for a, w in zip(average, model.get_weights(), strict=True)]
+    arrays = session.train().arrays()[0]
+    np.testing.assert_allclose(arrays["first/kernel"], average[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(session.model.get_weights()[0], model.get_weights()[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("first", [3, 4, 6])
+def test_extension_equals_a_longer_run(calm, tmp_path, first):
+    Session(tmp_path, n_iter=first).train()
+    assert_same(Session(tmp_path).train(), calm)
+
+
+def test_extension_from_before_the_first_validation(calm, tmp_path):
+    short = Session(tmp_path, n_iter=2).train()
+    assert short.arrays("best.npz")[1]["step"] == 2, "the only validation chooses"
+    assert_same(Session(tmp_path).train(), calm)
+
+
+@pytest.mark.parametrize(("can_be_extended", "best"), [(False, 8), (True, 6)])
+def test_the_last_step_can_be_the_best_where_a_run_ends_there(tmp_path, can_be_extended, best):
+    session = Session(tmp_path, can_be_extended=can_be_extended)
+    trainer = session.trainer
+    trainer.plan = dataclasses.replace(trainer.plan, validate=lambda: {"val_dice": trainer.step / 8})
+    assert session.train().arrays("best.npz")[1] == {"step": best, "val_dice": best / 8}
+
+
+def test_fewer_steps_than_saved(tmp_path):
+    with pytest.raises(Interrupted):
+        Session(tmp_path, batch=stopping(5)).train()
+    with pytest.raises(ConfigError, match="trained for . steps, more than the 1 asked for now.*delete that folder"):
+        Session(tmp_path, n_iter=1).train()
+
+
+def test_nan_loss_stops_with_step_and_batch(calm, tmp_path):
+    def broken(step):
+        inputs, targets = make_batch(step)
+        return inputs, targets * (np.nan if step == 4 else 1)
+
+    session = Session(tmp_path, batch=broken)
+    with pytest.raises(TrainingError, match=r"not a number at step 4\..*nan_step_000004\.json"):
+        session.train()
+    record = files.read_json(session.run.logs / "nan_step_000004.json")
+    assert record == {"step": 4, "batch": [{"case_id": "case 4"}]}
+    arrays, state, _ = checkpoint.load_state(session.run.checkpoints / "state.npz")
+    assert state["step"] == 3 and all(np.isfinite(array).all() for array in arrays.values())
+    with pytest.raises(TrainingError, match="step 4"):
+        Session(tmp_path, batch=broken).train()
+    assert_same(Session(tmp_path).train(), calm)
+
+
+def test_validation_without_a_number(tmp_path):
+    session = Session(tmp_path)
+    plan = session.trainer.plan
+    object.__setattr__(plan, "validate", lambda: {"val_dice": math.nan})
+    with pytest.raises(TrainingError, match="no weights could be chosen"):
+        session.train()
+
+
+def test_damaged_state_falls_back(calm, tmp_path, caplog):
+    with pytest.raises(Interrupted):
+        Session(tmp_path, batch=stopping(7)).train()
+    folder = tmp_path / "toy" / "stage"
+    (state,) = folder.glob("*/checkpoints/state.npz")
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    state.write_bytes(content)
+    assert_same(Session(tmp_path).train(), calm)
+
+
+def test_both_states_damaged(tmp_path):
+    with pytest.raises(Interrupted):
+        Session(tmp_path, batch=stopping(7)).train()
+    for state in (tmp_path / "toy" / "stage").glob("*/checkpoints/state*.npz"):
+        state.write_bytes(b"")
+    with pytest.raises(DataError, match="--noresume"):
+        Session(tmp_path).train()
+
+
+def test_state_of_another_network(tmp_path):
+    with pytest.raises(Interrupted):
+        Session(tmp_path, batch=stopping(5)).train()
+    with pytest.raises(DataError, match="another one's"):
+        Session(tmp_path, width=4).train()
+
+
+def test_state_of_other_data(tmp_path):
+    with pytest.raises(Interrupted):
+        Session(tmp_path, batch=stopping(5)).train()
+    session = Session(tmp_path)
+    session.run.digest = "of other annotations"
+    with pytest.raises(DataError, match="another one's: annotations"):
+        session.train()
+
+
+def test_full_disk_gives_one_message_and_continues(calm, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def full(step):
+        if step == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+        return make_batch(step)
+
+    session = Session(tmp_path, batch=full)
+    try:
+        with pytest.raises(FewSliceError, match="Cannot write .*Free some space"):
+            session.train()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert checkpoint.load_state(session.run.checkpoints / "state.npz")[1]["step"] == 3
+    assert_same(Session(tmp_path).train(), calm)
+
+
+def test_monitor_without_validation(tmp_path):
+    session = Session(tmp_path, n_iter=3, scored=False, monitor=lambda: {"effective_rank": 2.5}).train()
+    assert session.log() == [{"step": "3", "loss": session.log()[0]["loss"], "effective_rank": "2.5"}]
+    assert not (session.run.checkpoints / "best.npz").exists()
