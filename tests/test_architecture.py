@@ -31,17 +31,58 @@ SCIENCE = {
     "matplotlib",
     "absl",
     "yaml",
+    "pydantic",
+    "pandas",
+    "jinja2",
+    "rich",
 }
 SCIENCE |= {"PIL"}  # comes with matplotlib
-LONGEST = 300  # lines of a file
-LONGEST_FUNCTION = 50
-MOST_ARGUMENTS = 7
-LONGEST_SCRIPT = 120
+
+# Room -> the rooms that its files may import. `settings` never asks Keras, so that `--help` answers at once.
+_BELOW_DATA = ("core", "settings", "augment")
+_BELOW_STAGES = (*_BELOW_DATA, "data", "evaluate", "active", "report", "train", "refine", "learner")
+ROOMS = {
+    "core": (),
+    "settings": ("core",),
+    "augment": ("core", "settings"),
+    "data": _BELOW_DATA,
+    "evaluate": (*_BELOW_DATA, "data"),
+    "active": (*_BELOW_DATA, "data", "evaluate"),
+    "report": (*_BELOW_DATA, "data", "evaluate", "active"),
+    "train": (*_BELOW_DATA, "data", "evaluate"),
+    "refine": (*_BELOW_DATA, "data", "evaluate", "train"),
+    "learner": (*_BELOW_DATA, "data", "evaluate", "active", "train"),
+    "stages": _BELOW_STAGES,
+}
+NO_NETWORK = ("core", "settings", "augment", "data", "evaluate", "report", "active")
+# Arrows that still point upwards, (file, room): each is to go.
+UPWARD = {
+    ("fewslice/augment/rot_flip.py", "data"),
+    ("fewslice/core/run.py", "settings"),
+    ("fewslice/learner/encoder.py", "stages"),
+    ("fewslice/learner/learner.py", "stages"),
+    ("fewslice/refine/pseudo_labels.py", "report"),
+    ("fewslice/settings/compat/al_checks.py", "active"),
+    ("fewslice/settings/compat/al_checks_geometry.py", "active"),
+    ("fewslice/settings/compat/al_checks_geometry.py", "data"),
+    ("fewslice/settings/compat/al_checks_geometry.py", "learner"),
+    ("fewslice/settings/compat/al_checks_idle.py", "learner"),
+    ("fewslice/settings/compat/al_config.py", "active"),
+    ("fewslice/settings/compat/al_schema_geometry.py", "active"),
+    ("fewslice/settings/compat/al_schema_geometry.py", "learner"),
+    ("fewslice/settings/compat/al_schema_model.py", "active"),
+    ("fewslice/settings/compat/al_schema_policy.py", "active"),
+    ("fewslice/settings/compat/al_selection.py", "active"),
+    ("fewslice/settings/compat/al_selection.py", "learner"),
+}
 
 # File -> further modules that it may import, and why.
 ALLOWED = {
     "models/layers.py": ({"tensorflow"}, "the fused normalisation kernel has no keras.ops counterpart"),
-    "fewslice/core/backend.py": ({"tensorflow"}, "devices, threads and determinism are the backend's own affair"),
+    "fewslice/core/backend.py": (
+        {"tensorflow", "keras"},
+        "devices, threads and determinism are the backend's own affair",
+    ),
     "fewslice/data/batches/steps.py": ({"keras"}, "a keras.utils.PyDataset; knows no network"),
     "fewslice/train/callbacks.py": ({"tensorboard"}, "an optional extra, imported where --tensorboard asks for it"),
 }
@@ -129,8 +170,44 @@ def test_losses_import_keras_numpy_and_the_registry(path):
     assert [name for name in used if name != "fewslice" and not name.startswith("fewslice.core.registry")] == []
 
 
-@for_each(sources(*(f"fewslice/{part}" for part in ("data", "augment", "evaluate", "report", "active"))))
-def test_data_and_evaluation_work_without_a_network(path):
+@for_each([path for path in sources("fewslice") if path.parent != ROOT / "fewslice"])
+def test_rooms_import_only_rooms_below(path):
+    room = ids(path).split("/")[1]
+    found = {name.split(".")[1] for name in imports(path) if name.startswith("fewslice.")} - {room}
+    upward = {other for other in found - set(ROOMS[room]) if (ids(path), other) not in UPWARD}
+    assert sorted(upward) == []
+
+
+def test_every_room_is_in_the_table():
+    found = {path.name for path in (ROOT / "fewslice").iterdir() if path.is_dir() and path.name not in SKIPPED}
+    assert found == set(ROOMS)
+    assert [path.name for path in sorted((ROOT / "fewslice").glob("*.py"))] == ["__init__.py"]
+
+
+@pytest.mark.xfail(reason="evaluate.summary and evaluate.volumes still import each other", strict=True)
+def test_no_import_goes_round_in_a_circle():
+    """Modules are nodes, imports of our own modules arrows, also those inside functions."""
+    name_of = {ids(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in LIBRARY}
+    arrows = {name: sorted(set(imports(path)) & set(name_of) - {name}) for name, path in name_of.items()}
+    # A package's own modules import the package by the way; that is no circle of ours.
+    arrows = {name: [other for other in others if not name.startswith(f"{other}.")] for name, others in arrows.items()}
+    state: dict[str, int] = {}
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        if state.get(name) == 2:
+            return
+        if name in trail:
+            pytest.fail(" -> ".join((*trail[trail.index(name) :], name)), pytrace=False)
+        for other in arrows[name]:
+            visit(other, (*trail, name))
+        state[name] = 2
+
+    for name in name_of:
+        visit(name, ())
+
+
+@for_each(sources(*(f"fewslice/{room}" for room in NO_NETWORK)))
+def test_these_rooms_know_no_network(path):
     assert foreign(path, SCIENCE | {"fewslice"}) == []
 
 
@@ -151,11 +228,11 @@ def test_settings_are_loaded_by_the_configuration_only(path):
 
 @pytest.mark.parametrize(
     "name",
-    ["flags", "flag_table", "flag_specs", "flag_specs_group", "flag_kinds", "config", "config_values", "splits"]
-    + ["experiment_files"],
+    ["flags", "flag_table", "flag_specs", "flag_specs_group", "flag_kinds", "datasets", "dataset_values", "splits"]
+    + ["dataset_files"],
 )
 def test_what_answers_help_imports_nothing_heavy(name):
-    path = ROOT / "fewslice" / f"{name}.py"
+    path = ROOT / "fewslice" / "settings" / f"{name}.py"
     assert foreign(path, {"absl", "fewslice"}) == []
 
 
@@ -209,28 +286,6 @@ def forbidden_calls(node: ast.Call) -> list[str]:
 def test_library_does_not_print(path):
     calls = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
     assert [f"line {call.lineno}" for call in calls if ast.unparse(call.func) == "print"] == []
-
-
-@for_each(LIBRARY)
-def test_files_stay_short(path):
-    count = len(path.read_text(encoding="utf-8").splitlines())
-    limit = LONGEST_SCRIPT if ids(path).startswith(("train_model/", "scripts/")) else LONGEST
-    assert count <= limit
-
-
-@for_each(LIBRARY)
-def test_functions_stay_short(path):
-    found = []
-    for node in ast.walk(tree(path)):
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            continue
-        names = [item.arg for item in node.args.posonlyargs + node.args.args + node.args.kwonlyargs]
-        arguments = [name for name in names if name not in ("self", "cls")]
-        if len(arguments) > MOST_ARGUMENTS:
-            found.append(f"{node.name} has {len(arguments)} arguments")
-        if node.end_lineno - node.lineno >= LONGEST_FUNCTION:
-            found.append(f"{node.name} has {node.end_lineno - node.lineno + 1} lines")
-    assert found == []
 
 
 @for_each(LIBRARY)

@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = """
 from absl import flags
-from fewslice import app, errors
+from fewslice.core import app, errors
 flags.DEFINE_integer("steps", 3, "Steps.")
 
 def main(argv):

@@ -104,7 +104,7 @@ def test_full_disk_harms_nothing(tmp_path):
     path = tmp_path / "a.bin"
     files.write_bytes(path, b"old")
     code = (
-        "import resource, sys; from fewslice import errors, files\n"
+        "import resource, sys; from fewslice.core import errors, files\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try:\n    files.write_bytes(sys.argv[1], bytes(100_000))\n"
         "except errors.FewSliceError as error:\n    sys.exit('refused: ' + str(error))\n"
@@ -119,7 +119,7 @@ def test_kill_while_writing_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     code = (
-        "import os, signal, sys; from fewslice import files\n"
+        "import os, signal, sys; from fewslice.core import files\n"
         "with files.atomic_path(sys.argv[1]) as temporary:\n"
         "    temporary.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

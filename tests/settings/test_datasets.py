@@ -237,7 +237,7 @@ def test_all_problems_at_once_with_their_lines(write):
     write(init + "img_sizze = 3\n", SPLITS.replace('["t"]', '["t", ""]'))
     found = problem({"mtask_bs": "-1"})
     assert "has 5 problems" in found
-    folder = datasets.experiment_files.experiments_folder().name
+    folder = datasets.dataset_files.experiments_folder().name
     for text in (
         "init_mine.py:2: `layout`",
         "init_mine.py:5: `img_size_x`",
@@ -322,7 +322,7 @@ def test_data_root(monkeypatch, tmp_path):
     monkeypatch.setenv("FEWSLICE_DATA", str(tmp_path))
     assert datasets.data_root() == tmp_path
     monkeypatch.delenv("FEWSLICE_DATA")
-    assert datasets.data_root() == datasets.experiment_files.checkout() / "data_root"
+    assert datasets.data_root() == datasets.dataset_files.checkout() / "data_root"
 
 
 def test_layouts_are_those_that_readers_register():
