@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewslice.augment.affine import rotation_points
+from fewslice.augment.interpolate import resize_nearest
 from fewslice.core.errors import ConfigError
-from fewslice.data.resample import resize_nearest
 
 
 def turn_and_mirror(array: np.ndarray, quarter_turns: int, axis: int) -> np.ndarray:

@@ -20,9 +20,10 @@ from fewslice.core.errors import DataError, FewSliceError
 from fewslice.core.locks import folder_lock
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
-from fewslice.data.cache_store import Store
+from fewslice.data.cache_store import LABEL, NATIVE, SCRIBBLE, Annotations, Store
+from fewslice.data.io.nifti import Header
 from fewslice.data.readers import Reader, get_reader
-from fewslice.data.volume import Case
+from fewslice.data.volume import Case, Volume
 from fewslice.settings.datasets import DatasetConfig
 
 
@@ -40,6 +41,8 @@ class PreparedVolume:
         affine: (4, 4) float64 of the file.
         source_digest: Stands for the content of the native files.
         scribble: (Z, NX, NY) uint8, memory-mapped, num_classes = not annotated, or None if not asked for.
+        native_label: (X, Y, Z) uint8 on the grid of the file, memory-mapped, or None if `label` is.
+        header: The file's NIfTI header; None for other formats, or if the label was not asked for.
     """
 
     case: Case
@@ -50,6 +53,13 @@ class PreparedVolume:
     affine: np.ndarray
     source_digest: str
     scribble: np.ndarray | None = None
+    native_label: np.ndarray | None = None
+    header: Header | None = None
+
+    @property
+    def native(self) -> Volume:
+        """The label and the geometry of the file, as the cache holds them; without image and scribble."""
+        return Volume(self.case, None, self.native_label, None, self.spacing_mm, self.affine, (), self.header)
 
 
 class PreparedSet(Sequence):
@@ -140,7 +150,8 @@ def open_cache(
             raise errors[0]
         raise FewSliceError(f"{len(errors)} volumes cannot be used:\n" + "\n".join(map(str, errors)))
     store = Store(reader)
-    return PreparedSet([open_prepared(store, case, **wanted) for case in cases])
+    annotations = _asked_for(**wanted)
+    return PreparedSet([open_prepared(store, case, annotations) for case in cases])
 
 
 def build_cache(
@@ -172,13 +183,16 @@ def build_cache(
     """
     started, store = time.monotonic(), Store(reader)
     report = BuildReport(store.folder)
-    unique = {case.case_id: (case, _wanted(case, with_label, with_scribble)) for case in cases}
+    unique = {}
+    for case in cases:
+        has_label = case.label_path is not None if with_label is None else with_label
+        unique[case.case_id] = (case, _asked_for(has_label, with_scribble))
     pending = {}
-    for case_id, (case, wanted) in unique.items():
-        if store.is_current(case, **wanted):
+    for case_id, job in unique.items():
+        if store.is_current(*job):
             report.skipped.append(case_id)
         else:
-            pending[case_id] = (case, wanted)
+            pending[case_id] = job
     if verify:
         pending, report.skipped = unique, []
     if pending:
@@ -191,26 +205,22 @@ def build_cache(
     return report
 
 
-def _wanted(case: Case, with_label: bool | None, with_scribble: bool) -> dict[str, bool]:
-    has_label = case.label_path is not None
-    return {"with_label": has_label if with_label is None else with_label, "with_scribble": with_scribble}
+def _asked_for(with_label: bool, with_scribble: bool) -> Annotations:
+    return frozenset(key for key, is_wanted in ((LABEL, with_label), (SCRIBBLE, with_scribble)) if is_wanted)
 
 
 def _build_all(
     store: Store,
-    jobs: list[tuple[Case, dict[str, bool]]],
+    jobs: list[tuple[Case, Annotations]],
     report: BuildReport,
     *,
     progress: bool,
     workers: int | None,
     verify: bool,
 ) -> None:
-    def work(job: tuple[Case, dict[str, bool]]) -> Mapping[str, Any] | DataError | None:
-        case, wanted = job
+    def work(job: tuple[Case, Annotations]) -> Mapping[str, Any] | DataError | None:
         try:
-            if store.refresh(case, **wanted, verify=verify):
-                return None
-            return store.build(case, **wanted)
+            return None if store.refresh(*job, verify=verify) else store.build(*job)
         except DataError as error:
             return error
 
@@ -236,18 +246,21 @@ def _note(report: BuildReport, case_id: str, entry: Mapping[str, Any]) -> None:
         report.notes[case_id] = list(entry["notes"])
 
 
-def open_prepared(store: Store, case: Case, *, with_label: bool, with_scribble: bool = False) -> PreparedVolume:
+def open_prepared(store: Store, case: Case, annotations: Annotations) -> PreparedVolume:
     """Maps one case that `build_cache` has prepared."""
     entry = store.entry(case)
     if entry is None:
         raise FewSliceError(f"{store.folder / case.case_id} vanished while it was opened. Repeat the command.")
+    has_label = LABEL in annotations
     return PreparedVolume(
         case=case,
         image=store.load(case, "image"),
-        label=store.load(case, "label") if with_label else None,
+        label=store.load(case, LABEL) if has_label else None,
         native_shape=tuple(entry["native_shape"]),
         spacing_mm=tuple(entry["spacing_mm"]),
         affine=np.asarray(entry["affine"], np.float64),
-        source_digest=store.source_digest(case, entry, with_label=with_label, with_scribble=with_scribble),
-        scribble=store.load(case, "scribble") if with_scribble else None,
+        source_digest=store.source_digest(case, entry, annotations),
+        scribble=store.load(case, SCRIBBLE) if SCRIBBLE in annotations else None,
+        native_label=store.load(case, NATIVE) if has_label else None,
+        header=store.header(entry) if has_label else None,
     )

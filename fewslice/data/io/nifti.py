@@ -10,6 +10,7 @@ import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
@@ -18,6 +19,9 @@ from fewslice.core.errors import DataError
 from fewslice.core.files import atomic_path
 from fewslice.data.io import nifti_stream
 from fewslice.data.io.nifti_stream import Header
+
+if TYPE_CHECKING:
+    from fewslice.data.volume import Volume
 
 INTEGER_TOLERANCE = 1e-3  # labels stored as floats may differ by this much from an integer
 
@@ -78,6 +82,11 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) ->
     _check_finite(path, values)
     array = _as_integers(path, values) if is_label else _as_float32(path, values)
     return NiftiImage(path, array, nifti_stream.spacing_mm(path, header), nifti_stream.affine(path, header), header)
+
+
+def header_from(block: bytes) -> Header:
+    """Returns the header that `header.binaryblock` holds, in its byte order."""
+    return (nib.Nifti2Header if len(block) == nib.Nifti2Header.sizeof_hdr else nib.Nifti1Header)(block, check=False)
 
 
 def _as_volumes(path: Path, header: Header, content: np.ndarray) -> np.ndarray:
@@ -168,7 +177,7 @@ def write_nifti(
     path: str | Path,
     array: np.ndarray,
     *,
-    like: NiftiImage | None = None,
+    like: NiftiImage | Volume | None = None,
     affine: np.ndarray | None = None,
     spacing_mm: Sequence[float] | None = None,
 ) -> None:
@@ -177,7 +186,8 @@ def write_nifti(
     Args:
         path: Target; its name ends with .nii.gz.
         array: (X, Y, Z), a numeric type that NIfTI knows; bool is stored as uint8.
-        like: The image whose zooms, units, affine and qform/sform codes the file gets.
+        like: The image or volume whose zooms, units, affine and qform/sform codes the file gets; of one without a
+            header (another format) zooms and affine.
         affine: (4, 4), replaces the affine of `like`.
         spacing_mm: Size of a voxel, replaces that of `like`.
 
@@ -191,6 +201,8 @@ def write_nifti(
     if array.ndim != 3 or array.dtype.kind not in "biuf":
         raise RuntimeError(f"Expected a 3-D numeric array. Received: shape {array.shape}, {array.dtype}")
     array = array.astype(np.uint8) if array.dtype.kind == "b" else array
+    if like is not None and like.header is None:
+        affine, spacing_mm, like = like.affine, like.spacing_mm, None
     header = _new_header(array, like, affine, spacing_mm)
     content = header.binaryblock + bytes(4) + array.astype(header.get_data_dtype(), copy=False).tobytes(order="F")
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -199,7 +211,7 @@ def write_nifti(
 
 
 def _new_header(
-    array: np.ndarray, like: NiftiImage | None, affine: np.ndarray | None, spacing_mm: Sequence[float] | None
+    array: np.ndarray, like: NiftiImage | Volume | None, affine: np.ndarray | None, spacing_mm: Sequence[float] | None
 ) -> Header:
     if like is None and (affine is None or spacing_mm is None):
         raise RuntimeError("write_nifti needs `like`, or both `affine` and `spacing_mm`.")

@@ -37,11 +37,13 @@ class Grid:
         array: (X, Y, Z) float32 image, of colour images (X, Y, Z, C), or int32 label codes.
         spacing_mm: Size of a voxel along x, y, z.
         affine: (4, 4) float64, voxel indices to mm.
+        header: None: the format is not NIfTI.
     """
 
     array: np.ndarray
     spacing_mm: tuple[float, float, float]
     affine: np.ndarray
+    header: None = None
 
 
 class Reader(abc.ABC):
@@ -130,7 +132,7 @@ class Reader(abc.ABC):
         if with_scribble and is_simulated:
             scribble = simulate_scribbles(label, self.dataset.num_classes, rng=case_generator(case.case_id))
         kept = label if with_label else None
-        return Volume(case, image.array, kept, scribble, image.spacing_mm, image.affine, notes), []
+        return Volume(case, image.array, kept, scribble, image.spacing_mm, image.affine, notes, image.header), []
 
     def has_scribble(self, case: Case) -> bool:
         """Tells whether the files hold a scribble of a case, reading no voxels; False if it cannot be told."""
