@@ -133,7 +133,7 @@ def open_cache(
         cases: Volumes of the dataset, from `find_cases`.
         with_label: Prepare and open labels too. Without it no label is opened, even if it is there.
         with_scribble: Prepare and open scribbles too.
-        root: Data root; default `fewslice.settings.datasets.data_root()`.
+        root: Folder below which all datasets lie; default that of `dataset`.
         progress: Show a progress line while preparing.
         verify: Compare the checksums of all files, not only sizes and times.
 

@@ -21,7 +21,7 @@ from fewslice.data.readers.access import readable
 from fewslice.data.readers.labels import to_classes
 from fewslice.data.scribbles import case_generator, simulate_scribbles
 from fewslice.data.volume import Case, Volume
-from fewslice.settings.datasets import DatasetConfig, data_root
+from fewslice.settings.datasets import DatasetConfig
 
 READERS = Registry("layout")
 
@@ -51,7 +51,7 @@ class Reader(abc.ABC):
 
     Args:
         dataset: Settings of the dataset.
-        root: Folder below which all datasets lie; default `fewslice.settings.datasets.data_root()`.
+        root: Folder below which all datasets lie; default that of `dataset`.
 
     Attributes:
         folder: Where the scans are expected.
@@ -63,7 +63,7 @@ class Reader(abc.ABC):
 
     def __init__(self, dataset: DatasetConfig, root: Path | None = None):
         self.dataset = dataset
-        self.root = Path(root if root is not None else data_root()).absolute()
+        self.root = Path(root if root is not None else dataset.data_root).absolute()
         self.folder = self.root / dataset.data_path_tr
         self.notes: list[str] = []
         self._cases: list[Case] | None = None
@@ -195,7 +195,8 @@ class Reader(abc.ABC):
         )
 
     def _nothing(self, found: str) -> DataError:
-        remedy = f"{self.dataset.how_to_get.rstrip('.')}. FEWSLICE_DATA sets the data root (now {self.root})."
+        root = f"FEWSLICE_DATA or --data_root sets the data root (now {self.root})."
+        remedy = f"{self.dataset.how_to_get.rstrip('.')}. {root}"
         return DataError(self.folder, expected=self.expects, found=found, remedy=remedy.strip())
 
 
