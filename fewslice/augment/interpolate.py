@@ -156,3 +156,16 @@ def nearest_sources(size: int, new: int) -> np.ndarray:
     if new == 1:
         return np.zeros(1, np.int64)
     return (2 * np.arange(new) * (size - 1) + (new - 1)) // (2 * (new - 1))
+
+
+def inside(shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Tells which points (rows, columns), in pixels, lie within an image of `shape` (H, W)."""
+    return (rows >= 0) & (rows <= shape[0] - 1) & (columns >= 0) & (columns <= shape[1] - 1)
+
+
+def nearest_at(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Returns the pixel of (H, W, ...) nearest to each point, the higher index at ties; outside the edge goes on."""
+    height, width = image.shape[:2]
+    index = np.clip(columns + 0.5, 0, width - 1).astype(np.intp)
+    index += np.clip(rows + 0.5, 0, height - 1).astype(np.intp) * width
+    return np.take(image.reshape(height * width, *image.shape[2:]), index, axis=0, mode="clip")
