@@ -87,7 +87,7 @@ class GroupViewSettings:
 
 
 class GroupViewDraws(NamedTuple):
-    """What happens to each of `batch` images.
+    """Random draws for each of `batch` images.
 
     Attributes:
         crops: (batch, 4) int64 first row, first column, rows, columns of the box that is enlarged.

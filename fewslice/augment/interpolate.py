@@ -164,7 +164,7 @@ def inside(shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray) -> np.
 
 
 def nearest_at(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Returns the pixel of (H, W, ...) nearest to each point, the higher index at ties; outside the edge goes on."""
+    """Returns the pixel of (H, W, ...) nearest to each point, the higher at ties; outside, the edge is repeated."""
     height, width = image.shape[:2]
     index = np.clip(columns + 0.5, 0, width - 1).astype(np.intp)
     index += np.clip(rows + 0.5, 0, height - 1).astype(np.intp) * width

@@ -23,7 +23,7 @@ from fewslice.core.errors import ConfigError
 
 @dataclass(frozen=True)
 class SegmentationAugmentation:
-    """What is done to a labelled batch. The names are those of the command line.
+    """Changes made to a labelled batch. The names are those of the command line.
 
     Attributes:
         rd_en: Deforms rows from a random one on.

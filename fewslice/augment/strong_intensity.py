@@ -2,7 +2,7 @@
 
 Two views of a slice that differ in brightness and contrast only are told apart from their neighbours within a
 few hundred steps, and the loss teaches nothing more. These transforms take away what gives the match away:
-the grey-value curve (gamma), the slowly varying gain (bias field), the sharpness (blur), the texture (noise),
+the intensity curve (gamma), the slowly varying gain (bias field), the sharpness (blur), the texture (noise),
 a part of the image (cutout). None moves a pixel, so positions of two views still correspond. Not part of the
 published method.
 """

@@ -139,7 +139,7 @@ def apply_view(view: VolumeView, volume: np.ndarray) -> np.ndarray:
 
 
 def undo_view(view: VolumeView, volume: np.ndarray, *, published: bool = False) -> np.ndarray:
-    """Returns what was seen in a view at the pixels of the original; 0 where the view did not show them.
+    """Brings the values of a view back to the pixels of the original; 0 where the view did not show them.
 
     Args:
         view: The operation that led to the view.

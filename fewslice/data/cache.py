@@ -6,11 +6,11 @@ trained on and a second run starts at once. `cache_store` says what lies where.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -90,7 +90,7 @@ class PreparedSet(Sequence):
 
 @dataclass
 class BuildReport:
-    """What a build did, by case id.
+    """Outcome of a build, by case id.
 
     Attributes:
         folder: The cache.
@@ -182,68 +182,42 @@ def build_cache(
         FewSliceError: the file system refuses.
     """
     started, store = time.monotonic(), Store(reader)
-    report = BuildReport(store.folder)
-    unique = {}
+    report, jobs = BuildReport(store.folder), {}
     for case in cases:
         has_label = case.label_path is not None if with_label is None else with_label
-        unique[case.case_id] = (case, _asked_for(has_label, with_scribble))
-    pending = {}
-    for case_id, job in unique.items():
-        if store.is_current(*job):
-            report.skipped.append(case_id)
-        else:
-            pending[case_id] = job
-    if verify:
-        pending, report.skipped = unique, []
-    if pending:
-        with folder_lock(store.folder):
-            _build_all(store, list(pending.values()), report, progress=progress, workers=workers, verify=verify)
-    for case_id in report.skipped:
-        _note(report, case_id, store.entry(unique[case_id][0]) or {})
-    report.done.sort(), report.skipped.sort()
+        jobs[case.case_id] = (case, _asked_for(has_label, with_scribble))
+    pending = [job for job in jobs.values() if verify or not store.is_current(*job)]
+
+    def work(job: tuple[Case, Annotations]) -> bool | DataError:
+        try:
+            return not store.refresh(*job, verify=verify) and bool(store.build(*job))
+        except DataError as error:
+            return error
+
+    title = f"Preparing {reader.dataset.name}"
+    lock = folder_lock(store.folder) if pending else contextlib.nullcontext()
+    with lock, Progress(len(pending), title, is_enabled=progress) as line:
+        for index, result in map_threads(work, pending, workers=workers):
+            case_id = pending[index][0].case_id
+            if isinstance(result, DataError):
+                report.refused[case_id] = result
+            elif result:
+                report.done.append(case_id)
+            line.update(note=case_id)
+        if report.done:
+            store.write_manifest()
+    report.done.sort()
+    report.refused = dict(sorted(report.refused.items()))
+    report.skipped = sorted(jobs.keys() - report.refused.keys() - set(report.done))
+    for case_id in report.done + report.skipped:
+        if notes := (store.entry(jobs[case_id][0]) or {}).get("notes"):
+            report.notes[case_id] = list(notes)
     report.seconds = time.monotonic() - started
     return report
 
 
 def _asked_for(with_label: bool, with_scribble: bool) -> Annotations:
     return frozenset(key for key, is_wanted in ((LABEL, with_label), (SCRIBBLE, with_scribble)) if is_wanted)
-
-
-def _build_all(
-    store: Store,
-    jobs: list[tuple[Case, Annotations]],
-    report: BuildReport,
-    *,
-    progress: bool,
-    workers: int | None,
-    verify: bool,
-) -> None:
-    def work(job: tuple[Case, Annotations]) -> Mapping[str, Any] | DataError | None:
-        try:
-            return None if store.refresh(*job, verify=verify) else store.build(*job)
-        except DataError as error:
-            return error
-
-    title = f"Preparing {store.reader.dataset.name}"
-    with Progress(len(jobs), title, is_enabled=progress) as line:
-        for index, result in map_threads(work, jobs, workers=workers):
-            case_id = jobs[index][0].case_id
-            if result is None:
-                report.skipped.append(case_id)
-            elif isinstance(result, DataError):
-                report.refused[case_id] = result
-            else:
-                report.done.append(case_id)
-                _note(report, case_id, result)
-            line.update(note=case_id)
-    report.refused = dict(sorted(report.refused.items()))
-    if report.done:
-        store.write_manifest()
-
-
-def _note(report: BuildReport, case_id: str, entry: Mapping[str, Any]) -> None:
-    if entry.get("notes"):
-        report.notes[case_id] = list(entry["notes"])
 
 
 def open_prepared(store: Store, case: Case, annotations: Annotations) -> PreparedVolume:

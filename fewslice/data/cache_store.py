@@ -63,7 +63,7 @@ class Store:
         self.folder = reader.root / reader.dataset.data_path_tr_cropped / files.digest(self.settings)
 
     def entry(self, case: Case) -> Mapping[str, Any] | None:
-        """Returns what is recorded about a case, or None if there is nothing usable."""
+        """Returns the record of a case, or None if there is no usable one."""
         try:
             entry = files.read_json(self._file(case, "entry.json"))
         except (OSError, FewSliceError):

@@ -2,7 +2,7 @@
 
 Vepa et al., 2024, https://arxiv.org/abs/2411.15763. Every slice is the anchor of one group: the anchor and, as chosen,
 a neighbouring slice, another slice of its volume, another slice of its patient, all different. A batch of B slices
-holds B / G groups of different patients; an epoch goes on until there are too few patients with groups left.
+holds B / G groups of different patients; an epoch ends when too few patients have groups left.
 Without partners batches are shuffled slices (SimCLR).
 
 Everything drawn is a pure function of (seed, epoch, index).
@@ -33,7 +33,7 @@ _ORDER = 2**31 - 3
 
 @dataclass(frozen=True)
 class GroupPlan:
-    """What a batch is made of.
+    """Composition of a batch.
 
     Attributes:
         batch_size: B, slices of a batch; each gives two rows.

@@ -1,4 +1,4 @@
-"""What a step of joint training looks at: which slices, in which pairs, and which pixels of them.
+"""Batches of joint training: which slices, in which pairs, and which pixels of them.
 
 Every step is a pure function of its generator. A batch is [labelled slices for the segmentation loss | first
 images of the pairs | second images]; pair p of the contrastive part is rows (p, B + p) of its 2B rows. Images are
@@ -259,7 +259,7 @@ class JointBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class JointPlan:
-    """What a step draws.
+    """Sizes of a step.
 
     Attributes:
         bt_size: Pairs of the contrastive part, B >= 2.

@@ -31,7 +31,7 @@ _MOST_CLASSES = 255  # stands for "not known yet" while the labels are read
 
 @dataclass(frozen=True)
 class Request:
-    """What the user said about the new dataset.
+    """The user's description of the new dataset.
 
     Args:
         name: Name for `--dataset`.
@@ -171,7 +171,7 @@ def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: boo
 
     Raises:
         DataError: no volume has a label.
-        ConfigError: no labelled volume, labels whose classes cannot be told, or too many or few names.
+        ConfigError: no labelled volume, labels whose classes are ambiguous, or too many or few names.
     """
     count = _count_classes(draft, checked) if with_labels else draft.num_classes
     names = draft.struct_name or tuple(f"structure{index}" for index in range(1, count))

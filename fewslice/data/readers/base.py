@@ -1,4 +1,4 @@
-"""What all readers share: finding cases once, and checking that image and label belong together.
+"""Shared by all readers: finding cases once, and checking that image and label belong together.
 
 A layout's module says where the files are (`_find`); this class validates what it finds and reads.
 """
@@ -135,7 +135,7 @@ class Reader(abc.ABC):
         return Volume(case, image.array, kept, scribble, image.spacing_mm, image.affine, notes, image.header), []
 
     def has_scribble(self, case: Case) -> bool:
-        """Tells whether the files hold a scribble of a case, reading no voxels; False if it cannot be told."""
+        """Tells whether the files hold a scribble of a case, reading no voxels; False if that is unknown."""
         return False
 
     def source_files(self, case: Case, *, with_label: bool = True) -> list[Path]:
@@ -144,11 +144,11 @@ class Reader(abc.ABC):
         return list(dict.fromkeys(files))
 
     def facts(self, case: Case) -> dict[str, object]:
-        """Returns what decides the result of `read` beside the content of `source_files`, as JSON."""
+        """Returns everything but the content of `source_files` that decides the result of `read`, as JSON."""
         return {}
 
     def patient_facts(self, case: Case) -> dict[str, str | float]:
-        """Returns what the dataset says about the patient: "group" (diagnosis), "height_cm", "weight_kg", or less."""
+        """Returns facts about the patient: "group" (diagnosis), "height_cm", "weight_kg", or less."""
         return {}
 
     def _read_image(self, case: Case) -> Grid:
