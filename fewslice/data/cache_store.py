@@ -223,11 +223,13 @@ class Store:
     def _is_whole(self, case: Case, key: str, recorded: Mapping[str, Any], *, verify: bool) -> bool:
         path = self._file(case, f"{key}.npy")
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-            has_form = list(array.shape) == recorded["shape"] and array.dtype.name == recorded["dtype"]
-            is_whole = has_form and path.stat().st_size == recorded["size"]
+            with open(path, "rb") as file:
+                np.lib.format.read_magic(file)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+                size = os.fstat(file.fileno()).st_size
+            is_whole = (list(shape), dtype.name, size) == (recorded["shape"], recorded["dtype"], recorded["size"])
             return is_whole and not (verify and files.sha256(path) != recorded["sha256"])
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError):
             return False
 
     def _save(self, case: Case, key: str, array: np.ndarray) -> dict[str, Any]:
