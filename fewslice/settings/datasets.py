@@ -43,14 +43,20 @@ _TABLES = ("train", "val", "test")
 
 # Attributes that came later: where they have these values they change nothing, and digests leave them out.
 LATER_DEFAULTS = {"grid": "resample", "intensity": "percentiles", "num_channels": 1}
-_NOT_IN_DIGESTS = ("splits", "how_to_get", "scribbles")
+_NOT_IN_DIGESTS = ("splits", "how_to_get", "scribbles", "data_root")
+
+
+def data_root() -> Path:
+    """Returns the folder below which datasets lie by default: FEWSLICE_DATA, or `data_root/` of the checkout."""
+    return Path(os.environ.get("FEWSLICE_DATA") or dataset_files.checkout() / "data_root")
 
 
 @dataclass(frozen=True)
 class DatasetConfig:
     """Everything that the library knows about one dataset. experiment_init/README.md explains each attribute.
 
-    Sizes are pixels, resolutions mm, batch sizes images (slices). Paths are relative to the data root.
+    Sizes are pixels, resolutions mm, batch sizes images (slices). Paths are relative to `data_root`, the one field that
+    is no attribute of the file: --data_root sets it, and no digest knows it.
     `target_resolution` may be () where `grid` is "stretch", which does not read it.
     `struct_name` leaves out the background, `class_weights` starts with it.
     """
@@ -85,16 +91,12 @@ class DatasetConfig:
     mtask_bs: int = 20
     batch_size_ft: int = 10
     val_step_update: int = 50
+    data_root: Path = dataclasses.field(default_factory=data_root)
 
     @property
     def size(self) -> tuple[int, int]:
         """(img_size_x, img_size_y): rows and columns of a prepared slice, in pixels."""
         return self.img_size_x, self.img_size_y
-
-
-def data_root() -> Path:
-    """Returns the folder below which all datasets lie: FEWSLICE_DATA, or `data_root/` of the checkout."""
-    return Path(os.environ.get("FEWSLICE_DATA") or dataset_files.checkout() / "data_root")
 
 
 def dataset_names() -> list[str]:
@@ -103,7 +105,11 @@ def dataset_names() -> list[str]:
 
 
 def load_dataset_config(
-    name: str, overrides: Mapping[str, str] | None = None, *, folder: Path | None = None
+    name: str,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    data_root: str | os.PathLike | None = None,
+    folder: Path | None = None,
 ) -> DatasetConfig:
     """Loads, overrides and checks the settings of a dataset.
 
@@ -111,6 +117,7 @@ def load_dataset_config(
         name: Name of the dataset, as in `dataset_names()`.
         overrides: Attribute name -> value as text, from `--set name=value`. Commas separate the parts of a
             tuple.
+        data_root: Folder below which the scans lie; default `data_root()`.
         folder: Where the two files are; default `experiment_init/` or FEWSLICE_EXPERIMENTS.
 
     Returns:
@@ -143,16 +150,17 @@ def load_dataset_config(
         problems.append(f"{places['unlabeled_split']}: {text}")
     if problems or splits is None:
         raise ConfigError(_all_at_once(name, problems))
-    return DatasetConfig(name=name, splits=splits, **dataset_values.completed(name, values))
+    root = {"data_root": Path(os.path.abspath(data_root))} if data_root else {}
+    return DatasetConfig(name=name, splits=splits, **root, **dataset_values.completed(name, values))
 
 
 def config_dict(config: DatasetConfig) -> dict[str, Any]:
     """Returns the settings as a plain dict for digests and `config.json`.
 
-    The split tables, `how_to_get` and `scribbles` are left out: another list in the file must not change the digest of
-    a run that does not use it. A run records the ids that it does use, and the digest of prepared volumes tells where
-    their scribbles come from. Attributes that came later are left out where they change nothing, so that the digest of
-    an older run stays.
+    The split tables, `how_to_get`, `scribbles` and `data_root` are left out: another list in the file must not change
+    the digest of a run that does not use it. A run records the ids that it does use, and the digest of prepared volumes
+    tells where their scribbles come from. Attributes that came later are left out where they change nothing, so that
+    the digest of an older run stays.
     """
     fields = (field.name for field in dataclasses.fields(config))
     values = {name: getattr(config, name) for name in fields if name not in _NOT_IN_DIGESTS}

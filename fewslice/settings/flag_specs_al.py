@@ -35,6 +35,7 @@ class AlArgs:
 
     config: str
     overrides: Mapping[str, str]
+    data_root: str | None
     runs_dir: str
     resume: bool
     check_only: bool
@@ -47,7 +48,7 @@ def define_al(flag_values: flags.FlagValues = shared.FLAGS) -> None:
 
 
 def read_al(flag_values: flags.FlagValues = shared.FLAGS) -> AlArgs:
-    """Returns the flags as frozen values, after pointing to `--data_root`.
+    """Returns the flags as frozen values.
 
     Raises:
         ConfigError: no experiment is named, an override without "=", or the same one twice.
@@ -57,11 +58,10 @@ def read_al(flag_values: flags.FlagValues = shared.FLAGS) -> AlArgs:
         known = sorted(path.stem for path in (dataset_files.checkout() / "experiments").glob("*.yml"))
         listed = f" There are: {', '.join(known)}." if known else ""
         raise ConfigError(f"Which experiment? Give --config=../experiments/<name>.yml.{listed}")
-    if values["data_root"]:
-        os.environ["FEWSLICE_DATA"] = os.path.abspath(values["data_root"])  # read by worker processes too
     return AlArgs(
         config=values["config"],
         overrides=shared.parse_overrides(values["set"]),
+        data_root=values["data_root"],
         runs_dir=os.path.abspath(values["runs_dir"] or dataset_files.checkout() / "runs"),
         resume=values["resume"],
         check_only=values["check_only"],

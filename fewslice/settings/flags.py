@@ -82,15 +82,14 @@ def flag_values_of(flag_values: flags.FlagValues = FLAGS) -> dict[str, Any]:
 
 
 def load_dataset(flag_values: flags.FlagValues = FLAGS) -> datasets.DatasetConfig:
-    """Returns the settings of `--dataset` with the overrides of `--set`, after pointing to `--data_root`.
+    """Returns the settings of `--dataset` below `--data_root`, with the overrides of `--set`.
 
     Raises:
         ConfigError: wrong overrides or settings; one message with every problem.
     """
     values = flag_values_of(flag_values)
-    if values.get("data_root"):
-        os.environ["FEWSLICE_DATA"] = os.path.abspath(values["data_root"])  # read by worker processes too
-    return datasets.load_dataset_config(values["dataset"], parse_overrides(values.get("set", ())))
+    overrides = parse_overrides(values.get("set", ()))
+    return datasets.load_dataset_config(values["dataset"], overrides, data_root=values.get("data_root"))
 
 
 def read_flags(stage: str, flag_values: flags.FlagValues = FLAGS) -> tuple[Any, datasets.DatasetConfig]:
@@ -111,7 +110,7 @@ def read_flags(stage: str, flag_values: flags.FlagValues = FLAGS) -> tuple[Any, 
     values = flag_values_of(flag_values)
     dataset = load_dataset(flag_values)
     values["runs_dir"] = os.path.abspath(values["runs_dir"] or dataset_files.checkout() / "runs")
-    values["data_root"] = str(datasets.data_root())
+    values["data_root"] = str(dataset.data_root)
     values["set"] = tuple(values["set"])
     for key in ("no_of_tr_imgs", "pretr_no_of_tr_imgs", "unl_no_of_tr_imgs"):
         if key in values and values[key] is None:

@@ -16,6 +16,7 @@ import pytest
 from absl import flags
 
 from fewslice.core.errors import ConfigError
+from fewslice.settings import datasets
 from fewslice.settings import flags as fewslice_flags
 from fewslice.settings.flag_specs import SPECS
 from fewslice.settings.flag_table import FINDERS, IGNORED, STAGES, help_text
@@ -192,10 +193,14 @@ def test_set_reaches_the_settings():
     assert dataset.size == (256, 192)
 
 
-def test_data_root_is_passed_on(monkeypatch, tmp_path):
+def test_data_root_belongs_to_the_dataset_and_to_no_digest(monkeypatch, tmp_path):
     monkeypatch.setenv("FEWSLICE_DATA", "elsewhere")
-    args, _ = fewslice_flags.read_flags(BASELINE, parsed(BASELINE, f"--data_root={tmp_path}"))
-    assert args.data_root == str(tmp_path) == os.environ["FEWSLICE_DATA"]
+    args, dataset = fewslice_flags.read_flags(BASELINE, parsed(BASELINE, f"--data_root={tmp_path}"))
+    assert args.data_root == str(tmp_path) == str(dataset.data_root) and os.environ["FEWSLICE_DATA"] == "elsewhere"
+    other, default = fewslice_flags.read_flags(BASELINE, parsed(BASELINE))
+    assert other.data_root == str(default.data_root) == "elsewhere"
+    assert fewslice_flags.digest_values(args) == fewslice_flags.digest_values(other)
+    assert datasets.config_dict(dataset) == datasets.config_dict(default)
 
 
 def test_flags_without_effect_are_announced(caplog):

@@ -19,12 +19,11 @@ from fewslice.active.annotators import ANNOTATORS, Task, WaitingForAnnotations
 from fewslice.active.units import Box
 from fewslice.core import files
 from fewslice.core.errors import DataError, FewSliceError
-from fewslice.data.grid import label_from_grid, label_to_grid
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import get_reader
 from fewslice.data.readers.base import AFFINE_TOLERANCE_MM, SPACING_TOLERANCE_MM, visible
 from fewslice.data.readers.selection import few
-from fewslice.data.volume import Volume
+from fewslice.data.volume import Volume, label_from_grid, label_to_grid
 
 _COLUMNS = ("order", "volume", "slice", "slice_counted_from_1", "last_slice", "unit_id", "file")
 BACK, _HANDED_OUT = "annotated", "to_annotate"
@@ -87,12 +86,11 @@ class FileExchange:
         (folder / BACK).mkdir(parents=True, exist_ok=True)
         for case_id, boxes in chosen.items():
             volume = self._native(case_id)
-            geometry = {"like": None, "affine": volume.affine, "spacing_mm": volume.spacing_mm}
             blank = np.full(volume.image.shape[:3], self._task.ignore_value, np.uint8)
             if self._task.annotation.is_dense:
                 blank[self._asked(volume, boxes)] = 0  # what stays unpainted is background
-            write_nifti(target / f"{case_id}_image.nii.gz", volume.image, **geometry)
-            write_nifti(target / f"{case_id}_annotation.nii.gz", blank, **geometry)
+            write_nifti(target / f"{case_id}_image.nii.gz", volume.image, like=volume)
+            write_nifti(target / f"{case_id}_annotation.nii.gz", blank, like=volume)
         files.write_text(target / "README.txt", self._instructions())
         pool, rows = self._task.pool, []
         for order, unit in enumerate(units, start=1):
