@@ -4,9 +4,6 @@ import math
 import shutil
 
 import pytest
-
-from fewslice.core import files
-from fewslice.core.errors import ConfigError
 from fewslice.report.reading.experiment_methods import by_setup, group_experiments
 from fewslice.report.reading.experiments import (
     choose_experiments,
@@ -15,6 +12,9 @@ from fewslice.report.reading.experiments import (
     read_experiments,
     split_results,
 )
+
+from fewslice.core import files
+from fewslice.core.errors import ConfigError
 from tests.report.experiment_dirs import write_curve, write_experiment, write_gallery, write_round, write_volumes
 
 

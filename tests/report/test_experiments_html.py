@@ -3,12 +3,12 @@
 import csv
 
 import pytest
-
-from fewslice.core.errors import ConfigError
-from fewslice.report.figures.budget_curves import palette, plot_fractions, plot_pixels
 from fewslice.report.pages.experiment_html import results_path, text_report, write_experiment_report
 from fewslice.report.reading.experiment_methods import group_experiments
 from fewslice.report.reading.experiments import find_experiments, read_experiments, split_results
+
+from fewslice.core.errors import ConfigError
+from fewslice.report.figures.budget_curves import palette, plot_fractions, plot_pixels
 from tests.report.experiment_dirs import write_curve, write_experiment, write_gallery, write_round, write_volumes
 from tests.report.html_page import Page
 

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-
 from fewslice.report.figures.experiment_picks import (
     chance,
     distinct,
@@ -15,8 +14,9 @@ from fewslice.report.figures.experiment_picks import (
 )
 from fewslice.report.reading.experiment_methods import group_experiments
 from fewslice.report.reading.experiments import find_experiments, read_experiments
-from fewslice.report.tables import budget_statistics as stats
 from fewslice.report.tables.budget_tables import columns, dice_table, difference_table, finding, percent
+
+from fewslice.report.tables import budget_statistics as stats
 from tests.report.experiment_dirs import write_curve, write_experiment, write_round
 
 NAN = math.nan

@@ -1,9 +1,9 @@
 """The page is parsed with the standard library's parser; what it must contain is stated by hand."""
 
 import pytest
+from fewslice.report.pages.html import build_report
 
 from fewslice.core.errors import ConfigError, DataError
-from fewslice.report.pages.html import build_report
 from tests.report.html_page import Page
 from tests.report.run_dirs import volume, write_curve, write_prediction, write_run, write_scores
 

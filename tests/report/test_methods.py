@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from fewslice.report.tables.result_tables import difference_table
+from fewslice.report.tables.tables import facts
 
 from fewslice.core import files
 from fewslice.report.reading.methods import by_split, read_methods
-from fewslice.report.tables.result_tables import difference_table
-from fewslice.report.tables.tables import facts
 from tests.report.run_dirs import write_run, write_scores
 
 BASE, JOINT = "tr_baseline", "prop_method_joint_tr_rand_init"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from fewslice.report.pages.html import build_report
+from fewslice.report.tables.findings import finding
+from fewslice.report.tables.result_tables import difference_table, result_tables
+from fewslice.report.tables.tables import text_report
 
 from fewslice.report.figures.curves import colour_of, plot_curves
 from fewslice.report.figures.figures import compared, save_figures
 from fewslice.report.figures.outlines import plot_methods, shown_runs
 from fewslice.report.figures.overview import needs_overview, overview_table, plot_overview
-from fewslice.report.pages.html import build_report
 from fewslice.report.reading.methods import by_split, read_methods
-from fewslice.report.tables.findings import finding
-from fewslice.report.tables.result_tables import difference_table, result_tables
-from fewslice.report.tables.tables import text_report
 from tests.report.run_dirs import STRUCTURES, volume, write_curve, write_prediction, write_run, write_scores
 
 BASE, JOINT = "tr_baseline", "prop_method_joint_tr_rand_init"

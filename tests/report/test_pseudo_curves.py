@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from fewslice.report.pages.html import build_report
 
 from fewslice.core.errors import DataError
 from fewslice.report.figures.curves import colour_of, plot_curves
 from fewslice.report.figures.pseudo_curves import plot_pseudo_labels, read_rounds
-from fewslice.report.pages.html import build_report
 from fewslice.report.reading.methods import read_methods
 from fewslice.report.reading.runs import read_run
 from tests.report.run_dirs import write_curve, write_rounds, write_run

@@ -3,15 +3,15 @@
 import math
 
 import pytest
+from fewslice.report.tables.findings import finding
+from fewslice.report.tables.result_tables import difference_table, result_table
+from fewslice.report.tables.tables import facts, text_report
 
 from fewslice.core import files
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.report.reading.methods import group_runs, read_methods
 from fewslice.report.reading.runs import choose_run_dirs, find_run_dirs, read_run
-from fewslice.report.tables.findings import finding
-from fewslice.report.tables.result_tables import difference_table, result_table
 from fewslice.report.tables.statistics import MEAN, cell, number, paired_difference, volume_means
-from fewslice.report.tables.tables import facts, text_report
 from tests.report.run_dirs import write_curve, write_run, write_scores
 
 BASE, FINE = "tr_baseline", "ft_pretr_encoder_net_global_loss"
