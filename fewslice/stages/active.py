@@ -32,8 +32,8 @@ from fewslice.learner.encoder import initial_weights, train_encoder
 from fewslice.learner.evidence import Sources
 from fewslice.learner.learner import Learner
 from fewslice.report.figures.gallery import draw_gallery, pick_titles
-from fewslice.report.pages.experiment_html import results_path, write_experiment_report
-from fewslice.settings import datasets
+from fewslice.report.pages.experiments import results_path, write_experiment_report
+from fewslice.settings import datasets, facts
 from fewslice.settings.compat.al_config import Experiment
 from fewslice.settings.compat.al_selection import vaal_options
 from fewslice.stages.active_checks import Job, named_runs
@@ -129,7 +129,8 @@ class _Parts:
             settings["half_precision_networks"] = True  # runs without this say so too, but were trained in float32
         rounds = len(self.experiment.policy.all_rounds)
         name = self.experiment.exp_dir
-        run = Run(self.runs_dir, self.dataset.name, STAGE, name, settings, n_iter=rounds, resume=resume)
+        told = facts.of_experiment({**settings, "n_iter": rounds})
+        run = Run(self.runs_dir, self.dataset.name, STAGE, name, settings, n_iter=rounds, resume=resume, facts=told)
         drawn = [] if resume else sorted((run.dir / "rounds").glob(f"*/{BACK}/*"))
         if drawn:
             raise FewSliceError(
@@ -191,7 +192,7 @@ class _Parts:
         draw_gallery(
             path,
             [images[unit] for unit in choice.indices[:60]],
-            pick_titles(self.pool, choice),
+            pick_titles(self.pool.unit_ids[choice.indices], choice.values),
             annotations=masks,
             num_classes=self.dataset.num_classes,
             names=self.dataset.struct_name,

@@ -30,7 +30,7 @@ from fewslice.core.errors import ConfigError
 from fewslice.core.run import Run
 from fewslice.data.cache import PreparedSet
 from fewslice.report.figures import embedding_map, gallery
-from fewslice.settings import datasets
+from fewslice.settings import datasets, facts
 from fewslice.settings.flag_specs_select import STAGE, SelectArgs
 from fewslice.train.encoder_runs import NONE, EncoderRun, differences
 
@@ -119,9 +119,9 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
         features = _features(selection, run.dir)
         choice = _choose(selection, features, run.dir)
         _draw(selection, features, choice, run.dir)
-        facts = {"settings": selection.settings, "versions": versions, "notes": list(selection.notes)}
-        facts |= {"encoder": args.encoder, "network": args.network, "budget": args.budget}
-        write_selection(run.dir / "selection.json", selection.pool, selection.is_labelled, choice, facts=facts)
+        known = {"settings": selection.settings, "versions": versions, "notes": list(selection.notes)}
+        known |= {"encoder": args.encoder, "network": args.network, "budget": args.budget}
+        write_selection(run.dir / "selection.json", selection.pool, selection.is_labelled, choice, facts=known)
         del features
         shutil.rmtree(run.dir / "cache", ignore_errors=True)
         run.finish({"units": len(choice.indices)})
@@ -131,7 +131,8 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
 
 def _open_run(selection: Selection) -> Run:
     args = selection.args
-    run = Run(args.runs_dir, args.dataset, STAGE, args.strategy, selection.settings, n_iter=1)
+    told = facts.of_selection(selection.settings)
+    run = Run(args.runs_dir, args.dataset, STAGE, args.strategy, selection.settings, n_iter=1, facts=told)
     if args.output:
         folder = Path(args.output)
         if (folder / "config.json").exists():
@@ -217,18 +218,19 @@ def _draw(selection: Selection, features: np.ndarray | None, choice: Choice, fol
     gallery.draw_gallery(
         folder / "gallery.png",
         SliceStack(selection.volumes).take(shown),
-        gallery.pick_titles(selection.pool, choice),
+        gallery.pick_titles(selection.pool.unit_ids[choice.indices], choice.values),
         annotations=scribbles,
         num_classes=selection.dataset.num_classes,
         names=selection.dataset.struct_name,
-        heading=gallery.with_value_note(what, choice),
+        heading=gallery.with_value_note(what, choice.values),
     )
     source = {None: f"pixels at {_THUMBNAIL[0]} x {_THUMBNAIL[1]}", "pixels": "pixels"}.get(
         selection.encoder if isinstance(selection.encoder, str | None) else "", "embeddings"
     )
     projection = embedding_map.project(_thumbnails(selection.volumes) if features is None else features, seed=args.seed)
     projection = dataclasses.replace(projection, note=f"{source}: {projection.note}")
-    marks = {"pool": selection.pool, "is_labelled": selection.is_labelled, "chosen": choice.indices}
+    share = selection.pool.positions / np.maximum(selection.pool.depths - 1, 1)
+    marks = {"share": share, "is_labelled": selection.is_labelled, "chosen": choice.indices}
     embedding_map.draw_embedding_map(folder / "embedding_map.png", projection, title=what, **marks)
 
 
