@@ -1,17 +1,17 @@
-"""Pretrains decoder blocks on volumes without labels, with the local contrastive loss; the encoder stays as it is.
+"""Pretrains decoder blocks on unlabelled volumes with the local contrastive loss; the encoder is frozen.
 
-The same region in two views of a slice is drawn together, regions around it are pushed apart.
+The loss pulls together the same region in two views of a slice and pushes apart the regions around it.
 Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 3.2.
 
   python pretr_decoder_local_contrastive_loss.py --dataset=acdc
   python pretr_decoder_local_contrastive_loss.py --dataset=acdc --n_iter=2001 --pretr_n_iter=5001
 
-Reads   the images (no labels) of the patients of --no_of_tr_imgs, and the finished run of
+Input   images (no labels) of the patients of --no_of_tr_imgs, and the finished run of
         pretr_encoder_global_contrastive_loss.py that the flags name (or --init_from).
-Writes  runs/<dataset>/pretr_decoder_local_contrastive_loss/<method>-<digest>/ with checkpoints/last.npz
-        (encoder, decoder blocks, head) and logs/train.csv.
+Output  runs/<dataset>/pretr_decoder_local_contrastive_loss/<method>-<digest>/ with checkpoints/last.npz
+        (encoder, decoder blocks, projection head) and logs/train.csv.
 Measured on one core of an AMD EPYC (Zen 4), acdc_h5, 30 volumes, 300 steps, --mixed_precision: at 96 x 96 pixels 1
-        minute of CPU, .9 GiB, loss 4.80 (random) to below .001. docs/results.md
+        CPU minute, 0.9 GiB, loss 4.80 (random) to below 0.001. docs/results.md
 More    docs/local_pretraining.md, docs/runs.md
 """
 

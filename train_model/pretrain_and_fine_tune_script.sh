@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Pretrains without labels, fine-tunes with few, trains the baseline, and compares them in one report.
+# Pretrains without labels, fine-tunes and trains the baseline with few, and compares them in one report.
 #
 #   bash pretrain_and_fine_tune_script.sh [dataset] [no_of_tr_imgs] [comb_tr_imgs] [further flags]
 #   bash pretrain_and_fine_tune_script.sh acdc tr1 c1 --seed=1 --mixed_precision
 #
 # Further flags go to every stage: --seed, --ver, --set, --average_decay, --mixed_precision, --jit_compile, --noresume,
 # --tensorboard, --runs_dir, --data_root. --bt_size, --n_parts, --strong_views and --batch_negatives go to the stages that
-# have them or look for them. The number of steps can be given for all stages (--n_iter) or for each kind
-# (--global_n_iter, --local_n_iter, --seg_n_iter).
-# Stops at the first stage that fails; the same command continues there.
+# have them or find an upstream run by them. Steps are set for all stages (--n_iter) or for one kind (--global_n_iter,
+# --local_n_iter, --seg_n_iter).
+# Stops at the first stage that fails; the same command resumes there.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/chain.sh"
 

@@ -1,19 +1,18 @@
 #!/usr/bin/env bash
-# Trains the baseline, then on labelled and other volumes together, and compares the two.
+# Trains the baseline, then jointly on labelled and unlabelled volumes, and compares the two.
 #
 #   bash pseudo_lbl_rand_init.sh [no_of_tr_imgs] [comb_tr_imgs] [dataset] [further flags]
 #   bash pseudo_lbl_rand_init.sh tr2 c1 acdc
 #   bash pseudo_lbl_rand_init.sh tr1 c1 phantom --n_iter=200 --seed=1
 #   bash pseudo_lbl_rand_init.sh tr1 c1 acdc --method=unimatch
 #
-# --method=contrastive (default): pixel embeddings on pseudo-labels, which are renewed in rounds. --method=unimatch
+# --method=contrastive (default): pixel embeddings on pseudo-labels, which are refreshed in rounds. --method=unimatch
 # (weak-to-strong consistency) and --method=copy_paste make their targets within each step and have no rounds.
 #
-# Further flags, written --name=value, go to both scripts; those that only the joint training has (--lamda_local,
-# --refresh_every, --crf, ...) go to it alone. --n_iter is the number of steps of both; --baseline_n_iter and
-# --joint_n_iter set them apart (default: 5001 and 15001, as published).
-# With --teacher=RUN that run is the baseline, and none is trained.
-# Stops at the first step that fails; the same command continues there.
+# Further flags, written --name=value, go to both scripts; those that only joint training has (--lamda_local,
+# --refresh_every, --crf, ...) go to it alone. --n_iter sets the steps of both, --baseline_n_iter and --joint_n_iter of
+# one (default: 5001 and 15001, as published). With --teacher=RUN that run replaces the baseline.
+# Stops at the first stage that fails; the same command resumes there.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/chain.sh"
 

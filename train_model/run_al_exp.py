@@ -1,15 +1,15 @@
-r"""Runs an experiment of active learning: round by round a strategy chooses slices and networks are trained on them.
+r"""Runs an active-learning experiment: each round, a strategy queries slices and networks are trained on the labels.
 
 The experiment is a file such as those in experiments/; experiments/README.md lists every key.
 
   python run_al_exp.py --config=../experiments/phantom_quick.yml
-  python run_al_exp.py --config=../experiments/acdc_weak_ours.yml --set policy.seed=1
+  python run_al_exp.py --config=../experiments/published/acdc_weak_ours.yml --set seed=1
 
-Reads   the experiment and its dataset. Test volumes only score the networks.
-Writes  runs/<dataset>/run_al_exp/<exp_dir>-<digest>/ with rounds/000/ ... (query.csv, gallery.png, metrics.json, ...)
-        and report.html. A repeated command goes on where it was interrupted; rounds can be added at the end.
-With    `policy.annotator: files` a round's slices are written as NIfTI for a person, and the command ends; repeat it
-        when they are back.
+Input   the experiment and its dataset. Test volumes are used for evaluation only.
+Output  runs/<dataset>/run_al_exp/<name>-<digest>/ with rounds/000/ ... (query.csv, gallery.png, metrics.json, ...)
+        and report.html. A repeated command resumes where it was interrupted; rounds can be added at the end.
+        With `annotator: files` a round's slices are written as NIfTI for a person, and the command ends; repeat it
+        when the labels are there.
 More    docs/active_learning.md, scripts/make_al_report.py for several experiments
 """
 

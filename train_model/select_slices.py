@@ -1,16 +1,16 @@
-r"""Chooses which slices of a folder of volumes to annotate, without any label.
+r"""Chooses which slices of a dataset to annotate, without any label.
 
-Every slice becomes a vector by an encoder that was trained without labels; the strategy takes slices that stand for the
-others. Vepa et al., 2024, https://arxiv.org/abs/2411.15763 (mfc); the other strategies: fewslice/active/README.md.
+An encoder trained without labels maps every slice to an embedding; the strategy takes slices that represent the others.
+Vepa et al., 2024, https://arxiv.org/abs/2411.15763 (mfc); further strategies: docs/active_learning.md.
 
   python select_slices.py --dataset=acdc --encoder=../runs/acdc/pretr_encoder_group_contrastive_loss/<run> --budget=5%
   python select_slices.py --dataset=acdc --encoder=... --strategy=typiclust --budget=20
   python select_slices.py --dataset=acdc --encoder=... --labelled=query.csv --budget=20        # the next 20
-  python select_slices.py --dataset=acdc --strategy=random --budget=5%                         # to compare with
+  python select_slices.py --dataset=acdc --strategy=random --budget=5%                         # for comparison
 
-Reads   the images (no labels) of the patients of --split, by default the dataset's `unlabeled_split`.
-Writes  runs/<dataset>/select_slices/<strategy>-<digest>/ with query.csv (the slices in order), selection.json,
-        gallery.png (the slices), embedding_map.png (where they lie in the pool).
+Input   images (no labels) of the patients of --split, by default the dataset's `unlabeled_split`.
+Output  runs/<dataset>/select_slices/<strategy>-<digest>/ with query.csv (the slices in order), selection.json,
+        gallery.png (the slices), embedding_map.png (their place in the pool).
 Measured on one CPU core: acdc_h5, 308 slices of 96 x 96 pixels, ResNet-18, mfc, 5%: 11 s of CPU, import included.
 More    docs/select_slices.md
 """
