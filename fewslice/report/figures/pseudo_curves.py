@@ -76,7 +76,7 @@ def _plot(lines: Mapping[tuple[str, int], pd.DataFrame], name: str, palette: Map
     from matplotlib.ticker import PercentFormatter
 
     labels, everything = list(dict.fromkeys(label for label, _ in lines)), pd.concat(list(lines.values()))
-    size = {"width": 5.6 if len(labels) == 1 else 9, "height": 2.6, "above": 0.3}
+    size = {"width": 5.6 if len(labels) == 1 else 9, "height": 2.7, "above": 0.3}
     figure, grid = style.panels(len(labels), 3, **size, sharex=True, sharey=True)
     if name == "dice":
         values = everything[["dice", "dice_before"]].stack()
@@ -89,14 +89,13 @@ def _plot(lines: Mapping[tuple[str, int], pd.DataFrame], name: str, palette: Map
     if len(steps) <= 6:
         grid[0].set_xticks(steps)
     for axes, label in zip(grid, labels, strict=True):
-        style.calm(axes)
+        style.calm(axes, xlabel="step")
         style.heading(axes, label)
         for (other, seed), rounds in lines.items():
             if other == label:
                 _draw(axes, rounds, name, seed, palette[label])
     titles = {"dice": "Dice of the pseudo-labels", "changed": "pixels changed by refinement"}
     figure.supylabel(titles[name], fontsize=9, color=style.QUIET)
-    figure.supxlabel("step", fontsize=9, color=style.QUIET)
     handles = {text: handle for axes in grid for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles, loc="outside lower left", ncols=6, **style.LEGEND)
     return figure
