@@ -49,7 +49,7 @@ ROOMS = {
     "data": _BELOW_DATA,
     "evaluate": (*_BELOW_DATA, "data"),
     "active": (*_BELOW_DATA, "data", "evaluate"),
-    "report": (*_BELOW_DATA, "data", "evaluate", "active"),
+    "report": (*_BELOW_DATA, "data", "evaluate"),
     "train": (*_BELOW_DATA, "data", "evaluate"),
     "refine": (*_BELOW_DATA, "data", "evaluate", "train"),
     "learner": (*_BELOW_DATA, "data", "evaluate", "active", "train"),

@@ -173,7 +173,7 @@ def _of_cases(cases: Any) -> dict[str, str]:
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields dotted name and value of settings; the folder of another run counts as the settings of that run."""
     for name, value in config.items():
-        if name in _NOT_THE_METHOD or any(part in name for part in _NOT_THE_METHOD_PARTS):
+        if name in _NOT_THE_METHOD or any(part in str(name) for part in _NOT_THE_METHOD_PARTS):
             continue
         if name == "cases":
             yield from ((f"{prefix}{role}", text) for role, text in _of_cases(value).items())

@@ -169,7 +169,10 @@ def test_one_experiment_of_one_round_with_nulls(tmp_path):
     structures = {"rv": {"dice": None}}
     write_round(run, 0, 0.01, 0.5, test_dice=None, annotated_pixels=None, per_structure=structures, seconds=None)
     _, words = _report([run], tmp_path / "own.html")
-    assert "Highest validation Dice at 1 %: mfc, 0.500 over 1 seed." in words and "annotated pixels" not in words
+    assert (
+        "Validation Dice at 1 %: mfc, 0.500 over 1 seed. There is nothing to compare it with." in words
+        and "annotated pixels" not in words
+    )
     rows = {(row["set"], row["structure"], row["metric"]): row["value"] for row in _rows(tmp_path / "own.csv")}
     assert rows["val", "mean", "dice"] == "0.5" and rows["val", "rv", "dice"] == "" and ("", "", "seconds") not in rows
 

@@ -246,7 +246,9 @@ def test_validation_counts_where_nothing_was_tested(tmp_path):
     write_round(write_experiment(tmp_path, "mfc"), 0, 0.01, 0.5, test_dice=None)
     methods = _methods(tmp_path)
     assert stats.metric_of(methods) == VALIDATION
-    assert experiments.remarks(methods, VALIDATION) == ["Highest validation Dice at 1 %: mfc, 0.500 over 1 seed."]
+    assert experiments.remarks(methods, VALIDATION) == [
+        "Validation Dice at 1 %: mfc, 0.500 over 1 seed. There is nothing to compare it with."
+    ]
     assert experiments.remarks(methods, TEST) == ["None of these experiments has scores yet."]
 
 

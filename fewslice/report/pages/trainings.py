@@ -94,7 +94,6 @@ def _setup(name: str, methods: Sequence[Method], palette: Mapping[str, str], fet
     is_many = len(logged) > MOST_TOGETHER
     caption = "Validation Dice; pale: all other methods. " * is_many + "The dot marks the best validation of each run."
     of_loss = "Training loss; the first steps may lie above the axes."
-    pseudo = plot_pseudo_labels(methods, palette)
     return {
         "heading": name[:1].upper() + name[1:],
         "comparison": tables.comparison_table(methods),
@@ -106,7 +105,10 @@ def _setup(name: str, methods: Sequence[Method], palette: Mapping[str, str], fet
         "losses": drawing(
             plot_panels(logged, "loss", palette) if is_many else None, alt="Training loss", caption=of_loss
         ),
-        "pseudo_labels": pseudo and drawing(pseudo[0], alt="Pseudo-labels from round to round", caption=pseudo[1]),
+        "pseudo_labels": [
+            drawing(figure, alt="Pseudo-labels from round to round", caption=text)
+            for figure, text in plot_pseudo_labels(methods, palette)
+        ],
         "volumes": tables.volume_table(methods),
     }
 

@@ -135,15 +135,16 @@ def remarks(methods: Sequence[Method], metric: str) -> list[str]:
     rivals = mean[seeds[mean.index] == seeds[mean.index].max()]
     what = METRIC_TITLES[metric]
     what = f"mean {what} over the budget" if name == stats.AREA else f"{what} at {name}"
-    head = (
-        f"Highest {what}: {rivals.idxmax()}, {number(rivals.max())} over {plural(int(seeds[rivals.idxmax()]), 'seed')}"
-    )
+    text = f"{what}: {rivals.idxmax()}, {number(rivals.max())} over {plural(int(seeds[rivals.idxmax()]), 'seed')}"
+    if len(mean) == 1:
+        return [f"{text[:1].upper()}{text[1:]}. There is nothing to compare it with."]
+    head = f"Highest {text}"
     if len(rivals) > 1:
         head += f" (best of {len(rivals)} methods; optimistically biased)"
     lines = [f"{head}."]
     if len(rivals) < len(mean):
         lines.append(f"{plural(len(mean) - len(rivals), 'method')} with fewer seeds left out of that.")
-    if len(mean) > 1 and stats.the_baseline(methods) is None:
+    if stats.the_baseline(methods) is None:
         lines.append("There is no random choice of the same setup beside them, so nothing is said about a gain.")
     return lines
 
