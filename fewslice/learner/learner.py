@@ -45,8 +45,8 @@ from fewslice.learner.networks import (
 )
 from fewslice.settings import datasets
 from fewslice.settings.compat.al_schema_model import ModelConfig
-from fewslice.stages.segmentation import validation_of
 from fewslice.train import setup
+from fewslice.train.evaluation import validation_of
 from fewslice.train.predict import predictor
 from fewslice.train.trainer import Plan, Trainer
 
