@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fewslice.core.errors import ConfigError
+from fewslice.evaluate.scores import VolumeScore, score_volume
 from fewslice.evaluate.summary import mean_foreground_dice, statistics
-from fewslice.evaluate.volumes import Predict, VolumeScore, predict_volume, score_volume
+from fewslice.evaluate.volumes import Predict, predict_volume
 
 if TYPE_CHECKING:
     from fewslice.data.cache import PreparedVolume

@@ -30,8 +30,8 @@ from fewslice.data import cache
 from fewslice.data.batches.annotated import AnnotatedSlices
 from fewslice.data.readers import get_reader
 from fewslice.evaluate import volumes
+from fewslice.evaluate.scores import VolumeScore
 from fewslice.evaluate.summary import mean_foreground_dice, statistics
-from fewslice.evaluate.volumes import VolumeScore
 from fewslice.learner.networks import (
     Schedule,
     build_network,

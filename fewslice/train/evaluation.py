@@ -14,6 +14,7 @@ from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.data.readers import get_reader
 from fewslice.evaluate import validation, volumes
+from fewslice.evaluate.scores import VolumeScore
 from fewslice.evaluate.summary import mean_foreground_dice
 from fewslice.settings import datasets
 from fewslice.train.predict import predictor
@@ -79,5 +80,5 @@ def evaluate_run(
     return results
 
 
-def _log_score(score: volumes.VolumeScore) -> None:
+def _log_score(score: VolumeScore) -> None:
     logging.info("Test volume %s: mean Dice %.3f", score.case_id, score.mean_dice)
