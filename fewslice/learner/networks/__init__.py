@@ -101,10 +101,8 @@ class Network:
         return model
 
     def dropping(self, model: keras.Model) -> keras.Model:
-        """Returns that network with dropout that stays active at inference. Only where `drops`."""
-        import models
-
-        return models.dropout_part(model)
+        """Returns that network with dropout that stays active at inference; for networks that say `drops`."""
+        raise ConfigError(f"The network {type(self).__name__} has no dropout, so that all its passes are the same.")
 
     def encoder_map(self, model: keras.Model, index: int) -> keras.Model:
         """Returns the network image -> map `index` of the encoder, 0 the finest.
@@ -149,8 +147,8 @@ class SliceNetwork(Network):
         from fewslice.augment.rot_flip import RotFlip
         from fewslice.learner.samplers import SliceBatches
 
-        found = SliceBatches(labels, images, seed=seed, batch_size=self.batch_size, augmentation=RotFlip())
-        return found.with_targets(self.targets)
+        how = {"seed": seed, "batch_size": self.batch_size, "augmentation": RotFlip(), "targets": self.targets}
+        return SliceBatches(labels, images, **how)
 
     def targets(self, labels: np.ndarray, mixing: float) -> np.ndarray:
         """Returns what the loss is given for a batch.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fewslice.learner.networks import NETWORKS, StepwiseNetwork
+from fewslice.learner.networks import NETWORKS
+from fewslice.learner.networks.scribble_unet import ScribbleNetwork
 from fewslice.settings.declare import declared
 
 if TYPE_CHECKING:
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
 
 @NETWORKS.register("dmpls")
 @declared
-class Dmpls(StepwiseNetwork):
-    """`models.build_scribble_unet` with two branches; the main one is evaluated."""
-
-    drops = True
+class Dmpls(ScribbleNetwork):
+    """The network with two branches; the main one is evaluated."""
 
     def build(self, shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
         import models
@@ -42,8 +41,3 @@ class Dmpls(StepwiseNetwork):
         import losses
 
         return losses.mixing_targets(labels, mixing)
-
-    def encoder_map(self, model: keras.Model, index: int) -> keras.Model:
-        import models
-
-        return models.encoder_maps(model, index)

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Lt
 
 from fewslice.learner.networks import NETWORKS, Schedule, SliceNetwork
 from fewslice.settings.declare import Help, declared
-from fewslice.settings.flag_specs_group import ENCODERS
+from fewslice.settings.group_contrastive import ENCODERS
 
 if TYPE_CHECKING:
     import keras

@@ -16,14 +16,29 @@ Loss = Annotated[
 ]
 
 
-@NETWORKS.register("scribble_unet")
 @declared
-class ScribbleUnet(StepwiseNetwork):
-    """`models.build_scribble_unet` with one branch."""
-
-    loss: Loss = "strong_segmentation"
+class ScribbleNetwork(StepwiseNetwork):
+    """What the networks of `models.build_scribble_unet` share."""
 
     drops = True
+
+    def dropping(self, model: keras.Model) -> keras.Model:
+        import models
+
+        return models.dropout_part(model)
+
+    def encoder_map(self, model: keras.Model, index: int) -> keras.Model:
+        import models
+
+        return models.encoder_maps(model, index)
+
+
+@NETWORKS.register("scribble_unet")
+@declared
+class ScribbleUnet(ScribbleNetwork):
+    """The network with one branch."""
+
+    loss: Loss = "strong_segmentation"
 
     def build(self, shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
         import models
@@ -34,8 +49,3 @@ class ScribbleUnet(StepwiseNetwork):
         import losses
 
         return losses.get(self.loss)(ignore_value)
-
-    def encoder_map(self, model: keras.Model, index: int) -> keras.Model:
-        import models
-
-        return models.encoder_maps(model, index)
