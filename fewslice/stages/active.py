@@ -18,7 +18,7 @@ from absl import logging
 from fewslice.active import annotators, round_files, strategies
 from fewslice.active.annotators import MASK, SCRIBBLE, Task, WaitingForAnnotations
 from fewslice.active.annotators.file_exchange import BACK
-from fewslice.active.budgets import cumulative_budgets, cumulative_fractions, training_shares
+from fewslice.settings.budgets import cumulative_budgets, cumulative_fractions, training_shares
 from fewslice.active.loop import Loop, RoundPlan
 from fewslice.active.query import Choice
 from fewslice.active.slices import SliceStack, pool_of_volumes
