@@ -22,7 +22,7 @@ import numpy as np
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import Registry, unknown_name
 
-SCORES = Registry("uncertainty score")
+SCORES = Registry("uncertainty score", "fewslice.active.scores")
 REGIONS = ("all", "foreground")
 COMBINES = ("mean_probabilities", "mean_scores")
 # What the published settings call a score of several networks, and the registered one that it is.
@@ -55,10 +55,6 @@ def register(name: str, *, needs: Sequence[str] = ()) -> Callable:
 
 def get(name: str) -> Callable:
     """Returns the score called `name`. Raises `ConfigError` with the nearest known name."""
-    if name not in SCORES.names():  # asked for every batch of a pool: folders are not listed each time
-        from fewslice.active import scores
-
-        scores.load_all()
     return SCORES.get(name)
 
 

@@ -3,19 +3,16 @@
 Expected values: entropies of halves and certainties by hand; plain loops over the formulas, tests/reference/active.py.
 """
 
-import sys
 import tracemalloc
 
 import numpy as np
 import pytest
 
-from fewslice.active import scores as score_files
 from fewslice.active import uncertainty
 from fewslice.active.uncertainty import SCORES, PassStatistics, mean_over_members
 from fewslice.core.errors import ConfigError
 from tests.reference import active as reference
 
-score_files.load_all()
 LOOPS = {
     "entropy": reference.predictive_entropy,
     "expected_entropy": reference.expected_entropy,
@@ -56,17 +53,6 @@ def test_contract(name):
     np.testing.assert_allclose(scores(passes[:, [2, 0]], [name])[name], found[[2, 0]], rtol=1e-9)
     sure = scores(one_pixel((1, 0), (1, 0)), [name])[name]
     assert abs(sure) < 1e-6 and scores(one_pixel((1, 0), (0.2, 0.8)), [name])[name] > 0.1
-
-
-def test_a_file_is_all_that_a_score_needs(tmp_path, monkeypatch):
-    (tmp_path / "test_smallest.py").write_text(
-        "from fewslice.active.uncertainty import register\n\n\n"
-        '@register("test_smallest")\ndef smallest(statistics):\n    return statistics.mean.min(axis=-1)\n'
-    )
-    monkeypatch.setattr(score_files, "__path__", [*score_files.__path__, str(tmp_path)])
-    monkeypatch.setattr(SCORES, "_objects", dict(SCORES._objects))
-    assert scores(one_pixel((0.75, 0.25)), ["test_smallest"])["test_smallest"] == 0.25
-    sys.modules.pop(f"{score_files.__name__}.test_smallest")
 
 
 # One slice of one pixel, two classes: what each score says about M passes.
@@ -187,14 +173,14 @@ def test_members_are_averaged():
         mean_over_members([])
 
 
-def test_a_new_score_is_one_function(monkeypatch):
-    monkeypatch.setattr(SCORES, "_objects", dict(SCORES._objects))
+def test_a_new_score_is_one_function():
+    with SCORES.temporary():
 
-    @uncertainty.register("second_class")
-    def second_class(statistics):
-        return statistics.mean[..., 1]
+        @uncertainty.register("second_class")
+        def second_class(statistics):
+            return statistics.mean[..., 1]
 
-    np.testing.assert_allclose(scores(one_pixel((0.75, 0.25)), ["second_class"])["second_class"], [0.25])
+        np.testing.assert_allclose(scores(one_pixel((0.75, 0.25)), ["second_class"])["second_class"], [0.25])
 
 
 @pytest.mark.parametrize("action, error, words", [

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fewslice.active.slices import SliceStack
-from fewslice.core.registry import Registry, import_modules
+from fewslice.core.registry import Registry
 from fewslice.data.cache import PreparedSet
 from fewslice.settings.datasets import DatasetConfig
 
 if TYPE_CHECKING:
     import keras
 
-FEATURES = Registry("kind of features")
+FEATURES = Registry("kind of features", __name__)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,10 +88,9 @@ def register(name: str, *, needs_encoder: bool = False, needs_network: bool = Fa
 
 def load_all() -> None:
     """Imports every kind of this folder, so that their names are known."""
-    import_modules(__name__, __path__)
+    FEATURES.load()
 
 
 def get(name: str) -> Kind:
     """Returns the kind called `name`. Raises `ConfigError` with the nearest known name."""
-    load_all()
     return FEATURES.get(name)
