@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from fewslice.active.query import SCORES, Choice, Query, register
-from fewslice.active.ties import best_first
+from fewslice.active.query import SCORES, Choice, Query, best_first, register
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fewslice.active.measures import kcenter_euclidean, rounding
-from fewslice.active.measures.kcenter import PlainDistance, greedy
-from fewslice.active.measures.kcenter_euclidean import euclidean_k_center
+from fewslice.active.measures import kcenter as kcenter_euclidean
+from fewslice.active.measures import kcenter as rounding
+from fewslice.active.measures.kcenter import PlainDistance, euclidean_k_center, greedy
 from fewslice.active.measures.pixels import PixelStore
 from fewslice.active.query import Query, select
 from fewslice.active.strategies import coreset, kcenter, mfc, pkcenter  # noqa: F401 (registers them)
