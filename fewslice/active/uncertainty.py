@@ -38,16 +38,18 @@ _TINY = 1e-10
 SPREAD, ENTROPIES, VOTES = "spread", "entropies", "votes"
 
 
-def register(name: str, *, needs: Sequence[str] = ()) -> Callable:
+def register(name: str, *, needs: Sequence[str] = (), compares: bool = False) -> Callable:
     """Returns a decorator that makes a function `PassStatistics` -> (n, *space) map a score called `name`.
 
     Args:
         name: What users call it.
         needs: Sums beside the mean that it looks at: "spread", "entropies", "votes".
+        compares: Whether it is 0 everywhere for a single pass.
     """
 
     def decorate(function: Callable) -> Callable:
         function.needs = tuple(needs)
+        function.compares = compares
         return SCORES.register(name)(function)
 
     return decorate

@@ -36,9 +36,11 @@ def options_of(source: type | Callable) -> Known:
     """Returns what can be set, {option: (type, default)} in the order of definition.
 
     Args:
-        source: A dataclass, or a function: then its parameters that can be given by keyword only. A parameter without
-            annotation has the type of its default. A default that is `REQUIRED` has to be given.
+        source: A dataclass, or a function or another class: then its parameters that can be given by keyword only. A
+            parameter without annotation has the type of its default. A default that is `REQUIRED` has to be given.
     """
+    is_class = isinstance(source, type) and not dataclasses.is_dataclass(source)
+    source = source.__init__ if is_class else source
     hints = typing.get_type_hints(source, include_extras=True)
     if dataclasses.is_dataclass(source):
         return {field.name: (hints[field.name], default_of(field)) for field in dataclasses.fields(source) if field.init}
