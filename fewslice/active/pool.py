@@ -56,7 +56,7 @@ def make_pool(cases: Sequence[Case], unit: Named = SLICES) -> Units:
 
 
 def open_pool(
-    volumes: Sequence[PreparedVolume], unit: Named, facts: Sequence[Mapping[str, Any]] | None = None
+    volumes: Sequence[PreparedVolume], unit: Named = SLICES, facts: Sequence[Mapping[str, Any]] | None = None
 ) -> Units:
     """Returns `make_pool` of prepared volumes."""
     return make_pool(cases_of(volumes, facts), unit)

@@ -264,7 +264,7 @@ def _checked(name: str, query: Query, found: Sequence[int] | Choice) -> Choice:
     elif len(indices) and (indices.min() < 0 or indices.max() >= len(query.pool)):
         problem = f"chose an index outside the pool of {len(query.pool)}"
     elif query.is_labelled[indices].any():
-        problem = "chose a unit that is annotated"
+        problem = "chose a unit that is annotated already"
     elif query.has_rules:
         problem = _broken_rule(query, indices)
     if problem:

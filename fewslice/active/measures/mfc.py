@@ -15,7 +15,7 @@ import numpy as np
 
 from fewslice.active.measures.kcenter import METRICS, UNIT, finite_norms, margin, products, vector_distances
 from fewslice.active.measures.pixels import PixelStore, as_pixel_store
-from fewslice.active.units import Pool
+from fewslice.active.units import Units
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
 
@@ -391,7 +391,7 @@ def _term(name: str, values: np.ndarray, centre: np.ndarray) -> np.ndarray:
     return np.abs(values - centre)
 
 
-def pool_columns(pool: Pool) -> dict[str, np.ndarray]:
+def pool_columns(pool: Units) -> dict[str, np.ndarray]:
     """Returns the columns that a pool gives.
 
     Its patients, places and depths give "patient", "slice_pos" and "slice_rel_pos" (place / number of slices); its

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fewslice.active.units import Pool
+from fewslice.active.units import Units
 from fewslice.core.errors import ConfigError
 from fewslice.core.files import write_bytes
 from fewslice.report.figures import style
@@ -87,7 +87,7 @@ def draw_embedding_map(
     path: Path,
     projection: Projection,
     *,
-    pool: Pool,
+    pool: Units,
     is_labelled: np.ndarray,
     chosen: np.ndarray,
     title: str = "",

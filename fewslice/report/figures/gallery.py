@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fewslice.active.query import Choice
-from fewslice.active.units import Pool
+from fewslice.active.units import Units
 from fewslice.core.files import write_bytes
 from fewslice.report.figures import style
 from fewslice.report.figures.contours import structure_colour
@@ -27,7 +27,7 @@ _LETTER = 0.66  # width of a letter in letter sizes, with some room
 _SMALLEST = 4  # columns, so that a few slices are not blown up
 
 
-def pick_titles(pool: Pool, choice: Choice) -> list[str]:
+def pick_titles(pool: Units, choice: Choice) -> list[str]:
     """Returns "1  001_ED_slice_03" and, below it, what the strategy found, for every chosen unit."""
     titles = []
     for order, (index, value) in enumerate(zip(choice.indices, choice.values, strict=True), 1):
