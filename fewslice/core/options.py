@@ -43,7 +43,9 @@ def options_of(source: type | Callable) -> Known:
     source = source.__init__ if is_class else source
     hints = typing.get_type_hints(source, include_extras=True)
     if dataclasses.is_dataclass(source):
-        return {field.name: (hints[field.name], default_of(field)) for field in dataclasses.fields(source) if field.init}
+        return {
+            field.name: (hints[field.name], default_of(field)) for field in dataclasses.fields(source) if field.init
+        }
     found = {}
     for name, parameter in inspect.signature(source).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
@@ -90,7 +92,9 @@ def registered_options(
     """
     of_class = getattr(registered, "options_class", None)
     known, called = options_of(of_class or registered), f"option of {kind} {name!r}"
-    checked, problems = check(as_type(known), given, subject=lambda place: f"The {called} {name_of(place)!r}", kind=called)
+    checked, problems = check(
+        as_type(known), given, subject=lambda place: f"The {called} {name_of(place)!r}", kind=called
+    )
     if problems:
         return {}, problems
     if of_class is not None:

@@ -19,7 +19,7 @@ from annotated_types import Ge, Le, Len, MultipleOf
 from fewslice.core import options, registry
 from fewslice.core.errors import ConfigError
 from fewslice.core.options import Place
-from fewslice.settings import budgets, datasets
+from fewslice.settings import budgets
 from fewslice.settings.declare import Count, Help, Must, declared, settings_of
 from fewslice.settings.group_contrastive import GroupContrastive
 from fewslice.settings.yaml import Named, Registered
@@ -63,7 +63,11 @@ class Round:
     """One round. In files: the amount alone, or a mapping."""
 
     SHORT: ClassVar[str] = "add"
-    add: Annotated[float | int, Ge(0), Help("Units to annotate: a share of the pool (0.05) or a number (20).")]
+    add: Annotated[
+        float | int,
+        Must(lambda value: value >= 0, "a share of the pool such as 0.05, or a number of units such as 20"),
+        Help("Units to annotate: a share of the pool (0.05) or a number (20)."),
+    ]
     query: Annotated[Query | None, Help("How this round chooses, in place of the experiment's `query`.")] = None
     train: Annotated[bool, Help("false: the round only annotates.")] = True
     longer: Annotated[
@@ -87,7 +91,9 @@ class Encoder(GroupContrastive):
     """The encoder that gives embeddings, pretrained as `pretr_encoder_group_contrastive_loss.py` does, or its run."""
 
     SHORT: ClassVar[str] = "run"
-    run: Annotated[str, Help("Run directory of a pretrained encoder that is used as it is; all but the last key is idle.")] = ""
+    run: Annotated[
+        str, Help("Run directory of a pretrained encoder that is used as it is; all but the last key is idle.")
+    ] = ""
     epochs: Annotated[Count, Help("Epochs of pretraining.")] = 100
     embedded_at_once: Annotated[Count, Help("Slices that the encoder gets at a time.")] = 128
 
@@ -116,7 +122,9 @@ class Experiment:
     unit: Annotated[
         Named, Registered("unit"), Help("What is annotated: slice, image, volume, or patch with its size and stride.")
     ] = Named("slice")
-    annotation: Annotated[str, Registered("annotation"), Help("What an annotator draws: `mask` or `scribble`.")] = "mask"
+    annotation: Annotated[str, Registered("annotation"), Help("What an annotator draws: `mask` or `scribble`.")] = (
+        "mask"
+    )
     annotator: Annotated[
         str,
         Registered("annotator"),

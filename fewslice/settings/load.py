@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from fewslice.core.errors import ConfigError
-from fewslice.core.registry import unknown_name
 from fewslice.settings import dataset_files, datasets
 from fewslice.settings.experiment import Experiment
 from fewslice.settings.yaml import Reader, read_yaml

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fewslice.settings.budgets import cumulative_fractions
 from fewslice.core.errors import ConfigError
+from fewslice.settings.budgets import cumulative_fractions
 from fewslice.settings.compat.al_checks_geometry import encoder_problems, geometry_problems
 from fewslice.settings.compat.al_checks_idle import note_idle_keys
 from fewslice.settings.compat.al_reader import Reader
