@@ -42,6 +42,7 @@ def register(
     name: str,
     *,
     needs: Sequence[str] = (),
+    compares: bool = False,
     source: str = PASSES,
     options: type | None = None,
     needs_labelled: bool = False,
@@ -51,6 +52,7 @@ def register(
     Args:
         name: What users call it.
         needs: Sums beside the mean that it looks at: "spread", "entropies", "votes".
+        compares: Whether it is 0 everywhere for a single pass.
         source: What it is made from. "passes": the function gets `PassStatistics` and returns a (n, *space) map.
             "images": it gets the images of all units, (N,) bool which are annotated, its options, and by keyword a
             `folder` for its files and a `seed`, and returns the (N,) scores.
@@ -60,6 +62,7 @@ def register(
 
     def decorate(function: Callable) -> Callable:
         function.needs = tuple(needs)
+        function.compares = compares
         function.source = source
         function.options_class = options
         function.needs_labelled = needs_labelled

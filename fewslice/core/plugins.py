@@ -1,8 +1,8 @@
 """Code of a user, outside the checkout, that registers readers, networks, losses, strategies, scores and the like.
 
-A plugin is a Python file, or a package that Python finds, named by `--plugin` of every script (maybe repeated) or in the
-environment variable FEWSLICE_PLUGINS (several separated as in PATH). It is imported once, before names are looked up;
-from then on what it registers is as good as what comes with the software.
+A plugin is a Python file, or a package that Python finds. `--plugin` of every script names it (may be repeated), or the
+environment variable FEWSLICE_PLUGINS (several are separated as in PATH). It is imported once, before names are looked
+up; from then on what it registers is as good as what comes with the software.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from fewslice.core.errors import ConfigError
 
 FLAG, VARIABLE = "plugin", "FEWSLICE_PLUGINS"
 HELP = (
-    "Python file, or package that Python finds, that registers readers, networks, losses, strategies, scores, annotators "
-    f"or features of your own; may be repeated. Those in {VARIABLE} come first. docs/extending.md has examples."
+    "Python file, or package that Python finds, that registers readers, networks, losses, strategies, scores, "
+    f"annotators or features of your own; may be repeated. Those in {VARIABLE} come first. See docs/extending.md."
 )
 _WHAT = "A plugin is a Python file, whose name ends with .py, or a package that Python finds"
 

@@ -18,7 +18,6 @@ from absl import logging
 from fewslice.active import annotators, round_files, strategies
 from fewslice.active.annotators import MASK, SCRIBBLE, Task, WaitingForAnnotations
 from fewslice.active.annotators.file_exchange import BACK
-from fewslice.active.budgets import cumulative_budgets, cumulative_fractions, training_shares
 from fewslice.active.loop import Loop, RoundPlan
 from fewslice.active.query import Choice
 from fewslice.active.slices import SliceStack, pool_of_volumes
@@ -33,6 +32,7 @@ from fewslice.learner.learner import Learner
 from fewslice.report.figures.gallery import draw_gallery, pick_titles
 from fewslice.report.pages.experiment_html import results_path, write_experiment_report
 from fewslice.settings import datasets
+from fewslice.settings.budgets import cumulative_budgets, cumulative_fractions, training_shares
 from fewslice.settings.compat.al_config import Experiment
 from fewslice.settings.compat.al_selection import vaal_options
 from fewslice.stages.active_checks import Job, named_runs

@@ -5,9 +5,9 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+from fewslice.active.slices import SliceStack
 
 import models
-from fewslice.active.slices import SliceStack
 from fewslice.core import checkpoint
 from fewslice.core.errors import ConfigError
 from fewslice.data.cache import open_cache

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from absl import flags as absl_flags
+from fewslice.active.slices import SliceStack, pool_of_volumes
 
 from fewslice.active.selection_files import read_query, read_selection
-from fewslice.active.slices import SliceStack, pool_of_volumes
 from fewslice.core import checkpoint, files
 from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.data import cache
