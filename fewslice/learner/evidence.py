@@ -26,11 +26,10 @@ from fewslice.active.units import Units
 from fewslice.core import files
 from fewslice.data import cache
 from fewslice.data.resample import resize_nearest
-from fewslice.data.volume import with_channel_axis
 from fewslice.learner.features import gradient_embeddings
 from fewslice.learner.kinds import FEATURES as KINDS
 from fewslice.learner.kinds import Inputs
-from fewslice.learner.learner import load_member, member_folder
+from fewslice.learner.learner import case_images, load_member, member_folder
 from fewslice.learner.members import MEMBERS
 from fewslice.learner.networks import SCORING_BATCH, Maps, Network, network_of
 from fewslice.learner.passes import DropoutPasses, Member, Passes
@@ -48,6 +47,7 @@ class PoolEvidence:
         pool: The units.
         folder: Where arrays that all rounds share come to lie.
         find_encoder: Returns the run of the encoder; trains it at its first call.
+        embedding_batch: Units that it gets at a time.
     """
 
     dataset: datasets.DatasetConfig
@@ -55,6 +55,7 @@ class PoolEvidence:
     pool: Units
     folder: Path
     find_encoder: Callable[[], EncoderRun]
+    embedding_batch: int = 128
 
     def table(self) -> dict[str, Evidence]:
         """Returns need -> what makes it, for all rounds."""
@@ -81,8 +82,16 @@ class PoolEvidence:
         named = situation.plan.query.features
         if named is None:
             return None
-        how = {"find_encoder": self.find_encoder, "find_network": lambda: self._best(situation)}
-        inputs = Inputs(self.volumes, self.pool, self.dataset, self.folder, **how, batch_size=SCORING_BATCH)
+        inputs = Inputs(
+            self.volumes,
+            self.pool,
+            self.dataset,
+            self.folder,
+            self.find_encoder,
+            lambda: self._best(situation),
+            embedding_batch=self.embedding_batch,
+            batch_size=SCORING_BATCH,
+        )
         return KINDS.get(named.name)(inputs, **named.options)
 
     def masks(self, situation: Situation) -> Any:
@@ -156,11 +165,6 @@ class AnnotatedMasks:
     def __getitem__(self, unit: int) -> np.ndarray:
         place = self._places.get(int(unit))
         return self._blank if place is None else resize_nearest(self._labels.labels(place)[0], GRID)
-
-
-def case_images(volumes: cache.PreparedSet) -> list[np.ndarray]:
-    """Returns the (slices, rows, columns, channels) image of each case, memory-mapped."""
-    return [with_channel_axis(volume.image) for volume in volumes]
 
 
 def unit_scores(pool: Units, maps: Maps, name: str) -> np.ndarray:

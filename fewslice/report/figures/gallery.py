@@ -31,7 +31,7 @@ def pick_titles(pool: Units, choice: Choice) -> list[str]:
     """Returns "1  001_ED_slice_03" and, below it, what the strategy found, for every chosen unit."""
     titles = []
     for order, (index, value) in enumerate(zip(choice.indices, choice.values, strict=True), 1):
-        titles.append(f"{order}  {pool.unit_ids[index]}" + (f"\n{value:.4g}" if math.isfinite(value) else ""))
+        titles.append(f"{order}  {pool.name(index)}" + (f"\n{value:.4g}" if math.isfinite(value) else ""))
     return titles
 
 
