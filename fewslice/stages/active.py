@@ -251,7 +251,7 @@ class _Parts:
 
     def loop(self, folder: Path) -> Loop:
         """Returns the loop of rounds with everything that takes part."""
-        from fewslice.learner.evidence import PoolEvidence
+        from fewslice.learner.evidence import PoolEvidence, RoundNetworks
         from fewslice.learner.learner import Learner
 
         encoder = self.experiment.encoder
@@ -260,8 +260,9 @@ class _Parts:
             self.volumes,
             self.pool,
             folder / "cache",
+            RoundNetworks(self.dataset),
             lambda: self.encoder,
-            encoder.embedded_at_once if encoder else 1,
+            embedding_batch=encoder.embedded_at_once if encoder else 1,
         )
         task = Task(self.pool, self.volumes, self.dataset, self.annotation)
         return Loop(
