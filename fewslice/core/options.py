@@ -12,7 +12,7 @@ import inspect
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError, with_config
@@ -131,7 +131,7 @@ def check(
         moved: Place of an unknown key -> where it belongs, in a sentence; "" if nobody knows.
 
     Returns:
-        An instance of `wanted`, None if anything is wrong; and place -> what is wrong, in words, in the order of fields.
+        An instance of `wanted`, None if anything is wrong; and (place, what is wrong in words) in the order of fields.
     """
     adapter, text = TypeAdapter(wanted), json.dumps(values, default=_plain)
     try:
@@ -211,27 +211,37 @@ def alternatives(wanted: Any) -> tuple[Any, ...]:
     return (type(None) if wanted is None else wanted,)
 
 
-def describe(wanted: Any) -> str:
-    """Returns what a value of a type must be, in words.
+def describe(wanted: Any, rules: Sequence[Any] = ()) -> str:
+    """Returns what a value of a type must be, in words; `rules` bound it further.
 
     >>> from typing import Annotated, Literal
     >>> from annotated_types import Ge, Le
     >>> describe(Annotated[int, Ge(0), Le(4)]), describe(Literal["a", "b"]), describe(tuple[int, ...] | None)
     ('a whole number from 0 to 4', 'one of a, b', 'a list, each item a whole number, or null')
     """
-    rules: list[Any] = []
-    while typing.get_origin(wanted) in (typing.Annotated, Required, NotRequired):
-        wanted, *more = typing.get_args(wanted)
-        rules += more
+    wanted, rules = _without_rules(wanted, rules)
     for rule in rules:
         if hasattr(rule, "is_right"):  # `fewslice.settings.declare.Must`
             return rule.text + (", or null" if type(None) in alternatives(wanted) else "")
-    parts = alternatives(wanted)
-    words = [_word(one, rules) for one in parts]
+    is_union = typing.get_origin(wanted) in (types.UnionType, typing.Union)
+    words = [describe(one, rules) for one in typing.get_args(wanted)] if is_union else [_word(wanted, rules)]
     return ", or ".join(words) if any("," in word for word in words) else " or ".join(words)
 
 
-def _word(wanted: Any, rules: list[Any]) -> str:
+def rules_of(wanted: Any) -> tuple[Any, ...]:
+    """Returns what `Annotated` adds to a type."""
+    return _without_rules(wanted)[1]
+
+
+def _without_rules(wanted: Any, rules: Sequence[Any] = ()) -> tuple[Any, tuple[Any, ...]]:
+    """Returns a type without `Annotated`, and what that adds."""
+    while typing.get_origin(wanted) in (typing.Annotated, Required, NotRequired):
+        wanted, *more = typing.get_args(wanted)
+        rules = (*rules, *more)
+    return type(None) if wanted is None else wanted, tuple(rules)
+
+
+def _word(wanted: Any, rules: Sequence[Any]) -> str:
     origin, parts = typing.get_origin(wanted), typing.get_args(wanted)
     if origin is typing.Literal:
         names = [part if isinstance(part, str) else shown(part) for part in parts]
@@ -264,6 +274,9 @@ def _range(bounds: Mapping[str, float], *, is_whole: bool) -> str:
 
 def _remedy(wanted: Any, value: Any) -> str:
     kinds = alternatives(wanted)
+    own = [rule.remedy for rule in rules_of(wanted) if hasattr(rule, "remedy")]
+    if own and isinstance(value, tuple(one for one in kinds if isinstance(one, type))):
+        return own[0](value)
     words = [part for one in kinds if typing.get_origin(one) is typing.Literal for part in typing.get_args(one)]
     near = difflib.get_close_matches(str(value), [str(part) for part in words], n=1, cutoff=0.5)
     if near and isinstance(value, str):

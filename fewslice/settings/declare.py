@@ -55,10 +55,12 @@ class Must:
     Attributes:
         is_right: Whether a value is allowed.
         text: What an allowed value is, for the message "`name` must be <text>".
+        remedy: Returns what to write in place of a value that is wrong, in a sentence.
     """
 
     is_right: Callable[[Any], bool]
     text: str
+    remedy: Callable[[Any], str] = lambda value: ""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
         from pydantic_core import PydanticCustomError, core_schema

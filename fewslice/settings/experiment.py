@@ -29,6 +29,26 @@ ENCODER = "encoder"  # `warm_start` from the experiment's own encoder
 Side = Annotated[int, Ge(16), MultipleOf(16)]
 
 
+def outside_problem(name: str) -> str:
+    """Returns why writing to `name` could leave the run directory, and the remedy; "" if it is a plain name.
+
+    >>> outside_problem("scores.txt"), outside_problem("a b")
+    ('', 'Use letters, digits, dots, hyphens and underscores.')
+    """
+    last = PurePath(name.replace("\\", "/")).name
+    if re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name, re.ASCII):
+        return ""
+    if "/" in name or "\\" in name or name.startswith(("~", ".")):
+        suggestion = f" Write {last!r}." if re.fullmatch(r"[A-Za-z0-9_][\w.-]*", last, re.ASCII) else ""
+        return f"It would be written outside the run directory.{suggestion}"
+    return "Use letters, digits, dots, hyphens and underscores."
+
+
+PlainName = Annotated[
+    str, Must(lambda value: not outside_problem(value), "a plain name without folders", outside_problem)
+]
+
+
 @declared
 class Query:
     """How units are chosen. In files: the strategy alone, or a mapping."""
@@ -52,7 +72,7 @@ class Query:
         """Whether it looks at a trained segmentation network."""
         looks_at = [
             self.features is not None and registry.of(FEATURES).get(self.features.name).needs_network,
-            self.score is not None and getattr(registry.of(SCORE).get(self.score.name), "needs_network", True),
+            self.score is not None and registry.of(SCORE).get(self.score.name).source == "passes",
             "gradients" in registry.of(STRATEGY).get(self.strategy.name).needs,
         ]
         return any(looks_at)
@@ -92,21 +112,16 @@ class Encoder(GroupContrastive):
 
     SHORT: ClassVar[str] = "run"
     run: Annotated[
-        str, Help("Run directory of a pretrained encoder that is used as it is; all but the last key is idle.")
+        str, Help("Run directory of a pretrained encoder that is used as it is; the other keys are idle then.")
     ] = ""
     epochs: Annotated[Count, Help("Epochs of pretraining.")] = 100
-    embedded_at_once: Annotated[Count, Help("Slices that the encoder gets at a time.")] = 128
 
 
 @declared
 class Experiment:
     """An experiment of active learning."""
 
-    name: Annotated[
-        str,
-        Must(lambda value: not outside_problem(value), "a plain name without folders"),
-        Help("Name of the run.", in_digest=False),
-    ]
+    name: Annotated[PlainName, Help("Name of the run.", in_digest=False)]
     dataset: Annotated[str, Help("Dataset, as `--dataset`.")]
     network: Annotated[
         Named,
@@ -193,6 +208,11 @@ class Experiment:
         found = {name: getattr(self, name) for name in names}
         return plain(found) | {"strategy": self.query.strategy.name}
 
+    def named_runs(self) -> dict[str, str]:
+        """Returns the key and the path of every run that the experiment names."""
+        runs = {"encoder.run": self.encoder.run if self.encoder else "", "warm_start": self.warm_start}
+        return {key: path for key, path in runs.items() if path not in ("", ENCODER)}
+
     def problems(self) -> Iterator[tuple[Place, str]]:
         """Yields (place, message) of settings that do not fit each other."""
         yield from self._round_problems()
@@ -206,7 +226,7 @@ class Experiment:
             text = "no query looks at the encoder. Let `features` be `encoder`, or remove it."
             yield (ENCODER,), text
         if self.encoder is not None and not self.encoder.run:
-            yield from (((ENCODER, name), text) for name, text in self.encoder.problems().items())
+            yield from (((ENCODER, name), text.replace("=", ": ")) for name, text in self.encoder.problems().items())
 
     def _round_problems(self) -> Iterator[tuple[Place, str]]:
         try:
@@ -312,18 +332,3 @@ class RoundPlan(Conditions):
 def plain(values: Any) -> Any:
     """Returns settings as JSON values."""
     return json.loads(json.dumps(values, default=dataclasses.asdict))
-
-
-def outside_problem(name: str) -> str:
-    """Returns why writing to `name` could leave the run directory, and the remedy; "" if it is a plain name.
-
-    >>> outside_problem("scores.txt"), outside_problem("a b")
-    ('', 'Use letters, digits, dots, hyphens and underscores.')
-    """
-    last = PurePath(name.replace("\\", "/")).name
-    if re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name, re.ASCII):
-        return ""
-    if "/" in name or "\\" in name or name.startswith(("~", ".")):
-        suggestion = f" Write {last!r}." if re.fullmatch(r"[A-Za-z0-9_][\w.-]*", last, re.ASCII) else ""
-        return f"It would be written outside the run directory.{suggestion}"
-    return "Use letters, digits, dots, hyphens and underscores."

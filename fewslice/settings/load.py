@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 from fewslice.settings import dataset_files, datasets
+from fewslice.settings.compat.coreclr import read_published
 from fewslice.settings.experiment import Experiment
 from fewslice.settings.yaml import Reader, read_yaml
 
@@ -14,7 +15,8 @@ def load_experiment(path: str | os.PathLike, overrides: Mapping[str, str] | None
     """Loads, overrides and checks an experiment.
 
     Args:
-        path: A YAML file with the keys of `Experiment`, or in the published form (`fewslice.settings.compat`).
+        path: A YAML file with the keys of `Experiment`, or in the published form, which has the groups `model` and
+            `policy` (`fewslice.settings.compat`).
         overrides: Key -> value as in a file: {"seed": "3", "query.strategy.label_wt": "2"}; in the published form
             {"policy.seed": "3"}.
 
@@ -22,12 +24,22 @@ def load_experiment(path: str | os.PathLike, overrides: Mapping[str, str] | None
         DataError: the file cannot be read.
         ConfigError: all that is wrong with it, each with file, line and remedy.
     """
-    reader = Reader(read_yaml(path), overrides or {}, Experiment)
+    file = read_yaml(path)
+    if {"model", "policy"} & set(file.values):
+        reader = Reader(file, overrides or {})
+        found = read_published(reader)
+    else:
+        reader = Reader(file, overrides or {}, Experiment)
+        found = _read_native(reader)
+    reader.raise_problems()
+    return found
+
+
+def _read_native(reader: Reader) -> Experiment | None:
     found = reader.read(Experiment)
     if found is not None:
         if found.dataset not in datasets.dataset_names():
             folder = dataset_files.experiments_folder()
             reader.problem(("dataset",), dataset_files.unknown_dataset(folder, found.dataset))
         reader.problems += found.problems()
-    reader.raise_problems()
     return found
