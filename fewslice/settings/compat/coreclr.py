@@ -184,7 +184,7 @@ class Params(GroupContrastive):
     seed: _IdleSeed = 0
     debug: _IdleFlag = False
 
-    def encoder(self) -> dict[str, Any]:
+    def native(self) -> dict[str, Any]:
         """Returns the settings of the encoder in the native form."""
         found = {name: getattr(self, name) for name in settings_of(GroupContrastive)}
         for name, value in found.items():
@@ -467,7 +467,7 @@ class Translation:
             "annotation": {"label": "mask"}.get(model.ann_type, model.ann_type),
             "annotator": policy.annotator,
             "members": model.ensemble_size,
-            "encoder": self.params.encoder() if needs_encoder else None,
+            "encoder": self.params.native() if needs_encoder else None,
             "warm_start": start,
             "split": model.split,
             "comb": model.comb,
