@@ -75,7 +75,6 @@ class PoolEvidence:
         folder: Where arrays that all rounds share come to lie.
         networks: The trained networks, such as `RoundNetworks`.
         find_encoder: Returns the run of the encoder; trains it at its first call.
-        embedding_batch: Units that it gets at a time.
         batch_size: Slices or units that a segmentation network gets at a time.
     """
 
@@ -85,7 +84,6 @@ class PoolEvidence:
     folder: Path
     networks: RoundNetworks
     find_encoder: Callable[[], EncoderRun]
-    embedding_batch: int = 128
     batch_size: int = SCORING_BATCH
 
     def table(self) -> dict[str, Evidence]:
@@ -120,7 +118,6 @@ class PoolEvidence:
             self.folder,
             self.find_encoder,
             lambda: self.networks.best(situation),
-            embedding_batch=self.embedding_batch,
             batch_size=self.batch_size,
         )
         return KINDS.get(named.name)(inputs, **named.options)

@@ -55,7 +55,6 @@ def make_inputs(tiny_root, monkeypatch, networks, tmp_path):
             folder,
             lambda: asked.append("encoder") or networks[0],
             lambda: asked.append("network") or networks[1],
-            embedding_batch=3,
             batch_size=3,
         )
 
@@ -65,7 +64,7 @@ def make_inputs(tiny_root, monkeypatch, networks, tmp_path):
 @pytest.mark.parametrize("name", FEATURES.names())
 def test_a_finite_row_for_every_slice(name, make_inputs):
     asked, kind = [], FEATURES.get(name)
-    options = {"level": 1} if "level" in options_of(kind) else {}
+    options = {name: value for name, value in (("level", 1), ("batch_size", 3)) if name in options_of(kind)}
     inputs = make_inputs(["001", "002"], asked)
     found = np.array(kind(inputs, **options))
     assert found.shape == (len(inputs.images), SIZES[name]) and found.dtype.kind == "f" and np.isfinite(found).all()

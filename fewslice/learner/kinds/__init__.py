@@ -48,7 +48,6 @@ class Inputs:
         find_encoder: Returns the run of the pretrained encoder; trains it at its first call.
         find_network: Returns the kind of segmentation network, and the whole network of the best validation of the last
             round that trained.
-        embedding_batch: Units that the encoder gets at a time.
         batch_size: Units that the segmentation network gets at a time.
     """
 
@@ -58,7 +57,6 @@ class Inputs:
     folder: Path
     find_encoder: Callable[[], EncoderRun]
     find_network: Callable[[], tuple[Network, keras.Model]]
-    embedding_batch: int = 128
     batch_size: int = 16
 
     @cached_property
