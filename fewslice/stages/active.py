@@ -37,8 +37,8 @@ from fewslice.core.run import Run, find_runs
 from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.report.figures import gallery
-from fewslice.report.pages.experiment_html import results_path, write_experiment_report
-from fewslice.settings import dataset_values, datasets
+from fewslice.report.pages.experiments import results_path, write_experiment_report
+from fewslice.settings import dataset_values, datasets, facts
 from fewslice.settings.experiment import ENCODER, Experiment, RoundPlan
 from fewslice.settings.load import load_experiment
 from fewslice.stages.active_encoder import train_encoder
@@ -223,12 +223,14 @@ class _Parts:
             "scans_digest": {role: prepared.digest for role, prepared in roles.items()},
             "backend": _backend(),
             "annotator": experiment.annotator,
-            "weights_sha256": {key: find_encoder(path, self.dataset, flag=f"set {key}").digest for key, path in runs},
+            "weights_sha256": {key: found.digest for key, found in runs.items()},
         }
         if experiment.mixed_precision:
             settings["half_precision_networks"] = True  # runs without this say so too, but were trained in float32
         count = len(experiment.rounds)
-        run = Run(self.runs_dir, self.dataset.name, STAGE, experiment.name, settings, n_iter=count, resume=resume)
+        told = facts.of_experiment({**settings, "n_iter": count}, unit=f"{experiment.unit.name}s")
+        where = (self.runs_dir, self.dataset.name, STAGE, experiment.name)
+        run = Run(*where, settings, n_iter=count, resume=resume, facts=told)
         self._tell_of_older(run)
         drawn = [] if resume else sorted((run.dir / "rounds").glob(f"*/{BACK}/*"))
         if drawn:
@@ -294,7 +296,7 @@ class _Parts:
         gallery.draw_gallery(
             path,
             [_middle(crops[choice.indices[place]]) for place in shown],
-            gallery.pick_titles(self.pool, choice),
+            gallery.pick_titles([self.pool.name(unit) for unit in choice.indices], choice.values),
             annotations=[_middle(labels[place]) for place in shown],
             num_classes=self.dataset.num_classes,
             names=self.dataset.struct_name,

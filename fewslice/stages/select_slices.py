@@ -36,7 +36,7 @@ from fewslice.data.readers.selection import resolve_patients
 from fewslice.learner.kinds import image_key
 from fewslice.learner.networks import network_of
 from fewslice.report.figures import embedding_map, gallery
-from fewslice.settings import datasets
+from fewslice.settings import datasets, facts
 from fewslice.settings.experiment import Named, Query, RoundPlan
 from fewslice.settings.flag_specs_select import STAGE, SelectArgs
 from fewslice.settings.splits import val_patients
@@ -79,9 +79,9 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
             logging.info("%s", note)
         choice = selection.choose()
         selection.draw(choice)
-        facts = {"settings": selection.settings, "versions": versions, "notes": selection.notes}
-        facts |= {"encoder": args.encoder, "network": args.network, "budget": args.budget}
-        write_selection(run.dir / "selection.json", selection.pool, selection.is_labelled, choice, facts=facts)
+        known = {"settings": selection.settings, "versions": versions, "notes": selection.notes}
+        known |= {"encoder": args.encoder, "network": args.network, "budget": args.budget}
+        write_selection(run.dir / "selection.json", selection.pool, selection.is_labelled, choice, facts=known)
         del selection.features
         shutil.rmtree(run.dir / "cache", ignore_errors=True)
         run.finish({"units": len(choice.indices)})
@@ -160,7 +160,8 @@ class Selection:
     def open_run(self) -> Run:
         """Returns the run directory, or `--output` with the files of one."""
         args = self.args
-        run = Run(args.runs_dir, args.dataset, STAGE, args.strategy, self.settings, n_iter=1)
+        told = facts.of_selection(self.settings)
+        run = Run(args.runs_dir, args.dataset, STAGE, args.strategy, self.settings, n_iter=1, facts=told)
         if args.output:
             folder = Path(args.output)
             if (folder / "config.json").exists():
@@ -244,11 +245,11 @@ class Selection:
         gallery.draw_gallery(
             self.folder / "gallery.png",
             self.images.take(shown),
-            gallery.pick_titles(self.pool, choice),
+            gallery.pick_titles(self.pool.unit_ids[choice.indices], choice.values),
             annotations=scribbles,
             num_classes=self.dataset.num_classes,
             names=self.dataset.struct_name,
-            heading=gallery.with_value_note(what, choice),
+            heading=gallery.with_value_note(what, choice.values),
         )
         features, source = self.features, "pixels" if self.encoder == encoder_runs.PIXELS else "embeddings"
         if features is None:
@@ -257,7 +258,8 @@ class Selection:
             source = f"pixels at {_THUMBNAIL[0]} x {_THUMBNAIL[1]}"
         projection = embedding_map.project(features, seed=args.seed)
         projection = dataclasses.replace(projection, note=f"{source}: {projection.note}")
-        marks = {"pool": self.pool, "is_labelled": self.is_labelled, "chosen": choice.indices}
+        share = self.pool.positions / np.maximum(self.pool.depths - 1, 1)
+        marks = {"share": share, "is_labelled": self.is_labelled, "chosen": choice.indices}
         embedding_map.draw_embedding_map(self.folder / "embedding_map.png", projection, title=what, **marks)
 
     def tell(self, choice: Choice) -> None:

@@ -27,7 +27,7 @@ MOMENTS = {
     "after the member": (*JSON, named("member.json"), None, die),
     "before the metrics": (*JSON, named("metrics.json"), die, None),
     "before the round is done": (*JSON, named("DONE"), die, None),
-    "within the report": ("fewslice.report.pages.experiment_html", "write_csv", named("results.csv"), die, None),
+    "within the report": ("fewslice.report.pages.experiments", "write_csv", named("results.csv"), die, None),
 }
 
 
