@@ -3,7 +3,7 @@ r"""Runs an active-learning experiment: each round, a strategy queries slices an
 The experiment is a file such as those in experiments/; experiments/README.md lists every key.
 
   python run_al_exp.py --config=../experiments/phantom_quick.yml
-  python run_al_exp.py --config=../experiments/published/acdc_weak_ours.yml --set seed=1
+  python run_al_exp.py --config=../experiments/published/acdc_weak_ours.yml --set policy.seed=1
 
 Input   the experiment and its dataset. Test volumes are used for evaluation only.
 Output  runs/<dataset>/run_al_exp/<name>-<digest>/ with rounds/000/ ... (query.csv, gallery.png, metrics.json, ...)
@@ -16,7 +16,6 @@ More    docs/active_learning.md, scripts/make_al_report.py for several experimen
 from absl import logging
 
 from fewslice.core import app
-from fewslice.core.console import without_native_messages
 from fewslice.settings.flag_specs_al import define_al, read_al
 
 define_al()
@@ -24,15 +23,12 @@ define_al()
 
 def main(_argv) -> None:
     args = read_al()
-    from fewslice.stages.active_checks import prepare
+    from fewslice.stages.active import prepare, run_and_report
 
     job = prepare(args.config, args.overrides, data_root=args.data_root)
     logging.info("%s", job.describe())
     if args.check_only:
         return
-    with without_native_messages():
-        from fewslice.stages.active import run_and_report
-
     run_and_report(job, runs_dir=args.runs_dir, resume=args.resume)
 
 

@@ -15,7 +15,7 @@ from fewslice.core.errors import ConfigError
 from fewslice.core.options import Known, checked_options, options_of
 from fewslice.core.registry import Registry
 
-STRATEGIES = Registry("strategy")
+STRATEGIES = Registry("strategy", "fewslice.active.strategies")
 _ROWS = 4096  # looked at together
 FEATURES, SCORES, PIXELS, MASKS, GRADIENTS = "features", "scores", "pixels", "masks", "gradients"
 

@@ -1,4 +1,4 @@
-"""The frame around every script: flags in, `main`, one clear message out.
+"""The frame around every script: flags in, plugins, `main`, one clear message out.
 
 A user's mistake ends with one message and exit status 1, Ctrl-C with 130, `--help` with 0; output that nobody reads to
 its end (`| head`) ends the script without a message. Only defects show a traceback.
@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from fewslice.core import console
+from fewslice.core import console, plugins
 from fewslice.core.errors import FewSliceError
 
 
@@ -30,6 +30,7 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
         console.set_up()
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when the backend is imported
         try:
+            plugins.load(flags.FLAGS[plugins.FLAG].value)
             main(argv)
         except FewSliceError as error:
             _refuse(str(error))
@@ -38,6 +39,8 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
             print(f"\n{error or 'Interrupted.'} Repeat the same command to continue.", file=sys.stderr)
             sys.exit(130)
 
+    flags.DEFINE_multi_string(plugins.FLAG, [], plugins.HELP)
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[plugins.FLAG])  # `--help` shows it
     try:
         app.run(guarded, flags_parser=_parse)
     except BrokenPipeError:

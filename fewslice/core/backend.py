@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from fewslice.core import plugins
 from fewslice.core.errors import ConfigError
 
 
@@ -99,7 +100,7 @@ def synchronise(model: Any) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of everything that a result depends on."""
+    """Returns the versions of everything that a result depends on, plugins and what they registered included."""
     import platform
     from importlib import metadata
 
@@ -120,6 +121,9 @@ def versions() -> dict[str, str]:
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
+    for plugin in plugins.loaded():
+        names = ", ".join(f"{kind} {name}" for kind, name in plugin.registered)
+        found[f"plugin {plugin.file}"] = f"sha256 {plugin.sha256}: {names or 'nothing registered'}"
     return found
 
 

@@ -1,14 +1,34 @@
-"""Name -> object, with an answer that helps when the name is wrong."""
+"""Name -> object, with an answer that helps when the name is wrong.
+
+Every kind of thing that users call by a name has one table, made where the kind is defined: "layout" (readers),
+"loss", "strategy", "uncertainty score", "kind of features", "annotator", "network". `of(kind)` finds it, so that
+settings can look names up without importing the rooms above them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from fewslice.core.errors import ConfigError
+
+_TABLES: dict[str, Registry] = {}
+
+
+def of(kind: str) -> Registry:
+    """Returns the table of a kind; an empty one as long as nothing that was imported defines the kind."""
+    return _TABLES.get(kind) or Registry(kind)
+
+
+def tables() -> list[Registry]:
+    """Returns the tables of all kinds that are defined so far."""
+    return list(_TABLES.values())
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
@@ -23,17 +43,16 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     return f"Unknown {kind} {name!r}.{hint} Known: {', '.join(known) or 'none'}."
 
 
-def import_modules(package: str, path: Iterable[str]) -> None:
-    """Imports every module of a package, so that what they register is known; `path` is the package's `__path__`."""
-    for module in pkgutil.iter_modules(path):
-        importlib.import_module(f"{package}.{module.name}")
-
-
 class Registry:
     """A table of named objects of one kind.
 
     Args:
         kind: What the objects are, in the singular, for messages ("loss", "reader").
+        package: Name of the package whose modules register what comes with the software; they are imported when a
+            name is asked for, or when something else registers one.
+
+    Raises:
+        RuntimeError: there is another table of this kind.
 
     Example:
         >>> shapes = Registry("shape")
@@ -44,27 +63,71 @@ class Registry:
         4
     """
 
-    def __init__(self, kind: str):
+    def __init__(self, kind: str, package: str | None = None):
+        other = _TABLES.get(kind)
+        if other is not None and (other._package or other._objects):
+            raise RuntimeError(f"There are two tables of the kind {kind!r}.")
+        _TABLES[kind] = self
         self.kind = kind
+        self._package = package
+        self._is_loaded = package is None
         self._objects: dict[str, Any] = {}
+        self._origins: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[Any], Any]:
         """Returns a decorator that stores its object under `name`. A name that is taken raises `RuntimeError`."""
 
         def decorate(obj: Any) -> Any:
+            module, origin = _registering_module()
+            if not f"{module}.".startswith(f"{self._package}."):
+                self.load()
             if name in self._objects:
-                raise RuntimeError(f"The {self.kind} {name!r} is registered twice.")
+                first = self._origins[name]
+                raise RuntimeError(f"The {self.kind} {name!r} is registered twice. The other one: {first}")
             self._objects[name] = obj
+            self._origins[name] = origin
             return obj
 
         return decorate
 
+    def load(self) -> None:
+        """Imports every module of `package` at the first call, so that what they register is known."""
+        if not self._is_loaded:
+            self._is_loaded = True  # what is imported registers names, too
+            for module in pkgutil.iter_modules(importlib.import_module(self._package).__path__):
+                importlib.import_module(f"{self._package}.{module.name}")
+
     def get(self, name: str) -> Any:
         """Returns the object called `name`. Raises `ConfigError` with the nearest known name."""
+        self.load()
         if name not in self._objects:
             raise ConfigError(unknown_name(self.kind, name, self._objects))
         return self._objects[name]
 
     def names(self) -> list[str]:
         """Returns the registered names, sorted."""
+        self.load()
         return sorted(self._objects)
+
+    def from_file(self, *paths: Path) -> list[str]:
+        """Returns the names that were registered while one of these files was imported, sorted."""
+        wanted = {str(path) for path in paths}
+        return sorted(name for name, origin in self._origins.items() if origin.rpartition(":")[0] in wanted)
+
+    @contextlib.contextmanager
+    def temporary(self) -> Iterator[Registry]:
+        """Forgets what is registered within a block when it ends."""
+        self.load()
+        kept = dict(self._objects), dict(self._origins)
+        try:
+            yield self
+        finally:
+            self._objects, self._origins = kept
+
+
+def _registering_module() -> tuple[str, str]:
+    """Returns the name of the module that is being imported, of several the innermost, and "file:line" in it."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    return frame.f_globals.get("__name__", ""), f"{frame.f_code.co_filename}:{frame.f_lineno}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fewslice.core import registry
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
 
@@ -48,12 +49,17 @@ def required(values: Mapping[str, Any]) -> tuple[str, ...]:
     return REQUIRED if values.get("grid") == "stretch" else (*REQUIRED, "target_resolution")
 
 
-@functools.cache
 def layouts() -> tuple[str, ...]:
-    """Returns the names that readers register, found in their source: importing them would take long."""
+    """Returns the names of all readers, those of plugins included."""
+    return tuple(sorted({*_own_layouts(), *registry.of("layout").names()}))
+
+
+@functools.cache
+def _own_layouts() -> tuple[str, ...]:
+    """Returns the names that our readers register, found in their source: importing them would take long."""
     sources = (Path(__file__).parents[1] / "data" / "readers").glob("*.py")
     found = (re.findall(r'^@READERS\.register\("(\w+)"\)', path.read_text(encoding="utf-8"), re.M) for path in sources)
-    return tuple(sorted(name for names in found for name in names))
+    return tuple(name for names in found for name in names)
 
 
 def plain(value: Any) -> Any:

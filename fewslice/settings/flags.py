@@ -22,6 +22,7 @@ from typing import Any
 
 from absl import flags, logging
 
+from fewslice.core import plugins
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
 from fewslice.settings import dataset_files, datasets
@@ -76,8 +77,8 @@ def define_specs(specs: Mapping[str, Spec], flag_values: flags.FlagValues = FLAG
 
 def flag_values_of(flag_values: flags.FlagValues = FLAGS) -> dict[str, Any]:
     """Returns name -> value of the defined flags of the table and of those of the script itself."""
-    own = (flag.name for flag in flag_values.get_key_flags_for_module(sys.argv[0]))
-    names = dict.fromkeys([*(name for name in SPECS if name in flag_values), *own])
+    own = {flag.name: None for flag in flag_values.get_key_flags_for_module(sys.argv[0]) if flag.name != plugins.FLAG}
+    names = {name: None for name in SPECS if name in flag_values} | own
     return {name: flag_values[name].value for name in names}
 
 

@@ -36,9 +36,10 @@ def check(choice, budget, labelled=()):
 
 
 @pytest.fixture
-def own_names(monkeypatch):
+def own_names():
     """Names that a test registers are forgotten afterwards."""
-    monkeypatch.setattr(STRATEGIES, "_objects", dict(STRATEGIES._objects))
+    with STRATEGIES.temporary():
+        yield
 
 
 @pytest.mark.parametrize("labelled", [(), (5,), LABELLED], ids=["nothing_labelled", "one", "four"])

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import pytest
 
+from fewslice.core import registry
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import Registry, unknown_name
 
+SHAPES = Registry("shape")
 
-def test_registered_object_is_found_and_returned_unchanged():
-    shapes = Registry("shape")
 
+@pytest.fixture
+def shapes():
+    with SHAPES.temporary():
+        yield SHAPES
+
+
+def test_registered_object_is_found_and_returned_unchanged(shapes):
     @shapes.register("square")
     def square():
         return 4
@@ -18,19 +25,54 @@ def test_registered_object_is_found_and_returned_unchanged():
     assert shapes.get("square") is square and square() == 4
 
 
-def test_names_are_sorted():
-    shapes = Registry("shape")
+def test_names_are_sorted(shapes):
     for name in ("triangle", "square"):
         shapes.register(name)(name)
     assert shapes.names() == ["square", "triangle"]
 
 
-def test_second_registration_is_a_defect():
-    shapes = Registry("shape")
+def test_second_registration_is_a_defect(shapes):
     shapes.register("square")(1)
     with pytest.raises(RuntimeError, match="The shape 'square' is registered twice"):
         shapes.register("square")(2)
     assert shapes.get("square") == 1
+
+
+def test_what_is_temporary_is_forgotten(shapes):
+    shapes.register("square")(1)
+    with pytest.raises(KeyError), shapes.temporary():
+        shapes.register("triangle")(2)
+        raise KeyError
+    assert shapes.names() == ["square"]
+    shapes.register("triangle")(3)
+    assert shapes.get("triangle") == 3
+
+
+def test_tables_are_found_by_their_kind(shapes):
+    shapes.register("square")(1)
+    assert registry.of("shape") is shapes and shapes in registry.tables()
+    assert registry.of("colour").names() == []  # nothing that was imported defines it
+    colours = Registry("colour")
+    assert registry.of("colour") is colours
+    with pytest.raises(RuntimeError, match="two tables of the kind 'shape'"):
+        Registry("shape")
+
+
+def test_what_comes_with_the_software_is_imported_when_a_name_is_asked_for(tmp_path, monkeypatch):
+    (tmp_path / "birds").mkdir()
+    (tmp_path / "birds" / "__init__.py").write_text(
+        "from fewslice.core.registry import Registry\nBIRDS = Registry('bird', __name__)\n"
+    )
+    for name in ("finch", "robin"):
+        (tmp_path / "birds" / f"{name}.py").write_text(f"from birds import BIRDS\n\nBIRDS.register('{name}')(1)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import birds.robin
+
+    assert birds.BIRDS._objects.keys() == {"robin"}
+    with pytest.raises(RuntimeError, match=r"'finch' is registered twice. The other one: .*birds.finch\.py:3"):
+        birds.BIRDS.register("finch")(2)
+    assert birds.BIRDS.names() == ["finch", "robin"]
+    assert birds.BIRDS.from_file(tmp_path / "birds" / "finch.py") == ["finch"]
 
 
 @pytest.mark.parametrize(
@@ -50,8 +92,7 @@ def test_unknown_name_is_answered_with_the_nearest(name, known, message):
     assert unknown_name("shape", name, known) == message
 
 
-def test_unknown_name_in_a_registry():
-    shapes = Registry("shape")
+def test_unknown_name_in_a_registry(shapes):
     shapes.register("square")(1)
     with pytest.raises(ConfigError, match="Did you mean 'square'?"):
         shapes.get("squar")

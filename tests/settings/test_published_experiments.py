@@ -182,9 +182,7 @@ def test_the_strategy_of_the_readme_works():
     text = (FOLDER / "README.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
     pool = make_pool([f"u{n}" for n in range(10)], [1] * 10, [1] * 10, range(10))
-    try:
+    with STRATEGIES.temporary():
         exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
         query = Query(pool, np.zeros(10, bool), 3, np.random.default_rng(0))
         assert select("outermost", query, {"share": 0.0}).indices.tolist() == [9, 8, 7]
-    finally:
-        STRATEGIES._objects.pop("outermost", None)

@@ -15,11 +15,11 @@ from typing import Protocol
 import numpy as np
 
 from fewslice.active.units import Units
-from fewslice.core.registry import Registry, import_modules
+from fewslice.core.registry import Registry
 from fewslice.data.cache import PreparedSet
 from fewslice.settings.datasets import DatasetConfig
 
-ANNOTATORS = Registry("annotator")
+ANNOTATORS = Registry("annotator", __name__)
 ANNOTATIONS = Registry("annotation")
 
 
@@ -97,4 +97,4 @@ class Annotator(Protocol):
 
 def load_all() -> None:
     """Imports every annotator of this folder, so that their names are known."""
-    import_modules(__name__, __path__)
+    ANNOTATORS.load()

@@ -5,9 +5,9 @@ A score is a function of the running sums over passes, `fewslice.active.uncertai
 
 from __future__ import annotations
 
-from fewslice.core.registry import import_modules
+from fewslice.active.uncertainty import SCORES
 
 
 def load_all() -> None:
     """Imports every score of this folder, so that their names are known."""
-    import_modules(__name__, __path__)
+    SCORES.load()

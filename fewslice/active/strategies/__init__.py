@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fewslice.core.registry import import_modules
+from fewslice.active.query import STRATEGIES
 
 
 def load_all() -> None:
     """Imports every strategy of this folder, so that their names are known."""
-    import_modules(__name__, __path__)
+    STRATEGIES.load()

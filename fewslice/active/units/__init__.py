@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fewslice.core.errors import ConfigError
-from fewslice.core.registry import Registry, import_modules, unknown_name
+from fewslice.core.registry import Registry, unknown_name
 
-UNITS = Registry("unit")
+UNITS = Registry("unit", __name__)
 
 
 class Box(NamedTuple):
@@ -195,7 +195,7 @@ def checked_metadata(metadata: Mapping[str, Any] | None, count: int) -> dict[str
 
 def load_all() -> None:
     """Imports every kind of unit of this folder, so that their names are known."""
-    import_modules(__name__, __path__)
+    UNITS.load()
 
 
 def _refuse_twice(names: Sequence[str], message: str) -> None:

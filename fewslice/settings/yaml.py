@@ -1,4 +1,7 @@
-"""Strict reading of YAML settings: every value knows its line, and what YAML accepts but nobody means is refused.
+"""Strict reading of YAML settings: every problem at once, each with its file and line.
+
+`read_yaml` refuses what YAML accepts but nobody means, `Reader` applies overrides and checks values against declared
+types (`fewslice.core.options`); names of registered objects are looked up.
 
 Values follow YAML 1.2: `true` and `false` are the only truth values, `no` and `on` are texts, `1e-4` is a number, `010`
 is ten. Nothing in a file can create objects: it is mappings, lists, texts, numbers, true, false and null.
@@ -10,12 +13,16 @@ import dataclasses
 import difflib
 import os
 import re
+import typing
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from fewslice.core import options, registry
 from fewslice.core.errors import ConfigError, DataError
+from fewslice.core.options import Place, name_of
 
 LARGEST_BYTES = 200_000
 DEEPEST = 20  # mappings and lists within each other
@@ -30,7 +37,24 @@ _WORDS = {
 _SPECIAL = re.compile(r"([-+]?)\.(inf|Inf|INF|nan|NaN|NAN)")
 _EMPTY = "Write the settings as `key: value` lines, groups indented by two spaces."
 
-Place = tuple[str | int, ...]
+
+@dataclasses.dataclass(frozen=True)
+class Registered:
+    """Stands in the `Annotated` type of a setting that names a registered object.
+
+    Attributes:
+        kind: Of the object, as `fewslice.core.registry.of` knows it.
+    """
+
+    kind: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """A registered object and its options. In files: a name alone, or a mapping with `name` and the options."""
+
+    name: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,3 +256,119 @@ class _Reader:
             self.lines[(*place, key)] = line
             found[key] = self.value(value_node, (*place, key))
         return found
+
+
+class Reader:
+    """One file with its overrides, and what was found wrong in it so far.
+
+    A mapping that a file shortens to one value (a declared class with `SHORT`, the name of that key) is written out.
+
+    Args:
+        file: The file.
+        overrides: "query.passes" -> text of the value.
+        wanted: The declared class of the file, where overrides may lead into what the file shortens.
+
+    Attributes:
+        values: The values of the file, overrides applied.
+        problems: (place, message).
+    """
+
+    def __init__(self, file: YamlFile, overrides: Mapping[str, str], wanted: Any = Any):
+        self.file, self.values = file, dict(file.values)
+        self.problems: list[tuple[Place, str]] = []
+        self._origins: dict[Place, str] = {}
+        for name, text in overrides.items():
+            self._override(name, text, wanted)
+
+    def where(self, place: Place) -> str:
+        """Returns "file:line" of a value, or the override that gave it."""
+        for end in range(len(place), 0, -1):
+            if place[:end] in self._origins:
+                return self._origins[place[:end]]
+        return f"{self.file.path}:{self.file.line(place)}"
+
+    def problem(self, place: Place, text: str) -> None:
+        """Notes what is wrong at a place."""
+        self.problems.append((place, text))
+
+    def raise_problems(self) -> None:
+        """Raises `ConfigError` with all problems in the order of lines, if there are any."""
+        found = [(line, f"{self.file.path}:{line}: {text}") for line, text in self.file.problems]
+        found += [(self.file.line(place), f"{self.where(place)}: {text}") for place, text in self.problems]
+        texts = list(dict.fromkeys(text for _, text in sorted(found, key=lambda pair: pair[0])))
+        if len(texts) == 1:
+            raise ConfigError(texts[0])
+        if texts:
+            listed = "\n".join(f"  - {text}" for text in texts)
+            raise ConfigError(f"{self.file.path} has {len(texts)} problems:\n{listed}")
+
+    def read(self, wanted: Any, moved: Callable[[Place], str] = lambda place: "") -> Any:
+        """Returns the values as an instance of a declared class, None if anything is wrong, which is noted.
+
+        Args:
+            wanted: The class.
+            moved: See `fewslice.core.options.check`.
+        """
+        before = len(self.problems)
+        found, problems = options.check(wanted, self._whole(wanted, self.values, ()), moved=moved)
+        self.problems += problems
+        return found if len(self.problems) == before else None
+
+    def _whole(self, wanted: Any, value: Any, place: Place) -> Any:
+        """Returns a value without abbreviations and with all options of what it names."""
+        kinds = options.alternatives(wanted)
+        kind = next((rule.kind for rule in typing.get_args(wanted)[1:] if isinstance(rule, Registered)), None)
+        if kind and isinstance(value, (str, dict)):
+            return self._named(kind, value, place) if Named in kinds else self._known(kind, value, place)
+        fields = options.fields_of(wanted)
+        short = next((one.SHORT for one in kinds if hasattr(one, "SHORT")), None)
+        if short and value is not None and not isinstance(value, dict):
+            value = {short: value}
+        if isinstance(value, dict):
+            return {name: self._whole(fields.get(name, Any), inner, (*place, name)) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self._whole(options.type_at(wanted, (n,)), item, (*place, n)) for n, item in enumerate(value)]
+        return value
+
+    def _known(self, kind: str, name: Any, place: Place) -> Any:
+        names = registry.of(kind).names()
+        if isinstance(name, str) and name not in names:
+            self.problem(place, f"`{name_of(place)}`: {registry.unknown_name(kind, name, names)}")
+        return name
+
+    def _named(self, kind: str, value: str | dict[str, Any], place: Place) -> dict[str, Any]:
+        given = dict(value) if isinstance(value, dict) else {"name": value}
+        name = given.pop("name", None)
+        if not isinstance(name, str):
+            must = f"must be the name of a {kind}. Received: {options.shown(name)}."
+            self.problem((*place, "name"), f"`{name_of((*place, 'name'))}` {must}")
+            return {"name": ""}
+        before = len(self.problems)
+        self._known(kind, name, (*place, "name") if isinstance(value, dict) else place)
+        if len(self.problems) > before:
+            return {"name": name}
+        found, problems = options.registered_options(kind, name, registry.of(kind).get(name), given)
+        for option, text in problems:
+            self.problem((*place, *option), text)
+        return {"name": name, "options": found}
+
+    def _override(self, name: str, text: str, wanted: Any) -> None:
+        place = tuple(name.strip().split("."))
+        self._origins[place] = f"--set {name}={text}"
+        target: Any = self.values
+        for number, part in enumerate(place[:-1]):
+            declared = options.type_at(wanted, place[: number + 1])
+            short = next((one.SHORT for one in options.alternatives(declared) if hasattr(one, "SHORT")), None)
+            short = "name" if Named in options.alternatives(declared) else short
+            inner = target.get(part)
+            if short and inner is not None and not isinstance(inner, dict):
+                inner = {short: inner}
+            if inner is not None and not isinstance(inner, dict):
+                self.problem(place, f"`{part}` holds no keys.")
+                return
+            target[part] = dict(inner or {})
+            target = target[part]
+        try:
+            target[place[-1]] = parse_value(text)
+        except ConfigError as error:
+            self.problem(place, str(error))

@@ -26,11 +26,11 @@ import numpy as np
 from absl import logging
 
 import losses
-from fewslice.active.strategies.vaal import VaalOptions
 from fewslice.core import backend, checkpoint, files
 from fewslice.core.errors import ConfigError, DataError, TrainingError
 from fewslice.core.locks import folder_lock
 from fewslice.core.progress import Progress
+from fewslice.learner.vaal import VaalOptions
 from fewslice.train.callbacks import StopSignal
 from fewslice.train.stacked import batches_of
 from fewslice.train.trainer import Interrupted
@@ -49,7 +49,7 @@ def train_vaal(
     seed: int = 0,
     save_every: int = 100,
 ) -> np.ndarray:
-    """Trains both networks and scores the pool. A repeated call goes on, or returns what it found before.
+    """Trains both networks and scores the pool. A repeated call resumes, or returns what it found before.
 
     Batches and noise are functions of seed and iteration, so that an interrupted training ends as an uninterrupted one.
     In memory are the networks with their optimisers' state (about 350 MB as published) and two batches. The state is

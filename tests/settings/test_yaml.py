@@ -7,7 +7,7 @@ import math
 import pytest
 
 from fewslice.core.errors import ConfigError, DataError
-from fewslice.settings import yaml_files
+from fewslice.settings import yaml as yaml_files
 
 
 @pytest.fixture
