@@ -17,13 +17,14 @@ from absl import logging
 
 from fewslice.core import app
 from fewslice.core.console import without_native_messages
-from fewslice.settings.flag_specs_al import define_al, read_al
+from fewslice.settings.al_flags import AlArgs
+from fewslice.settings.flags import define, read
 
-define_al()
+define(AlArgs)
 
 
 def main(_argv) -> None:
-    args = read_al()
+    args = read(AlArgs)
     from fewslice.stages.active_checks import prepare
 
     job = prepare(args.config, args.overrides)

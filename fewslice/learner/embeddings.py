@@ -26,7 +26,7 @@ from fewslice.core.progress import Progress
 from fewslice.data import cache_store
 from fewslice.data.cache import PreparedSet
 from fewslice.settings.datasets import DatasetConfig
-from fewslice.settings.flag_specs_group import ENCODERS
+from fewslice.settings.group_contrastive import ENCODERS
 from fewslice.train.encoder_runs import PIXELS, RESNET, EncoderRun, find_encoder
 from fewslice.train.setup import image_shape
 

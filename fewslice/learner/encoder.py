@@ -17,8 +17,8 @@ from fewslice.settings import datasets
 from fewslice.settings.compat.al_schema_geometry import FeatureModelParams
 from fewslice.settings.compat.al_schema_model import OWN_ENCODER, ModelConfig
 from fewslice.settings.compat.al_selection import encoder_arguments
-from fewslice.settings.flag_table import GROUP
-from fewslice.settings.flags import read_flags_from
+from fewslice.settings.flags import read_from
+from fewslice.settings.stage_flags import GroupPretraining
 from fewslice.stages import checks
 from fewslice.stages.active_checks import named_weights
 from fewslice.train import setup
@@ -62,13 +62,13 @@ def train_encoder(
     from fewslice.stages.group_contrastive import pretrain_group_encoder
 
     texts = [*encoder_flags(params, model, seed=seed, overrides=overrides), f"--runs_dir={runs_dir}"]
-    args, dataset = read_flags_from(GROUP, texts)
+    args, dataset = read_from(GroupPretraining, texts)
     steps = params.num_epochs * _batches_of_an_epoch(args, dataset)
-    args, dataset = read_flags_from(GROUP, [*texts, f"--n_iter={steps}"])
+    args, dataset = read_from(GroupPretraining, [*texts, f"--n_iter={steps}"])
     return pretrain_group_encoder(args, dataset)
 
 
-def _batches_of_an_epoch(args: object, dataset: datasets.DatasetConfig) -> int:
+def _batches_of_an_epoch(args: GroupPretraining, dataset: datasets.DatasetConfig) -> int:
     cases = find_cases(get_reader(dataset), args.train_ids, dataset.unlabeled_phases)
     volumes = setup.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
     slices = checks.hierarchy(cases, [len(volume.image) for volume in volumes])

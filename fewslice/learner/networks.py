@@ -15,7 +15,7 @@ from fewslice.active.loop import RoundPlan
 from fewslice.core import checkpoint
 from fewslice.settings import datasets
 from fewslice.settings.compat.al_schema_model import PRETRAINABLE, PRETRAINED, ModelConfig
-from fewslice.settings.flag_specs_group import ENCODERS
+from fewslice.settings.group_contrastive import ENCODERS
 from fewslice.train import setup
 from fewslice.train.optimizers import CoupledAdam, CoupledSGD, cosine_wave, polynomial_decay
 from fewslice.train.trainer import BEST, LAST

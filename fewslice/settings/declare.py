@@ -2,7 +2,9 @@
 
     @declared
     class Segmentation:
-        lr_seg: Annotated[Positive, Help("Learning rate of the segmentation.")] = 0.001
+        lr_seg: Annotated[Positive, "Learning rate of the segmentation."] = 0.001
+
+A text in the `Annotated` type is the help; `Help` says more.
 
 Command-line flags (`fewslice.settings.flags`) and the attributes of `init_` files (`fewslice.settings.datasets`) are
 made from such classes without importing pydantic, so that `--help` answers at once; experiment files are checked
@@ -35,17 +37,16 @@ class Help:
     Attributes:
         text: For `--help` and the tables of the documentation.
         in_digest: Whether the value decides what a run computes.
-        finds_upstream: Whether the run that a stage starts from is looked for by this value: "also", or "only" where
-            the stage does nothing else with it. A name `pretr_x` stands for the setting `x` of that run.
+        finds_upstream: Whether the run that a stage starts from is looked for by this value: "also"; "only" where the
+            stage does nothing else with it; "prefers" where it decides between several. A name `pretr_x` stands for
+            the setting `x` of that run.
         no_effect: Why the value changes nothing, "" if it does.
-        methods: Values of `--method` under which it counts; () for all.
     """
 
     text: str
     in_digest: bool = True
-    finds_upstream: Literal["", "also", "only"] = ""
+    finds_upstream: Literal["", "also", "only", "prefers"] = ""
     no_effect: str = ""
-    methods: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,11 @@ class Must:
             return value
 
         return core_schema.no_info_after_validator_function(check, handler(source))
+
+
+@dataclasses.dataclass(frozen=True)
+class CommaSeparated:
+    """Marks a tuple of texts that is written as one flag, separated by commas; without it the flag is repeated."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,10 +111,15 @@ def _inherit(cls: type, field: dataclasses.Field, hint: Any) -> Any:
     if not isinstance(value, _Inherited):
         return hint
     setattr(cls, field.name, field.default if value.default is dataclasses.MISSING else value.default)
-    kind, *metadata = typing.get_args(hint)
-    return Annotated[
-        (kind, *(dataclasses.replace(each, **value.changes) if isinstance(each, Help) else each for each in metadata))
-    ]
+    kind, *rules, about = _parts(hint)
+    return Annotated[(kind, *rules, dataclasses.replace(about, **value.changes))]
+
+
+def _parts(hint: Any) -> list[Any]:
+    """Returns the type, the rules and the `Help` of an annotation; None in place of the last if it has no help."""
+    kind, *metadata = typing.get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
+    about = next((each for each in metadata if isinstance(each, (str, Help))), None)
+    return [kind, *(each for each in metadata if each is not about), Help(about) if isinstance(about, str) else about]
 
 
 @functools.cache
@@ -170,18 +181,14 @@ class Setting:
 
 @functools.cache
 def settings_of(cls: type) -> Mapping[str, Setting]:
-    """Returns the settings of a declared class by name: its fields that have a `Help`."""
+    """Returns the settings of a declared class by name: its fields with a help."""
     found = {}
     for field in dataclasses.fields(cls):
-        kind, *metadata = typing.get_args(_hints(cls)[field.name]) or (None,)
-        explained = [each for each in metadata if isinstance(each, Help)]
-        if explained:
-            parts = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-            kinds = [part for part in parts if part is not type(None)]
-            rules = tuple(each for each in metadata if not isinstance(each, Help))
-            found[field.name] = Setting(
-                field.name, kinds[0], field.default, explained[-1], optional=len(kinds) < len(parts), rules=rules
-            )
+        kind, *rules, about = _parts(_hints(cls)[field.name])
+        if about is not None:
+            kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+            optional = type(None) in kinds
+            found[field.name] = Setting(field.name, kinds[0], field.default, about, optional, tuple(rules))
     return types.MappingProxyType(found)
 
 
@@ -189,7 +196,7 @@ def type_text(kind: Any) -> str:
     """Returns what a value of a type is called in messages."""
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)[0]
-        return {str: "a tuple of texts", float: "a tuple of numbers"}.get(inner, "a dict: code in the file -> label")
+        return {str: "a tuple of texts", float: "a tuple of numbers"}.get(inner, "a dict of whole numbers")
     return {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}[kind]
 
 
@@ -217,4 +224,6 @@ def _obeys(value: Any, rule: Any) -> bool:
             return value < rule.lt
         case Le():
             return value <= rule.le
+        case CommaSeparated():
+            return True
     raise TypeError(f"{rule!r} is no rule that settings know.")

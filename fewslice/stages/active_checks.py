@@ -10,7 +10,7 @@ from fewslice.active.measures.mfc import GRID
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
 from fewslice.data.readers import find_cases, get_reader
-from fewslice.settings import dataset_values, datasets
+from fewslice.settings import datasets
 from fewslice.settings.compat.al_config import EXP_DIR, Experiment, load_experiment
 from fewslice.settings.compat.al_groups import GROUPS
 from fewslice.settings.compat.al_schema import keys_of
@@ -93,7 +93,7 @@ def split_overrides(overrides: Mapping[str, str]) -> tuple[dict[str, str], dict[
         if "." in name:
             text = unknown_name("group", name.split(".")[0], GROUPS)
             raise ConfigError(f"--set {name}={value}: {text}")
-        if owners and name not in dataset_values.REQUIRED + dataset_values.OPTIONAL:
+        if owners and name not in datasets.ATTRIBUTES:
             meant = " or ".join(f"--set {group}.{name}={value}" for group in owners)
             raise ConfigError(f"--set {name}={value}: {name} is a key of the experiment. Write {meant}")
     return groups, others

@@ -31,7 +31,7 @@ from fewslice.core.run import Run
 from fewslice.data.cache import PreparedSet
 from fewslice.report.figures import embedding_map, gallery
 from fewslice.settings import datasets
-from fewslice.settings.flag_specs_select import STAGE, SelectArgs
+from fewslice.settings.al_flags import SelectArgs
 from fewslice.train.encoder_runs import NONE, EncoderRun, differences
 
 _THUMBNAIL = (24, 24)  # of the map without an encoder
@@ -75,7 +75,7 @@ class Selection:
         """Everything that the choice depends on, as JSON values."""
         args = self.args
         return {
-            "stage": STAGE,
+            "stage": SelectArgs.stage,
             "dataset": args.dataset,
             "dataset_config": datasets.config_dict(self.dataset),
             "split": args.split,
@@ -131,7 +131,7 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
 
 def _open_run(selection: Selection) -> Run:
     args = selection.args
-    run = Run(args.runs_dir, args.dataset, STAGE, args.strategy, selection.settings, n_iter=1)
+    run = Run(args.runs_dir, args.dataset, SelectArgs.stage, args.strategy, selection.settings, n_iter=1)
     if args.output:
         folder = Path(args.output)
         if (folder / "config.json").exists():
@@ -160,7 +160,7 @@ def _features(selection: Selection, folder: Path) -> np.ndarray | None:
     if isinstance(selection.encoder, EncoderRun):
         names = ("dataset_config", "cases", "scans_digest", "encoder", "mixed_precision")
         digest = files.digest({name: settings[name] for name in names})
-        path = Path(args.runs_dir) / args.dataset / STAGE / "embeddings" / f"{digest}.npy"
+        path = Path(args.runs_dir) / args.dataset / SelectArgs.stage / "embeddings" / f"{digest}.npy"
     return embed_volumes(
         selection.encoder,
         selection.volumes,

@@ -17,7 +17,7 @@ from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.data.readers.selection import resolve_patients
 from fewslice.settings import datasets
-from fewslice.settings.flag_specs_select import SelectArgs
+from fewslice.settings.al_flags import SelectArgs
 from fewslice.settings.splits import val_patients
 from fewslice.stages.select_slices import Selection
 from fewslice.train.encoder_runs import NONE, PIXELS, find_encoder, find_segmentation

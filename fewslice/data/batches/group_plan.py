@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewslice.core.errors import ConfigError
+from fewslice.settings.group_contrastive import batch_size_problem
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,8 @@ class GroupPlan:
     use_patient: bool = False
 
     def __post_init__(self):
-        size = self.group_size
-        if self.batch_size % size or self.batch_size < 2 * size:
-            near = sorted({max(self.batch_size // size, 2) * size, max(-(-self.batch_size // size), 2) * size})
-            raise ConfigError(
-                f"`batch_size` must be a multiple of the group size, {size}, and at least {2 * size}. "
-                f"Received: {self.batch_size}. Use {' or '.join(map(str, near))}."
-            )
+        if problem := batch_size_problem(self.batch_size, self.group_size):
+            raise ConfigError(problem)
 
     @property
     def group_size(self) -> int:

@@ -11,7 +11,9 @@ from typing import Any
 
 from fewslice.report.reading.runs import Run
 from fewslice.report.reading.titles import STAGE_TITLES, kind, split, start, start_stage
-from fewslice.settings.flag_table import FOREIGN, JOINT
+from fewslice.settings.stage_flags import JointTraining
+
+JOINT = JointTraining.stage
 
 Settings = Mapping[str, Any]
 
@@ -31,7 +33,7 @@ _MOST_NAMED = 3
 
 def settings(run: Run) -> dict[str, Any]:
     """Returns what makes the method of a run, beside its stage and kind of start."""
-    foreign = FOREIGN.get(kind(run)[1], ()) if run.stage == JOINT else ()
+    foreign = JointTraining.foreign(kind(run)[1]) if run.stage == JOINT else ()
     recorded = {**(_BEFORE if run.stage == JOINT else {}), **run.config}
     found = {name: value for name, value in recorded.items() if _is_setting(name) and name not in foreign}
     if start(run) and start_stage(run):

@@ -6,7 +6,9 @@ import re
 from pathlib import PurePath
 
 from fewslice.report.reading.runs import Run
-from fewslice.settings.flag_table import GROUP, JOINT
+from fewslice.settings.stage_flags import GroupPretraining, JointTraining
+
+GROUP, JOINT = GroupPretraining.stage, JointTraining.stage
 
 STAGE_TITLES = {
     "pretr_encoder_global_contrastive_loss": "Encoder pretraining (global loss)",
