@@ -1,7 +1,5 @@
 """The command-line flags of active learning: run_al_exp.py and select_slices.py."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import re
@@ -10,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from fewslice.core.errors import ConfigError
 from fewslice.settings import dataset_files, datasets
-from fewslice.settings.declare import CommaSeparated, Count, Must, declared
+from fewslice.settings.declare import Count, Must, declared
 from fewslice.settings.stage_flags import OnDataset, Resume, ScriptFlags
 
 Budget = Annotated[
@@ -77,8 +75,7 @@ class SelectArgs(OnDataset):
         "`unlabeled_split`. Test patients are refused.",
     ] = None
     phases: Annotated[
-        tuple[str, ...] | None,
-        CommaSeparated(),
+        str | tuple[str, ...] | None,
         "Phases of the pool, separated by commas: ED or ED,ES. Default: `unlabeled_phases`.",
     ] = None
     labelled: Annotated[
@@ -122,7 +119,7 @@ class SelectArgs(OnDataset):
             self,
             runs_dir=self.runs_folder,
             split=split,
-            phases=self.phases or dataset.unlabeled_phases,
+            phases=tuple(each.strip() for each in self.phases.split(",")) if self.phases else dataset.unlabeled_phases,
             labelled=os.path.abspath(self.labelled) if self.labelled else None,
             output=os.path.abspath(self.output) if self.output else None,
         ), dataset

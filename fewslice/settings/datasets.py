@@ -4,8 +4,6 @@
 applies `--set name=value` overrides, checks everything and reports all problems at once.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import os

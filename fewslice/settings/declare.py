@@ -16,18 +16,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, dataclass_transform
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Lt
 
 Switch = Literal[0, 1]
 Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 BelowOne = Annotated[float, Ge(0), Lt(1)]
+_BOUNDS = {"gt": operator.gt, "ge": operator.ge, "lt": operator.lt, "le": operator.le}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +72,6 @@ class Must:
             return value
 
         return core_schema.no_info_after_validator_function(check, handler(source))
-
-
-@dataclasses.dataclass(frozen=True)
-class CommaSeparated:
-    """Marks a tuple of texts that is written as one flag, separated by commas; without it the flag is repeated."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,33 +145,36 @@ class Setting:
     rules: tuple[Any, ...]
 
     @property
+    def bounds(self) -> dict[str, float]:
+        """The bounds among the rules: "ge" -> 0."""
+        return {name: getattr(rule, name) for rule in self.rules for name in _BOUNDS if hasattr(rule, name)}
+
+    @property
     def must(self) -> str:
         """What an allowed value is, in words; "" if every value of the type is."""
+        texts = [rule.text for rule in self.rules if isinstance(rule, Must)]
         if typing.get_origin(self.kind) is Literal:
-            return "one of " + ", ".join(map(str, typing.get_args(self.kind)))
-        bounds = {}
-        for rule in self.rules:
-            if isinstance(rule, Must):
-                return rule.text
-            bounds |= {name: getattr(rule, name) for name in ("gt", "ge", "lt", "le") if hasattr(rule, name)}
-        match bounds:
+            texts.append("one of " + ", ".join(map(str, typing.get_args(self.kind))))
+        match self.bounds:
             case {"ge": low, "le": high}:
-                return f"{'a whole number' if self.kind is int else 'a number'} from {low} to {high}"
+                texts.append(f"a whole number from {low} to {high}")
             case {"ge": low, "lt": high}:
-                return f"at least {low} and below {high}"
+                texts.append(f"at least {low} and below {high}")
             case {"ge": low}:
-                return f"{low} or larger"
+                texts.append(f"{low} or larger")
             case {"gt": 0}:
-                return "a positive number"
-        return ""
+                texts.append("a positive number")
+        return " and ".join(texts)
 
     def problem(self, value: Any, shown: Callable[[Any], str] = str) -> str:
         """Returns what is wrong with a value, in a sentence; "" if it is right."""
         if value is None and self.optional:
             return ""
-        is_tuple, fits = typing.get_origin(self.kind) is tuple, _fits(self.kind, value)
-        if fits and all(_obeys(value, rule) for rule in self.rules):
+        fits = _fits(self.kind, value)
+        obeys = fits and all(rule.is_right(value) for rule in self.rules if isinstance(rule, Must))
+        if obeys and all(_BOUNDS[name](value, bound) for name, bound in self.bounds.items()):
             return ""
+        is_tuple = typing.get_origin(self.kind) is tuple
         text = type_text(self.kind) if is_tuple and not fits else self.must or type_text(self.kind)
         return f"`{self.name}` must be {text}. Received: {self.name}={shown(value)}"
 
@@ -210,20 +210,3 @@ def _fits(kind: Any, value: Any) -> bool:
     if kind is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return origin is None and isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-
-
-def _obeys(value: Any, rule: Any) -> bool:
-    match rule:
-        case Must():
-            return rule.is_right(value)
-        case Gt():
-            return value > rule.gt
-        case Ge():
-            return value >= rule.ge
-        case Lt():
-            return value < rule.lt
-        case Le():
-            return value <= rule.le
-        case CommaSeparated():
-            return True
-    raise TypeError(f"{rule!r} is no rule that settings know.")

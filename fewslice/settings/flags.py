@@ -20,7 +20,7 @@ from absl import flags, logging
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
 from fewslice.settings import dataset_files, datasets
-from fewslice.settings.declare import CommaSeparated, Setting, settings_of
+from fewslice.settings.declare import Setting, settings_of
 from fewslice.settings.stage_flags import ScriptFlags
 
 FLAGS = flags.FLAGS
@@ -77,11 +77,7 @@ def _define(setting: Setting, flag_values: flags.FlagValues) -> None:
     name, kind = setting.name, setting.kind
     if typing.get_origin(kind) is Literal:
         kind = type(typing.get_args(kind)[0])
-    if typing.get_origin(kind) is tuple:
-        comma = CommaSeparated() in setting.rules
-        define_flag = flags.DEFINE_list if comma else flags.DEFINE_multi_string
-    else:
-        define_flag = _KINDS[kind]
+    define_flag = flags.DEFINE_multi_string if typing.get_origin(kind) is tuple else _KINDS[kind]
     default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
     define_flag(name, default, help_text(setting), flag_values=flag_values)
     # `--help` shows the flags of the main module only; count ours among them.

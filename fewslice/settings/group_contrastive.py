@@ -4,8 +4,6 @@ Vepa et al., 2024, https://arxiv.org/abs/2411.15763. Names and defaults are thos
 ACDC.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Literal
 

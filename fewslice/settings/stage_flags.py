@@ -6,8 +6,6 @@ et al. 2024). Two defaults are shared by all stages here, where the published sc
 results used 3).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import re
@@ -520,10 +518,6 @@ STAGES: Mapping[str, type[Training]] = {
     )
 }
 LABELLED_STAGES = tuple(stage for stage, cls in STAGES.items() if issubclass(cls, Segmentation))
-# Flags that say where things are or how long a training is, not what is learned.
-NOT_IN_DIGEST = frozenset(
-    name for cls in STAGES.values() for name, setting in settings_of(cls).items() if not setting.help.in_digest
-)
 
 
 def digest_values(args: Training) -> dict[str, Any]:
@@ -540,3 +534,9 @@ def digest_values(args: Training) -> dict[str, Any]:
 def defaults(stage: str) -> dict[str, Any]:
     """Returns flag -> default of a training script; {} if there is no such script."""
     return {name: each.default for name, each in settings_of(STAGES[stage]).items()} if stage in STAGES else {}
+
+
+def not_in_digest() -> set[str]:
+    """Returns the flags of all scripts that say where things are or how long a training is, not what is learned."""
+    settings = (each for cls in STAGES.values() for each in settings_of(cls).values())
+    return {each.name for each in settings if not each.help.in_digest}

@@ -18,7 +18,7 @@ from fewslice.core.run import Run, settings_text, unmatched_settings
 from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.settings import datasets
-from fewslice.settings.stage_flags import NOT_IN_DIGEST, JointTraining, Training, defaults, digest_values
+from fewslice.settings.stage_flags import JointTraining, Training, defaults, digest_values, not_in_digest
 from fewslice.train import upstream
 from fewslice.train.trainer import BEST, LAST
 
@@ -76,7 +76,7 @@ def find_origin(args: Training, dataset: datasets.DatasetConfig) -> Origin:
         return Origin()
     folder = path if path.is_dir() else path.absolute().parent.parent
     wanted = None if args.init_from else upstream.wanted_of(args)
-    unmatched = unmatched_settings(folder, wanted, defaults=defaults, left_out=NOT_IN_DIGEST)
+    unmatched = unmatched_settings(folder, wanted, defaults=defaults, left_out=not_in_digest())
     origin = _read(path, LAST, "its last weights may be those of an earlier length.")
     told = f"; {settings_text(unmatched)}" if unmatched else ""
     logging.info("Starting from %s (step %s%s).", os.path.relpath(origin.path), origin.step, told)

@@ -14,7 +14,7 @@ from fewslice.core.errors import ConfigError
 from fewslice.core.run import find_upstream
 from fewslice.settings.datasets import DatasetConfig, config_dict
 from fewslice.settings.declare import settings_of
-from fewslice.settings.stage_flags import NOT_IN_DIGEST, DecoderFineTuning, JointTraining, Training, defaults
+from fewslice.settings.stage_flags import DecoderFineTuning, JointTraining, Training, defaults, not_in_digest
 
 NO_WEIGHTS = "none"  # --init_from=none
 
@@ -95,7 +95,7 @@ def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from") -
         wanted,
         preferred=preferred,
         defaults=defaults,
-        left_out=NOT_IN_DIGEST,
+        left_out=not_in_digest(),
         command=_command(args, wanted),
         flag=flag,
     )

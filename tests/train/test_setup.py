@@ -40,7 +40,7 @@ def test_unusual_settings_of_the_run_are_logged(tmp_path, lines):
     folder = finished(tmp_path, strong_views=1, average_decay=0.99, mixed_precision=True)
     origin = find(tmp_path)
     assert origin.path == folder / "checkpoints" / "last.npz"
-    told = " (step 4; mixed_precision=True, average_decay=0.99, strong_views=1)."
+    told = " (step 4; strong_views=1, mixed_precision=True, average_decay=0.99)."
     assert lines[-1].startswith("Starting from ") and lines[-1].endswith(f"last.npz{told}")
     for chosen in (folder, folder / "checkpoints" / "last.npz"):
         find(tmp_path, str(chosen))
