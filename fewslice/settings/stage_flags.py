@@ -152,12 +152,12 @@ class Training(OnDataset):
         dataset = self.load_dataset()
         filled: dict[str, Any] = {"runs_dir": self.runs_folder, "data_root": str(datasets.data_root())}
         lists = [name for name in settings_of(type(self)) if name.endswith("no_of_tr_imgs")]
-        filled |= {name: getattr(self, name) or dataset.unlabeled_split for name in lists}
+        filled |= {name: dataset.unlabeled_split for name in lists if getattr(self, name) is None}
         args = dataclasses.replace(self, **filled)
         args = dataclasses.replace(args, **args._patients(dataset))
         for prefix in ("pretr_", "unl_"):
             if f"{prefix}no_of_tr_imgs" in lists:
-                key, comb = filled[f"{prefix}no_of_tr_imgs"], getattr(self, f"{prefix}comb_tr_imgs")
+                key, comb = (getattr(args, f"{prefix}{name}") for name in ("no_of_tr_imgs", "comb_tr_imgs"))
                 datasets.check_pretraining_split(dataset, key, comb, prefix=prefix)
         return args, dataset
 
