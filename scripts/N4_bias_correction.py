@@ -22,9 +22,10 @@ from absl import flags
 
 from fewslice.core import app
 from fewslice.core.errors import ConfigError
-from fewslice.settings.flags import define, load_dataset
+from fewslice.settings.flags import define, read
+from fewslice.settings.stage_flags import OnDataset
 
-define("dataset", "set", "data_root")
+define(OnDataset, "dataset", "set", "data_root")
 flags.DEFINE_string("input", None, "Folder of images to correct, instead of --dataset.")
 flags.DEFINE_string("output", None, "Folder for the corrected images. Default with --dataset: <its folder>_n4.")
 flags.DEFINE_integer("shrink_factor", 4, "Estimate the field on every n-th voxel; 1 as published.", lower_bound=1)
@@ -36,7 +37,7 @@ def main(_) -> None:
     """Copies the flags into one call."""
     if FLAGS.input and (FLAGS["dataset"].present or not FLAGS.output):
         raise ConfigError("Give --input with --output and without --dataset, or --dataset alone.")
-    dataset = None if FLAGS.input else load_dataset()
+    dataset = None if FLAGS.input else read(OnDataset).load_dataset()
     from fewslice.data.io import n4
     from fewslice.data.readers import get_reader
 

@@ -21,11 +21,12 @@ from absl import flags
 from fewslice.core import app
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.core.files import write_text
-from fewslice.settings import dataset_files, dataset_values
-from fewslice.settings.datasets import load_dataset_config
+from fewslice.settings import dataset_files
+from fewslice.settings.datasets import PATIENT_PATTERN, load_dataset_config
 from fewslice.settings.flags import define
+from fewslice.settings.stage_flags import OnDataset
 
-define("data_root", "seed")
+define(OnDataset, "data_root", "seed")
 flags.DEFINE_string("name", None, "Name of the new dataset, for --dataset.", required=True)
 flags.DEFINE_string("images", None, "Folder of images, or a raw folder with images and labels.", required=True)
 flags.DEFINE_string("labels", None, "Folder of labels; not for raw folders.")
@@ -35,7 +36,7 @@ flags.DEFINE_list("struct_names", [], "Names of the structures without the backg
 flags.DEFINE_string("label_map", "", "code:class pairs if the labels are not 0, 1, 2, ...: 205:1,420:2")
 flags.DEFINE_string(
     "patient_pattern",
-    dataset_values.PATIENT_PATTERN,
+    PATIENT_PATTERN,
     "Regular expression for file names without .nii.gz; its first group is the patient. The default drops "
     "endings such as _frame01, _t3 and _ED.",
 )

@@ -17,9 +17,10 @@ import sys
 from absl import flags
 
 from fewslice.core import app
-from fewslice.settings.flags import define, load_dataset
+from fewslice.settings.flags import define, read
+from fewslice.settings.stage_flags import OnDataset
 
-define("dataset", "set", "data_root")
+define(OnDataset, "dataset", "set", "data_root")
 flags.DEFINE_list("split", ["all"], "all, or the patients to prepare, separated by commas: 001,002")
 flags.DEFINE_integer("workers", None, "Volumes prepared at a time. Default: the number of cores.", lower_bound=1)
 flags.DEFINE_bool("verify", False, "Compare checksums of all files, not only sizes and times.")
@@ -36,7 +37,7 @@ FLAGS = flags.FLAGS
 
 def main(_) -> None:
     """Copies the flags into one call."""
-    dataset = load_dataset()
+    dataset = read(OnDataset).load_dataset()
     from fewslice.data.export import prepare_dataset
     from fewslice.data.readers import get_reader
 

@@ -18,12 +18,20 @@ from pathlib import Path
 from absl import flags, logging
 
 from fewslice.core import app
-from fewslice.core.console import duration
-from fewslice.settings import flags as shared_flags
-from fewslice.settings.flag_table import STAGES
+from fewslice.core.console import duration, without_native_messages
+from fewslice.settings.declare import settings_of
+from fewslice.settings.flags import define, read_from
+from fewslice.settings.stage_flags import (
+    Baseline,
+    DecoderFineTuning,
+    EncoderFineTuning,
+    GlobalPretraining,
+    LocalPretraining,
+    Training,
+)
 
 FLAGS = flags.FLAGS
-shared_flags.define("seed")
+define(Training, "seed")
 flags.DEFINE_string("output", None, "Folder for data, runs and report. Default: demo_output/ in the checkout.")
 flags.DEFINE_integer("global_n_iter", 700, "Steps of global pretraining.", lower_bound=1)
 flags.DEFINE_integer("local_n_iter", 60, "Steps of local pretraining.", lower_bound=1)
@@ -34,22 +42,22 @@ flags.DEFINE_integer("num_patients", 40, "Synthetic patients; the split lists ne
 LABELS = ("--no_of_tr_imgs=tr1", "--comb_tr_imgs=c1", "--average_decay=0.95", "--set=mtask_bs=10")
 
 
-def stages() -> list[tuple[str, str, list[str]]]:
-    """Returns (title, stage, flags) of the five trainings."""
+def stages() -> list[tuple[str, type[Training], list[str]]]:
+    """Returns (title, class of flags, flags) of the five trainings."""
     former = [f"--pretr_n_iter={FLAGS.global_n_iter}"]
     local = [f"--pretr_n_iter={FLAGS.local_n_iter}"]
     seg = [*LABELS, f"--n_iter={FLAGS.seg_n_iter}"]
     pretraining = [f"--n_iter={FLAGS.global_n_iter}"]
     return [
-        ("Baseline: one labelled volume, random weights", "tr_baseline", seg),
-        ("Global pretraining of the encoder, without labels", "pretr_encoder_global_contrastive_loss", pretraining),
-        ("Fine-tuning from that encoder, same labelled volume", "ft_pretr_encoder_net_global_loss", seg + former),
+        ("Baseline: one labelled volume, random weights", Baseline, seg),
+        ("Global pretraining of the encoder, without labels", GlobalPretraining, pretraining),
+        ("Fine-tuning from that encoder, same labelled volume", EncoderFineTuning, seg + former),
         (
             "Local pretraining of the decoder, without labels",
-            "pretr_decoder_local_contrastive_loss",
+            LocalPretraining,
             [f"--n_iter={FLAGS.local_n_iter}", *former],
         ),
-        ("Fine-tuning from both, same labelled volume", "ft_pretr_encoder_decoder_net_local_loss", seg + local),
+        ("Fine-tuning from both, same labelled volume", DecoderFineTuning, seg + local),
     ]
 
 
@@ -70,12 +78,20 @@ def main(_) -> None:
         folder = output / "data" / "phantom"
         generate_phantom(folder, FLAGS.num_patients, seed=FLAGS.seed, progress=lambda *_: progress.update())
     logging.info("Loading TensorFlow ...")
-    from fewslice.stages import run_stage
+    with without_native_messages():
+        from fewslice.stages import begin, contrastive, segmentation
 
+    functions = {
+        Baseline: segmentation.train_baseline,
+        GlobalPretraining: contrastive.pretrain_encoder,
+        EncoderFineTuning: segmentation.fine_tune_encoder,
+        LocalPretraining: contrastive.pretrain_decoder,
+        DecoderFineTuning: segmentation.fine_tune_encoder_decoder,
+    }
     for number, (title, stage, values) in enumerate(stages(), start=1):
         logging.info("\n[%d/5] %s (%s)", number, title, duration(time.monotonic() - started))
-        known = [text for text in common if text.partition("=")[0][2:] in STAGES[stage]]
-        run_stage(*shared_flags.read_flags_from(stage, known + values))
+        known = [text for text in common if text.partition("=")[0][2:] in settings_of(stage)]
+        functions[stage](*begin(*read_from(stage, known + values)))
     select(output, common)
     report(output)
     logging.info("\nDone in %s.", duration(time.monotonic() - started))
@@ -83,14 +99,16 @@ def main(_) -> None:
 
 def select(output: Path, common: list[str]) -> None:
     """Chooses twelve slices that stand for the pool, by what the pretrained encoder learned, and draws them."""
-    from fewslice.settings.flag_specs_select import read_select_from
+    from fewslice.settings.al_flags import SelectArgs
     from fewslice.stages.select_slices import select_slices
 
     logging.info("\nWhich slices would be worth annotating? (k-center on the encoder's embeddings)")
-    stage = output / "runs" / "phantom" / "pretr_encoder_global_contrastive_loss"
+    stage = output / "runs" / "phantom" / GlobalPretraining.stage
     encoder = max(stage.glob("*/DONE"), key=lambda path: path.stat().st_mtime_ns).parent
     known = [text for text in common if not text.startswith("--bt_size")]
-    folder = select_slices(*read_select_from([*known, f"--encoder={encoder}", "--strategy=kcenter", "--budget=12"]))
+    folder = select_slices(
+        *read_from(SelectArgs, [*known, f"--encoder={encoder}", "--strategy=kcenter", "--budget=12"])
+    )
     print(f"Slices: {(folder / 'gallery.png').resolve()}\nMap:    {(folder / 'embedding_map.png').resolve()}")
 
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from absl import flags, logging
 
 from fewslice.core import app
-from fewslice.settings import flags as shared_flags
+from fewslice.settings.flags import define
+from fewslice.settings.stage_flags import OnDataset
 
 FLAGS = flags.FLAGS
 
-shared_flags.define("dataset", "runs_dir")
+define(OnDataset, "dataset", "runs_dir")
 flags.DEFINE_list("experiments", [], "Folders of experiments, separated by commas; default: all of --dataset.")
 flags.DEFINE_string("output", None, "The HTML file; default: report.html beside the dataset's experiments.")
 flags.DEFINE_string("title", None, "Heading of the report.")

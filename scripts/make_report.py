@@ -14,11 +14,12 @@ from pathlib import Path
 from absl import flags, logging
 
 from fewslice.core import app
-from fewslice.settings import flags as shared_flags
+from fewslice.settings.flags import define, read
+from fewslice.settings.stage_flags import OnDataset
 
 FLAGS = flags.FLAGS
 
-shared_flags.define("dataset", "runs_dir", "data_root")
+define(OnDataset, "dataset", "runs_dir", "data_root")
 flags.DEFINE_list("runs", [], "Run directories, separated by commas; default: all finished runs of --dataset.")
 flags.DEFINE_string("out", None, "The HTML file; default: report.html in the dataset's folder of runs.")
 flags.DEFINE_string("title", None, "Heading of the report.")
@@ -33,6 +34,7 @@ def main(_) -> None:
     from fewslice.report.tables.trainings import text_report
     from fewslice.settings.dataset_files import checkout
 
+    read(OnDataset).load_dataset()  # checks --dataset
     runs_dir = Path(FLAGS.runs_dir or checkout() / "runs")
     out = Path(FLAGS.out or runs_dir / FLAGS.dataset / "report.html")
     methods = read_methods(choose_trainings(FLAGS.runs, runs_dir, FLAGS.dataset))

@@ -16,16 +16,17 @@ import sys
 from absl import flags
 
 from fewslice.core import app
-from fewslice.settings.flags import define, load_dataset
+from fewslice.settings.flags import define, read
+from fewslice.settings.stage_flags import OnDataset
 
-define("dataset", "set", "data_root")
+define(OnDataset, "dataset", "set", "data_root")
 flags.DEFINE_integer("workers", None, "Volumes read at a time. Default: the number of cores.", lower_bound=1)
 FLAGS = flags.FLAGS
 
 
 def main(_) -> None:
     """Copies the flags into one call."""
-    dataset = load_dataset()
+    dataset = read(OnDataset).load_dataset()
     from fewslice.data.readers import get_reader
     from fewslice.data.verify import describe, examine_dataset, missing_patients
 

@@ -15,15 +15,18 @@ More    docs/fine_tuning.md, docs/evaluation.md, docs/runs.md
 """
 
 from fewslice.core import app
-from fewslice.settings.flags import define_stage, read_flags
-from fewslice.stages import run_stage
+from fewslice.settings.flags import define, read
+from fewslice.settings.stage_flags import DecoderFineTuning
+from fewslice.stages import begin
 
-STAGE = "ft_pretr_encoder_decoder_net_local_loss"
-define_stage(STAGE)
+define(DecoderFineTuning)
 
 
 def main(_argv) -> None:
-    run_stage(*read_flags(STAGE))
+    args, dataset = begin(*read(DecoderFineTuning))
+    from fewslice.stages.segmentation import fine_tune_encoder_decoder
+
+    fine_tune_encoder_decoder(args, dataset)
 
 
 if __name__ == "__main__":

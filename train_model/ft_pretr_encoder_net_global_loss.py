@@ -15,15 +15,18 @@ More    docs/fine_tuning.md, docs/evaluation.md, docs/runs.md
 """
 
 from fewslice.core import app
-from fewslice.settings.flags import define_stage, read_flags
-from fewslice.stages import run_stage
+from fewslice.settings.flags import define, read
+from fewslice.settings.stage_flags import EncoderFineTuning
+from fewslice.stages import begin
 
-STAGE = "ft_pretr_encoder_net_global_loss"
-define_stage(STAGE)
+define(EncoderFineTuning)
 
 
 def main(_argv) -> None:
-    run_stage(*read_flags(STAGE))
+    args, dataset = begin(*read(EncoderFineTuning))
+    from fewslice.stages.segmentation import fine_tune_encoder
+
+    fine_tune_encoder(args, dataset)
 
 
 if __name__ == "__main__":

@@ -16,15 +16,18 @@ More    docs/local_pretraining.md, docs/runs.md
 """
 
 from fewslice.core import app
-from fewslice.settings.flags import define_stage, read_flags
-from fewslice.stages import run_stage
+from fewslice.settings.flags import define, read
+from fewslice.settings.stage_flags import LocalPretraining
+from fewslice.stages import begin
 
-STAGE = "pretr_decoder_local_contrastive_loss"
-define_stage(STAGE)
+define(LocalPretraining)
 
 
 def main(_argv) -> None:
-    run_stage(*read_flags(STAGE))
+    args, dataset = begin(*read(LocalPretraining))
+    from fewslice.stages.contrastive import pretrain_decoder
+
+    pretrain_decoder(args, dataset)
 
 
 if __name__ == "__main__":

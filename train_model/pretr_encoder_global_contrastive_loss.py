@@ -15,15 +15,18 @@ More    docs/global_pretraining.md, docs/runs.md
 """
 
 from fewslice.core import app
-from fewslice.settings.flags import define_stage, read_flags
-from fewslice.stages import run_stage
+from fewslice.settings.flags import define, read
+from fewslice.settings.stage_flags import GlobalPretraining
+from fewslice.stages import begin
 
-STAGE = "pretr_encoder_global_contrastive_loss"
-define_stage(STAGE)
+define(GlobalPretraining)
 
 
 def main(_argv) -> None:
-    run_stage(*read_flags(STAGE))
+    args, dataset = begin(*read(GlobalPretraining))
+    from fewslice.stages.contrastive import pretrain_encoder
+
+    pretrain_encoder(args, dataset)
 
 
 if __name__ == "__main__":

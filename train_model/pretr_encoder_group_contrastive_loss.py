@@ -15,15 +15,18 @@ More    docs/group_pretraining.md, docs/runs.md
 """
 
 from fewslice.core import app
-from fewslice.settings.flags import define_stage, read_flags
-from fewslice.stages import run_stage
+from fewslice.settings.flags import define, read
+from fewslice.settings.stage_flags import GroupPretraining
+from fewslice.stages import begin
 
-STAGE = "pretr_encoder_group_contrastive_loss"
-define_stage(STAGE)
+define(GroupPretraining)
 
 
 def main(_argv) -> None:
-    run_stage(*read_flags(STAGE))
+    args, dataset = begin(*read(GroupPretraining))
+    from fewslice.stages.group_contrastive import pretrain_group_encoder
+
+    pretrain_group_encoder(args, dataset)
 
 
 if __name__ == "__main__":

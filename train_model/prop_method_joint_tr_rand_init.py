@@ -23,15 +23,20 @@ More    docs/joint_training.md, docs/evaluation.md, docs/runs.md
 """
 
 from fewslice.core import app
-from fewslice.settings.flags import define_stage, read_flags
-from fewslice.stages import run_stage
+from fewslice.settings.flags import define, read
+from fewslice.settings.stage_flags import JointTraining
+from fewslice.stages import begin
 
-STAGE = "prop_method_joint_tr_rand_init"
-define_stage(STAGE)
+define(JointTraining)
 
 
 def main(_argv) -> None:
-    run_stage(*read_flags(STAGE))
+    args, dataset = begin(*read(JointTraining))
+    if args.check_only:
+        return
+    from fewslice.stages.joint.stage import train_joint
+
+    train_joint(args, dataset)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,14 @@ More    docs/active_learning.md, scripts/make_al_report.py for several experimen
 from absl import logging
 
 from fewslice.core import app
-from fewslice.settings.flag_specs_al import define_al, read_al
+from fewslice.settings.al_flags import AlArgs
+from fewslice.settings.flags import define, read
 
-define_al()
+define(AlArgs)
 
 
 def main(_argv) -> None:
-    args = read_al()
+    args = read(AlArgs)
     from fewslice.stages.active import prepare, run_and_report
 
     job = prepare(args.config, args.overrides, data_root=args.data_root)

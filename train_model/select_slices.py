@@ -16,13 +16,14 @@ More    docs/select_slices.md
 """
 
 from fewslice.core import app
-from fewslice.settings.flag_specs_select import define_select, read_select
+from fewslice.settings.al_flags import SelectArgs
+from fewslice.settings.flags import define, read
 
-define_select()
+define(SelectArgs)
 
 
 def main(_argv) -> None:
-    args, dataset = read_select()
+    args, dataset = read(SelectArgs)
     from fewslice.stages.select_slices import select_slices
 
     select_slices(args, dataset)

@@ -14,15 +14,18 @@ More    docs/baseline.md, docs/evaluation.md, docs/runs.md
 """
 
 from fewslice.core import app
-from fewslice.settings.flags import define_stage, read_flags
-from fewslice.stages import run_stage
+from fewslice.settings.flags import define, read
+from fewslice.settings.stage_flags import Baseline
+from fewslice.stages import begin
 
-STAGE = "tr_baseline"
-define_stage(STAGE)
+define(Baseline)
 
 
 def main(_argv) -> None:
-    run_stage(*read_flags(STAGE))
+    args, dataset = begin(*read(Baseline))
+    from fewslice.stages.segmentation import train_baseline
+
+    train_baseline(args, dataset)
 
 
 if __name__ == "__main__":

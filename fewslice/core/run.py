@@ -10,13 +10,14 @@ The digest covers everything that decides what is learned, but not the number of
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging as std_logging
 import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from absl import logging
 from fewslice.core import files
 from fewslice.core.errors import ConfigError
 from fewslice.core.locks import folder_lock
-from fewslice.settings.flag_table import NOT_IN_DIGEST, STAGES
 
 FACTS = "report"  # table of config.json that is no setting
 
@@ -182,19 +182,21 @@ def _settings(path: Path) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name != FACTS} if isinstance(config, dict) else {}
 
 
-def find_former(
+def find_upstream(
     root: str | os.PathLike,
     dataset: str,
     stage: str,
     wanted: Mapping[str, Any],
     *,
     command: str,
+    defaults: Callable[[str], Mapping[str, Any]],
+    left_out: Collection[str],
     flag: str = "init_from",
     preferred: Mapping[str, Any] | None = None,
 ) -> Path:
     """Finds the finished run of an earlier stage by its settings.
 
-    Of several it takes the one that agrees with `preferred`, too; if none or several do, it does not choose.
+    If several runs match, the one that also matches `preferred` is used; if that is still ambiguous, it raises.
 
     Args:
         root: Folder of all runs.
@@ -202,6 +204,7 @@ def find_former(
         stage: Name of the earlier stage.
         wanted: Setting -> value that the run must have.
         command: The command that would produce it, for the message.
+        defaults, left_out: See `unmatched_settings`.
         flag: The flag with which a run can be named instead, for the message.
         preferred: Setting -> value that decides between several runs. A run of an older version may lack one.
 
@@ -221,7 +224,8 @@ def find_former(
         return alike[0]
     asked = ", ".join(f"{key}={value}" for key, value in wanted.items())
     if len(finished) > 1:
-        told = ((path, settings_text(unasked_settings(path, wanted))) for path in finished)
+        unmatched = functools.partial(unmatched_settings, wanted=wanted, defaults=defaults, left_out=left_out)
+        told = ((path, settings_text(unmatched(path))) for path in finished)
         lines = "\n".join(f"  --{flag}={path}" + (f"   ({text})" if text else "") for path, text in told)
         raise ConfigError(f"{len(finished)} runs of {stage} have {asked}. None is preferred; choose one:\n{lines}")
     if matching:
@@ -239,12 +243,20 @@ def _agrees(config: Mapping[str, Any], preferred: Mapping[str, Any]) -> bool:
     return all(mine[name] == value for name, value in plain.items() if name in mine)
 
 
-def unasked_settings(run: Path, wanted: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Returns settings of a former run by which it was not looked for and which a user should be told.
+def unmatched_settings(
+    run: Path,
+    wanted: Mapping[str, Any] | None = None,
+    *,
+    defaults: Callable[[str], Mapping[str, Any]],
+    left_out: Collection[str],
+) -> dict[str, Any]:
+    """Returns non-default settings of the upstream run that the lookup did not constrain, for the log.
 
     Args:
         run: Its directory; one without config.json has no settings.
         wanted: The settings by which it was found; None if the user named it.
+        defaults: Stage -> its flags with their defaults.
+        left_out: Flags that say where things are, not what is learned.
 
     Returns:
         Name -> value of flags that are not at their default, then of settings in which a run beside it differs
@@ -253,14 +265,14 @@ def unasked_settings(run: Path, wanted: Mapping[str, Any] | None = None) -> dict
     if not (run / "config.json").is_file():
         return {}
     config = _settings(run / "config.json")
-    defaults = {name: value for name, value in STAGES.get(str(config.get("stage")), {}).items() if value is not None}
-    asked = {"dataset", "digest", *NOT_IN_DIGEST, *(wanted or {})}
-    told = {name: config[name] for name in defaults if name in config and config[name] != defaults[name]}
-    mine = _flat({**defaults, **config})
+    usual = {name: value for name, value in defaults(str(config.get("stage"))).items() if value is not None}
+    asked = {"dataset", "digest", *left_out, *(wanted or {})}
+    told = {name: config[name] for name in usual if name in config and config[name] != usual[name]}
+    mine = _flat({**usual, **config})
     beside = find_runs(run.parents[2], run.parents[1].name, run.parent.name) if wanted else []
     for path, other in beside:
         if path != run and all(other.get(key) == value for key, value in wanted.items()):
-            theirs = _flat({**defaults, **other})
+            theirs = _flat({**usual, **other})
             told |= {name: value for name, value in mine.items() if theirs.get(name) != value}
     return {name: value for name, value in told.items() if name not in asked}
 

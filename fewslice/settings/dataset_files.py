@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import io
+import itertools
 import os
 import re
 import tokenize
@@ -79,26 +80,21 @@ class ExperimentFile:
             return _shown(self.path)
         return f"{_shown(self.path)}:{_line_of(node.value, place[1:], node.lineno)}"
 
-    def slips(self) -> list[str]:
-        """Returns what Python accepts in a table of ids but nobody means: a key twice, a comma left out."""
-        found = []
-        for node in ast.walk(self._tree):
-            if isinstance(node, ast.Dict):
-                keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
-                for key in node.keys:
-                    if isinstance(key, ast.Constant) and keys.count(key.value) > 1:
-                        found.append((key.lineno, f"the key {key.value!r} stands twice; only the last would count."))
-        previous = None
-        skipped = (tokenize.NL, tokenize.COMMENT)
-        tokens = [token for token in tokenize.generate_tokens(io.StringIO(self._source).readline)]
-        for token in tokens:
-            if token.type in skipped:
-                continue
-            if previous is not None and previous.type == token.type == tokenize.STRING:
-                text = f"a comma is missing between {previous.string} and {token.string}."
-                found.append((token.start[0], text))
-            previous = token
-        return [f"{_shown(self.path)}:{line}: {text}" for line, text in sorted(set(found))]
+    def duplicate_keys_and_missing_commas(self) -> list[str]:
+        """Returns two slips in tables of ids that Python accepts: a key twice, and a comma left out between texts."""
+        found = set()
+        for node in (node for node in ast.walk(self._tree) if isinstance(node, ast.Dict)):
+            keys = [key for key in node.keys if isinstance(key, ast.Constant)]
+            values = [key.value for key in keys]
+            twice = [key for key in keys if values.count(key.value) > 1]
+            found |= {(key.lineno, f"the key {key.value!r} stands twice; only the last would count.") for key in twice}
+        tokens = tokenize.generate_tokens(io.StringIO(self._source).readline)
+        tokens = [token for token in tokens if token.type not in (tokenize.NL, tokenize.COMMENT)]
+        for first, second in itertools.pairwise(tokens):
+            if first.type == second.type == tokenize.STRING:
+                text = f"a comma is missing between {first.string} and {second.string}."
+                found.add((second.start[0], text))
+        return [f"{_shown(self.path)}:{line}: {text}" for line, text in sorted(found)]
 
 
 def load(folder: Path, name: str) -> tuple[ExperimentFile, ExperimentFile]:

@@ -2,22 +2,25 @@
 
 `load_dataset_config("acdc")` executes `experiment_init/init_acdc.py` and `experiment_init/data_cfg_acdc.py`,
 applies `--set name=value` overrides, checks everything and reports all problems at once.
-experiment_init/README.md explains each attribute.
 """
 
-from __future__ import annotations
-
 import dataclasses
+import functools
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+import typing
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from annotated_types import Ge
+
+from fewslice.core import registry
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
-from fewslice.settings import dataset_files, dataset_values
+from fewslice.settings import dataset_files
 from fewslice.settings.dataset_files import ExperimentFile
+from fewslice.settings.declare import Count, Help, Must, declared, settings_of
 from fewslice.settings.splits import (
     Splits,
     freeze_table,
@@ -27,23 +30,16 @@ from fewslice.settings.splits import (
     val_patients,
 )
 
+STRIDE = 32  # five 2x2 poolings halve each side five times
+# File stem -> patient: what stands before a suffix for the frame, as in "subject7_frame01", "subject7_t03",
+# "p1_ED".
+PATIENT_PATTERN = r"(.+?)(?:_(?:frame|phase|time|t)\d+|_ED|_ES)?"
+
 # Names of the original configurations that nothing reads; they may stay in a user's file.
 _UNUSED = {
-    "base_dir",
-    "srt_dir",
-    "fs",
-    "lr",
-    "class_name",
-    "interp_val",
-    "img_size_flat",
-    "size",
-    "dataset_name",
-}
+    "base_dir", "srt_dir", "fs", "lr", "class_name", "interp_val", "img_size_flat", "size", "dataset_name",
+}  # fmt: skip
 _TABLES = ("train", "val", "test")
-
-# Attributes that came later: where they have these values they change nothing, and digests leave them out.
-LATER_DEFAULTS = {"grid": "resample", "intensity": "percentiles", "num_channels": 1}
-_NOT_IN_DIGESTS = ("splits", "how_to_get", "scribbles", "data_root")
 
 
 def data_root() -> Path:
@@ -51,52 +47,131 @@ def data_root() -> Path:
     return Path(os.environ.get("FEWSLICE_DATA") or dataset_files.checkout() / "data_root")
 
 
-@dataclass(frozen=True)
-class DatasetConfig:
-    """Everything that the library knows about one dataset. experiment_init/README.md explains each attribute.
+def _is_pattern(value: str) -> bool:
+    try:
+        return re.compile(value).groups >= 1
+    except re.error:
+        return False
 
-    Sizes are pixels, resolutions mm, batch sizes images (slices). Paths are relative to `data_root`, the one field that
-    is no attribute of the file: --data_root sets it, and no digest knows it.
-    `target_resolution` may be () where `grid` is "stretch", which does not read it.
-    `struct_name` leaves out the background, `class_weights` starts with it.
+
+def _are_different(values: tuple[str, ...]) -> bool:
+    return len(values) > 0 and len(set(values)) == len(values)
+
+
+Side = Annotated[
+    int,
+    Must(
+        lambda value: value > 0 and value % STRIDE == 0,
+        f"a positive multiple of {STRIDE}, since the network halves it five times",
+    ),
+]
+Numbers, Texts = tuple[float, ...], tuple[str, ...]
+
+
+@declared
+class DatasetConfig:
+    """Everything that the library knows about one dataset; experiment_init/README.md says more.
+
+    Sizes are pixels, resolutions mm, batch sizes images (slices). The settings are the attributes of `init_<name>.py`;
+    `name` and `splits` are filled in. Paths are relative to `data_root`, which --data_root sets and no digest knows.
     """
 
     name: str
-    layout: str
-    data_path_tr: str
-    data_path_tr_cropped: str
-    img_size_x: int
-    img_size_y: int
-    num_classes: int
-    target_resolution: tuple[float, ...]
-    struct_name: tuple[str, ...]
-    class_weights: tuple[float, ...]
-    unlabeled_split: str
-    how_to_get: str
     splits: Splits
-    num_channels: int = 1
-    phases: tuple[str, ...] = ("",)
-    unlabeled_phases: tuple[str, ...] = ("",)
-    label_map: tuple[tuple[int, int], ...] = ()
-    image_channel: int = 0
-    anti_aliasing: str = "default"
-    grid: str = "resample"
-    intensity: str = "percentiles"
-    scribbles: str = "file"
-    percentiles: tuple[float, float] = (1.0, 99.0)
-    spacing_table: str = ""
-    images_dir: str = "imagesTr"
-    labels_dir: str = "labelsTr"
-    patient_pattern: str = dataset_values.PATIENT_PATTERN
-    mtask_bs: int = 20
-    batch_size_ft: int = 10
-    val_step_update: int = 50
+    layout: Annotated[str, "How the files lie: a reader of `fewslice.data.readers`."]
+    data_path_tr: Annotated[str, Must(bool, "the folder of the scans below the data root"), "Folder of the scans."]
+    data_path_tr_cropped: Annotated[
+        str, "Folder for the output of scripts/create_cropped_imgs.py. Default: cropped/<name>."
+    ] = ""
+    how_to_get: Annotated[str, Help("Shown when the scans are not there.", in_digest=False)]
+    img_size_x: Annotated[Side, "Rows of a prepared slice."]
+    img_size_y: Annotated[Side, "Columns of a prepared slice."]
+    grid: Annotated[
+        Literal["resample", "stretch"],
+        "resample to `target_resolution`, then crop or pad; stretch to the size by the nearest pixel.",
+    ] = "resample"
+    target_resolution: Annotated[
+        Numbers,
+        Must(lambda value: len(value) == 2 and min(value) > 0, "two positive numbers, mm per pixel"),
+        "mm per pixel of a prepared slice, (rows, columns); () where `grid` is stretch, which does not read it.",
+    ] = ()
+    num_classes: Annotated[
+        int,
+        Must(lambda value: 2 <= value <= 255, "the number of classes including the background, 2 to 255"),
+        "Classes, the background included.",
+    ]
+    struct_name: Annotated[
+        Texts,
+        Must(
+            lambda value: len(set(value)) == len(value) and all(value),
+            "a tuple of different names, without the background",
+        ),
+        "Names of the structures in the order of the labels.",
+    ]
+    class_weights: Annotated[
+        Numbers,
+        Must(lambda value: min(value, default=0) >= 0 and sum(value) > 0, "non-negative, not all zero"),
+        "One weight per class, the background first. Default: all equal.",
+    ] = ()
+    label_map: Annotated[
+        tuple[tuple[int, int], ...],
+        Must(lambda value: len({code for code, _ in value}) == len(value), "a dict with each code once"),
+        "Code in the label file -> class, if the codes are not 0, 1, 2, ...",
+    ] = ()
+    unlabeled_split: Annotated[str, "Split key that pretraining uses by default."]
+    phases: Annotated[
+        Texts,
+        Must(_are_different, 'a tuple such as ("ED",); ("",) if there are none'),
+        "Volumes of a patient that are trained on with labels, validated and tested.",
+    ] = ("",)
+    unlabeled_phases: Annotated[
+        Texts,
+        Must(_are_different, 'a tuple such as ("ED", "ES")'),
+        "Volumes that pretraining uses. Default: as `phases`.",
+    ] = ("",)
+    image_channel: Annotated[int, Ge(0), "Channel of a 4-D image."] = 0
+    num_channels: Annotated[
+        int,
+        Must(lambda value: 1 <= value <= 64, "1 to 64 (one channel of a 4-D image is chosen with `image_channel`)"),
+        "Channels of the network's input.",
+    ] = 1
+    anti_aliasing: Annotated[Literal["default", "off"], "off resamples without the smoothing of scikit-image."] = (
+        "default"
+    )
+    intensity: Annotated[
+        Literal["percentiles", "as_stored"], "as_stored leaves intensities as they are in the file."
+    ] = "percentiles"
+    percentiles: Annotated[
+        Numbers,
+        Must(lambda value: len(value) == 2 and 0 <= value[0] < value[1] <= 100, "two rising numbers in 0 to 100"),
+        "Intensities of a volume that become 0 and 1.",
+    ] = (1.0, 99.0)
+    scribbles: Annotated[
+        Literal["file", "simulated"], Help("Where scribbles come from, if they are asked for.", in_digest=False)
+    ] = "file"
+    spacing_table: Annotated[str, "csv with voxel sizes, for layouts of .h5 files."] = ""
+    images_dir: Annotated[str, "Folder of images below `data_path_tr`."] = "imagesTr"
+    labels_dir: Annotated[str, "Folder of labels below `data_path_tr`."] = "labelsTr"
+    patient_pattern: Annotated[
+        str,
+        Must(_is_pattern, "a regular expression with one group, the patient's id"),
+        "Regular expression for the stem of a file; its first group is the patient.",
+    ] = PATIENT_PATTERN
+    mtask_bs: Annotated[Count, "Slices per step of a segmentation training."] = 20
+    batch_size_ft: Annotated[Count, "Slices per step of the local contrastive stage."] = 10
+    val_step_update: Annotated[Count, "Steps from one validation to the next."] = 50
     data_root: Path = dataclasses.field(default_factory=data_root)
 
     @property
     def size(self) -> tuple[int, int]:
         """(img_size_x, img_size_y): rows and columns of a prepared slice, in pixels."""
         return self.img_size_x, self.img_size_y
+
+
+ATTRIBUTES = settings_of(DatasetConfig)
+# Attributes that came later: where they have their default they change nothing, and digests leave them out.
+LATER_DEFAULTS = {name: ATTRIBUTES[name].default for name in ("grid", "intensity", "num_channels")}
+_NOT_IN_DIGESTS = ("splits", "data_root", *(name for name, each in ATTRIBUTES.items() if not each.help.in_digest))
 
 
 def dataset_names() -> list[str]:
@@ -133,15 +208,14 @@ def load_dataset_config(
     for key, text in (overrides or {}).items():
         places[key] = f"--set {key}={text}"
         try:
-            values[key] = dataset_values.parse(key, text)
+            values[key] = parse(key, text)
         except ConfigError as error:
             problems.append(f"{places[key]}: {error}")
-    problems += [
-        f"{settings.where()}: the attribute `{key}` is missing."
-        for key in dataset_values.required(values)
-        if key not in values
-    ]
-    problems += [f"{places.get(key, settings.where())}: {text}" for key, text in dataset_values.problems(values)]
+    needed = {key for key, each in ATTRIBUTES.items() if each.default is dataclasses.MISSING}
+    needed |= set() if values.get("grid") == "stretch" else {"target_resolution"}
+    missing = [key for key in ATTRIBUTES if key in needed and key not in values]
+    problems += [f"{settings.where()}: the attribute `{key}` is missing." for key in missing]
+    problems += [f"{places.get(key, settings.where())}: {text}" for key, text in value_problems(values)]
     splits, split_problems = _read_splits(name, tables)
     problems += split_problems
     unlabeled = values.get("unlabeled_split")
@@ -151,7 +225,7 @@ def load_dataset_config(
     if problems or splits is None:
         raise ConfigError(_all_at_once(name, problems))
     root = {"data_root": Path(os.path.abspath(data_root))} if data_root else {}
-    return DatasetConfig(name=name, splits=splits, **root, **dataset_values.completed(name, values))
+    return DatasetConfig(name=name, splits=splits, **root, **_completed(name, values))
 
 
 def config_dict(config: DatasetConfig) -> dict[str, Any]:
@@ -215,13 +289,12 @@ def check_pretraining_split(dataset: DatasetConfig, key: str, comb: str, *, pref
 
 
 def _read_settings(file: ExperimentFile) -> tuple[dict[str, Any], list[str]]:
-    known = dataset_values.REQUIRED + dataset_values.OPTIONAL
-    values = {key: dataset_values.plain(value) for key, value in file.values.items() if key in known}
-    return values, _unknown(file, "attribute", known, _UNUSED)
+    values = {key: _plain(value) for key, value in file.values.items() if key in ATTRIBUTES}
+    return values, _unknown(file, "attribute", tuple(ATTRIBUTES), _UNUSED)
 
 
 def _read_splits(name: str, file: ExperimentFile) -> tuple[Splits | None, list[str]]:
-    problems = file.slips() + _unknown(file, "table", (*_TABLES, "unlabeled"), set())
+    problems = file.duplicate_keys_and_missing_commas() + _unknown(file, "table", (*_TABLES, "unlabeled"), set())
     problems += [f"{file.where()}: the table `{key}` is missing." for key in _TABLES if key not in file.values]
     for key in _TABLES:
         if key in file.values:
@@ -255,3 +328,143 @@ def _all_at_once(name: str, problems: list[str]) -> str:
     if len(problems) == 1:
         return problems[0]
     return f"The dataset {name!r} has {len(problems)} problems:\n" + "\n".join(f"  - {text}" for text in problems)
+
+
+def layouts() -> tuple[str, ...]:
+    """Returns the names of all readers, those of plugins included."""
+    return tuple(sorted({*_own_layouts(), *registry.of("layout").names()}))
+
+
+@functools.cache
+def _own_layouts() -> tuple[str, ...]:
+    """Returns the names that our readers register, found in their source: importing them would take long."""
+    sources = (Path(__file__).parents[1] / "data" / "readers").glob("*.py")
+    found = (re.findall(r'^@READERS\.register\("(\w+)"\)', path.read_text(encoding="utf-8"), re.M) for path in sources)
+    return tuple(name for names in found for name in names)
+
+
+def parse_overrides(texts: Iterable[str], *, flag: str = "set", example: str = "mtask_bs=10") -> dict[str, str]:
+    """Returns name -> text from the "name=value" texts of a flag.
+
+    Args:
+        texts: What the flag was given.
+        flag: Its name, for messages.
+        example: A right value of it, for messages.
+
+    Raises:
+        ConfigError: a text without "=", or the same name twice.
+    """
+    overrides: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        name = name.strip()
+        if not separator or not name:
+            raise ConfigError(f"--{flag} must be name=value, such as --{flag} {example}. Received: --{flag} {text}")
+        if name in overrides:
+            raise ConfigError(f"--{flag} {name} is given twice: {overrides[name]} and {value}")
+        overrides[name] = value
+    return overrides
+
+
+def parse(name: str, text: str) -> Any:
+    """Returns the value that `--set name=text` means.
+
+    Raises:
+        ConfigError: there is no such attribute (with the nearest one), or the text does not fit its type.
+    """
+    if name not in ATTRIBUTES:
+        raise ConfigError(unknown_name("attribute", name, ATTRIBUTES))
+    kind, text = ATTRIBUTES[name].kind, text.strip()
+    parts = [part.strip() for part in text.split(",")] if text else []
+    if kind == Texts:
+        return tuple(parts) or ("",)
+    if typing.get_origin(kind) is tuple and kind != Numbers:
+        return label_pairs(text)
+    try:
+        return tuple(map(float, parts)) if kind == Numbers else int(text) if kind is int else text
+    except ValueError:
+        expected = "a whole number" if kind is int else "numbers separated by commas"
+        raise ConfigError(f"expected {expected}.") from None
+
+
+def label_pairs(text: str) -> tuple[tuple[int, int], ...]:
+    """Returns the (code, class) pairs of a text such as "205:1,420:2". Raises `ConfigError` if it is none."""
+    try:
+        return tuple(_pair(part) for part in text.split(",")) if text.strip() else ()
+    except ValueError:
+        raise ConfigError(f"expected code:label pairs separated by commas. Received: {text}") from None
+
+
+def _pair(text: str) -> tuple[int, int]:
+    code, separator, label = text.partition(":")
+    if not separator:
+        raise ValueError(text)
+    return int(code), int(label)
+
+
+def patient_of(stem: str, pattern: str = PATIENT_PATTERN) -> str | None:
+    """Returns the patient id in a file stem, or None if the stem does not fit.
+
+    Args:
+        stem: File name without its suffix (and without the channel number "_0000").
+        pattern: Regular expression for the whole stem, upper and lower case alike; its first group is the
+            patient.
+    """
+    match = re.fullmatch(pattern, stem, re.IGNORECASE)
+    return match[1] if match else None
+
+
+def value_problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Returns everything that is wrong with the values that are present, as (attribute, message) pairs."""
+    found = {name: ATTRIBUTES[name].problem(value, repr) for name, value in values.items()}
+    good = {name: value for name, value in values.items() if not found[name]}
+    return [(name, text) for name, text in found.items() if text] + _joint_problems(good)
+
+
+def _plain(value: Any) -> Any:
+    """Returns `value` with lists and dicts as tuples, so that the settings cannot change afterwards."""
+    if isinstance(value, Mapping):
+        return tuple((key, item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(item) for item in value)
+    return value
+
+
+def _completed(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns checked values with the defaults that depend on other values, and floats where due."""
+    values = {
+        "class_weights": (1.0 / values["num_classes"],) * values["num_classes"],
+        "data_path_tr_cropped": f"cropped/{name}",
+        "unlabeled_phases": values.get("phases", ("",)),
+        **values,
+    }
+    is_numbers = {key: ATTRIBUTES[key].kind == Numbers for key in values}
+    return {key: tuple(map(float, value)) if is_numbers[key] else value for key, value in values.items()}
+
+
+def _joint_problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    wrong = []
+    if "layout" in values and values["layout"] not in layouts():
+        wrong.append(("layout", f"`layout`: {unknown_name('layout', values['layout'], layouts())}"))
+    classes = values.get("num_classes")
+    names, weights = values.get("struct_name"), values.get("class_weights")
+    if classes is not None and names is not None and len(names) != classes - 1:
+        expected = f"`struct_name` must have num_classes - 1 = {classes - 1} names."
+        text = f"{expected} Received {len(names)}: {', '.join(names)}"
+        wrong.append(("struct_name", text))
+    if classes is not None and weights is not None and len(weights) != classes:
+        text = f"`class_weights` must have num_classes = {classes} numbers. Received {len(weights)}: {weights}"
+        wrong.append(("class_weights", text))
+    outside = [pair for pair in values.get("label_map", ()) if classes is not None and not 0 <= pair[1] < classes]
+    if outside:
+        text = f"`label_map` must lead to labels 0 to {classes - 1} (num_classes - 1). Received: {dict(outside)}"
+        wrong.append(("label_map", text))
+    for name in ("phases", "unlabeled_phases"):
+        strange = sorted(set(values.get(name, ())) - {"ED", "ES"})
+        if strange and values.get("layout") in ("acdc", "acdc_h5", "acdc_slices_h5"):
+            received = ", ".join(map(repr, strange))
+            wrong.append((name, f'`{name}` may hold "ED" and "ES" in this layout. Received: {received}'))
+    if values.get("layout") == "acdc_h5" and not values.get("spacing_table"):
+        text = "`spacing_table` must name the csv with the voxel sizes, since .h5 volumes hold none."
+        wrong.append(("layout", text))
+    return wrong

@@ -2,7 +2,9 @@
 
     @declared
     class Segmentation:
-        lr_seg: Annotated[Positive, Help("Learning rate of the segmentation.")] = 0.001
+        lr_seg: Annotated[Positive, "Learning rate of the segmentation."] = 0.001
+
+A text in the `Annotated` type is the help; `Help` says more.
 
 Command-line flags (`fewslice.settings.flags`) and the attributes of `init_` files (`fewslice.settings.datasets`) are
 made from such classes without importing pydantic, so that `--help` answers at once; experiment files are checked
@@ -14,18 +16,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, dataclass_transform
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Lt
 
 Switch = Literal[0, 1]
 Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 BelowOne = Annotated[float, Ge(0), Lt(1)]
+_BOUNDS = {"gt": operator.gt, "ge": operator.ge, "lt": operator.lt, "le": operator.le}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,17 +39,16 @@ class Help:
     Attributes:
         text: For `--help` and the tables of the documentation.
         in_digest: Whether the value decides what a run computes.
-        finds_upstream: Whether the run that a stage starts from is looked for by this value: "also", or "only" where
-            the stage does nothing else with it. A name `pretr_x` stands for the setting `x` of that run.
+        finds_upstream: Whether the run that a stage starts from is looked for by this value: "also"; "only" where the
+            stage does nothing else with it; "prefers" where it decides between several. A name `pretr_x` stands for
+            the setting `x` of that run.
         no_effect: Why the value changes nothing, "" if it does.
-        methods: Values of `--method` under which it counts; () for all.
     """
 
     text: str
     in_digest: bool = True
-    finds_upstream: Literal["", "also", "only"] = ""
+    finds_upstream: Literal["", "also", "only", "prefers"] = ""
     no_effect: str = ""
-    methods: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,10 +110,15 @@ def _inherit(cls: type, field: dataclasses.Field, hint: Any) -> Any:
     if not isinstance(value, _Inherited):
         return hint
     setattr(cls, field.name, field.default if value.default is dataclasses.MISSING else value.default)
-    kind, *metadata = typing.get_args(hint)
-    return Annotated[
-        (kind, *(dataclasses.replace(each, **value.changes) if isinstance(each, Help) else each for each in metadata))
-    ]
+    kind, *rules, about = _parts(hint)
+    return Annotated[(kind, *rules, dataclasses.replace(about, **value.changes))]
+
+
+def _parts(hint: Any) -> list[Any]:
+    """Returns the type, the rules and the `Help` of an annotation; None in place of the last if it has no help."""
+    kind, *metadata = typing.get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
+    about = next((each for each in metadata if isinstance(each, (str, Help))), None)
+    return [kind, *(each for each in metadata if each is not about), Help(about) if isinstance(about, str) else about]
 
 
 @functools.cache
@@ -139,51 +147,50 @@ class Setting:
     rules: tuple[Any, ...]
 
     @property
+    def bounds(self) -> dict[str, float]:
+        """The bounds among the rules: "ge" -> 0."""
+        return {name: getattr(rule, name) for rule in self.rules for name in _BOUNDS if hasattr(rule, name)}
+
+    @property
     def must(self) -> str:
         """What an allowed value is, in words; "" if every value of the type is."""
+        texts = [rule.text for rule in self.rules if isinstance(rule, Must)]
         if typing.get_origin(self.kind) is Literal:
-            return "one of " + ", ".join(map(str, typing.get_args(self.kind)))
-        bounds = {}
-        for rule in self.rules:
-            if isinstance(rule, Must):
-                return rule.text
-            bounds |= {name: getattr(rule, name) for name in ("gt", "ge", "lt", "le") if hasattr(rule, name)}
-        match bounds:
+            texts.append("one of " + ", ".join(map(str, typing.get_args(self.kind))))
+        match self.bounds:
             case {"ge": low, "le": high}:
-                return f"{'a whole number' if self.kind is int else 'a number'} from {low} to {high}"
+                texts.append(f"a whole number from {low} to {high}")
             case {"ge": low, "lt": high}:
-                return f"at least {low} and below {high}"
+                texts.append(f"at least {low} and below {high}")
             case {"ge": low}:
-                return f"{low} or larger"
+                texts.append(f"{low} or larger")
             case {"gt": 0}:
-                return "a positive number"
-        return ""
+                texts.append("a positive number")
+        return " and ".join(texts)
 
     def problem(self, value: Any, shown: Callable[[Any], str] = str) -> str:
         """Returns what is wrong with a value, in a sentence; "" if it is right."""
         if value is None and self.optional:
             return ""
-        is_tuple, fits = typing.get_origin(self.kind) is tuple, _fits(self.kind, value)
-        if fits and all(_obeys(value, rule) for rule in self.rules):
+        fits = _fits(self.kind, value)
+        obeys = fits and all(rule.is_right(value) for rule in self.rules if isinstance(rule, Must))
+        if obeys and all(_BOUNDS[name](value, bound) for name, bound in self.bounds.items()):
             return ""
+        is_tuple = typing.get_origin(self.kind) is tuple
         text = type_text(self.kind) if is_tuple and not fits else self.must or type_text(self.kind)
         return f"`{self.name}` must be {text}. Received: {self.name}={shown(value)}"
 
 
 @functools.cache
 def settings_of(cls: type) -> Mapping[str, Setting]:
-    """Returns the settings of a declared class by name: its fields that have a `Help`."""
+    """Returns the settings of a declared class by name: its fields with a help."""
     found = {}
     for field in dataclasses.fields(cls):
-        kind, *metadata = typing.get_args(_hints(cls)[field.name]) or (None,)
-        explained = [each for each in metadata if isinstance(each, Help)]
-        if explained:
-            parts = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-            kinds = [part for part in parts if part is not type(None)]
-            rules = tuple(each for each in metadata if not isinstance(each, Help))
-            found[field.name] = Setting(
-                field.name, kinds[0], field.default, explained[-1], optional=len(kinds) < len(parts), rules=rules
-            )
+        kind, *rules, about = _parts(_hints(cls)[field.name])
+        if about is not None:
+            kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+            optional = type(None) in kinds
+            found[field.name] = Setting(field.name, kinds[0], field.default, about, optional, tuple(rules))
     return types.MappingProxyType(found)
 
 
@@ -191,7 +198,7 @@ def type_text(kind: Any) -> str:
     """Returns what a value of a type is called in messages."""
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)[0]
-        return {str: "a tuple of texts", float: "a tuple of numbers"}.get(inner, "a dict: code in the file -> label")
+        return {str: "a tuple of texts", float: "a tuple of numbers"}.get(inner, "a dict of whole numbers")
     return {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}[kind]
 
 
@@ -205,18 +212,3 @@ def _fits(kind: Any, value: Any) -> bool:
     if kind is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     return origin is None and isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-
-
-def _obeys(value: Any, rule: Any) -> bool:
-    match rule:
-        case Must():
-            return rule.is_right(value)
-        case Gt():
-            return value > rule.gt
-        case Ge():
-            return value >= rule.ge
-        case Lt():
-            return value < rule.lt
-        case Le():
-            return value <= rule.le
-    raise TypeError(f"{rule!r} is no rule that settings know.")

@@ -23,7 +23,7 @@ from typing import Any
 from fewslice.core.errors import FewSliceError
 from fewslice.core.files import digest, read_json
 from fewslice.core.run import FACTS
-from fewslice.settings.flag_table import FOREIGN, GROUP, JOINT
+from fewslice.settings.stage_flags import GroupPretraining, JointTraining
 
 SPLIT = "labelled split"
 FROM = "from"  # setting: what weights a run starts from, where that is not usual
@@ -32,11 +32,11 @@ CASES, SCANS, ANNOTATOR = "cases.", "scans.", "annotator"
 STAGE_TITLES = {
     "pretr_encoder_global_contrastive_loss": "Encoder pretraining (global loss)",
     "pretr_decoder_local_contrastive_loss": "Decoder pretraining (local loss)",
-    GROUP: "Encoder pretraining (group loss)",
+    GroupPretraining.stage: "Encoder pretraining (group loss)",
     "tr_baseline": "Baseline",
     "ft_pretr_encoder_net_global_loss": "Pretrained encoder",
     "ft_pretr_encoder_decoder_net_local_loss": "Pretrained encoder + decoder",
-    JOINT: "Joint training",
+    JointTraining.stage: "Joint training",
 }
 JOINT_TITLES = {"contrastive": "Joint training", "unimatch": "UniMatch", "copy_paste": "Copy-paste"}  # by `--method`
 _CONTRASTS = {0: "intra-image", 1: "inter-image"}  # by `--local_loss_exp_no`
@@ -69,8 +69,9 @@ def of_training(config: Mapping[str, Any]) -> dict[str, Any]:
     is_pretraining, start = stage.startswith("pretr_"), _start(config)
     settings = {name: value for name, value in _all(config).items() if name not in ("dataset", "method")}
     title = STAGE_TITLES.get(stage, stage.replace("_", " "))
-    if stage == JOINT:
-        settings = {name: value for name, value in settings.items() if name not in FOREIGN.get(method, ())}
+    if stage == JointTraining.stage:
+        foreign = JointTraining.foreign(method) if method in JOINT_TITLES else {}
+        settings = {name: value for name, value in settings.items() if name not in foreign}
         title = JOINT_TITLES.get(method, method.replace("_", " "))
         if method == "contrastive" and settings.get("local_loss_exp_no") in _CONTRASTS:
             title += f", {_CONTRASTS[settings.pop('local_loss_exp_no')]}"

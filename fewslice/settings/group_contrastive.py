@@ -4,8 +4,6 @@ Vepa et al., 2024, https://arxiv.org/abs/2411.15763. Names and defaults are thos
 ACDC.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Literal
 
@@ -42,14 +40,14 @@ def _mask(number: int) -> Help:
 class GroupContrastive:
     """The encoder, the terms of its loss, and what its batches are made of."""
 
-    encoder: Annotated[Literal["resnet18", "resnet50"], Help("Network: resnet18 or resnet50.")] = "resnet18"
-    projection_dim: Annotated[Count, Help("Dimension of the projection head's output.")] = 64
-    temperature: Annotated[Positive, Help("Temperature of every term of the group contrastive loss.")] = 0.5
-    lr: Annotated[Positive, Help("Learning rate (Adam).")] = 3e-4
-    weight_decay: Annotated[NotNegative, Help("L2 decay of every weight, added to its gradient.")] = 1e-6
-    batch_size: Annotated[int, Ge(2), Help("Slices per step, each in two views; a multiple of the group's size.")] = 9
-    loss_wt: Annotated[NotNegative, Help("Weight of NT-Xent: two views of a slice against all other rows.")] = 1.0
-    neg_loss_wt: Annotated[NotNegative, Help("Weight of NT-Xent against the rows of other groups only.")] = 0.0
+    encoder: Annotated[Literal["resnet18", "resnet50"], "Network: resnet18 or resnet50."] = "resnet18"
+    projection_dim: Annotated[Count, "Dimension of the projection head's output."] = 64
+    temperature: Annotated[Positive, "Temperature of every term of the group contrastive loss."] = 0.5
+    lr: Annotated[Positive, "Learning rate (Adam)."] = 3e-4
+    weight_decay: Annotated[NotNegative, "L2 decay of every weight, added to its gradient."] = 1e-6
+    batch_size: Annotated[int, Ge(2), "Slices per step, each in two views; a multiple of the group's size."] = 9
+    loss_wt: Annotated[NotNegative, "Weight of NT-Xent: two views of a slice against all other rows."] = 1.0
+    neg_loss_wt: Annotated[NotNegative, "Weight of NT-Xent against the rows of other groups only."] = 0.0
     pos_loss1_wt: Annotated[NotNegative, _weight(1)] = 0.35
     pos_loss2_wt: Annotated[NotNegative, _weight(2)] = 0.05
     pos_loss3_wt: Annotated[NotNegative, _weight(3)] = 0.0
@@ -58,17 +56,14 @@ class GroupContrastive:
     pos_loss3_mask: Annotated[Mask, _mask(3)] = ""
     positives: Annotated[
         Literal["group", "all"],
-        Help(
-            "Positives of the group-positive terms: group (the rows of the group that the mask leaves) or all (every "
-            "other row of the batch whatever the mask, as the published code)."
-        ),
+        "Positives of the group-positive terms: group (the rows of the group that the mask leaves) or all (every "
+        "other row of the batch whatever the mask, as the published code).",
     ] = "group"
-    use_slice_pos: Annotated[Switch, Help("1 puts a neighbouring slice into every group.")] = 0
-    use_phase: Annotated[Switch, Help("1 puts another slice of the volume into every group.")] = 1
-    use_patient: Annotated[Switch, Help("1 puts another slice of the patient, of any phase, into every group.")] = 1
+    use_slice_pos: Annotated[Switch, "1 puts a neighbouring slice into every group."] = 0
+    use_phase: Annotated[Switch, "1 puts another slice of the volume into every group."] = 1
+    use_patient: Annotated[Switch, "1 puts another slice of the patient, of any phase, into every group."] = 1
     reset_sampler_every_epoch: Annotated[
-        Switch,
-        Help("1 draws new groups for every epoch; 0 keeps those of the first and changes the order of the batches."),
+        Switch, "1 draws new groups for every epoch; 0 keeps those of the first and changes the order of the batches."
     ] = 0
 
     @property
@@ -122,12 +117,8 @@ class GroupContrastive:
                 f"weight, such as {dash}pos_loss1_wt=0.35."
             )
         size = self.group_size
-        if self.batch_size % size or self.batch_size < 2 * size:
-            near = sorted({max(self.batch_size // size, 2) * size, max(-(-self.batch_size // size), 2) * size})
-            found["batch_size"] = (
-                f"`batch_size` must be a multiple of the group size, {size}, and at least {2 * size}. "
-                f"Received: {self.batch_size}. Use {' or '.join(map(str, near))}."
-            )
+        if text := batch_size_problem(self.batch_size, size):
+            found["batch_size"] = text
         for number, (_, mask) in self.positive_terms().items() if self.positives == "group" else ():
             if set(range(size)) <= set(mask) and self.partners:
                 name = f"pos_loss{number}_mask"
@@ -136,3 +127,14 @@ class GroupContrastive:
                     f"nothing. Name fewer, or give {dash}pos_loss{number}_wt=0."
                 )
         return found
+
+
+def batch_size_problem(batch_size: int, group_size: int) -> str:
+    """Returns what is wrong with the slices of a batch of groups, "" if they are two whole groups or more."""
+    if batch_size % group_size == 0 and batch_size >= 2 * group_size:
+        return ""
+    near = sorted({max(count, 2) * group_size for count in (batch_size // group_size, -(-batch_size // group_size))})
+    return (
+        f"`batch_size` must be a multiple of the group size, {group_size}, and at least {2 * group_size}. "
+        f"Received: {batch_size}. Use {' or '.join(map(str, near))}."
+    )

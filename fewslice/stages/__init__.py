@@ -1,38 +1,29 @@
-"""What each training script does, from its flags to its finished run directory."""
+"""The stages: from a script's flags to its finished run directory."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 from fewslice.core.console import without_native_messages
+from fewslice.settings.datasets import DatasetConfig
+from fewslice.settings.stage_flags import Training
+
+Flags = TypeVar("Flags", bound=Training)
 
 
-def run_stage(args: Any, dataset: Any) -> None:
-    """Runs the stage that `args.stage` names, with the settings that `fewslice.settings.flags.read_flags` returned.
+def begin(args: Flags, dataset: DatasetConfig) -> tuple[Flags, DatasetConfig]:
+    """Refuses what can be refused without Keras, then imports Keras without the messages of its backend.
 
-    Keras is imported here and not before, so that a script answers wrong flags at once.
+    Returns:
+        The arguments, for the function of the stage.
+
+    Raises:
+        ConfigError: flags that do not fit each other or the dataset, no upstream run, volumes that are not there.
     """
     from fewslice.stages import checks
-    from fewslice.train import upstream
 
-    checks.check_extras(args)
-    checks.check_stage(args, dataset)
-    checks.check_volumes(args, dataset)
-    upstream.check_named(args)
-    if getattr(args, "check_only", False):
-        return
-    upstream.check_former(args, dataset)
-    checks.check_groups(args, dataset)
-    with without_native_messages():
-        from fewslice.stages import contrastive, group_contrastive, segmentation
-        from fewslice.stages.joint import stage
-
-    {
-        "pretr_encoder_global_contrastive_loss": contrastive.pretrain_encoder,
-        "pretr_decoder_local_contrastive_loss": contrastive.pretrain_decoder,
-        "pretr_encoder_group_contrastive_loss": group_contrastive.pretrain_group_encoder,
-        "ft_pretr_encoder_net_global_loss": segmentation.fine_tune_encoder,
-        "ft_pretr_encoder_decoder_net_local_loss": segmentation.fine_tune_encoder_decoder,
-        "tr_baseline": segmentation.train_baseline,
-        "prop_method_joint_tr_rand_init": stage.train_joint,
-    }[args.stage](args, dataset)
+    checks.check(args, dataset)
+    if not args.check_only:
+        with without_native_messages():
+            import keras  # noqa: F401
+    return args, dataset

@@ -38,7 +38,7 @@ from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.report.figures import gallery
 from fewslice.report.pages.experiments import results_path, write_experiment_report
-from fewslice.settings import dataset_values, datasets, facts
+from fewslice.settings import datasets, facts
 from fewslice.settings.experiment import ENCODER, Experiment, RoundPlan
 from fewslice.settings.load import load_experiment
 from fewslice.stages.active_encoder import train_encoder
@@ -102,7 +102,7 @@ def prepare(path: str, overrides: Mapping[str, str], *, data_root: str | Path | 
     Raises:
         ConfigError, DataError: what is wrong.
     """
-    known = dataset_values.REQUIRED + dataset_values.OPTIONAL
+    known = datasets.ATTRIBUTES
     changed = {name: value for name, value in overrides.items() if name in known}
     experiment = load_experiment(path, {name: value for name, value in overrides.items() if name not in known})
     for name, side in zip(("img_size_x", "img_size_y"), experiment.size or (), strict=False):

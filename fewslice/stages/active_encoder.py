@@ -15,9 +15,9 @@ from fewslice.data.readers import find_cases, get_reader
 from fewslice.settings import datasets
 from fewslice.settings.declare import settings_of
 from fewslice.settings.experiment import Experiment
-from fewslice.settings.flag_table import GROUP
-from fewslice.settings.flags import read_flags_from
+from fewslice.settings.flags import read_from
 from fewslice.settings.group_contrastive import GroupContrastive
+from fewslice.settings.stage_flags import GroupPretraining
 
 
 def encoder_flags(experiment: Experiment, *, overrides: Sequence[str]) -> list[str]:
@@ -51,9 +51,9 @@ def train_encoder(experiment: Experiment, *, overrides: Sequence[str], data_root
 
     texts = encoder_flags(experiment, overrides=overrides)
     texts += [f"--data_root={data_root}", f"--runs_dir={runs_dir}"]
-    args, dataset = read_flags_from(GROUP, texts)
+    args, dataset = read_from(GroupPretraining, texts)
     steps = experiment.encoder.epochs * _batches_of_an_epoch(args, dataset)
-    args, dataset = read_flags_from(GROUP, [*texts, f"--n_iter={steps}"])
+    args, dataset = read_from(GroupPretraining, [*texts, f"--n_iter={steps}"])
     return pretrain_group_encoder(args, dataset)
 
 

@@ -25,15 +25,16 @@ from fewslice.data.batches import contrastive
 from fewslice.data.batches.steps import generator
 from fewslice.evaluate.collapse import effective_rank
 from fewslice.settings import datasets
+from fewslice.settings.stage_flags import GlobalPretraining, GroupPretraining, LocalPretraining
 from fewslice.stages.checks import local_bt_size
 from fewslice.train import setup
 from fewslice.train.trainer import Plan, Trainer
-from fewslice.train.upstream import former_of
 
 PROBE = -1  # the step that stands for the monitor's fixed batch
 _PROBE_EPOCH = 2**31 - 1  # the epoch number from which that is drawn
 
 BatchOfStep = Callable[[int], contrastive.ContrastiveBatch]
+Pretraining = GlobalPretraining | LocalPretraining
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ def source_of(seed: int, epoch: int, step: int) -> np.random.Generator:
     return generator(seed, _PROBE_EPOCH, 0) if step == PROBE else generator(seed, epoch, step)
 
 
-def pretrain_encoder(args: Any, dataset: datasets.DatasetConfig) -> None:
+def pretrain_encoder(args: GlobalPretraining, dataset: datasets.DatasetConfig) -> None:
     """Trains encoder and head g1 with the global contrastive loss."""
     settings = _views(args, box=args.bbox_dim)
 
@@ -79,7 +80,7 @@ def pretrain_encoder(args: Any, dataset: datasets.DatasetConfig) -> None:
             settings=settings,
         )
 
-    origin = setup.find_origin(args, *former_of(args), dataset)
+    origin = setup.find_origin(args, dataset)
 
     def make() -> keras.Model:
         model = models.build_global_net(setup.image_shape(dataset), seed=args.seed)
@@ -92,9 +93,9 @@ def pretrain_encoder(args: Any, dataset: datasets.DatasetConfig) -> None:
     pretrain(args, dataset, Task(method, batches, loss, make, origin, args.lr_reg))
 
 
-def pretrain_decoder(args: Any, dataset: datasets.DatasetConfig) -> None:
+def pretrain_decoder(args: LocalPretraining, dataset: datasets.DatasetConfig) -> None:
     """Trains decoder blocks and head g2 with the local contrastive loss; the encoder stays as it was pretrained."""
-    origin = setup.find_origin(args, *former_of(args), dataset)
+    origin = setup.find_origin(args, dataset)
     exp_no = args.local_loss_exp_no
     batch_size = local_bt_size(args, dataset)
     settings = _views(args)
@@ -130,7 +131,9 @@ def pretrain_decoder(args: Any, dataset: datasets.DatasetConfig) -> None:
 
 
 def _by_segment(
-    args: Any, dataset: datasets.DatasetConfig, draw: Callable[[np.random.Generator, Any], contrastive.ContrastiveBatch]
+    args: Pretraining,
+    dataset: datasets.DatasetConfig,
+    draw: Callable[[np.random.Generator, Any], contrastive.ContrastiveBatch],
 ) -> Callable[[cache.PreparedSet], tuple[BatchOfStep, str]]:
     """Returns `Task.open_batches` of a stage that draws each batch by itself; an epoch is a segment of the training."""
 
@@ -140,7 +143,7 @@ def _by_segment(
     return open_batches
 
 
-def _regions(size: tuple[int, int], args: Any, negatives: int) -> losses.RegionTable:
+def _regions(size: tuple[int, int], args: LocalPretraining, negatives: int) -> losses.RegionTable:
     try:
         table = losses.region_table(
             size,
@@ -159,13 +162,15 @@ def _regions(size: tuple[int, int], args: Any, negatives: int) -> losses.RegionT
     return table
 
 
-def _views(args: Any, box: int | None = None) -> ViewSettings:
+def _views(args: Pretraining, box: int | None = None) -> ViewSettings:
     strong = StrongIntensity() if args.strong_views else None
     extra = {} if box is None else {"box": box}
     return ViewSettings(per_image=bool(args.strong_views), strong=strong, **extra)
 
 
-def pretrain(args: Any, dataset: datasets.DatasetConfig, task: Task) -> Path:
+def pretrain(
+    args: GlobalPretraining | LocalPretraining | GroupPretraining, dataset: datasets.DatasetConfig, task: Task
+) -> Path:
     """Runs a contrastive stage and returns its run directory."""
     volumes = setup.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
     batch, note = task.open_batches(volumes)

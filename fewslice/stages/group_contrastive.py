@@ -6,7 +6,6 @@ Reference: Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import keras
 from absl import logging
@@ -17,27 +16,27 @@ from fewslice.data import cache
 from fewslice.data.batches import group
 from fewslice.data.batches.contrastive import ContrastiveBatch
 from fewslice.settings import datasets
-from fewslice.settings.flag_specs_group import ENCODERS, positions
+from fewslice.settings.group_contrastive import ENCODERS, GroupContrastive
+from fewslice.settings.stage_flags import GroupPretraining
 from fewslice.stages.checks import group_plan, hierarchy
 from fewslice.stages.contrastive import PROBE, BatchOfStep, Task, pretrain, source_of
 from fewslice.train import setup
 from fewslice.train.optimizers import CoupledAdam
-from fewslice.train.upstream import former_of
 
-# Partners in the order of their positions: flag, letter in the run's name, what it is.
-_PARTNERS = (
-    ("use_slice_pos", "s", "neighbour"),
-    ("use_phase", "v", "volume partner"),
-    ("use_patient", "p", "patient partner"),
-)
+# Partner -> letter in the run's name, what it is.
+_PARTNERS = {
+    "use_slice_pos": ("s", "neighbour"),
+    "use_phase": ("v", "volume partner"),
+    "use_patient": ("p", "patient partner"),
+}
 
 
-def pretrain_group_encoder(args: Any, dataset: datasets.DatasetConfig) -> Path:
+def pretrain_group_encoder(args: GroupPretraining, dataset: datasets.DatasetConfig) -> Path:
     """Trains encoder and projection head with the group contrastive loss. Returns the run directory."""
-    origin = setup.find_origin(args, *former_of(args), dataset)
+    origin = setup.find_origin(args, dataset)
 
     def make() -> keras.Model:
-        _tell_terms(args)
+        _log_terms(args)
         model = models.build_group_encoder(
             setup.image_shape(dataset),
             depth=ENCODERS[args.encoder],
@@ -47,7 +46,7 @@ def pretrain_group_encoder(args: Any, dataset: datasets.DatasetConfig) -> Path:
         setup.copy_origin(model, origin)
         return model
 
-    groups = "".join(letter for flag, letter, _ in _PARTNERS if getattr(args, flag)) or "simclr"
+    groups = "".join(_PARTNERS[name][0] for name in args.partners) or "simclr"
     task = Task(
         method=f"{args.encoder}_{groups}_bs{args.batch_size}_s{args.seed}",
         open_batches=lambda volumes: _open_batches(args, volumes),
@@ -60,21 +59,20 @@ def pretrain_group_encoder(args: Any, dataset: datasets.DatasetConfig) -> Path:
     return pretrain(args, dataset, task)
 
 
-def group_loss(args: Any) -> losses.GroupContrastive:
-    """Returns the loss that the flags describe; terms without a weight are left out."""
-    terms = {number: getattr(args, f"pos_loss{number}_wt") for number in (1, 2, 3)}
-    terms = {number: weight for number, weight in terms.items() if weight}
+def group_loss(settings: GroupContrastive) -> losses.GroupContrastive:
+    """Returns the loss that the settings describe; terms without a weight are left out."""
+    terms = settings.positive_terms().values()
     return losses.GroupContrastive(
-        args.temperature,
-        loss_wt=args.loss_wt,
-        neg_loss_wt=args.neg_loss_wt,
-        pos_loss_wts=tuple(terms.values()),
-        pos_loss_masks=tuple(positions(getattr(args, f"pos_loss{number}_mask")) for number in terms),
-        positives=args.positives,
+        settings.temperature,
+        loss_wt=settings.loss_wt,
+        neg_loss_wt=settings.neg_loss_wt,
+        pos_loss_wts=tuple(weight for weight, _ in terms),
+        pos_loss_masks=tuple(mask for _, mask in terms),
+        positives=settings.positives,
     )
 
 
-def _open_batches(args: Any, volumes: cache.PreparedSet) -> tuple[BatchOfStep, str]:
+def _open_batches(args: GroupPretraining, volumes: cache.PreparedSet) -> tuple[BatchOfStep, str]:
     plan = group_plan(args)
     slices = hierarchy([volume.case for volume in volumes], [len(volume.image) for volume in volumes])
     sampler = group.GroupSampler(slices, plan, seed=args.seed, reset_every_epoch=bool(args.reset_sampler_every_epoch))
@@ -86,13 +84,10 @@ def _open_batches(args: Any, volumes: cache.PreparedSet) -> tuple[BatchOfStep, s
     return batch, f"{len(slices)} slices, {len(sampler.batches(0))} batches an epoch."
 
 
-def _tell_terms(args: Any) -> None:
+def _log_terms(settings: GroupContrastive) -> None:
     """Logs what each group-positive term compares, since positions depend on which partners are on."""
-    names = ["anchor", *(name for flag, _, name in _PARTNERS if getattr(args, flag))]
-    for number in (1, 2, 3):
-        weight = getattr(args, f"pos_loss{number}_wt")
-        left_out = positions(getattr(args, f"pos_loss{number}_mask"))
-        kept = [name for position, name in enumerate(names) if position not in left_out]
-        text = ", ".join(kept) if args.positives == "group" else "every row of the batch"
-        if weight:
-            logging.info("Group-positive term %d, weight %g, draws together: %s.", number, weight, text)
+    names = ["anchor", *(_PARTNERS[name][1] for name in settings.partners)]
+    for number, (weight, mask) in settings.positive_terms().items():
+        kept = [name for position, name in enumerate(names) if position not in mask]
+        text = ", ".join(kept) if settings.positives == "group" else "every row of the batch"
+        logging.info("Group-positive term %d, weight %g, draws together: %s.", number, weight, text)

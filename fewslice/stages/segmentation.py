@@ -5,8 +5,6 @@ Reference: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 4.
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 from absl import logging
@@ -20,46 +18,35 @@ from fewslice.data import cache
 from fewslice.data.batches import contrastive
 from fewslice.data.batches.steps import generator
 from fewslice.settings import datasets
+from fewslice.settings.stage_flags import Baseline, DecoderFineTuning, EncoderFineTuning, Segmentation
 from fewslice.train import setup
 from fewslice.train.evaluation import evaluate_run, validation_of
 from fewslice.train.trainer import Plan, Trainer
-from fewslice.train.upstream import former_of
 
 
-def train_baseline(args: Any, dataset: datasets.DatasetConfig) -> None:
+def train_baseline(args: Baseline, dataset: datasets.DatasetConfig) -> None:
     """Trains the U-Net from random weights (or from `--init_from`)."""
-    _train(
-        args,
-        dataset,
-        setup.find_origin(args, *former_of(args), dataset),
-        f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_s{args.seed}",
-    )
+    _train(args, dataset, f"s{args.seed}", augmentation_of(args))
 
 
-def fine_tune_encoder(args: Any, dataset: datasets.DatasetConfig) -> None:
+def fine_tune_encoder(args: EncoderFineTuning, dataset: datasets.DatasetConfig) -> None:
     """Trains the U-Net from an encoder that was pretrained with the global loss."""
-    origin = setup.find_origin(args, *former_of(args), dataset)
-    _train(
-        args,
-        dataset,
-        origin,
-        f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_exp{args.global_loss_exp_no}_s{args.seed}",
-    )
+    variant = f"exp{args.global_loss_exp_no}_s{args.seed}"
+    _train(args, dataset, variant, augmentation_of(args) if args.data_aug else None)
 
 
-def fine_tune_encoder_decoder(args: Any, dataset: datasets.DatasetConfig) -> None:
+def fine_tune_encoder_decoder(args: DecoderFineTuning, dataset: datasets.DatasetConfig) -> None:
     """Trains the U-Net from an encoder and decoder blocks that were pretrained with the local loss."""
-    origin = setup.find_origin(args, *former_of(args), dataset)
-    _train(
-        args,
-        dataset,
-        origin,
-        f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_local{args.local_loss_exp_no}_dec{args.no_of_decoder_blocks}_s{args.seed}",
-    )
+    variant = f"local{args.local_loss_exp_no}_dec{args.no_of_decoder_blocks}_s{args.seed}"
+    _train(args, dataset, variant, augmentation_of(args) if args.data_aug else None)
 
 
-def _train(args: Any, dataset: datasets.DatasetConfig, origin: setup.Origin, method: str) -> None:
+def _train(
+    args: Segmentation, dataset: datasets.DatasetConfig, variant: str, augmentation: SegmentationAugmentation | None
+) -> None:
     """Runs a labelled stage: training, validation, test."""
+    origin = setup.find_origin(args, dataset)
+    method = f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_{variant}"
     train = setup.open_volumes(dataset, args.train_ids, dataset.phases, with_label=True)
     val = setup.open_volumes(dataset, args.val_ids, dataset.phases, with_label=True)
     test = setup.open_volumes(dataset, dataset.splits.test_ids(), dataset.phases, with_label=True)
@@ -83,7 +70,7 @@ def _train(args: Any, dataset: datasets.DatasetConfig, origin: setup.Origin, met
 
         loss = losses.segmentation_loss(args.dsc_loss, dataset.class_weights)
         model = setup.build(args, make, loss, args.lr_seg)
-        trainer = Trainer(run, model, _plan(args, dataset, model, train, val))
+        trainer = Trainer(run, model, _plan(args, dataset, model, train, val, augmentation))
         trainer.train()
         results = evaluate_run(run, model, dataset, test)
         run.finish({"best_step": trainer.tracker.best_step, "val_dice": trainer.tracker.best, **results})
@@ -91,14 +78,13 @@ def _train(args: Any, dataset: datasets.DatasetConfig, origin: setup.Origin, met
 
 
 def _plan(
-    args: Any,
+    args: Segmentation,
     dataset: datasets.DatasetConfig,
     model: keras.Model,
     train: cache.PreparedSet,
     val: cache.PreparedSet,
+    augmentation: SegmentationAugmentation | None,
 ) -> Plan:
-    augmentation = augmentation_of(args) if getattr(args, "data_aug", 1) else None
-
     def batch(step: int) -> contrastive.SegmentationBatch:
         return contrastive.segmentation_batch(
             generator(args.seed, step // dataset.val_step_update, step),
@@ -125,7 +111,7 @@ def _plan(
     )
 
 
-def augmentation_of(args: Any) -> SegmentationAugmentation:
+def augmentation_of(args: Segmentation) -> SegmentationAugmentation:
     """Returns how labelled slices are augmented."""
     return SegmentationAugmentation(
         rd_en=bool(args.rd_en),

@@ -37,8 +37,8 @@ from fewslice.learner.kinds import image_key
 from fewslice.learner.networks import network_of
 from fewslice.report.figures import embedding_map, gallery
 from fewslice.settings import datasets, facts
+from fewslice.settings.al_flags import SelectArgs
 from fewslice.settings.experiment import Named, Query, RoundPlan
-from fewslice.settings.flag_specs_select import STAGE, SelectArgs
 from fewslice.settings.splits import val_patients
 from fewslice.train import encoder_runs
 from fewslice.train.encoder_runs import NONE, EncoderRun, find_encoder, find_segmentation
@@ -138,7 +138,7 @@ class Selection:
         """Everything that the choice depends on, as JSON values."""
         args = self.args
         return {
-            "stage": STAGE,
+            "stage": SelectArgs.stage,
             "dataset": args.dataset,
             "dataset_config": datasets.config_dict(self.dataset),
             "split": args.split,
@@ -161,7 +161,7 @@ class Selection:
         """Returns the run directory, or `--output` with the files of one."""
         args = self.args
         told = facts.of_selection(self.settings)
-        run = Run(args.runs_dir, args.dataset, STAGE, args.strategy, self.settings, n_iter=1, facts=told)
+        run = Run(args.runs_dir, args.dataset, SelectArgs.stage, args.strategy, self.settings, n_iter=1, facts=told)
         if args.output:
             folder = Path(args.output)
             if (folder / "config.json").exists():
@@ -215,7 +215,7 @@ class Selection:
         if isinstance(self.encoder, EncoderRun):
             names = ("dataset_config", "cases", "scans_digest", "encoder", "mixed_precision")
             digest = files.digest({name: settings[name] for name in names})
-            path = Path(args.runs_dir) / args.dataset / STAGE / "embeddings" / f"{digest}.npy"
+            path = Path(args.runs_dir) / args.dataset / SelectArgs.stage / "embeddings" / f"{digest}.npy"
         return embed(
             self.encoder,
             self.images,

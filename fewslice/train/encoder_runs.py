@@ -13,16 +13,15 @@ from typing import Any
 from fewslice.core import files
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.settings.datasets import LATER_DEFAULTS, DatasetConfig
-from fewslice.settings.flag_table import GROUP, LABELED_STAGES
-from fewslice.train.upstream import GLOBAL_STAGE, LOCAL_STAGE
+from fewslice.settings.stage_flags import LABELLED_STAGES, GlobalPretraining, GroupPretraining, LocalPretraining
 
 PIXELS, NONE = "pixels", "none"
 RESNET, UNET = "resnet", "unet"
 WEIGHTS: Mapping[str, str] = {
-    GLOBAL_STAGE: "last.npz",
-    LOCAL_STAGE: "last.npz",
-    GROUP: "last.npz",
-    **{stage: "best.npz" for stage in LABELED_STAGES},
+    GlobalPretraining.stage: "last.npz",
+    LocalPretraining.stage: "last.npz",
+    GroupPretraining.stage: "last.npz",
+    **{stage: "best.npz" for stage in LABELLED_STAGES},
 }
 
 
@@ -65,7 +64,7 @@ def find_segmentation(value: str, dataset: DatasetConfig, *, flag: str = "networ
         ConfigError: no run, one without a segmentation network, or one that does not fit the dataset.
         FewSliceError: its config.json is damaged.
     """
-    run = find_network(value, dataset, flag=flag, stages=LABELED_STAGES)
+    run = find_network(value, dataset, flag=flag, stages=LABELLED_STAGES)
     if run.config.get("dataset_config", {}).get("num_classes") != dataset.num_classes:
         raise ConfigError(
             f"--{flag}={value} has {run.config['dataset_config'].get('num_classes')} classes, {dataset.name} has "
@@ -106,7 +105,7 @@ def find_network(value: str, dataset: DatasetConfig, *, flag: str, stages: tuple
     if not weights.is_file():
         raise ConfigError(f"--{flag}={value}: this run has no {weights.name} in checkpoints/. Is it finished?")
     _check_grid(f"--{flag}={value}", config, dataset)
-    return EncoderRun(folder, weights, config, RESNET if stage == GROUP else UNET)
+    return EncoderRun(folder, weights, config, RESNET if stage == GroupPretraining.stage else UNET)
 
 
 def differences(run: EncoderRun, dataset: DatasetConfig) -> list[str]:

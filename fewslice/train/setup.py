@@ -14,10 +14,11 @@ from absl import logging
 import models
 from fewslice.core import backend, checkpoint, files
 from fewslice.core.errors import ConfigError
-from fewslice.core.run import Run, settings_text, unasked_settings
+from fewslice.core.run import Run, settings_text, unmatched_settings
 from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
-from fewslice.settings import datasets, facts, flags
+from fewslice.settings import datasets, facts
+from fewslice.settings.stage_flags import JointTraining, Training, defaults, digest_values, not_in_digest
 from fewslice.train import upstream
 from fewslice.train.trainer import BEST, LAST
 
@@ -60,10 +61,8 @@ def open_volumes(
     return cache.open_cache(dataset, cases, with_label=with_label, with_scribble=with_scribble)
 
 
-def find_origin(
-    args: Any, stage: str | None, wanted: Mapping[str, Any], dataset: datasets.DatasetConfig | None = None
-) -> Origin:
-    """Returns the weights to start from: `--init_from`, else the run of `stage` that the flags name, else none.
+def find_origin(args: Training, dataset: datasets.DatasetConfig) -> Origin:
+    """Returns the weights to start from: `--init_from`, else the upstream run that the flags describe, else none.
 
     The log names the settings of that run by which it was not looked for, such as `strong_views`, if they are unusual
     or if they tell it from another run.
@@ -72,22 +71,19 @@ def find_origin(
         ConfigError: no such run.
         DataError: the weight file is missing or damaged.
     """
-    path = upstream.locate(args, stage, wanted, dataset=dataset)
+    path = upstream.locate(args, dataset)
     if path is None:
         return Origin()
     folder = path if path.is_dir() else path.absolute().parent.parent
-    unasked = unasked_settings(folder, None if args.init_from else wanted)
-    if path.is_dir():
-        if not (path / "DONE").exists():
-            logging.warning("%s is not finished; its last weights may be those of an earlier length.", path)
-        path = path / "checkpoints" / LAST
-    weights, record = checkpoint.load_arrays(path)
-    told = f"; {settings_text(unasked)}" if unasked else ""
-    logging.info("Starting from %s (step %s%s).", os.path.relpath(path), record.get("step", "unknown"), told)
-    return Origin(path, weights, files.sha256(path), record.get("step", "unknown"))
+    wanted = None if args.init_from else upstream.wanted_of(args)
+    unmatched = unmatched_settings(folder, wanted, defaults=defaults, left_out=not_in_digest())
+    origin = _read(path, LAST, "its last weights may be those of an earlier length.")
+    told = f"; {settings_text(unmatched)}" if unmatched else ""
+    logging.info("Starting from %s (step %s%s).", os.path.relpath(origin.path), origin.step, told)
+    return origin
 
 
-def find_teacher(args: Any, dataset: datasets.DatasetConfig) -> Origin:
+def find_teacher(args: JointTraining, dataset: datasets.DatasetConfig) -> Origin:
     """Returns the best weights of the baseline that joint training begins with: `--teacher`, else by its settings.
 
     With unimatch and copy_paste `--init_from` makes it needless; then it is not looked for.
@@ -98,14 +94,20 @@ def find_teacher(args: Any, dataset: datasets.DatasetConfig) -> Origin:
     """
     if not upstream.needs_teacher(args):
         return Origin()
-    path = upstream.locate(args, *upstream.teacher_of(args), flag="teacher", dataset=dataset)
+    path = upstream.locate(args, dataset, flag="teacher")
+    origin = _read(path, BEST, "when its best weights change, this run starts anew.")
+    use = "First pseudo-labels from" if args.method == "contrastive" else "Starting from the baseline"
+    logging.info("%s %s (step %s).", use, os.path.relpath(origin.path), origin.step)
+    return origin
+
+
+def _read(path: Path, name: str, risk: str) -> Origin:
+    """Returns the weights of a file, or those called `name` of a run; `risk` is what it means that this goes on."""
     if path.is_dir():
         if not (path / "DONE").exists():
-            logging.warning("%s is not finished; when its best weights change, this run starts anew.", path)
-        path = path / "checkpoints" / BEST
+            logging.warning("%s is not finished; %s", path, risk)
+        path = path / "checkpoints" / name
     weights, record = checkpoint.load_arrays(path)
-    use = "First pseudo-labels from" if args.method == "contrastive" else "Starting from the baseline"
-    logging.info("%s %s (step %s).", use, os.path.relpath(path), record.get("step", "unknown"))
     return Origin(path, weights, files.sha256(path), record.get("step", "unknown"))
 
 
@@ -129,7 +131,7 @@ def optimizer(learning_rate: float) -> keras.optimizers.Optimizer:
 
 
 def open_run(
-    args: Any,
+    args: Training,
     dataset: datasets.DatasetConfig,
     method: str,
     origin: Origin,
@@ -148,7 +150,7 @@ def open_run(
         extra: Further settings on which the result depends.
     """
     settings = {
-        **flags.digest_values(args),
+        **digest_values(args),
         "dataset_config": datasets.config_dict(dataset),
         "initial_weights": origin.sha256,
         "backend": keras.backend.backend(),
@@ -164,7 +166,7 @@ def open_run(
 
 
 def build(
-    args: Any,
+    args: Training,
     make: Callable[[], keras.Model],
     loss: keras.losses.Loss | Mapping[str, keras.losses.Loss],
     learning_rate: float,

@@ -11,7 +11,7 @@ import pytest
 
 from fewslice.core import files
 from fewslice.core.errors import ConfigError, FewSliceError
-from fewslice.core.run import Run, find_former, find_runs, settings_text, unasked_settings
+from fewslice.core.run import Run, find_runs, find_upstream, settings_text, unmatched_settings
 
 SETTINGS = {"seed": 0, "temp_fac": 0.1, "cases": {"train": ["001_ED"]}}
 
@@ -118,13 +118,18 @@ def test_folder_that_is_a_file(tmp_path):
         pass
 
 
-def test_of_several_former_runs_the_one_of_the_same_settings_is_taken(tmp_path):
+DEFAULTS = {"pretr_encoder_global_contrastive_loss": {"strong_views": 0, "average_decay": 0.0, "mixed_precision": False,
+                                                     "temp_fac": 0.1, "init_from": None}}  # fmt: skip
+FLAGS = {"defaults": lambda stage: DEFAULTS.get(stage, {}), "left_out": {"runs_dir", "n_iter"}}
+
+
+def test_of_several_upstream_runs_the_one_of_the_same_settings_is_taken(tmp_path):
     """A setting that an older run did not record does not speak against it."""
     first = finished(tmp_path, SETTINGS | {"dataset_config": {"mtask_bs": 20, "size": (4, 4)}, "average_decay": 0.5})
     second = finished(tmp_path, SETTINGS | {"dataset_config": {"mtask_bs": 4, "size": (4, 4)}})
 
     def chosen(**preferred):
-        return find_former(tmp_path, "acdc", "tr_baseline", {"seed": 0}, command="", preferred=preferred)
+        return find_upstream(tmp_path, "acdc", "tr_baseline", {"seed": 0}, command="", preferred=preferred, **FLAGS)
 
     assert chosen(dataset_config={"mtask_bs": 20, "size": (4, 4)}) == first.dir
     assert chosen(dataset_config={"mtask_bs": 4, "size": (4, 4)}, average_decay=0.0) == second.dir
@@ -134,10 +139,10 @@ def test_of_several_former_runs_the_one_of_the_same_settings_is_taken(tmp_path):
 
 
 def find(root, **wanted):
-    return find_former(root, "acdc", "tr_baseline", wanted, command="python tr_baseline.py --seed=1")
+    return find_upstream(root, "acdc", "tr_baseline", wanted, command="python tr_baseline.py --seed=1", **FLAGS)
 
 
-def test_finding_a_former_run(tmp_path):
+def test_finding_an_upstream_run(tmp_path):
     with pytest.raises(ConfigError, match=r"No run of tr_baseline with seed=0 below") as error:
         find(tmp_path, seed=0)
     assert "The nearest" not in str(error.value)
@@ -156,6 +161,10 @@ def test_finding_a_former_run(tmp_path):
         find(tmp_path, temp_fac=0.2)
 
 
+def unmatched(run, wanted=None):
+    return unmatched_settings(run, wanted, **FLAGS)
+
+
 VIEWS = SETTINGS | {"stage": "pretr_encoder_global_contrastive_loss", "strong_views": 0, "average_decay": 0.0,
                     "mixed_precision": False, "dataset_config": {"img_size_x": 192}}  # fmt: skip
 
@@ -163,11 +172,11 @@ VIEWS = SETTINGS | {"stage": "pretr_encoder_global_contrastive_loss", "strong_vi
 def test_settings_that_were_not_asked_for_are_told(tmp_path):
     """Defaults of the encoder's pretraining: strong_views 0, average_decay 0, mixed_precision off, temp_fac 0.1."""
     plain = finished(tmp_path, VIEWS)
-    assert unasked_settings(plain.dir, {"seed": 0}) == {} == unasked_settings(tmp_path)
+    assert unmatched(plain.dir, {"seed": 0}) == {} == unmatched(tmp_path)
     strong = finished(tmp_path / "other", VIEWS | {"strong_views": 1, "average_decay": 0.99, "mixed_precision": True})
     told = {"strong_views": 1, "average_decay": 0.99, "mixed_precision": True}
-    assert unasked_settings(strong.dir, {"seed": 0}) == unasked_settings(strong.dir) == told
-    assert unasked_settings(strong.dir, {"seed": 0, "strong_views": 1}) == {
+    assert unmatched(strong.dir, {"seed": 0}) == unmatched(strong.dir) == told
+    assert unmatched(strong.dir, {"seed": 0, "strong_views": 1}) == {
         "average_decay": 0.99, "mixed_precision": True
     }  # fmt: skip
     assert settings_text(told) == "strong_views=1, average_decay=0.99, mixed_precision=True"
@@ -182,15 +191,15 @@ def test_runs_that_differ_in_what_was_not_asked_are_not_chosen_among(tmp_path, n
     assert f"--init_from={other.dir}   ({name}={value})" in str(error.value)
     (other.dir / "DONE").unlink()
     assert find(tmp_path, seed=0) == plain.dir
-    assert unasked_settings(plain.dir, {"seed": 0}) == {name: VIEWS[name]}, "told although it is the default"
+    assert unmatched(plain.dir, {"seed": 0}) == {name: VIEWS[name]}, "told although it is the default"
 
 
 def test_nested_and_old_settings_are_compared(tmp_path):
     """A run from before a flag existed counts as having its default."""
     run = finished(tmp_path, VIEWS | {"dataset_config": {"img_size_x": 64}})
     old = finished(tmp_path, {key: value for key, value in VIEWS.items() if key != "strong_views"})
-    assert unasked_settings(run.dir, {"seed": 0}) == {"dataset_config.img_size_x": 64}
-    assert unasked_settings(old.dir, {"seed": 0}) == {"dataset_config.img_size_x": 192}
+    assert unmatched(run.dir, {"seed": 0}) == {"dataset_config.img_size_x": 64}
+    assert unmatched(old.dir, {"seed": 0}) == {"dataset_config.img_size_x": 192}
 
 
 def test_damaged_config_is_named(tmp_path):

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fewslice.settings.dataset_values import patient_of
-from fewslice.settings.datasets import check_labeled_split, load_dataset_config
+from fewslice.settings.datasets import check_labeled_split, load_dataset_config, patient_of
 from tests.golden_files import ROOT
 
 LISTS = ROOT.parent / "spec" / "coreclr_splits.json"

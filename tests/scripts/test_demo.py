@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from fewslice.settings.flag_table import STAGES
-from fewslice.settings.flags import read_flags_from
+from fewslice.settings.declare import settings_of
+from fewslice.settings.flags import read_from
+from fewslice.settings.stage_flags import STAGES, Segmentation
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAIN = ROOT / "train_model" / "pretrain_and_fine_tune_script.sh"
@@ -36,23 +37,23 @@ def demo():
 
 def test_every_stage_is_shown_once_and_its_flags_are_right(demo):
     stages = demo.stages()
-    shown = [stage for _, stage, _ in stages]
+    shown = [cls.stage for _, cls, _ in stages]
     left_out = {
         "prop_method_joint_tr_rand_init",  # takes longer
         "pretr_encoder_group_contrastive_loss",  # is for choosing slices; no segmentation starts from it
     }
     assert sorted(shown) == sorted(set(STAGES) - left_out)
-    for _, stage, values in stages:
-        args, dataset = read_flags_from(stage, ["--dataset=phantom", *values])
+    for _, cls, values in stages:
+        args, dataset = read_from(cls, ["--dataset=phantom", *values])
         assert dataset.name == "phantom"
-        assert args.stage == stage
+        assert isinstance(args, cls)
 
 
 def test_all_trainings_with_labels_get_the_same_steps_volume_and_seed(demo):
     labelled = [
-        read_flags_from(stage, ["--dataset=phantom", *values])[0]
-        for _, stage, values in demo.stages()
-        if "lr_seg" in STAGES[stage]
+        read_from(cls, ["--dataset=phantom", *values])[0]
+        for _, cls, values in demo.stages()
+        if issubclass(cls, Segmentation)
     ]
     assert len(labelled) == 3
     assert len({(args.n_iter, args.train_ids, args.seed, args.average_decay) for args in labelled}) == 1
@@ -90,7 +91,7 @@ def test_the_chain_hands_batch_sizes_to_the_stages_that_have_them(tmp_path):
     for script, *words in calls:
         given = {word.split("=")[0][2:] for word in words}
         for name in ("bt_size", "n_parts", "strong_views", "batch_negatives"):
-            assert (name in given) == (name in STAGES[script.removesuffix(".py")]), (script, name)
+            assert (name in given) == (name in settings_of(STAGES[script.removesuffix(".py")])), (script, name)
 
 
 def test_the_chain_refuses_what_it_does_not_understand():

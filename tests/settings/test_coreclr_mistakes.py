@@ -579,10 +579,12 @@ def test_arguments_of_the_encoder():
     found = encoder_arguments(params, 5)
     assert (found["pos_loss1_wt"], found["pos_loss1_mask"], found["pos_loss2_wt"]) == (0.35, "2", 0.0)
     assert (found["neg_loss_wt"], found["use_phase"], found["use_patient"], found["seed"]) == (0.0, 1, 0, 5)
-    from fewslice.settings.flag_specs_group import GROUP_SPECS
+    from fewslice.settings.declare import settings_of
+    from fewslice.settings.group_contrastive import GroupContrastive
 
-    assert set(found) == set(GROUP_SPECS) | {"seed"}
-    assert all(GROUP_SPECS[name].is_right is None or GROUP_SPECS[name].is_right(found[name]) for name in GROUP_SPECS)
+    settings = settings_of(GroupContrastive)
+    assert set(found) == set(settings) | {"seed"}
+    assert [text for name in settings if (text := settings[name].problem(found[name]))] == []
 
 
 def test_options_are_those_that_the_strategies_take(load):

@@ -15,7 +15,7 @@ import pytest
 
 from fewslice.core.errors import ConfigError
 from fewslice.core.files import digest
-from fewslice.settings import dataset_values, datasets
+from fewslice.settings import datasets
 
 PUBLISHED_SLICES = ["acdc_wsl4mis", "chaos_ct", "chaos_mri", "davis", "davis2", "lvsc", "mscmr"]  # all lists: al
 SHIPPED = ["acdc", "acdc_h5", "mmwhs", "phantom", "prostate_md", *PUBLISHED_SLICES]
@@ -222,7 +222,7 @@ def test_overrides_take_the_type_of_the_attribute(write, name, text, value):
         ("percentiles", "99,1", "`percentiles` must be two rising numbers"),
         ("patient_pattern", "(", "`patient_pattern` must be a regular expression"),
         ("num_channels", "0", "`num_channels` must be 1 to 64"),
-        ("mtask_bs", "0", "`mtask_bs` must be positive"),
+        ("mtask_bs", "0", "`mtask_bs` must be 1 or larger"),
         ("unlabeled_split", "poool", "Did you mean 'pool'"),
         ("img_size", "64", "Unknown attribute 'img_size'. Did you mean 'img_size_"),
     ],
@@ -330,7 +330,7 @@ def test_data_root(monkeypatch, tmp_path):
 def test_layouts_are_those_that_readers_register():
     from fewslice.data.readers import READERS
 
-    assert list(dataset_values.layouts()) == READERS.names()
+    assert list(datasets.layouts()) == READERS.names()
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_layouts_are_those_that_readers_register():
     ],
 )
 def test_default_patient_pattern(stem, patient):
-    assert dataset_values.patient_of(stem) == patient
+    assert datasets.patient_of(stem) == patient
 
 
 def test_import_is_light():

@@ -16,10 +16,9 @@ import pytest
 from absl import flags
 
 from fewslice.core.errors import ConfigError
-from fewslice.settings import datasets
-from fewslice.settings import flags as fewslice_flags
-from fewslice.settings.flag_specs import SPECS
-from fewslice.settings.flag_table import FINDERS, IGNORED, STAGES, help_text
+from fewslice.settings.declare import settings_of
+from fewslice.settings.flags import define, help_text, read
+from fewslice.settings.stage_flags import STAGES, OnDataset, digest_values
 
 ENCODER = "pretr_encoder_global_contrastive_loss"
 GROUP = "pretr_encoder_group_contrastive_loss"
@@ -92,9 +91,13 @@ ABSENT = {
 
 def parsed(stage, *arguments):
     values = flags.FlagValues()
-    fewslice_flags.define_stage(stage, values)
+    define(STAGES[stage], flag_values=values)
     values(["script", *arguments])
     return values
+
+
+def completed(stage, *arguments):
+    return read(STAGES[stage], parsed(stage, *arguments))
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -104,12 +107,6 @@ def test_names_and_defaults_are_the_published_ones(stage):
     assert [name for name in ABSENT[stage] if name in values] == []
     for name, default in DEFAULTS[stage].items():
         assert type(values[name].value) is type(default)
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_tables_name_flags_that_the_stage_has(stage):
-    assert set(FINDERS[stage]) <= set(STAGES[stage])
-    assert set(IGNORED[stage]) <= set(STAGES[stage])
 
 
 def test_both_ways_to_write_a_flag():
@@ -155,19 +152,19 @@ def test_wrong_flag_is_named(stage, argument, message):
 
 
 def test_pretraining_reads_the_unlabeled_split_by_default():
-    args, dataset = fewslice_flags.read_flags(ENCODER, parsed(ENCODER, "--dataset=acdc"))
+    args, dataset = completed(ENCODER, "--dataset=acdc")
     assert args.no_of_tr_imgs == "tr52" and len(args.train_ids) == 52 and args.val_ids == ()
     assert dataset.name == "acdc"
 
 
 def test_labeled_stage_gets_its_lists_and_the_earlier_split():
-    args, _ = fewslice_flags.read_flags(FT_DECODER, parsed(FT_DECODER, "--dataset=acdc", "--comb_tr_imgs=c2"))
+    args, _ = completed(FT_DECODER, "--dataset=acdc", "--comb_tr_imgs=c2")
     assert args.train_ids == ("042",) and args.val_ids == ("031", "072")
     assert args.pretr_no_of_tr_imgs == "tr52" and args.stage == FT_DECODER
 
 
 def test_values_are_frozen():
-    args, _ = fewslice_flags.read_flags(BASELINE, parsed(BASELINE))
+    args, _ = completed(BASELINE)
     with pytest.raises(AttributeError):
         args.seed = 1
 
@@ -185,27 +182,23 @@ def test_values_are_frozen():
 )
 def test_wrong_values_that_need_the_dataset(arguments, message):
     with pytest.raises(ConfigError, match=message.replace("'", ".")):
-        fewslice_flags.read_flags(BASELINE, parsed(BASELINE, *arguments))
+        completed(BASELINE, *arguments)
 
 
 def test_set_reaches_the_settings():
-    _, dataset = fewslice_flags.read_flags(BASELINE, parsed(BASELINE, "--set", "img_size_x=256"))
+    _, dataset = completed(BASELINE, "--set", "img_size_x=256")
     assert dataset.size == (256, 192)
 
 
 def test_data_root_belongs_to_the_dataset_and_to_no_digest(monkeypatch, tmp_path):
     monkeypatch.setenv("FEWSLICE_DATA", "elsewhere")
-    args, dataset = fewslice_flags.read_flags(BASELINE, parsed(BASELINE, f"--data_root={tmp_path}"))
+    args, dataset = completed(BASELINE, f"--data_root={tmp_path}")
     assert args.data_root == str(tmp_path) == str(dataset.data_root) and os.environ["FEWSLICE_DATA"] == "elsewhere"
-    other, default = fewslice_flags.read_flags(BASELINE, parsed(BASELINE))
-    assert other.data_root == str(default.data_root) == "elsewhere"
-    assert fewslice_flags.digest_values(args) == fewslice_flags.digest_values(other)
-    assert datasets.config_dict(dataset) == datasets.config_dict(default)
 
 
 def test_flags_without_effect_are_announced(caplog):
     with caplog.at_level("WARNING", logger="absl"):
-        fewslice_flags.read_flags(BASELINE, parsed(BASELINE, "--en_1hot=0", "--rd_en=0"))
+        completed(BASELINE, "--en_1hot=0", "--rd_en=0")
     assert [record.getMessage() for record in caplog.records] == [
         "--en_1hot=0 has no effect: labels are always one-hot."
     ]
@@ -213,7 +206,7 @@ def test_flags_without_effect_are_announced(caplog):
 
 def test_flags_of_another_method_are_told_and_left_out_of_the_digest(caplog):
     def values(*arguments):
-        return fewslice_flags.digest_values(fewslice_flags.read_flags(JOINT, parsed(JOINT, *arguments))[0])
+        return digest_values(completed(JOINT, *arguments)[0])
 
     assert values("--method=unimatch") == values("--method=unimatch", "--lamda_local=.5", "--crf=none")
     assert "--lamda_local=0.5 has no effect: it belongs to --method=contrastive." in caplog.messages
@@ -224,7 +217,7 @@ def test_flags_of_another_method_are_told_and_left_out_of_the_digest(caplog):
 
 def test_digest_values_hold_what_decides_a_run():
     def values(*arguments):
-        return fewslice_flags.digest_values(fewslice_flags.read_flags(BASELINE, parsed(BASELINE, *arguments))[0])
+        return digest_values(completed(BASELINE, *arguments)[0])
 
     same = ("--n_iter=5", "--runs_dir=x", "--tensorboard", "--en_1hot=0", "--noresume", "--set", "mtask_bs=3")
     assert values() == values(*same)
@@ -234,29 +227,27 @@ def test_digest_values_hold_what_decides_a_run():
 
 def test_single_flags_for_other_scripts():
     values = flags.FlagValues()
-    fewslice_flags.define("dataset", "set", "data_root", flag_values=values)
+    define(OnDataset, "dataset", "set", "data_root", flag_values=values)
     values(["script", "--dataset=phantom", "--set", "mtask_bs=2"])
-    assert fewslice_flags.load_dataset(values).mtask_bs == 2
+    assert read(OnDataset, values).load_dataset().mtask_bs == 2
     with pytest.raises(ConfigError, match="Did you mean 'seed'"):
-        fewslice_flags.define("sed", flag_values=values)
-
-
-def test_unknown_stage():
-    with pytest.raises(ConfigError, match="Did you mean 'tr_baseline'"):
-        fewslice_flags.define_stage("baseline", flags.FlagValues())
+        define(OnDataset, "sed", flag_values=values)
 
 
 def test_every_flag_explains_itself():
-    assert [name for name, spec in SPECS.items() if not spec.help.endswith((".", "1.5,1.5", "tr10 for mmwhs)."))] == []
+    texts = {each.help.text for cls in STAGES.values() for each in settings_of(cls).values()}
+    assert [text for text in texts if not text.endswith((".", "1.5,1.5", "tr10 for mmwhs)."))] == []
 
 
-def test_joint_training_has_help_of_its_own():
-    joint = "prop_method_joint_tr_rand_init"
-    assert help_text(joint, "pretr_n_iter") == "Training steps of the baseline. (Here only to find it.)"
-    assert help_text("ft_pretr_encoder_net_global_loss", "pretr_n_iter").endswith("to find the earlier stage.)")
-    assert "100 epochs of 483 batches" in help_text(GROUP, "n_iter")
-    assert "0 takes --teacher_decay" in help_text(joint, "average_decay")
-    assert "teacher" not in help_text(BASELINE, "average_decay")
+def test_a_stage_may_explain_a_flag_in_its_own_way():
+    def text(stage, name):
+        return help_text(settings_of(STAGES[stage])[name])
+
+    assert text(JOINT, "pretr_n_iter") == "Training steps of the baseline. (Here only to find the earlier stage.)"
+    assert text(FT_ENCODER, "pretr_n_iter").endswith("to find the earlier stage.)")
+    assert "100 epochs of 483 batches" in text(GROUP, "n_iter")
+    assert "0 takes --teacher_decay" in text(JOINT, "average_decay")
+    assert "teacher" not in text(BASELINE, "average_decay")
 
 
 @pytest.mark.parametrize(
@@ -272,8 +263,8 @@ def test_joint_training_has_help_of_its_own():
 def test_scripts_answer_within_two_seconds(tmp_path, argument, status, message):
     script = tmp_path / "script.py"
     script.write_text(
-        "from fewslice.core import app\nfrom fewslice.settings import flags\n"
-        "flags.define_stage('tr_baseline')\napp.run(lambda argv: 1 / 0)\n"
+        "from fewslice.core import app\nfrom fewslice.settings import flags, stage_flags\n"
+        "flags.define(stage_flags.Baseline)\napp.run(lambda argv: 1 / 0)\n"
     )
     start = time.monotonic()
     done = subprocess.run([sys.executable, str(script), argument], capture_output=True, text=True, timeout=60)

@@ -9,35 +9,23 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
-from fewslice import stages
 from fewslice.core.errors import ConfigError
-from fewslice.settings.flags import read_flags_from
+from fewslice.settings.stage_flags import GlobalPretraining
 from fewslice.stages import checks
-from fewslice.train import upstream
 from tests.data.layouts import dataset
 from tests.golden_files import REPOSITORY
 from tests.train_model import tiny
 
 
-class Begun(Exception):
-    """All checks passed: Keras would be imported now."""
-
-
 @pytest.fixture
 def start(tiny_root, tmp_path, monkeypatch):
-    """A function (stage, *flags) that starts a stage and stops where it would import Keras."""
-
-    def begin():
-        raise Begun
-
+    """A function (stage, *flags) that makes the checks of a stage before Keras is imported."""
     for name, value in tiny.environment(tiny_root).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(stages, "without_native_messages", begin)
-    return lambda stage, *more: stages.run_stage(*read_flags_from(stage, tiny.arguments(stage, tmp_path, *more)))
+    return lambda stage, *more: checks.check(*tiny.read(stage, tmp_path, *more))
 
 
 NO_GLOBAL, NO_LOCAL, NO_BASELINE = (f"No run of {name} with " for name in (tiny.GLOBAL, tiny.LOCAL, tiny.BASELINE))
@@ -78,8 +66,7 @@ def test_refused_before_keras(start, stage, flag, message):
     ],
 )
 def test_what_is_right_begins(start, stage, flags):
-    with pytest.raises(Begun):
-        start(stage, *flags)
+    start(stage, *flags)
 
 
 def test_rules_of_pseudo_labels_hold_for_the_method_that_has_them(start):
@@ -118,8 +105,7 @@ def test_the_checks_import_no_keras():
 
 def check_box(box, size):
     settings = dataclasses.replace(dataset("acdc"), img_size_x=size[0], img_size_y=size[1])
-    sizes = {"global_loss_exp_no": 2, "bt_size": 12, "n_parts": 4}
-    checks.check_stage(SimpleNamespace(stage=upstream.GLOBAL_STAGE, bbox_dim=box, devices=1, **sizes), settings)
+    checks.check_settings(GlobalPretraining(bbox_dim=box), settings)
 
 
 @pytest.mark.parametrize(

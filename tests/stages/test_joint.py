@@ -5,6 +5,7 @@ Expected values: by hand. Networks are U-Nets of other seeds, so that every kern
 
 from __future__ import annotations
 
+import typing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,8 @@ import pytest
 
 import models
 from fewslice.report.reading.methods import JOINT_TITLES
-from fewslice.settings.flag_specs import METHOD_CHOICES
+from fewslice.settings.declare import settings_of
+from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages.joint import mean_teacher, stage
 from fewslice.stages.joint.job import Job
 from fewslice.train.setup import Origin
@@ -64,8 +66,9 @@ def test_the_head_comes_from_where_encoder_and_decoder_do_if_there_is_one(origin
 
 
 def test_every_list_of_methods_holds_the_same_ones():
-    assert tuple(stage.METHODS) == METHOD_CHOICES
-    assert tuple(JOINT_TITLES) == METHOD_CHOICES
+    methods = typing.get_args(settings_of(JointTraining)["method"].kind)
+    assert tuple(stage.METHODS) == methods
+    assert tuple(JOINT_TITLES) == methods
 
 
 @pytest.mark.parametrize(

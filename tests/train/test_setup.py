@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from absl import logging
 
 from fewslice.core import checkpoint
 from fewslice.core.run import Run
+from fewslice.settings.stage_flags import EncoderFineTuning, GlobalPretraining, digest_values
 from fewslice.train import setup
-from fewslice.train.upstream import GLOBAL_STAGE
 
 
-def former(root, **settings):
+def finished(root, **settings):
     """Writes a finished run of the global stage. Returns its directory."""
-    plain = {"stage": GLOBAL_STAGE, "seed": 0, "strong_views": 0, "average_decay": 0.0, "mixed_precision": False}
-    run = Run(root, "acdc", GLOBAL_STAGE, "m", plain | settings, n_iter=4)
+    args, _ = GlobalPretraining(n_iter=10001).completed()
+    run = Run(root, "acdc", args.stage, "m", {**digest_values(args), "n_iter": 10001, **settings}, n_iter=10001)
     with run:
         run.start({}, seconds_log=False)
         checkpoint.save_arrays(run.checkpoints / "last.npz", {"w": np.ones(2)}, {"step": 4})
@@ -33,30 +31,29 @@ def lines(monkeypatch):
     return found
 
 
-def args(root, init_from=None):
-    return SimpleNamespace(
-        init_from=init_from, runs_dir=str(root), dataset="acdc", data_root="d", set=(), mixed_precision=False
-    )
+def find(root, init_from=None):
+    """Returns what fine-tuning starts from."""
+    return setup.find_origin(*EncoderFineTuning(runs_dir=str(root), init_from=init_from).completed())
 
 
 def test_unusual_settings_of_the_run_are_logged(tmp_path, lines):
-    folder = former(tmp_path, strong_views=1, average_decay=0.99, mixed_precision=True)
-    origin = setup.find_origin(args(tmp_path), GLOBAL_STAGE, {"seed": 0})
+    folder = finished(tmp_path, strong_views=1, average_decay=0.99, mixed_precision=True)
+    origin = find(tmp_path)
     assert origin.path == folder / "checkpoints" / "last.npz"
-    told = " (step 4; mixed_precision=True, average_decay=0.99, strong_views=1)."
-    assert lines[0].startswith("Starting from ") and lines[0].endswith(f"last.npz{told}")
+    told = " (step 4; strong_views=1, mixed_precision=True, average_decay=0.99)."
+    assert lines[-1].startswith("Starting from ") and lines[-1].endswith(f"last.npz{told}")
     for chosen in (folder, folder / "checkpoints" / "last.npz"):
-        setup.find_origin(args(tmp_path, str(chosen)), GLOBAL_STAGE, {"seed": 0})
+        find(tmp_path, str(chosen))
         assert lines.pop().endswith(told)
 
 
 def test_usual_settings_need_no_word(tmp_path, lines):
-    former(tmp_path)
-    setup.find_origin(args(tmp_path), GLOBAL_STAGE, {"seed": 0})
-    assert lines[0].endswith("last.npz (step 4).")
+    finished(tmp_path)
+    find(tmp_path)
+    assert lines[-1].endswith("last.npz (step 4).")
 
 
 def test_a_weight_file_without_a_run(tmp_path, lines):
     checkpoint.save_arrays(tmp_path / "w.npz", {"w": np.ones(2)}, {})
-    setup.find_origin(args(tmp_path, str(tmp_path / "w.npz")), GLOBAL_STAGE, {"seed": 0})
-    assert lines[0].endswith("w.npz (step unknown).")
+    find(tmp_path, str(tmp_path / "w.npz"))
+    assert lines[-1].endswith("w.npz (step unknown).")

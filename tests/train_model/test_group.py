@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fewslice import stages
 from fewslice.core.errors import ConfigError
-from fewslice.settings.flags import digest_values, read_flags_from
+from fewslice.settings.stage_flags import digest_values
+from fewslice.stages import checks
 from fewslice.train.trainer import Interrupted
 from tests.train_model import tiny
 
@@ -88,20 +88,10 @@ def test_simclr_from_the_pretrained_weights(house, run_script, eager):
     assert "Weights from" in text
 
 
-class Begun(Exception):
-    """All checks passed: Keras would be imported now."""
-
-
 @pytest.fixture
-def start(data, tmp_path, monkeypatch):
-    """A function (*flags) that starts the stage and stops where it would import Keras."""
-
-    def begin():
-        raise Begun
-
-    monkeypatch.setattr(stages, "without_native_messages", begin)
-    command = [tiny.GROUP, tmp_path]
-    return lambda *more: stages.run_stage(*read_flags_from(tiny.GROUP, tiny.arguments(*command, *more)))
+def start(data, tmp_path):
+    """A function (*flags) that makes the checks of the stage before Keras is imported."""
+    return lambda *more: checks.check(*tiny.read(tiny.GROUP, tmp_path, *more))
 
 
 @pytest.mark.parametrize(
@@ -128,8 +118,7 @@ def test_refused_before_keras(start, flags, message):
 def test_volumes_with_too_few_slices_are_refused_before_keras(start, monkeypatch):
     """Volumes of 4 slices hold groups of 4 (anchor, neighbour, volume and patient partner); one of 3 does not."""
     start_with = ("--use_slice_pos=1", "--batch_size=8")
-    with pytest.raises(Begun):
-        start(*start_with)
+    start(*start_with)
     from fewslice.data import cache
 
     opened = cache.open_cache
@@ -148,15 +137,14 @@ def test_volumes_with_too_few_slices_are_refused_before_keras(start, monkeypatch
     "flags", [(), SIMCLR, ("--positives=all", "--pos_loss1_mask=0,1,2"), ("--pos_loss3_mask=0,1,2",)]
 )
 def test_what_is_right_begins(start, flags):
-    with pytest.raises(Begun):
-        start(*flags)
+    start(*flags)
 
 
 def test_the_loss_has_the_terms_with_a_weight(data, tmp_path):
     from fewslice.stages.group_contrastive import group_loss
 
     def loss(*flags):
-        return group_loss(read_flags_from(tiny.GROUP, tiny.arguments(tiny.GROUP, tmp_path, *flags))[0])
+        return group_loss(tiny.read(tiny.GROUP, tmp_path, *flags)[0])
 
     published = loss()
     assert (published.temperature, published.loss_wt, published.neg_loss_wt) == (0.5, 1.0, 0.0)
@@ -168,7 +156,7 @@ def test_the_loss_has_the_terms_with_a_weight(data, tmp_path):
 
 def test_digest_depends_on_the_flags(data, tmp_path):
     def values(*flags):
-        return digest_values(read_flags_from(tiny.GROUP, tiny.arguments(tiny.GROUP, tmp_path, *flags))[0])
+        return digest_values(tiny.read(tiny.GROUP, tmp_path, *flags)[0])
 
     for flag in ("--weight_decay=0", "--positives=all", "--pos_loss1_mask=", "--reset_sampler_every_epoch=1"):
         assert values() != values(flag)
@@ -181,7 +169,7 @@ def test_sizes_decay_and_rate_reach_network_and_optimizer(data, tmp_path, monkey
     tasks = []
     monkeypatch.setattr(group_contrastive, "pretrain", lambda args, dataset, task: tasks.append(task))
     flags = ("--lr=0.002", "--weight_decay=0.5", "--projection_dim=8", "--encoder=resnet50", "--init_from=none")
-    group_contrastive.pretrain_group_encoder(*read_flags_from(tiny.GROUP, tiny.arguments(tiny.GROUP, tmp_path, *flags)))
+    group_contrastive.pretrain_group_encoder(*tiny.read(tiny.GROUP, tmp_path, *flags))
     (task,) = tasks
     optimizer, model = task.make_optimizer(task.learning_rate), task.make()
     assert type(optimizer).__name__ == "CoupledAdam" and optimizer.l2 == 0.5

@@ -105,10 +105,10 @@ def test_the_order_of_the_other_script_is_recognised(chain):
 
 
 def test_flags_that_it_keeps_for_the_joint_training_are_those_that_only_this_has():
-    from fewslice.settings.flag_table import JOINT as stage
-    from fewslice.settings.flag_table import STAGES
+    from fewslice.settings.declare import settings_of
+    from fewslice.settings.stage_flags import Baseline, JointTraining
 
     text = CHAIN.read_text()
-    own = set(STAGES[stage]) - set(STAGES["tr_baseline"])
+    own = set(settings_of(JointTraining)) - set(settings_of(Baseline))
     handled = {name for name in own if f"--{name}=*" in text or f"--{name})" in text}
     assert handled == own

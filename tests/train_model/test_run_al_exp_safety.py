@@ -20,7 +20,9 @@ from fewslice.active import strategies
 from fewslice.active.query import STRATEGIES
 from fewslice.core import checkpoint
 from fewslice.core.errors import ConfigError, DataError, FewSliceError
-from fewslice.settings import flag_specs_al
+from fewslice.settings.al_flags import AlArgs
+from fewslice.settings.declare import settings_of
+from fewslice.settings.flags import define
 from fewslice.train.trainer import Interrupted
 from tests.train_model import tiny, tiny_al
 
@@ -239,9 +241,8 @@ def test_one_message_and_status_1(al_settings, tmp_path, tiny_root):
 
 def test_help_shows_every_flag():
     values = absl_flags.FlagValues()
-    flag_specs_al.define_al(values)
-    names = (*flag_specs_al.AL_SPECS, "data_root", "runs_dir", "resume")
-    assert all(re.search(rf"--(\[no\])?{name}:", values.main_module_help()) for name in names)
+    define(AlArgs, flag_values=values)
+    assert all(re.search(rf"--(\[no\])?{name}:", values.main_module_help()) for name in settings_of(AlArgs))
 
 
 def test_steady_statistics_change_nothing_but_statistics_and_survive_an_interruption(run_al, tmp_path, monkeypatch):

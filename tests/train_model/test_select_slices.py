@@ -20,13 +20,16 @@ from fewslice.core import checkpoint, files
 from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
-from fewslice.settings import datasets, flag_specs_select
+from fewslice.settings import datasets
+from fewslice.settings.al_flags import SelectArgs
+from fewslice.settings.declare import settings_of
+from fewslice.settings.flags import define
 from tests.train_model import tiny
 
 
 def execute(*more):
     """Runs the script in this process with flags of its own."""
-    tiny.execute_with("select_slices", ["--dataset=tiny", *more], flag_specs_select, "select")
+    tiny.execute("select_slices", ["--dataset=tiny", *more])
 
 
 def write_run(folder, stage, model, name="last.npz", **settings):
@@ -239,13 +242,13 @@ def test_a_list_of_other_slices(select, tmp_path):
 def test_options_are_read_as_what_they_look_like():
     texts = ["a=1", "b=1e-4", "c=true", "d=none", "e=cosine", "f=-.5", "g=all=2"]
     expected = {"a": 1, "b": 1e-4, "c": True, "d": None, "e": "cosine", "f": -0.5, "g": "all=2"}
-    found = flag_specs_select.parse_options(texts)
+    found = SelectArgs(options=tuple(texts)).strategy_options
     assert found == expected and type(found["a"]) is int
     with pytest.raises(ConfigError, match="given twice: 1 and 2"):
-        flag_specs_select.parse_options(["a=1", "a=2"])
+        _ = SelectArgs(options=("a=1", "a=2")).strategy_options
 
 
 def test_help_shows_every_flag():
     values = absl_flags.FlagValues()
-    flag_specs_select.define_select(values)
-    assert all(re.search(rf"--(\[no\])?{name}:", values.main_module_help()) for name in flag_specs_select.SELECT_SPECS)
+    define(SelectArgs, flag_values=values)
+    assert all(re.search(rf"--(\[no\])?{name}:", values.main_module_help()) for name in settings_of(SelectArgs))

@@ -7,7 +7,6 @@ import functools
 import runpy
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -118,32 +117,22 @@ def execute(script: str, argv: list[str]) -> None:
     from fewslice.core import app
     from fewslice.settings import flags
 
-    values = absl_flags.FlagValues()
-    before = flags.define_stage, flags.read_flags, app.run, sys.argv
-    logging.set_verbosity(logging.INFO)
-    sys.argv = [f"{script}.py", *argv]
-    flags.define_stage = functools.partial(flags.define_stage, flag_values=values)
-    flags.read_flags = functools.partial(flags.read_flags, flag_values=values)
-    app.run = lambda main: main(values(sys.argv))
-    try:
-        runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
-    finally:
-        flags.define_stage, flags.read_flags, app.run, sys.argv = before
-
-
-def execute_with(script: str, argv: list[str], specs: ModuleType, name: str) -> None:
-    """Like `execute`, for a script whose flags `specs` defines (`define_<name>`) and reads (`read_<name>`)."""
-    from fewslice.core import app
-
     values, argv = absl_flags.FlagValues(), [f"{script}.py", *argv]
     logging.set_verbosity(logging.INFO)
     with pytest.MonkeyPatch.context() as patch:
-        for verb in ("define", "read"):
-            function = getattr(specs, f"{verb}_{name}")
-            patch.setattr(specs, f"{verb}_{name}", functools.partial(function, values))
+        for name in ("define", "read"):
+            patch.setattr(flags, name, functools.partial(getattr(flags, name), flag_values=values))
         patch.setattr(sys, "argv", argv)
         patch.setattr(app, "run", lambda main: main(values(argv)))
         runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
+
+
+def read(script: str, runs: Path, *more: str):
+    """Returns the flags and the dataset that a training script would work with."""
+    from fewslice.settings.flags import read_from
+    from fewslice.settings.stage_flags import STAGES
+
+    return read_from(STAGES[script], arguments(script, runs, *more))
 
 
 def run_dir(runs: Path, script: str) -> Path:

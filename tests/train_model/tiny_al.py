@@ -59,9 +59,7 @@ def write_experiment(path: Path, *, model: dict | None = None, policy: dict | No
 
 def execute(argv: list[str]) -> None:
     """Runs the script in this process with flags of its own. Errors come out as exceptions."""
-    from fewslice.settings import flag_specs_al
-
-    tiny.execute_with(SCRIPT, argv, flag_specs_al, "al")
+    tiny.execute(SCRIPT, argv)
 
 
 def use_small_networks(patch: pytest.MonkeyPatch) -> None:

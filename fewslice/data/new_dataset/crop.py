@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewslice.data import resample
-from fewslice.settings.dataset_values import STRIDE
-from fewslice.settings.datasets import DatasetConfig
+from fewslice.settings.datasets import STRIDE, DatasetConfig
 
 LARGEST_SIDE = 320  # pixels; memory and time of a training step grow with the square
 

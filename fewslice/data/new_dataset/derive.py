@@ -21,9 +21,14 @@ from fewslice.data.new_dataset.folders import check_lonely_labels, locate
 from fewslice.data.readers import get_reader
 from fewslice.data.readers.access import readable
 from fewslice.data.volume import Case, Volume
-from fewslice.settings import dataset_values
-from fewslice.settings.dataset_values import PATIENT_PATTERN, STRIDE, label_pairs
-from fewslice.settings.datasets import DatasetConfig, data_root
+from fewslice.settings.datasets import (
+    PATIENT_PATTERN,
+    STRIDE,
+    DatasetConfig,
+    data_root,
+    label_pairs,
+    value_problems,
+)
 from fewslice.settings.splits import Splits
 
 _MOST_CLASSES = 255  # stands for "not known yet" while the labels are read
@@ -88,7 +93,7 @@ def provisional(request: Request) -> DatasetConfig:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", request.name):
         text = "must be small letters, digits and underscores, a letter first"
         raise ConfigError(f"`--name` {text}, since it becomes a file name. Received: --name={request.name}")
-    wrong = dataset_values.problems({"patient_pattern": request.patient_pattern})
+    wrong = value_problems({"patient_pattern": request.patient_pattern})
     if wrong:
         raise ConfigError(wrong[0][1])
     if request.images_only and request.labels is not None:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewslice.core.errors import ConfigError
-from fewslice.settings.dataset_values import PATIENT_PATTERN
-from fewslice.settings.datasets import DatasetConfig
+from fewslice.settings.datasets import PATIENT_PATTERN, DatasetConfig
 
 _LINE = 100
 _MOST_COMBINATIONS = {1: 5, 2: 5, 8: 3}  # patients per list -> lists, as in the published tables

@@ -13,7 +13,7 @@ from fewslice.core.errors import DataError
 from fewslice.data.io.nifti import read_nifti
 from fewslice.data.readers.base import READERS, Grid, Reader, first_existing, nifti_stem, visible
 from fewslice.data.volume import Case
-from fewslice.settings.dataset_values import patient_of
+from fewslice.settings.datasets import patient_of
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 

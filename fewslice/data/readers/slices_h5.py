@@ -21,7 +21,7 @@ from fewslice.data.readers.base import READERS, Grid, Reader, visible
 from fewslice.data.readers.h5_files import VOLUME, holds, read_array, require_finite, require_scribble
 from fewslice.data.readers.spacing_table import read_spacing_table, spacing_of
 from fewslice.data.volume import Case
-from fewslice.settings.dataset_values import patient_of
+from fewslice.settings.datasets import patient_of
 
 _FILE = re.compile(r"(.+?)(?:_slice_(\d+))?\.h5", re.IGNORECASE)
 _FOLDER = re.compile(r".*(slices|volumes)", re.IGNORECASE)

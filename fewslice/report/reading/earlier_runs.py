@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fewslice.settings import facts
-from fewslice.settings.flag_table import JOINT
+from fewslice.settings.stage_flags import JointTraining
 
 # Flags of joint training that were added later -> what runs did before.
 _BEFORE = {"refresh_from": "best", "largest_component": 0}
@@ -28,14 +28,14 @@ def facts_of_earlier_run(path: Path, config: Mapping[str, Any], command: str) ->
         return facts.of_experiment({facts.ANNOTATOR: "files" if is_by_hand else "simulated", **config})
     if stage == "select_slices":
         return facts.of_selection(config)
-    found = {**_BEFORE, **config, "stage": stage} if stage == JOINT else {**config, "stage": stage}
+    found = {**_BEFORE, **config, "stage": stage} if stage == JointTraining.stage else {**config, "stage": stage}
     return facts.of_training({"start_stage": _start_stage(found, command), **found})
 
 
 def _start_stage(config: Mapping[str, Any], command: str) -> str:
     """Returns the stage whose weights a run started from: joint training took the baseline unless it was told."""
     weights, teacher = config.get("initial_weights"), config.get("teacher_sha256")
-    if config["stage"] != JOINT or not weights or weights != teacher:
+    if config["stage"] != JointTraining.stage or not weights or weights != teacher:
         return _named_stage(command, "init_from")
     recorded = str(config.get("teacher_stage") or "") or _named_stage(command, "teacher")
     return recorded or ("tr_baseline" if command and "--teacher" not in command else "")

@@ -97,7 +97,7 @@ def vaal_options(geometry: GeometryConfig) -> dict[str, Any]:
 def encoder_arguments(params: FeatureModelParams, seed: int) -> dict[str, Any]:
     """Returns the settings of the encoder's pretraining with the names of the script's flags.
 
-    They are those of `fewslice.settings.flag_specs_group.GROUP_SPECS` and `seed`; terms that are off have the
+    They are those of `fewslice.settings.group_contrastive.GroupContrastive` and `seed`; terms that are off have the
     weight 0, masks are texts such as "2,3".
     """
     shared = (

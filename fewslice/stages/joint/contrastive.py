@@ -17,6 +17,7 @@ from fewslice.augment.segmentation import SegmentationAugmentation, augment_segm
 from fewslice.data.batches import contrastive, joint
 from fewslice.data.batches.steps import generator
 from fewslice.settings import datasets
+from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages import segmentation
 from fewslice.stages.joint.job import Job, Prepared
 from fewslice.stages.joint.pools import Pools, Volumes
@@ -46,7 +47,7 @@ def prepare(job: Job) -> Prepared:
     return Prepared(model, network, _plan(args, dataset, network, job.volumes, pools))
 
 
-def _contrast(args: Any, dataset: datasets.DatasetConfig) -> losses.PixelContrastive:
+def _contrast(args: JointTraining, dataset: datasets.DatasetConfig) -> losses.PixelContrastive:
     return losses.PixelContrastive(
         args.local_loss_exp_no,
         dataset.num_classes,
@@ -56,7 +57,9 @@ def _contrast(args: Any, dataset: datasets.DatasetConfig) -> losses.PixelContras
     )
 
 
-def _plan(args: Any, dataset: datasets.DatasetConfig, network: keras.Model, volumes: Volumes, pools: Pools) -> Plan:
+def _plan(
+    args: JointTraining, dataset: datasets.DatasetConfig, network: keras.Model, volumes: Volumes, pools: Pools
+) -> Plan:
     augmentation = segmentation.augmentation_of(args)
     least = least_classes(dataset.num_classes, pools.labelled)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from absl import logging
 
 from fewslice.core.run import Run
 from fewslice.settings import datasets
+from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages.joint.pools import Volumes
 from fewslice.train import setup
 from fewslice.train.trainer import Plan
@@ -29,7 +29,7 @@ class Job:
         origin: Weights that encoder and decoder start from: the baseline's, or those of `--init_from`.
     """
 
-    args: Any
+    args: JointTraining
     dataset: datasets.DatasetConfig
     volumes: Volumes
     run: Run

@@ -18,6 +18,7 @@ import losses
 import models
 from fewslice.data.batches.mean_teacher import TaughtBatch, copy_paste_batch, unimatch_batch
 from fewslice.data.batches.steps import generator
+from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages import segmentation
 from fewslice.stages.joint.job import Job, Prepared
 from fewslice.train import evaluation, setup
@@ -127,10 +128,10 @@ def plan(job: Job, network: keras.Model, make: Callable[..., TaughtBatch], count
     )
 
 
-def _average_decay(args: Any) -> float:
+def _average_decay(args: JointTraining) -> float:
     """Returns the decay of the average that is validated and saved: `--average_decay`, or if 0 the teacher's."""
     name = "average_decay" if args.average_decay else "teacher_decay"
-    decay = getattr(args, name)
+    decay = args.average_decay or args.teacher_decay
     if decay:
         logging.info("An average of the weights is validated and saved; its decay is %g (--%s).", decay, name)
     else:

@@ -21,6 +21,7 @@ from fewslice.data.batches import joint
 from fewslice.refine import pseudo_labels
 from fewslice.refine.parameters import NONE, parameter_set
 from fewslice.settings import datasets
+from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages.checks import unlabelled_cases
 from fewslice.train import setup
 from fewslice.train.predict import predictor
@@ -46,7 +47,7 @@ class Volumes:
     truth: dict[str, np.ndarray]
 
 
-def open_all(args: Any, dataset: datasets.DatasetConfig) -> Volumes:
+def open_all(args: JointTraining, dataset: datasets.DatasetConfig) -> Volumes:
     """Opens all volumes."""
     labelled = [
         setup.open_volumes(dataset, patients, dataset.phases, with_label=True)
@@ -81,7 +82,9 @@ class Pools:
         teacher: Weights that make the first ones.
     """
 
-    def __init__(self, args: Any, dataset: datasets.DatasetConfig, volumes: Volumes, run: Run, teacher: setup.Origin):
+    def __init__(
+        self, args: JointTraining, dataset: datasets.DatasetConfig, volumes: Volumes, run: Run, teacher: setup.Origin
+    ):
         self._args = args
         self._dataset = dataset
         self._volumes = volumes
@@ -231,7 +234,7 @@ class Pools:
         files.write_csv(self._run.logs / "pseudo_labels.csv", rows, columns)
 
 
-def _settings(args: Any, dataset: datasets.DatasetConfig) -> pseudo_labels.Settings:
+def _settings(args: JointTraining, dataset: datasets.DatasetConfig) -> pseudo_labels.Settings:
     return pseudo_labels.Settings(
         num_classes=dataset.num_classes,
         struct_name=dataset.struct_name,

@@ -8,12 +8,12 @@ Reference: Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from absl import logging
 
 from fewslice.core import backend, files
 from fewslice.settings import datasets
+from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages.joint import contrastive, mean_teacher
 from fewslice.stages.joint.job import Job
 from fewslice.stages.joint.pools import open_all
@@ -28,10 +28,10 @@ METHODS = {
 }
 
 
-def train_joint(args: Any, dataset: datasets.DatasetConfig) -> None:
+def train_joint(args: JointTraining, dataset: datasets.DatasetConfig) -> None:
     """Trains the U-Net on labelled and on other volumes, by the method that `--method` names."""
     teacher = setup.find_teacher(args, dataset)
-    origin = setup.find_origin(args, None, {}) if args.init_from else teacher
+    origin = setup.find_origin(args, dataset) if args.init_from else teacher
     volumes = open_all(args, dataset)
     roles = {name: getattr(volumes, name) for name in ("train", "val", "test", "unlabeled")}
     extra = {
@@ -64,6 +64,6 @@ def _stage_of(weights: Path | None) -> str:
     return files.read_json(path).get("stage", "") if path.is_file() else ""
 
 
-def _name(args: Any) -> str:
+def _name(args: JointTraining) -> str:
     variant = f"local{args.local_loss_exp_no}" if args.method == "contrastive" else args.method
     return f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_{variant}_s{args.seed}"

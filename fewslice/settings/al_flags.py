@@ -1,0 +1,135 @@
+"""The command-line flags of active learning: run_al_exp.py and select_slices.py."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from fewslice.core.errors import ConfigError
+from fewslice.settings import dataset_files, datasets
+from fewslice.settings.declare import Count, Must, declared
+from fewslice.settings.stage_flags import OnDataset, Resume, ScriptFlags
+
+Budget = Annotated[
+    str,
+    Must(
+        lambda value: re.fullmatch(r"\s*(\d+|(\d+(\.\d*)?|\.\d+)\s*%)\s*", value, re.ASCII) is not None,
+        "a number of slices, such as 12, or a share of the pool, such as 5%",
+    ),
+]
+
+
+@declared
+class AlArgs(ScriptFlags):
+    """Flags of run_al_exp.py."""
+
+    config: Annotated[str | None, "The experiment, a .yml file."] = None
+    set: Annotated[
+        tuple[str, ...],
+        "group.key=value overrides the experiment, such as policy.seed=1; name=value an attribute of "
+        "init_<dataset>.py, such as img_size_x=96 (crops; with target_resolution it shrinks). May be repeated.",
+    ] = ()
+    check_only: Annotated[bool, "Check the experiment and its dataset, say what it would do, and stop."] = False
+    resume: Resume = True
+
+    @property
+    def overrides(self) -> Mapping[str, str]:
+        """Name -> text of `--set`."""
+        return datasets.parse_overrides(self.set)
+
+    def completed(self) -> Self:
+        """Returns these flags with the folder for the results.
+
+        Raises:
+            ConfigError: no experiment is named, an override without "=", or the same one twice.
+        """
+        if not self.config:
+            known = sorted(path.stem for path in (dataset_files.checkout() / "experiments").glob("*.yml"))
+            listed = f" There are: {', '.join(known)}." if known else ""
+            raise ConfigError(f"Which experiment? Give --config=../experiments/<name>.yml.{listed}")
+        return dataclasses.replace(self, runs_dir=self.runs_folder)
+
+
+@declared
+class SelectArgs(OnDataset):
+    """Flags of select_slices.py. Paths are absolute, `split` and `phases` given, once they are `completed`."""
+
+    stage: ClassVar[str] = "select_slices"
+
+    encoder: Annotated[
+        str,
+        "Run folder of a network that turns slices into vectors, such as one of "
+        "pretr_encoder_group_contrastive_loss, or pixels, or none.",
+    ] = "none"
+    budget: Annotated[Budget, "Slices to choose: a share of the pool, such as 5%, or a number, such as 12."] = "5%"
+    strategy: Annotated[str, "How to choose: mfc, kcenter, typiclust, probcover, random, ...; see fewslice/active."] = (
+        "mfc"
+    )
+    options: Annotated[tuple[str, ...], "name=value: an option of the strategy; may be repeated."] = ()
+    split: Annotated[
+        str | None,
+        "List in data_cfg_<dataset>.py whose patients are the pool, such as tr52. Default: the dataset's "
+        "`unlabeled_split`. Test patients are refused.",
+    ] = None
+    phases: Annotated[
+        str | tuple[str, ...] | None,
+        "Phases of the pool, separated by commas: ED or ED,ES. Default: `unlabeled_phases`.",
+    ] = None
+    labelled: Annotated[
+        str | None, "CSV file with a column unit_id, such as a former query.csv: slices that are annotated already."
+    ] = None
+    network: Annotated[
+        str | None, "Run folder of a segmentation network, for strategies that look at its uncertainty."
+    ] = None
+    # Scores of one network in one pass; the others compare passes or members of an ensemble.
+    score: Annotated[
+        Literal["entropy", "least_confidence", "margin"],
+        "Which uncertainty of --network: entropy, least_confidence or margin.",
+    ] = "entropy"
+    with_scribbles: Annotated[
+        bool, "mfc: weigh pixels by each slice's scribble, where the dataset has them already (an experiment)."
+    ] = False
+    batch_size: Annotated[Count, "Slices that go through a network at a time."] = 32
+    output: Annotated[
+        str | None, "Folder for the result. Default: runs/<dataset>/select_slices/<strategy>-<digest>/."
+    ] = None
+
+    @property
+    def strategy_options(self) -> dict[str, Any]:
+        """Name -> value of `--options`: numbers, true, false, null or text."""
+        found = datasets.parse_overrides(self.options, flag="options", example="k_nn=20")
+        return {name: option_value(text.strip()) for name, text in found.items()}
+
+    def completed(self) -> tuple[Self, datasets.DatasetConfig]:
+        """Returns these flags with the pool and the folders filled in, and the dataset's settings.
+
+        Raises:
+            ConfigError: wrong settings or options, an unknown list, or one with test patients.
+        """
+        dataset = self.load_dataset()
+        split = self.split or dataset.unlabeled_split
+        try:
+            datasets.check_pretraining_split(dataset, split, self.comb_tr_imgs)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("--no_of_tr_imgs", "--split")) from error
+        return dataclasses.replace(
+            self,
+            runs_dir=self.runs_folder,
+            split=split,
+            phases=tuple(each.strip() for each in self.phases.split(",")) if self.phases else dataset.unlabeled_phases,
+            labelled=os.path.abspath(self.labelled) if self.labelled else None,
+            output=os.path.abspath(self.output) if self.output else None,
+        ), dataset
+
+
+def option_value(text: str) -> Any:
+    """Returns the value of an option: a number, true, false, null or the text itself."""
+    words = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    if re.fullmatch(r"[+-]?\d+", text, re.ASCII):
+        return int(text)
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.ASCII | re.IGNORECASE):
+        return float(text)
+    return text
