@@ -78,8 +78,8 @@ UPWARD = {
 ALLOWED = {
     "models/layers.py": ({"tensorflow"}, "the fused normalisation kernel has no keras.ops counterpart"),
     "fewslice/core/backend.py": (
-        {"tensorflow", "keras"},
-        "devices, threads and determinism are the backend's own affair",
+        {"tensorflow", "jax", "keras"},
+        "devices, threads, compilation and determinism are the backend's own affair",
     ),
     "fewslice/data/batches/steps.py": ({"keras"}, "a keras.utils.PyDataset; knows no network"),
     "fewslice/train/callbacks.py": ({"tensorboard"}, "an optional extra, imported where --tensorboard asks for it"),
