@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from fewslice.settings.flag_kinds import Spec, choice, integer, name, positive, text
+from fewslice.settings.flag_kinds import Spec, choice, integer, name, not_negative, positive, text
 from fewslice.settings.flag_specs_group import GROUP_SPECS
 
 METHOD_CHOICES = ("contrastive", "unimatch", "copy_paste")
@@ -108,6 +108,11 @@ SPECS: Mapping[str, Spec] = {
     ),
     "rd_ni": choice(1, "1 mixes changed and unchanged slices in a batch, 0 leaves all unchanged.", 0, 1),
     "sigma": positive(5, "Standard deviation of the elastic deformation, in pixels."),
+    "mixup": not_negative(
+        0.0,
+        "Mixup: slices and one-hot labels of a batch become mixtures of two, by weights from Beta(mixup, mixup), such "
+        "as 0.1. 0: off.",
+    ),
     "en_1hot": choice(1, "Labels one-hot.", 0, 1),
     # Joint training with pseudo-labels.
     "method": Spec(

@@ -57,13 +57,13 @@ STAGES: Mapping[str, Mapping[str, Any]] = {
         data_aug=0,
     ),
     "ft_pretr_encoder_net_global_loss": _column(
-        *_GLOBAL, "bt_size", "bbox_dim", "data_aug", *_SEGMENTATION, *_EARLIER, no_of_tr_imgs="tr1"
+        *_GLOBAL, "bt_size", "bbox_dim", "data_aug", *_SEGMENTATION, "mixup", *_EARLIER, no_of_tr_imgs="tr1"
     ),
     "ft_pretr_encoder_decoder_net_local_loss": _column(
-        *_GLOBAL, *_LOCAL, "data_aug", *_SEGMENTATION, *_EARLIER, "pretr_cont_bbox_dim", no_of_tr_imgs="tr1"
+        *_GLOBAL, *_LOCAL, "data_aug", *_SEGMENTATION, "mixup", *_EARLIER, "pretr_cont_bbox_dim", no_of_tr_imgs="tr1"
     ),
     GROUP: _column(*GROUP_SPECS, n_iter=48301),
-    "tr_baseline": _column(*_SEGMENTATION, no_of_tr_imgs="tr2"),
+    "tr_baseline": _column(*_SEGMENTATION, "mixup", no_of_tr_imgs="tr2"),
     JOINT: _column(
         "temp_fac", "bt_size", "local_loss_exp_no", *_JOINT, *_SEGMENTATION, "data_aug", "bbox_dim", "pretr_n_iter",
         no_of_tr_imgs="tr2", n_iter=15001, bt_size=10, local_loss_exp_no=1, data_aug=0, bbox_dim=150, pretr_n_iter=5001,
@@ -130,6 +130,9 @@ LABELED_STAGES = tuple(stage for stage, column in STAGES.items() if "lr_seg" in 
 # Flags of a run that are no part of its digest: where it lies, how it is shown, how long it is, and `set`,
 # whose effect stands in the dataset's settings.
 NOT_IN_DIGEST = frozenset({"runs_dir", "data_root", "resume", "tensorboard", "n_iter", "set", "teacher", "check_only"})
+
+# Flags that were added later: at their default they are no part of the digest, so that earlier runs keep theirs.
+ABSENT_AT_DEFAULT = frozenset({"mixup"})
 
 
 _JOINT_HELP = {

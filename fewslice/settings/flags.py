@@ -26,7 +26,15 @@ from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
 from fewslice.settings import dataset_files, datasets
 from fewslice.settings.flag_specs import SPECS, Spec
-from fewslice.settings.flag_table import FOREIGN, IGNORED, LABELED_STAGES, NOT_IN_DIGEST, STAGES, help_text
+from fewslice.settings.flag_table import (
+    ABSENT_AT_DEFAULT,
+    FOREIGN,
+    IGNORED,
+    LABELED_STAGES,
+    NOT_IN_DIGEST,
+    STAGES,
+    help_text,
+)
 
 FLAGS = flags.FLAGS
 
@@ -148,9 +156,11 @@ def read_flags_from(stage: str, values: Iterable[str]) -> tuple[Any, datasets.Da
 def digest_values(args: Any) -> dict[str, Any]:
     """Returns the values of `read_flags` that decide what a run learns, for its digest.
 
-    Folders, the length of the training and flags without effect are left out.
+    Folders, the length of the training, flags without effect and later flags at their default are left out.
     """
+    column = STAGES[args.stage]
     left_out = NOT_IN_DIGEST | set(IGNORED[args.stage]) | set(FOREIGN.get(getattr(args, "method", ""), ()))
+    left_out |= {name for name in ABSENT_AT_DEFAULT & set(column) if getattr(args, name) == column[name]}
     names = (field.name for field in dataclasses.fields(args))
     return {name: getattr(args, name) for name in names if name not in left_out}
 

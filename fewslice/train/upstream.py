@@ -100,8 +100,8 @@ def locate(
         stage: The earlier stage; None if nothing is looked for.
         wanted: Setting -> value that its run must have.
         flag: "init_from" or "teacher".
-        dataset: The dataset's settings. Of several runs the one with these and with the same precision, averaging and
-            devices as this stage is taken.
+        dataset: The dataset's settings. Of several runs the one with these, with the same precision, averaging and
+            devices as this stage and without mixup is taken.
 
     Returns:
         The path; None with `--init_from=none`, or if nothing is named and nothing looked for.
@@ -114,7 +114,7 @@ def locate(
         return None if flag == "init_from" and named == NO_WEIGHTS else _named(flag, named)
     if stage is None:
         return None
-    preferred = _values(args, [name for name in _SHARED if hasattr(args, name)])
+    preferred = {"mixup": 0.0, **_values(args, [name for name in _SHARED if hasattr(args, name)])}
     if dataset is not None:
         preferred["dataset_config"] = config_dict(dataset)
     texts = {"command": _command(stage, args, wanted), "flag": flag}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -48,6 +49,13 @@ def test_unusual_settings_of_the_run_are_logged(tmp_path, lines):
     for chosen in (folder, folder / "checkpoints" / "last.npz"):
         setup.find_origin(args(tmp_path, str(chosen)), GLOBAL_STAGE, {"seed": 0})
         assert lines.pop().endswith(told)
+
+
+def test_a_baseline_without_mixup_is_preferred(tmp_path, lines):
+    mixed, plain = former(tmp_path, mixup=0.1), former(tmp_path)
+    assert setup.find_origin(args(tmp_path), GLOBAL_STAGE, {"seed": 0}).path == plain / "checkpoints" / "last.npz"
+    shutil.rmtree(plain)
+    assert setup.find_origin(args(tmp_path), GLOBAL_STAGE, {"seed": 0}).path == mixed / "checkpoints" / "last.npz"
 
 
 def test_usual_settings_need_no_word(tmp_path, lines):
