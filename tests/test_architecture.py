@@ -59,7 +59,6 @@ NO_NETWORK = ("core", "settings", "augment", "data", "evaluate", "report", "acti
 UPWARD = {
     ("fewslice/augment/rot_flip.py", "data"),
     ("fewslice/core/run.py", "settings"),
-    ("fewslice/refine/pseudo_labels.py", "report"),
     ("fewslice/settings/compat/al_checks.py", "active"),
     ("fewslice/settings/compat/al_checks_geometry.py", "active"),
     ("fewslice/settings/compat/al_checks_geometry.py", "data"),
