@@ -91,11 +91,8 @@ def test_same_as_loops(kinds):
     for view in views:
         seen = reference.view_slice(images[0, :, :, 0], view.kind, view.amount).astype(np.float32)
         probabilities = _by_grey_value(seen[None, :, :, None])[0]
-        labels.append(
-            np.stack([reference.undo_slice(probabilities[..., k], view.kind, view.amount) for k in range(3)]).argmax(
-                axis=0
-            )
-        )
+        back = [reference.undo_slice(probabilities[..., k], view.kind, view.amount) for k in range(3)]
+        labels.append(np.stack(back).argmax(axis=0))
         mask &= reference.visible(view.kind, view.amount, (24, 24))
     expected = reference.f1_per_class(labels[0][mask], labels[1][mask], 3)
     result = agreement(_by_grey_value, images, 3, np.random.default_rng(seed))
