@@ -38,7 +38,8 @@ class Help:
 
     Attributes:
         text: For `--help` and the tables of the documentation.
-        in_digest: Whether the value decides what a run computes.
+        in_digest: Whether the value decides what a run computes. "unless default": a setting that came later; at its
+            default it is no part of the digest, so that earlier runs keep theirs.
         finds_upstream: Whether the run that a stage starts from is looked for by this value: "also"; "only" where the
             stage does nothing else with it; "prefers" where it decides between several. A name `pretr_x` stands for
             the setting `x` of that run.
@@ -46,7 +47,7 @@ class Help:
     """
 
     text: str
-    in_digest: bool = True
+    in_digest: bool | Literal["unless default"] = True
     finds_upstream: Literal["", "also", "only", "prefers"] = ""
     no_effect: str = ""
 

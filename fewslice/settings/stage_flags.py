@@ -282,6 +282,20 @@ class Segmentation(Training):
 
 
 @declared
+class Mixup:
+    """Mixup of labelled slices."""
+
+    mixup: Annotated[
+        NotNegative,
+        Help(
+            "Mixup: slices and one-hot labels of a batch become mixtures of two, by weights from Beta(mixup, mixup), "
+            "such as 0.1. 0: off.",
+            in_digest="unless default",
+        ),
+    ] = 0.0
+
+
+@declared
 class GlobalPretraining(Training, Views, GlobalBatches, GlobalContrastive):
     """Flags of pretr_encoder_global_contrastive_loss.py."""
 
@@ -319,7 +333,7 @@ class GroupPretraining(Training, GroupContrastive):
 
 
 @declared
-class Baseline(Segmentation):
+class Baseline(Segmentation, Mixup):
     """Flags of tr_baseline.py."""
 
     stage = "tr_baseline"
@@ -328,7 +342,7 @@ class Baseline(Segmentation):
 
 
 @declared
-class EncoderFineTuning(GlobalBatches, GlobalContrastive, Segmentation, Augmentation, Earlier):
+class EncoderFineTuning(GlobalBatches, GlobalContrastive, Segmentation, Mixup, Augmentation, Earlier):
     """Flags of ft_pretr_encoder_net_global_loss.py."""
 
     stage = "ft_pretr_encoder_net_global_loss"
@@ -339,7 +353,7 @@ class EncoderFineTuning(GlobalBatches, GlobalContrastive, Segmentation, Augmenta
 
 
 @declared
-class DecoderFineTuning(LocalContrastive, GlobalContrastive, Segmentation, Augmentation, Earlier):
+class DecoderFineTuning(LocalContrastive, GlobalContrastive, Segmentation, Mixup, Augmentation, Earlier):
     """Flags of ft_pretr_encoder_decoder_net_local_loss.py."""
 
     stage = "ft_pretr_encoder_decoder_net_local_loss"
@@ -521,10 +535,12 @@ LABELLED_STAGES = tuple(stage for stage, cls in STAGES.items() if issubclass(cls
 def digest_values(args: Training) -> dict[str, Any]:
     """Returns the values that decide what a run learns, for its digest.
 
-    Folders, the length of the training and flags without effect are left out.
+    Folders, the length of the training, flags without effect and later flags at their default are left out.
     """
     settings = settings_of(type(args))
     left_out = {name for name, each in settings.items() if not each.help.in_digest or args.no_effect(name)}
+    later = {name: each.default for name, each in settings.items() if each.help.in_digest == "unless default"}
+    left_out |= {name for name, default in later.items() if getattr(args, name) == default}
     names = (field.name for field in dataclasses.fields(args) if field.name not in left_out)
     return {"stage": args.stage} | {name: getattr(args, name) for name in names}
 

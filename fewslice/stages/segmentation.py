@@ -92,6 +92,7 @@ def _plan(
             batch_size=dataset.mtask_bs,
             num_classes=dataset.num_classes,
             augmentation=augmentation,
+            mixup=args.mixup,
         )
 
     def make_batch(step: int) -> tuple[np.ndarray, np.ndarray]:

@@ -98,10 +98,43 @@ class StopSignal:
             signal.signal(number, handler)
 
 
+class MovingAverage:
+    """Exponential moving average of a network's weights, in float32 where the weights are.
+
+    Args:
+        variables: Name -> weight.
+        decay: Per step; it grows from 0 to this over the first steps.
+        start: Name -> average so far.
+
+    Attributes:
+        values: Name -> average.
+    """
+
+    def __init__(self, variables: Mapping[str, keras.Variable], decay: float, start: Mapping[str, np.ndarray]):
+        self.values = {name: keras.Variable(start[name], trainable=False, dtype="float32") for name in variables}
+        self._decay = decay
+        pairs = [(self.values[name], variable) for name, variable in variables.items()]
+
+        def move(rate: Any) -> None:
+            for average, variable in pairs:
+                average.assign_add(rate * (variable - average))
+
+        self._move = backend.compiled(move, *map(list, zip(*pairs, strict=True)))
+
+    def update(self, steps_done: int) -> None:
+        """Moves the average one step towards the current weights."""
+        rate = 1.0 - min(self._decay, (1.0 + steps_done) / (10.0 + steps_done))
+        self._move(keras.ops.convert_to_tensor(rate, "float32"))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Returns name -> average as NumPy arrays."""
+        return {name: keras.ops.convert_to_numpy(value) for name, value in self.values.items()}
+
+
 class Swap:
     """Puts other values into a network's weights for the length of a block; nothing happens without values."""
 
-    def __init__(self, variables: Mapping[str, keras.Variable], values: Mapping[str, np.ndarray] | None):
+    def __init__(self, variables: Mapping[str, keras.Variable], values: Mapping[str, Any] | None):
         self._variables = variables
         self._values = values
         self._kept: dict[str, np.ndarray] = {}

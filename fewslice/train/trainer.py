@@ -24,7 +24,7 @@ from fewslice.core.console import duration
 from fewslice.core.errors import ConfigError, DataError, TrainingError
 from fewslice.core.run import Run
 from fewslice.data.batches.steps import StepBatches
-from fewslice.train.callbacks import StopSignal, Swap, Watcher, write_tensorboard
+from fewslice.train.callbacks import MovingAverage, StopSignal, Swap, Watcher, write_tensorboard
 from models import transfer
 
 STATE = "state.npz"
@@ -130,7 +130,7 @@ class Trainer:
         self.step = 0
         self.tracker = BestTracker()
         self.rows: list[dict[str, Any]] = []
-        self.average: dict[str, np.ndarray] | None = None
+        self.average: MovingAverage | None = None
         self._partial = {"sums": {}, "steps": 0, "seconds": 0.0}
         self._variables = _state_variables(model)
         self._kept = plan.kept or model
@@ -145,7 +145,7 @@ class Trainer:
         """
         resumed = self._restore()
         if not resumed and self.plan.average_decay:
-            self.average = transfer.read_weights(self._kept)
+            self._start_average(transfer.read_weights(self._kept))
         with StopSignal() as stop:
             while self.step < self.plan.n_iter:
                 self._segment(stop)
@@ -162,7 +162,7 @@ class Trainer:
         end = min((self.step // self.plan.segment + 1) * self.plan.segment, self.plan.n_iter)
         if self.plan.before_segment is not None:
             self.plan.before_segment(self.step, lambda: stop.requested)
-        update = self._update_average if self.average is not None else None
+        update = self.average.update if self.average is not None else None
         watcher = Watcher(self.step, end, stop, after_step=update, totals=self._partial["sums"])
         started = time.perf_counter()
         self.model.fit(
@@ -253,15 +253,10 @@ class Trainer:
         logging.info("%s", ", ".join(shown))
 
     def _averaged(self) -> Swap:
-        return Swap(self._weights, self.average)
+        return Swap(self._weights, self.average.values if self.average is not None else None)
 
-    def _update_average(self, steps_done: int) -> None:
-        """Moves the average one step towards the current weights. The decay grows from 0 over the first steps."""
-        backend.synchronise(self.model)
-        decay = min(self.plan.average_decay, (1.0 + steps_done) / (10.0 + steps_done))
-        for name, variable in self._weights.items():
-            value = keras.ops.convert_to_numpy(variable)
-            self.average[name] += np.float32(1.0 - decay) * (value - self.average[name])
+    def _start_average(self, values: Mapping[str, np.ndarray]) -> None:
+        self.average = MovingAverage(self._weights, self.plan.average_decay, values)
 
     def _write_weights(self, name: str, record: Mapping[str, Any]) -> None:
         checkpoint.save_arrays(self.run.checkpoints / name, transfer.read_weights(self._kept), record)
@@ -270,7 +265,7 @@ class Trainer:
         backend.synchronise(self.model)
         arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables.items()}
         if self.average is not None:
-            arrays |= {f"average/{name}": value for name, value in self.average.items()}
+            arrays |= {f"average/{name}": value for name, value in self.average.arrays().items()}
         record = {
             "step": self.step,
             "rows": self.rows,
@@ -305,7 +300,7 @@ class Trainer:
         for name, variable in self._variables.items():
             variable.assign(arrays[name])
         if self.plan.average_decay:
-            self.average = {name: arrays[f"average/{name}"] for name in self._weights}
+            self._start_average({name: arrays[f"average/{name}"] for name in self._weights})
         self.step, self.rows = record["step"], record["rows"]
         self.tracker.load_state(record["tracker"])
         self._partial = record["partial"]

@@ -71,8 +71,8 @@ def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from") -
 
     Args:
         args: The flags.
-        dataset: The dataset's settings. Of several runs the one with these and with the same precision, averaging and
-            devices as this stage is taken.
+        dataset: The dataset's settings. Of several runs the one with these, with the same precision, averaging and
+            devices as this stage and without mixup is taken.
         flag: "init_from", or "teacher" in joint training, whose upstream run that is.
 
     Returns:
@@ -87,7 +87,7 @@ def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from") -
     if not args.upstream or (isinstance(args, JointTraining) and flag == "init_from"):
         return None
     wanted = wanted_of(args)
-    preferred = {**_values(args, "prefers"), "dataset_config": config_dict(dataset)}
+    preferred = {"mixup": 0.0, **_values(args, "prefers"), "dataset_config": config_dict(dataset)}
     return find_upstream(
         args.runs_dir,
         args.dataset,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from absl import logging
@@ -45,6 +47,13 @@ def test_unusual_settings_of_the_run_are_logged(tmp_path, lines):
     for chosen in (folder, folder / "checkpoints" / "last.npz"):
         find(tmp_path, str(chosen))
         assert lines.pop().endswith(told)
+
+
+def test_a_baseline_without_mixup_is_preferred(tmp_path, lines):
+    mixed, plain = finished(tmp_path, mixup=0.1), finished(tmp_path)
+    assert find(tmp_path).path == plain / "checkpoints" / "last.npz"
+    shutil.rmtree(plain)
+    assert find(tmp_path).path == mixed / "checkpoints" / "last.npz"
 
 
 def test_usual_settings_need_no_word(tmp_path, lines):

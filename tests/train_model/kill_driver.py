@@ -108,14 +108,14 @@ def lay_trap(moment: str, passes: int) -> None:
 
 def _child(job: dict, execute: Callable[[dict], None]) -> None:
     from fewslice.core import files
-    from fewslice.refine import pseudo_labels
+    from fewslice.stages.joint import pools
 
     status = 1
     try:
         if job["kill"] is not None:
             lay_trap(*job["kill"])
         tiny.run_eagerly(True)
-        pseudo_labels._write_gallery = lambda path, *_args: files.write_bytes(path, b"drawn")
+        pools.draw_gallery = lambda path, *_args, **_names: files.write_bytes(path, b"drawn")
         execute(job)
         status = 0
     except BaseException:

@@ -42,10 +42,10 @@ def house(train, with_baseline, tmp_path_factory):
 @pytest.fixture
 def again(with_baseline, run_script, tmp_path, monkeypatch):
     """A function that runs the joint training beside a copy of the baseline, with further flags and without drawing."""
-    from fewslice.refine import pseudo_labels
+    from fewslice.stages.joint import pools
 
     with_baseline(tmp_path / "runs")
-    monkeypatch.setattr(pseudo_labels, "_write_gallery", lambda *_args: None)
+    monkeypatch.setattr(pools, "draw_gallery", lambda *_args, **_names: None)
     return lambda *flags: run_script(tiny.JOINT, *flags)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.data.batches import joint
 from fewslice.refine import pseudo_labels
-from fewslice.refine.parameters import NONE, parameter_set
+from fewslice.refine.dense_crf import NONE, parameter_set
 from fewslice.settings import datasets
 from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages.checks import unlabelled_cases
+from fewslice.stages.joint.gallery import draw_gallery
 from fewslice.train import setup
 from fewslice.train.predict import predictor
 from fewslice.train.trainer import BEST, LAST, Interrupted
@@ -148,6 +150,7 @@ class Pools:
                 settings=_settings(self._args, self._dataset),
                 truth=self._volumes.truth.get,
                 progress=told,
+                draw=functools.partial(draw_gallery, struct_name=self._dataset.struct_name),
             )
         logging.info("Pseudo-labels %d: %s", index + 1, pseudo_labels.summary(made))
         return made
