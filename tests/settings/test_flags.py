@@ -230,7 +230,7 @@ def test_mixup_counts_for_the_digest_where_it_is_on(stage):
     """Runs from before the flag keep their digests."""
 
     def values(*arguments):
-        return fewslice_flags.digest_values(fewslice_flags.read_flags(stage, parsed(stage, *arguments))[0])
+        return digest_values(completed(stage, *arguments)[0])
 
     assert "mixup" not in values() and values("--mixup=0") == values()
     assert values("--mixup=0.1") == {**values(), "mixup": 0.1}
