@@ -26,16 +26,42 @@ from fewslice.active.units import Units
 from fewslice.core import files
 from fewslice.data import cache
 from fewslice.data.resample import resize_nearest
-from fewslice.data.volume import with_channel_axis
 from fewslice.learner.features import gradient_embeddings
 from fewslice.learner.kinds import FEATURES as KINDS
 from fewslice.learner.kinds import Inputs
-from fewslice.learner.learner import load_member, member_folder
+from fewslice.learner.learner import case_images, load_member, member_folder
 from fewslice.learner.members import MEMBERS
 from fewslice.learner.networks import SCORING_BATCH, Maps, Network, network_of
-from fewslice.learner.passes import DropoutPasses, Member, Passes
+from fewslice.learner.passes import DropoutPasses, Passes
 from fewslice.settings import datasets
 from fewslice.train.encoder_runs import EncoderRun
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RoundNetworks:
+    """The networks of the last round that trained.
+
+    Attributes:
+        dataset: The dataset's settings.
+    """
+
+    dataset: datasets.DatasetConfig
+
+    def best(self, situation: Situation) -> tuple[Network, keras.Model]:
+        """Returns the kind of network, and the whole network of the best validation."""
+        network = network_of(situation.plan.network)
+        chosen = files.read_json(situation.trained / "metrics.json")["chosen"]
+        return network, load_member(network, self.dataset, member_folder(situation.trained, chosen))
+
+    def members(self, situation: Situation) -> tuple[Network, list[tuple[keras.Model, int]]]:
+        """Returns the kind of network, and all of them with their seeds."""
+        plan, found = situation.plan, []
+        network, kind = network_of(plan.network), MEMBERS.get(plan.members.kind)
+        for member in range(plan.members.count):
+            model = load_member(network, self.dataset, member_folder(situation.trained, member))
+            seed, _ = kind(member, plan.members.count, plan.seed, situation.labels)
+            found.append((model, seed))
+        return network, found
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,14 +73,18 @@ class PoolEvidence:
         volumes: The prepared volumes of the pool.
         pool: The units.
         folder: Where arrays that all rounds share come to lie.
+        networks: The trained networks, such as `RoundNetworks`.
         find_encoder: Returns the run of the encoder; trains it at its first call.
+        batch_size: Slices or units that a segmentation network gets at a time.
     """
 
     dataset: datasets.DatasetConfig
     volumes: cache.PreparedSet
     pool: Units
     folder: Path
+    networks: RoundNetworks
     find_encoder: Callable[[], EncoderRun]
+    batch_size: int = SCORING_BATCH
 
     def table(self) -> dict[str, Evidence]:
         """Returns need -> what makes it, for all rounds."""
@@ -81,8 +111,15 @@ class PoolEvidence:
         named = situation.plan.query.features
         if named is None:
             return None
-        how = {"find_encoder": self.find_encoder, "find_network": lambda: self._best(situation)}
-        inputs = Inputs(self.volumes, self.pool, self.dataset, self.folder, **how, batch_size=SCORING_BATCH)
+        inputs = Inputs(
+            self.volumes,
+            self.pool,
+            self.dataset,
+            self.folder,
+            self.find_encoder,
+            lambda: self.networks.best(situation),
+            batch_size=self.batch_size,
+        )
         return KINDS.get(named.name)(inputs, **named.options)
 
     def masks(self, situation: Situation) -> Any:
@@ -101,10 +138,13 @@ class PoolEvidence:
 
     def _by_passes(self, situation: Situation) -> np.ndarray:
         query, name = situation.plan.query, situation.plan.query.score.name
-        network = network_of(situation.plan.network)
-        how = {"passes": query.passes, "is_joint": query.combine == COMBINES[0]}
-        maps = network.maps(self._members(network, situation), case_images(self.volumes), [name], **how)
-        return unit_scores(self.pool, maps, name)
+        network, models = self.networks.members(situation)
+        members = [
+            DropoutPasses(network.dropping(model), seed=seed) if query.passes > 1 else Passes(network.part(model))
+            for model, seed in models
+        ]
+        how = {"passes": query.passes, "is_joint": query.combine == COMBINES[0], "batch_size": self.batch_size}
+        return unit_scores(self.pool, network.maps(members, case_images(self.volumes), [name], **how), name)
 
     def _by_images(self, situation: Situation) -> np.ndarray:
         named = situation.plan.query.score
@@ -115,25 +155,9 @@ class PoolEvidence:
 
     def gradients(self, situation: Situation) -> np.ndarray:
         """Returns (N, E) gradient embeddings of the last round's best network."""
-        network, model = self._best(situation)
+        network, model = self.networks.best(situation)
         path = self.folder / "gradients.npy"
-        return gradient_embeddings(network.part(model), self.images, path=path, batch_size=SCORING_BATCH)
-
-    def _best(self, situation: Situation) -> tuple[Network, keras.Model]:
-        network, trained = network_of(situation.plan.network), situation.trained
-        chosen = files.read_json(trained / "metrics.json")["chosen"]
-        return network, load_member(network, self.dataset, member_folder(trained, chosen))
-
-    def _members(self, network: Network, situation: Situation) -> list[Member]:
-        plan, found = situation.plan, []
-        for member in range(plan.members.count):
-            model = load_member(network, self.dataset, member_folder(situation.trained, member))
-            seed, _ = MEMBERS.get(plan.members.kind)(member, plan.members.count, plan.seed, situation.labels)
-            is_dropping = plan.query.passes > 1
-            found.append(
-                DropoutPasses(network.dropping(model), seed=seed) if is_dropping else Passes(network.part(model))
-            )
-        return found
+        return gradient_embeddings(network.part(model), self.images, path=path, batch_size=self.batch_size)
 
 
 class AnnotatedMasks:
@@ -156,11 +180,6 @@ class AnnotatedMasks:
     def __getitem__(self, unit: int) -> np.ndarray:
         place = self._places.get(int(unit))
         return self._blank if place is None else resize_nearest(self._labels.labels(place)[0], GRID)
-
-
-def case_images(volumes: cache.PreparedSet) -> list[np.ndarray]:
-    """Returns the (slices, rows, columns, channels) image of each case, memory-mapped."""
-    return [with_channel_axis(volume.image) for volume in volumes]
 
 
 def unit_scores(pool: Units, maps: Maps, name: str) -> np.ndarray:

@@ -106,7 +106,7 @@ class Learner:
         seed, mine = MEMBERS.get(plan.members.kind)(member, plan.members.count, plan.seed, labels)
         schedule = network.schedule(plan, len(mine))
         model = self._compiled(network, seed, schedule)
-        batches = network.batches(mine, [with_channel_axis(volume.image) for volume in self.pool], seed=seed)
+        batches = network.batches(mine, case_images(self.pool), seed=seed)
         digest = files.digest([mine.units.tolist(), plan.training_share, member, mine.digest()])
         trainer = Trainer(
             MemberFolder(path, digest),
@@ -165,6 +165,11 @@ class Learner:
             out_dir=folder,
             save_predictions=folder.name == _TEST,
         )
+
+
+def case_images(volumes: cache.PreparedSet) -> list[np.ndarray]:
+    """Returns the (slices, rows, columns, channels) image of each case, memory-mapped."""
+    return [with_channel_axis(volume.image) for volume in volumes]
 
 
 def member_folder(folder: Path, member: int) -> Path:

@@ -22,12 +22,23 @@ from fewslice.train.trainer import BEST, LAST
 
 
 def validation_of(
-    dataset: datasets.DatasetConfig, model: keras.Model, val: cache.PreparedSet, *, confidence: float | None = None
+    dataset: datasets.DatasetConfig,
+    model: keras.Model | volumes.Predict,
+    val: cache.PreparedSet,
+    *,
+    confidence: float | None = None,
 ) -> Callable[[], dict[str, float]]:
-    """Returns the function that scores a network on the validation volumes; `confidence`: see `validation.validate`."""
+    """Returns the function that scores a network on the validation volumes.
+
+    Args:
+        dataset: The dataset's settings.
+        model: The network, slice -> logits; or the function (slices, rows, columns, channels) -> class probabilities.
+        val: The volumes.
+        confidence: See `validation.validate`.
+    """
     reader = get_reader(dataset)
     truths = [reader.read(volume.case).label for volume in val]
-    predict = predictor(model, dataset.mtask_bs)
+    predict = predictor(model, dataset.mtask_bs) if isinstance(model, keras.Model) else model
 
     def validate() -> dict[str, float]:
         result = validation.validate(zip(val, truths, strict=True), predict, dataset=dataset, confidence=confidence)

@@ -22,12 +22,12 @@ MOMENTS = {
     "in the selection": ("fewslice.active.loop", "select", any_call, die, None),
     "before the choice": (*CSV, named("query.csv"), die, None),
     "after the choice": (*CSV, named("query.csv"), None, die),
-    "in the purchase": ("fewslice.core.files", "write_array", named("annotations.npy"), die, None),
-    "after the purchase": ("fewslice.core.files", "write_array", named("annotations.npy"), None, die),
+    "in the purchase": ("fewslice.core.files", "write_array", named("labels.npy"), die, None),
+    "after the purchase": ("fewslice.core.files", "write_array", named("labels.npy"), None, die),
     "after the member": (*JSON, named("member.json"), None, die),
     "before the metrics": (*JSON, named("metrics.json"), die, None),
     "before the round is done": (*JSON, named("DONE"), die, None),
-    "within the report": ("fewslice.report.pages.experiment_html", "write_csv", named("results.csv"), die, None),
+    "within the report": ("fewslice.report.pages.experiments", "write_csv", named("results.csv"), die, None),
 }
 
 

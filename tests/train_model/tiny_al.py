@@ -116,7 +116,7 @@ def arrays(folder: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
 def assert_same_experiment(one: Path, other: Path) -> None:
     """Compares two runs bit by bit: what was bought, annotated, trained and measured."""
     assert [path.name for path in rounds(one)] == [path.name for path in rounds(other)]
-    names = ("query.csv", "scores.csv", "labelled.csv", "annotations.npy", "plan.json", "pool.csv", "per_volume.csv")
+    names = ("query.csv", "scores.csv", "labelled.csv", "labels.npy", "plan.json", "pool.csv", "per_volume.csv")
     for path in sorted(path for name in names for path in one.rglob(name)):
         assert path.read_bytes() == (other / path.relative_to(one)).read_bytes(), path
     for path in sorted(one.rglob("member_*")):

@@ -67,14 +67,7 @@ class Inputs:
     @property
     def key(self) -> dict[str, Any]:
         """Stands for the images, as JSON values."""
-        every = np.arange(len(self.pool))
-        boxes = np.concatenate([self.pool.starts(every), self.pool.sizes(every)], axis=1).astype("<i8")
-        return {
-            "scans": self.volumes.digest,
-            "units": len(self.pool),
-            "boxes": hashlib.sha256(boxes.tobytes()).hexdigest(),
-            "prepared": json.loads(files.to_json(cache_store.settings(self.dataset))),
-        }
+        return image_key(self.volumes, self.pool, self.dataset)
 
     def rows(self, network: keras.Model, kind: str) -> np.ndarray:
         """Returns features of a network, see `fewslice.learner.features.network_features`."""
@@ -82,6 +75,18 @@ class Inputs:
 
         path = self.folder / "network_features.npy"
         return network_features(network, self.images, kind, path=path, batch_size=self.batch_size)
+
+
+def image_key(volumes: PreparedSet, pool: Units, dataset: DatasetConfig) -> dict[str, Any]:
+    """Returns what stands for the images of all units, as JSON values."""
+    every = np.arange(len(pool))
+    boxes = np.concatenate([pool.starts(every), pool.sizes(every)], axis=1).astype("<i8")
+    return {
+        "scans": volumes.digest,
+        "units": len(pool),
+        "boxes": hashlib.sha256(boxes.tobytes()).hexdigest(),
+        "prepared": json.loads(files.to_json(cache_store.settings(dataset))),
+    }
 
 
 Kind = Callable[..., np.ndarray]

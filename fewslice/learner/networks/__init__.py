@@ -128,7 +128,7 @@ class Network:
             members: Networks, or their dropout passes.
             images: (slices, rows, columns, channels) of each case.
             names: Registered scores.
-            **how: `passes`, `is_joint`.
+            **how: `passes`, `is_joint`, `batch_size`.
         """
         raise NotImplementedError
 
@@ -167,7 +167,7 @@ class SliceNetwork(Network):
     def maps(self, members: Sequence[Member], images: Sequence[np.ndarray], names: Sequence[str], **how: Any) -> Maps:
         from fewslice.learner.passes import slice_maps
 
-        return slice_maps(members, images, names, batch_size=SCORING_BATCH, **how)
+        return slice_maps(members, images, names, **how)
 
 
 class WindowNetwork(Network):
@@ -194,7 +194,7 @@ class WindowNetwork(Network):
     def maps(self, members: Sequence[Member], images: Sequence[np.ndarray], names: Sequence[str], **how: Any) -> Maps:
         from fewslice.learner.passes import window_maps
 
-        return window_maps(members, images, names, window=self.window, batch_size=self.batch_size, **how)
+        return window_maps(members, images, names, window=self.window, **how)
 
 
 @declared

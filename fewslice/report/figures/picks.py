@@ -1,4 +1,4 @@
-"""What the strategies bought: where in the volumes, from how many patients, and how much they agree."""
+"""What the strategies chose: where in the volumes, from how many patients, and how much they agree."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from fewslice.report.figures import style
-from fewslice.report.reading.experiment_methods import ExperimentMethod
-from fewslice.report.reading.experiment_rounds import Pick
-from fewslice.report.reading.experiments import Experiment
+from fewslice.report.reading.methods import Method
+from fewslice.report.reading.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,18 +20,23 @@ if TYPE_CHECKING:
 
 BINS = 10
 _DARKEST = 0.3  # share that has the full colour if none is larger
-POOL = "all slices of the pool"
 
 
-def picks(experiment: Experiment) -> list[Pick]:
-    """Returns everything bought, in the order of choice."""
-    return [pick for one in experiment.rounds for pick in one.picks]
+def picks(run: Run) -> pd.DataFrame:
+    """Returns everything queried, in the order of choice, with the annotated fraction of its round."""
+    tables = [one.picks.assign(fraction=one.fraction) for one in run.rounds if len(one.picks)]
+    return (
+        pd.concat(tables, ignore_index=True)
+        if tables
+        else pd.DataFrame(columns=["unit_id", "patient", "volume", "fraction"])
+    )
 
 
-def position_shares(experiment: Experiment) -> np.ndarray:
+def position_shares(run: Run) -> np.ndarray:
     """Returns the places of all picks from 0 (first slice of a volume) to 1 (last), of those the pool knows."""
-    known = [experiment.pool[pick.unit_id].share for pick in picks(experiment) if pick.unit_id in experiment.pool]
-    return np.asarray([share for share in known if math.isfinite(share)], float)
+    if not len(run.pool):
+        return np.empty(0)
+    return run.pool["share"].reindex(picks(run)["unit_id"]).dropna().to_numpy()
 
 
 def histogram(shares: np.ndarray) -> np.ndarray:
@@ -40,36 +45,33 @@ def histogram(shares: np.ndarray) -> np.ndarray:
     return counts / counts.sum() if counts.sum() else np.full(BINS, np.nan)
 
 
-def distinct(experiment: Experiment, name: str) -> dict[float, int]:
-    """Returns fraction -> number of different patients or volumes among all that was bought up to it.
+def distinct(run: Run, name: str) -> dict[float, int]:
+    """Returns fraction -> number of different patients or volumes among all that was queried up to it.
 
     Args:
-        experiment: The experiment.
+        run: The experiment.
         name: "patient" or "volume".
     """
-    found, seen = {}, set()
-    for one in experiment.rounds:
-        seen |= {getattr(pick, name) for pick in one.picks}
-        if one.picks and math.isfinite(one.fraction):
-            found[one.fraction] = len(seen)
-    return found
+    found = picks(run)
+    is_new = ~found.duplicated(name)
+    return is_new.groupby(found["fraction"]).sum().cumsum().to_dict()
 
 
-def last_common(methods: Sequence[ExperimentMethod]) -> float | None:
-    """Returns the largest fraction up to which every experiment has bought something, None without one."""
-    sets = [{r.fraction for r in one.rounds if r.picks} for method in methods for one in method.experiments]
+def last_common(methods: Sequence[Method]) -> float | None:
+    """Returns the largest fraction up to which every experiment has queried something, None without one."""
+    sets = [{r.fraction for r in run.rounds if len(r.picks)} for method in methods for run in method.runs]
     sets = [found for found in sets if found]
     common = set.intersection(*sets) if sets else set()
     return max((f for f in common if math.isfinite(f)), default=None)
 
 
-def overlap(first: ExperimentMethod, second: ExperimentMethod, fraction: float) -> float:
+def overlap(first: Method, second: Method, fraction: float) -> float:
     """Returns which share of the smaller annotated set is also in the other, averaged over shared seeds.
 
     Of a method with itself: averaged over pairs of different seeds. NaN without such pairs.
     """
     if first is second:
-        pairs = list(itertools.combinations(first.experiments, 2))
+        pairs = list(itertools.combinations(first.runs, 2))
     else:
         pairs = [(first.by_seed[s], second.by_seed[s]) for s in sorted(first.by_seed.keys() & second.by_seed.keys())]
     sets = [(a.labelled(fraction), b.labelled(fraction)) for a, b in pairs]
@@ -77,23 +79,20 @@ def overlap(first: ExperimentMethod, second: ExperimentMethod, fraction: float) 
     return float(np.mean(shares)) if shares else math.nan
 
 
-def chance(methods: Sequence[ExperimentMethod], fraction: float) -> float:
+def chance(methods: Sequence[Method], fraction: float) -> float:
     """Returns the overlap of two random choices at a budget: its share of the pool. NaN if the pool is unknown."""
-    one = next((e for m in methods for e in m.experiments if e.pool and e.labelled(fraction)), None)
+    one = next((run for m in methods for run in m.runs if len(run.pool) and run.labelled(fraction)), None)
     return len(one.labelled(fraction)) / len(one.pool) if one else math.nan
 
 
-def plot_positions(methods: Sequence[ExperimentMethod]) -> Figure | None:
-    """Draws where in the volumes each method bought, a row per method above that of the whole pool."""
-    rows = {}
-    for method in methods:
-        shares = np.concatenate([position_shares(one) for one in method.experiments])
-        if len(shares):
-            rows[method.label] = histogram(shares)
-    pool = next((one.pool for method in methods for one in method.experiments if one.pool), {})
+def plot_positions(methods: Sequence[Method]) -> Figure | None:
+    """Draws where in the volumes each method chose, a row per method above that of the whole pool."""
+    shares = {method.label: np.concatenate([position_shares(run) for run in method.runs]) for method in methods}
+    rows = {label: histogram(values) for label, values in shares.items() if len(values)}
     if not rows:
         return None
-    rows[POOL] = histogram(np.asarray([unit.share for unit in pool.values()]))
+    pool = next(run.pool for method in methods for run in method.runs if len(run.pool))
+    rows[f"all {methods[0].runs[0].facts['budget_unit']} of the pool"] = histogram(pool["share"].to_numpy())
     figure = style.new_figure(9, 0.9 + 0.34 * len(rows))
     axes = figure.subplots()
     names = [f"{10 * index}–{10 * index + 10} %" for index in range(BINS)]
@@ -103,13 +102,12 @@ def plot_positions(methods: Sequence[ExperimentMethod]) -> Figure | None:
     return figure
 
 
-def plot_overlap(methods: Sequence[ExperimentMethod], fraction: float) -> Figure:
+def plot_overlap(methods: Sequence[Method], fraction: float) -> Figure:
     """Draws the overlap of the methods' choices at a budget, a square per pair."""
     values = np.array([[overlap(a, b, fraction) for b in methods] for a in methods])
     figure = style.new_figure(9, 0.9 + 0.36 * len(methods))
-    axes = figure.subplots()
     labels = [f"{index}  {style.wrapped(method.label, 44)}" for index, method in enumerate(methods, start=1)]
-    _matrix(axes, values, labels, [str(index) for index in range(1, len(methods) + 1)])
+    _matrix(figure.subplots(), values, labels, [str(index) for index in range(1, len(methods) + 1)])
     return figure
 
 
@@ -117,7 +115,7 @@ def _matrix(axes: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequen
     """Draws numbers from 0 to 1 as percent in coloured cells; NaN cells stay empty."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    highest = max(float(np.nanmax(values)) if np.isfinite(values).any() else 0.0, _DARKEST)
+    highest = float(np.nanmax(values, initial=_DARKEST))
     colours = LinearSegmentedColormap.from_list("quiet", ["#f3f6f9", "#1f6f9c"])
     axes.imshow(values, cmap=colours, vmin=0, vmax=highest, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
@@ -131,22 +129,18 @@ def _matrix(axes: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequen
         side.set_visible(False)
 
 
-def plot_distinct(methods: Sequence[ExperimentMethod], colours: Mapping[str, str]) -> Figure | None:
-    """Draws how many patients and volumes the annotated slices come from, averaged over seeds; None without picks."""
-    if not any(picks(one) for method in methods for one in method.experiments):
+def plot_distinct(methods: Sequence[Method], palette: Mapping[str, str]) -> Figure | None:
+    """Draws how many patients and volumes the annotated units come from, averaged over seeds; None without picks."""
+    if not any(len(one.picks) for method in methods for run in method.runs for one in run.rounds):
         return None
-    figure = style.new_figure(9, 3.4)
-    grid = figure.subplots(1, 2)
+    figure, grid = style.panels(2, 2, height=3.2)
     for axes, name in zip(grid, ("patient", "volume"), strict=True):
         for method in methods:
-            found = [distinct(one, name) for one in method.experiments]
-            x = sorted(set().union(*found))
-            y = [np.mean([one[f] for one in found if f in one]) for f in x]
-            line = {"color": colours[method.label], "linewidth": 1.8, "marker": "o", "markersize": 4}
-            axes.plot([100 * f for f in x], y, **line, label=style.plain(method.label))
-        style.calm(axes, xlabel="annotated slices, % of the pool", title=f"Different {name}s")
+            found = pd.DataFrame([distinct(run, name) for run in method.runs]).mean().sort_index()
+            line = {"color": palette[method.label], "linewidth": 1.8, "marker": "o", "markersize": 4}
+            axes.plot(100 * found.index.to_numpy(float), found, **line, label=style.plain(method.label))
+        unit = methods[0].runs[0].facts["budget_unit"]
+        style.calm(axes, xlabel=f"annotated {unit}, % of the pool", title=f"Different {name}s")
         axes.set_ylim(bottom=0)
-    handles, labels = grid[0].get_legend_handles_labels()
-    look = {"frameon": False, "fontsize": 9, "labelcolor": style.INK}
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, **look)
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, **style.LEGEND)
     return figure
