@@ -225,7 +225,10 @@ def test_one_message_and_status_1(al_settings, tmp_path, tiny_root):
         done = subprocess.run([*command, *flags], capture_output=True, text=True, env=environment, timeout=120)
         assert done.returncode == 1 and "Traceback" not in done.stderr
         found.append(done.stderr)
-    assert re.search(r"wrong.yml:\d+.*batchsize", found[0]) and re.search(r"`policy.rounds\[0\]` must be .*two shares from 0 to 1", found[0])
+    assert re.search(r"wrong.yml:\d+.*batchsize", found[0])
+    assert re.search(
+        r"`policy.rounds\[0\]` must be .*two shares from 0 to 1", found[0]
+    )
     assert "Give --config=../experiments/<name>.yml. There are: " in found[1] and "phantom_quick" in found[1]
 
 
