@@ -36,7 +36,7 @@ def finished(al_settings, tmp_path_factory):
     """A finished experiment of three rounds: the folder of all runs, and its own."""
     root = tmp_path_factory.mktemp("finished")
     path = tiny_al.write_experiment(root / "random.yml", **BUYS)
-    tiny_al.execute([f"--config={path}", f"--runs_dir={root / 'runs'}"])
+    tiny.execute(tiny_al.SCRIPT, [f"--config={path}", f"--runs_dir={root / 'runs'}"])
     folder = tiny.run_dir(root / "runs", tiny_al.SCRIPT)
     assert [len(names) for names in tiny_al.picks(folder)] == [4, 4, 4] and (folder / "DONE").exists()
     return root / "runs", folder
@@ -282,7 +282,7 @@ def test_half_precision_lasts(al_settings, tmp_path, monkeypatch, request):
     path = tiny_al.write_experiment(tmp_path / "half.yml", model={"mixed_precision": True})
     for _ in range(2):
         with pytest.raises(FewSliceError, match="enough"):
-            tiny_al.execute([f"--config={path}", f"--runs_dir={tmp_path / 'runs'}"])
+            tiny.execute(tiny_al.SCRIPT, [f"--config={path}", f"--runs_dir={tmp_path / 'runs'}"])
     assert seen == [{"bfloat16"}] * 2
     learner.backend.release_networks()
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
