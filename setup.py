@@ -10,6 +10,7 @@ setup(
     packages=find_packages(
         include=["fewslice", "fewslice.*", "models", "models.*", "losses", "losses.*", "experiment_init"]
     ),
+    package_data={"fewslice.report": ["pages/templates/*"]},
     install_requires=[
         "tensorflow-cpu>=2.20,<2.23; platform_system == 'Linux'",
         "tensorflow>=2.20,<2.23; platform_system != 'Linux'",

@@ -20,10 +20,8 @@ import numpy as np
 from absl import flags
 
 from benchmarks import fresh
-from fewslice.active.measures.kcenter import greedy
-from fewslice.active.measures.kcenter_euclidean import euclidean_k_center
-from fewslice.active.measures.mfc import MfcDistance, MfcOptions
-from fewslice.active.measures.mfc_pixels import MaskedPixels
+from fewslice.active.measures.kcenter import euclidean_k_center, greedy
+from fewslice.active.measures.mfc import MaskedPixels, MfcDistance, MfcOptions
 from fewslice.active.measures.pixels import PixelStore
 from fewslice.core import app
 

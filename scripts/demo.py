@@ -98,18 +98,18 @@ def select(output: Path, common: list[str]) -> None:
 def report(output: Path) -> None:
     """Prints the table and writes the figures and the report of the finished runs."""
     from fewslice.report.figures.figures import save_figures
-    from fewslice.report.pages.html import build_report
+    from fewslice.report.figures.native import fetch_from
+    from fewslice.report.pages.trainings import write_training_report
     from fewslice.report.reading.methods import read_methods
-    from fewslice.report.reading.native import fetch_for
-    from fewslice.report.reading.runs import choose_run_dirs
-    from fewslice.report.tables.tables import text_report
+    from fewslice.report.reading.runs import choose_trainings
+    from fewslice.report.tables.trainings import text_report
 
-    run_dirs = choose_run_dirs([], output / "runs", "phantom")
-    methods, fetch = read_methods(run_dirs), fetch_for(run_dirs)
+    methods = read_methods(choose_trainings([], output / "runs", "phantom"))
+    fetch = fetch_from("phantom")
     print("\n" + text_report(methods))
     for figure in save_figures(methods, fetch, output / "figures"):
         print(f"Figure: {figure.resolve()}")
-    path = build_report(run_dirs, output / "report.html", title="FewSlice demonstration", fetch=fetch)
+    path = write_training_report(methods, output / "report.html", title="FewSlice demonstration", fetch=fetch)
     print(f"Report: {path.resolve()}")
 
 

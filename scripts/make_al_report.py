@@ -6,7 +6,7 @@ Command:
 
 Reads runs/<dataset>/run_al_exp/ and nothing else. Experiments that differ only in their seed are one method. The page
 has learning curves with intervals over seeds, tables with areas under the curves and differences from random choice,
-what each strategy bought, and every experiment in full; results.csv has one row per experiment, round and metric.
+what each strategy chose, and every experiment in full; results.csv has one row per experiment, round and metric.
 Experiments that are unfinished or damaged, and those without any result yet, are named apart from the others.
 """
 
@@ -29,19 +29,20 @@ flags.DEFINE_string("title", None, "Heading of the report.")
 
 def main(_) -> None:
     """Reads the flags, prints the tables, writes the report."""
-    from fewslice.report.pages.experiment_html import TITLE, results_path, text_report, write_report_of
-    from fewslice.report.reading.experiment_methods import group_experiments
-    from fewslice.report.reading.experiments import STAGE, choose_experiments, read_experiments, split_results
+    from fewslice.report.pages.experiments import TITLE, results_path, write_report_of
+    from fewslice.report.reading.methods import group_runs
+    from fewslice.report.reading.runs import EXPERIMENTS, choose_experiments, read_experiments, split_results
+    from fewslice.report.tables.experiments import text_report
     from fewslice.settings.dataset_files import checkout
 
     runs_dir = Path(FLAGS.runs_dir or checkout() / "runs")
     experiments, warnings = read_experiments(choose_experiments(FLAGS.experiments, runs_dir, FLAGS.dataset))
     found, waiting = split_results(experiments)
-    methods = group_experiments(found)
+    methods = group_runs(found)
     for line in warnings:
         logging.warning("%s", line)
     print(text_report(methods, waiting))
-    out = Path(FLAGS.output or runs_dir / experiments[0].dataset / STAGE / "report.html")
+    out = Path(FLAGS.output or runs_dir / experiments[0].dataset / EXPERIMENTS / "report.html")
     path = write_report_of(methods, waiting, warnings, out, title=FLAGS.title or TITLE)
     print(f"\nReport: {path.resolve()}\nNumbers: {results_path(path).resolve()}")
 

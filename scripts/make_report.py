@@ -26,23 +26,23 @@ flags.DEFINE_string("title", None, "Heading of the report.")
 
 def main(_) -> None:
     """Reads the flags, builds the report, prints its table and path."""
-    from fewslice.report.pages.html import build_report, missing_lines
+    from fewslice.report.figures.native import fetch_from
+    from fewslice.report.pages.trainings import TITLE, missing_lines, write_training_report
     from fewslice.report.reading.methods import read_methods
-    from fewslice.report.reading.native import fetch_for
-    from fewslice.report.reading.runs import choose_run_dirs
-    from fewslice.report.tables.tables import text_report
+    from fewslice.report.reading.runs import choose_trainings
+    from fewslice.report.tables.trainings import text_report
     from fewslice.settings.dataset_files import checkout
 
     shared_flags.load_dataset()  # checks --dataset and points to --data_root
     runs_dir = Path(FLAGS.runs_dir or checkout() / "runs")
-    run_dirs = choose_run_dirs(FLAGS.runs, runs_dir, FLAGS.dataset)
     out = Path(FLAGS.out or runs_dir / FLAGS.dataset / "report.html")
-    methods = read_methods(run_dirs)
+    methods = read_methods(choose_trainings(FLAGS.runs, runs_dir, FLAGS.dataset))
     print(text_report(methods))
     for line in missing_lines(methods):
         logging.warning("%s", line)
-    title = FLAGS.title or "FewSlice report"
-    print(f"\nReport: {build_report(run_dirs, out, title=title, fetch=fetch_for(run_dirs)).resolve()}")
+    fetch = fetch_from(methods[0].runs[0].dataset)
+    path = write_training_report(methods, out, title=FLAGS.title or TITLE, fetch=fetch)
+    print(f"\nReport: {path.resolve()}")
 
 
 if __name__ == "__main__":

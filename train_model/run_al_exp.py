@@ -3,12 +3,12 @@ r"""Runs an experiment of active learning: round by round a strategy chooses sli
 The experiment is a file such as those in experiments/; experiments/README.md lists every key.
 
   python run_al_exp.py --config=../experiments/phantom_quick.yml
-  python run_al_exp.py --config=../experiments/acdc_weak_ours.yml --set policy.seed=1
+  python run_al_exp.py --config=../experiments/acdc_weak_ours.yml --set seed=1
 
 Reads   the experiment and its dataset. Test volumes only score the networks.
-Writes  runs/<dataset>/run_al_exp/<exp_dir>-<digest>/ with rounds/000/ ... (query.csv, gallery.png, metrics.json, ...)
-        and report.html. A repeated command goes on where it was interrupted; rounds can be added at the end.
-With    `policy.annotator: files` a round's slices are written as NIfTI for a person, and the command ends; repeat it
+Writes  runs/<dataset>/run_al_exp/<name>-<digest>/ with rounds/000/ ... (query.csv, gallery.png, metrics.json, ...)
+        and report.html. A repeated command resumes where it was interrupted; rounds can be added at the end.
+With    `annotator: files` a round's slices are written as NIfTI for a person, and the command ends; repeat it
         when they are back.
 More    docs/active_learning.md, scripts/make_al_report.py for several experiments
 """
@@ -16,7 +16,6 @@ More    docs/active_learning.md, scripts/make_al_report.py for several experimen
 from absl import logging
 
 from fewslice.core import app
-from fewslice.core.console import without_native_messages
 from fewslice.settings.flag_specs_al import define_al, read_al
 
 define_al()
@@ -24,15 +23,12 @@ define_al()
 
 def main(_argv) -> None:
     args = read_al()
-    from fewslice.stages.active_checks import prepare
+    from fewslice.stages.active import prepare, run_and_report
 
     job = prepare(args.config, args.overrides)
     logging.info("%s", job.describe())
     if args.check_only:
         return
-    with without_native_messages():
-        from fewslice.stages.active import run_and_report
-
     run_and_report(job, runs_dir=args.runs_dir, resume=args.resume)
 
 

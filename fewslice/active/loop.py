@@ -1,12 +1,12 @@
-"""The loop of active learning: choose, annotate, train, again; with everything on disk, so that it can stop anywhere.
+"""The loop of active learning: query, annotate, train, again; with everything on disk, so that it can stop anywhere.
 
-    rounds/000/plan.json        what this round buys, and by which strategy
-               scores.csv       what the strategy was told about each unit, where it looks at scores
-               query.csv        the choice, in order
-               annotations.npy  (bought, NX, NY) uint8, in that order
+    rounds/000/plan.json        everything that decides this round
+               scores.csv       the score of each unit, where the strategy looks at scores
+               query.csv        the chosen units, in order
+               labels.npy       what was annotated in them, see `fewslice.active.labels`
                labelled.csv     everything annotated after this round
-               gallery.png      the choice as a picture
-               metrics.json     what the networks trained on `labelled.csv` reached
+               gallery.png      the query as a picture
+               metrics.json     scores of the networks that were trained on everything annotated
                DONE             checksums of all that but scores.csv and the picture; written last
 
 Each file is complete or absent, and each step begins by looking for its own. Randomness comes from (seed, round) only.
@@ -26,58 +26,38 @@ from absl import logging
 
 from fewslice.active import round_files
 from fewslice.active.annotators import Annotator
+from fewslice.active.labels import Labels, join
 from fewslice.active.query import SCORES, STRATEGIES, Choice, Query, select
-from fewslice.active.round_files import Annotations
 from fewslice.active.selection_files import read_query, write_query
-from fewslice.active.units import Pool
+from fewslice.active.units import Units
 from fewslice.core import files
+from fewslice.settings.experiment import RoundPlan
 
-
-@dataclasses.dataclass(frozen=True)
-class RoundPlan:
-    """What one round does.
-
-    Attributes:
-        number: From 0.
-        fraction: Share of the pool that is annotated after this round.
-        units: The same as a number of units.
-        strategy: Registered name of the strategy that chooses.
-        options: Its options.
-        skip_training: Whether the round only buys.
-        training_share: Share of the whole schedule that the networks of this round are trained for.
-    """
-
-    number: int
-    fraction: float
-    units: int
-    strategy: str
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    skip_training: bool = False
-    training_share: float = 1.0
+_SCORES_WRITTEN = 1_000_000  # units; of more, scores.csv is not written
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Situation:
-    """What is known when a round chooses; sources of features, scores, ... get it.
+    """What is known when a round chooses; evidence is made from it.
 
     Attributes:
         plan: The round.
         folder: Its folder.
         is_labelled: (N,) bool.
         trained: Folder of the last round that trained networks, or None.
-        annotations: What was annotated before.
+        labels: Everything annotated before.
     """
 
     plan: RoundPlan
     folder: Path
     is_labelled: np.ndarray
     trained: Path | None
-    annotations: Annotations
+    labels: Labels
 
 
-Source = Callable[[Situation], Any]
-Learner = Callable[[Path, RoundPlan, Annotations], Mapping[str, Any]]
-Picture = Callable[[Path, Choice, np.ndarray], None]
+Evidence = Callable[[Situation], Any]
+Learner = Callable[[Path, RoundPlan, Labels], Mapping[str, Any]]
+Picture = Callable[[Path, Choice, Sequence[np.ndarray]], None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,87 +67,119 @@ class Loop:
     Attributes:
         folder: The run directory; the rounds are below it.
         pool: All units.
-        sources: Name of a need of strategies ("features", "scores", "pixels", "masks", "gradients") -> what makes it.
+        evidence: Name of a need of strategies ("features", "scores", "pixels", "masks", "gradients") -> what makes it.
             It is asked only where the strategy of the round needs it (scores also where it can use them).
-        annotator: Annotates what was chosen.
-        learner: Trains and scores networks on what is annotated; gets the round's folder, its plan and the annotations,
-            and returns what goes into metrics.json. It continues where it was interrupted.
-        seed: Of everything random in choosing.
-        ignore_value: Value of annotations where nothing is drawn.
-        optional: Needs that are also given where a strategy does not demand them.
-        picture: Draws the choice: path, choice, its annotations (bought, NX, NY). None draws nothing.
+        ignore_value: Label of voxels without annotation.
+        annotator: Annotates what was chosen; None ends a round after its query.
+        learner: Trains and scores networks on what is annotated; gets the round's folder, its plan and the labels, and
+            returns what goes into metrics.json. It resumes where it was interrupted. None trains nothing.
+        picture: Draws the query: path, choice, the labels of its boxes. None draws nothing.
     """
 
     folder: Path
-    pool: Pool
-    sources: Mapping[str, Source]
-    annotator: Annotator
-    learner: Learner
-    seed: int
+    pool: Units
+    evidence: Mapping[str, Evidence]
     ignore_value: int
-    optional: Sequence[str] = ()
+    annotator: Annotator | None = None
+    learner: Learner | None = None
     picture: Picture | None = None
 
     def run(self, plans: Sequence[RoundPlan]) -> None:
-        """Works through the rounds, continuing where an earlier call was interrupted.
+        """Works through the rounds, resuming where an earlier call was interrupted.
 
         Raises:
             ConfigError: a round on disk was planned differently, or a strategy lacks something.
             DataError: a file of a round is damaged or was changed.
             WaitingForAnnotations: the annotator has handed out work.
         """
-        round_files.check_plans(self.folder, [dataclasses.asdict(plan) for plan in plans])
-        annotations, trained = Annotations(()), None
+        round_files.check_plans(self.folder, plans)
+        labels, trained = Labels(self.pool, self.ignore_value), None
         for plan in plans:
             folder = round_files.folder_of(self.folder, plan.number)
             if (folder / "DONE").exists():
-                annotations = round_files.read_finished(folder, self.pool, annotations)
-                logging.info("Round %d is finished: %d units.", plan.number, len(annotations))
+                labels = round_files.read_finished(folder, labels)
+                logging.info("Round %d is finished: %d units.", plan.number, len(labels))
             else:
-                annotations = self._round(folder, plan, trained, annotations)
-            if not plan.skip_training:
+                labels = self.round(folder, plan, trained=trained, labels=labels)
+            if plan.train:
                 trained = folder
 
-    def _round(self, folder: Path, plan: RoundPlan, trained: Path | None, annotations: Annotations) -> Annotations:
+    def round(
+        self,
+        folder: Path,
+        plan: RoundPlan,
+        *,
+        labels: Labels,
+        trained: Path | None = None,
+        is_labelled: np.ndarray | None = None,
+    ) -> Labels:
+        """Does one round and returns the labels after it.
+
+        Args:
+            folder: Where its files lie.
+            plan: What it does.
+            labels: Everything annotated before.
+            trained: Folder of the last round that trained networks.
+            is_labelled: (N,) bool, units that count as annotated; default: those of `labels`.
+        """
+        round_files.check_plan(folder, plan)
         files.write_json(folder / "plan.json", dataclasses.asdict(plan))
-        is_labelled = np.zeros(len(self.pool), bool)
-        is_labelled[annotations.units] = True
-        choice = self._choose(Situation(plan, folder, is_labelled, trained, annotations))
-        if not (folder / round_files.ANNOTATIONS).exists():
-            found = self.annotator.annotate(folder, choice.indices)
-            files.write_array(folder / round_files.ANNOTATIONS, found)
-        annotations = annotations.extended(round_files.read_bought(folder, self.pool))
-        round_files.write_labelled(folder, self.pool, annotations)
+        if is_labelled is None:
+            is_labelled = np.zeros(len(self.pool), bool)
+            is_labelled[labels.units] = True
+        choice = self._choose(Situation(plan, folder, is_labelled, trained, labels))
+        if self.annotator is None:
+            return labels
+        if not (folder / round_files.LABELS).exists():
+            files.write_array(folder / round_files.LABELS, join(self.annotator.annotate(folder, choice.indices)))
+        labels = labels.extended(round_files.read_revealed(folder, labels))
+        round_files.write_labelled(folder, labels)
         if self.picture is not None and len(choice.indices) and not (folder / "gallery.png").exists():
-            self.picture(folder / "gallery.png", choice, annotations.parts[-1].masks)
-        if not plan.skip_training and not (folder / "metrics.json").exists():
-            metrics = {"round": plan.number, "fraction": plan.fraction, "units": len(annotations)}
-            metrics["annotated_pixels"] = annotations.count_pixels(self.ignore_value)
-            files.write_json(folder / "metrics.json", metrics | dict(self.learner(folder, plan, annotations)))
+            revealed = labels.rounds[-1]
+            self.picture(folder / "gallery.png", choice, [revealed.labels(n) for n in range(len(revealed.boxes))])
+        if self.learner is not None and plan.train and not (folder / "metrics.json").exists():
+            metrics = {"round": plan.number, "fraction": plan.fraction, "units": len(labels)}
+            metrics["annotated_voxels"] = labels.count_voxels()
+            files.write_json(folder / "metrics.json", metrics | dict(self.learner(folder, plan, labels)))
         round_files.finish(folder)
-        return annotations
+        return labels
 
     def _choose(self, situation: Situation) -> Choice:
-        """Returns the choice of the round: the one on disk, or a new one, which is written."""
+        """Returns the query of the round: the one on disk, or a new one, which is written."""
         path = situation.folder / "query.csv"
         plan, budget = situation.plan, max(0, situation.plan.units - int(situation.is_labelled.sum()))
         if not path.exists():
             write_query(path, self.pool, self._select(situation, budget))
         choice = read_query(path, self.pool)
-        round_files.check_choice(path, choice, situation.is_labelled, budget)
-        shown = ", ".join(self.pool.unit_ids[choice.indices[:5]]) + (" ..." if len(choice.indices) > 5 else "")
-        logging.info("Round %d buys %d units by %s: %s", plan.number, len(choice.indices), plan.strategy, shown)
+        round_files.check_choice(path, choice, self._query(situation, budget))
+        shown = ", ".join(self.pool.name(unit) for unit in choice.indices[:5]) + (
+            " ..." if choice.indices[5:].size else ""
+        )
+        logging.info("Round %d: %d units by %s: %s", plan.number, len(choice.indices), plan.query.strategy.name, shown)
         return choice
 
+    def _query(self, situation: Situation, budget: int, **given: Any) -> Query:
+        return Query(
+            pool=self.pool,
+            is_labelled=situation.is_labelled,
+            budget=budget,
+            rng=np.random.default_rng([situation.plan.seed, situation.plan.number]),
+            ignore_value=self.ignore_value,
+            annotated=situation.labels.boxes,
+            case_cap=situation.plan.query.case_cap,
+            **given,
+        )
+
     def _select(self, situation: Situation, budget: int) -> Choice:
-        plan, left = situation.plan, int((~situation.is_labelled).sum())
-        ranks = 0 < budget < left  # else nothing or everything is taken, and nothing needs to be known
-        wanted = set(STRATEGIES.get(plan.strategy).needs) | set(self.optional) if ranks else set()
-        given = {need: self.sources[need](situation) for need in sorted(wanted & set(self.sources))}
-        if given.get(SCORES) is not None:
-            rows = zip(self.pool.unit_ids, given[SCORES].tolist(), strict=True)
-            table = [{"unit_id": name, "score": value} for name, value in rows]
-            files.write_csv(situation.folder / "scores.csv", table, ("unit_id", "score"))
-        rng = np.random.default_rng([self.seed, plan.number])
-        query = Query(self.pool, situation.is_labelled, budget, rng, ignore_value=self.ignore_value, **given)
-        return select(plan.strategy, query, plan.options) if ranks else select("random", query)
+        query, strategy = situation.plan.query, situation.plan.query.strategy
+        ranks = 0 < budget < int((~situation.is_labelled).sum())  # else nothing or everything is taken
+        wanted = {*STRATEGIES.get(strategy.name).needs, *([SCORES] if query.score else [])} if ranks else set()
+        given = {need: self.evidence[need](situation) for need in sorted(wanted & set(self.evidence))}
+        scores = given.get(SCORES)
+        if scores is not None:
+            if len(self.pool) <= _SCORES_WRITTEN:
+                rows = [{"unit_id": self.pool.name(unit), "score": value} for unit, value in enumerate(scores.tolist())]
+                files.write_csv(situation.folder / "scores.csv", rows, ("unit_id", "score"))
+            given[SCORES] = -scores if query.ascending else scores
+        chosen = self._query(situation, budget, **given)
+        return select(strategy.name, chosen, strategy.options) if ranks else select("random", chosen)

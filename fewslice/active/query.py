@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from fewslice.active.units import Pool
+from fewslice.active.units import Box, Units
 from fewslice.core.errors import ConfigError
 from fewslice.core.options import Known, checked_options, options_of
 from fewslice.core.registry import Registry
@@ -19,45 +20,82 @@ _ROWS = 4096  # looked at together
 FEATURES, SCORES, PIXELS, MASKS, GRADIENTS = "features", "scores", "pixels", "masks", "gradients"
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Query:
-    """One purchase.
+    """What a strategy sees when it chooses.
 
     Attributes:
         pool: All units.
-        is_labelled: (N,) bool, units that are annotated already.
+        is_labelled: (N,) bool, units that are annotated.
         budget: Units to choose, at least 0.
         rng: Draws everything random. The same generator gives the same choice.
+        ignore_value: Value of `masks` where nothing is annotated.
         features: (N, D) float embeddings, or None.
         scores: (N,) float uncertainty, larger is more uncertain, or None. Those of labelled units are not looked at.
         pixels: (N, H, W) or (N, H, W, channels) images of one size, 256 x 256 in the scripts, maybe memory-mapped; or a
             `PixelStore`, which is faster; or None.
-        masks: (N, H, W) annotation of each unit as it would be bought (for instance its scribble) with the ignore
-            value where nothing is drawn, maybe memory-mapped, or None.
+        masks: (N, H, W) annotation of each unit as an annotator would draw it (for instance its scribble) with the
+            ignore value where nothing is drawn, maybe memory-mapped, or None.
         gradients: (N, E) gradient embeddings of the present network, for BADGE, or None.
-        ignore_value: Value of `masks` where nothing is annotated.
+        annotated: Boxes that share voxels with no unit that may be chosen; units that overlap them are unavailable.
+        case_cap: Units of one case that may be chosen at most; None for any number.
     """
 
-    pool: Pool
+    pool: Units
     is_labelled: np.ndarray
     budget: int
     rng: np.random.Generator
+    ignore_value: int
     features: np.ndarray | None = None
     scores: np.ndarray | None = None
     pixels: np.ndarray | None = None
     masks: np.ndarray | None = None
     gradients: np.ndarray | None = None
-    ignore_value: int = 4
+    annotated: Sequence[Box] = ()
+    case_cap: int | None = None
 
-    @property
+    @functools.cached_property
     def candidates(self) -> np.ndarray:
         """(U,) int64 indices of the units that can be chosen, ascending."""
-        return np.flatnonzero(~self.is_labelled)
+        is_taken = self.is_labelled
+        if self.pool.can_overlap and len(self.annotated):
+            is_taken = is_taken | self.pool.overlapping(self.annotated)
+        return np.flatnonzero(~is_taken)
 
     @property
     def labelled(self) -> np.ndarray:
-        """(L,) int64 indices of the units that are annotated already, ascending."""
+        """(L,) int64 indices of the units that are annotated, ascending."""
         return np.flatnonzero(self.is_labelled)
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether choosing one unit can make others unavailable: they overlap it, or its case has reached the cap."""
+        return self.pool.can_overlap or self.case_cap is not None
+
+    def first_allowed(self, ranked: np.ndarray) -> np.ndarray:
+        """Returns the first `budget` candidates that may be chosen together; fewer where no more may.
+
+        Args:
+            ranked: (n,) int64 candidates, the best first.
+        """
+        left = np.asarray(ranked, np.int64)
+        if not self.has_rules:
+            return left[: self.budget]
+        chosen: list[int] = []
+        while len(left) and len(chosen) < self.budget:
+            chosen.append(int(left[0]))
+            left = self.allowed_after(left, chosen)
+        return np.array(chosen, np.int64)
+
+    def allowed_after(self, left: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
+        """Returns which of the units `left`, allowed before, may still be chosen after the last of `chosen`."""
+        box = self.pool.box(chosen[-1])
+        left = left[left != chosen[-1]]
+        if self.pool.can_overlap:
+            left = left[~self.pool.overlapping([box])[left]]
+        if self.case_cap is not None and (self.pool.case_of(np.asarray(chosen)) == box.case).sum() >= self.case_cap:
+            left = left[self.pool.case_of(left) != box.case]
+        return left
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,7 +116,12 @@ Strategy = Callable[..., "Sequence[int] | Choice"]
 
 
 def register(
-    name: str, *, needs: Sequence[str] = (), options: type | None = None, needs_labelled: bool = False
+    name: str,
+    *,
+    needs: Sequence[str] = (),
+    options: type | None = None,
+    needs_labelled: bool = False,
+    obeys_rules: bool = False,
 ) -> Callable[[Strategy], Strategy]:
     """Returns a decorator that makes a function a strategy.
 
@@ -90,13 +133,16 @@ def register(
         needs: Attributes of `Query` that must not be None: "features", "scores", "pixels", "masks", "gradients".
         options: A dataclass of its options: the function gets an instance as second argument. None: its options are
             its parameters that can be given by keyword only. Either way annotations are their types.
-        needs_labelled: Whether it needs at least one annotated unit, so that it cannot make the first purchase.
+        needs_labelled: Whether it needs at least one annotated unit, so that it cannot make the first choice.
+        obeys_rules: Whether it chooses by `Query.first_allowed`, so that it also serves units that overlap and a cap
+            per case. It may then return fewer units than the budget.
     """
 
     def decorate(function: Strategy) -> Strategy:
         function.needs = tuple(needs)
         function.needs_labelled = needs_labelled
         function.options_class = options
+        function.obeys_rules = obeys_rules
         return STRATEGIES.register(name)(function)
 
     return decorate
@@ -146,15 +192,12 @@ def select(name: str, query: Query, options: Mapping[str, Any] | None = None) ->
     positional, by_keyword = check_options(name, options)
     _check(name, strategy, query)
     candidates = query.candidates
-    if query.budget >= len(candidates):
-        if query.budget > len(candidates):
-            logging.warning(
-                "The budget of %d is larger than the %d units that are left; all are taken.",
-                query.budget,
-                len(candidates),
-            )
+    if query.budget > len(candidates):
+        text = "The budget of %d is larger than the %d units that are left; all are taken."
+        logging.warning(text, query.budget, len(candidates))
+    if query.budget >= len(candidates) and not query.has_rules:
         return Choice(candidates, np.full(len(candidates), np.nan))
-    if query.budget == 0:
+    if query.budget == 0 or not len(candidates):
         return Choice(np.empty(0, np.int64), np.empty(0))
     return _checked(name, query, strategy(query, *positional, **by_keyword))
 
@@ -171,6 +214,11 @@ def _check(name: str, strategy: Strategy, query: Query) -> None:
             raise ConfigError(f"The strategy {name!r} needs {need}, of which there are none. {_REMEDIES[need]}")
         if len(values) != count:
             raise ConfigError(f"The pool has {count} units, but there are {need} of {len(values)}.")
+    if query.has_rules and not strategy.obeys_rules:
+        known = ", ".join(other for other in STRATEGIES.names() if STRATEGIES.get(other).obeys_rules)
+        raise ConfigError(
+            f"The strategy {name!r} keeps neither overlapping units apart nor a cap per case. Those that do: {known}."
+        )
     if strategy.needs_labelled and query.budget and not query.is_labelled.any():
         raise ConfigError(
             f"The strategy {name!r} needs at least one annotated unit. Begin with a round of another strategy, for "
@@ -184,7 +232,7 @@ def _check(name: str, strategy: Strategy, query: Query) -> None:
         bad = np.flatnonzero(is_bad)
         if len(bad):
             raise ConfigError(
-                f"The {need} of {len(bad)} units are not finite, for instance of {query.pool.unit_ids[bad[0]]}. "
+                f"The {need} of {len(bad)} units are not finite, for instance of {query.pool.name(bad[0])}. "
                 "Look at these images, or at the network that made them."
             )
 
@@ -209,14 +257,50 @@ def _checked(name: str, query: Query, found: Sequence[int] | Choice) -> Choice:
         found = Choice(indices, np.full(len(indices), np.nan))
     indices = found.indices
     problem = ""
-    if indices.shape != (query.budget,) or found.values.shape != indices.shape:
+    if found.values.shape != indices.shape or (len(indices) != query.budget and not query.has_rules):
         problem = f"returned {indices.shape} indices for a budget of {query.budget}"
     elif len(np.unique(indices)) < len(indices):
         problem = "chose a unit twice"
-    elif indices.min() < 0 or indices.max() >= len(query.pool):
+    elif len(indices) and (indices.min() < 0 or indices.max() >= len(query.pool)):
         problem = f"chose an index outside the pool of {len(query.pool)}"
     elif query.is_labelled[indices].any():
         problem = "chose a unit that is annotated already"
+    elif query.has_rules:
+        problem = _broken_rule(query, indices)
     if problem:
         raise RuntimeError(f"The strategy {name!r} {problem}.")
+    if len(indices) < query.budget:
+        logging.warning("Only %d of %d units can be chosen together; no more are left.", len(indices), query.budget)
     return found
+
+
+def _broken_rule(query: Query, indices: np.ndarray) -> str:
+    """Returns which rule a choice breaks, "" for none."""
+    left = query.candidates
+    for place, unit in enumerate(indices):
+        if not (left == unit).any():
+            return f"chose {query.pool.name(unit)}, which overlaps an annotated or chosen unit or exceeds the case cap"
+        left = query.allowed_after(left, indices[: place + 1])
+    if len(left) and len(indices) < query.budget:
+        return f"chose {len(indices)} units for a budget of {query.budget} although more may be chosen"
+    return ""
+
+
+def best_first(values: np.ndarray, count: int, *, rng: np.random.Generator) -> np.ndarray:
+    """Returns the (count,) int64 places of the largest of (n,) values, largest first; equal values in random order."""
+    order = rng.permutation(len(values))
+    return order[np.argsort(-np.asarray(values)[order], kind="stable")][:count]
+
+
+def best(values: np.ndarray, *, rng: np.random.Generator, rtol: float = 0.0) -> int:
+    """Returns the place of the largest of (n,) values.
+
+    Args:
+        values: (n,) numbers; minus infinity is never chosen while there is anything else.
+        rng: Draws among equals, each equally likely.
+        rtol: Values that lie below the largest by this part of it count as equal (rounding).
+    """
+    top = values.max()
+    limit = top - rtol * abs(top) if np.isfinite(top) else top
+    equals = np.flatnonzero(values >= limit)
+    return int(equals[0] if len(equals) == 1 else rng.choice(equals))

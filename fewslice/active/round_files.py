@@ -4,75 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fewslice.active.query import Choice
+from fewslice.active.labels import Labels, Revealed
+from fewslice.active.query import Choice, Query
 from fewslice.active.selection_files import read_labelled, read_query
-from fewslice.active.units import Pool
 from fewslice.core import files
 from fewslice.core.errors import ConfigError, DataError, FewSliceError
+from fewslice.settings.experiment import RoundPlan
 
-ANNOTATIONS, LABELLED = "annotations.npy", "labelled.csv"
-_VOUCHED = ("plan.json", "query.csv", ANNOTATIONS, LABELLED, "metrics.json")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Bought:
-    """What one round bought.
-
-    Attributes:
-        number: The round.
-        units: (b,) int64 pool indices, in the order of choice.
-        masks: (b, NX, NY) uint8 classes or the ignore value, memory-mapped.
-    """
-
-    number: int
-    units: np.ndarray
-    masks: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Annotations:
-    """Everything annotated so far, round by round.
-
-    Attributes:
-        parts: What each round bought.
-    """
-
-    parts: Sequence[Bought]
-
-    @property
-    def units(self) -> np.ndarray:
-        """(L,) int64 pool indices in the order in which they were bought."""
-        return np.concatenate([np.empty(0, np.int64), *(part.units for part in self.parts)])
-
-    def __len__(self) -> int:
-        return sum(len(part.units) for part in self.parts)
-
-    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields (pool index, mask (NX, NY) uint8) in the order in which they were bought."""
-        for part in self.parts:
-            yield from zip(part.units.tolist(), part.masks, strict=True)
-
-    def mask(self, place: int) -> np.ndarray:
-        """Returns the (NX, NY) mask of `units[place]`."""
-        for part in self.parts:
-            if place < len(part.units):
-                return part.masks[place]
-            place -= len(part.units)
-        raise IndexError(place)
-
-    def extended(self, bought: Bought) -> Annotations:
-        """Returns these and another round's."""
-        return Annotations((*self.parts, bought))
-
-    def count_pixels(self, ignore_value: int) -> int:
-        """Returns how many pixels are annotated."""
-        return sum(int((part.masks != ignore_value).sum()) for part in self.parts)
+LABELS, LABELLED = "labels.npy", "labelled.csv"
+_VOUCHED = ("plan.json", "query.csv", LABELS, LABELLED, "metrics.json")
 
 
 def folder_of(run: Path, number: int) -> Path:
@@ -80,7 +26,7 @@ def folder_of(run: Path, number: int) -> Path:
     return run / "rounds" / f"{number:03d}"
 
 
-def check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
+def check_plan(folder: Path, plan: RoundPlan) -> None:
     """Refuses a round that was begun with another plan.
 
     Raises:
@@ -89,17 +35,17 @@ def check_plan(folder: Path, plan: Mapping[str, Any]) -> None:
     path = folder / "plan.json"
     if not path.exists():
         return
-    found, wanted = _read_json(path), json.loads(files.to_json(plan))
+    found, wanted = _read_json(path), json.loads(files.to_json(dataclasses.asdict(plan)))
     differing = [name for name in wanted if found.get(name) != wanted[name]]
     if differing:
         told = "; ".join(f"{name}: {found.get(name)} then, {wanted[name]} now" for name in differing)
         raise ConfigError(
             f"The round {folder} was begun with another plan ({told}). Rounds can be added at the end, but not "
-            "changed: give the earlier values, or another `exp_dir`."
+            "changed: give the earlier values, or another `name`."
         )
 
 
-def check_plans(run: Path, plans: Sequence[Mapping[str, Any]]) -> None:
+def check_plans(run: Path, plans: Sequence[RoundPlan]) -> None:
     """Refuses rounds that were begun with other plans, and rounds that are planned no more.
 
     Raises:
@@ -109,85 +55,93 @@ def check_plans(run: Path, plans: Sequence[Mapping[str, Any]]) -> None:
     if begun > len(plans):
         raise ConfigError(
             f"{run} has begun {begun} rounds; the experiment has {len(plans)} now. Rounds can be added at the end, but "
-            "not removed: give the earlier ones, or another `exp_dir`."
+            "not removed: give the earlier ones, or another `name`."
         )
     for plan in plans:
-        check_plan(folder_of(run, plan["number"]), plan)
+        check_plan(folder_of(run, plan.number), plan)
 
 
-def check_choice(path: Path, choice: Choice, is_labelled: np.ndarray, budget: int) -> None:
-    """Refuses a choice on disk that does not belong to the rounds before it.
+def check_choice(path: Path, choice: Choice, query: Query) -> None:
+    """Refuses a query on disk that does not belong to the rounds before it.
 
     Raises:
         DataError: units that were annotated before, or another number of them than the budget says.
     """
-    wanted = min(budget, int((~is_labelled).sum()))
-    twice = int(is_labelled[choice.indices].sum())
-    if len(choice.indices) != wanted or twice:
+    wanted = min(query.budget, int((~query.is_labelled).sum()))
+    twice = int((~np.isin(choice.indices, query.candidates)).sum())
+    is_short = len(choice.indices) != wanted and not (query.has_rules and len(choice.indices) < wanted)
+    if is_short or twice:
         raise DataError(
             path,
-            expected=f"{wanted} units that no round before has bought",
-            found=f"{len(choice.indices)}, of which {twice} were bought before",
+            expected=f"{wanted} units that no earlier round has annotated",
+            found=f"{len(choice.indices)}, of which {twice} were annotated or overlap what was",
             remedy=f"Restore the file; or delete {path.parent} and all later rounds, and repeat the command.",
         )
 
 
-def read_bought(folder: Path, pool: Pool) -> Bought:
-    """Returns what a round has bought.
+def read_revealed(folder: Path, before: Labels) -> Revealed:
+    """Returns what a round has revealed.
 
     Raises:
         DataError: a file is missing or damaged.
     """
-    choice = read_query(folder / "query.csv", pool)
-    path = folder / ANNOTATIONS
+    pool = before.pool
+    units = read_query(folder / "query.csv", pool).indices
+    boxes = tuple(pool.box(unit) for unit in units)
+    count = sum(int(np.prod(box.size)) for box in boxes)
+    path = folder / LABELS
     try:
-        masks = np.load(path, mmap_mode="r" if len(choice.indices) else None, allow_pickle=False)
+        values = np.load(path, mmap_mode="r" if count else None, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error
-    if masks.ndim != 3 or masks.dtype != np.uint8 or len(masks) != len(choice.indices):
-        raise _damaged(path, f"{masks.dtype} {masks.shape} for {len(choice.indices)} units")
-    return Bought(int(folder.name), choice.indices, masks)
+    if values.shape != (count,) or values.dtype != np.uint8:
+        raise _damaged(path, f"{values.dtype} {values.shape} for {len(units)} units of {count} voxels")
+    return Revealed(int(folder.name) if folder.name.isdecimal() else 0, units, boxes, values)
 
 
-def read_finished(folder: Path, pool: Pool, before: Annotations) -> Annotations:
+def read_finished(folder: Path, before: Labels) -> Labels:
     """Returns what was annotated before and in a finished round, after checking its files.
 
     Raises:
         DataError: a file is missing or was changed, or the round continues other rounds than these.
     """
     verify(folder)
-    found = before.extended(read_bought(folder, pool))
+    found = before.extended(read_revealed(folder, before))
     path = folder / LABELLED
-    if not np.array_equal(np.flatnonzero(read_labelled(path, pool)), np.sort(found.units)):
+    if not np.array_equal(read_labelled(path, before.pool), np.sort(found.units)):
         raise DataError(
             path,
-            expected="what this round and those before it have bought",
+            expected="the units that this round and those before it have annotated",
             found="other units; a round before it is not the one that it continued",
             remedy=f"Restore that round; or delete {folder} and all later rounds, and repeat the command.",
         )
     return found
 
 
-def are_finished(run: Path, pool: Pool, count: int) -> bool:
+def are_finished(run: Path, labels: Labels, count: int) -> bool:
     """Checks the finished rounds of a run up to the first that is not, and returns whether `count` are finished.
+
+    Args:
+        run: The run directory.
+        labels: None yet, of the pool.
+        count: Rounds of the experiment.
 
     Raises:
         DataError: see `read_finished`.
     """
-    annotations = Annotations(())
     for number in range(count):
         folder = folder_of(run, number)
         if not (folder / "DONE").exists():
             return False
-        annotations = read_finished(folder, pool, annotations)
+        labels = read_finished(folder, labels)
     return True
 
 
-def write_labelled(folder: Path, pool: Pool, annotations: Annotations) -> None:
+def write_labelled(folder: Path, labels: Labels) -> None:
     """Writes labelled.csv: index, unit_id, round of everything annotated so far."""
     rows = [
-        {"index": int(unit), "unit_id": pool.unit_ids[unit], "round": part.number}
-        for part in annotations.parts
+        {"index": int(unit), "unit_id": labels.pool.name(unit), "round": part.number}
+        for part in labels.rounds
         for unit in part.units
     ]
     files.write_csv(folder / LABELLED, rows, ("index", "unit_id", "round"))

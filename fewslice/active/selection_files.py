@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 
 from fewslice.active.query import Choice
-from fewslice.active.units import Pool
+from fewslice.active.units import Units
 from fewslice.core import files
-from fewslice.core.errors import ConfigError, DataError, FewSliceError
-from fewslice.core.registry import unknown_name
+from fewslice.core.errors import ConfigError, DataError
 
 COLUMNS = ("order", "index", "unit_id", "patient", "volume", "position", "value")
 _NUMBERS = ("pool_units", "labelled_units", "chosen_units")
@@ -53,24 +52,27 @@ def budget_units(text: str, count: int) -> int:
     return max(int(share * count), int(share > 0))
 
 
-def write_query(path: Path, pool: Pool, choice: Choice) -> None:
+def write_query(path: Path, pool: Units, choice: Choice) -> None:
     """Writes the chosen units in their order; a value that is no number becomes an empty cell."""
-    rows = [
-        {
-            "order": order,
-            "index": index,
-            "unit_id": pool.unit_ids[index],
-            "patient": pool.patients[index],
-            "volume": pool.volumes[index],
-            "position": int(pool.positions[index]),
-            "value": value,
-        }
-        for order, (index, value) in enumerate(zip(choice.indices.tolist(), choice.values.tolist(), strict=True), 1)
-    ]
+    columns = zip(choice.indices.tolist(), choice.values.tolist(), strict=True)
+    rows = [{"order": order, **_facts(pool, index), "value": value} for order, (index, value) in enumerate(columns, 1)]
     files.write_csv(path, rows, COLUMNS)
 
 
-def read_query(path: Path, pool: Pool) -> Choice:
+def _facts(pool: Units, index: int) -> dict[str, Any]:
+    """Returns the cells of query.csv that the pool decides."""
+    box = pool.box(index)
+    case = pool.cases[box.case]
+    return {
+        "index": int(index),
+        "unit_id": pool.name(index),
+        "patient": case.patient,
+        "volume": case.case_id,
+        "position": "_".join(map(str, box.start)) if pool.can_overlap else box.start[0],
+    }
+
+
+def read_query(path: Path, pool: Units) -> Choice:
     """Returns what `write_query` wrote.
 
     Raises:
@@ -80,13 +82,7 @@ def read_query(path: Path, pool: Pool) -> Choice:
     indices = _known_units(path, rows, pool)
     problems, values = [], []
     for place, (row, index) in enumerate(zip(rows, indices, strict=True), 1):
-        facts = {
-            "order": place,
-            "index": index,
-            "patient": pool.patients[index],
-            "volume": pool.volumes[index],
-            "position": pool.positions[index],
-        }
+        facts = {"order": place, **_facts(pool, index)}
         wrong = [f"{name}={row[name]!r} for {value}" for name, value in facts.items() if row[name] != str(value)]
         problems += [f"line {place + 1}: {text}" for text in wrong]
         try:
@@ -97,7 +93,7 @@ def read_query(path: Path, pool: Pool) -> Choice:
     return Choice(np.array(indices, np.int64), np.array(values, np.float64))
 
 
-def read_labelled(path: Path, pool: Pool) -> np.ndarray:
+def read_labelled(path: Path, pool: Units) -> np.ndarray:
     """Returns which units a list names.
 
     Args:
@@ -105,18 +101,16 @@ def read_labelled(path: Path, pool: Pool) -> np.ndarray:
         pool: All units.
 
     Returns:
-        (N,) bool.
+        (n,) int64 pool indices, ascending.
 
     Raises:
         DataError: the file is missing or has no such column; a unit that the pool does not have, or twice.
     """
-    is_labelled = np.zeros(len(pool), bool)
-    is_labelled[_known_units(path, _read(path, ("unit_id",)), pool)] = True
-    return is_labelled
+    return np.sort(np.array(_known_units(path, _read(path, ("unit_id",)), pool), np.int64))
 
 
 def write_selection(
-    path: Path, pool: Pool, is_labelled: np.ndarray, choice: Choice, *, facts: Mapping[str, Any]
+    path: Path, pool: Units, is_labelled: np.ndarray, choice: Choice, *, facts: Mapping[str, Any]
 ) -> None:
     """Writes selection.json.
 
@@ -127,6 +121,7 @@ def write_selection(
         choice: What was chosen.
         facts: Name -> JSON value of all else that should stand there, such as settings and versions.
     """
+    chosen = set(pool.case_of(choice.indices).tolist())
     numbers = dict(zip(_NUMBERS, (len(pool), int(is_labelled.sum()), len(choice.indices)), strict=True))
     files.write_json(
         path,
@@ -136,34 +131,13 @@ def write_selection(
             "fraction_before": numbers["labelled_units"] / len(pool),
             "fraction_chosen": numbers["chosen_units"] / len(pool),
             "fraction_after": (numbers["labelled_units"] + numbers["chosen_units"]) / len(pool),
-            "volumes_of_pool": len(np.unique(pool.volumes)),
-            "volumes_chosen": len(np.unique(pool.volumes[choice.indices])),
-            "patients_of_pool": len(np.unique(pool.patients)),
-            "patients_chosen": len(np.unique(pool.patients[choice.indices])),
-            "chosen": pool.unit_ids[choice.indices].tolist(),
+            "volumes_of_pool": len(pool.cases),
+            "volumes_chosen": len(chosen),
+            "patients_of_pool": len({case.patient for case in pool.cases}),
+            "patients_chosen": len({pool.cases[case].patient for case in chosen}),
+            "chosen": [pool.name(unit) for unit in choice.indices],
         },
     )
-
-
-def read_selection(path: Path, pool: Pool) -> dict[str, Any]:
-    """Returns what `write_selection` wrote.
-
-    Raises:
-        DataError: the file is missing or damaged, or belongs to another pool.
-    """
-    try:
-        found = files.read_json(path)
-    except (OSError, FewSliceError) as error:
-        raise _wrong(path, "a selection.json", str(error)) from error
-    expected = f"a selection from this pool of {len(pool)} units"
-    chosen = found.get("chosen") if isinstance(found, dict) else None
-    if not isinstance(chosen, list) or not all(isinstance(found.get(name), int) for name in _NUMBERS):
-        raise _wrong(path, expected, "a file without " + ", ".join((*_NUMBERS, "chosen")))
-    unknown = sorted(set(map(str, chosen)) - set(pool.unit_ids.tolist()))
-    if found["pool_units"] != len(pool) or unknown or len(set(map(str, chosen))) != found["chosen_units"]:
-        what = f"{found['pool_units']} units, {len(chosen)} listed of {found['chosen_units']} chosen"
-        raise _wrong(path, expected, what + (f", unknown ones such as {unknown[0]}" if unknown else ""))
-    return found
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
@@ -185,20 +159,21 @@ def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     return rows
 
 
-def _known_units(path: Path, rows: list[dict[str, str]], pool: Pool) -> list[int]:
+def _known_units(path: Path, rows: list[dict[str, str]], pool: Units) -> list[int]:
     """Returns the pool index of each line's unit."""
-    places = {name: place for place, name in enumerate(pool.unit_ids.tolist())}
-    problems, seen = [], set()
+    found, problems = [], []
+    seen: set[str] = set()
     for number, row in enumerate(rows, 2):
         name = row["unit_id"].strip()
-        if name not in places:
-            near = unknown_name("unit", name, places) if len(problems) < _SHOWN else ""
-            problems.append(f"line {number}: {near.split(' Known: ')[0]}")
-        elif name in seen:
+        try:
+            found.append(pool.find(name))
+        except KeyError:
+            problems.append(f"line {number}: {pool.unknown(name) if len(problems) < _SHOWN else name}")
+        if name in seen:
             problems.append(f"line {number}: {name} for the second time")
         seen.add(name)
     _refuse(path, problems, f"units of this pool of {len(pool)}, each once")
-    return [places[row["unit_id"].strip()] for row in rows]
+    return found
 
 
 def _refuse(path: Path, problems: list[str], expected: str) -> None:

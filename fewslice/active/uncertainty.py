@@ -1,6 +1,6 @@
-"""How unsure a network, its dropout passes or an ensemble are about each slice.
+"""Uncertainty of a network, its dropout passes or an ensemble: maps of a case, and their means over units.
 
-All scores come from class probabilities of M passes (one network: M = 1; MC dropout: passes; an ensemble: members) by
+Scores come from class probabilities of M passes (one network: M = 1; MC dropout: passes; an ensemble: members) by
 running sums, so that memory does not grow with M: at most four arrays of the size of one pass. Larger is more
 uncertain. p is the mean over passes, H(q) = -sum_c q_c log(q_c + 1e-10) in nats.
 
@@ -20,10 +20,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fewslice.core.errors import ConfigError
-from fewslice.core.registry import Registry, unknown_name
+from fewslice.core.registry import Registry
 
 SCORES = Registry("uncertainty score", "fewslice.active.scores")
-REGIONS = ("all", "foreground")
 COMBINES = ("mean_probabilities", "mean_scores")
 # What the published settings call a score of several networks, and the registered one that it is.
 PUBLISHED = {
@@ -36,18 +35,38 @@ PUBLISHED_PASSES = {"entropy_score": "entropy", "bald_score": "bald"}
 MEAN_SCORE, MAPS = "mean_score", "pass_probs"
 _TINY = 1e-10
 SPREAD, ENTROPIES, VOTES = "spread", "entropies", "votes"
+PASSES, IMAGES = "passes", "images"
 
 
-def register(name: str, *, needs: Sequence[str] = ()) -> Callable:
-    """Returns a decorator that makes a function `PassStatistics` -> (n, *space) map a score called `name`.
+def register(
+    name: str,
+    *,
+    needs: Sequence[str] = (),
+    compares: bool = False,
+    source: str = PASSES,
+    options: type | None = None,
+    needs_labelled: bool = False,
+) -> Callable[[Callable], Callable]:
+    """Returns a decorator that makes a function a score called `name`.
 
     Args:
         name: What users call it.
         needs: Sums beside the mean that it looks at: "spread", "entropies", "votes".
+        compares: Whether it is 0 everywhere for a single pass.
+        source: What it is made from. "passes": the function gets `PassStatistics` and returns a (n, *space) map.
+            "images": it gets the images of all units, (N,) bool which are annotated, its options, and by keyword a
+            `folder` for its files and a `seed`, and returns the (N,) scores.
+        options: A dataclass of its options; None: it has none.
+        needs_labelled: Whether it needs at least one annotated unit, so that it cannot serve the first query.
     """
 
     def decorate(function: Callable) -> Callable:
         function.needs = tuple(needs)
+        function.compares = compares
+        function.source = source
+        function.needs_network = source == PASSES
+        function.options_class = options
+        function.needs_labelled = needs_labelled
         return SCORES.register(name)(function)
 
     return decorate
@@ -63,8 +82,6 @@ class PassStatistics:
 
     Args:
         names: Registered scores to compute; only the sums that they look at are kept.
-        region: "all": a slice's score is the mean over its pixels. "foreground": over those whose most probable class
-            in the mean is not 0; a slice without such a pixel gets 0.
 
     Attributes:
         passes: int, passes so far.
@@ -74,7 +91,7 @@ class PassStatistics:
         votes: (n, *space, C) int32, how many passes found each class the most probable (the first among equals).
 
     Raises:
-        ConfigError: unknown score or region.
+        ConfigError: unknown score.
 
     Example:
         >>> statistics = PassStatistics(["entropy", "bald"])
@@ -84,12 +101,9 @@ class PassStatistics:
         {'entropy': 0.6931, 'bald': 0.6931}
     """
 
-    def __init__(self, names: Sequence[str] = ("entropy",), *, region: str = "all"):
-        if region not in REGIONS:
-            raise ConfigError(unknown_name("region", region, REGIONS))
+    def __init__(self, names: Sequence[str] = ("entropy",)):
         self._functions = {name: get(name) for name in names}
         self._needs = {need for function in self._functions.values() for need in function.needs}
-        self._region = region
         self.passes = 0
         self.mean = self.spread = self.entropies = self.votes = None
 
@@ -120,11 +134,16 @@ class PassStatistics:
         if self.votes is not None:
             self.votes += values.argmax(axis=-1)[..., None] == np.arange(values.shape[-1])
 
-    def finish(self) -> dict[str, np.ndarray]:
-        """Returns for each name the (n,) float64 scores of the slices. Raises RuntimeError before the first pass."""
+    def maps(self) -> dict[str, np.ndarray]:
+        """Returns for each name the (n, *space) score map. Raises RuntimeError before the first pass."""
         if self.passes == 0:
             raise RuntimeError("There was no pass.")
-        return {name: self._reduce(function(self)) for name, function in self._functions.items()}
+        return {name: function(self) for name, function in self._functions.items()}
+
+    def finish(self) -> dict[str, np.ndarray]:
+        """Returns for each name the (n,) float64 means of the maps. Raises RuntimeError before the first pass."""
+        found = self.maps().items()
+        return {name: values.mean(axis=tuple(range(1, values.ndim)), dtype=np.float64) for name, values in found}
 
     def _begin(self, values: np.ndarray) -> None:
         if values.ndim < 3 or values.shape[-1] < 2 or 0 in values.shape:
@@ -135,14 +154,6 @@ class PassStatistics:
         self.spread = np.zeros_like(values) if SPREAD in self._needs else None
         self.entropies = np.zeros_like(values[..., 0]) if ENTROPIES in self._needs else None
         self.votes = np.zeros(values.shape, np.int32) if VOTES in self._needs else None
-
-    def _reduce(self, pixels: np.ndarray) -> np.ndarray:
-        axes = tuple(range(1, pixels.ndim))
-        if self._region == "all":
-            return pixels.mean(axis=axes, dtype=np.float64)
-        is_inside = self.mean.argmax(axis=-1) != 0
-        sums = np.where(is_inside, pixels, 0).sum(axis=axes, dtype=np.float64)
-        return sums / np.maximum(is_inside.sum(axis=axes), 1)
 
 
 def entropy(probabilities: np.ndarray) -> np.ndarray:
@@ -159,3 +170,35 @@ def mean_over_members(scores: Sequence[np.ndarray]) -> np.ndarray:
     if not len(scores) or len({np.shape(score) for score in scores}) > 1:
         raise ConfigError(f"Each member must score the same slices. Received: {[np.shape(score) for score in scores]}")
     return np.mean(np.asarray(scores, np.float64), axis=0)
+
+
+def unit_means(score_map: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Returns the (n,) float64 means of a case's map over boxes.
+
+    Takes no step per unit: axes that all boxes cover are averaged at once, along the others sums over windows are
+    differences of cumulative sums. In memory are two float64 arrays of the size of the map.
+
+    Args:
+        score_map: (slices, rows, columns).
+        starts: (n, 3) int, first voxel of each box.
+        sizes: (n, 3) int, size of each box.
+    """
+    starts, sizes = np.array(starts), np.array(sizes)
+    whole = tuple(axis for axis in range(3) if (sizes[:, axis] == score_map.shape[axis]).all())
+    values = score_map.mean(axis=whole, dtype=np.float64, keepdims=True) if whole else score_map
+    starts[:, whole], sizes[:, whole] = 0, 1
+    found = np.empty(len(starts))
+    for size in np.unique(sizes, axis=0):
+        chosen = (sizes == size).all(axis=1)
+        found[chosen] = _window_means(values, size)[tuple(starts[chosen].T)]
+    return found
+
+
+def _window_means(values: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Returns the float64 means over all windows of a size, by their first voxel."""
+    for axis, count in enumerate(size.tolist()):
+        if count > 1:
+            sums = np.cumsum(np.moveaxis(values, axis, 0), axis=0, dtype=np.float64)
+            sums[count:] -= sums[:-count].copy()
+            values = np.moveaxis(sums[count - 1 :] / count, 0, axis)
+    return values

@@ -1,33 +1,51 @@
-"""Settings by name: which there are, of what type, and one check with one message for all that is wrong."""
+"""Values against declared types: what can be set, and one check that finds everything wrong at once.
+
+Types are those of dataclasses, or of the keyword-only parameters of a function, with the bounds of `annotated_types`.
+pydantic does the work; the messages say in words what a value must be.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import inspect
-import numbers
+import json
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError, with_config
+from typing_extensions import NotRequired, Required, TypedDict
 
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
 
 REQUIRED = inspect.Parameter.empty
 Known = dict[str, tuple[Any, Any]]
+Place = tuple[str | int, ...]
+_STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False, "arbitrary_types_allowed": True}
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+_MEANT = {"no": "false", "off": "false", "n": "false", "yes": "true", "on": "true", "y": "true"}
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+_ABSENT = object()
 
 
 def options_of(source: type | Callable) -> Known:
     """Returns what can be set, {option: (type, default)} in the order of definition.
 
     Args:
-        source: A dataclass, or a function: then its parameters that can be given by keyword only. A parameter without
-            annotation has the type of its default. A default that is `REQUIRED` has to be given.
+        source: A dataclass, or a function or another class: then its parameters that can be given by keyword only. A
+            parameter without annotation has the type of its default. A default that is `REQUIRED` has to be given.
     """
-    hints = typing.get_type_hints(source)
+    is_class = isinstance(source, type) and not dataclasses.is_dataclass(source)
+    source = source.__init__ if is_class else source
+    hints = typing.get_type_hints(source, include_extras=True)
     if dataclasses.is_dataclass(source):
-        return {field.name: (hints[field.name], _default(field)) for field in dataclasses.fields(source) if field.init}
+        return {
+            field.name: (hints[field.name], default_of(field)) for field in dataclasses.fields(source) if field.init
+        }
     found = {}
     for name, parameter in inspect.signature(source).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
@@ -36,7 +54,8 @@ def options_of(source: type | Callable) -> Known:
     return found
 
 
-def _default(field: dataclasses.Field) -> Any:
+def default_of(field: dataclasses.Field) -> Any:
+    """Returns the default of a dataclass's field, `REQUIRED` if it has none."""
     if field.default is not dataclasses.MISSING:
         return field.default
     return REQUIRED if field.default_factory is dataclasses.MISSING else field.default_factory()
@@ -54,46 +73,270 @@ def checked_options(kind: str, known: Known, given: Mapping[str, Any]) -> dict[s
         ConfigError: unknown options, each answered with the nearest known one, wrong types and missing options, all
             at once.
     """
-    problems = [unknown_name(kind, name, known) for name in given if name not in known]
-    missing = [name for name, (_, default) in known.items() if default is REQUIRED and name not in given]
-    problems += [f"The {kind} {name!r} must be given." for name in missing]
-    checked = {}
-    for name, value in given.items():
-        if name not in known:
-            continue
-        allowed = _alternatives(known[name][0])
-        if not any(_fits(value, one) for one in allowed):
-            wanted = " or ".join(_word(one) for one in allowed)
-            problems.append(f"The {kind} {name!r} must be {wanted}. Received: {name}={value!r}")
-        elif float in allowed and int not in allowed and _fits(value, float):
-            value = float(value)
-        checked[name] = value
+    checked, problems = check(as_type(known), given, subject=lambda place: f"The {kind} {place[0]!r}", kind=kind)
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(text for _, text in problems))
     return checked
 
 
-def _alternatives(wanted: Any) -> tuple[Any, ...]:
+def registered_options(
+    kind: str, name: str, registered: Any, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[tuple[Place, str]]]:
+    """Checks the options of a registered object, which are its parameters that can be given by keyword only.
+
+    If it has an attribute `options_class`, they are the fields of that dataclass, which may refuse values that do not
+    fit each other; if it is a dataclass itself, they are its fields.
+
+    Returns:
+        All its options, given or not, as plain values; and (place, what is wrong).
+    """
+    of_class = getattr(registered, "options_class", None)
+    known, called = options_of(of_class or registered), f"option of {kind} {name!r}"
+    checked, problems = check(
+        as_type(known), given, subject=lambda place: f"The {called} {name_of(place)!r}", kind=called
+    )
+    if problems:
+        return {}, problems
+    if of_class is not None:
+        try:
+            of_class(**checked)
+        except ConfigError as error:
+            texts = str(error).splitlines()
+            return {}, [(tuple(one for one in given if f"`{one}`" in text)[:1], text) for text in texts]
+    defaults = {option: default for option, (_, default) in known.items() if default is not REQUIRED}
+    return json.loads(json.dumps(defaults | checked, default=_plain)), []
+
+
+def as_type(known: Known) -> type:
+    """Returns the type of a mapping with these options."""
+    items = {name: (Required if default is REQUIRED else NotRequired)[kind] for name, (kind, default) in known.items()}
+    return with_config(_STRICT)(TypedDict("Options", items))
+
+
+def check(
+    wanted: Any,
+    values: Any,
+    *,
+    subject: Callable[[Place], str] = lambda place: f"`{name_of(place)}`",
+    kind: str = "",
+    moved: Callable[[Place], str] = lambda place: "",
+) -> tuple[Any, list[tuple[Place, str]]]:
+    """Checks values as a file holds them, nested dicts and lists of plain values.
+
+    Args:
+        wanted: A dataclass (`fewslice.settings.declare`), or a type of `as_type`.
+        values: What was given.
+        subject: Place -> how messages name it.
+        kind: What keys are called in the message about unknown ones; "" is "key of <group>".
+        moved: Place of an unknown key -> where it belongs, in a sentence; "" if nobody knows.
+
+    Returns:
+        An instance of `wanted`, None if anything is wrong; and (place, what is wrong in words) in the order of fields.
+    """
+    adapter, text = TypeAdapter(wanted), json.dumps(values, default=_plain)
+    try:
+        return adapter.validate_json(text), []
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+    whole = [(place, value) for place, value in _whole_floats(errors, values) if float(value).is_integer()]
+    if whole:  # 1e4 is a whole number, too
+        values = json.loads(text)
+        for place, value in whole:
+            _put(values, place, int(value))
+        return check(wanted, values, subject=subject, kind=kind, moved=moved)
+    problems: dict[Place, str] = {}
+    for each in errors:
+        is_key = each["type"] in _UNKNOWN + _MISSING
+        place = _place(each["loc"], values, keeps_last=is_key)
+        if any(place[: len(other)] == other for other in problems):
+            continue  # another branch of a union
+        if each["type"] in _UNKNOWN:
+            known, called = fields_of(type_at(wanted, place[:-1])), kind or "key" + _of(place[:-1])
+            problems[place] = moved(place) or unknown_name(called, str(place[-1]), known)
+        elif each["type"] in _MISSING:
+            must = describe(type_at(wanted, place))
+            problems[place] = f"{subject(place)} must be given{'' if must == 'anything' else f': {must}'}."
+        else:
+            problems[place] = wrong_value(subject(place), type_at(wanted, place), _at(values, place))
+    unknown_first = sorted(problems.items(), key=lambda item: not item[1].startswith("Unknown"))
+    return None, unknown_first if kind else list(problems.items())
+
+
+def wrong_value(subject: str, wanted: Any, value: Any) -> str:
+    """Returns the message for a value that does not fit its type, with a remedy where one can be guessed."""
+    remedy = _remedy(wanted, value)
+    return f"{subject} must be {describe(wanted)}. Received: {shown(value)}.{' ' if remedy else ''}{remedy}"
+
+
+def name_of(place: Place) -> str:
+    """Returns "policy.seed" for ("policy", "seed"), "rounds[2].add" for ("rounds", 2, "add")."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+
+
+def shown(value: Any) -> str:
+    """Returns a value as a file would hold it, shortened."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def fields_of(wanted: Any) -> dict[str, Any]:
+    """Returns the keys of a dataclass or of a type of `as_type` with their types; of others none."""
+    for one in alternatives(wanted):
+        if dataclasses.is_dataclass(one) or typing.is_typeddict(one) or hasattr(one, "__required_keys__"):
+            hints = typing.get_type_hints(one, include_extras=True)
+            names = [field.name for field in dataclasses.fields(one)] if dataclasses.is_dataclass(one) else list(hints)
+            return {name: hints[name] for name in names}
+    return {}
+
+
+def type_at(wanted: Any, place: Place) -> Any:
+    """Returns the declared type of what stands at a place, `Any` where nothing is declared."""
+    for part in place:
+        if isinstance(part, str):
+            wanted = fields_of(wanted).get(part, Any)
+        else:
+            items = [typing.get_args(one) for one in alternatives(wanted) if typing.get_origin(one) in (tuple, list)]
+            wanted = _item(items[0], part) if items else Any
+    return wanted
+
+
+def alternatives(wanted: Any) -> tuple[Any, ...]:
+    """Returns the members of a union, without `Annotated` and what it adds."""
+    if typing.get_origin(wanted) in (typing.Annotated, Required, NotRequired):
+        return alternatives(typing.get_args(wanted)[0])
     if typing.get_origin(wanted) in (types.UnionType, typing.Union):
-        return tuple(one for part in typing.get_args(wanted) for one in _alternatives(part))
-    if typing.get_origin(wanted) is typing.Literal:
-        return typing.get_args(wanted)
+        return tuple(one for part in typing.get_args(wanted) for one in alternatives(part))
     return (type(None) if wanted is None else wanted,)
 
 
-def _fits(value: Any, wanted: Any) -> bool:
-    if wanted is Any:
-        return True
-    if not isinstance(wanted, type):
-        plain = typing.get_origin(wanted)
-        return isinstance(value, plain) if plain else type(value) is type(wanted) and value == wanted
-    if wanted in (int, float):
-        kind = numbers.Integral if wanted is int else numbers.Real
-        return isinstance(value, kind) and not isinstance(value, bool)
-    return isinstance(value, wanted)
+def describe(wanted: Any, rules: Sequence[Any] = ()) -> str:
+    """Returns what a value of a type must be, in words; `rules` bound it further.
+
+    >>> from typing import Annotated, Literal
+    >>> from annotated_types import Ge, Le
+    >>> describe(Annotated[int, Ge(0), Le(4)]), describe(Literal["a", "b"]), describe(tuple[int, ...] | None)
+    ('a whole number from 0 to 4', 'one of a, b', 'a list, each item a whole number, or null')
+    """
+    wanted, rules = _without_rules(wanted, rules)
+    for rule in rules:
+        if hasattr(rule, "is_right"):  # `fewslice.settings.declare.Must`
+            return rule.text + (", or null" if type(None) in alternatives(wanted) else "")
+    is_union = typing.get_origin(wanted) in (types.UnionType, typing.Union)
+    words = [describe(one, rules) for one in typing.get_args(wanted)] if is_union else [_word(wanted, rules)]
+    return ", or ".join(words) if any("," in word for word in words) else " or ".join(words)
 
 
-def _word(wanted: Any) -> str:
-    if not isinstance(wanted, type):
-        return str(wanted) if typing.get_origin(wanted) else repr(wanted)
-    return _WORDS.get(wanted, wanted.__name__)
+def rules_of(wanted: Any) -> tuple[Any, ...]:
+    """Returns what `Annotated` adds to a type."""
+    return _without_rules(wanted)[1]
+
+
+def _without_rules(wanted: Any, rules: Sequence[Any] = ()) -> tuple[Any, tuple[Any, ...]]:
+    """Returns a type without `Annotated`, and what that adds."""
+    while typing.get_origin(wanted) in (typing.Annotated, Required, NotRequired):
+        wanted, *more = typing.get_args(wanted)
+        rules = (*rules, *more)
+    return type(None) if wanted is None else wanted, tuple(rules)
+
+
+def _word(wanted: Any, rules: Sequence[Any]) -> str:
+    origin, parts = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is typing.Literal:
+        names = [part if isinstance(part, str) else shown(part) for part in parts]
+        return " or ".join(names) if len(names) < 3 and not isinstance(parts[0], str) else "one of " + ", ".join(names)
+    if origin in (tuple, list):
+        if origin is list or parts[-1] is ...:
+            return f"a list, each item {describe(parts[0])}"
+        return f"[{', '.join(describe(part) for part in parts)}]"
+    if fields_of(wanted):
+        short = getattr(wanted, "SHORT", None)
+        return f"{describe(fields_of(wanted)[short])}, or keys with values" if short else "keys with values"
+    if origin is not None or wanted not in (int, float):
+        return "anything" if wanted is Any else _WORDS.get(wanted, getattr(wanted, "__name__", str(wanted)))
+    bounds = {name: getattr(rule, name) for rule in rules for name in ("gt", "ge", "lt", "le") if hasattr(rule, name)}
+    text = _WORDS[wanted] + _range(bounds, is_whole=wanted is int)
+    multiples = [rule.multiple_of for rule in rules if hasattr(rule, "multiple_of")]
+    return f"{text}, a multiple of {multiples[0]}" if multiples else text
+
+
+def _range(bounds: Mapping[str, float], *, is_whole: bool) -> str:
+    low, high = bounds.get("ge"), bounds.get("le")
+    if low is not None and high is not None:
+        return f" from {low:g} to {high:g}" if max(abs(low), abs(high)) < 1e6 else f" from {low} to {high}"
+    if is_whole and low is not None and len(bounds) == 1:
+        return f", {low} or larger"
+    words = {"gt": "above", "ge": "from", "lt": "below", "le": "at most"}
+    texts = [f"{words[name]} {bound:g}" for name, bound in bounds.items()]
+    return (" " if texts else "") + ", ".join(texts)
+
+
+def _remedy(wanted: Any, value: Any) -> str:
+    kinds = alternatives(wanted)
+    own = [rule.remedy for rule in rules_of(wanted) if hasattr(rule, "remedy")]
+    if own and isinstance(value, tuple(one for one in kinds if isinstance(one, type))):
+        return own[0](value)
+    words = [part for one in kinds if typing.get_origin(one) is typing.Literal for part in typing.get_args(one)]
+    near = difflib.get_close_matches(str(value), [str(part) for part in words], n=1, cutoff=0.5)
+    if near and isinstance(value, str):
+        return f"Did you mean {near[0]!r}?"
+    if bool in kinds and str(value).lower() in _MEANT:
+        return f"Write {_MEANT[str(value).lower()]}."
+    if str in kinds and not isinstance(value, str):
+        return "Put it in quotes." if value is not None else 'Write "" for none.'
+    if isinstance(value, str) and {int, float} & set(kinds):
+        try:
+            float(value.replace(",", "."))
+        except ValueError:
+            return ""
+        return "Write the decimal point as a dot." if "," in value else "Write it without quotes."
+    return ""
+
+
+def _of(place: Place) -> str:
+    return f" of {name_of(place)}" if place else ""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value.item() if hasattr(value, "item") else {"no plain value": repr(value)}
+
+
+def _item(parts: tuple[Any, ...], index: int) -> Any:
+    return parts[0] if len(parts) == 1 or parts[-1] is ... else parts[min(index, len(parts) - 1)]
+
+
+def _place(location: tuple, values: Any, *, keeps_last: bool) -> Place:
+    """Returns where an error is in the values; pydantic's location also holds the branches of unions."""
+    place: list[str | int] = []
+    for number, part in enumerate(location):
+        inner = _at(values, (part,))
+        if inner is not _ABSENT:
+            place.append(part)
+            values = inner
+        elif keeps_last and number == len(location) - 1:
+            place.append(part)
+    return tuple(place)
+
+
+def _at(values: Any, place: Place) -> Any:
+    for part in place:
+        is_mapping = isinstance(values, Mapping) and part in values
+        is_list = isinstance(values, (list, tuple)) and isinstance(part, int) and part < len(values)
+        if not (is_mapping or is_list):
+            return _ABSENT
+        values = values[part]
+    return values
+
+
+def _put(values: Any, place: Place, value: Any) -> None:
+    *outer, last = place
+    _at(values, tuple(outer))[last] = value
+
+
+def _whole_floats(errors: list, values: Any) -> list[tuple[Place, float]]:
+    wrong = [each for each in errors if each["type"] in ("int_type", "int_from_float")]
+    places = [_place(each["loc"], values, keeps_last=False) for each in wrong]
+    return [(place, _at(values, place)) for place in places if type(_at(values, place)) is float]

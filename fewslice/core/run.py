@@ -28,6 +28,8 @@ from fewslice.core import files
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.settings.flag_table import NOT_IN_DIGEST, STAGES
 
+FACTS = "report"  # table of config.json that is no setting
+
 
 class Run:
     """One run directory, locked while this object is in use.
@@ -40,6 +42,7 @@ class Run:
         settings: Everything that decides what is learned, as JSON values.
         n_iter: Number of training steps; not part of the digest.
         resume: Continue what is there; otherwise it is removed first.
+        facts: What the report must know, written into config.json under `report`; not part of the digest.
 
     Raises:
         FewSliceError: another process uses the directory, or it cannot be written.
@@ -59,6 +62,7 @@ class Run:
         *,
         n_iter: int,
         resume: bool = True,
+        facts: Mapping[str, Any] | None = None,
     ):
         self.settings = dict(settings)
         self.digest = files.digest(self.settings)
@@ -68,6 +72,7 @@ class Run:
         self.eval = self.dir / "eval"
         self.n_iter = n_iter
         self.resume = resume
+        self.facts = {FACTS: dict(facts)} if facts else {}
         self._lock: int | None = None
         self._log_handler: Any = None
 
@@ -142,7 +147,9 @@ class Run:
                 "Give at least as many, another --ver, or --noresume to start afresh."
             )
         (self.dir / "DONE").unlink(missing_ok=True)
-        files.write_json(self.dir / "config.json", {**self.settings, "n_iter": self.n_iter, "digest": self.digest})
+        files.write_json(
+            self.dir / "config.json", {**self.settings, "n_iter": self.n_iter, "digest": self.digest, **self.facts}
+        )
         files.write_json(self.dir / "versions.json", versions)
         program = os.path.basename(sys.argv[0])
         files.write_text(self.dir / "command.txt", shlex.join(["python", program, *sys.argv[1:]]) + "\n")
@@ -182,8 +189,14 @@ def find_runs(root: str | os.PathLike, dataset: str, stage: str) -> list[tuple[P
     """Returns (directory, config) of every run of a stage that has been started, sorted by name."""
     found = []
     for config in sorted((Path(root) / dataset / stage).glob("*/config.json")):
-        found.append((config.parent, files.read_json(config)))
+        found.append((config.parent, _settings(config)))
     return found
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """Returns config.json without what is no setting."""
+    config = files.read_json(path)
+    return {name: value for name, value in config.items() if name != FACTS} if isinstance(config, dict) else {}
 
 
 def find_former(
@@ -256,9 +269,7 @@ def unasked_settings(run: Path, wanted: Mapping[str, Any] | None = None) -> dict
     """
     if not (run / "config.json").is_file():
         return {}
-    config = files.read_json(run / "config.json")
-    if not isinstance(config, dict):
-        return {}
+    config = _settings(run / "config.json")
     defaults = {name: value for name, value in STAGES.get(str(config.get("stage")), {}).items() if value is not None}
     asked = {"dataset", "digest", *NOT_IN_DIGEST, *(wanted or {})}
     told = {name: config[name] for name in defaults if name in config and config[name] != defaults[name]}

@@ -1,9 +1,13 @@
-"""What strategies are told about the pool: embeddings, pixels, scribbles, and what the last round's networks say."""
+"""Evidence for strategies: features, pixels and annotations of units, and what the last round's networks say.
+
+A score is made from maps of each case, which passes of networks give, and reduced to means over the units' boxes; or
+from the images of the units by a training of its own.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,58 +15,78 @@ from typing import Any
 import keras
 import numpy as np
 
-import models
-from fewslice.active.annotators import SCRIBBLE
-from fewslice.active.loop import Situation, Source
+from fewslice.active import uncertainty
+from fewslice.active.loop import Evidence, Situation
 from fewslice.active.measures.mfc import GRID
 from fewslice.active.measures.pixels import PixelStore
+from fewslice.active.pool import SCRIBBLE, Crops, open_pixels
 from fewslice.active.query import FEATURES, GRADIENTS, MASKS, PIXELS, SCORES
-from fewslice.active.slices import SliceStack, open_pixels
-from fewslice.active.strategies.vaal import VaalOptions
+from fewslice.active.uncertainty import COMBINES, IMAGES, PASSES, mean_over_members, unit_means
+from fewslice.active.units import Units
 from fewslice.core import files
 from fewslice.data import cache
 from fewslice.data.resample import resize_nearest
-from fewslice.learner import kinds
 from fewslice.learner.features import gradient_embeddings
+from fewslice.learner.kinds import FEATURES as KINDS
 from fewslice.learner.kinds import Inputs
-from fewslice.learner.learner import member_folder
-from fewslice.learner.networks import load_network, member_seed, segmentation_part
-from fewslice.learner.scores import DropoutPasses, pool_scores
-from fewslice.learner.vaal import train_vaal
+from fewslice.learner.learner import case_images, load_member, member_folder
+from fewslice.learner.members import MEMBERS
+from fewslice.learner.networks import SCORING_BATCH, Maps, Network, network_of
+from fewslice.learner.passes import DropoutPasses, Passes
 from fewslice.settings import datasets
-from fewslice.settings.compat.al_schema_model import ModelConfig
-from fewslice.settings.compat.al_selection import VAAL, Selection
+from fewslice.train.encoder_runs import EncoderRun
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sources:
+class RoundNetworks:
+    """The networks of the last round that trained.
+
+    Attributes:
+        dataset: The dataset's settings.
+    """
+
+    dataset: datasets.DatasetConfig
+
+    def best(self, situation: Situation) -> tuple[Network, keras.Model]:
+        """Returns the kind of network, and the whole network of the best validation."""
+        network = network_of(situation.plan.network)
+        chosen = files.read_json(situation.trained / "metrics.json")["chosen"]
+        return network, load_member(network, self.dataset, member_folder(situation.trained, chosen))
+
+    def members(self, situation: Situation) -> tuple[Network, list[tuple[keras.Model, int]]]:
+        """Returns the kind of network, and all of them with their seeds."""
+        plan, found = situation.plan, []
+        network, kind = network_of(plan.network), MEMBERS.get(plan.members.kind)
+        for member in range(plan.members.count):
+            model = load_member(network, self.dataset, member_folder(situation.trained, member))
+            seed, _ = kind(member, plan.members.count, plan.seed, situation.labels)
+            found.append((model, seed))
+        return network, found
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PoolEvidence:
     """Makes what the strategy of a round needs, when it is asked for.
 
     Attributes:
-        settings: The group `model`.
         dataset: The dataset's settings.
         volumes: The prepared volumes of the pool.
-        selections: What each round's strategy has to be given.
+        pool: The units.
         folder: Where arrays that all rounds share come to lie.
-        find_encoder: Returns the run directory of the encoder; trains it at its first call.
-        embedding_batch: Slices embedded at a time.
-        batch_size: Slices scored at a time.
-        seed: Of dropout passes and VAAL.
-        vaal: How VAAL's networks are trained.
+        networks: The trained networks, such as `RoundNetworks`.
+        find_encoder: Returns the run of the encoder; trains it at its first call.
+        batch_size: Slices or units that a segmentation network gets at a time.
     """
 
-    settings: ModelConfig
     dataset: datasets.DatasetConfig
     volumes: cache.PreparedSet
-    selections: Sequence[Selection]
+    pool: Units
     folder: Path
-    find_encoder: Callable[[], Path | str]
-    embedding_batch: int
-    batch_size: int
-    seed: int
-    vaal: VaalOptions | None = None
+    networks: RoundNetworks
+    find_encoder: Callable[[], EncoderRun]
+    batch_size: int = SCORING_BATCH
 
-    def table(self) -> dict[str, Source]:
+    def table(self) -> dict[str, Evidence]:
         """Returns need -> what makes it, for all rounds."""
         return {
             FEATURES: self.features,
@@ -73,95 +97,81 @@ class Sources:
         }
 
     @cached_property
-    def images(self) -> SliceStack:
+    def images(self) -> Crops:
         """The images of all units."""
-        return SliceStack(self.volumes)
+        return Crops(self.volumes, self.pool)
 
     @cached_property
     def pixels(self) -> PixelStore:
         """The pixels of all units, side by side, on the published grid."""
-        return open_pixels(self.volumes, self.folder, shape=GRID)
+        return open_pixels(self.volumes, self.pool, self.folder, shape=GRID)
 
-    def features(self, situation: Situation) -> np.ndarray:
-        """Returns (N, D) vectors of the kind that the round looks at."""
-        selection = self._selection(situation)
+    def features(self, situation: Situation) -> np.ndarray | None:
+        """Returns (N, D) features of the kind that the round looks at; None if it names none."""
+        named = situation.plan.query.features
+        if named is None:
+            return None
         inputs = Inputs(
             self.volumes,
+            self.pool,
             self.dataset,
             self.folder,
             self.find_encoder,
-            lambda: self._best(situation.trained),
-            selection.feature_map,
-            self.embedding_batch,
-            self.batch_size,
+            lambda: self.networks.best(situation),
+            batch_size=self.batch_size,
         )
-        return kinds.get(selection.features)(inputs)
+        return KINDS.get(named.name)(inputs, **named.options)
 
     def masks(self, situation: Situation) -> Any:
-        """Returns the scribble of every unit, or only those that were bought where nobody drew the others."""
+        """Returns the scribble of every unit, or only those of annotated units where nobody drew the others."""
         if all(volume.scribble is not None for volume in self.volumes):
-            return SliceStack(self.volumes, SCRIBBLE, size=GRID)
-        return BoughtMasks(situation, len(self.images), self.dataset.num_classes)
+            return Crops(self.volumes, self.pool, SCRIBBLE, size=GRID)
+        return AnnotatedMasks(situation)
 
     def scores(self, situation: Situation) -> np.ndarray | None:
-        """Returns (N,) uncertainty of the last round's networks, or VAAL's; None if the round looks at none."""
-        selection = self._selection(situation)
-        if selection.scores == VAAL:
-            folder = situation.folder / "vaal"
-            return train_vaal(folder, self.images, situation.is_labelled, options=self.vaal, seed=self.seed)
-        if selection.scores is None:
+        """Returns the (N,) uncertainty of all units; None if the round looks at none."""
+        named = situation.plan.query.score
+        if named is None:
             return None
-        found = pool_scores(
-            self._members(situation.trained, with_dropout=selection.passes > 1),
-            self.images,
-            [selection.scores],
-            passes=selection.passes,
-            batch_size=self.batch_size,
-            combine=selection.combine,
-        )[selection.scores]
-        return found if selection.descending else -found
+        make = {PASSES: self._by_passes, IMAGES: self._by_images}
+        return make[uncertainty.get(named.name).source](situation)
 
-    def gradients(self, situation: Situation) -> np.ndarray | None:
+    def _by_passes(self, situation: Situation) -> np.ndarray:
+        query, name = situation.plan.query, situation.plan.query.score.name
+        network, models = self.networks.members(situation)
+        members = [
+            DropoutPasses(network.dropping(model), seed=seed) if query.passes > 1 else Passes(network.part(model))
+            for model, seed in models
+        ]
+        how = {"passes": query.passes, "is_joint": query.combine == COMBINES[0], "batch_size": self.batch_size}
+        return unit_scores(self.pool, network.maps(members, case_images(self.volumes), [name], **how), name)
+
+    def _by_images(self, situation: Situation) -> np.ndarray:
+        named = situation.plan.query.score
+        score = uncertainty.get(named.name)
+        options = score.options_class(**named.options) if score.options_class else None
+        given = {"folder": situation.folder / named.name, "seed": situation.plan.seed}
+        return score(self.images, situation.is_labelled, options, **given)
+
+    def gradients(self, situation: Situation) -> np.ndarray:
         """Returns (N, E) gradient embeddings of the last round's best network."""
-        return gradient_embeddings(
-            segmentation_part(self._best(situation.trained)),
-            self.images,
-            path=self.folder / "gradients.npy",
-            batch_size=self.batch_size,
-        )
-
-    def _selection(self, situation: Situation) -> Selection:
-        return self.selections[situation.plan.number]
-
-    def _best(self, trained: Path) -> keras.Model:
-        chosen = files.read_json(trained / "metrics.json")["chosen"]
-        return load_network(self.settings, self.dataset, member_folder(trained, chosen))
-
-    def _members(self, trained: Path, *, with_dropout: bool) -> list[keras.Model | DropoutPasses]:
-        found: list[keras.Model | DropoutPasses] = []
-        for member in range(self.settings.ensemble_size):
-            model = load_network(self.settings, self.dataset, member_folder(trained, member))
-            seed = member_seed(self.seed, member)
-            found.append(
-                DropoutPasses(models.dropout_part(model), seed=seed) if with_dropout else segmentation_part(model)
-            )
-        return found
+        network, model = self.networks.best(situation)
+        path = self.folder / "gradients.npy"
+        return gradient_embeddings(network.part(model), self.images, path=path, batch_size=self.batch_size)
 
 
-class BoughtMasks:
-    """Masks (N, H, W) of what was bought before; nothing is annotated in the others.
+class AnnotatedMasks:
+    """Masks (N, H, W) of the units that are annotated; the ignore value in the others.
 
     Args:
-        situation: What was bought.
-        count: Units of the pool.
-        ignore_value: Stands for "not annotated".
+        situation: What is annotated.
     """
 
-    def __init__(self, situation: Situation, count: int, ignore_value: int):
-        self._places = {int(unit): place for place, unit in enumerate(situation.annotations.units)}
-        self._annotations = situation.annotations
-        self._blank = np.full(GRID, ignore_value, np.uint8)
-        self.shape = (count, *GRID)
+    def __init__(self, situation: Situation):
+        self._labels = situation.labels
+        self._places = {int(unit): place for place, unit in enumerate(self._labels.units)}
+        self._blank = np.full(GRID, self._labels.ignore_value, np.uint8)
+        self.shape = (len(self._labels.pool), *GRID)
         self.dtype = np.dtype(np.uint8)
 
     def __len__(self) -> int:
@@ -169,4 +179,23 @@ class BoughtMasks:
 
     def __getitem__(self, unit: int) -> np.ndarray:
         place = self._places.get(int(unit))
-        return self._blank if place is None else resize_nearest(self._annotations.mask(place), GRID)
+        return self._blank if place is None else resize_nearest(self._labels.labels(place)[0], GRID)
+
+
+def unit_scores(pool: Units, maps: Maps, name: str) -> np.ndarray:
+    """Returns the (N,) float64 scores of all units: means over their boxes, then over networks scored by themselves.
+
+    Args:
+        pool: The units.
+        maps: See `fewslice.learner.passes`.
+        name: The score.
+    """
+    of_unit = pool.case_of(np.arange(len(pool)))
+    order = np.argsort(of_unit, kind="stable")
+    ends = np.searchsorted(of_unit[order], np.arange(len(pool.cases) + 1))
+    found = np.empty(len(pool))
+    for case, networks in enumerate(maps):
+        units = order[ends[case] : ends[case + 1]]
+        boxes = pool.starts(units), pool.sizes(units)
+        found[units] = mean_over_members([unit_means(one[name], *boxes) for one in networks])
+    return found

@@ -1,57 +1,155 @@
-"""What a segmentation network makes of each unit of a pool, as rows of a file: features and gradient embeddings.
+"""Rows of the units of a pool, by networks: embeddings of an encoder, features and gradients of a segmentation network.
 
-Images come one by one; a batch is in memory and the rest on the disk, written atomically.
+A run of group contrastive training gives h, the input of its projection head (Vepa et al., 2024,
+https://arxiv.org/abs/2411.15763); any run with the U-Net the global average of its encoder's bottleneck map. Embeddings
+are not scaled to length 1. Pixels serve as embeddings, too. In memory is one batch, the rows are on the disk.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
+from absl import logging
 
-from fewslice.core import files
-from fewslice.core.errors import ConfigError, FewSliceError
-from fewslice.core.progress import Progress
+import models
+from fewslice.core import backend, checkpoint
+from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
+from fewslice.core.rowfile import write_rows
+from fewslice.settings.datasets import DatasetConfig
+from fewslice.settings.group_contrastive import ENCODERS
+from fewslice.train.encoder_runs import PIXELS, RESNET, EncoderRun
 from fewslice.train.predict import softmax
+from fewslice.train.setup import image_shape
 from fewslice.train.stacked import batches_of
 
 PREDICTIONS, ENCODER_MAP, POOLED = "predictions", "encoder_map", "pooled"
 KINDS = (PREDICTIONS, ENCODER_MAP, POOLED)
 _DTYPES = ("float16", "float32")
+Images = Sequence[np.ndarray]
+
+
+def embed(
+    run: EncoderRun | str,
+    images: Images,
+    dataset: DatasetConfig,
+    *,
+    key: dict[str, Any],
+    batch_size: int,
+    path: str | os.PathLike,
+    mixed_precision: bool = False,
+) -> np.ndarray:
+    """Returns the embeddings of all images.
+
+    A finished file of the same network and images is opened again, an unfinished one is continued.
+
+    Args:
+        run: The encoder, of `find_encoder`; or "pixels".
+        images: (rows, columns, channels) float32 of each unit.
+        dataset: The dataset's settings.
+        key: Stands for the images, as JSON values.
+        batch_size: Images at a time.
+        path: Of the .npy file; a .json beside it says what it was made of.
+        mixed_precision: Compute in bfloat16.
+
+    Returns:
+        (N, D) float32, memory-mapped: D is 512 or 2048 for a ResNet, 128 for a U-Net, all pixel values for "pixels".
+
+    Raises:
+        ConfigError: no encoder, or weights that are not those of one.
+        DataError: its weights are damaged.
+        FewSliceError: the file system refuses.
+    """
+    if run is None:
+        raise ConfigError("Without an encoder there are no embeddings.")
+    digest = run.digest if isinstance(run, EncoderRun) else run
+
+    def blocks(done: int) -> Iterator[np.ndarray]:
+        encode = _encoder(run, dataset, mixed_precision)
+        for batch, count in batches_of((images[unit] for unit in range(done, len(images))), batch_size):
+            yield encode(batch)[:count]
+
+    key = {"encoder": digest, **key, "bfloat16": bool(mixed_precision)}
+    return write_rows(path, len(images), blocks, key=key, title="Embedding the pool")
+
+
+def _encoder(run: EncoderRun | str, dataset: DatasetConfig, mixed_precision: bool) -> Callable:
+    """Returns the function (n, rows, columns, channels) -> (n, D) float32."""
+    if run == PIXELS:
+        return lambda images: images.reshape(len(images), -1)
+    with backend.precision("mixed_bfloat16" if mixed_precision else "float32"):
+        model = build_embedding(run, dataset)
+    return lambda images: np.asarray(model.predict_on_batch(images), np.float32)
+
+
+def build_embedding(run: EncoderRun, dataset: DatasetConfig) -> keras.Model:
+    """Returns the network image (batch, rows, columns, channels) -> embedding (batch, D) with the weights of a run.
+
+    Raises:
+        ConfigError: the weights are not those of such a network.
+        DataError: the weight file is missing or damaged.
+    """
+    weights, record = checkpoint.load_arrays(run.weights)
+    shape = image_shape(dataset)
+    if run.kind == RESNET:
+        sizes = {"depth": ENCODERS[run.config["encoder"]], "projection_size": run.config["projection_dim"]}
+        whole = models.build_group_encoder(shape, **sizes)
+        model = models.embedding_part(whole)
+    else:
+        whole = models.build_encoder(shape)
+        model = keras.Model(whole.inputs[0], keras.layers.GlobalAveragePooling2D()(whole.outputs[-1]))
+    report = models.copy_by_name(whole, weights)
+    if report.missing or report.mismatched:
+        raise ConfigError(f"The weights of {run.weights} are not those of this encoder: {report.summary()}")
+    logging.info("Embeddings by %s (step %s).", os.path.relpath(run.weights), record.get("step", "unknown"))
+    return model
+
+
+def segmentation_network(run: EncoderRun, dataset: DatasetConfig) -> keras.Model:
+    """Returns the U-Net of a run, image -> logits.
+
+    Raises:
+        ConfigError: the run's weights are not those of a U-Net.
+        DataError: the weight file is damaged.
+    """
+    weights, record = checkpoint.load_arrays(run.weights)
+    model = models.build_unet(image_shape(dataset), dataset.num_classes)
+    report = models.copy_by_name(model, weights)
+    if report.missing or report.mismatched:
+        raise ConfigError(f"The weights of {run.weights} are not those of a U-Net: {report.summary()}")
+    logging.info("Segmentation network: %s (step %s).", os.path.relpath(run.weights), record.get("step", "unknown"))
+    return model
 
 
 def network_features(
     network: keras.Model,
-    images: Iterable[np.ndarray],
+    images: Images,
     kind: str,
     *,
     path: str | os.PathLike,
-    count: int | None = None,
     batch_size: int = 16,
     dtype: str = "float16",
 ) -> np.ndarray:
-    """Writes what the network makes of every unit and returns it memory-mapped.
+    """Writes features of every unit and returns them memory-mapped.
 
     Args:
-        network: For "predictions" images (batch, height, width, channel) -> logits (batch, height, width, class). For
-            "encoder_map" and "pooled" images -> map (batch, height, width, channel), for instance of
-            `models.encoder_maps(network, feature_decoder_index)`.
-        images: (height, width, channel) float32 of each unit: an array, another sequence, or an iterator.
-        kind: "predictions", the softmax maps; "encoder_map", the map as it is; "pooled", its mean over the pixels.
+        network: For "predictions" images (batch, *space, channel) -> logits (batch, *space, class). For "encoder_map"
+            and "pooled" images -> map (batch, *space, channel), for instance of `models.encoder_maps(network, level)`.
+        images: (*space, channel) float32 of each unit.
+        kind: "predictions", the softmax maps; "encoder_map", the map as it is; "pooled", its mean over space.
         path: Of the .npy file.
-        count: Units, where `images` has no length.
         batch_size: Units at a time.
         dtype: "float16" as published, or "float32".
 
     Returns:
-        (N, D): D is height x width x class or channel, "pooled" channel.
+        (N, D): D is all values of a map; of "pooled" its channels.
 
     Raises:
-        ConfigError: unknown kind or dtype; another number of images than said.
+        ConfigError: unknown kind or dtype.
         FewSliceError: values that are not finite, or beyond float16; the file system refuses.
 
     Source: settings `inf_train_type` and `feature_decoder_index` of Vepa et al., 2024,
@@ -65,20 +163,14 @@ def network_features(
     def rows(batch: np.ndarray) -> np.ndarray:
         values = np.asarray(network.predict_on_batch(batch), np.float32)
         if kind == POOLED:
-            return values.mean(axis=(1, 2))
+            return values.mean(axis=tuple(range(1, values.ndim - 1)))
         return softmax(values) if kind == PREDICTIONS else values
 
-    writer = _Writer(Path(path), images, count=count, dtype=dtype, title=f"Features ({kind})")
-    return writer.write(rows, batch_size)
+    return _by_batches(rows, images, path, batch_size, dtype=dtype, title=f"Features ({kind})")
 
 
 def gradient_embeddings(
-    network: keras.Model,
-    images: Iterable[np.ndarray],
-    *,
-    path: str | os.PathLike,
-    count: int | None = None,
-    batch_size: int = 16,
+    network: keras.Model, images: Images, *, path: str | os.PathLike, batch_size: int = 16
 ) -> np.ndarray:
     """Writes the gradient embedding of every unit, for BADGE, and returns them memory-mapped.
 
@@ -89,16 +181,15 @@ def gradient_embeddings(
     Args:
         network: Images (batch, height, width, channel) -> logits (batch, height, width, class), which come straight out
             of a convolution with stride 1, for instance of `models.build_unet` or `models.main_branch`.
-        images: (height, width, channel) float32 of each unit: an array, another sequence, or an iterator.
+        images: (height, width, channel) float32 of each unit.
         path: Of the .npy file.
-        count: Units, where `images` has no length.
         batch_size: Units at a time.
 
     Returns:
         (N, E) float32, E is kernel height x width x features x classes: 576 for 3x3, 16 features and 4 classes.
 
     Raises:
-        ConfigError: a network that ends otherwise; another number of images than said.
+        ConfigError: a network that ends otherwise.
         FewSliceError: values that are not finite; the file system refuses.
 
     Source: Ash et al., 2020, https://arxiv.org/abs/1906.03671, equation 1, where an example has one label; here it has
@@ -117,8 +208,23 @@ def gradient_embeddings(
         features, logits = (np.asarray(values, np.float32) for values in both.predict_on_batch(batch))
         return kernel_gradients(features, logits, last.kernel_size)
 
-    writer = _Writer(Path(path), images, count=count, dtype="float32", title="Gradients of the pool")
-    return writer.write(rows, batch_size)
+    return _by_batches(rows, images, path, batch_size, dtype="float32", title="Gradients of the pool")
+
+
+def _by_batches(
+    rows: Callable[[np.ndarray], np.ndarray],
+    images: Images,
+    path: str | os.PathLike,
+    batch_size: int,
+    *,
+    dtype: str,
+    title: str,
+) -> np.ndarray:
+    def blocks(_done: int) -> Iterator[np.ndarray]:
+        for batch, count in batches_of((images[unit] for unit in range(len(images))), batch_size):
+            yield rows(batch)[:count]
+
+    return write_rows(path, len(images), blocks, dtype=dtype, title=title)
 
 
 def kernel_gradients(features: np.ndarray, logits: np.ndarray, kernel_size: tuple[int, int]) -> np.ndarray:
@@ -168,43 +274,3 @@ def _last_convolution(network: keras.Model) -> tuple[keras.layers.Conv2D, keras.
             "with two."
         )
     return layer, layer._inbound_nodes[node].input_tensors[0]
-
-
-class _Writer:
-    """Rows of a new .npy file, batch by batch."""
-
-    def __init__(self, path: Path, images: Iterable[np.ndarray], *, count: int | None, dtype: str, title: str):
-        if path.suffix != ".npy":
-            raise ConfigError(f"The file must end in .npy. Received: {path}")
-        if count is None:
-            if not hasattr(images, "__len__"):
-                raise ConfigError("Say by `count` how many units there are: the images have no length.")
-            count = len(images)
-        if count < 1:
-            raise ConfigError("The pool holds no unit.")
-        self.path, self.images, self.count, self.dtype, self.title = path, images, count, dtype, title
-
-    def write(self, rows: Callable[[np.ndarray], np.ndarray], batch_size: int) -> np.ndarray:
-        with files.atomic_path(self.path) as temporary, Progress(self.count, self.title) as line:
-            mapped, done = None, 0
-            for batch, count in batches_of(self.images, batch_size):
-                values = rows(batch)[:count].reshape(count, -1)
-                if mapped is None:
-                    shape = (self.count, values.shape[1])
-                    mapped = np.lib.format.open_memmap(temporary, "w+", dtype=self.dtype, shape=shape)
-                if done + count > self.count:
-                    raise ConfigError(f"There are more images than the {self.count} units that were announced.")
-                with np.errstate(over="ignore"):
-                    mapped[done : done + count] = values
-                bad = np.flatnonzero(~np.isfinite(mapped[done : done + count]).all(axis=1))
-                if len(bad):
-                    raise FewSliceError(
-                        f"What the network makes of unit {done + bad[0]} of the pool is not finite in {self.dtype}. "
-                        "Look at this image, or train the network with a lower learning rate."
-                    )
-                done += count
-                line.update(count)
-            if done != self.count:
-                raise ConfigError(f"There are {done} images for the {self.count} units that were announced.")
-            mapped.flush()
-        return np.load(self.path, mmap_mode="r", allow_pickle=False)

@@ -1,4 +1,4 @@
-"""The networks of a round of active learning: trained on what is annotated, chosen on validation, scored on test.
+"""The networks of a round: trained on what is annotated, chosen on validation, scored on test.
 
 rounds/000/member_0/checkpoints/ logs/      as in any training
            member_0/eval/val/ eval/test/    per_volume.csv, summary.json
@@ -8,7 +8,6 @@ rounds/000/member_0/checkpoints/ logs/      as in any training
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,41 +17,26 @@ import keras
 import numpy as np
 from absl import logging
 
-import losses
 import models
-from fewslice.active.annotators import SCRIBBLE
-from fewslice.active.loop import RoundPlan
-from fewslice.active.round_files import Annotations
-from fewslice.active.slices import SliceStack
-from fewslice.augment.rot_flip import RotFlip
-from fewslice.core import backend, files
+from fewslice.active.labels import Labels
+from fewslice.core import backend, checkpoint, files
 from fewslice.data import cache
-from fewslice.data.batches.annotated import AnnotatedSlices
 from fewslice.data.readers import get_reader
+from fewslice.data.volume import with_channel_axis
 from fewslice.evaluate import volumes
+from fewslice.evaluate.scores import VolumeScore
 from fewslice.evaluate.summary import mean_foreground_dice, statistics
-from fewslice.evaluate.volumes import VolumeScore
-from fewslice.learner.networks import (
-    Schedule,
-    build_network,
-    is_two_branch,
-    make_loss,
-    make_optimizer,
-    member_seed,
-    schedule_of,
-    segmentation_part,
-    set_best,
-)
+from fewslice.learner.members import MEMBERS
+from fewslice.learner.networks import Network, Schedule, network_of
+from fewslice.learner.samplers import Batches
 from fewslice.settings import datasets
-from fewslice.settings.compat.al_schema_model import ModelConfig
-from fewslice.stages.segmentation import validation_of
+from fewslice.settings.experiment import RoundPlan
 from fewslice.train import setup
-from fewslice.train.predict import predictor
-from fewslice.train.trainer import Plan, Trainer
+from fewslice.train.evaluation import validation_of
+from fewslice.train.trainer import BEST, LAST, Plan, Trainer
 
 MEMBER = "member.json"
 _VAL, _TEST = "val", "test"
-_STATISTICS = 10  # batches that statistics are measured on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,37 +62,33 @@ class MemberFolder:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Learner:
-    """Trains an ensemble anew in each round.
+    """Trains the members of each round anew, with the network that its plan names.
 
     Attributes:
-        settings: The group `model` of the experiment.
         dataset: The dataset's settings.
         pool: The prepared volumes that are the pool.
         val: The validation volumes.
         test: The test volumes, or None to leave them alone.
-        seed: Of the experiment, see `member_seed`.
         origin: Pretrained weights to start each network from.
     """
 
-    settings: ModelConfig
     dataset: datasets.DatasetConfig
     pool: cache.PreparedSet
     val: cache.PreparedSet
     test: cache.PreparedSet | None
-    seed: int
     origin: setup.Origin = setup.Origin()
 
-    def __call__(self, folder: Path, plan: RoundPlan, annotations: Annotations) -> dict[str, Any]:
+    def __call__(self, folder: Path, plan: RoundPlan, labels: Labels) -> dict[str, Any]:
         """Trains, validates and tests the members of a round; finished ones are only read.
 
         Returns:
             What metrics.json says about them: each member's numbers, and those of the best validation.
         """
         members = []
-        for member in range(self.settings.ensemble_size):
+        for member in range(plan.members.count):
             path = member_folder(folder, member)
             if not (path / MEMBER).exists():
-                files.write_json(path / MEMBER, self._member(path, plan, annotations, member))
+                files.write_json(path / MEMBER, self._member(path, plan, labels, member))
             members.append(files.read_json(path / MEMBER))
         values = [-1.0 if found["val_dice"] is None else found["val_dice"] for found in members]
         chosen = int(np.argmax(values))
@@ -119,31 +99,24 @@ class Learner:
             **{name: value for name, value in members[chosen].items() if name not in ("seconds", "steps")},
         }
 
-    def _member(self, path: Path, plan: RoundPlan, annotations: Annotations, member: int) -> dict[str, Any]:
+    def _member(self, path: Path, plan: RoundPlan, labels: Labels, member: int) -> dict[str, Any]:
         started = time.perf_counter()
         backend.release_networks()
-        seed = member_seed(self.seed, member)
-        schedule = schedule_of(self.settings, plan, len(annotations))
-        model = self._compiled(seed, schedule)
-        main = segmentation_part(model)
-        slices = self._slices(annotations, seed)
-
-        def make_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
-            batch = slices.batch(step)
-            if is_two_branch(self.settings):
-                return batch.images, losses.mixing_targets(batch.labels, batch.mixing)
-            return batch.images, batch.labels
-
-        digest = files.digest([annotations.units.tolist(), plan.training_share, member, _mask_digest(annotations)])
+        network = network_of(plan.network)
+        seed, mine = MEMBERS.get(plan.members.kind)(member, plan.members.count, plan.seed, labels)
+        schedule = network.schedule(plan, len(mine))
+        model = self._compiled(network, seed, schedule)
+        batches = network.batches(mine, case_images(self.pool), seed=seed)
+        digest = files.digest([mine.units.tolist(), plan.training_share, member, mine.digest()])
         trainer = Trainer(
             MemberFolder(path, digest),
             model,
             Plan(
-                make_batch=make_batch,
-                describe_batch=lambda step: [int(annotations.units[place]) for place in slices.units(step)],
+                make_batch=batches.batch,
+                describe_batch=batches.describe,
                 n_iter=schedule.steps,
                 segment=schedule.segment,
-                validate=self._validation(main, slices, lambda: trainer.step),
+                validate=self._validation(network, model, batches, lambda: trainer.step),
                 can_be_extended=False,
             ),
         )
@@ -152,58 +125,51 @@ class Learner:
         set_best(model, path)
         for role, prepared in ((_VAL, self.val), (_TEST, self.test)):
             if prepared is not None:
-                scores = self._evaluate(main, prepared, path / "eval" / role)
+                scores = self._evaluate(self._predict(network, model), prepared, path / "eval" / role)
                 found |= summary(scores, self.dataset.struct_name, prefix=role)
         logging.info("%s: %s", path, _shown(found))
         return found | {"seconds": round(time.perf_counter() - started, 3)}
 
-    def _validation(
-        self, main: keras.Model, slices: AnnotatedSlices, now: Callable[[], int]
-    ) -> Callable[[], dict[str, float]]:
-        """Returns the function that scores a network; `now` tells the step. It depends on weights and step only."""
-        score = validation_of(self.dataset, main, self.val)
-        if not self.settings.steady_statistics:
-            return score
-
-        def measure_and_score() -> dict[str, float]:
-            steps = range(now(), now() + _STATISTICS)
-            models.estimate_statistics(main, (slices.batch(step).images for step in steps))
-            return score()
-
-        return measure_and_score
-
-    def _slices(self, annotations: Annotations, seed: int) -> AnnotatedSlices:
-        images, units = SliceStack(self.pool), annotations.units
-        return AnnotatedSlices(
-            lambda place: images[units[place]],
-            annotations.mask,
-            range(len(units)),
-            seed=seed,
-            batch_size=self.settings.batch_size,
-            augmentation=RotFlip(),
-            ignore_value=self.dataset.num_classes if self.settings.ann_type == SCRIBBLE else None,
-        )
-
-    def _compiled(self, seed: int, schedule: Schedule) -> keras.Model:
-        model = build_network(self.settings, self.dataset, seed=seed)
+    def _compiled(self, network: Network, seed: int, schedule: Schedule) -> keras.Model:
+        model = build(network, self.dataset, seed=seed)
         setup.copy_origin(model, self.origin, exclude=("seg_",))
         model.compile(
-            make_optimizer(self.settings, schedule),
-            loss=make_loss(self.settings, self.dataset),
+            network.make_optimizer(schedule.steps),
+            loss=network.make_loss(self.dataset.num_classes),
             jit_compile=keras.backend.backend() == "jax",
         )
         model.optimizer.build(model.trainable_variables)
         return model
 
-    def _evaluate(self, main: keras.Model, prepared: cache.PreparedSet, folder: Path) -> list[VolumeScore]:
+    def _validation(
+        self, network: Network, model: keras.Model, batches: Batches, now: Callable[[], int]
+    ) -> Callable[[], dict[str, float]]:
+        """Returns the function that scores a network; `now` tells the step. It depends on weights and step only."""
+        score = validation_of(self.dataset, self._predict(network, model), self.val)
+
+        def prepare_and_score() -> dict[str, float]:
+            network.before_validation(model, batches, now())
+            return score()
+
+        return prepare_and_score
+
+    def _predict(self, network: Network, model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+        return network.predictor(network.part(model), self.dataset.mtask_bs)
+
+    def _evaluate(self, predict: Callable, prepared: cache.PreparedSet, folder: Path) -> list[VolumeScore]:
         reader = get_reader(self.dataset)
         return volumes.evaluate_cases(
             ((volume, reader.read(volume.case)) for volume in prepared),
-            predictor(main, self.dataset.mtask_bs),
+            predict,
             dataset=self.dataset,
             out_dir=folder,
             save_predictions=folder.name == _TEST,
         )
+
+
+def case_images(volumes: cache.PreparedSet) -> list[np.ndarray]:
+    """Returns the (slices, rows, columns, channels) image of each case, memory-mapped."""
+    return [with_channel_axis(volume.image) for volume in volumes]
 
 
 def member_folder(folder: Path, member: int) -> Path:
@@ -211,11 +177,28 @@ def member_folder(folder: Path, member: int) -> Path:
     return folder / f"member_{member}"
 
 
-def _mask_digest(annotations: Annotations) -> str:
-    whole = hashlib.sha256()
-    for place in range(len(annotations)):
-        whole.update(np.ascontiguousarray(annotations.mask(place)).tobytes())
-    return whole.hexdigest()
+def build(network: Network, dataset: datasets.DatasetConfig, *, seed: int = 0) -> keras.Model:
+    """Returns a network for a dataset with its initial weights."""
+    shape = network.input_shape(dataset.size, dataset.num_channels)
+    return network.build(shape, dataset.num_classes, seed=seed)
+
+
+def load_member(network: Network, dataset: datasets.DatasetConfig, path: Path) -> keras.Model:
+    """Returns the network of a member's folder with the weights of its best validation.
+
+    Raises:
+        DataError: the weights are missing or damaged.
+    """
+    model = build(network, dataset)
+    set_best(model, path)
+    return model
+
+
+def set_best(model: keras.Model, path: Path) -> None:
+    """Gives a network the weights of a member's best validation; the last ones if no validation gave a number."""
+    best = path / "checkpoints" / BEST
+    weights, _ = checkpoint.load_arrays(best if best.exists() else path / "checkpoints" / LAST)
+    models.set_weights(model, weights)
 
 
 def summary(scores: Sequence[VolumeScore], struct_name: Sequence[str], *, prefix: str) -> dict[str, Any]:

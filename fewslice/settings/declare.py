@@ -1,17 +1,31 @@
 """How a setting is declared: once, as a field of a frozen dataclass, with type, range, default and help.
 
     @declared
-    class Baseline:
-        lr_seg: Annotated[float, Gt(0), Help("Learning rate (Adam).")] = 0.001
+    class Segmentation:
+        lr_seg: Annotated[Positive, Help("Learning rate of the segmentation.")] = 0.001
 
-Command-line flags are made from such classes without importing pydantic, so that `--help` answers at once
-(`fewslice.settings.flags`); files are checked against the same classes by pydantic (`fewslice.settings.yaml`).
+Command-line flags (`fewslice.settings.flags`) and the attributes of `init_` files (`fewslice.settings.datasets`) are
+made from such classes without importing pydantic, so that `--help` answers at once; experiment files are checked
+against them by pydantic.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import dataclass_transform
+import functools
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, dataclass_transform
+
+from annotated_types import Ge, Gt, Le, Lt
+
+Switch = Literal[0, 1]
+Count = Annotated[int, Ge(1)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+BelowOne = Annotated[float, Ge(0), Lt(1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,19 +35,188 @@ class Help:
     Attributes:
         text: For `--help` and the tables of the documentation.
         in_digest: Whether the value decides what a run computes.
-        finds_upstream: Whether the value only finds the run of the stage before.
+        finds_upstream: Whether the run that a stage starts from is looked for by this value: "also", or "only" where
+            the stage does nothing else with it. A name `pretr_x` stands for the setting `x` of that run.
         no_effect: Why the value changes nothing, "" if it does.
+        methods: Values of `--method` under which it counts; () for all.
     """
 
     text: str
     in_digest: bool = True
-    finds_upstream: bool = False
+    finds_upstream: Literal["", "also", "only"] = ""
     no_effect: str = ""
+    methods: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Must:
+    """A rule that the bounds of `annotated_types` cannot express.
+
+    Attributes:
+        is_right: Whether a value is allowed.
+        text: What an allowed value is, for the message "`name` must be <text>".
+        remedy: Returns what to write in place of a value that is wrong, in a sentence.
+    """
+
+    is_right: Callable[[Any], bool]
+    text: str
+    remedy: Callable[[Any], str] = lambda value: ""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        from pydantic_core import PydanticCustomError, core_schema
+
+        def check(value: Any) -> Any:
+            if not self.is_right(value):
+                raise PydanticCustomError("must", "Input should be {text}", {"text": self.text})
+            return value
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inherited:
+    default: Any
+    changes: Mapping[str, Any]
+
+
+def inherited(default: Any = dataclasses.MISSING, **changes: Any) -> Any:
+    """Stands in a declared class for an inherited setting with another default or other attributes of its `Help`."""
+    return _Inherited(default, changes)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def declared(cls: type) -> type:
-    """Makes a class a frozen dataclass, all of whose fields are given by name; files may hold no other keys."""
+    """Makes a class a frozen dataclass, all of whose fields are given by name; files may hold no other keys.
+
+    A plain value in the body, such as `n_iter = 15001`, is another default of an inherited setting.
+    """
+    own = cls.__dict__.get("__annotations__", {})
+    for base in filter(dataclasses.is_dataclass, cls.__mro__[1:]):
+        for field in dataclasses.fields(base):
+            if field.name in vars(cls) and field.name not in own:
+                own = own | {field.name: _inherit(cls, field, _hints(base)[field.name])}
+    cls.__annotations__ = own
     made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
-    made.__pydantic_config__ = {"extra": "forbid", "strict": True}
+    made.__pydantic_config__ = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
     return made
+
+
+def _inherit(cls: type, field: dataclasses.Field, hint: Any) -> Any:
+    """Returns the type of an inherited setting with the changes that stand in the body of `cls`."""
+    value = vars(cls)[field.name]
+    if not isinstance(value, _Inherited):
+        return hint
+    setattr(cls, field.name, field.default if value.default is dataclasses.MISSING else value.default)
+    kind, *metadata = typing.get_args(hint)
+    return Annotated[
+        (kind, *(dataclasses.replace(each, **value.changes) if isinstance(each, Help) else each for each in metadata))
+    ]
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls, include_extras=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A declared setting.
+
+    Attributes:
+        name: Its name.
+        kind: Its type: bool, int, float, str, a `Literal`, or a tuple of these.
+        default: Its default; `dataclasses.MISSING` if it must be given.
+        help: What it is for.
+        optional: Whether None is allowed.
+        rules: What else its values obey.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    help: Help
+    optional: bool
+    rules: tuple[Any, ...]
+
+    @property
+    def must(self) -> str:
+        """What an allowed value is, in words; "" if every value of the type is."""
+        if typing.get_origin(self.kind) is Literal:
+            return "one of " + ", ".join(map(str, typing.get_args(self.kind)))
+        bounds = {}
+        for rule in self.rules:
+            if isinstance(rule, Must):
+                return rule.text
+            bounds |= {name: getattr(rule, name) for name in ("gt", "ge", "lt", "le") if hasattr(rule, name)}
+        match bounds:
+            case {"ge": low, "le": high}:
+                return f"{'a whole number' if self.kind is int else 'a number'} from {low} to {high}"
+            case {"ge": low, "lt": high}:
+                return f"at least {low} and below {high}"
+            case {"ge": low}:
+                return f"{low} or larger"
+            case {"gt": 0}:
+                return "a positive number"
+        return ""
+
+    def problem(self, value: Any, shown: Callable[[Any], str] = str) -> str:
+        """Returns what is wrong with a value, in a sentence; "" if it is right."""
+        if value is None and self.optional:
+            return ""
+        is_tuple, fits = typing.get_origin(self.kind) is tuple, _fits(self.kind, value)
+        if fits and all(_obeys(value, rule) for rule in self.rules):
+            return ""
+        text = type_text(self.kind) if is_tuple and not fits else self.must or type_text(self.kind)
+        return f"`{self.name}` must be {text}. Received: {self.name}={shown(value)}"
+
+
+@functools.cache
+def settings_of(cls: type) -> Mapping[str, Setting]:
+    """Returns the settings of a declared class by name: its fields that have a `Help`."""
+    found = {}
+    for field in dataclasses.fields(cls):
+        kind, *metadata = typing.get_args(_hints(cls)[field.name]) or (None,)
+        explained = [each for each in metadata if isinstance(each, Help)]
+        if explained:
+            parts = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+            kinds = [part for part in parts if part is not type(None)]
+            rules = tuple(each for each in metadata if not isinstance(each, Help))
+            found[field.name] = Setting(
+                field.name, kinds[0], field.default, explained[-1], optional=len(kinds) < len(parts), rules=rules
+            )
+    return types.MappingProxyType(found)
+
+
+def type_text(kind: Any) -> str:
+    """Returns what a value of a type is called in messages."""
+    if typing.get_origin(kind) is tuple:
+        inner = typing.get_args(kind)[0]
+        return {str: "a tuple of texts", float: "a tuple of numbers"}.get(inner, "a dict: code in the file -> label")
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}[kind]
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return any(value == part and type(value) is type(part) for part in parts)
+    if origin is tuple and isinstance(value, tuple):
+        parts = parts[:1] * len(value) if parts[-1] is ... else parts
+        return len(parts) == len(value) and all(map(_fits, parts, value))
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return origin is None and isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _obeys(value: Any, rule: Any) -> bool:
+    match rule:
+        case Must():
+            return rule.is_right(value)
+        case Gt():
+            return value > rule.gt
+        case Ge():
+            return value >= rule.ge
+        case Lt():
+            return value < rule.lt
+        case Le():
+            return value <= rule.le
+    raise TypeError(f"{rule!r} is no rule that settings know.")

@@ -8,30 +8,58 @@ the registries of `fewslice.core.registry`, so that plugins count as much as wha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le, Len
+from annotated_types import Ge, Le, Len, MultipleOf
 
-from fewslice.settings.declare import Help, declared
+from fewslice.core import options, registry
+from fewslice.core.errors import ConfigError
+from fewslice.core.options import Place
+from fewslice.settings import budgets
+from fewslice.settings.declare import Count, Help, Must, declared, settings_of
+from fewslice.settings.group_contrastive import GroupContrastive
+from fewslice.settings.yaml import Named, Registered
+
+STRATEGY, SCORE, FEATURES = "strategy", "uncertainty score", "kind of features"
+ENCODER = "encoder"  # `warm_start` from the experiment's own encoder
+Side = Annotated[int, Ge(16), MultipleOf(16)]
 
 
-@declared
-class Named:
-    """A registered object and its options. In files: a name alone, or a mapping with `name` and the options."""
+def outside_problem(name: str) -> str:
+    """Returns why writing to `name` could leave the run directory, and the remedy; "" if it is a plain name.
 
-    name: str
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    >>> outside_problem("scores.txt"), outside_problem("a b")
+    ('', 'Use letters, digits, dots, hyphens and underscores.')
+    """
+    last = PurePath(name.replace("\\", "/")).name
+    if re.fullmatch(r"[A-Za-z0-9_][\w.-]*", name, re.ASCII):
+        return ""
+    if "/" in name or "\\" in name or name.startswith(("~", ".")):
+        suggestion = f" Write {last!r}." if re.fullmatch(r"[A-Za-z0-9_][\w.-]*", last, re.ASCII) else ""
+        return f"It would be written outside the run directory.{suggestion}"
+    return "Use letters, digits, dots, hyphens and underscores."
+
+
+PlainName = Annotated[
+    str, Must(lambda value: not outside_problem(value), "a plain name without folders", outside_problem)
+]
 
 
 @declared
 class Query:
-    """How units are chosen."""
+    """How units are chosen. In files: the strategy alone, or a mapping."""
 
-    strategy: Annotated[Named, Help("Strategy that chooses, with its options.")] = Named(name="random")
-    features: Annotated[Named | None, Help("Kind of features that the strategy sees.")] = None
-    score: Annotated[Named | None, Help("Uncertainty score that the strategy sees, with its options.")] = None
-    passes: Annotated[int, Ge(1), Help("MC-dropout passes of each network; 1 is one pass without dropout.")] = 1
+    SHORT: ClassVar[str] = "strategy"
+    strategy: Annotated[Named, Registered(STRATEGY), Help("Strategy that chooses, with its options.")] = Named("random")
+    features: Annotated[Named | None, Registered(FEATURES), Help("Kind of features that the strategy sees.")] = None
+    score: Annotated[
+        Named | None, Registered(SCORE), Help("Uncertainty score that the strategy sees, with its options.")
+    ] = None
+    passes: Annotated[Count, Help("MC-dropout passes of each network; 1 is one pass without dropout.")] = 1
     combine: Annotated[
         Literal["mean_probabilities", "mean_scores"],
         Help("One score of the mean probabilities of all networks and passes, or the mean of one score per network."),
@@ -39,12 +67,27 @@ class Query:
     ascending: Annotated[bool, Help("true: the lowest scores are chosen.")] = False
     case_cap: Annotated[int | None, Ge(1), Help("Units of one case per round at most.")] = None
 
+    @property
+    def needs_network(self) -> bool:
+        """Whether it looks at a trained segmentation network."""
+        looks_at = [
+            self.features is not None and registry.of(FEATURES).get(self.features.name).needs_network,
+            self.score is not None and registry.of(SCORE).get(self.score.name).source == "passes",
+            "gradients" in registry.of(STRATEGY).get(self.strategy.name).needs,
+        ]
+        return any(looks_at)
+
 
 @declared
 class Round:
     """One round. In files: the amount alone, or a mapping."""
 
-    add: Annotated[float | int, Ge(0), Help("Units to annotate: a share of the pool (0.05) or a number (20).")]
+    SHORT: ClassVar[str] = "add"
+    add: Annotated[
+        float | int,
+        Must(lambda value: value >= 0, "a share of the pool such as 0.05, or a number of units such as 20"),
+        Help("Units to annotate: a share of the pool (0.05) or a number (20)."),
+    ]
     query: Annotated[Query | None, Help("How this round chooses, in place of the experiment's `query`.")] = None
     train: Annotated[bool, Help("false: the round only annotates.")] = True
     longer: Annotated[
@@ -54,43 +97,203 @@ class Round:
 
 @declared
 class Members:
-    """The networks of a round."""
+    """The networks of a round. In files: their number alone, or a mapping."""
 
-    kind: Annotated[str, Help("Registered way in which members differ; `seeds`: same data, other seeds.")] = "seeds"
-    count: Annotated[int, Ge(1), Help("Networks per round.")] = 1
+    SHORT: ClassVar[str] = "count"
+    kind: Annotated[
+        str, Registered("kind of members"), Help("How members differ; `seeds`: same data, other seeds.")
+    ] = "seeds"
+    count: Annotated[Count, Help("Networks per round; the one of the best validation is tested.")] = 1
+
+
+@declared
+class Encoder(GroupContrastive):
+    """The encoder that gives embeddings, pretrained as `pretr_encoder_group_contrastive_loss.py` does, or its run."""
+
+    SHORT: ClassVar[str] = "run"
+    run: Annotated[
+        str, Help("Run directory of a pretrained encoder that is used as it is; the other keys are idle then.")
+    ] = ""
+    epochs: Annotated[Count, Help("Epochs of pretraining.")] = 100
 
 
 @declared
 class Experiment:
     """An experiment of active learning."""
 
-    name: Annotated[str, Help("Name of the run.", in_digest=False)]
+    name: Annotated[PlainName, Help("Name of the run.", in_digest=False)]
     dataset: Annotated[str, Help("Dataset, as `--dataset`.")]
-    network: Annotated[Named, Help("Segmentation network with its options: batch size, learning rate, steps, ...")]
-    rounds: Annotated[tuple[Round, ...], Len(1), Help("The rounds.", in_digest=False)]
+    network: Annotated[
+        Named,
+        Registered("network"),
+        Help("Segmentation network with its options: batch size, learning rate, steps, ..."),
+    ]
+    rounds: Annotated[tuple[Round, ...], Len(1), Help("The rounds; some can be added later.", in_digest=False)]
     query: Annotated[Query, Help("How units are chosen once a network is trained.")] = Query()
     first_query: Annotated[
         Query | None,
         Help("How units are chosen until then. Default: `query`, or `random` where that needs a trained network."),
     ] = None
-    unit: Annotated[Named, Help("What is annotated: slice, image, volume, or patch with its size and stride.")] = Named(
-        name="slice"
+    unit: Annotated[
+        Named, Registered("unit"), Help("What is annotated: slice, image, volume, or patch with its size and stride.")
+    ] = Named("slice")
+    annotation: Annotated[str, Registered("annotation"), Help("What an annotator draws: `mask` or `scribble`.")] = (
+        "mask"
     )
-    annotation: Annotated[Literal["mask", "scribble"], Help("What an annotator draws in a unit.")] = "mask"
-    annotator: Annotated[str, Help("simulated (stored labels), or files (a person's).", in_digest=False)] = "simulated"
+    annotator: Annotated[
+        str,
+        Registered("annotator"),
+        Help("`simulated` takes the stored labels, `files` waits for a person's.", in_digest=False),
+    ] = "simulated"
     members: Annotated[Members, Help("The networks of a round.")] = Members()
-    encoder: Annotated[Named | None, Help("Self-supervised encoder that gives embeddings, or its run.")] = None
-    warm_start: Annotated[str, Help("Run whose weights every network starts from; `encoder` for the one above.")] = ""
-    split: Annotated[str, Help("List of data_cfg_<dataset>.py whose training cases are the pool.")] = "al"
+    encoder: Annotated[Encoder | None, Help("Self-supervised encoder that gives embeddings, or its run.")] = None
+    warm_start: Annotated[
+        str, Help("Run directory whose weights every network starts from; `encoder` for the one above.")
+    ] = ""
+    split: Annotated[str, Help("List of `data_cfg_<dataset>.py` whose training cases are the pool.")] = "al"
     comb: Annotated[str, Help("Its combination.")] = "c1"
-    size: Annotated[tuple[int, int] | None, Help("Size of the network's input; default: the dataset's.")] = None
+    size: Annotated[tuple[Side, Side] | None, Help("Rows and columns of the network's input; null: the dataset's.")] = (
+        None
+    )
     test: Annotated[bool, Help("Scores the test volumes after each round.")] = True
     mixed_precision: Annotated[bool, Help("Computes in half precision where that is exact enough.")] = False
-    seed: Annotated[int, Ge(0), Help("Seeds choices, encoder and networks.")] = 0
+    seed: Annotated[int, Ge(0), Le(2**31 - 1), Help("Seeds choices, encoder and networks.")] = 0
+
+    def queries(self) -> Iterator[tuple[Place, Query]]:
+        """Yields the place of each query in the file, and the query."""
+        yield ("query",), self.query
+        if self.first_query is not None:
+            yield ("first_query",), self.first_query
+        for number, one in enumerate(self.rounds):
+            if one.query is not None:
+                yield ("rounds", number, "query"), one.query
+
+    def round_queries(self) -> list[Query]:
+        """Returns the query of each round."""
+        first = self.first_query or (Query() if self.query.needs_network else self.query)
+        found, has_network = [], False
+        for one in self.rounds:
+            found.append(one.query or (self.query if has_network else first))
+            has_network |= one.train
+        return found
+
+    def plans(self, pool_size: int) -> list[RoundPlan]:
+        """Returns what each round does in a pool of so many units.
+
+        Raises:
+            ConfigError: a round would train on nothing, or the rounds add more than the pool.
+        """
+        amounts = [one.add for one in self.rounds]
+        units = budgets.cumulative_budgets(amounts, pool_size)
+        fractions = budgets.cumulative_fractions(amounts, pool_size)
+        shares = budgets.training_shares(amounts, [one.longer for one in self.rounds], pool_size)
+        empty = [number for number, one in enumerate(self.rounds) if one.train and not units[number]]
+        if empty:
+            raise ConfigError(
+                f"Round {empty[0]} would train on nothing: {fractions[empty[0]]:g} of {pool_size} units is less than "
+                "one. Let it add more, or only annotate."
+            )
+        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(Conditions)}
+        return [
+            RoundPlan(number, fractions[number], units[number], query, one.train, shares[number], **shared)
+            for number, (one, query) in enumerate(zip(self.rounds, self.round_queries(), strict=True))
+        ]
+
+    def settings(self) -> dict[str, Any]:
+        """Returns everything that decides what is computed, as JSON values, for config.json and its digest.
+
+        The name of the run is not among them, nor the rounds, which can be added to, nor who annotates.
+        """
+        names = [name for name, setting in settings_of(Experiment).items() if setting.help.in_digest]
+        found = {name: getattr(self, name) for name in names}
+        return plain(found) | {"strategy": self.query.strategy.name}
+
+    def named_runs(self) -> dict[str, str]:
+        """Returns the key and the path of every run that the experiment names."""
+        runs = {"encoder.run": self.encoder.run if self.encoder else "", "warm_start": self.warm_start}
+        return {key: path for key, path in runs.items() if path not in ("", ENCODER)}
+
+    def problems(self) -> Iterator[tuple[Place, str]]:
+        """Yields (place, message) of settings that do not fit each other."""
+        yield from self._round_problems()
+        for place, query in self.queries():
+            yield from self._query_problems(place, query)
+        kinds = [registry.of(FEATURES).get(query.features.name) for _, query in self.queries() if query.features]
+        is_used = self.warm_start == ENCODER or any(kind.needs_encoder for kind in kinds)
+        if self.encoder is None and self.warm_start == ENCODER:
+            yield ("warm_start",), "the weights of the experiment's encoder need the key `encoder`. Add it."
+        if self.encoder is not None and not is_used:
+            text = "no query looks at the encoder. Let `features` be `encoder`, or remove it."
+            yield (ENCODER,), text
+        if self.encoder is not None and not self.encoder.run:
+            yield from (((ENCODER, name), text.replace("=", ": ")) for name, text in self.encoder.problems().items())
+
+    def _round_problems(self) -> Iterator[tuple[Place, str]]:
+        try:
+            budgets.cumulative_fractions([one.add for one in self.rounds])
+        except ConfigError as error:
+            yield ("rounds",), str(error)
+        if not self.rounds[0].add:
+            yield ("rounds", 0), "the first round annotates nothing. Give it a share above 0."
+        first = self.round_queries()[0]
+        named = [(STRATEGY, first.strategy), *((SCORE, score) for score in (first.score,) if score)]
+        for kind, one in named:
+            if getattr(registry.of(kind).get(one.name), "needs_labelled", False):
+                yield ("rounds", 0), f"{one.name} needs annotated units. Let the first round choose at random."
+
+    def _query_problems(self, place: Place, query: Query) -> Iterator[tuple[Place, str]]:
+        name, given = query.strategy.name, query.strategy.options
+        needs = registry.of(STRATEGY).get(name).needs
+        if query.features is None and "features" in needs:
+            yield (*place, "strategy"), f"{name} compares features. Add `features`, such as `encoder` or `pixels`."
+        if query.features is not None and "features" not in needs:
+            yield (*place, "features"), f"{name} looks at no features. Remove it."
+        if query.features is not None and self.encoder is None:
+            if registry.of(FEATURES).get(query.features.name).needs_encoder:
+                text = f"{query.features.name} needs an encoder. Add the key `encoder`."
+                yield (*place, "features"), text
+        weight = given.get("uncertainty_wt", 0)
+        if query.score is None and ("scores" in needs or weight):
+            yield (*place, "strategy"), f"{name} needs scores of networks. Add `score`, such as `entropy`."
+        if query.score is None and (query.passes > 1 or query.combine != Query().combine or query.ascending):
+            yield place, "`passes`, `combine` and `ascending` have no effect without `score`. Remove them."
+        if query.score is not None:
+            yield from self._score_problems(place, query, is_used="scores" in needs or bool(weight))
+        is_simulated = getattr(registry.of("annotator").get(self.annotator), "reads_labels", False)
+        if given.get("use_labels") and not is_simulated and registry.of("annotation").get(self.annotation).is_dense:
+            text = "full masks drawn by a person weigh all pixels alike. Write `use_labels: false`, or "
+            yield (*place, "strategy", "use_labels"), text + "`annotator: simulated`."
+
+    def _score_problems(self, place: Place, query: Query, *, is_used: bool) -> Iterator[tuple[Place, str]]:
+        score, network = registry.of(SCORE).get(query.score.name), registry.of("network").get(self.network.name)
+        if not is_used:
+            more = " or give it a weight by `uncertainty_wt`" if "uncertainty_wt" in query.strategy.options else ""
+            yield (*place, "score"), f"{query.strategy.name} looks at no scores. Remove it{more}."
+        if query.passes > 1 and not network.drops:
+            yield (*place, "passes"), f"{self.network.name} has no dropout, so that all its passes are the same."
+        if getattr(score, "compares", False) and query.passes == 1 and self.members.count == 1:
+            text = f"{query.score.name} of a single network is 0 everywhere. Train two or more, or take passes with "
+            yield (*place, "score"), text + "dropout."
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What all rounds of an experiment share, as in `Experiment`."""
+
+    network: Named | None = None
+    members: Members = Members()
+    encoder: Encoder | None = None
+    warm_start: str = ""
+    unit: Named = Named("slice")
+    annotation: str = "mask"
+    annotator: str = "simulated"
+    size: tuple[int, int] | None = None
+    mixed_precision: bool = False
+    seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class RoundPlan:
+class RoundPlan(Conditions):
     """Everything that decides what one round does; written to `rounds/<number>/plan.json`.
 
     Attributes:
@@ -100,7 +303,6 @@ class RoundPlan:
         query: How they are chosen.
         train: Whether networks are trained on them.
         training_share: Share of the whole schedule that these networks are trained for.
-        network, members, unit, annotation, annotator, seed: As in the experiment.
     """
 
     number: int
@@ -109,9 +311,24 @@ class RoundPlan:
     query: Query = Query()
     train: bool = True
     training_share: float = 1.0
-    network: Named | None = None
-    members: Members = Members()
-    unit: Named = Named(name="slice")
-    annotation: str = "mask"
-    annotator: str = "simulated"
-    seed: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the plan as plain values."""
+        return plain(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> RoundPlan:
+        """Returns the plan that `as_json` wrote.
+
+        Raises:
+            ConfigError: values that are no plan.
+        """
+        found, problems = options.check(cls, values)
+        if problems:
+            raise ConfigError("\n".join(text for _, text in problems))
+        return found
+
+
+def plain(values: Any) -> Any:
+    """Returns settings as JSON values."""
+    return json.loads(json.dumps(values, default=dataclasses.asdict))

@@ -1,52 +1,136 @@
-"""A whole experiment of active learning: from its settings to its run directory.
+"""An experiment of active learning: from its settings to its run directory.
 
-runs/<dataset>/run_al_exp/<exp_dir>-<digest>/
+runs/<dataset>/run_al_exp/<name>-<digest>/
     config.json versions.json command.txt DONE logs/run.log report.html
-    pool.csv        index, unit_id, patient, volume, position, depth
+    pool.csv        index, unit_id, patient, volume, position, depth; not of patches, which are too many
     cache/          embeddings and pixels of the pool
     rounds/000/     see `fewslice.active.loop`
+
+What can be refused without a network is refused before Keras is imported.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
 
-from fewslice.active import annotators, round_files, strategies
-from fewslice.active.annotators import MASK, SCRIBBLE, Task, WaitingForAnnotations
+import fewslice.learner  # noqa: F401  makes all names known
+from fewslice.active import round_files
+from fewslice.active.annotators import ANNOTATIONS, ANNOTATORS, Annotation, Task, WaitingForAnnotations
 from fewslice.active.annotators.file_exchange import BACK
-from fewslice.active.budgets import cumulative_budgets, cumulative_fractions, training_shares
-from fewslice.active.loop import Loop, RoundPlan
-from fewslice.active.query import Choice
-from fewslice.active.slices import SliceStack, pool_of_volumes
-from fewslice.active.strategies.vaal import VaalOptions
-from fewslice.active.units import Pool
-from fewslice.core import backend, files
+from fewslice.active.labels import Labels
+from fewslice.active.loop import Loop
+from fewslice.active.pool import Crops, open_pool
+from fewslice.active.query import MASKS, STRATEGIES, Choice
+from fewslice.active.units import Units
+from fewslice.core import backend, checkpoint, files
+from fewslice.core.console import without_native_messages
 from fewslice.core.errors import ConfigError, FewSliceError
-from fewslice.core.run import Run
-from fewslice.data.readers import get_reader
-from fewslice.learner.encoder import initial_weights, train_encoder
-from fewslice.learner.evidence import Sources
-from fewslice.learner.learner import Learner
-from fewslice.report.figures.gallery import draw_gallery, pick_titles
-from fewslice.report.pages.experiment_html import results_path, write_experiment_report
-from fewslice.settings import datasets
-from fewslice.settings.compat.al_config import Experiment
-from fewslice.settings.compat.al_selection import vaal_options
-from fewslice.stages.active_checks import Job, named_runs
-from fewslice.train import setup
-from fewslice.train.encoder_runs import find_encoder
+from fewslice.core.run import Run, find_runs
+from fewslice.data import cache
+from fewslice.data.readers import find_cases, get_reader
+from fewslice.report.figures import gallery
+from fewslice.report.pages.experiments import results_path, write_experiment_report
+from fewslice.settings import dataset_values, datasets, facts
+from fewslice.settings.experiment import ENCODER, Experiment, RoundPlan
+from fewslice.settings.load import load_experiment
+from fewslice.stages.active_encoder import train_encoder
+from fewslice.train.encoder_runs import EncoderRun, find_encoder
 
 STAGE = "run_al_exp"
 _POOL_COLUMNS = ("index", "unit_id", "patient", "volume", "position", "depth")
-_SCORING_BATCH = 16  # slices scored at a time
+_OLD_GROUPS = {"model", "policy"}  # of config.json, before experiments had a form of their own
+
+
+@dataclasses.dataclass(frozen=True)
+class Roles:
+    """Patients of an experiment.
+
+    Attributes:
+        pool: Their units can be annotated.
+        val: Choose the network.
+        test: Score it.
+    """
+
+    pool: Sequence[str]
+    val: Sequence[str]
+    test: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Job:
+    """An experiment that has passed all checks that need no network.
+
+    Attributes:
+        experiment: The experiment.
+        dataset: Settings of its dataset.
+        overrides: Attributes of the dataset that differ from its file, "name=value".
+        roles: Which patients do what.
+    """
+
+    experiment: Experiment
+    dataset: datasets.DatasetConfig
+    overrides: Sequence[str]
+    roles: Roles
+
+    def describe(self) -> str:
+        """Returns what will be done, in words."""
+        experiment, queries = self.experiment, self.experiment.round_queries()
+        strategies = ", ".join(dict.fromkeys(query.strategy.name for query in queries))
+        return (
+            f"{experiment.name}: {self.dataset.name}, {len(queries)} rounds by {strategies}; "
+            f"{experiment.members.count} x {experiment.network.name} on {experiment.annotation}s of "
+            f"{len(self.roles.pool)} patients, {len(self.roles.val)} validate, {len(self.roles.test)} test."
+        )
+
+
+def prepare(path: str, overrides: Mapping[str, str]) -> Job:
+    """Loads and checks an experiment and its dataset.
+
+    Args:
+        path: The experiment's file.
+        overrides: Key of the experiment, or attribute of the dataset -> value as text.
+
+    Raises:
+        ConfigError, DataError: what is wrong.
+    """
+    known = dataset_values.REQUIRED + dataset_values.OPTIONAL
+    changed = {name: value for name, value in overrides.items() if name in known}
+    experiment = load_experiment(path, {name: value for name, value in overrides.items() if name not in known})
+    for name, side in zip(("img_size_x", "img_size_y"), experiment.size or (), strict=False):
+        if changed.setdefault(name, str(side)) != str(side):
+            raise ConfigError(f"--set {name}={changed[name]}, but the experiment says {side}. Give one of them.")
+    dataset = datasets.load_dataset_config(experiment.dataset, changed)
+    roles = _roles(experiment, dataset)
+    for key, run in experiment.named_runs().items():
+        find_encoder(run, dataset, flag=f"set {key}")
+    return Job(experiment, dataset, [f"{name}={value}" for name, value in changed.items()], roles)
+
+
+def _roles(experiment: Experiment, dataset: datasets.DatasetConfig) -> Roles:
+    """Returns which patients do what, after finding all their files."""
+    try:
+        pool, val = datasets.check_labeled_split(dataset, experiment.split, experiment.comb)
+    except ConfigError as error:
+        text = str(error).replace("--no_of_tr_imgs", "split").replace("--comb_tr_imgs", "comb")
+        raise ConfigError(f"The pool: {text}") from error
+    test = dataset.splits.test_ids() if experiment.test else dataset.splits.test
+    reader = get_reader(dataset)
+    for patients in (pool, val, test if experiment.test else ()):
+        if patients:
+            find_cases(reader, patients, dataset.unlabeled_phases)
+    return Roles(pool, val, test)
 
 
 def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
-    """Runs all rounds of an experiment, continuing where an earlier call was interrupted, and writes its report.
+    """Runs all rounds of an experiment, resuming where an earlier call was interrupted, and writes its report.
 
     Args:
         job: The experiment.
@@ -58,21 +142,26 @@ def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
         Interrupted: Ctrl-C or a termination signal; everything is saved.
     """
     parts = _Parts(job, runs_dir)
-    plans = round_plans(job.experiment, len(parts.pool))
+    plans = job.experiment.plans(len(parts.pool))
     with parts.open_run(resume) as run:
         report = run.dir / "report.html"
         results = results_path(report)
-        round_files.check_plans(run.dir, [dataclasses.asdict(plan) for plan in plans])
-        if run.is_done and round_files.are_finished(run.dir, parts.pool, len(plans)):
+        if _is_older(run, plans[0]):
+            logging.info("Already finished, by an earlier version: %s", report)
+            return
+        round_files.check_plans(run.dir, plans)
+        nothing = Labels(parts.pool, job.dataset.num_classes)
+        if run.is_done and round_files.are_finished(run.dir, nothing, len(plans)):
             if not (report.exists() and results.exists()):  # killed before they were written
                 write_experiment_report([run.dir], report)
             logging.info("Already finished: %s", report)
             return
-        backend.configure(seed=job.experiment.seed, mixed_precision=job.experiment.model.is_half_precision)
+        backend.configure(seed=job.experiment.seed, mixed_precision=job.experiment.mixed_precision)
         run.start(backend.versions())
-        text = "%s: a pool of %d slices of %d volumes, %d rounds up to %d slices."
+        text = "%s: a pool of %d units of %d volumes, %d rounds up to %d units."
         logging.info(text, run.dir, len(parts.pool), len(parts.volumes), len(plans), plans[-1].units)
-        _write_pool(run.dir / "pool.csv", parts.pool)
+        if not parts.pool.can_overlap:
+            _write_pool(run.dir / "pool.csv", parts.pool)
         try:
             parts.loop(run.dir).run(plans)
         except WaitingForAnnotations as work:
@@ -85,27 +174,36 @@ def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
 
 
 class _Parts:
-    """What takes part in an experiment."""
+    """The volumes, the pool, the run directory and the loop of an experiment."""
 
     def __init__(self, job: Job, runs_dir: str):
-        self.experiment, self.dataset, self.overrides = job.experiment, job.dataset, job.overrides
-        self.runs_dir, experiment, dataset, roles = runs_dir, job.experiment, job.dataset, job.roles
-        annotators.load_all()
-        is_simulated = getattr(annotators.ANNOTATORS.get(experiment.policy.annotator), "reads_labels", False)
-        wants_masks = any(selection.masks for selection in experiment.selections)
-        kind, phases = experiment.model.ann_type, dataset.unlabeled_phases
-        self.volumes = setup.open_volumes(
-            dataset,
-            roles.pool,
-            phases,
-            with_label=is_simulated and kind == MASK,
-            with_scribble=is_simulated and (kind == SCRIBBLE or wants_masks),
+        self.job, self.experiment, self.dataset, self.runs_dir = job, job.experiment, job.dataset, runs_dir
+        reads_labels = getattr(ANNOTATORS.get(self.experiment.annotator), "reads_labels", False)
+        array = self.annotation.array
+        self.volumes = self._open(
+            job.roles.pool,
+            with_label=reads_labels and array == "label",
+            with_scribble=reads_labels and (array == "scribble" or self._looks_at_masks),
         )
-        self.val = setup.open_volumes(dataset, roles.val, phases, with_label=True)
-        has_test = experiment.policy.ensemble_kwargs.inf_test
-        self.test = setup.open_volumes(dataset, roles.test, phases, with_label=True) if has_test else None
-        reader = get_reader(dataset)
-        self.pool = pool_of_volumes(self.volumes, [reader.patient_facts(volume.case) for volume in self.volumes])
+        self.val = self._open(job.roles.val, with_label=True)
+        self.test = self._open(job.roles.test, with_label=True) if self.experiment.test else None
+        reader = get_reader(self.dataset)
+        facts = [reader.patient_facts(volume.case) for volume in self.volumes]
+        self.pool = open_pool(self.volumes, self.experiment.unit, facts)
+
+    @property
+    def annotation(self) -> Annotation:
+        """How units are annotated."""
+        return ANNOTATIONS.get(self.experiment.annotation)
+
+    @property
+    def _looks_at_masks(self) -> bool:
+        chosen = [query.strategy for query in self.experiment.round_queries()]
+        return any(MASKS in STRATEGIES.get(one.name).needs and one.options.get("use_labels", True) for one in chosen)
+
+    def _open(self, patients: Sequence[str], **wanted: bool) -> cache.PreparedSet:
+        cases = find_cases(get_reader(self.dataset), patients, self.dataset.unlabeled_phases)
+        return cache.open_cache(self.dataset, cases, **wanted)
 
     def open_run(self, resume: bool) -> Run:
         """Returns the run directory. Rounds can be added later, so they are no part of its digest.
@@ -113,123 +211,127 @@ class _Parts:
         Raises:
             FewSliceError: it is to be started afresh, but holds what a person has annotated.
         """
-        settings = self.experiment.settings()
-        settings["policy"] = {name: value for name, value in settings["policy"].items() if name != "rounds"}
+        experiment = self.experiment
         roles = {"pool": self.volumes, "val": self.val} | ({"test": self.test} if self.test is not None else {})
-        settings |= {
+        runs = {
+            key: find_encoder(path, self.dataset, flag=f"set {key}") for key, path in experiment.named_runs().items()
+        }
+        settings = experiment.settings() | {
             "stage": STAGE,
             "dataset_config": datasets.config_dict(self.dataset),
-            "cases": {role: setup.case_ids(prepared) for role, prepared in roles.items()},
+            "cases": {role: [volume.case.case_id for volume in prepared] for role, prepared in roles.items()},
             "scans_digest": {role: prepared.digest for role, prepared in roles.items()},
-            "backend": backend.versions()["backend"],
-            "annotator": self.experiment.policy.annotator,
-            "weights_sha256": self._named_weights(),
+            "backend": _backend(),
+            "annotator": experiment.annotator,
+            "weights_sha256": {key: found.digest for key, found in runs.items()},
         }
-        if self.experiment.model.is_half_precision:
+        if experiment.mixed_precision:
             settings["half_precision_networks"] = True  # runs without this say so too, but were trained in float32
-        rounds = len(self.experiment.policy.all_rounds)
-        name = self.experiment.exp_dir
-        run = Run(self.runs_dir, self.dataset.name, STAGE, name, settings, n_iter=rounds, resume=resume)
+        count = len(experiment.rounds)
+        told = facts.of_experiment({**settings, "n_iter": count}, unit=f"{experiment.unit.name}s")
+        where = (self.runs_dir, self.dataset.name, STAGE, experiment.name)
+        run = Run(*where, settings, n_iter=count, resume=resume, facts=told)
+        self._tell_of_older(run)
         drawn = [] if resume else sorted((run.dir / "rounds").glob(f"*/{BACK}/*"))
         if drawn:
             raise FewSliceError(
                 f"--noresume would delete what a person has annotated, {len(drawn)} files such as {drawn[0]}. Move "
-                "them elsewhere, or choose another `exp_dir`."
+                "them elsewhere, or choose another `name`."
             )
         return run
 
-    def _named_weights(self) -> dict[str, str]:
-        """Returns the key of every run that the experiment names -> what stands for its weights."""
-        runs = named_runs(self.experiment).items()
-        return {key: find_encoder(path, self.dataset, flag=f"set {key}").digest for key, path in runs}
+    def _tell_of_older(self, run: Run) -> None:
+        """Says where a run of this name lies whose settings had other names, so that its digest differs."""
+        name = re.compile(rf"{re.escape(self.experiment.name)}-[0-9a-f]+")
+        found = find_runs(self.runs_dir, self.dataset.name, STAGE) if not run.dir.exists() else []
+        older = [path for path, config in found if name.fullmatch(path.name) and config.keys() >= _OLD_GROUPS]
+        if older:
+            text = "The settings of %s have new names now, so that its digest differs and it is not continued here; %s"
+            logging.info(text, ", ".join(map(str, older)), "the report still reads it.")
 
     def loop(self, folder: Path) -> Loop:
         """Returns the loop of rounds with everything that takes part."""
-        experiment, model = self.experiment, self.experiment.model
-        strategies.load_all()
-        task = Task(self.pool, self.volumes, self.dataset, model.ann_type)
-        sources = Sources(
-            model,
+        from fewslice.learner.evidence import PoolEvidence, RoundNetworks
+        from fewslice.learner.learner import Learner
+
+        evidence = PoolEvidence(
             self.dataset,
             self.volumes,
-            experiment.selections,
+            self.pool,
             folder / "cache",
-            self._encoder,
-            embedding_batch=experiment.geometry.feature_model_params.inf_batch_size if experiment.geometry else 1,
-            batch_size=_SCORING_BATCH,
-            seed=experiment.seed,
-            vaal=VaalOptions(**vaal_options(experiment.geometry)) if experiment.geometry is not None else None,
+            RoundNetworks(self.dataset),
+            lambda: self.encoder,
         )
-        origin = initial_weights(model, self.dataset, self._encoder)
+        task = Task(self.pool, self.volumes, self.dataset, self.annotation)
         return Loop(
             folder=folder,
             pool=self.pool,
-            sources=sources.table(),
-            annotator=annotators.ANNOTATORS.get(experiment.policy.annotator)(task),
-            learner=Learner(model, self.dataset, self.volumes, self.val, self.test, experiment.seed, origin),
-            seed=experiment.seed,
+            evidence=evidence.table(),
             ignore_value=self.dataset.num_classes,
-            optional=("scores",),
+            annotator=ANNOTATORS.get(self.experiment.annotator)(task),
+            learner=Learner(self.dataset, self.volumes, self.val, self.test, self._origin()),
             picture=self._draw,
         )
 
-    def _encoder(self) -> Path:
-        params = self.experiment.geometry.feature_model_params
-        if params.cl_prev_path:
-            return Path(params.cl_prev_path)
-        return train_encoder(
-            params,
-            self.experiment.model,
-            seed=self.experiment.seed,
-            overrides=self.overrides,
-            runs_dir=self.runs_dir,
-        )
+    @cached_property
+    def encoder(self) -> EncoderRun:
+        """The run of the experiment's encoder, which is trained at the first call."""
+        job, encoder = self.job, self.experiment.encoder
+        path = encoder.run or train_encoder(self.experiment, overrides=job.overrides, runs_dir=self.runs_dir)
+        return find_encoder(str(path), self.dataset, flag="set encoder.run")
 
-    def _draw(self, path: Path, choice: Choice, masks: np.ndarray) -> None:
-        images = SliceStack(self.volumes)
-        draw_gallery(
+    def _origin(self) -> Any:
+        """Returns the weights from which every network starts."""
+        from fewslice.train.setup import Origin
+
+        first = self.experiment.warm_start
+        if not first:
+            return Origin()
+        run = self.encoder if first == ENCODER else find_encoder(first, self.dataset, flag="set warm_start")
+        weights, record = checkpoint.load_arrays(run.weights)
+        return Origin(run.weights, weights, files.sha256(run.weights), record.get("step", "unknown"))
+
+    def _draw(self, path: Path, choice: Choice, labels: Sequence[np.ndarray]) -> None:
+        crops, shown = Crops(self.volumes, self.pool, dims=3), range(min(gallery.MOST, len(labels)))
+        gallery.draw_gallery(
             path,
-            [images[unit] for unit in choice.indices[:60]],
-            pick_titles(self.pool, choice),
-            annotations=masks,
+            [_middle(crops[choice.indices[place]]) for place in shown],
+            gallery.pick_titles([self.pool.name(unit) for unit in choice.indices], choice.values),
+            annotations=[_middle(labels[place]) for place in shown],
             num_classes=self.dataset.num_classes,
             names=self.dataset.struct_name,
-            heading=f"Round {int(path.parent.name)}: {len(choice.indices)} slices",
+            heading=f"Round {int(path.parent.name)}: {len(choice.indices)} {self.experiment.unit.name} units",
         )
 
 
-def round_plans(experiment: Experiment, count: int) -> list[RoundPlan]:
-    """Returns what each round does in a pool of `count` units.
+def _is_older(run: Run, first: RoundPlan) -> bool:
+    """Tells whether a run was finished by a version whose rounds had other files.
 
     Raises:
-        ConfigError: a round would train on nothing.
+        ConfigError: it was begun by such a version.
     """
-    rounds, selections = experiment.policy.all_rounds, experiment.selections
-    shares = [one.oracle for one in rounds]
-    units = cumulative_budgets(shares, count)
-    fractions = cumulative_fractions(shares)
-    empty = [number for number, one in enumerate(rounds) if not units[number] and not one.skip_training]
-    if empty:
-        raise ConfigError(
-            f"Round {empty[0]} would train on nothing: {fractions[empty[0]]:g} of {count} slices is less than one. "
-            "Give `policy.rounds` a larger share there, or skip its training."
-        )
-    lengths = training_shares(shares, [one.pseudo for one in rounds])
-    return [
-        RoundPlan(
-            number,
-            fractions[number],
-            units[number],
-            selection.strategy,
-            dict(selection.options),
-            one.skip_training,
-            lengths[number],
-        )
-        for number, (one, selection) in enumerate(zip(rounds, selections, strict=True))
-    ]
+    path = round_files.folder_of(run.dir, 0) / "plan.json"
+    if not path.exists() or files.read_json(path).keys() >= first.as_json().keys():
+        return False
+    if run.steps_done:
+        return True
+    raise ConfigError(
+        f"The rounds of {run.dir} were begun by an earlier version, whose files this one does not continue. Finish it "
+        "with that version, give --noresume to start afresh, or choose another name of the run."
+    )
 
 
-def _write_pool(path: Path, pool: Pool) -> None:
+def _backend() -> str:
+    with without_native_messages():  # Keras is imported here
+        return backend.versions()["backend"]
+
+
+def _middle(box: np.ndarray) -> np.ndarray:
+    """Returns the middle slice of a box (slices, rows, columns, ...)."""
+    return box[len(box) // 2]
+
+
+def _write_pool(path: Path, pool: Units) -> None:
     names = ("unit_ids", "patients", "volumes", "positions", "depths")
     columns = zip(*(getattr(pool, name).tolist() for name in names), strict=True)
     rows = [dict(zip(_POOL_COLUMNS, (index, *values), strict=True)) for index, values in enumerate(columns)]

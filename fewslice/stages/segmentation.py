@@ -5,7 +5,6 @@ Reference: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -16,17 +15,14 @@ import losses
 import models
 from fewslice.augment.segmentation import SegmentationAugmentation
 from fewslice.augment.strong_intensity import StrongIntensity
-from fewslice.core import backend, checkpoint
-from fewslice.core.run import Run
+from fewslice.core import backend
 from fewslice.data import cache
 from fewslice.data.batches import contrastive
 from fewslice.data.batches.steps import generator
-from fewslice.data.readers import get_reader
-from fewslice.evaluate import validation, volumes
 from fewslice.settings import datasets
 from fewslice.train import setup
-from fewslice.train.predict import predictor
-from fewslice.train.trainer import BEST, LAST, Plan, Trainer
+from fewslice.train.evaluation import evaluate_run, validation_of
+from fewslice.train.trainer import Plan, Trainer
 from fewslice.train.upstream import former_of
 
 
@@ -139,66 +135,3 @@ def augmentation_of(args: Any) -> SegmentationAugmentation:
         per_image=bool(args.ri_per_image),
         strong=StrongIntensity(cutout=0) if args.strong_aug else None,
     )
-
-
-def validation_of(
-    dataset: datasets.DatasetConfig, model: keras.Model, val: cache.PreparedSet, *, confidence: float | None = None
-) -> Callable[[], dict[str, float]]:
-    """Returns the function that scores a network on the validation volumes; `confidence`: see `validation.validate`."""
-    reader = get_reader(dataset)
-    truths = [reader.read(volume.case).label for volume in val]
-    predict = predictor(model, dataset.mtask_bs)
-
-    def validate() -> dict[str, float]:
-        result = validation.validate(zip(val, truths, strict=True), predict, dataset=dataset, confidence=confidence)
-        return validation.log_values(result, dataset.struct_name)
-
-    return validate
-
-
-def evaluate_run(
-    run: Run,
-    model: keras.Model,
-    dataset: datasets.DatasetConfig,
-    test: cache.PreparedSet,
-    *,
-    network: keras.Model | None = None,
-) -> dict[str, float]:
-    """Scores the test volumes with the weights of the best validation (saved) and with the last ones (numbers only).
-
-    Args:
-        run: The run; its checkpoints hold the weights of `model`.
-        model: What the saved weights belong to.
-        dataset: The dataset's settings.
-        test: Volumes to score.
-        network: The part of `model` that predicts, image -> logits, if that is not all of it.
-
-    Returns:
-        "test_dice" and "test_dice_last", means over volumes of the mean foreground Dice.
-    """
-    reader = get_reader(dataset)
-
-    def items() -> Iterator[tuple[cache.PreparedVolume, Any]]:
-        for prepared in test:
-            yield prepared, reader.read(prepared.case)
-
-    results: dict[str, float] = {}
-    for name, key, folder in ((LAST, "test_dice_last", run.eval / "last"), (BEST, "test_dice", run.eval)):
-        weights, record = checkpoint.load_arrays(run.checkpoints / name)
-        models.set_weights(model, weights)
-        scores = volumes.evaluate_cases(
-            items(),
-            predictor(network or model, dataset.mtask_bs),
-            dataset=dataset,
-            out_dir=folder,
-            save_predictions=name == BEST,
-            progress=_log_score if name == BEST else None,
-        )
-        results[key] = validation.mean_foreground_dice(scores)
-        title = {LAST: "Last weights", BEST: "Weights of the best validation"}[name]
-        logging.info("%s (step %s): mean test Dice %.4f", title, record["step"], results[key])
-    return results
-
-
-def _log_score(score: volumes.VolumeScore) -> None:
-    logging.info("Test volume %s: mean Dice %.3f", score.case_id, score.mean_dice)

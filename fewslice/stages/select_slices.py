@@ -1,17 +1,18 @@
-"""Chooses slices once: which slices of a folder of volumes to annotate first, or next.
+"""Choosing slices once: which slices of some volumes to annotate first, or next. One round without a learner.
 
     runs/<dataset>/select_slices/<strategy>-<digest>/
-      query.csv  selection.json  gallery.png  embedding_map.png  config.json  versions.json  command.txt  logs/  DONE
-    runs/<dataset>/select_slices/embeddings/<digest>.npy    vectors, shared by the selections with this encoder
+      plan.json  query.csv  scores.csv  selection.json  gallery.png  embedding_map.png  config.json  versions.json
+      command.txt  logs/  DONE
+    runs/<dataset>/select_slices/embeddings/<digest>.npy    embeddings, shared by the selections with this encoder
 
-Keras is imported after everything that can be refused without it has been checked.
+What can be refused without a network is refused before Keras is imported.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,56 +20,118 @@ import numpy as np
 from absl import logging
 
 from fewslice.active import query as query_lib
-from fewslice.active.measures.mfc import GRID
-from fewslice.active.query import Choice, Query
-from fewslice.active.selection_files import read_query, write_query, write_selection
-from fewslice.active.slices import SCRIBBLE, SliceStack, open_pixels
-from fewslice.active.units import Pool
+from fewslice.active.labels import Labels
+from fewslice.active.loop import Loop
+from fewslice.active.pool import SCRIBBLE, SLICES, Crops, open_pool
+from fewslice.active.query import FEATURES, GRADIENTS, MASKS, SCORES, STRATEGIES, Choice
+from fewslice.active.selection_files import budget_units, read_labelled, read_query, write_selection
+from fewslice.active.units import Units
 from fewslice.core import backend, files
 from fewslice.core.console import without_native_messages
-from fewslice.core.errors import ConfigError
+from fewslice.core.errors import ConfigError, DataError
 from fewslice.core.run import Run
-from fewslice.data.cache import PreparedSet
+from fewslice.data import cache
+from fewslice.data.readers import find_cases, get_reader
+from fewslice.data.readers.selection import resolve_patients
+from fewslice.learner.kinds import image_key
+from fewslice.learner.networks import network_of
 from fewslice.report.figures import embedding_map, gallery
-from fewslice.settings import datasets
+from fewslice.settings import datasets, facts
+from fewslice.settings.experiment import Named, Query, RoundPlan
 from fewslice.settings.flag_specs_select import STAGE, SelectArgs
-from fewslice.train.encoder_runs import NONE, EncoderRun, differences
+from fewslice.settings.splits import val_patients
+from fewslice.train import encoder_runs
+from fewslice.train.encoder_runs import NONE, EncoderRun, find_encoder, find_segmentation
 
 _THUMBNAIL = (24, 24)  # of the map without an encoder
+_USE_LABELS = "use_labels"  # option of strategies that look at annotations
+_NEEDS_ROUNDS = {"vaal": "a discriminator that is trained on what is annotated"}
+_ENCODER_REMEDY = (
+    "Give --encoder=<run folder>, for instance of pretr_encoder_group_contrastive_loss.py (no labels needed), or "
+    "--encoder=pixels, or choose a strategy that needs none, such as random or equispaced."
+)
+_OF_NETWORK = {SCORES: "uncertainty", GRADIENTS: "gradients"}
+_NETWORK_REMEDY = (
+    "Give --network=<run folder> of a segmentation network, for instance of tr_baseline.py, or choose a strategy that "
+    "needs none, such as kcenter."
+)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
+    """Chooses slices, writes them with their pictures, and returns the folder. Nothing is done where it is finished.
+
+    Raises:
+        ConfigError: something that does not fit, all of it before any network is built.
+        DataError: a file that is missing or wrong.
+        FewSliceError: the file system refuses.
+    """
+    selection = Selection(args, dataset)
+    with selection.open_run() as run:
+        if run.is_done:
+            logging.info("Already finished: %s", run.dir)
+            return run.dir
+        with without_native_messages():  # Keras is imported here
+            backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
+            versions = backend.versions()
+        run.start(versions)
+        selection.folder = run.dir
+        for note in selection.all_notes():
+            logging.info("%s", note)
+        choice = selection.choose()
+        selection.draw(choice)
+        known = {"settings": selection.settings, "versions": versions, "notes": selection.notes}
+        known |= {"encoder": args.encoder, "network": args.network, "budget": args.budget}
+        write_selection(run.dir / "selection.json", selection.pool, selection.is_labelled, choice, facts=known)
+        del selection.features
+        shutil.rmtree(run.dir / "cache", ignore_errors=True)
+        run.finish({"units": len(choice.indices)})
+        selection.tell(choice)
+    return run.dir
+
+
 class Selection:
-    """What was asked for, checked.
+    """What was asked for, checked; prepares the volumes of the pool where that was not done before.
 
-    Attributes:
+    Args:
         args: The flags.
         dataset: The dataset's settings.
-        volumes: The prepared volumes, with scribbles if they are used.
-        pool: Their slices.
+
+    Attributes:
+        pool: All slices of `volumes`.
         is_labelled: (N,) bool.
         budget: Slices to choose.
         options: Of the strategy, as it will get them.
         encoder: The encoder's run, "pixels" or None.
         network: The segmentation network's run, or None.
         notes: What the user should know about the choice, in words.
+        folder: Where the result comes to lie.
+
+    Raises:
+        ConfigError: an unknown strategy or option, something the strategy needs and that was not given, wrong runs.
+        DataError: volumes or files that are missing or wrong.
     """
 
-    args: SelectArgs
-    dataset: datasets.DatasetConfig
-    volumes: PreparedSet
-    pool: Pool
-    is_labelled: np.ndarray
-    budget: int
-    options: Mapping[str, Any]
-    encoder: EncoderRun | str | None
-    network: EncoderRun | None
-    notes: tuple[str, ...]
+    folder: Path
 
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """What the strategy needs."""
-        return query_lib.STRATEGIES.get(self.args.strategy).needs
+    def __init__(self, args: SelectArgs, dataset: datasets.DatasetConfig):
+        self.args, self.dataset = args, dataset
+        self.options, self.notes = check_strategy(args)
+        is_pixels = args.encoder == encoder_runs.PIXELS
+        self.encoder = args.encoder if is_pixels else find_encoder(args.encoder, dataset)
+        self.network = find_segmentation(args.network, dataset) if args.network else None
+        if args.labelled and not Path(args.labelled).is_file():
+            remedy = "Give a CSV file with a column unit_id, such as the query.csv of an earlier selection."
+            raise DataError(args.labelled, expected="a list of annotated slices", found="no such file", remedy=remedy)
+        cases = _cases(args, dataset)
+        self.volumes = cache.open_cache(dataset, cases, with_label=False, with_scribble=args.with_scribbles)
+        reader = get_reader(dataset)
+        self.pool: Units = open_pool(self.volumes, SLICES, [reader.patient_facts(case) for case in cases])
+        self.is_labelled = np.zeros(len(self.pool), bool)
+        if args.labelled:
+            self.is_labelled[read_labelled(Path(args.labelled), self.pool)] = True
+        self.budget = budget_units(args.budget, len(self.pool))
+        if not self.budget:
+            raise ConfigError(f"--budget={args.budget} chooses no slice. Give 1 or more, or a share such as 5%.")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -94,159 +157,178 @@ class Selection:
             "mixed_precision": args.mixed_precision,
         }
 
+    def open_run(self) -> Run:
+        """Returns the run directory, or `--output` with the files of one."""
+        args = self.args
+        told = facts.of_selection(self.settings)
+        run = Run(args.runs_dir, args.dataset, STAGE, args.strategy, self.settings, n_iter=1, facts=told)
+        if args.output:
+            folder = Path(args.output)
+            if (folder / "config.json").exists():
+                found = files.read_json(folder / "config.json")
+                if not isinstance(found, dict) or found.get("digest") != run.digest:
+                    raise ConfigError(f"--output={folder} holds the result of other settings. Choose another folder.")
+            run.dir, run.logs = folder, folder / "logs"
+        return run
 
-def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
-    """Chooses slices, writes them with their pictures, and returns the folder. Nothing is done where it is finished.
+    def all_notes(self) -> list[str]:
+        """Returns the notes, and what differs between the slices and those that the encoder was trained for."""
+        is_run = isinstance(self.encoder, EncoderRun)
+        found = encoder_runs.differences(self.encoder, self.dataset) if is_run else []
+        more = [f"The encoder was trained for other slices: {'; '.join(found)}."] if found else []
+        return [*self.notes, *more]
+
+    def choose(self) -> Choice:
+        """Returns the choice on disk, if there is one, or a new one, which is written."""
+        args = self.args
+        query = Query(
+            strategy=Named(args.strategy, self.options), score=Named(args.score) if self.network is not None else None
+        )
+        units = int(self.is_labelled.sum()) + self.budget
+        plan = RoundPlan(0, units / len(self.pool), units, query, train=False, seed=args.seed)
+        with without_native_messages():
+            from fewslice.learner.evidence import PoolEvidence
+        where = self.folder / "cache"
+        evidence = PoolEvidence(
+            self.dataset, self.volumes, self.pool, where, self, lambda: self.encoder, batch_size=args.batch_size
+        )
+        table = evidence.table() | {FEATURES: lambda _: self.features}
+        nothing = Labels(self.pool, self.dataset.num_classes)
+        Loop(self.folder, self.pool, table, self.dataset.num_classes).round(
+            self.folder, plan, labels=nothing, is_labelled=self.is_labelled
+        )
+        return read_query(self.folder / "query.csv", self.pool)
+
+    @cached_property
+    def images(self) -> Crops:
+        """All slices."""
+        return Crops(self.volumes, self.pool)
+
+    @cached_property
+    def features(self) -> np.ndarray | None:
+        """Embeddings of all slices; None without an encoder. Those of a run are shared and stay."""
+        if self.encoder is None:
+            return None
+        from fewslice.learner.features import embed
+
+        path, args, settings = self.folder / "cache" / "features.npy", self.args, self.settings
+        if isinstance(self.encoder, EncoderRun):
+            names = ("dataset_config", "cases", "scans_digest", "encoder", "mixed_precision")
+            digest = files.digest({name: settings[name] for name in names})
+            path = Path(args.runs_dir) / args.dataset / STAGE / "embeddings" / f"{digest}.npy"
+        return embed(
+            self.encoder,
+            self.images,
+            self.dataset,
+            key=image_key(self.volumes, self.pool, self.dataset),
+            batch_size=args.batch_size,
+            path=path,
+            mixed_precision=args.mixed_precision,
+        )
+
+    def best(self, _situation: Any) -> tuple[Any, Any]:
+        """Returns the kind of network, and the network that was given; see `fewslice.learner.evidence`."""
+        from fewslice.learner.features import segmentation_network
+
+        return network_of(Named("pretrainable_unet")), segmentation_network(self.network, self.dataset)
+
+    def members(self, situation: Any) -> tuple[Any, list[tuple[Any, int]]]:
+        """Returns the kind of network, and the network with its seed."""
+        network, model = self.best(situation)
+        return network, [(model, self.args.seed)]
+
+    def draw(self, choice: Choice) -> None:
+        """Draws the choice, and where it lies in the pool."""
+        args, shown = self.args, choice.indices[: gallery.MOST]
+        what = f"{len(choice.indices)} of {len(self.pool)} slices of {args.dataset} by {args.strategy}"
+        scribbles = Crops(self.volumes, self.pool, SCRIBBLE).take(shown) if args.with_scribbles else None
+        gallery.draw_gallery(
+            self.folder / "gallery.png",
+            self.images.take(shown),
+            gallery.pick_titles(self.pool.unit_ids[choice.indices], choice.values),
+            annotations=scribbles,
+            num_classes=self.dataset.num_classes,
+            names=self.dataset.struct_name,
+            heading=gallery.with_value_note(what, choice.values),
+        )
+        features, source = self.features, "pixels" if self.encoder == encoder_runs.PIXELS else "embeddings"
+        if features is None:
+            thumbnails = Crops(self.volumes, self.pool, size=_THUMBNAIL).take(range(len(self.pool)))
+            features = thumbnails.reshape(len(self.pool), -1)
+            source = f"pixels at {_THUMBNAIL[0]} x {_THUMBNAIL[1]}"
+        projection = embedding_map.project(features, seed=args.seed)
+        projection = dataclasses.replace(projection, note=f"{source}: {projection.note}")
+        share = self.pool.positions / np.maximum(self.pool.depths - 1, 1)
+        marks = {"share": share, "is_labelled": self.is_labelled, "chosen": choice.indices}
+        embedding_map.draw_embedding_map(self.folder / "embedding_map.png", projection, title=what, **marks)
+
+    def tell(self, choice: Choice) -> None:
+        """Tells what was chosen and where it is written."""
+        pool = self.pool
+        logging.info(
+            "Chose %d of %d slices (%.1f%%), from %d of %d volumes: %s",
+            len(choice.indices),
+            len(pool),
+            100 * len(choice.indices) / len(pool),
+            len(np.unique(pool.case_of(choice.indices))),
+            len(pool.cases),
+            self.folder / "query.csv",
+        )
+        logging.info("Pictures: %s, %s", self.folder / "gallery.png", self.folder / "embedding_map.png")
+
+
+def check_strategy(args: SelectArgs) -> tuple[dict[str, Any], list[str]]:
+    """Returns the options of the strategy as it will get them, and what the user should know about them.
 
     Raises:
-        ConfigError: something that does not fit, all of it before any network is built.
-        DataError: a file that is missing or wrong.
-        FewSliceError: the file system refuses.
+        ConfigError: unknown strategy or options; something it needs is not given.
     """
-    from fewslice.stages.selection_checks import check_selection
-
-    selection = check_selection(args, dataset)
-    with _open_run(selection) as run:
-        if run.is_done:
-            logging.info("Already finished: %s", run.dir)
-            return run.dir
-        with without_native_messages():  # Keras is imported here
-            backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
-            versions = backend.versions()
-        run.start(versions)
-        for note in (*selection.notes, *_encoder_notes(selection)):
-            logging.info("%s", note)
-        features = _features(selection, run.dir)
-        choice = _choose(selection, features, run.dir)
-        _draw(selection, features, choice, run.dir)
-        facts = {"settings": selection.settings, "versions": versions, "notes": list(selection.notes)}
-        facts |= {"encoder": args.encoder, "network": args.network, "budget": args.budget}
-        write_selection(run.dir / "selection.json", selection.pool, selection.is_labelled, choice, facts=facts)
-        del features
-        shutil.rmtree(run.dir / "cache", ignore_errors=True)
-        run.finish({"units": len(choice.indices)})
-        _tell(selection, choice, run.dir)
-    return run.dir
-
-
-def _open_run(selection: Selection) -> Run:
-    args = selection.args
-    run = Run(args.runs_dir, args.dataset, STAGE, args.strategy, selection.settings, n_iter=1)
-    if args.output:
-        folder = Path(args.output)
-        if (folder / "config.json").exists():
-            found = files.read_json(folder / "config.json")
-            if not isinstance(found, dict) or found.get("digest") != run.digest:
-                raise ConfigError(f"--output={folder} holds the result of other settings. Choose another folder.")
-        run.dir, run.logs = folder, folder / "logs"
-    return run
+    strategy = STRATEGIES.get(args.strategy)
+    query_lib.check_options(args.strategy, args.strategy_options)
+    options, notes, needs = dict(args.strategy_options), [], strategy.needs
+    if args.strategy in _NEEDS_ROUNDS:
+        raise ConfigError(
+            f"The strategy {args.strategy!r} needs {_NEEDS_ROUNDS[args.strategy]}, so it belongs to rounds of training "
+            "(run_al_exp.py). Choose another one."
+        )
+    if FEATURES in needs and args.encoder == NONE:
+        raise ConfigError(f"The strategy {args.strategy!r} needs embeddings of the slices. {_ENCODER_REMEDY}")
+    for need, words in _OF_NETWORK.items():
+        if need in needs and not args.network:
+            raise ConfigError(f"The strategy {args.strategy!r} needs the {words} of a network. {_NETWORK_REMEDY}")
+    if MASKS in needs and not args.with_scribbles:
+        if _USE_LABELS not in query_lib.strategy_options(args.strategy) or options.get(_USE_LABELS):
+            raise ConfigError(
+                f"The strategy {args.strategy!r} looks at annotations that exist before anything is chosen. Where the "
+                f"dataset has scribbles give --with_scribbles; otherwise --options {_USE_LABELS}=false."
+            )
+        if _USE_LABELS not in options:
+            notes.append(
+                "There are no scribbles before anything is annotated: all pixels weigh the same (use_labels=false). "
+                "--with_scribbles uses those that the dataset has."
+            )
+        options[_USE_LABELS] = False
+    if args.network and not set(needs) & set(_OF_NETWORK) and not options.get("uncertainty_wt"):
+        notes.append(f"--network has no effect: {args.strategy} looks neither at scores nor at gradients.")
+    if args.with_scribbles and not (MASKS in needs and options.get(_USE_LABELS, True)):
+        notes.append(f"--with_scribbles has no effect: {args.strategy} looks at no scribbles.")
+    return options, notes
 
 
-def _encoder_notes(selection: Selection) -> list[str]:
-    if not isinstance(selection.encoder, EncoderRun):
-        return []
-    found = differences(selection.encoder, selection.dataset)
-    return [f"The encoder was trained for other slices: {'; '.join(found)}."] if found else []
-
-
-def _features(selection: Selection, folder: Path) -> np.ndarray | None:
-    """Returns the vectors of all slices; None without an encoder. Those of a run are shared and stay."""
-    if selection.encoder is None:
-        return None
-    from fewslice.learner.embeddings import embed_volumes
-
-    args, settings = selection.args, selection.settings
-    path = folder / "cache" / "features.npy"
-    if isinstance(selection.encoder, EncoderRun):
-        names = ("dataset_config", "cases", "scans_digest", "encoder", "mixed_precision")
-        digest = files.digest({name: settings[name] for name in names})
-        path = Path(args.runs_dir) / args.dataset / STAGE / "embeddings" / f"{digest}.npy"
-    return embed_volumes(
-        selection.encoder,
-        selection.volumes,
-        selection.dataset,
-        batch_size=args.batch_size,
-        out_path=path,
-        mixed_precision=args.mixed_precision,
-    )
-
-
-def _choose(selection: Selection, features: np.ndarray | None, folder: Path) -> Choice:
-    """Returns the choice on disk, if there is one, or a new one, which is written."""
-    path, pool = folder / "query.csv", selection.pool
-    if not path.exists():
-        given: dict[str, Any] = {"features": features}
-        if query_lib.PIXELS in selection.needs:
-            given["pixels"] = open_pixels(selection.volumes, folder / "cache", shape=GRID)
-        if query_lib.MASKS in selection.needs:
-            given["masks"] = _masks(selection)
-        if selection.network is not None:
-            given |= _ask_network(selection, folder)
-        rng = np.random.default_rng([selection.args.seed, 0])
-        ignored = selection.dataset.num_classes
-        query = Query(pool, selection.is_labelled, selection.budget, rng, ignore_value=ignored, **given)
-        write_query(path, pool, query_lib.select(selection.args.strategy, query, selection.options))
-    return read_query(path, pool)
-
-
-def _ask_network(selection: Selection, folder: Path) -> dict[str, np.ndarray]:
-    """Returns the uncertainty of all slices and, where they are needed, the gradients."""
-    from fewslice.learner.features import gradient_embeddings
-    from fewslice.learner.slice_scores import score_slices, segmentation_network
-
-    network = segmentation_network(selection.network, selection.dataset)
-    slices, size = SliceStack(selection.volumes), selection.args.batch_size
-    found = {"scores": score_slices(network, slices, score=selection.args.score, batch_size=size)}
-    if query_lib.GRADIENTS in selection.needs:
-        path = folder / "cache" / "gradients.npy"
-        found["gradients"] = gradient_embeddings(network, slices, path=path, batch_size=size)
-    return found
-
-
-def _masks(selection: Selection) -> SliceStack | np.ndarray:
-    """Returns the scribbles; without them an array of "not annotated" that takes no memory and that nothing reads."""
-    if selection.args.with_scribbles:
-        return SliceStack(selection.volumes, SCRIBBLE, size=GRID)
-    return np.broadcast_to(np.uint8(selection.dataset.num_classes), (len(selection.pool), *GRID))
-
-
-def _draw(selection: Selection, features: np.ndarray | None, choice: Choice, folder: Path) -> None:
-    args, shown = selection.args, choice.indices[: gallery.MOST]
-    what = f"{len(choice.indices)} of {len(selection.pool)} slices of {args.dataset} by {args.strategy}"
-    scribbles = SliceStack(selection.volumes, SCRIBBLE).take(shown) if args.with_scribbles else None
-    gallery.draw_gallery(
-        folder / "gallery.png",
-        SliceStack(selection.volumes).take(shown),
-        gallery.pick_titles(selection.pool, choice),
-        annotations=scribbles,
-        num_classes=selection.dataset.num_classes,
-        names=selection.dataset.struct_name,
-        heading=gallery.with_value_note(what, choice),
-    )
-    source = {None: f"pixels at {_THUMBNAIL[0]} x {_THUMBNAIL[1]}", "pixels": "pixels"}.get(
-        selection.encoder if isinstance(selection.encoder, str | None) else "", "embeddings"
-    )
-    projection = embedding_map.project(_thumbnails(selection.volumes) if features is None else features, seed=args.seed)
-    projection = dataclasses.replace(projection, note=f"{source}: {projection.note}")
-    marks = {"pool": selection.pool, "is_labelled": selection.is_labelled, "chosen": choice.indices}
-    embedding_map.draw_embedding_map(folder / "embedding_map.png", projection, title=what, **marks)
-
-
-def _thumbnails(volumes: PreparedSet) -> np.ndarray:
-    """Returns (N, D) float32 small versions of all slices."""
-    stack = SliceStack(volumes, size=_THUMBNAIL)
-    return stack.take(range(len(stack))).reshape(len(stack), -1)
-
-
-def _tell(selection: Selection, choice: Choice, folder: Path) -> None:
-    pool = selection.pool
-    logging.info(
-        "Chose %d of %d slices (%.1f%%), from %d of %d volumes: %s",
-        len(choice.indices),
-        len(pool),
-        100 * len(choice.indices) / len(pool),
-        len(np.unique(pool.volumes[choice.indices])),
-        len(np.unique(pool.volumes)),
-        folder / "query.csv",
-    )
-    logging.info("Pictures: %s, %s", folder / "gallery.png", folder / "embedding_map.png")
+def _cases(args: SelectArgs, dataset: datasets.DatasetConfig) -> list:
+    """Returns the volumes of the pool; refuses test patients, however they are written, and names validation ones."""
+    reader = get_reader(dataset)
+    patients = dataset.splits.train_ids(args.split, args.comb_tr_imgs)
+    cases = find_cases(reader, patients, args.phases)
+    if dataset.splits.test:
+        tested = resolve_patients(reader, dataset.splits.test)
+        leaked = [name for name in patients if resolve_patients(reader, [name]) & tested]
+        if leaked:
+            raise ConfigError(
+                f"The list {args.split} of {dataset.name} contains the test patients {', '.join(leaked)}."
+            )
+    shared = sorted(set(patients) & val_patients(dataset.splits))
+    if shared:
+        text = "%s holds validation patients (%s). Slices of these that are chosen should not be trained on."
+        logging.info(text, args.split, ", ".join(shared))
+    return cases

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import keras
 import numpy as np
+
+from fewslice.train.stacked import batches_of
 
 
 def predictor(model: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -39,3 +42,50 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Returns the softmax over the last axis, float32."""
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def sliding_window(
+    call: Callable[[np.ndarray], np.ndarray], image: np.ndarray, window: tuple[int, int, int], *, batch_size: int
+) -> np.ndarray:
+    """Returns the class probabilities of a volume, averaged over windows that overlap by half.
+
+    In memory is one float32 array of the probabilities beside what the network needs.
+
+    Args:
+        call: Windows (batch, *window, channel) float32 -> logits (batch, *window, class). Every call has `batch_size`
+            windows; the last batch ends in zeros.
+        image: (slices, rows, columns, channels), maybe memory-mapped; where it is smaller than a window it is filled
+            up with zeros.
+        window: Voxels of a window along (slice, row, column).
+        batch_size: Windows at a time.
+
+    Returns:
+        (slices, rows, columns, class) float32, sums to 1 over the classes.
+    """
+    image = np.asarray(image, np.float32)
+    shape = image.shape[:3]
+    missing = [(0, max(0, size - length)) for size, length in zip(window, shape, strict=True)]
+    image = np.pad(image, [*missing, (0, 0)])
+    starts = window_starts(shape, window)
+    boxes = [tuple(slice(a, a + b) for a, b in zip(start, window, strict=True)) for start in starts]
+    sums, counts = None, np.zeros((*image.shape[:3], 1), np.float32)
+    done = 0
+    for filled, count in batches_of((image[box] for box in boxes), batch_size):
+        probabilities = softmax(np.asarray(call(filled)[:count], np.float32))
+        if sums is None:
+            sums = np.zeros((*image.shape[:3], probabilities.shape[-1]), np.float32)
+        for box, answer in zip(boxes[done : done + count], probabilities, strict=True):
+            sums[box] += answer
+            counts[box] += 1
+        done += count
+    return (sums / counts)[tuple(slice(0, length) for length in shape)]
+
+
+def window_starts(shape: tuple[int, int, int], window: tuple[int, int, int]) -> list[tuple[int, int, int]]:
+    """Returns the first voxels of windows that cover a volume and overlap by at least half."""
+    axes = []
+    for length, size in zip(shape, window, strict=True):
+        last = max(0, length - size)
+        count = -(-last // max(1, size // 2)) + 1
+        axes.append(sorted(set(np.linspace(0, last, count).round().astype(int).tolist())))
+    return list(itertools.product(*axes))

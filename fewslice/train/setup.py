@@ -17,7 +17,7 @@ from fewslice.core.errors import ConfigError
 from fewslice.core.run import Run, settings_text, unasked_settings
 from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
-from fewslice.settings import datasets, flags
+from fewslice.settings import datasets, facts, flags
 from fewslice.train import upstream
 from fewslice.train.trainer import BEST, LAST
 
@@ -157,7 +157,10 @@ def open_run(
         **(extra or {}),
     }
     settings.pop("init_from", None)
-    return Run(args.runs_dir, dataset.name, args.stage, method, settings, n_iter=args.n_iter, resume=args.resume)
+    told = facts.of_training({"start_stage": facts.stage_of(origin.path), "n_iter": args.n_iter, **settings})
+    return Run(
+        args.runs_dir, dataset.name, args.stage, method, settings, n_iter=args.n_iter, resume=args.resume, facts=told
+    )
 
 
 def build(

@@ -9,6 +9,7 @@ interruption.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,13 +24,13 @@ from fewslice.core.console import duration
 from fewslice.core.errors import ConfigError, DataError, TrainingError
 from fewslice.core.run import Run
 from fewslice.data.batches.steps import StepBatches
-from fewslice.evaluate.validation import BestTracker
 from fewslice.train.callbacks import StopSignal, Swap, Watcher, write_tensorboard
 from models import transfer
 
 STATE = "state.npz"
 BEST = "best.npz"
 LAST = "last.npz"
+MINIMUM_IMPROVEMENT = 1e-7
 _FIRST, _FINAL = ("step", "loss"), ("seconds", "steps_per_s")  # columns of train.csv
 
 
@@ -72,6 +73,45 @@ class Plan:
     kept: keras.Model | None = None
     writes_last: bool = False
     can_be_extended: bool = True
+
+
+class BestTracker:
+    """Remembers the best value of a run and where it was reached; equal after a resume.
+
+    The first value that is a number always counts; a later one must exceed the best by more than 1e-7. NaN
+    never does. Best and last are kept apart: `last_step` moves with every update.
+
+    Example:
+        >>> tracker = BestTracker()
+        >>> [tracker.update(step, value) for step, value in ((0, 0.0), (50, 0.3), (100, 0.3))]
+        [True, True, False]
+        >>> tracker.best, tracker.best_step, tracker.last_step
+        (0.3, 50, 100)
+    """
+
+    def __init__(self):
+        self.best = -math.inf
+        self.best_step = -1
+        self.last_step = -1
+
+    def update(self, step: int, value: float) -> bool:
+        """Takes the value of a step and returns whether it is the new best (then save the best weights)."""
+        self.last_step = int(step)
+        value = float(value)
+        if not (value - self.best > MINIMUM_IMPROVEMENT):
+            return False
+        self.best, self.best_step = value, int(step)
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """Returns all that a resumed run needs, as plain numbers; `best` is -inf before the first number."""
+        return {"best": self.best, "best_step": self.best_step, "last_step": self.last_step}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restores `state()`; null (the JSON form of -inf) means that nothing was seen."""
+        best = state["best"]
+        self.best = -math.inf if best is None else float(best)
+        self.best_step, self.last_step = int(state["best_step"]), int(state["last_step"])
 
 
 class Trainer:

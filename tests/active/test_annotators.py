@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fewslice.active import annotators
-from fewslice.active.annotators import KINDS, MASK, Task, WaitingForAnnotations
-from fewslice.active.slices import SliceStack, pool_of_volumes
+from fewslice.active.annotators import ANNOTATIONS, Task, WaitingForAnnotations
+from fewslice.active.pool import Crops, open_pool
 from fewslice.data.cache import open_cache
 from fewslice.data.io.nifti import write_nifti
 from fewslice.data.readers import find_cases, get_reader
@@ -25,7 +25,7 @@ def make_task(tiny_root, monkeypatch):
     dataset = datasets.load_dataset_config("tiny", {"scribbles": "simulated"})
     cases = find_cases(get_reader(dataset), ["001", "002"], ("ED",))
     volumes = open_cache(dataset, cases, with_label=True, with_scribble=True, progress=False)
-    return lambda kind: Task(pool_of_volumes(volumes), volumes, dataset, kind)
+    return lambda kind: Task(open_pool(volumes), volumes, dataset, ANNOTATIONS.get(kind))
 
 
 def answer(task, folder):
@@ -35,7 +35,7 @@ def answer(task, folder):
         native = reader.read(volume.case, with_label=True, with_scribble=True)
         path = folder / "annotated" / f"{volume.case.case_id}_annotation.nii.gz"
         if (folder / "to_annotate" / path.name).exists():
-            mask = native.label if task.kind == MASK else native.scribble
+            mask = getattr(native, task.annotation.array)
             write_nifti(path, mask, like=None, affine=native.affine, spacing_mm=native.spacing_mm)
 
 
@@ -48,24 +48,25 @@ def annotate(annotator, task, folder, units):
         return annotator.annotate(folder, units)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ANNOTATIONS.names())
 @pytest.mark.parametrize("name", annotators.ANNOTATORS.names())
 def test_masks_of_the_units_in_their_order(name, kind, make_task, tmp_path):
     task = make_task(kind)
     annotator = annotators.ANNOTATORS.get(name)(task)
-    found = annotate(annotator, task, tmp_path, UNITS)
-    assert found.shape == (3, *task.dataset.size) and found.dtype == np.uint8
-    expected = SliceStack(task.volumes, kind).take(UNITS)
+    found = np.stack(annotate(annotator, task, tmp_path, UNITS))
+    assert found.shape == (3, 1, *task.dataset.size) and found.dtype == np.uint8
+    expected = Crops(task.volumes, task.pool, task.annotation.array, dims=3).take(UNITS)
     drawn = found != task.ignore_value
-    assert np.array_equal(found[drawn], expected[drawn]) and drawn.any(axis=(1, 2)).all()
-    assert (expected[~drawn] == (0 if kind == MASK else task.ignore_value)).all(), "beyond the slice nothing is drawn"
+    assert np.array_equal(found[drawn], expected[drawn]) and drawn.any(axis=(1, 2, 3)).all()
+    assert (expected[~drawn] == (0 if task.annotation.is_dense else task.ignore_value)).all(), (
+        "beyond the slice nothing is drawn"
+    )
     again = annotators.ANNOTATORS.get(name)(task).annotate(tmp_path, UNITS)
     assert np.array_equal(found, again), "an interrupted round asks again"
 
 
 @pytest.mark.parametrize("name", annotators.ANNOTATORS.names())
 def test_nothing_to_annotate(name, make_task, tmp_path):
-    annotator = annotators.ANNOTATORS.get(name)(make_task(MASK))
-    found = annotator.annotate(tmp_path, np.empty(0, np.int64))
-    assert found.shape == (0, 32, 32) and found.dtype == np.uint8
+    annotator = annotators.ANNOTATORS.get(name)(make_task("mask"))
+    assert len(annotator.annotate(tmp_path, np.empty(0, np.int64))) == 0
     assert list(tmp_path.iterdir()) == []

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fewslice.active import annotators
-from fewslice.active.annotators import Task, WaitingForAnnotations
-from fewslice.active.slices import pool_of_volumes
+from fewslice.active.annotators import ANNOTATIONS, Task, WaitingForAnnotations
+from fewslice.active.pool import open_pool
 from fewslice.core.errors import FewSliceError
 from fewslice.data.cache import open_cache
 from fewslice.data.grid import label_to_grid
@@ -37,7 +37,7 @@ def make(root, monkeypatch):
     volumes = open_cache(dataset, cases, with_label=False, progress=False)
 
     def build(kind):
-        task = Task(pool_of_volumes(volumes), volumes, dataset, kind)
+        task = Task(open_pool(volumes), volumes, dataset, ANNOTATIONS.get(kind))
         return annotators.ANNOTATORS.get("files")(task), task
 
     return build
@@ -47,7 +47,7 @@ UNITS = np.array([6, 1, 2])  # slice 2 of the second volume, slices 1 and 2 of t
 
 
 def hand_out(annotator, folder):
-    with pytest.raises(WaitingForAnnotations, match="3 slices of 2 volumes.*001_ED, 002_ED"):
+    with pytest.raises(WaitingForAnnotations, match="3 units of 2 volumes.*001_ED, 002_ED"):
         annotator.annotate(folder, UNITS)
     return folder / "to_annotate"
 
@@ -97,7 +97,7 @@ def test_scribbles_come_back_on_the_networks_grid(make, tmp_path):
     with pytest.raises(WaitingForAnnotations, match=r"Not back yet: 002_ED\..* do not count: 002_ED.nii.gz\."):
         annotator.annotate(tmp_path, UNITS)
     second = paint(tmp_path, "002_ED_annotation.nii.gz", scribble(2))
-    masks = annotator.annotate(tmp_path, UNITS)
+    masks = np.concatenate(annotator.annotate(tmp_path, UNITS))
     spacing = [volume.spacing_mm for volume in task.volumes]
     grids = [label_to_grid(a, s, task.dataset, outside=3) for a, s in zip((first, second), spacing, strict=True)]
     assert np.array_equal(masks, [grids[1][2], grids[0][1], grids[0][2]])
@@ -105,13 +105,13 @@ def test_scribbles_come_back_on_the_networks_grid(make, tmp_path):
 
 
 def test_masks_are_background_where_nothing_is_painted(make, tmp_path):
-    annotator, _ = make("label")
+    annotator, _ = make("mask")
     folder = hand_out(annotator, tmp_path)
     blank = read_nifti(folder / "001_ED_annotation.nii.gz", is_label=True).array
     assert [set(np.unique(blank[..., place])) for place in range(4)] == [{3}, {0}, {0}, {3}]
     paint(tmp_path, "001_ED_annotation.nii.gz", scribble(1, 2))
     paint(tmp_path, "002_ED_annotation.nii.gz", scribble(2))
-    masks = annotator.annotate(tmp_path, UNITS)
+    masks = np.concatenate(annotator.annotate(tmp_path, UNITS))
     assert masks.shape == (3, 32, 32) and set(np.unique(masks)) <= {0, 1, 3} and (masks == 1).any(axis=(1, 2)).all()
 
 
@@ -126,11 +126,11 @@ def _code(array):
 @pytest.mark.parametrize(
     ("kind", "change", "text"),
     [
-        ("scribble", lambda array: None, "nothing in slices 1, 2"),
-        ("scribble", scribble(2), "nothing in slices 1 "),
+        ("scribble", lambda array: None, "nothing in slice 1 "),
+        ("scribble", scribble(2), "nothing in slice 1 "),
         ("scribble", _code, "expected: values 0 to 3.*\n.*found:    9"),
-        ("label", _hole, "not annotated in slices 1 "),
-        ("label", lambda array: array[:-1], "expected: shape"),
+        ("mask", _hole, "not annotated in slice 1 "),
+        ("mask", lambda array: array[:-1], "expected: shape"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_told(make, tmp_path, kind, change, text):
@@ -156,7 +156,7 @@ def test_another_grid_and_damage_are_told_together(make, tmp_path):
     assert "the grid of 001_ED" in str(error.value) and other.name in str(error.value)
 
 
-def test_nothing_bought_nothing_handed_out(make, tmp_path):
+def test_nothing_queried_nothing_handed_out(make, tmp_path):
     annotator, _ = make("scribble")
-    assert annotator.annotate(tmp_path, np.empty(0, np.int64)).shape == (0, 32, 32)
+    assert len(annotator.annotate(tmp_path, np.empty(0, np.int64))) == 0
     assert list(tmp_path.iterdir()) == []

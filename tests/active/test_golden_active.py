@@ -10,8 +10,7 @@ import json
 import numpy as np
 import pytest
 
-from fewslice.active.measures.clusters import LARGEST_FULL, cluster_units
-from fewslice.active.measures.typical import typical_units, typicality
+from fewslice.active.measures.typical import LARGEST_FULL, cluster_units, typical_units, typicality
 from fewslice.active.query import select
 from fewslice.active.strategies import load_all
 from fewslice.active.strategies.stochastic_batches import batch_means

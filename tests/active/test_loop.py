@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from fewslice.active.annotators import WaitingForAnnotations
-from fewslice.active.loop import Loop, RoundPlan
+from fewslice.active.loop import Loop
 from fewslice.active.query import register
 from fewslice.active.strategies import load_all
-from fewslice.active.units import make_pool
 from fewslice.core import files
 from fewslice.core.errors import ConfigError, DataError
+from fewslice.settings.experiment import Named, RoundPlan
+from fewslice.settings.experiment import Query as QuerySettings
+from tests.active.units import make_pool
 
 load_all()
 COUNT, IGNORE = 12, 4
@@ -27,9 +29,9 @@ class Annotations:
     """Masks whose pixels say which unit they belong to."""
 
     def annotate(self, folder, units):
-        masks = np.full((len(units), 2, 3), IGNORE, np.uint8)
-        masks[:, 0, 0] = units % 4
-        return masks
+        masks = np.full((len(units), 1, 1, 1), IGNORE, np.uint8)
+        masks[:, 0, 0, 0] = units % 4
+        return list(masks)
 
 
 class Learner:
@@ -42,7 +44,7 @@ class Learner:
         self.calls.append(plan.number)
         code = int(np.dot(annotations.units + 1, np.arange(1, len(annotations) + 1)))
         files.write_text(folder / "member_0" / "weights.txt", str(code))
-        assert [mask[0, 0] for _, mask in annotations] == [unit % 4 for unit in annotations.units]
+        assert [mask[0, 0, 0] for _, mask in annotations] == [unit % 4 for unit in annotations.units]
         return {"test_dice": code / 1000, "seconds": 0.0}
 
 
@@ -59,19 +61,24 @@ def make_loop(folder: Path, **changes) -> Loop:
         np.arange(COUNT) // 3,
         np.arange(COUNT) % 3,
     )
-    parts = {"sources": {"scores": scores}, "annotator": Annotations(), "learner": Learner(), "seed": 3}
+    parts = {"evidence": {"scores": scores}, "annotator": Annotations(), "learner": Learner()}
     return Loop(folder=folder, pool=pool, ignore_value=IGNORE, **(parts | changes))
 
 
 def plans(*units: int, strategy: str = "uncertainty", **changes) -> list[RoundPlan]:
-    return [RoundPlan(n, u / COUNT, u, strategy if n else "random", **changes) for n, u in enumerate(units)]
+    return [plan(n, u, strategy if n else "random", **changes) for n, u in enumerate(units)]
+
+
+def plan(number: int, units: int, strategy: str, options: dict | None = None, **changes) -> RoundPlan:
+    query = QuerySettings(strategy=Named(name=strategy, options=options or {}))
+    return RoundPlan(number, units / COUNT, units, query, seed=3, **changes)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def bought(folder: Path, number: int) -> list[str]:
+def queried(folder: Path, number: int) -> list[str]:
     lines = (folder / "rounds" / f"{number:03d}" / "query.csv").read_text().splitlines()[1:]
     return [line.split(",")[2] for line in lines]
 
@@ -102,7 +109,7 @@ def test_killed_at_every_write(tmp_path, monkeypatch):
     make_loop(whole).run(plans(2, 5, 7))
     expected, writes = contents(whole), done[0]
     # 7 writes a round, and scores.csv in two of them
-    assert writes == 23 and len({*bought(whole, 0), *bought(whole, 1), *bought(whole, 2)}) == 7
+    assert writes == 23 and len({*queried(whole, 0), *queried(whole, 1), *queried(whole, 2)}) == 7
     for limit in range(2, 2 * writes + 2):
         folder = tmp_path / str(limit)
         count_writes(monkeypatch, limit)
@@ -120,10 +127,10 @@ def test_finished_rounds_do_nothing_and_rounds_can_be_added(tmp_path):
     loop.run(plans(2, 4))
     assert contents(tmp_path) == before and loop.learner.calls == []
     loop.run(plans(2, 4, 9))
-    assert loop.learner.calls == [2] and len(bought(tmp_path, 2)) == 5
+    assert loop.learner.calls == [2] and len(queried(tmp_path, 2)) == 5
     straight = tmp_path / "straight"
     make_loop(straight).run(plans(2, 4, 9))
-    assert bought(straight, 2) == bought(tmp_path, 2)
+    assert queried(straight, 2) == queried(tmp_path, 2)
 
 
 def test_a_changed_plan_is_refused(tmp_path):
@@ -132,7 +139,7 @@ def test_a_changed_plan_is_refused(tmp_path):
         make_loop(tmp_path).run(plans(2, 5))
 
 
-@pytest.mark.parametrize("name", ["query.csv", "annotations.npy", "metrics.json", "labelled.csv"])
+@pytest.mark.parametrize("name", ["query.csv", "labels.npy", "metrics.json", "labelled.csv"])
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_damage_in_a_finished_round_is_told(tmp_path, name, damage):
     make_loop(tmp_path).run(plans(2, 4))
@@ -151,34 +158,34 @@ def test_a_choice_of_another_history_is_refused(tmp_path):
     first, second = (tmp_path / "rounds" / name for name in ("000", "001"))
     (second / "DONE").unlink()
     (second / "query.csv").write_bytes((first / "query.csv").read_bytes())
-    with pytest.raises(DataError, match="2 were bought before"):
+    with pytest.raises(DataError, match="2 were annotated"):
         make_loop(tmp_path).run(plans(2, 4))
 
 
 def test_budgets(tmp_path):
-    """Nothing to buy, more than there is, and less than is there already."""
+    """Nothing to annotate, more than there is, and less than is there already."""
     loop = make_loop(tmp_path)
     loop.run(plans(0, 3, 2, 40))
-    counts = [len(bought(tmp_path, number)) for number in range(4)]
+    counts = [len(queried(tmp_path, number)) for number in range(4)]
     assert counts == [0, 3, 0, 9] and loop.learner.calls == [0, 1, 2, 3]
     metrics = json.loads((tmp_path / "rounds" / "003" / "metrics.json").read_text())
-    assert metrics["units"] == 12 and metrics["annotated_pixels"] == 12
+    assert metrics["units"] == 12 and metrics["annotated_voxels"] == 12
 
 
-def test_a_round_that_only_buys(tmp_path):
+def test_a_round_that_only_annotates(tmp_path):
     loop = make_loop(tmp_path)
     rounds = plans(2, 4, 6)
-    rounds[1] = RoundPlan(1, 4 / COUNT, 4, "uncertainty", skip_training=True)
+    rounds[1] = plan(1, 4, "uncertainty", train=False)
     loop.run(rounds)
     assert loop.learner.calls == [0, 2] and not (tmp_path / "rounds" / "001" / "metrics.json").exists()
     ranks = scores(type("S", (), {"trained": tmp_path / "rounds" / "000"}))  # of round 0, in rounds 1 and 2
     names = make_loop(tmp_path).pool.unit_ids
-    left = [names[i] for i in np.argsort(-ranks) if names[i] not in bought(tmp_path, 0)]
-    assert bought(tmp_path, 1) == left[:2] and bought(tmp_path, 2) == left[2:4]
+    left = [names[i] for i in np.argsort(-ranks) if names[i] not in queried(tmp_path, 0)]
+    assert queried(tmp_path, 1) == left[:2] and queried(tmp_path, 2) == left[2:4]
 
 
 def test_scores_that_are_no_numbers_are_told(tmp_path):
-    loop = make_loop(tmp_path, sources={"scores": lambda situation: np.full(COUNT, np.nan)})
+    loop = make_loop(tmp_path, evidence={"scores": lambda situation: np.full(COUNT, np.nan)})
     with pytest.raises(ConfigError, match="not finite"):
         loop.run(plans(2, 4))
 
@@ -190,9 +197,9 @@ def test_waiting_for_annotations_keeps_the_choice(tmp_path):
 
     with pytest.raises(WaitingForAnnotations):
         make_loop(tmp_path, annotator=Waiting()).run(plans(3, 5))
-    choice = bought(tmp_path, 0)
+    choice = queried(tmp_path, 0)
     make_loop(tmp_path).run(plans(3, 5))
-    assert bought(tmp_path, 0) == choice and len(choice) == 3
+    assert queried(tmp_path, 0) == choice and len(choice) == 3
 
 
 def test_an_unknown_strategy_runs_without_touching_anything_else(tmp_path):
@@ -200,15 +207,15 @@ def test_an_unknown_strategy_runs_without_touching_anything_else(tmp_path):
     def from_behind(query, *, step: int = 1):
         return query.candidates[::-1][:: step or 1][: query.budget]
 
-    make_loop(tmp_path).run([RoundPlan(0, 0.25, 3, "test_from_behind", {"step": 2})])
-    assert bought(tmp_path, 0) == ["p1_v3_s11", "p1_v3_s9", "p1_v2_s7"]
+    make_loop(tmp_path).run([plan(0, 3, "test_from_behind", {"step": 2})])
+    assert queried(tmp_path, 0) == ["p1_v3_s11", "p1_v3_s9", "p1_v2_s7"]
 
 
 def test_the_picture_shows_the_choice(tmp_path):
     seen = []
 
     def draw(path, choice, masks):
-        seen.append((path.name, len(choice.indices), masks.shape))
+        seen.append((path.name, len(choice.indices), len(masks), masks[0].shape))
 
     make_loop(tmp_path, picture=draw).run(plans(2, 3))
-    assert seen == [("gallery.png", 2, (2, 2, 3)), ("gallery.png", 1, (1, 2, 3))]
+    assert seen == [("gallery.png", 2, 2, (1, 1, 1)), ("gallery.png", 1, 1, (1, 1, 1))]

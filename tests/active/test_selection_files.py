@@ -10,7 +10,6 @@ from fewslice.active.selection_files import (
     budget_units,
     read_labelled,
     read_query,
-    read_selection,
     write_query,
     write_selection,
 )
@@ -99,7 +98,7 @@ def test_files_that_are_no_query(tmp_path):
 def test_labelled_lists(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text("\ufeffnote,unit_id\r\nx, volume0_slice1 \r\ny,volume4_slice7\r\n", encoding="utf-8")
-    assert np.flatnonzero(read_labelled(path, POOL)).tolist() == [1, 29]
+    assert read_labelled(path, POOL).tolist() == [1, 29]
     path.write_text("unit_id\n" + "".join(f"other{n}\n" for n in range(5)))
     with pytest.raises(DataError, match=r"line 2: Unknown unit 'other0'.*line 4: .*'other2'\.; and 2 more"):
         read_labelled(path, POOL)
@@ -112,15 +111,10 @@ def test_a_list_without_its_header(tmp_path):
         read_labelled(path, POOL)
 
 
-def test_selection_comes_back(tmp_path):
+def test_selection_says_what_was_chosen(tmp_path):
     path, is_labelled = tmp_path / "selection.json", np.arange(30) < 6
     write_selection(path, POOL, is_labelled, CHOICE, facts={"settings": {"seed": 3}})
-    found = read_selection(path, POOL)
+    found = files.read_json(path)
     assert found["settings"] == {"seed": 3} and found["chosen"][0] == "volume1_slice0"
     assert (found["fraction_before"], found["fraction_chosen"], found["fraction_after"]) == (0.2, 0.1, 0.3)
     assert (found["volumes_chosen"], found["patients_chosen"], found["patients_of_pool"]) == (3, 2, 3)
-    with pytest.raises(DataError, match="unknown ones such as volume4_slice7"):
-        read_selection(path, make_units((7, 5, 6, 4, 7, 1)))
-    files.write_json(path, {"chosen": []})
-    with pytest.raises(DataError, match="without pool_units, labelled_units"):
-        read_selection(path, POOL)

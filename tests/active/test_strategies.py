@@ -7,14 +7,12 @@ are in test_golden_active.py.
 import numpy as np
 import pytest
 
-from fewslice.active.measures.clusters import cluster_units
 from fewslice.active.measures.coverage import purity_radius, unit_rows
-from fewslice.active.measures.typical import typical_units, typicality
-from fewslice.active.query import select
+from fewslice.active.measures.typical import cluster_units, typical_units, typicality
+from fewslice.active.query import best, best_first, select
 from fewslice.active.strategies import load_all
 from fewslice.active.strategies.stochastic_batches import batch_means
 from fewslice.active.strategies.uncertainty_herding import smallest_distance
-from fewslice.active.ties import best, best_first
 from fewslice.core.errors import ConfigError
 from tests.active.units import choose, make_query, make_units, query_of
 from tests.reference import active as reference

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fewslice.active import uncertainty
-from fewslice.active.uncertainty import SCORES, PassStatistics, mean_over_members
+from fewslice.active.uncertainty import SCORES, PassStatistics, mean_over_members, unit_means
 from fewslice.core.errors import ConfigError
 from tests.reference import active as reference
 
@@ -26,9 +26,9 @@ LOOPS = {
 LN2 = float(np.log(2))
 
 
-def scores(passes, names=tuple(LOOPS), **options):
+def scores(passes, names=tuple(LOOPS)):
     """Returns {name: (n,)} of (M, n, *space, C) passes."""
-    statistics = PassStatistics(names, **options)
+    statistics = PassStatistics(names)
     for values in passes:
         statistics.update(values)
     return statistics.finish()
@@ -130,12 +130,26 @@ def test_patches_have_three_axes():
         np.testing.assert_allclose(values, scores(flat)[name], rtol=1e-12)
 
 
-def test_foreground_is_the_predicted_one():
-    # Pixel 0 is background and unsure, pixel 1 foreground; the second slice has no foreground.
-    slices = np.array([[[[0.6, 0.4], [0.1, 0.9]]], [[[0.6, 0.4], [0.9, 0.1]]]])
-    found = scores([slices], ["least_confidence"], region="foreground")["least_confidence"]
-    np.testing.assert_allclose(found, [0.1, 0.0], atol=1e-12)
-    np.testing.assert_allclose(scores([slices], ["least_confidence"])["least_confidence"], [0.25, 0.25])
+BOXES = {
+    "slices": ([(index, 0, 0) for index in range(4)], (1, 6, 5)),
+    "everything": ([(0, 0, 0)], (4, 6, 5)),
+    "patches": ([(0, 0, 0), (1, 3, 2), (2, 4, 1), (2, 0, 3)], (2, 2, 2)),
+    "columns": ([(0, 1, 0), (0, 4, 0)], (4, 2, 5)),
+    "several sizes": ([(0, 0, 0), (3, 5, 4), (1, 0, 1)], [(1, 6, 5), (1, 1, 1), (3, 2, 4)]),
+}
+
+
+@pytest.mark.parametrize("starts, size", BOXES.values(), ids=BOXES)
+def test_means_over_boxes_are_those_of_a_loop(starts, size):
+    values = np.random.default_rng(3).random((4, 6, 5)).astype(np.float32)
+    sizes = np.broadcast_to(size, (len(starts), 3))
+    expected = [
+        np.mean([values[a + i, b + j, c + k] for i, j, k in np.ndindex(*one)])
+        for (a, b, c), one in zip(starts, sizes, strict=True)
+    ]
+    found = unit_means(values, np.array(starts), sizes)
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_what_is_no_number_stays():
@@ -185,7 +199,6 @@ def test_a_new_score_is_one_function():
 
 @pytest.mark.parametrize("action, error, words", [
     (lambda: PassStatistics(["entropi"]), ConfigError, "Did you mean 'entropy'"),
-    (lambda: PassStatistics(region="foregrund"), ConfigError, "Did you mean 'foreground'"),
     (lambda: PassStatistics().finish(), RuntimeError, "no pass"),
     (lambda: scores([np.full((1, 2, 2, 2), 3.0)]), ValueError, "Are they logits"),
     (lambda: scores([np.array([[[[-0.5, 1.5]]]])]), ValueError, "Are they logits"),

@@ -5,7 +5,18 @@ import dataclasses
 import numpy as np
 
 from fewslice.active.query import STRATEGIES, Query, select
-from fewslice.active.units import make_pool
+from fewslice.active.units import Case, Units
+
+
+def make_pool(unit_ids, patients, volumes, positions, *, metadata=None):
+    """Returns a pool of slices at these positions of their volumes."""
+    volumes = np.asarray(volumes)
+    names = list(dict.fromkeys(volumes.tolist()))
+    patient_of = dict(zip(volumes.tolist(), np.asarray(patients).tolist(), strict=True))
+    cases = [Case(name, patient_of[name], (int(np.max(positions)) + 1, 1, 1)) for name in names]
+    start = np.array([[position, 0, 0] for position in positions])
+    case = [names.index(name) for name in volumes.tolist()]
+    return Units(cases, case, start, (1, 1, 1), unit_ids=unit_ids, metadata=metadata)
 
 
 def make_units(depths=(7, 5, 6, 4, 8)):
@@ -41,7 +52,7 @@ def make_query(name, budget=4, labelled=(), *, seed=0, pool=None, inputs=None, *
     given["is_labelled"] = is_labelled
     for values in given.values():
         values.flags.writeable = False
-    query = Query(pool=pool, budget=budget, rng=np.random.default_rng(seed), **given)
+    query = Query(pool=pool, budget=budget, rng=np.random.default_rng(seed), ignore_value=4, **given)
     return dataclasses.replace(query, **changes)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from fewslice.data import preprocess
 from fewslice.evaluate import summary, validation, volumes
+from fewslice.train.trainer import BestTracker
 from tests.evaluate import fakes
 from tests.golden_files import golden_param
 from tests.reference import metrics as reference
@@ -124,7 +125,7 @@ def test_golden_validation(path):
     assert result.dice_loss == pytest.approx(np.mean(slices), rel=1e-5)
 
     steps = [int(re.findall(r"\d+", str(name))[-1]) for name in data["track_val_paths"]]
-    tracker = validation.BestTracker()
+    tracker = BestTracker()
     improved = [tracker.update(step, result.mean_dice) for step in steps[:2]]
     assert improved == ["best_model" in str(name) for name in data["track_val_paths"][:2]] == [True, False]
     assert tracker.best == pytest.approx(best, abs=1e-6) and tracker.best_step == steps[2]

@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 
 import models
-from fewslice.active.slices import SliceStack
+from fewslice.active.pool import SLICES, open_pool
 from fewslice.core import checkpoint
 from fewslice.core.errors import ConfigError
+from fewslice.core.options import options_of
 from fewslice.data.cache import open_cache
 from fewslice.data.readers import find_cases, get_reader
-from fewslice.learner import kinds
 from fewslice.learner.kinds import FEATURES, Inputs
+from fewslice.learner.networks import network_of
 from fewslice.settings import datasets
+from fewslice.settings.experiment import Named
 from fewslice.train.encoder_runs import RESNET, EncoderRun
 from tests.train_model import tiny_al
 
-kinds.load_all()
 SIZES = {"pixels": 32 * 32, "encoder": 16, "predictions": 32 * 32 * 3, "encoder_map": 16 * 16 * 4, "pooled_map": 4}
 
 
@@ -31,7 +32,8 @@ def networks(tmp_path_factory):
         encoder = models.build_group_encoder((32, 32, 1), depth=18, projection_size=4)
         checkpoint.save_arrays(folder / "last.npz", models.read_weights(encoder), {"step": 1})
         run = EncoderRun(folder, folder / "last.npz", {"encoder": "resnet18", "projection_dim": 4}, RESNET)
-        yield run, models.build_scribble_unet((32, 32, 1), 3, branches=2, seed=0)
+        network = network_of(Named("dmpls"))
+        yield run, (network, network.build((32, 32, 1), 3, seed=0))
 
 
 @pytest.fixture
@@ -48,12 +50,11 @@ def make_inputs(tiny_root, monkeypatch, networks, tmp_path):
         folder = tmp_path / "_".join(patients)
         return Inputs(
             volumes,
+            open_pool(volumes, SLICES),
             dataset,
             folder,
             lambda: asked.append("encoder") or networks[0],
             lambda: asked.append("network") or networks[1],
-            map_index=1,
-            embedding_batch=3,
             batch_size=3,
         )
 
@@ -62,13 +63,14 @@ def make_inputs(tiny_root, monkeypatch, networks, tmp_path):
 
 @pytest.mark.parametrize("name", FEATURES.names())
 def test_a_finite_row_for_every_slice(name, make_inputs):
-    asked, kind = [], kinds.get(name)
+    asked, kind = [], FEATURES.get(name)
+    options = {name: value for name, value in (("level", 1), ("batch_size", 3)) if name in options_of(kind)}
     inputs = make_inputs(["001", "002"], asked)
-    found = np.array(kind(inputs))
+    found = np.array(kind(inputs, **options))
     assert found.shape == (len(inputs.images), SIZES[name]) and found.dtype.kind == "f" and np.isfinite(found).all()
     assert asked == ["encoder"] * kind.needs_encoder + ["network"] * kind.needs_network
-    assert np.array_equal(found, kind(inputs)), "a round that was interrupted asks again"
-    swapped = np.array(kind(make_inputs(["002", "001"], [])))
+    assert np.array_equal(found, kind(inputs, **options)), "a round that was interrupted asks again"
+    swapped = np.array(kind(make_inputs(["002", "001"], []), **options))
     count = len(inputs.volumes[0].image)
     np.testing.assert_allclose(swapped, np.roll(found, -count, axis=0), atol=2e-3)
     assert len(np.unique(found, axis=0)) == len(found), "slices differ"
@@ -76,16 +78,16 @@ def test_a_finite_row_for_every_slice(name, make_inputs):
 
 def test_pixels_are_the_images(make_inputs):
     inputs = make_inputs(["001"], [])
-    found = kinds.get("pixels")(inputs)
-    np.testing.assert_array_equal(found, SliceStack(inputs.volumes).take(range(len(found))).reshape(len(found), -1))
+    found = FEATURES.get("pixels")(inputs)
+    np.testing.assert_array_equal(found, inputs.images.take(range(len(found))).reshape(len(found), -1))
 
 
 def test_pooled_map_is_the_mean_of_the_map(make_inputs):
-    whole = np.array(kinds.get("encoder_map")(make_inputs(["001"], [])), np.float32)
-    pooled = kinds.get("pooled_map")(make_inputs(["001"], []))
+    whole = np.array(FEATURES.get("encoder_map")(make_inputs(["001"], []), level=1), np.float32)
+    pooled = FEATURES.get("pooled_map")(make_inputs(["001"], []), level=1)
     np.testing.assert_allclose(pooled, whole.reshape(len(whole), -1, 4).mean(axis=1), atol=2e-3)
 
 
 def test_unknown_name():
     with pytest.raises(ConfigError, match="Unknown kind of features 'pixel'. Did you mean 'pixels'"):
-        kinds.get("pixel")
+        FEATURES.get("pixel")

@@ -9,11 +9,12 @@ import keras
 import numpy as np
 import pytest
 
-from fewslice.active.strategies.vaal import VaalOptions
 from fewslice.core import backend, checkpoint
 from fewslice.core.errors import ConfigError, DataError, TrainingError
-from fewslice.learner import vaal
-from fewslice.learner.vaal import SCORES, STATE, train_vaal
+from fewslice.core.options import checked_options, options_of
+from fewslice.learner.vaal import VaalOptions
+from fewslice.learner.vaal import training as vaal
+from fewslice.learner.vaal.training import SCORES, STATE, train_vaal
 from tests.reference import vaal as reference
 
 TINY = VaalOptions(width=2, latent_dim=3, batch_size=6, num_epochs=3)
@@ -141,5 +142,5 @@ def test_mistakes(images, tmp_path):
             train_vaal(tmp_path, images, labelled, options=TINY)
     with pytest.raises(ConfigError, match=r"multiples of 32. Found: \(32, 24, 1\)"):
         train_vaal(tmp_path, images[:, :, :24], LABELLED, options=TINY)
-    with pytest.raises(ConfigError, match="`num_epochs` must be positive(.|\n)*Did you mean 'published'"):
-        VaalOptions(num_epochs=0, discriminator_targets="publish")
+    with pytest.raises(ConfigError, match="(?s)num_epochs.*must be.*discriminator_targets.*Did you mean 'published'"):
+        checked_options("option", options_of(VaalOptions), {"num_epochs": 0, "discriminator_targets": "publish"})

@@ -36,7 +36,7 @@ def write_experiment(root: Path, strategy: str, *, seed: int = 0, dataset: str =
 
 
 def write_round(
-    run: Path, number: int, fraction: float, dice: float | None, *, bought: Sequence[int] = (), **more: Any
+    run: Path, number: int, fraction: float, dice: float | None, *, queried: Sequence[int] = (), **more: Any
 ) -> Path:
     """Writes one round with validation Dice `dice` and test Dice 0.1 below it; returns its folder.
 
@@ -45,14 +45,14 @@ def write_round(
         number: From 0.
         fraction: Annotated share of the pool.
         dice: None for a round without training.
-        bought: Indices of the pool.
+        queried: Indices of the pool.
         **more: Entries of metrics.json that replace or join the usual ones.
     """
     folder, units = run / "rounds" / f"{number:03d}", round(fraction * VOLUMES * DEPTH)
-    plan = {"round": number, "fraction": fraction, "units": units, "bought": len(bought), "options": {}}
+    plan = {"round": number, "fraction": fraction, "units": units, "options": {}}
     plan |= {"strategy": files.read_json(run / "config.json")["strategy"], "skip_training": dice is None}
     files.write_json(folder / "plan.json", plan)
-    rows = [{"order": order, **unit(index), "value": 0.5} for order, index in enumerate(bought)]
+    rows = [{"order": order, **unit(index), "value": 0.5} for order, index in enumerate(queried)]
     files.write_csv(folder / "query.csv", rows, QUERY)
     files.write_json(folder / "DONE", {})
     if dice is None:
@@ -65,11 +65,11 @@ def write_round(
 
 
 def write_curve(run: Path, curve: Mapping[float, float], *, start: int = 0) -> None:
-    """Writes a round per fraction -> validation Dice, which buys slices from index `start` on."""
+    """Writes a round per fraction -> validation Dice, which queries slices from index `start` on."""
     before = 0
     for number, (fraction, dice) in enumerate(curve.items()):
         units = round(fraction * VOLUMES * DEPTH)
-        write_round(run, number, fraction, dice, bought=range(start + before, start + units))
+        write_round(run, number, fraction, dice, queried=range(start + before, start + units))
         before = units
 
 

@@ -4,13 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewslice.active.query import Choice
 from fewslice.core.errors import ConfigError
 from fewslice.report.figures import embedding_map, gallery
 from fewslice.report.figures.contours import structure_colour
-from tests.active.units import make_units
-
-POOL = make_units()
 
 
 def is_drawn(path, colour, tolerance=25):
@@ -21,7 +17,7 @@ def is_drawn(path, colour, tolerance=25):
 
 
 def test_titles():
-    titles = gallery.pick_titles(POOL, Choice(np.array([7, 0]), np.array([0.25, np.nan])))
+    titles = gallery.pick_titles(["volume1_slice0", "volume0_slice0"], [0.25, float("nan")])
     assert titles == ["1  volume1_slice0\n0.25", "2  volume0_slice0"]
 
 
@@ -105,6 +101,6 @@ def test_map_marks_labelled_and_chosen(tmp_path, labelled, chosen):
     is_labelled = np.isin(np.arange(30), list(labelled))
     projection = embedding_map.Projection(np.random.default_rng(0).normal(size=(30, 2)), "by hand")
     path = tmp_path / "map.png"
-    marks = {"pool": POOL, "is_labelled": is_labelled, "chosen": np.array(chosen, int)}
+    marks = {"share": np.linspace(0, 1, 30), "is_labelled": is_labelled, "chosen": np.array(chosen, int)}
     embedding_map.draw_embedding_map(path, projection, title="5 of 30", **marks)
     assert is_drawn(path, "#d1603d", 5) == bool(len(chosen))

@@ -1,13 +1,17 @@
-"""How runs of joint training are called and compared. Expected labels: typed by hand."""
+"""How runs are put together, called and compared. Expected labels: typed by hand."""
 
 from __future__ import annotations
+
+import shutil
 
 import pytest
 
 from fewslice.core import files
-from fewslice.report.reading.methods import by_split, read_methods
-from fewslice.report.tables.result_tables import difference_table
-from fewslice.report.tables.tables import facts
+from fewslice.report.reading.methods import by_setup, group_runs, read_methods
+from fewslice.report.reading.runs import find_experiments, read_experiments, read_run
+from fewslice.report.tables.trainings import facts, volume_table
+from fewslice.settings.facts import of_experiment, of_training
+from tests.report.experiment_dirs import write_experiment, write_round
 from tests.report.run_dirs import write_run, write_scores
 
 BASE, JOINT = "tr_baseline", "prop_method_joint_tr_rand_init"
@@ -89,7 +93,7 @@ def test_a_name_keeps_its_capital_in_the_table_of_differences(tmp_path):
     runs = [write_run(tmp_path, BASE), joint(tmp_path, "unimatch"), joint(tmp_path, "copy_paste"), joint(tmp_path)]
     for run in runs:
         write_scores(run, {"001_ED": (0.5, 0.5, 0.5)})
-    assert difference_table(read_methods(runs)).header[5:] == (
+    assert volume_table(read_methods(runs)).header[5:] == (
         "Δ joint training, inter-image", "Δ UniMatch", "Δ copy-paste",
     )  # fmt: skip
 
@@ -179,8 +183,142 @@ def test_labelled_splits_share_labels_and_are_ordered_by_size(tmp_path):
     runs = [write_run(tmp_path, BASE, no_of_tr_imgs=name, train_ids=[name]) for name in ("tr10", "tr2")]
     runs += [joint(tmp_path, no_of_tr_imgs=name, temp_fac=0.1) for name in ("tr10", "tr2")]
     runs += [joint(tmp_path, no_of_tr_imgs="tr2", temp_fac=0.5), write_run(tmp_path, "pretr_encoder_x")]
-    splits = by_split(read_methods(runs))
-    assert list(splits) == ["", "tr2 c1", "tr10 c1"]
+    splits = by_setup(read_methods(runs))
+    assert list(splits) == ["", "labelled split tr2 c1", "labelled split tr10 c1"]
     name = "Joint training, inter-image"
-    assert [m.label for m in splits["tr10 c1"]] == ["Baseline", f"{name} (temp_fac 0.1)"]
-    assert {m.label for m in splits["tr2 c1"]} == {"Baseline", f"{name} (temp_fac 0.1)", f"{name} (temp_fac 0.5)"}
+    assert [m.label for m in splits["labelled split tr10 c1"]] == ["Baseline", f"{name} (temp_fac 0.1)"]
+    assert {m.label for m in splits["labelled split tr2 c1"]} == {
+        "Baseline",
+        f"{name} (temp_fac 0.1)",
+        f"{name} (temp_fac 0.5)",
+    }
+
+
+def read_all(runs):
+    return read_experiments(runs)[0]
+
+
+def experiment_labels(runs):
+    return [(method.label, method.setup, len(method.runs)) for method in group_runs(read_all(runs))]
+
+
+def test_experiments_that_differ_in_seed_only_are_one_method(tmp_path):
+    for seed in (1, 0):
+        write_experiment(tmp_path, "mfc", seed=seed, policy={"seed": seed, "tag": f"t{seed}"}, digest=f"d{seed}")
+        write_experiment(tmp_path, "random", seed=seed)
+    methods = group_runs(read_all(find_experiments(tmp_path, "acdc_h5")))
+    assert [(m.label, [one.seed for one in m.runs]) for m in methods] == [("random", [0, 1]), ("mfc", [0, 1])]
+    assert [m.is_baseline for m in methods] == [True, False]
+
+
+def test_methods_of_one_strategy_are_told_apart_by_what_differs(tmp_path):
+    runs = [write_experiment(tmp_path, "mfc", data_geometry={"label_wt": w, "k": 3}) for w in (1, 2)]
+    assert [label for label, *_ in experiment_labels(runs)] == ["mfc (label_wt 1)", "mfc (label_wt 2)"]
+    again = write_experiment(tmp_path, "mfc", data_geometry={"label_wt": 1, "k": 3}, ver=2)
+    assert [count for *_, count in experiment_labels([*runs, again])] == [1, 1, 1]
+
+
+def test_other_annotation_is_another_setup_but_dropout_is_not(tmp_path):
+    model = {"ann_type": "scribble", "model_type": "dmpls"}
+    runs = [
+        write_experiment(tmp_path, "random", model=model),
+        write_experiment(tmp_path, "bald", model={**model, "model_type": "db_dmpls", "T": 40}),
+        write_experiment(tmp_path, "random", model={"ann_type": "label", "model_type": "strong"}),
+    ]
+    found = by_setup(group_runs(read_all(runs)))
+    labels = {setup: [method.label for method in methods] for setup, methods in found.items()}
+    assert sorted(labels.values()) == [["random"], ["random", "bald (model_type db_dmpls)"]]
+    assert set(labels) == {"ann_type label, model_type strong", "ann_type scribble, model_type dmpls and db_dmpls"}
+    alone = by_setup(group_runs(read_all(runs[1:])))
+    assert "ann_type scribble, model_type db_dmpls" in alone
+
+
+@pytest.mark.parametrize(
+    "strategy, score, passes, label",
+    [
+        ("uncertainty", "entropy", "pass_probs", "entropy"),
+        ("uncertainty", "entropy_w_label_counts", None, "vote_entropy"),
+        ("uncertainty", "mean_score", "bald_score", "bald"),
+        ("stochastic_batches", "mean_score", "entropy_score", "stochastic_batches entropy"),
+        ("mfc", "entropy", None, "mfc"),
+    ],
+)
+def test_methods_that_look_at_scores_alone_have_their_names(tmp_path, strategy, score, passes, label):
+    tables = {"model": {"db_score_func": passes}, "model_uncertainty": {"score_func": score}}
+    assert experiment_labels([write_experiment(tmp_path, strategy, **tables)]) == [(label, "", 1)]
+
+
+def test_scores_are_methods(tmp_path):
+    runs = [
+        write_experiment(tmp_path, "uncertainty", model_uncertainty={"score_func": score, "T": 3})
+        for score in ("margin", "entropy")
+    ]
+    assert [label for label, *_ in experiment_labels(runs)] == ["entropy", "margin"]
+
+
+def test_annotators_scans_and_cases_are_named(tmp_path):
+    common = {"annotator": "files", "scans_digest": {"pool": "aaaa1"}, "cases": {"pool": ["a", "b"]}}
+    by_hand = write_experiment(tmp_path, "mfc", **common)
+    simulated = write_experiment(tmp_path, "mfc", **common | {"annotator": "simulated", "scans_digest": {"pool": "b"}})
+    assert {label for label, *_ in experiment_labels([by_hand, simulated])} == {
+        "mfc (annotator files)",
+        "mfc (annotator simulated)",
+    }
+    old = write_experiment(tmp_path, "mfc", **{name: common[name] for name in ("scans_digest", "cases")})
+    assert read_run(old).facts["settings"]["annotator"] == "simulated"
+    files.write_text(write_round(old, 0, 0.01, 0.5) / "to_annotate" / "slices.csv", "")
+    assert read_run(old).facts["settings"]["annotator"] == "files"
+    other = write_experiment(tmp_path, "mfc", **common | {"scans_digest": {"pool": "cccc2"}})
+    assert {label for label, *_ in experiment_labels([by_hand, other])} == {
+        "mfc (pool scans aaaa)",
+        "mfc (pool scans cccc)",
+    }
+    fewer = write_experiment(tmp_path, "mfc", **common | {"scans_digest": {"pool": "d"}, "cases": {"pool": ["a"]}})
+    assert all(
+        label.startswith(f"mfc ({count} pool cases, list ") and "scans" not in label
+        for count, (label, *_) in zip((1, 2), sorted(experiment_labels([by_hand, fewer])), strict=True)
+    )
+
+
+def test_weights_do_not_make_a_method(tmp_path):
+    runs = [write_experiment(tmp_path, "mfc", seed=s, weights_sha256={"model.warm_start": f"w{s}"}) for s in (0, 1)]
+    assert experiment_labels(runs) == [("mfc", "", 2)]
+    again = write_experiment(tmp_path, "mfc", seed=0, weights_sha256={"model.warm_start": "w9"})
+    found = [label for label, *_ in experiment_labels([*runs, again])]
+    assert found[0] == "mfc" and found[1].startswith("mfc [other weights, mfc_s0-")
+
+
+def test_runs_that_an_experiment_names_count_with_their_settings(tmp_path):
+    encoders = {}
+    for seed, loss in ((0, "group"), (1, "group"), (2, "nt_xent")):
+        encoders[seed] = tmp_path / "acdc_h5" / "pretr" / f"al_c1_s{seed}-{seed}123456789"
+        files.write_json(encoders[seed] / "config.json", {"loss": loss, "seed": seed, "digest": f"{seed}123456789"})
+    runs = [write_experiment(tmp_path, "mfc", seed=s, encoder=str(path)) for s, path in encoders.items()]
+    assert sorted(experiment_labels(runs)) == [("mfc (loss group)", "", 2), ("mfc (loss nt_xent)", "", 1)]
+    for path in encoders.values():
+        shutil.rmtree(path)
+    assert experiment_labels(runs) == [("mfc", "", 3)]  # only the names are left, which differ by seed and digest
+
+
+def recorded(run, told):
+    """Gives a run the facts that a run of today records."""
+    files.write_json(run / "config.json", {**files.read_json(run / "config.json"), "report": told})
+    return run
+
+
+def test_what_config_json_says_counts(tmp_path):
+    told = {"kind": "training", "method": "Mine", "settings": {"a": 1}, "setup": {"labelled split": "few"}, "seed": 7}
+    run = recorded(write_run(tmp_path, BASE, method="x"), {**told, "budget_unit": "images", "is_baseline": False})
+    (method,) = read_methods([run])
+    assert (method.label, method.runs[0].seed, method.is_baseline) == ("Mine", 7, False)
+    assert dict(facts([method]))["Unit of budget"] == "images"
+
+
+def test_runs_of_before_and_of_today_are_one_method(tmp_path):
+    runs = [joint(tmp_path, "unimatch", seed=seed, teacher_stage=BASE, confidence=0.9) for seed in (0, 1)]
+    config = files.read_json(runs[1] / "config.json")
+    recorded(runs[1], of_training({**config, "start_stage": BASE}))
+    assert [(method.label, len(method.runs)) for method in read_methods(runs)] == [("UniMatch", 2)]
+    runs = [write_experiment(tmp_path, "mfc", seed=seed, annotator="simulated") for seed in (0, 1)]
+    recorded(runs[1], of_experiment(files.read_json(runs[1] / "config.json")))
+    assert experiment_labels(runs) == [("mfc", "", 2)]

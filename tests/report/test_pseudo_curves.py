@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from fewslice.core.errors import DataError
-from fewslice.report.figures.curves import colour_of, plot_curves
+from fewslice.report.figures.curves import plot_curves
 from fewslice.report.figures.pseudo_curves import plot_pseudo_labels, read_rounds
-from fewslice.report.pages.html import build_report
+from fewslice.report.figures.style import colour_of
+from fewslice.report.pages.trainings import write_training_report
 from fewslice.report.reading.methods import read_methods
 from fewslice.report.reading.runs import read_run
 from tests.report.run_dirs import write_curve, write_rounds, write_run
@@ -48,11 +49,11 @@ def test_rounds_are_means_over_volumes_with_a_truth(tmp_path):
         50: [truth(math.nan, math.nan), truth(0.8, 0.9)],
     }
     found = read_rounds(read_run(joint(tmp_path, rounds)))
-    np.testing.assert_array_equal(found.step, [0, 50])
-    np.testing.assert_allclose(found.dice, [0.4, 0.8])
-    np.testing.assert_allclose(found.dice_before, [0.2, 0.9])
-    np.testing.assert_allclose(found.changed, [0.02, 0])
-    assert found.has_truth and found.has_left_out
+    np.testing.assert_array_equal(found["step"], [0, 50])
+    np.testing.assert_allclose(found["dice"], [0.4, 0.8])
+    np.testing.assert_allclose(found["dice_before"], [0.2, 0.9])
+    np.testing.assert_allclose(found["changed"], [0.02, 0])
+    assert found["left_out"].tolist() == [True, False]
     assert read_rounds(read_run(write_run(tmp_path, "tr_baseline"))) is None
 
 
@@ -126,15 +127,16 @@ def test_a_method_has_one_colour_in_all_figures(tmp_path):
 
 
 def test_the_report_shows_it_and_says_what_it_is_for(tmp_path):
-    page = build_report([joint(tmp_path, TWO_ROUNDS)], tmp_path / "r.html").read_text(encoding="utf-8")
+    runs = {"joint": joint(tmp_path, TWO_ROUNDS), "other": write_run(tmp_path, "tr_baseline")}
+    paths = [write_training_report(read_methods([run]), tmp_path / f"{name}.html") for name, run in runs.items()]
+    page, other = (path.read_text(encoding="utf-8") for path in paths)
     assert page.count("<img") == 1 and "<h2>Pseudo-labels</h2>" in page and INFORMATION in page
-    other = build_report([write_run(tmp_path, "tr_baseline")], tmp_path / "o.html").read_text(encoding="utf-8")
     assert "Pseudo-labels" not in other
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("step,dice\n0,many\n", "a number or an empty cell in line 2"), ("dice\n0.5\n", "a column `step`")],
+    [("step,dice\n0,many\n", "a number or an empty cell in line 2"), ("dice\n0.5\n", "no step")],
 )
 def test_a_damaged_table_is_refused(tmp_path, text, words):
     run = joint(tmp_path, TWO_ROUNDS)

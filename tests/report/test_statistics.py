@@ -1,21 +1,24 @@
-"""Expected values are worked out by hand; the arithmetic stands beside each."""
+"""Expected values are worked out by hand; the arithmetic stands beside each. Quantiles of t are from printed tables."""
 
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from fewslice.core import files
-from fewslice.core.errors import ConfigError, DataError
+from fewslice.report.figures import picks
 from fewslice.report.reading.methods import group_runs, read_methods
-from fewslice.report.reading.runs import choose_run_dirs, find_run_dirs, read_run
-from fewslice.report.tables.findings import finding
-from fewslice.report.tables.result_tables import difference_table, result_table
-from fewslice.report.tables.statistics import MEAN, cell, number, paired_difference, volume_means
-from fewslice.report.tables.tables import facts, text_report
-from tests.report.run_dirs import write_curve, write_run, write_scores
+from fewslice.report.reading.runs import find_experiments, find_trainings, read_experiments
+from fewslice.report.tables import experiments, trainings
+from fewslice.report.tables import statistics as stats
+from fewslice.report.tables.table import MEAN, number, percent
+from tests.report.experiment_dirs import write_curve, write_experiment, write_round
+from tests.report.run_dirs import write_run, write_scores
 
-BASE, FINE = "tr_baseline", "ft_pretr_encoder_net_global_loss"
-NAN = float("nan")
+BASE, FINE, JOINT = "tr_baseline", "ft_pretr_encoder_net_global_loss", "prop_method_joint_tr_rand_init"
+NAN = math.nan
+TEST, VALIDATION = "test_dice", "val_dice"
 
 
 @pytest.fixture
@@ -25,138 +28,109 @@ def two_by_two(tmp_path):
         write_scores(write_run(tmp_path, BASE, seed=seed), {"001_ED": (base, base, base), "002_ED": (0.2, NAN, 0.4)})
         run = write_run(tmp_path, FINE, seed=seed, former_digest=f"differs by seed {seed}")
         write_scores(run, {"001_ED": (fine, fine, fine), "002_ED": (0.4, NAN, 0.8)})
-    return find_run_dirs(tmp_path, "phantom")
+    return read_methods(find_trainings(tmp_path, "phantom"))
 
 
-def test_runs_that_differ_in_seed_only_are_one_method(two_by_two):
-    methods = read_methods(two_by_two)
-    assert [(m.label, len(m.runs), m.is_baseline) for m in methods] == [
-        ("Baseline", 2, True),
-        ("Pretrained encoder", 2, False),
-    ]
-
-
-def test_other_settings_are_another_method_named_after_them(tmp_path):
-    runs = [write_run(tmp_path, BASE, lr_seg=value) for value in (0.1, 0.01)]
-    assert sorted(m.label for m in read_methods(runs)) == ["Baseline (lr_seg 0.01)", "Baseline (lr_seg 0.1)"]
-
-
-def test_cells_average_volumes_then_seeds(two_by_two):
-    baseline = read_methods(two_by_two)[0]
+def test_means_over_structures_then_volumes_then_seeds(two_by_two):
+    assert [(m.label, len(m.runs), m.is_baseline) for m in two_by_two] == [
+        ("Baseline", 2, True), ("Pretrained encoder", 2, False),
+    ]  # fmt: skip
+    spread = stats.over_seeds(stats.means(two_by_two))
+    mean, deviation = spread.mean.loc["Baseline", "dice"], spread.deviation.loc["Baseline", "dice"]
     # rv: seed 0 (.5 + .2) / 2 = .35, seed 1 (.6 + .2) / 2 = .4; mean .375, sd .05 / sqrt(2)
-    rv = cell(baseline, "dice", "rv")
-    assert rv.value == pytest.approx(0.375) and rv.sd_seeds == pytest.approx(0.05 / math.sqrt(2))
-    # myo: the undefined volume does not count: (.5 + .6) / 2
-    myo = cell(baseline, "dice", "myo")
-    assert myo.value == pytest.approx(0.55) and (myo.num_volumes, myo.num_undefined) == (1, 1)
-    # mean: volume means .5 and .3 -> .4; .6 and .3 -> .45
-    assert cell(baseline, "dice", MEAN).value == pytest.approx(0.425)
-    assert volume_means(baseline) == pytest.approx({"001_ED": 0.55, "002_ED": 0.3})
+    assert mean["rv"] == pytest.approx(0.375) and deviation["rv"] == pytest.approx(0.05 / math.sqrt(2))
+    # myo: the undefined volume does not count: (.5 + .6) / 2; mean: volume means .5 and .3 -> .4; .6 and .3 -> .45
+    assert mean["myo"] == pytest.approx(0.55) and mean[MEAN] == pytest.approx(0.425)
 
 
 def test_paired_difference_by_hand(two_by_two):
-    baseline, fine = read_methods(two_by_two)
-    difference = paired_difference(fine, baseline)
+    found = stats.difference(stats.volume_dice(two_by_two), "Pretrained encoder", "Baseline")
     # 001: .8 - .55 = .25; 002: .6 - .3 = .3; mean .275; sd .05 / sqrt(2), error sd / sqrt(2) = .025
-    assert difference.by_volume == pytest.approx({"001_ED": 0.25, "002_ED": 0.3})
-    assert difference.mean == pytest.approx(0.275) and difference.standard_error == pytest.approx(0.025)
+    assert found.by_volume.to_dict() == pytest.approx({"001_ED": 0.25, "002_ED": 0.3})
+    assert found.mean == pytest.approx(0.275) and found.standard_error == pytest.approx(0.025)
     # seeds: (.2 + .3) / 2 and (.3 + .3) / 2
-    assert difference.by_seed == pytest.approx((0.25, 0.3))
-    assert difference.verdict == "better" and difference.num_better == 2
-
-
-def _pair(tmp_path, base, fine):
-    """One seed per entry; each entry lists the volumes' Dice."""
-    for stage, seeds in ((BASE, base), (FINE, fine)):
-        for seed, values in enumerate(seeds):
-            scores = {f"00{i}_ED": (v, v, v) for i, v in enumerate(values)}
-            write_scores(write_run(tmp_path, stage, seed=seed), scores)
-    return read_methods(find_run_dirs(tmp_path))
+    assert found.by_seed.to_dict() == pytest.approx({0: 0.25, 1: 0.3}) and found.verdict == "better"
 
 
 @pytest.mark.parametrize(
-    "base, fine, words",
+    "base, fine, verdict",
     [
-        ([[0.5, 0.5, 0.5]], [[0.6, 0.62, 0.61]], "more than twice the standard error.*With one seed"),
-        ([[0.5, 0.5, 0.5]], [[0.4, 0.38, 0.39]], "Worse than the baseline"),
+        ([[0.5, 0.5, 0.5]], [[0.6, 0.62, 0.61]], "better"),
+        ([[0.5, 0.5, 0.5]], [[0.4, 0.38, 0.39]], "worse"),
         ([[0.5, 0.5, 0.5]], [[0.9, 0.1, 0.6]], "may be chance"),
-        ([[0.5, 0.5], [0.5, 0.5]], [[0.7, 0.71], [0.49, 0.49]], "seeds disagree"),
-        ([[0.5]], [[0.9]], "One volume says nothing"),
+        ([[0.5, 0.5], [0.5, 0.5]], [[0.7, 0.71], [0.49, 0.49]], "may be chance: seeds disagree"),
+        ([[0.5]], [[0.9]], "one volume says nothing"),
     ],
-    ids=["better", "worse", "unclear", "seeds disagree", "one volume"],
 )
-def test_finding_says_no_more_than_the_numbers(tmp_path, base, fine, words):
-    import re
+def test_the_verdict_says_no_more_than_the_numbers(tmp_path, base, fine, verdict):
+    for stage, seeds in ((BASE, base), (FINE, fine)):
+        for seed, values in enumerate(seeds):
+            write_scores(write_run(tmp_path, stage, seed=seed), {f"00{i}_ED": (v,) * 3 for i, v in enumerate(values)})
+    methods = read_methods(find_trainings(tmp_path, "phantom"))
+    assert trainings.comparison_table(methods).rows[1][-1] == verdict
+    is_warned = "With one seed, the spread between repeated trainings is unknown." in trainings.remarks(methods)
+    assert is_warned == (len(base) == 1)
 
-    (sentence,) = finding(_pair(tmp_path, base, fine))
-    assert re.search(words, sentence), sentence
-    assert ("may be chance" in sentence) == (words in ("may be chance", "seeds disagree"))
 
-
-def test_joint_training_is_compared_and_its_further_steps_are_named(tmp_path):
-    joint = "prop_method_joint_tr_rand_init"
-    runs = [write_run(tmp_path, "tr_baseline"), write_run(tmp_path, joint, teacher_sha256="ab")]
-    record = files.read_json(runs[1] / "config.json")
-    files.write_json(runs[1] / "config.json", {**record, "n_iter": 300})
-    for run, value in zip(runs, (0.5, 0.6), strict=True):
+def test_further_steps_are_named_and_other_steps_not_compared(tmp_path):
+    runs = [write_run(tmp_path, BASE), write_run(tmp_path, JOINT, teacher_sha256="ab"), write_run(tmp_path, FINE)]
+    for run, value in zip(runs, (0.5, 0.6, 0.7), strict=True):
+        files.write_json(run / "config.json", {**files.read_json(run / "config.json"), "n_iter": 100 * (value > 0.5)})
         write_scores(run, {"001_ED": (value,) * 3, "002_ED": (value + 0.1,) * 3})
-    (text,) = finding(read_methods(runs))
-    assert text.startswith(
-        "Joint training: mean Dice .650 against .550 for the baseline, after 300 further steps, +.100 on 2"
-    )
+    _, fine, joint = trainings.comparison_table(read_methods(runs)).rows
+    assert fine == ("Pretrained encoder", "0.750", "", "", "", "", "other number of steps: not compared")
+    assert joint[:4] == ("Joint training (after 100 further steps)", "0.650", "+0.100", "0.000")
 
 
-def test_finding_without_evaluation_or_baseline(tmp_path):
-    write_run(tmp_path, BASE)
-    assert finding(read_methods(find_run_dirs(tmp_path))) == ["None of these runs was evaluated on test volumes yet."]
+def test_nothing_is_said_without_evaluation_or_baseline(tmp_path):
+    assert trainings.remarks(read_methods([write_run(tmp_path, BASE)])) == [
+        "None of these runs was evaluated on test volumes yet."
+    ]
     run = write_run(tmp_path / "other", FINE)
     write_scores(run, {"001_ED": (0.5, 0.5, 0.5)})
-    assert "no baseline among these runs" in finding(read_methods([run]))[0]
+    methods = read_methods([run])
+    assert "no baseline among these runs" in trainings.remarks(methods)[0]
+    assert trainings.comparison_table(methods) is None
 
 
 def test_tables_show_these_numbers(two_by_two):
-    methods = read_methods(two_by_two)
-    table = result_table(methods)
+    (table,) = trainings.result_tables(two_by_two)
     assert table.header == ("", "Baseline", "Pretrained encoder")
     # encoder, rv: seeds (.7 + .4) / 2 = .55 and (.9 + .4) / 2 = .65; sd .1 / sqrt(2) = .0707
-    assert table.rows[0] == ("Dice RV", ".375 ± .035", ".600 ± .071")
+    assert table.rows[0] == ("Dice RV", "0.375 ± 0.035", "0.600 ± 0.071")
     assert table.rows[-1][0] == "Dice mean" and (0, 2) in table.best and (0, 1) not in table.best
-    differences = difference_table(methods)
-    assert differences.rows[0] == ("001_ED", ".550", ".800", "+.250")
-    assert differences.rows[-3:] == (
-        ("mean difference", "", "", "+.275"),
-        ("standard error", "", "", ".025"),
-        ("better on", "", "", "2 of 2"),
-    )
+    assert trainings.volume_table(two_by_two).rows[0] == ("001_ED", "0.550", "0.800", "+0.250")
+    assert trainings.comparison_table(two_by_two).rows[1] == (
+        "Pretrained encoder", "0.700", "+0.275", "0.025", "2 of 2", "2", "better",
+    )  # fmt: skip
 
 
 def test_text_report_states_where_the_numbers_come_from(two_by_two):
-    methods = read_methods(two_by_two)
-    named = dict(facts(methods))
+    named = dict(trainings.facts(two_by_two))
     assert named["Dataset"] == "phantom" and named["Labelled split"] == "tr1 c1" and named["Seeds"] == "0, 1"
     assert named["Training steps"] == "100" and named["Tested on"] == "2 volumes of 2 patients"
     assert named["Empty classes"].startswith("1: 002_ED myo: absent in truth and prediction")
-    assert all(run.digest in named["Configuration"] for method in methods for run in method.runs)
-    text = text_report(methods)
-    assert "Unit of budget: labelled volumes" in text and ".375 ± .035" in text
+    assert all(run.digest in named["Configuration"] for method in two_by_two for run in method.runs)
+    text = trainings.text_report(two_by_two)
+    assert "Unit of budget: labelled volumes" in text and "0.375 ± 0.035" in text
 
 
-def test_distances_keep_their_zero_and_low_is_best(tmp_path):
+def test_of_distances_the_low_is_best(tmp_path):
     for stage, value in ((BASE, 0.75), (FINE, 0.5)):
         write_scores(write_run(tmp_path, stage), {"001_ED": (value,) * 3}, metric="assd_mm")
-    table = result_table(read_methods(find_run_dirs(tmp_path)))
+    (table,) = trainings.result_tables(read_methods(find_trainings(tmp_path, "phantom")))
     assert table.rows[0] == ("ASSD (mm) RV", "0.75", "0.50") and (0, 2) in table.best
 
 
 @pytest.mark.parametrize(
     "value, options, text",
     [
-        (0.7449, {}, ".745"),
+        (0.7449, {}, "0.745"),
         (1.0, {}, "1.000"),
-        (-0.012, {"signed": True}, "−.012"),
-        (0.025, {"signed": True}, "+.025"),
-        (-0.0001, {"signed": True}, "+.000"),
-        (12.34, {"digits": 1, "unit": True}, "12.3"),
+        (-0.012, {"signed": True}, "−0.012"),
+        (0.025, {"signed": True}, "+0.025"),
+        (-0.0001, {"signed": True}, "+0.000"),
+        (12.34, {"digits": 1}, "12.3"),
         (NAN, {}, "–"),
     ],
 )
@@ -164,44 +138,143 @@ def test_number(value, options, text):
     assert number(value, **options) == text
 
 
-def test_missing_pieces_are_named(tmp_path):
-    run = write_run(tmp_path, BASE)
-    (run / "DONE").unlink()
-    write_curve(run, loss=[1.0, 0.5], val_dice=[None, None])
-    problems = " ".join(read_run(run).problems)
-    assert "not finished" in problems and "No validation" in problems and "not evaluated" in problems
+def test_percent():
+    assert [percent(value) for value in (0.01, 0.025, 0.15000000000000002, 1.0)] == ["1 %", "2.5 %", "15 %", "100 %"]
 
 
-def test_pretraining_needs_neither_validation_nor_evaluation(tmp_path):
-    run = write_run(tmp_path, "pretr_encoder_global_contrastive_loss")
-    write_curve(run, loss=[1.0, 0.5], random_level=[3.5, 3.5], seconds=[2.0, 3.0])
-    assert read_run(run).problems == () and read_run(run).is_contrastive and read_run(run).seconds == 5
+# --- experiments ---
+
+
+def _methods(root):
+    return group_runs(read_experiments(find_experiments(root, "acdc_h5"))[0])
+
+
+def _write(root, curves):
+    """Writes strategy -> one validation curve per seed; test Dice is 0.1 lower."""
+    for strategy, seeds in curves.items():
+        for seed, curve in enumerate(seeds):
+            write_curve(write_experiment(root, strategy, seed=seed), curve)
+    return _methods(root)
 
 
 @pytest.mark.parametrize(
-    "name, text, words",
+    "values, mean, deviation, half_width",
     [
-        ("logs/train.csv", "step,loss\n50,abc\n", "a number or an empty cell in line 2"),
-        ("logs/train.csv", "loss\n1\n", "a column `step`"),
-        ("eval/per_volume.csv", "case_id,structure\n1,rv\n", "no metric, value in line 2"),
+        ([NAN], NAN, NAN, NAN),
+        ([0.5], 0.5, NAN, NAN),
+        ([0.4, 0.6], 0.5, math.sqrt(0.02), NAN),
+        # deviations -.1 0 .1: variance .02 / 2; t(.975, 2) = 4.3027; 4.3027 * .1 / sqrt(3)
+        ([0.4, 0.5, 0.6, NAN], 0.5, 0.1, 4.302653 * 0.1 / math.sqrt(3)),
+        # t(.975, 4) = 2.7764
+        ([1, 2, 3, 4, 5], 3, math.sqrt(2.5), 2.776445 * math.sqrt(2.5 / 5)),
     ],
 )
-def test_damaged_tables_are_refused(tmp_path, name, text, words):
-    run = write_run(tmp_path, BASE)
-    (run / name).parent.mkdir()
-    (run / name).write_text(text)
-    with pytest.raises(DataError, match=words):
-        read_run(run)
+def test_mean_and_interval(values, mean, deviation, half_width):
+    index = pd.MultiIndex.from_product([["m"], range(len(values))], names=["method", "seed"])
+    found = stats.over_seeds(pd.DataFrame({"x": values}, index, dtype=float))
+    got = [table.at["m", "x"] for table in (found.mean, found.deviation, found.half_width)]
+    assert got == pytest.approx([mean, deviation, half_width], nan_ok=True)
+    assert found.excludes_zero.at["m", "x"] == (found.count.at["m", "x"] >= 3)
 
 
-def test_what_cannot_be_reported(tmp_path):
-    with pytest.raises(DataError, match="no such folder"):
-        read_run(tmp_path / "absent")
-    with pytest.raises(ConfigError, match="There is no run to report"):
-        read_methods([])
-    with pytest.raises(ConfigError, match="no finished run of phantom"):
-        choose_run_dirs([], tmp_path, "phantom")
-    runs = [write_run(tmp_path, BASE, dataset=name) for name in ("acdc", "phantom")]
-    with pytest.raises(ConfigError, match="runs of one dataset. Received runs of: acdc, phantom"):
-        read_methods(runs)
-    assert len(group_runs([read_run(run) for run in runs])) == 2
+def test_tables_of_experiments_by_hand(tmp_path):
+    methods = _write(tmp_path, {
+        "random": [{0.01: 0.3, 0.02: 0.5}, {0.01: 0.5, 0.02: 0.7}, {0.01: 0.4, 0.02: 0.6}],
+        "mfc": [{0.01: 0.4, 0.02: 0.7}, {0.01: 0.5, 0.02: 0.8}, {0.01: 0.45, 0.02: 0.75}],
+    })  # fmt: skip
+    # test Dice is .1 lower. area = mean of both budgets: random .3 .5 .4, mfc .45 .55 .5
+    table = experiments.dice_table(methods, TEST)
+    assert table.header == ("", "seeds", "area", "1 %", "2 %")
+    assert table.rows == (
+        ("random", "3", "0.400 ± 0.100", "0.300 ± 0.100", "0.500 ± 0.100"),
+        ("mfc", "3", "0.500 ± 0.050", "0.350 ± 0.050", "0.650 ± 0.050"),
+    )
+    assert table.best == {(1, 2), (1, 3), (1, 4)}
+    # differences of the area: .15 .05 .1, mean .1, sd .05, half width 4.3027 * .05 / sqrt(3) = .124
+    # at 1 %: .1 0 .05 -> .05 ± .124; at 2 %: .2 .1 .15 -> .15 ± .124, which excludes 0
+    table = experiments.difference_table(methods, TEST)
+    assert table.rows == (("mfc", "3", "may be chance", "+0.100 ± 0.124", "+0.050 ± 0.124", "+0.150 ± 0.124"),)
+    assert table.best == {(0, 5)}
+    assert experiments.remarks(methods, TEST) == [
+        "Highest mean test Dice over the budget: mfc, 0.500 over 3 seeds (best of 2 methods; optimistically biased)."
+    ]
+
+
+def test_area_is_a_mean_over_the_budget(tmp_path):
+    # test Dice from 1 to 2 %: .01 * (.2 + .4) / 2 = .003; from 2 to 5 %: .03 * (.4 + .6) / 2 = .015; .018 / .04
+    (method,) = _write(tmp_path, {"mfc": [{0.01: 0.3, 0.02: 0.5, 0.05: 0.7}]})
+    assert stats.columns([method], TEST)["area"].tolist() == pytest.approx([0.45])
+
+
+def test_mean_of_the_published_tables(tmp_path):
+    curve = {0.01: 0.1, 0.02: 0.4, 0.03: 0.5, 0.04: 0.6, 0.05: 0.9}
+    methods = _write(tmp_path, {"mfc": [curve, {k: v for k, v in curve.items() if k < 0.05}]})
+    # (.3 + .4 + .5 + .8) / 4; the second seed lacks 5 %
+    found = stats.columns(methods, TEST)["mean 2–5 %"]
+    assert found.loc["mfc", 0] == pytest.approx(0.5) and math.isnan(found.loc["mfc", 1])
+    assert experiments.dice_table(methods, TEST).rows[0][3] == "0.500 (1)"
+
+
+def test_unfinished_method_does_not_shorten_the_common_range(tmp_path):
+    methods = _write(tmp_path, {"random": [{0.01: 0.3, 0.02: 0.5, 0.05: 0.6}], "mfc": [{0.01: 0.4}]})
+    assert stats.common_budgets(methods, TEST) == [0.01]
+    (methods[1].runs[0].path / "DONE").unlink()
+    methods = _methods(tmp_path)
+    assert stats.common_budgets(methods, TEST) == [0.01, 0.02, 0.05]
+    assert experiments.difference_table(methods, TEST).rows == (("mfc", "1", "not compared", "–", "+0.100", "–", "–"),)
+    (methods[0].runs[0].path / "DONE").unlink()
+    assert stats.common_budgets(_methods(tmp_path), TEST) == [0.01]
+
+
+def test_one_round_has_no_area_and_null_no_value(tmp_path):
+    methods = _write(tmp_path, {"random": [{0.05: 0.5}], "mfc": [{0.05: 0.6}]})
+    assert list(stats.columns(methods, TEST)) == ["5 %"]
+    assert experiments.difference_table(methods, TEST).rows == (("mfc", "1", "too few seeds", "+0.100"),)
+    write_round(write_experiment(tmp_path, "coreset"), 0, 0.05, 0.5, test_dice=None)
+    assert experiments.dice_table(_methods(tmp_path), TEST).rows[1] == ("coreset", "1", "–")
+
+
+def test_only_seeds_that_both_have_are_paired(tmp_path):
+    _write(tmp_path, {"random": [{0.05: 0.5}, {0.05: 0.7}]})
+    for seed, dice in ((1, 0.8), (2, 0.1)):
+        write_curve(write_experiment(tmp_path, "mfc", seed=seed), {0.05: dice})
+    found = stats.paired(stats.columns(_methods(tmp_path), TEST), "random")["5 %"]
+    assert found.loc["mfc", 1] == pytest.approx(0.1) and math.isnan(found.loc["mfc", 2])
+
+
+def test_validation_counts_where_nothing_was_tested(tmp_path):
+    write_round(write_experiment(tmp_path, "mfc"), 0, 0.01, 0.5, test_dice=None)
+    methods = _methods(tmp_path)
+    assert stats.metric_of(methods) == VALIDATION
+    assert experiments.remarks(methods, VALIDATION) == ["Highest validation Dice at 1 %: mfc, 0.500 over 1 seed."]
+    assert experiments.remarks(methods, TEST) == ["None of these experiments has scores yet."]
+
+
+def test_the_best_has_as_many_seeds_as_any(tmp_path):
+    methods = _write(tmp_path, {"random": [{0.05: 0.5}, {0.05: 0.6}], "mfc": [{0.05: 0.9}], "bald": [{0.05: 0.6}] * 2})
+    assert experiments.dice_table(methods, TEST).best == {(1, 2)}  # bald .5, random .45; mfc has one seed
+    assert experiments.remarks(methods, TEST) == [
+        "Highest test Dice at 5 %: bald, 0.500 over 2 seeds (best of 2 methods; optimistically biased).",
+        "1 method with fewer seeds left out of that.",
+    ]
+    without = [method for method in methods if method.label != "random"]
+    assert experiments.remarks(without, TEST)[-1].startswith("There is no random choice of the same setup")
+
+
+def test_what_was_chosen(tmp_path):
+    for seed, start in ((0, 0), (1, 2)):
+        write_curve(write_experiment(tmp_path, "random", seed=seed), {0.01: 0.4, 0.02: 0.5}, start=start)
+    write_curve(write_experiment(tmp_path, "mfc"), {0.01: 0.4, 0.02: 0.5}, start=1)
+    random, mfc = _methods(tmp_path)
+    assert picks.last_common([random, mfc]) == 0.02
+    # seeds: slices 0-3 and 2-5 share 2 of 4; random seed 0 and mfc seed 0: 0-3 and 1-4 share 3
+    assert picks.overlap(random, random, 0.02) == 0.5 and picks.overlap(random, mfc, 0.02) == 0.75
+    assert math.isnan(picks.overlap(mfc, mfc, 0.02)) and picks.chance([random], 0.02) == 4 / 200
+    assert picks.position_shares(mfc.runs[0]) == pytest.approx(np.array([1, 2, 3, 4]) / 9)
+    assert picks.histogram(np.array([0.0, 0.05, 0.1, 1.0])).tolist() == [0.5, 0.25, 0, 0, 0, 0, 0, 0, 0, 0.25]
+    run = write_experiment(tmp_path, "bald")
+    write_round(run, 0, 0.01, None, queried=[0, 10])
+    write_round(run, 1, 0.02, 0.5, queried=[20, 1])
+    bald = next(method.runs[0] for method in _methods(tmp_path) if method.label == "bald")
+    assert picks.distinct(bald, "volume") == {0.01: 2, 0.02: 3}
+    assert picks.distinct(bald, "patient") == {0.01: 1, 0.02: 2}

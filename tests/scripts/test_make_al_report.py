@@ -23,7 +23,7 @@ def test_table_page_and_numbers(tmp_path):
     result = _run("--dataset=acdc_h5", f"--runs_dir={tmp_path}")
     folder = tmp_path / "acdc_h5" / "run_al_exp"
     assert result.returncode == 0, result.stderr
-    assert "Difference from random" in result.stdout and "+.100" in result.stdout
+    assert "Difference from random" in result.stdout and "+0.100" in result.stdout
     assert f"Report: {folder / 'report.html'}" in result.stdout and (folder / "results.csv").is_file()
     assert "The experiment is not finished" in result.stderr
     one = _run("--dataset=acdc_h5", f"--experiments={runs[0]}", f"--output={tmp_path / 'one.html'}", "--title=Mine")

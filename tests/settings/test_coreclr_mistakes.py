@@ -20,7 +20,7 @@ from fewslice.settings.compat.al_groups import GROUPS, INNER
 from fewslice.settings.compat.al_schema import keys_of
 from fewslice.settings.compat.al_schema_geometry import FeatureModelParams
 from fewslice.settings.compat.al_selection import Selection, encoder_arguments, vaal_options
-from fewslice.settings.yaml_files import YamlFile
+from fewslice.settings.yaml import YamlFile
 
 BASE = {
     "model": {"model_type": "dmpls"},

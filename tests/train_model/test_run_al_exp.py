@@ -14,7 +14,7 @@ import pytest
 from fewslice.core import checkpoint, files
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.data.io.nifti import read_nifti, write_nifti
-from fewslice.evaluate.volumes import VolumeScore
+from fewslice.evaluate.scores import VolumeScore
 from fewslice.settings import datasets
 from tests.train_model import tiny, tiny_al
 
@@ -57,16 +57,16 @@ def test_files_of_an_experiment(uncertain):
     pool = tiny_al.table(folder / "pool.csv")
     assert list(pool[5].values()) == ["5", "002_ED_slice_01", "002", "002_ED", "1", "4"] and len(pool) == 16
     first, second = tiny_al.rounds(folder)
-    own = {"plan.json", "query.csv", "annotations.npy", "labelled.csv", "gallery.png", "metrics.json", "DONE"}
+    own = {"plan.json", "query.csv", "labels.npy", "labelled.csv", "gallery.png", "metrics.json", "DONE"}
     assert {path.name for path in first.iterdir()} == own | {"member_0", "member_1"}
     assert {path.name for path in second.iterdir()} == own | {"member_0", "member_1", "scores.csv"}
     assert header(second / "query.csv") == "order,index,unit_id,patient,volume,position,value"
     assert header(second / "scores.csv") == "unit_id,score"
     plan = json.loads((second / "plan.json").read_text())
-    assert (plan["fraction"], plan["units"], plan["strategy"]) == (0.5, 8, "uncertainty")
+    assert (plan["fraction"], plan["units"], plan["query"]["strategy"]["name"]) == (0.5, 8, "uncertainty")
     for path, strategy in ((first, "random"), (second, "uncertainty")):
-        assert json.loads((path / "plan.json").read_text())["strategy"] == strategy
-    assert np.load(second / "annotations.npy").shape == (4, 32, 32)
+        assert json.loads((path / "plan.json").read_text())["query"]["strategy"]["name"] == strategy
+    assert np.load(second / "labels.npy").shape == (4 * 32 * 32,)
     assert "Finished" in (folder / "logs" / "run.log").read_text()
 
 
@@ -74,7 +74,7 @@ def test_members_and_metrics(uncertain):
     for number, (one, found) in enumerate(
         zip(tiny_al.rounds(uncertain[1]), tiny_al.metrics(uncertain[1]), strict=True)
     ):
-        assert set(found) == OF_MEMBERS | {"round", "fraction", "units", "annotated_pixels", "members", "chosen"}
+        assert set(found) == OF_MEMBERS | {"round", "fraction", "units", "annotated_voxels", "members", "chosen"}
         assert (found["round"], found["units"], len(found["members"])) == (number, 4 * (number + 1), 2)
         assert [member["steps"] for member in found["members"]] == [2 * (number + 1)] * 2
         values = [member["val_dice"] for member in found["members"]]
@@ -82,9 +82,9 @@ def test_members_and_metrics(uncertain):
         assert set(found["per_structure"]) == {"rv", "lv"}
         assert set(found["per_structure"]["lv"]) == {"dice", "hd95_mm", "hd95_voxels"}
         drawn = np.concatenate(
-            [np.load(path / "annotations.npy") for path in tiny_al.rounds(uncertain[1])[: number + 1]]
+            [np.load(path / "labels.npy") for path in tiny_al.rounds(uncertain[1])[: number + 1]]
         )
-        assert found["annotated_pixels"] == (drawn != 3).sum() and 0 < (drawn != 3).mean() < 0.5
+        assert found["annotated_voxels"] == (drawn != 3).sum() and 0 < (drawn != 3).mean() < 0.5
         for place in ("val", "test"):
             path = one / "member_1" / "eval" / place / "per_volume.csv"
             assert header(path) == "case_id,patient_id,phase,structure,metric,value,note"
@@ -151,7 +151,7 @@ def test_scores_that_are_no_numbers_are_refused(uncertain, tmp_path):
     shutil.copytree(uncertain[1].parents[2], tmp_path / "runs")
     folder = tiny.run_dir(tmp_path / "runs", tiny_al.SCRIPT)
     change_weights(folder, lambda name, value: value * np.nan if name.startswith("main.out") else value)
-    with pytest.raises(FewSliceError, match="answer to unit 0 of the pool is not finite"):
+    with pytest.raises(FewSliceError, match="answer to slice 0 of the pool is not finite"):
         uncertain[0](runs=tmp_path / "runs")
     assert not (folder / "rounds" / "001" / "query.csv").exists()
 
@@ -177,7 +177,7 @@ def test_multi_feature_coreset_on_a_given_encoder(run_al, tmp_path):
         folder = run_al("mfc", model={"max_iterations": 8}, **given)
     finally:
         tiny.run_eagerly(True)
-    assert json.loads((folder / "rounds" / "000" / "plan.json").read_text())["strategy"] == "mfc"
+    assert json.loads((folder / "rounds" / "000" / "plan.json").read_text())["query"]["strategy"]["name"] == "mfc"
     assert np.load(folder / "cache" / "embeddings.npy").shape == (16, 16)
     assert not (folder.parents[1] / tiny.GROUP).exists(), "nothing was pretrained"
     values = [float(row["value"] or "nan") for row in tiny_al.table(folder / "rounds" / "000" / "query.csv")]
@@ -209,7 +209,7 @@ def test_a_person_annotates(run_al, tmp_path, caplog):
         folder = run_al("person", *size, **given)
         assert "wait for their annotation in" in caplog.text and "Repeat this command when they are" in caplog.text
         place = folder / "rounds" / f"{number:03d}"
-        assert not (place / "annotations.npy").exists() and not (folder / "DONE").exists()
+        assert not (place / "labels.npy").exists() and not (folder / "DONE").exists()
         before = tiny_al.times(place / "to_annotate")
         paint(place)
         if number == 0:
@@ -243,7 +243,7 @@ def test_nothing_everything_and_absent_structures(run_al, tmp_path, monkeypatch)
     assert [len(names) for names in tiny_al.picks(folder)] == [4, 0, 12]
     found = tiny_al.metrics(folder)
     assert [one["units"] for one in found] == [4, 4, 16]
-    assert [one["annotated_pixels"] for one in found] == [4 * 32 * 32, 4 * 32 * 32, 16 * 32 * 32]
+    assert [one["annotated_voxels"] for one in found] == [4 * 32 * 32, 4 * 32 * 32, 16 * 32 * 32]
     for one in found:
         rv, ghost = one["per_structure"]["rv"], one["per_structure"]["ghost"]
         assert 0 <= rv["dice"] <= 1 and ghost["dice"] in (None, 0.0) and ghost["hd95_mm"] is None

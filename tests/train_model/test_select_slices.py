@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 
-from fewslice.active.selection_files import read_query, read_selection
-from fewslice.active.slices import SliceStack, pool_of_volumes
+from fewslice.active.pool import SLICES, Crops, open_pool
+from fewslice.active.selection_files import read_query
 from fewslice.core import checkpoint, files
 from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.data import cache
@@ -57,7 +57,7 @@ def house(tiny_root, tmp_path_factory):
         write_run(root / "encoder", tiny.GLOBAL, models.build_global_net((32, 32, 1)))
         write_run(root / "baseline", tiny.BASELINE, models.build_unet((32, 32, 1), 3), "best.npz")
     networks = {name: str(root / name) for name in ("group", "encoder", "baseline")}
-    return SimpleNamespace(resnet=resnet, volumes=volumes, pool=pool_of_volumes(volumes), dataset=dataset, **networks)
+    return SimpleNamespace(resnet=resnet, volumes=volumes, pool=open_pool(volumes, SLICES), dataset=dataset, **networks)
 
 
 @pytest.fixture
@@ -76,13 +76,13 @@ def test_mfc_without_scribbles(house, select, caplog):
     folder = select("--encoder", house.group, "--budget=20%", "--batch_size=5")
     choice = read_query(folder / "query.csv", house.pool)
     assert folder.name.startswith("mfc-") and len(choice.indices) == 3 and np.isfinite(choice.values[1:]).all()
-    found = read_selection(folder / "selection.json", house.pool)
+    found = files.read_json(folder / "selection.json")
     assert (found["pool_units"], found["labelled_units"], found["fraction_chosen"]) == (16, 0, 3 / 16)
     assert found["settings"]["options"] == {"use_labels": False} and "no scribbles" in found["notes"][0]
     assert found["versions"]["numpy"] == np.__version__
     names = {path.name for path in folder.iterdir()} - {".lock"}
     assert names == {
-        "query.csv", "selection.json", "gallery.png", "embedding_map.png", "config.json", "versions.json",
+        "plan.json", "query.csv", "selection.json", "gallery.png", "embedding_map.png", "config.json", "versions.json",
         "command.txt", "logs", "DONE",
     }  # fmt: skip
     assert "all pixels weigh the same" in (folder / "logs" / "run.log").read_text()
@@ -91,12 +91,12 @@ def test_mfc_without_scribbles(house, select, caplog):
     assert before == {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
-def test_vectors_are_those_before_the_head(house, select):
+def test_embeddings_are_those_before_the_head(house, select):
     import models
 
     folder = select("--encoder", house.group, "--budget=2", "--strategy=kcenter", "--batch_size=3")
     (path,) = (folder.parent / "embeddings").glob("*.npy")
-    images = SliceStack(house.volumes).take(range(16))
+    images = Crops(house.volumes, house.pool).take(range(16))
     expected = models.embedding_part(house.resnet).predict_on_batch(images)
     np.testing.assert_allclose(np.load(path), expected, rtol=2e-4, atol=2e-4)
     distances = np.linalg.norm(np.load(path)[:, None].astype(float) - np.load(path)[None], axis=2)
@@ -104,33 +104,35 @@ def test_vectors_are_those_before_the_head(house, select):
     assert distances[first, second] == pytest.approx(distances[first].max())
 
 
-def test_a_killed_embedding_goes_on(house, data, tmp_path, monkeypatch):
-    from fewslice.learner import embeddings
+def test_a_killed_embedding_resumes(house, data, tmp_path, monkeypatch):
+    from fewslice.core import rowfile
+    from fewslice.learner import features
 
-    build, seen = embeddings._encoder, []
+    seen = []
 
-    def counting(*args):
-        encode, size = build(*args)
-
-        def stop_once(images):
+    def stop_once(_run, _dataset, _is_half):
+        def encode(images):
             seen.append(len(images))
             if len(seen) == 3:
                 raise KeyboardInterrupt
-            return encode(images)
+            return images.reshape(len(images), -1)
 
-        return stop_once, size
+        return encode
 
-    monkeypatch.setattr(embeddings, "_encoder", counting)
-    monkeypatch.setattr(embeddings, "_SAVE_EVERY", 1)
-    given = {"batch_size": 5, "out_path": tmp_path / "vectors.npy"}
+    monkeypatch.setattr(features, "_encoder", stop_once)
+    monkeypatch.setattr(rowfile, "SAVE_EVERY", 1)
+    images = Crops(house.volumes, house.pool)
+    given = {"key": {"of": 1}, "batch_size": 5, "path": tmp_path / "embeddings.npy"}
     with pytest.raises(KeyboardInterrupt):
-        embeddings.embed_volumes("pixels", house.volumes, house.dataset, **given)
-    assert not (tmp_path / "vectors.npy").exists()
-    found = embeddings.embed_volumes("pixels", house.volumes, house.dataset, **given)
-    assert seen == [5, 5, 5, 5, 1] and isinstance(found, np.memmap)
-    assert np.array_equal(found, SliceStack(house.volumes).take(range(16)).reshape(16, -1))
-    embeddings.embed_volumes("pixels", house.volumes, house.dataset, **given)
+        features.embed("pixels", images, house.dataset, **given)
+    assert not (tmp_path / "embeddings.npy").exists()
+    found = features.embed("pixels", images, house.dataset, **given)
+    assert seen == [5] * 5 and isinstance(found, np.memmap)
+    assert np.array_equal(found, images.take(range(16)).reshape(16, -1))
+    features.embed("pixels", images, house.dataset, **given)
     assert len(seen) == 5, "a finished file is opened again"
+    features.embed("pixels", images, house.dataset, **(given | {"key": {"of": 2}}))
+    assert len(seen) == 9, "other images are embedded anew"
 
 
 def test_unet_encoder_and_what_is_annotated(house, select, tmp_path):
@@ -172,9 +174,9 @@ def test_scribbles_weigh_the_pixels(house, select):
     one, other = (read_query(folder / "query.csv", house.pool) for folder in (plain, weighed))
     assert one.indices.tolist() != other.indices.tolist() or one.values.tolist() != other.values.tolist()
     sizes = [(folder / "gallery.png").stat().st_size for folder in (plain, weighed)]
-    assert sizes[0] != sizes[1] and read_selection(weighed / "selection.json", house.pool)["notes"] == []
+    assert sizes[0] != sizes[1] and files.read_json(weighed / "selection.json")["notes"] == []
     idle = select("--strategy=kcenter", *flags, "--with_scribbles")
-    (note,) = read_selection(idle / "selection.json", house.pool)["notes"]
+    (note,) = files.read_json(idle / "selection.json")["notes"]
     assert note == "--with_scribbles has no effect: kcenter looks at no scribbles."
 
 
@@ -198,7 +200,7 @@ def test_an_interrupted_selection_keeps_its_choice(house, select, tmp_path, monk
     ("flags", "message"),
     [
         (["--strategy=kcentre"], "Unknown strategy 'kcentre'. Did you mean 'kcenter'?"),
-        (["--strategy=kcenter"], "'kcenter' needs vectors of the slices. Give --encoder=<run folder>"),
+        (["--strategy=kcenter"], "'kcenter' needs embeddings of the slices. Give --encoder=<run folder>"),
         (["--strategy=uncertainty"], "needs the uncertainty of a network. Give --network=<run folder>"),
         (["--strategy=badge"], "needs the gradients of a network. Give --network="),
         (["--strategy=vaal", "--network={baseline}"], "needs a discriminator .*run_al_exp.py"),

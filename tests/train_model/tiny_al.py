@@ -91,5 +91,5 @@ def metrics(folder: Path) -> list[dict]:
 
 def assert_same_experiment(one: Path, other: Path) -> None:
     """Compares two runs bit by bit: what was queried, annotated, trained and measured."""
-    names = ("query.csv", "scores.csv", "labelled.csv", "annotations.npy", "plan.json", "pool.csv", "per_volume.csv")
+    names = ("query.csv", "scores.csv", "labelled.csv", "labels.npy", "plan.json", "pool.csv", "per_volume.csv")
     tiny.assert_same(one, other, *names, "train.csv", "metrics.json", "member.json", "best.npz", "last.npz")

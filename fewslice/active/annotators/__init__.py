@@ -1,30 +1,57 @@
 """Who annotates what was chosen: labels that are known already, or a person.
 
 One annotator per file, registered under the name users call it by. `annotate` gets the round's folder and the chosen
-units, and returns their masks on the network's grid, or raises `WaitingForAnnotations` when the work is handed out and
+units, and returns their labels on the network's grid, or raises `WaitingForAnnotations` when the work is handed out and
 not back yet. It may be called again for the same round, after an interruption or when work came back.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from fewslice.active.units import Pool
+from fewslice.active.units import Units
 from fewslice.core.registry import Registry
 from fewslice.data.cache import PreparedSet
 from fewslice.settings.datasets import DatasetConfig
 
 ANNOTATORS = Registry("annotator", __name__)
-MASK, SCRIBBLE = "label", "scribble"
-KINDS = (MASK, SCRIBBLE)
+ANNOTATIONS = Registry("annotation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotation:
+    """A way to draw. Its result is always a partial label volume.
+
+    Attributes:
+        array: Array of a prepared volume that holds what an annotator would draw: "label" or "scribble".
+        is_dense: Whether every voxel of a unit gets a class.
+        instruction: For a person; `{ignore}` stands for the ignore value.
+    """
+
+    array: str
+    is_dense: bool
+    instruction: str
+
+
+ANNOTATIONS.register("mask")(
+    Annotation("label", True, "Paint every structure completely; what you leave is background (0).")
+)
+ANNOTATIONS.register("scribble")(
+    Annotation(
+        "scribble",
+        False,
+        "Draw strokes in every structure that is there and in the background (0); the rest stays {ignore}.",
+    )
+)
 
 
 class WaitingForAnnotations(Exception):
-    """Slices were handed out to a person and are not back yet. The message says where they are and what to do."""
+    """Units were handed out to a person and are not back yet. The message says where they are and what to do."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,19 +60,19 @@ class Task:
 
     Attributes:
         pool: All units.
-        volumes: The prepared volumes whose slices they are, in the pool's order.
+        volumes: The prepared volumes whose units they are, in the order of the pool's cases.
         dataset: Settings of the dataset.
-        kind: "label" for dense masks or "scribble".
+        annotation: How it is drawn.
     """
 
-    pool: Pool
+    pool: Units
     volumes: PreparedSet
     dataset: DatasetConfig
-    kind: str
+    annotation: Annotation
 
     @property
     def ignore_value(self) -> int:
-        """Value of a mask where nothing is annotated."""
+        """Label of voxels where nothing is annotated."""
         return self.dataset.num_classes
 
 
@@ -55,8 +82,8 @@ class Annotator(Protocol):
     Where that object has a true attribute `reads_labels`, the task's volumes come with labels or scribbles.
     """
 
-    def annotate(self, folder: Path, units: np.ndarray) -> np.ndarray:
-        """Returns (b, NX, NY) uint8 masks of the units: classes, and the ignore value where nothing is annotated.
+    def annotate(self, folder: Path, units: np.ndarray) -> Sequence[np.ndarray]:
+        """Returns the labels of each unit's box: (slices, rows, columns) uint8 classes, or the ignore value.
 
         Args:
             folder: The round's folder.

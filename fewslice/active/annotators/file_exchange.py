@@ -15,23 +15,24 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from fewslice.active.annotators import ANNOTATORS, MASK, Task, WaitingForAnnotations
+from fewslice.active.annotators import ANNOTATORS, Task, WaitingForAnnotations
+from fewslice.active.units import Box
 from fewslice.core import files
 from fewslice.core.errors import DataError, FewSliceError
-from fewslice.data.grid import label_to_grid
+from fewslice.data.grid import label_from_grid, label_to_grid
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import get_reader
 from fewslice.data.readers.base import AFFINE_TOLERANCE_MM, SPACING_TOLERANCE_MM, visible
 from fewslice.data.readers.selection import few
 from fewslice.data.volume import Volume
 
-_COLUMNS = ("order", "volume", "slice", "slice_counted_from_1", "unit_id", "file")
+_COLUMNS = ("order", "volume", "slice", "slice_counted_from_1", "last_slice", "unit_id", "file")
 BACK, _HANDED_OUT = "annotated", "to_annotate"
 
 
 @ANNOTATORS.register("files")
 class FileExchange:
-    """Hands out the chosen slices as NIfTI files and takes the painted masks back.
+    """Hands out the cases of the chosen units as NIfTI files and takes the painted labels back.
 
     Args:
         task: What is annotated, and how.
@@ -42,114 +43,116 @@ class FileExchange:
         self._reader = get_reader(task.dataset)
         self._index = {volume.case.case_id: place for place, volume in enumerate(task.volumes)}
 
-    def annotate(self, folder: Path, units: np.ndarray) -> np.ndarray:
-        """Returns the masks that came back; hands out the work where it is not handed out yet.
+    def annotate(self, folder: Path, units: np.ndarray) -> list[np.ndarray]:
+        """Returns the labels that came back; hands out the work where it is not handed out yet.
 
         Raises:
             WaitingForAnnotations: files are not back yet.
             FewSliceError: everything that is wrong with those that are.
         """
-        chosen = self._by_volume(units)
+        chosen = self._by_case(units)
         if not chosen:
-            return np.empty((0, *self._task.dataset.size), np.uint8)
+            return []
         if not (folder / _HANDED_OUT / "slices.csv").exists():
             self._hand_out(folder, units, chosen)
         missing = [case_id for case_id in chosen if not self._returned(folder, case_id).exists()]
         if missing:
             raise WaitingForAnnotations(
-                f"{len(units)} slices of {len(chosen)} volumes wait for their annotation in {folder / _HANDED_OUT} "
+                f"{len(units)} units of {len(chosen)} volumes wait for their annotation in {folder / _HANDED_OUT} "
                 f"(its README.txt says how). Not back yet: {', '.join(missing[:8])}{' ...' if missing[8:] else ''}. "
                 f"Repeat this command when they are in {folder / BACK}.{self._others(folder, chosen)}"
             )
-        masks = self._take_back(folder, chosen)
-        pool = self._task.pool
-        return np.stack([masks[pool.volumes[unit]][pool.positions[unit]] for unit in units])
+        labels = self._take_back(folder, chosen)
+        boxes = [self._task.pool.box(unit) for unit in units]
+        return [labels[self._task.pool.cases[box.case].case_id][box.slices] for box in boxes]
 
-    def _by_volume(self, units: np.ndarray) -> dict[str, list[int]]:
-        chosen: dict[str, list[int]] = defaultdict(list)
-        for unit in units:
-            chosen[str(self._task.pool.volumes[unit])].append(int(self._task.pool.positions[unit]))
-        return {case_id: sorted(positions) for case_id, positions in sorted(chosen.items())}
+    def _by_case(self, units: np.ndarray) -> dict[str, list[Box]]:
+        pool, chosen = self._task.pool, defaultdict(list)
+        for box in map(pool.box, units):
+            chosen[pool.cases[box.case].case_id].append(box)
+        return {case_id: sorted(boxes) for case_id, boxes in sorted(chosen.items())}
 
     def _returned(self, folder: Path, case_id: str) -> Path:
         return folder / BACK / f"{case_id}_annotation.nii.gz"
 
-    def _others(self, folder: Path, chosen: dict[str, list[int]]) -> str:
+    def _others(self, folder: Path, chosen: dict[str, list[Box]]) -> str:
         """Returns which files lie where annotations are expected, but are none; "" if there is no such file."""
         expected = {self._returned(folder, case_id).name for case_id in chosen}
         others = [path.name for path in visible(folder / BACK) if path.name not in expected]
         return f" Other names there, which do not count: {few(others)}." if others else ""
 
-    def _hand_out(self, folder: Path, units: np.ndarray, chosen: dict[str, list[int]]) -> None:
+    def _hand_out(self, folder: Path, units: np.ndarray, chosen: dict[str, list[Box]]) -> None:
         """Writes the files; the list is the last one, so that it vouches for the others."""
         target = folder / _HANDED_OUT
         (folder / BACK).mkdir(parents=True, exist_ok=True)
-        for case_id, positions in chosen.items():
+        for case_id, boxes in chosen.items():
             volume = self._native(case_id)
             geometry = {"like": None, "affine": volume.affine, "spacing_mm": volume.spacing_mm}
+            blank = np.full(volume.image.shape[:3], self._task.ignore_value, np.uint8)
+            if self._task.annotation.is_dense:
+                blank[self._asked(volume, boxes)] = 0  # what stays unpainted is background
             write_nifti(target / f"{case_id}_image.nii.gz", volume.image, **geometry)
-            write_nifti(target / f"{case_id}_annotation.nii.gz", self._blank(volume, positions), **geometry)
+            write_nifti(target / f"{case_id}_annotation.nii.gz", blank, **geometry)
         files.write_text(target / "README.txt", self._instructions())
-        pool = self._task.pool
-        rows = [
-            {
-                "order": order,
-                "volume": pool.volumes[unit],
-                "slice": int(pool.positions[unit]),
-                "slice_counted_from_1": int(pool.positions[unit]) + 1,
-                "unit_id": pool.unit_ids[unit],
-                "file": f"{pool.volumes[unit]}_annotation.nii.gz",
-            }
-            for order, unit in enumerate(units, start=1)
-        ]
+        pool, rows = self._task.pool, []
+        for order, unit in enumerate(units, start=1):
+            box = pool.box(unit)
+            case_id, first, last = pool.cases[box.case].case_id, box.start[0], box.start[0] + box.size[0] - 1
+            cells = (order, case_id, first, first + 1, last, pool.name(unit), f"{case_id}_annotation.nii.gz")
+            rows.append(dict(zip(_COLUMNS, cells, strict=True)))
         files.write_csv(target / "slices.csv", rows, _COLUMNS)
 
     def _native(self, case_id: str) -> Volume:
         return self._reader.read(self._task.volumes[self._index[case_id]].case, with_label=False)
 
-    def _blank(self, volume: Volume, positions: list[int]) -> np.ndarray:
-        """Returns a mask to paint on: not annotated; slices that get a dense mask are background."""
-        blank = np.full(volume.image.shape[:3], self._task.ignore_value, np.uint8)
-        if self._task.kind == MASK:
-            blank[..., positions] = 0
-        return blank
+    def _asked(self, volume: Volume, boxes: list[Box]) -> np.ndarray:
+        """Returns (X, Y, Z) bool: the native voxels of some boxes of one case.
+
+        A box that covers whole slices on the network's grid covers the file's whole slices, also where these reach
+        beyond it.
+        """
+        shape = self._task.pool.cases[boxes[0].case].shape
+        inside, whole = np.zeros(shape, bool), np.zeros(volume.image.shape[:3], bool)
+        for box in boxes:
+            inside[box.slices] = True
+            if box.size[1:] == shape[1:]:
+                whole[..., box.slices[0]] = True
+        partial = np.stack([~inside, inside], axis=-1).astype(np.float32)
+        return whole | (label_from_grid(partial, whole.shape, volume.spacing_mm, self._task.dataset) == 1)
 
     def _instructions(self) -> str:
         dataset, ignore = self._task.dataset, self._task.ignore_value
         classes = ", ".join(f"{index} {name}" for index, name in enumerate(("background", *dataset.struct_name)))
-        how = (
-            "Paint every structure completely; what you leave is background (0)."
-            if self._task.kind == MASK
-            else f"Draw strokes in every structure that is there and in the background (0); the rest stays {ignore}."
-        )
+        how = self._task.annotation.instruction.format(ignore=ignore)
         return (
             "Slices to annotate\n\n"
             "1. slices.csv lists them: volume and slice, counted from 0; most viewers count from 1, see the other\n"
-            "   column. The slice is the third axis of the file.\n"
+            "   column. The slice is the third axis of the file. A patch reaches to `last_slice`.\n"
             "2. Open <volume>_image.nii.gz and load <volume>_annotation.nii.gz as its segmentation.\n"
             f"3. Values: {classes}; {ignore} = not annotated. {how}\n"
-            "   Only the listed slices count.\n"
+            "   Only what is listed counts.\n"
             f"4. Save it under the same name in the folder {BACK} beside this one.\n"
             "5. When all are there, repeat the command.\n"
         )
 
-    def _take_back(self, folder: Path, chosen: dict[str, list[int]]) -> dict[str, np.ndarray]:
-        """Returns case id -> (Z, NX, NY) uint8 masks on the network's grid, after checking all files."""
-        masks, problems = {}, []
-        for case_id, positions in chosen.items():
+    def _take_back(self, folder: Path, chosen: dict[str, list[Box]]) -> dict[str, np.ndarray]:
+        """Returns case id -> (slices, rows, columns) uint8 labels on the network's grid, after checking all files."""
+        labels, problems = {}, []
+        for case_id, boxes in chosen.items():
             path, volume = self._returned(folder, case_id), self._native(case_id)
             try:
-                mask = self._checked(path, volume, positions)
+                drawn = self._checked(path, volume, boxes)
             except DataError as error:
                 problems.append(error)
                 continue
-            masks[case_id] = label_to_grid(mask, volume.spacing_mm, self._task.dataset, outside=self._task.ignore_value)
+            outside = self._task.ignore_value
+            labels[case_id] = label_to_grid(drawn, volume.spacing_mm, self._task.dataset, outside=outside)
         if problems:
             raise FewSliceError(f"{len(problems)} annotations cannot be used:\n" + "\n".join(map(str, problems)))
-        return masks
+        return labels
 
-    def _checked(self, path: Path, volume: Volume, positions: list[int]) -> np.ndarray:
-        """Returns the native mask (X, Y, Z) uint8 of a file that came back."""
+    def _checked(self, path: Path, volume: Volume, boxes: list[Box]) -> np.ndarray:
+        """Returns the native labels (X, Y, Z) uint8 of a file that came back."""
         found, shape = read_nifti(path, is_label=True), volume.image.shape[:3]
         template = path.parent.parent / _HANDED_OUT / path.name
         remedy = f"Begin again with {template}, and save it without resampling."
@@ -165,14 +168,14 @@ class FileExchange:
                 found=f"another one (voxels of {found.spacing_mm} mm, the affine differs by up to {distance:.4g})",
                 remedy=remedy,
             )
-        ignore = self._task.ignore_value
-        mask = np.full(shape, ignore, np.uint8)
-        mask[..., positions] = self._values(path, found.array[..., positions])
-        others = np.delete(found.array, positions, axis=2)
-        if (others != ignore).any():
-            logging.warning("%s is annotated in slices that were not asked for; they are not used.", path)
-        self._check_slices(path, mask, positions)
-        return mask
+        ignore, asked = self._task.ignore_value, self._asked(volume, boxes)
+        labels = np.full(shape, ignore, np.uint8)
+        labels[asked] = self._values(path, found.array[asked])
+        if (found.array[~asked] != ignore).any():
+            logging.warning("%s is annotated where it was not asked for; that is not used.", path)
+        for box in boxes:
+            self._check_box(path, volume, labels, box)
+        return labels
 
     def _values(self, path: Path, drawn: np.ndarray) -> np.ndarray:
         ignore = self._task.ignore_value
@@ -181,25 +184,22 @@ class FileExchange:
             raise DataError(
                 path,
                 expected=f"values 0 to {ignore} ({ignore} = not annotated)",
-                found=f"{', '.join(map(str, wrong[:8]))} in the slices that were asked for",
+                found=f"{', '.join(map(str, wrong[:8]))} in what was asked for",
                 remedy="Relabel them.",
             )
         return drawn.astype(np.uint8)
 
-    def _check_slices(self, path: Path, mask: np.ndarray, positions: list[int]) -> None:
-        """Refuses slices without annotation, and dense masks with holes."""
-        ignore, is_dense = self._task.ignore_value, self._task.kind == MASK
-        drawn = {position: int((mask[..., position] != ignore).sum()) for position in positions}
-        size = mask.shape[0] * mask.shape[1]
-        bad = [position for position, count in drawn.items() if count < (size if is_dense else 1)]
-        if bad:
-            found = "pixels that are not annotated" if is_dense else "nothing"
+    def _check_box(self, path: Path, volume: Volume, labels: np.ndarray, box: Box) -> None:
+        """Refuses a box without annotation, and dense masks with holes."""
+        drawn, is_dense = labels[self._asked(volume, [box])], self._task.annotation.is_dense
+        place = f"slice {box.start[0]}" + (f" to {box.start[0] + box.size[0] - 1}" if box.size[0] > 1 else "")
+        is_drawn = drawn != self._task.ignore_value
+        if not (is_drawn.all() if is_dense else is_drawn.any()):
             raise DataError(
                 path,
                 expected="a class in every pixel" if is_dense else "strokes",
-                found=f"{found} in slices {', '.join(map(str, bad))} (counted from 0)",
-                remedy="Annotate these slices and save the file again.",
+                found=f"{'pixels that are not annotated' if is_dense else 'nothing'} in {place} (counted from 0)",
+                remedy="Annotate it and save the file again.",
             )
-        empty = [str(position) for position in positions if is_dense and not mask[..., position].any()]
-        if empty:
-            logging.warning("%s shows no structure in slices %s (counted from 0).", path, ", ".join(empty))
+        if is_dense and not drawn.any():
+            logging.warning("%s shows no structure in %s (counted from 0).", path, place)

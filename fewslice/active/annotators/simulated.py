@@ -1,4 +1,4 @@
-"""Annotations that are there already and are shown only for what is bought: for experiments."""
+"""Annotations that are there already and are revealed only for what was chosen: for experiments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fewslice.active.annotators import ANNOTATORS, Task
-from fewslice.active.slices import SliceStack
+from fewslice.active.pool import Crops
 
 
 @ANNOTATORS.register("simulated")
@@ -24,8 +24,8 @@ class SimulatedAnnotator:
     reads_labels = True
 
     def __init__(self, task: Task):
-        self._masks = SliceStack(task.volumes, task.kind)
+        self._crops = Crops(task.volumes, task.pool, task.annotation.array, dims=3)
 
-    def annotate(self, folder: Path, units: np.ndarray) -> np.ndarray:
-        """Returns the dataset's own masks of the units, (b, NX, NY) uint8."""
-        return self._masks.take(units)
+    def annotate(self, folder: Path, units: np.ndarray) -> list[np.ndarray]:
+        """Returns the dataset's own labels of the units."""
+        return [self._crops[unit] for unit in units.tolist()]

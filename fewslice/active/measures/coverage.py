@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fewslice.active.measures.clusters import cluster_units
-from fewslice.active.ties import best
+from fewslice.active.measures.typical import cluster_units
+from fewslice.active.query import best
 
 _BLOCK = 64  # rows of distances at a time
 _SLACK = 1e-9  # rounding of distances and of sums of kernel values

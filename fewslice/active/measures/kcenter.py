@@ -1,4 +1,14 @@
-"""Greedy k-center: again and again the unit that lies farthest from all centres, over any distance to a centre.
+"""Greedy k-center: again and again the unit that lies farthest from all centres.
+
+`greedy` works with any distance to a centre; `euclidean_k_center` makes the same choice for Euclidean distances of
+millions of rows, where three things make it quick:
+
+- distances come from single-precision matrix products with a rigorous bound of their error; only the few rows that this
+  leaves undecided are computed as float64 differences;
+- a distance to the nearest centre never grows, so an old one is an upper bound: as long as the farthest row of a block
+  of candidates is farther than the bounds of all others, new centres are compared with the block alone;
+- when it no longer is, the rows with the largest bounds are compared with the centres that they missed, many at once in
+  one matrix product, and form the next block.
 
 Sources: Gonzalez, "Clustering to minimize the maximum intercluster distance", 1985; Sener and Savarese, "Active
 learning for convolutional neural networks: a core-set approach", 2018 (https://arxiv.org/abs/1708.00489), section 4.
@@ -158,3 +168,305 @@ def row_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
     difference = np.ascontiguousarray(difference)
     return np.sqrt(np.sum(np.square(difference, out=difference), axis=1))
+
+
+METRICS = ("euclidean", "cosine", "dot")
+
+
+def vector_distances(
+    rows: np.ndarray, centre: np.ndarray, metric: str, weights: np.ndarray | float = 1.0
+) -> np.ndarray:
+    """Returns the (R,) float64 distances of rows (R, D) to a centre (D,); a row's result does not depend on the others.
+
+    Args:
+        rows: Numbers of any type, computed in float64.
+        centre: Numbers of any type.
+        metric: "euclidean" sqrt(sum w (x - c)^2), "dot" -sum w x c, "cosine" 1 - the cosine of the angle in the
+            weighted product, 1 where a vector is zero.
+        weights: (D,) or one, not negative.
+    """
+    rows, centre = np.ascontiguousarray(rows, np.float64), np.asarray(centre, np.float64)
+    if metric == "euclidean":
+        root = np.sqrt(weights)
+        return row_distances(rows * root, centre * root) if np.any(root != 1) else row_distances(rows, centre)
+    product = np.sum(rows * centre * weights, axis=1)
+    if metric == "dot":
+        return -product
+    lengths = np.sqrt(np.sum(np.square(rows) * weights, axis=1) * np.sum(np.square(centre) * weights))
+    return 1 - np.divide(product, lengths, out=np.zeros(len(rows)), where=lengths > 0)
+
+
+UNIT = 2.0**-24  # unit roundoff of float32
+COLUMNS = 1024  # columns of one matrix product; longer rows are added up from several
+LARGEST_NORM = 1e18  # squares stay far below the largest float32
+_SLACK = 1.25  # for the rounding of the bounds themselves and of the float64 distances they enclose
+
+
+def norms(features: np.ndarray, *, rows: int = 128) -> np.ndarray:
+    """Returns the (N,) float64 Euclidean norms of rows, computed in blocks of about `rows` rows of 1024 columns."""
+    step = max(1, rows * COLUMNS // max(1, features.shape[1]))
+    found = np.empty(len(features))
+    for start in range(0, len(features), step):
+        block = np.asarray(features[start : start + step], np.float64)
+        found[start : start + step] = np.sqrt(np.einsum("ij,ij->i", block, block))
+    return found
+
+
+def finite_norms(features: np.ndarray) -> np.ndarray:
+    """Returns `norms`. Raises `ConfigError` for a row that is not finite or too long for float32."""
+    found = norms(features)
+    bad = np.flatnonzero(~(found <= LARGEST_NORM))
+    if len(bad):
+        raise ConfigError(
+            f"The features or pixels of {len(bad)} units are not finite or longer than {LARGEST_NORM:g}, "
+            f"for instance of the unit with index {bad[0]}. Look at these images."
+        )
+    return found
+
+
+def margin(row_norms: np.ndarray, largest_centre: float, columns: int) -> np.ndarray:
+    """Returns (N,) float64: how far |x|^2 + |c|^2 - 2 x.c in float32 can be from |x - c|^2.
+
+    The product of `columns` terms, in pieces of 1024, in any order, of values that were rounded to float32, is off by
+    at most gamma |x| |c| (Higham, "Accuracy and stability of numerical algorithms", section 3.1); the norms, their
+    rounding and the two subtractions add a few unit roundoffs of (|x| + |c|)^2, products that underflow a constant.
+
+    Args:
+        row_norms: (N,) norms of the rows.
+        largest_centre: Norm of the longest centre.
+        columns: Number of columns.
+    """
+    terms = min(columns, COLUMNS) + columns / COLUMNS + 8
+    gamma = terms * UNIT / (1 - terms * UNIT)
+    product = 2 * gamma * row_norms * largest_centre
+    return _SLACK * (product + 3 * UNIT * (row_norms + largest_centre) ** 2) + columns * 1e-37
+
+
+def products(centres: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns the (M, R) float32 products of centres (M, D) with rows (R, D), within what `margin` allows."""
+    total = _product(centres[:, :COLUMNS], rows[:, :COLUMNS])
+    for start in range(COLUMNS, rows.shape[1], COLUMNS):
+        total += _product(centres[:, start : start + COLUMNS], rows[:, start : start + COLUMNS])
+    return total
+
+
+def _product(centres: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    if len(centres) == 1:  # threads bring nothing here, and on a busy machine wait for each other at every pick
+        return np.einsum("ij,j->i", rows, centres[0])[None]
+    return centres @ rows.T
+
+
+SWEEP_CENTRES = 256  # centres in one matrix product; so many of those at the beginning are compared with all rows
+PASS_CENTRES = 512  # centres that rows are compared with in one pass at most
+SMALLEST_BLOCK = 1024  # candidates
+BLOCK_SHARE = 64  # one row of so many is a candidate
+_GROWTH = 4  # so many times more rows are brought up to date when the first were not enough
+_ELEMENTS = 1 << 18  # of the rows that are in work at a time
+_BLOCK_ELEMENTS = 1 << 21  # of the smallest block
+_CENTRE_ELEMENTS = 1 << 23  # of the centres that are in work at a time
+_NEARLY = 1 - 1e-12  # two squares that differ by less can have the same root
+
+
+def euclidean_k_center(
+    features: np.ndarray, budget: int, *, labelled: Sequence[int], rng: np.random.Generator
+) -> Choice:
+    """Returns what `greedy` returns for the distances sqrt(sum((x - c)^2)), differences and sum in float64.
+
+    Args:
+        features: (N, D) float16, float32, float64 or integers, maybe memory-mapped, finite.
+        budget: Rows to choose; as many must be unlabelled.
+        labelled: The centres to begin with.
+        rng: Draws the first row if nothing is labelled.
+
+    Raises:
+        ConfigError: a row is not finite, or longer than 1e18.
+
+    Notes:
+        Memory beside the features: some 50 bytes per row, a block of N / 64 rows (at least 1024) in float32 and a few
+        MiB. Features that are not float32 are converted piece by piece wherever they are looked at. The larger the
+        norms are in comparison with the distances, the more rows need float64; the picks stay exact.
+    """
+    state = _State(features)
+    if len(labelled):
+        state.add(np.asarray(labelled[:SWEEP_CENTRES], np.int64))
+        state.sweep()
+        state.add(np.asarray(labelled[SWEEP_CENTRES:], np.int64))
+    indices, values = np.empty(budget, np.int64), np.full(budget, np.nan)
+    step = 0
+    if budget and not len(labelled):
+        indices[0] = rng.choice(np.flatnonzero(state.is_free))
+        step = 1
+    while step < budget:
+        if step:
+            state.add(indices[step - 1 : step])
+        indices[step], values[step] = state.farthest()
+        step += 1
+        if values[step - 1] == 0:  # every row that is left equals a centre
+            state.is_free[indices[step - 1]] = False
+            indices[step:] = np.flatnonzero(state.is_free)[: budget - step]
+            values[step:] = 0.0
+            break
+    return Choice(indices, values)
+
+
+class _State:
+    """Close bounds of the squared distance to the nearest centre for a block of candidates, upper bounds for all."""
+
+    def __init__(self, features: np.ndarray):
+        count, self.columns = len(features), max(1, features.shape[1])
+        self.pass_centres = max(1, min(PASS_CENTRES, _CENTRE_ELEMENTS // self.columns))
+        smallest = max(1, min(SMALLEST_BLOCK, _BLOCK_ELEMENTS // self.columns))
+        self.block_size = max(smallest, count // BLOCK_SHARE)
+        self.features = features
+        norms = finite_norms(features)
+        self.squares = np.square(norms).astype(np.float32)
+        self.norms = norms.astype(np.float32)  # the margin has room for this rounding
+        self.longest = 0.0  # norm of a centre
+        self.is_free = np.ones(count, bool)
+        self.centres: list[int] = []
+        self.approximate = np.full(count, np.inf, np.float32)  # from the first `compared` centres
+        self.compared = np.zeros(count, np.int32)  # of the block always all, whatever stands here
+        self.exact = np.full(count, np.inf)  # distances to the nearest of the first `known` centres
+        self.known = np.zeros(count, np.int32)
+        self.block: np.ndarray | None = None
+        self.block_rows: np.ndarray | None = None
+        self.ceiling = np.inf  # squared distance that no free row outside the block exceeds
+
+    def add(self, centres: np.ndarray) -> None:
+        """Adds centres and compares the block with them."""
+        if not len(centres):
+            return
+        self.is_free[centres] = False
+        self.centres += centres.tolist()
+        self.longest = max(self.longest, float(self.norms[centres].max()))
+        if self.block is not None:
+            self._compare(self.block, self.block_rows, centres, self._rows(centres))
+
+    def sweep(self) -> None:
+        """Brings all rows up to date."""
+        self._drop_block()
+        self._catch_up(np.arange(len(self.is_free)))
+
+    def farthest(self) -> tuple[int, float]:
+        """Returns the lowest index of the free rows that are farthest from their nearest centre, and the distance."""
+        found, size = self._decide(), self.block_size
+        while found is None:
+            is_all = size >= np.count_nonzero(self.is_free)
+            self._renew_block(size)
+            found = self._decide()
+            if found is None and is_all:
+                found = self._farthest_of(slice(None))
+            size *= _GROWTH
+        return found
+
+    def _decide(self) -> tuple[int, float] | None:
+        """Returns what `farthest` does if the block is enough to tell."""
+        if self.block is None or not self.is_free[self.block].any():
+            return None
+        found = self._farthest_of(self.block, self.ceiling)
+        return found if found is not None and found[1] ** 2 * _NEARLY > self.ceiling else None
+
+    def _drop_block(self) -> None:
+        if self.block is not None:
+            self.compared[self.block] = len(self.centres)
+        self.block = self.block_rows = None
+
+    def _renew_block(self, size: int) -> None:
+        """Brings the `size` free rows with the largest bounds up to date and takes the farthest of all as block."""
+        self._drop_block()
+        upper = self._upper()
+        self._catch_up(_largest(upper, min(size, np.count_nonzero(self.is_free))))
+        upper = self._upper()
+        block = _largest(upper, min(self.block_size, np.count_nonzero(self.is_free)))
+        self._catch_up(block)
+        upper[block] = -np.inf
+        self.ceiling = float(upper.max())
+        self.block, self.block_rows = block, self._rows(block)
+
+    def _upper(self) -> np.ndarray:
+        """Returns (N,) upper bounds of the squared distances of all free rows."""
+        found = margin(self.norms, self.longest, self.columns)
+        found += self.approximate
+        found[~self.is_free] = -np.inf
+        return found
+
+    def _catch_up(self, rows: np.ndarray) -> None:
+        """Compares `rows`, in ascending order, with the centres that came since they were last compared."""
+        total, before = len(self.centres), self.compared[rows]
+        step = max(1, _ELEMENTS // self.columns)
+        for done in np.unique(before[before < total]):
+            members = rows[before == done]
+            for first in range(done, total, self.pass_centres):
+                centres = np.array(self.centres[first : first + self.pass_centres], np.int64)
+                centre_rows = self._rows(centres)
+                for start in range(0, len(members), step):
+                    part = members[start : start + step]
+                    values = self._rows(part)
+                    for at in range(0, len(centres), SWEEP_CENTRES):
+                        few = slice(at, at + SWEEP_CENTRES)
+                        self._compare(part, values, centres[few], centre_rows[few])
+        self.compared[rows] = total
+
+    def _rows(self, indices: np.ndarray) -> np.ndarray:
+        if len(indices) and indices[-1] - indices[0] == len(indices) - 1 and (np.diff(indices) == 1).all():
+            indices = slice(indices[0], indices[-1] + 1)  # not copied
+        return np.asarray(self.features[indices], np.float32)
+
+    def _compare(self, where: np.ndarray, rows: np.ndarray, centres: np.ndarray, centre_rows: np.ndarray) -> None:
+        """Lowers the approximate squared distances of the rows `where` to those to `centres`."""
+        found = products(centre_rows, rows)  # (M, R)
+        found -= (self.squares[centres] / 2)[:, None]
+        squared = self.squares[where] - 2 * found.max(axis=0)
+        self.approximate[where] = np.minimum(self.approximate[where], squared)
+
+    def _farthest_of(self, where: np.ndarray | slice, ceiling: float = -np.inf) -> tuple[int, float] | None:
+        """Decides among the free rows `where`, which are up to date, in ascending order.
+
+        None if their squared distances do not exceed `ceiling`.
+        """
+        approximate = self.approximate[where]
+        margins = margin(self.norms[where], self.longest, self.columns)
+        is_free, is_known = self.is_free[where], self.known[where] == len(self.centres)
+        square = np.square(self.exact[where])
+        lower = np.where(is_known, square, approximate - margins)
+        upper = np.where(is_known, square, approximate + margins)
+        if upper[is_free].max() <= ceiling:
+            return None
+        top = max(0.0, lower[is_free].max()) * _NEARLY
+        places = np.flatnonzero(is_free & (upper >= top))
+        rows = places if isinstance(where, slice) else where[places]
+        self._measure(rows)
+        best = rows[np.argmax(self.exact[rows])]
+        return int(best), float(self.exact[best])
+
+    def _measure(self, rows: np.ndarray) -> None:
+        """Brings the exact distances of `rows` up to date: float64 differences for centres that may be the nearest."""
+        rows = rows[self.known[rows] < len(self.centres)]
+        step = max(1, _ELEMENTS // max(self.columns, self.pass_centres))
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            values = self._rows(part)
+            for first in range(int(self.known[part].min()), len(self.centres), self.pass_centres):
+                self._measure_pass(part, values, first)
+            self.known[part] = len(self.centres)
+
+    def _measure_pass(self, rows: np.ndarray, values: np.ndarray, first: int) -> None:
+        """Compares `rows` with the centres from number `first` on."""
+        centres = np.array(self.centres[first : first + self.pass_centres], np.int64)
+        margins = margin(self.norms[rows], self.longest, self.columns)
+        limit = np.minimum(np.square(self.exact[rows]) / _NEARLY, self.approximate[rows] + margins) + margins
+        squared = self.squares[centres][:, None] - 2 * products(self._rows(centres), values) + self.squares[rows]
+        is_new = np.arange(first, first + len(centres))[:, None] >= self.known[rows]
+        which, place = np.nonzero(is_new & (squared <= limit))
+        pairs = max(1, _ELEMENTS // self.columns)
+        for start in range(0, len(which), pairs):
+            member = rows[place[start : start + pairs]]
+            centre = centres[which[start : start + pairs]]
+            np.minimum.at(self.exact, member, row_distances(self.features[member], self.features[centre]))
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """Returns the places of the `count` largest of (n,) values, in ascending order."""
+    if count == 0:
+        return np.empty(0, np.int64)
+    return np.sort(np.argpartition(values, len(values) - count)[len(values) - count :])

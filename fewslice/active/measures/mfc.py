@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from fewslice.active.measures.mfc_pixels import MaskedPixels
-from fewslice.active.measures.mfc_terms import Extra
-from fewslice.active.measures.rounding import finite_norms, margin, products
-from fewslice.active.measures.vectors import METRICS, vector_distances
+from fewslice.active.measures.kcenter import METRICS, UNIT, finite_norms, margin, products, vector_distances
+from fewslice.active.measures.pixels import PixelStore, as_pixel_store
+from fewslice.active.units import Units
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
 
@@ -22,7 +23,7 @@ from fewslice.core.registry import unknown_name
 # the weight of the pixels means, depend on it.
 GRID = (256, 256)
 _ROUNDING = 1e-12  # share of its summands by which a float64 distance can be off
-_ELEMENTS = 1 << 18
+_ELEMENTS = 1 << 18  # of the embeddings that are in work at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,3 +193,263 @@ class MfcDistance:
         slack = margin(self.norms, float(self.norms[centre]), self.features.shape[1])
         factor = np.sqrt(self.repeats)
         return factor * np.sqrt(np.maximum(squared - slack, 0)), factor * np.sqrt(np.maximum(squared, 0) + slack)
+
+
+_PIXEL_ELEMENTS = 1 << 17  # of the pixels that are in work at a time
+_MOST_ROWS = 64
+
+
+class MaskedPixels:
+    """Weighted distances sqrt(sum_k w_k(c) (x_k - c_k)^2) from all units to a centre c.
+
+    Args:
+        pixels: (N, H, W) or (N, H, W, channels) images, or a pixel store, which is quicker.
+        masks: (N, H, W) annotation of every unit, maybe memory-mapped, or None: then every pixel weighs 1.
+        label_wt: Weight of a pixel that is annotated in the centre.
+        default_pos_val: Weight of all others; at 0 only the annotated ones are read, otherwise all.
+        ignore_value: Value of `masks` where nothing is annotated.
+
+    Notes:
+        Differs from the published code: all channels of a colour image are weighted (there the first third of the
+        values was, the rest counted as embedding), and the ignore value is not fixed to 4.
+    """
+
+    def __init__(
+        self,
+        pixels: np.ndarray | PixelStore,
+        masks: np.ndarray | None,
+        *,
+        label_wt: float = 1.0,
+        default_pos_val: float = 0.0,
+        ignore_value: int = 4,
+    ):
+        store = as_pixel_store(pixels)
+        if masks is not None and masks.shape != (len(store), *store.shape[:2]):
+            raise ConfigError(f"The masks must be {(len(store), *store.shape[:2])}. Received: {masks.shape}")
+        self.array, self.step = store.array, store.step
+        self.channels = store.shape[2] if len(store.shape) == 3 else 1
+        self.masks, self.ignore_value = masks, ignore_value
+        self.weights = (label_wt, default_pos_val) if masks is not None else (1.0, 1.0)
+        self.is_single = self.array.dtype in (np.uint8, np.int8, np.uint16, np.int16, np.float16, np.float32)
+
+    def __len__(self) -> int:
+        return self.array.shape[1]
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixel values of a unit."""
+        return len(self.array)
+
+    def weighted(self, centre: int) -> int:
+        """Returns the number of pixels whose weight is not 0 for this centre."""
+        return sum(len(rows) for rows, weight in self._parts(centre) if weight)
+
+    def bounds(self, centre: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns bounds (N,) of the Euclidean distances.
+
+        Differences and squares are computed in float32, sums of at most 64 of them, too; nothing cancels, so that the
+        error of the sum is a few dozen unit roundoffs of itself.
+        """
+        total = np.zeros(len(self))
+        for rows, weight in self._parts(centre):
+            if weight:
+                total += weight * self._squares(rows, centre)
+        relative = (_MOST_ROWS + 10) * UNIT
+        total *= self.step**2
+        tiny = self.pixels * max(1.0, *self.weights) * 1e-37 * self.step**2
+        return np.sqrt(np.maximum(total * (1 - relative) - tiny, 0)), np.sqrt(total * (1 + relative) + tiny)
+
+    def exact(self, rows: np.ndarray, centre: int, metric: str = "euclidean") -> np.ndarray:
+        """Returns the (R,) distances of the units `rows`, computed in float64 throughout."""
+        parts = [(places, weight) for places, weight in self._parts(centre) if weight]
+        places = np.concatenate([places for places, _ in parts] or [np.empty(0, np.int64)])
+        if not len(places):
+            return np.zeros(len(rows))
+        weights = np.concatenate([np.full(len(places), weight) for places, weight in parts])
+        own = self.array[places, centre].astype(np.float64)
+        step = max(1, _PIXEL_ELEMENTS // len(places))
+        found = [
+            vector_distances(self.array[places[:, None], rows[start : start + step]].T, own, metric, weights)
+            for start in range(0, len(rows), step)
+        ]
+        return np.concatenate(found) * {"euclidean": self.step, "dot": self.step**2, "cosine": 1.0}[metric]
+
+    def _parts(self, centre: int) -> list[tuple[np.ndarray, float]]:
+        """Returns the annotated pixels of a centre with their weight, and if it is needed the others with theirs."""
+        if self.masks is None:
+            return [(np.arange(self.pixels), 1.0)]
+        is_drawn = np.asarray(self.masks[centre]).reshape(-1) != self.ignore_value
+        if self.channels > 1:
+            is_drawn = np.repeat(is_drawn, self.channels)
+        parts = [(np.flatnonzero(is_drawn), self.weights[0])]
+        if self.weights[1]:
+            parts.append((np.flatnonzero(~is_drawn), self.weights[1]))
+        return parts
+
+    def _squares(self, rows: np.ndarray, centre: int) -> np.ndarray:
+        """Returns the (N,) sums of squared differences over the pixels `rows`."""
+        dtype = np.float32 if self.is_single else np.float64
+        step = max(1, min(_MOST_ROWS, _PIXEL_ELEMENTS // len(self)))
+        total, ones = np.zeros(len(self)), np.ones(step, dtype)
+        own = self.array[rows, centre].astype(dtype)[:, None]
+        buffer = np.empty((step, len(self)), dtype)
+        for start in range(0, len(rows), step):
+            values = self.array[rows[start : start + step]]
+            part = buffer[: len(values)]
+            if values.dtype == np.float16:
+                values = _widened(values)
+            np.subtract(values, own[start : start + step], out=part)
+            np.square(part, out=part)
+            total += ones[: len(part)] @ part
+        return total
+
+
+def _widened(values: np.ndarray) -> np.ndarray:
+    """Returns finite float16 values as float32, several times quicker than `astype` without hardware conversion.
+
+    The exponent is five bits wide instead of eight and its offset 112 less; multiplying puts that right, for subnormal
+    numbers, too.
+    """
+    bits = values.view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= np.int32(-0x70002000)  # sign, and the 15 bits from 13 on
+    wide = bits.view(np.float32)
+    wide *= np.float32(2.0**112)
+    return wide
+
+
+# Option -> the column that it weighs.
+COLUMNS = {
+    "patient_wt": "patient",
+    "phase_wt": "phase",
+    "group_wt": "group",
+    "height_wt": "height",
+    "weight_wt": "weight",
+    "slice_rel_pos_wt": "slice_rel_pos",
+    "slice_mid_wt": "slice_rel_pos",
+    "slice_pos_wt": "slice_pos",
+    "uncertainty_wt": "uncertainty",
+}
+
+
+class Extra:
+    """The weighted sum of the terms.
+
+    Patient, group and position: 1 minus whether they are the same (of a one-hot group: minus the product). Phase,
+    height, weight and relative position: the absolute difference. Middle: 1 - |share_x - 1/2| - |share_c - 1/2|.
+    Uncertainty: the sum of both, so that a centre keeps a distance to itself.
+
+    Args:
+        weights: Object with the options of `COLUMNS`, `max_dist` and `wt_max_dist_mult` (see `MfcOptions`).
+        columns: Name -> (N,) numbers, "group" maybe (N, G). Those without a weight are not looked at.
+
+    Raises:
+        ConfigError: a column that has a weight is missing or not finite.
+    """
+
+    def __init__(self, weights: Any, columns: Mapping[str, np.ndarray]):
+        given = {name: getattr(weights, name) for name in COLUMNS}
+        if weights.max_dist is not None:
+            limit = weights.max_dist * weights.wt_max_dist_mult
+            given = {name: float(np.clip(weight, -limit, limit)) for name, weight in given.items()}
+        self.weights = {name: weight for name, weight in given.items() if weight}
+        missing = sorted({COLUMNS[name] for name in self.weights} - set(columns))
+        if missing:
+            raise ConfigError(
+                f"There is no {' and no '.join(missing)} for the units, but a weight for it. "
+                "Give it, or set the weight 0."
+            )
+        self.columns = {COLUMNS[name]: np.asarray(columns[COLUMNS[name]], np.float64) for name in self.weights}
+        for name, values in self.columns.items():
+            if not np.isfinite(values).all():
+                raise ConfigError(f"The {name} of some units is not a finite number.")
+
+    def __bool__(self) -> bool:
+        return bool(self.weights)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def to(self, rows: np.ndarray, centre: int) -> np.ndarray:
+        """Returns the (R,) float64 sums for the units `rows` and a centre."""
+        total = np.zeros(len(rows))
+        for name, weight in self.weights.items():
+            column = self.columns[COLUMNS[name]]
+            total += weight * _term(name, column[rows], column[centre])
+        return total
+
+
+def _term(name: str, values: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    if values.ndim == 2:
+        return 1 - np.sum(values * centre, axis=1)
+    if name in ("patient_wt", "group_wt", "slice_pos_wt"):
+        return 1.0 - (values == centre)
+    if name == "slice_mid_wt":
+        return 1 - np.abs(values - 0.5) - abs(centre - 0.5)
+    if name == "uncertainty_wt":
+        return values + centre
+    return np.abs(values - centre)
+
+
+def pool_columns(pool: Units) -> dict[str, np.ndarray]:
+    """Returns the columns that a pool gives.
+
+    Its patients, places and depths give "patient", "slice_pos" and "slice_rel_pos" (place / number of slices); its
+    metadata "phase" (1 end-diastole, 0 end-systole), "group" (N,) codes or (N, G) one-hot, "height" and "weight",
+    which become standard scores over the units (ddof 1).
+
+    Notes:
+        Differs from the published code, which read one digit of the slice number, so that slice 10 counted as slice 1.
+    """
+    columns = {
+        "patient": np.unique(pool.patients, return_inverse=True)[1],
+        "slice_pos": pool.positions,
+        "slice_rel_pos": pool.positions / pool.depths,
+    }
+    columns |= {name: pool.metadata[name] for name in ("phase", "group") if name in pool.metadata}
+    columns |= {name: _standard(pool.metadata[name]) for name in ("height", "weight") if name in pool.metadata}
+    return columns
+
+
+def _standard(values: np.ndarray) -> np.ndarray:
+    spread = values.std(ddof=1) if len(values) > 1 else 0.0
+    return (values - values.mean()) / spread if spread > 0 else np.zeros(len(values))
+
+
+Facts = Mapping[str, Any]
+PHASES = {"ED": 1.0, "ES": 0.0}
+_NUMBERS = {"height": "height_cm", "weight": "weight_kg"}
+
+
+def patient_metadata(patients: Sequence[Any], facts: Mapping[Any, Facts]) -> dict[str, np.ndarray]:
+    """Returns metadata for `make_pool`, a row per unit.
+
+    Args:
+        patients: (N,) patient of each unit.
+        facts: Patient -> "group" (the diagnosis, a text), "height_cm", "weight_kg"; see `Reader.patient_facts`.
+
+    Returns:
+        "group" (N, G) float64, one-hot in the order in which the groups first occur among the units; "height" and
+        "weight" (N,) float64 in cm and kg, which `pool_columns` makes standard scores over the units. What one patient
+        lacks is left out for all.
+
+    Raises:
+        ConfigError: a height or weight that is not finite.
+    """
+    rows = [facts.get(patient, {}) for patient in np.asarray(patients).tolist()]
+    found: dict[str, np.ndarray] = {}
+    if rows and all("group" in row for row in rows):
+        found["group"] = one_hot([row["group"] for row in rows])
+    for name, key in _NUMBERS.items():
+        if rows and all(key in row for row in rows):
+            values = np.array([row[key] for row in rows], np.float64)
+            if not np.isfinite(values).all():
+                raise ConfigError(f"The {key} of some patients is not a finite number.")
+            found[name] = values
+    return found
+
+
+def one_hot(values: Sequence[Any]) -> np.ndarray:
+    """Returns (N, G) float64 with a column per different value, in the order in which they first occur."""
+    places = {value: place for place, value in enumerate(dict.fromkeys(values))}
+    return np.eye(len(places))[[places[value] for value in values]]

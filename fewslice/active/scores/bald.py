@@ -10,7 +10,7 @@ import numpy as np
 from fewslice.active.uncertainty import ENTROPIES, PassStatistics, entropy, register
 
 
-@register("bald", needs=(ENTROPIES,))
+@register("bald", needs=(ENTROPIES,), compares=True)
 def bald(statistics: PassStatistics) -> np.ndarray:
     """H(p) minus the expected entropy: passes that contradict each other only."""
     return entropy(statistics.mean) - statistics.entropies / statistics.passes

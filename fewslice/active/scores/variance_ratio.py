@@ -10,7 +10,7 @@ import numpy as np
 from fewslice.active.uncertainty import VOTES, PassStatistics, register
 
 
-@register("variance_ratio", needs=(VOTES,))
+@register("variance_ratio", needs=(VOTES,), compares=True)
 def variance_ratio(statistics: PassStatistics) -> np.ndarray:
     """1 - (passes that vote for the most frequent class) / M."""
     return 1.0 - statistics.votes.max(axis=-1) / statistics.passes

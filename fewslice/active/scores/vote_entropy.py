@@ -10,7 +10,7 @@ import numpy as np
 from fewslice.active.uncertainty import VOTES, PassStatistics, entropy, register
 
 
-@register("vote_entropy", needs=(VOTES,))
+@register("vote_entropy", needs=(VOTES,), compares=True)
 def vote_entropy(statistics: PassStatistics) -> np.ndarray:
     """Entropy of the shares of the passes' votes."""
     return entropy(statistics.votes / statistics.passes)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fewslice.active.query import GRADIENTS, Choice, Query, register
-from fewslice.active.ties import best
+from fewslice.active.query import GRADIENTS, Choice, Query, best, register
 from fewslice.core.errors import ConfigError
 
 

@@ -6,9 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from fewslice.active.measures.gcn import Training, learn
-from fewslice.active.measures.graph import SLICE_WEIGHTS, SimilarityGraph
-from fewslice.active.measures.kcenter_euclidean import euclidean_k_center
+from fewslice.active.measures.gcn import SLICE_WEIGHTS, SimilarityGraph, Training, learn
+from fewslice.active.measures.kcenter import euclidean_k_center
 from fewslice.active.query import FEATURES, Choice, Query, register
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fewslice.active.measures.kcenter_euclidean import euclidean_k_center
+from fewslice.active.measures.kcenter import euclidean_k_center
 from fewslice.active.measures.pixels import pixel_rows
 from fewslice.active.query import Choice, Query, register
 

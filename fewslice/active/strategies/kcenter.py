@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fewslice.active.measures.kcenter_euclidean import euclidean_k_center
+from fewslice.active.measures.kcenter import euclidean_k_center
 from fewslice.active.query import Choice, Query, register
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fewslice.active.measures.kcenter import greedy
-from fewslice.active.measures.mfc import MfcDistance, MfcOptions
-from fewslice.active.measures.mfc_pixels import MaskedPixels
-from fewslice.active.measures.mfc_terms import Extra, pool_columns
+from fewslice.active.measures.mfc import Extra, MaskedPixels, MfcDistance, MfcOptions, pool_columns
 from fewslice.active.query import Choice, Query, register
 from fewslice.core.errors import ConfigError
 
@@ -57,3 +55,9 @@ def _uncertainty(query: Query) -> np.ndarray:
     if scores.shape != (len(query.pool),):
         raise ConfigError(f"The pool has {len(query.pool)} units, but the scores have shape {scores.shape}.")
     return np.where(query.is_labelled & ~np.isfinite(scores), 0.0, scores)
+
+
+@register("mfc_pixels", needs=("pixels", "masks"), options=MfcOptions)
+def mfc_pixels(query: Query, weights: MfcOptions) -> Choice:
+    """As `mfc`, for which see the options and notes; those of embeddings have no effect."""
+    return by_distance(query, weights, None)

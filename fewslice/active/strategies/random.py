@@ -7,7 +7,9 @@ import numpy as np
 from fewslice.active.query import Query, register
 
 
-@register("random")
+@register("random", obeys_rules=True)
 def random(query: Query) -> np.ndarray:
     """Draws unlabelled units, each set of `budget` equally likely."""
+    if query.has_rules:
+        return query.first_allowed(query.rng.permutation(query.candidates))
     return query.rng.choice(query.candidates, query.budget, replace=False)

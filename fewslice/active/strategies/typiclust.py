@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fewslice.active.measures.clusters import cluster_units
-from fewslice.active.measures.typical import typical_units
+from fewslice.active.measures.typical import cluster_units, typical_units
 from fewslice.active.query import FEATURES, Choice, Query, register
 from fewslice.core.errors import ConfigError
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from fewslice.active.query import SCORES, Choice, Query, register
-from fewslice.active.ties import best_first
+from fewslice.active.query import SCORES, Choice, Query, best_first, register
 
 
-@register("uncertainty", needs=(SCORES,))
+@register("uncertainty", needs=(SCORES,), obeys_rules=True)
 def uncertainty(query: Query) -> Choice:
-    """Takes the units with the largest scores, most uncertain first; the generator decides between equal scores.
+    """Takes the units with the largest scores, most uncertain first; ties are broken at random (seeded).
 
     Which uncertainty it is depends on the scores (see `fewslice.active.uncertainty`). Given 1 - D of a discriminator D
     that tells annotated units from others, it is the choice of VAAL (Sinha et al., 2019, arXiv 1904.00370).
@@ -18,5 +17,7 @@ def uncertainty(query: Query) -> Choice:
     Notes:
         Differs from the published code, which takes equal scores in the order of the file names.
     """
-    chosen = query.candidates[best_first(query.scores[query.candidates], query.budget, rng=query.rng)]
+    candidates = query.candidates
+    count = len(candidates) if query.has_rules else query.budget
+    chosen = query.first_allowed(candidates[best_first(query.scores[candidates], count, rng=query.rng)])
     return Choice(chosen, query.scores[chosen].astype(float))

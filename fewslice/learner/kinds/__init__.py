@@ -1,8 +1,8 @@
-"""What the slices of a pool are compared by: one kind of features per file.
+"""Features that the units of a pool are compared by. One kind per file.
 
-A file here, or one that a user imports, registers a function under the name that experiments call it by
-(`data_geometry.features`). It gets `Inputs` and returns (N, D) finite numbers, a row for each slice of the pool in its
-order, the same ones whenever it is asked with the same inputs; maybe memory-mapped from a file in `Inputs.folder`.
+A file here, or a plugin, registers a function under the name that experiments use (`features: encoder`). It gets
+`Inputs`, and its options by keyword, and returns (N, D) finite numbers, a row for each unit of the pool in its order,
+the same ones whenever it is asked with the same inputs; maybe memory-mapped from a file in `Inputs.folder`.
 
 Names are known before Keras is loaded, which takes seconds: functions import networks when they are called.
 """
@@ -10,20 +10,28 @@ Names are known before Keras is loaded, which takes seconds: functions import ne
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fewslice.active.slices import SliceStack
+from fewslice.active.pool import Crops
+from fewslice.active.units import Units
+from fewslice.core import files
 from fewslice.core.registry import Registry
+from fewslice.data import cache_store
 from fewslice.data.cache import PreparedSet
 from fewslice.settings.datasets import DatasetConfig
 
 if TYPE_CHECKING:
     import keras
+
+    from fewslice.learner.networks import Network
+    from fewslice.train.encoder_runs import EncoderRun
 
 FEATURES = Registry("kind of features", __name__)
 
@@ -34,38 +42,54 @@ class Inputs:
 
     Attributes:
         volumes: The prepared volumes of the pool.
+        pool: The units.
         dataset: The dataset's settings.
         folder: Where files come to lie that all rounds of an experiment share.
-        find_encoder: Returns the run directory of the pretrained encoder; trains it at its first call.
-        find_network: Returns the whole segmentation network of the best validation of the round before.
-        map_index: Which of the network's five encoder maps is meant, 0 the finest.
-        embedding_batch: Slices that the encoder gets at a time.
-        batch_size: Slices that the segmentation network gets at a time.
+        find_encoder: Returns the run of the pretrained encoder; trains it at its first call.
+        find_network: Returns the kind of segmentation network, and the whole network of the best validation of the last
+            round that trained.
+        batch_size: Units that the segmentation network gets at a time.
     """
 
     volumes: PreparedSet
+    pool: Units
     dataset: DatasetConfig
     folder: Path
-    find_encoder: Callable[[], Path | str]
-    find_network: Callable[[], keras.Model]
-    map_index: int = 0
-    embedding_batch: int = 128
+    find_encoder: Callable[[], EncoderRun]
+    find_network: Callable[[], tuple[Network, keras.Model]]
     batch_size: int = 16
 
     @cached_property
-    def images(self) -> SliceStack:
-        """The images of all slices, (N, NX, NY, C) float32, read when they are asked for."""
-        return SliceStack(self.volumes)
+    def images(self) -> Crops:
+        """The images of all units, float32 with a channel axis, read when they are asked for."""
+        return Crops(self.volumes, self.pool)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Stands for the images, as JSON values."""
+        return image_key(self.volumes, self.pool, self.dataset)
 
     def rows(self, network: keras.Model, kind: str) -> np.ndarray:
-        """Returns what a network makes of all slices, see `fewslice.learner.features.network_features`."""
+        """Returns features of a network, see `fewslice.learner.features.network_features`."""
         from fewslice.learner.features import network_features
 
         path = self.folder / "network_features.npy"
         return network_features(network, self.images, kind, path=path, batch_size=self.batch_size)
 
 
-Kind = Callable[[Inputs], np.ndarray]
+def image_key(volumes: PreparedSet, pool: Units, dataset: DatasetConfig) -> dict[str, Any]:
+    """Returns what stands for the images of all units, as JSON values."""
+    every = np.arange(len(pool))
+    boxes = np.concatenate([pool.starts(every), pool.sizes(every)], axis=1).astype("<i8")
+    return {
+        "scans": volumes.digest,
+        "units": len(pool),
+        "boxes": hashlib.sha256(boxes.tobytes()).hexdigest(),
+        "prepared": json.loads(files.to_json(cache_store.settings(dataset))),
+    }
+
+
+Kind = Callable[..., np.ndarray]
 
 
 def register(name: str, *, needs_encoder: bool = False, needs_network: bool = False) -> Callable[[Kind], Kind]:
@@ -84,13 +108,3 @@ def register(name: str, *, needs_encoder: bool = False, needs_network: bool = Fa
         return FEATURES.register(name)(function)
 
     return decorate
-
-
-def load_all() -> None:
-    """Imports every kind of this folder, so that their names are known."""
-    FEATURES.load()
-
-
-def get(name: str) -> Kind:
-    """Returns the kind called `name`. Raises `ConfigError` with the nearest known name."""
-    return FEATURES.get(name)

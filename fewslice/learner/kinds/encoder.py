@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from fewslice.learner.kinds import Inputs, register
+from fewslice.settings.declare import Count
 
 
 @register("encoder", needs_encoder=True)
-def encoder(inputs: Inputs) -> np.ndarray:
-    """Returns (N, 512 or 2048) of a ResNet, (N, 128) of a U-Net's encoder, float32, memory-mapped."""
-    from fewslice.learner import embeddings
+def encoder(inputs: Inputs, *, batch_size: Count = 128) -> np.ndarray:
+    """Returns (N, 512 or 2048) of a ResNet, (N, 128) of a U-Net's encoder, float32, memory-mapped.
 
-    return embeddings.embed_volumes(
-        inputs.find_encoder(),
-        inputs.volumes,
-        inputs.dataset,
-        batch_size=inputs.embedding_batch,
-        out_path=inputs.folder / "embeddings.npy",
-    )
+    Args:
+        inputs: The units.
+        batch_size: Units embedded at a time.
+    """
+    from fewslice.learner.features import embed
+
+    path = inputs.folder / "embeddings.npy"
+    run, given = inputs.find_encoder(), {"key": inputs.key, "batch_size": batch_size, "path": path}
+    return embed(run, inputs.images, inputs.dataset, **given)

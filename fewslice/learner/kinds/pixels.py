@@ -1,4 +1,4 @@
-"""Every pixel value of a slice, as k-center is published for raw images."""
+"""Every pixel value of a unit, as k-center is published for raw images."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ from fewslice.learner.kinds import Inputs, register
 @register("pixels")
 def pixels(inputs: Inputs) -> np.ndarray:
     """Returns (N, NX x NY x C) float32, memory-mapped."""
-    from fewslice.learner import embeddings
+    from fewslice.learner.features import PIXELS, embed
 
-    return embeddings.embed_volumes(
-        embeddings.PIXELS,
-        inputs.volumes,
-        inputs.dataset,
-        batch_size=inputs.embedding_batch,
-        out_path=inputs.folder / "pixels_of_slices.npy",
-    )
+    given = {"key": inputs.key, "batch_size": inputs.batch_size, "path": inputs.folder / "pixels_of_slices.npy"}
+    return embed(PIXELS, inputs.images, inputs.dataset, **given)

@@ -1,18 +1,22 @@
-"""A map of the encoder of the segmentation network of the round before, averaged over its pixels."""
+"""A map of the encoder of the last trained segmentation network, averaged over its pixels."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from fewslice.learner.kinds import Inputs, register
+from fewslice.learner.kinds.encoder_map import Level
 
 
 @register("pooled_map", needs_network=True)
-def pooled_map(inputs: Inputs) -> np.ndarray:
-    """Returns (N, channels) of map `inputs.map_index`, float16, memory-mapped.
+def pooled_map(inputs: Inputs, *, level: Level = 0) -> np.ndarray:
+    """Returns (N, channels), float16, memory-mapped.
+
+    Args:
+        inputs: The units.
+        level: Which of the encoder's five maps, 0 the finest.
 
     Source: ours; small enough for strategies whose work grows with D.
     """
-    import models
-
-    return inputs.rows(models.encoder_maps(inputs.find_network(), inputs.map_index), "pooled")
+    network, model = inputs.find_network()
+    return inputs.rows(network.encoder_map(model, level), "pooled")

@@ -1,4 +1,4 @@
-"""Class probabilities of the segmentation network of the round before."""
+"""Class probabilities of the last trained segmentation network."""
 
 from __future__ import annotations
 
@@ -13,6 +13,5 @@ def predictions(inputs: Inputs) -> np.ndarray:
 
     Source: `use_model_features` with `inf_train_type: preds` of Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
     """
-    from fewslice.learner.networks import segmentation_part
-
-    return inputs.rows(segmentation_part(inputs.find_network()), "predictions")
+    network, model = inputs.find_network()
+    return inputs.rows(network.part(model), "predictions")

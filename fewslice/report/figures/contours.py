@@ -11,7 +11,7 @@ import numpy as np
 
 from fewslice.core.errors import FewSliceError
 from fewslice.report.figures import style
-from fewslice.report.tables.statistics import number
+from fewslice.report.tables.table import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -212,10 +212,3 @@ def case_rows(
         label = f"{title}\n{name}" if title else name
         rows.append(Row(label, native.image, native.label, prediction, native.spacing_mm, slices, window, captions))
     return rows
-
-
-def plot_case(
-    native: Native, predictions: Mapping[str, np.ndarray], structures: Sequence[str], *, title: str = ""
-) -> Figure:
-    """Draws one volume: four slices, one row per method. Arguments as for `case_rows`."""
-    return plot_rows(case_rows(native, predictions, structures, title=title), structures)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fewslice.active.units import Pool
 from fewslice.core.errors import ConfigError
 from fewslice.core.files import write_bytes
 from fewslice.report.figures import style
@@ -87,7 +86,7 @@ def draw_embedding_map(
     path: Path,
     projection: Projection,
     *,
-    pool: Pool,
+    share: np.ndarray,
     is_labelled: np.ndarray,
     chosen: np.ndarray,
     title: str = "",
@@ -97,13 +96,12 @@ def draw_embedding_map(
     Args:
         path: The file.
         projection: Of all units.
-        pool: All units.
+        share: (N,) place of each unit in its volume, from 0 (first slice) to 1 (last).
         is_labelled: (N,) bool, annotated before.
         chosen: (b,) pool indices in the order of choice; the first 60 get their number.
         title: Of the figure.
     """
     points = projection.points
-    share = pool.positions / np.maximum(pool.depths - 1, 1)
     figure = style.new_figure(8.6, 6.6)
     axes = figure.subplots()
     style.calm(axes, title=title)
@@ -115,7 +113,7 @@ def draw_embedding_map(
     axes.set_xlabel(style.wrapped(projection.note, 110), color=style.QUIET, fontsize=8.5)
     is_rest = ~is_labelled
     is_rest[chosen] = False
-    size = float(np.clip(9000 / len(pool), 5, 26))
+    size = float(np.clip(9000 / len(share), 5, 26))
     look = {"cmap": "cividis", "vmin": 0.0, "vmax": 1.0, "s": size, "linewidths": 0}
     drawn = axes.scatter(*points[is_rest].T, c=share[is_rest], alpha=0.75, **look)
     bar = figure.colorbar(drawn, ax=axes, shrink=0.5, aspect=28, pad=0.01, ticks=[0, 0.5, 1])

@@ -9,11 +9,12 @@ from pathlib import Path
 from fewslice.core.files import write_bytes
 from fewslice.report.figures import style
 from fewslice.report.figures.contours import Fetch
-from fewslice.report.figures.curves import colour_of, plot_curves
+from fewslice.report.figures.curves import plot_curves
 from fewslice.report.figures.outlines import plot_methods
-from fewslice.report.figures.overview import needs_overview, plot_overview
-from fewslice.report.reading.methods import Method, by_split
+from fewslice.report.figures.overview import plot_overview
+from fewslice.report.reading.methods import Method, by_setup
 from fewslice.report.tables.statistics import best_method, structures
+from fewslice.report.tables.trainings import needs_overview, scored_of
 
 
 def compared(methods: Sequence[Method]) -> list[Method]:
@@ -41,12 +42,12 @@ def save_figures(methods: Sequence[Method], fetch: Fetch, folder: str | Path) ->
     Returns:
         The files written; no contours without tested methods.
     """
-    trained = [method for method in methods if method.has_scores] or list(methods)
-    splits, palette, figures = by_split(trained), colour_of(trained), {}
+    trained = scored_of(methods) or list(methods)
+    splits, palette, figures = by_setup(trained), style.colour_of(trained), {}
     if needs_overview(trained):
         figures["overview.png"] = plot_overview(trained)
-    for name, same in splits.items():
-        ending = f"_{re.sub(r'[^A-Za-z0-9]+', '_', name)}.png" if len(splits) > 1 else ".png"
+    for same in splits.values():
+        ending = f"_{re.sub(r'[^A-Za-z0-9]+', '_', same[0].runs[0].split)}.png" if len(splits) > 1 else ".png"
         figures[f"curves{ending}"] = plot_curves(same, palette)
         shown = compared(same)
         if shown:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fewslice.active.query import Choice
-from fewslice.active.units import Pool
 from fewslice.core.files import write_bytes
 from fewslice.report.figures import style
 from fewslice.report.figures.contours import structure_colour
@@ -27,17 +25,17 @@ _LETTER = 0.66  # width of a letter in letter sizes, with some room
 _SMALLEST = 4  # columns, so that a few slices are not blown up
 
 
-def pick_titles(pool: Pool, choice: Choice) -> list[str]:
-    """Returns "1  001_ED_slice_03" and, below it, what the strategy found, for every chosen unit."""
-    titles = []
-    for order, (index, value) in enumerate(zip(choice.indices, choice.values, strict=True), 1):
-        titles.append(f"{order}  {pool.unit_ids[index]}" + (f"\n{value:.4g}" if math.isfinite(value) else ""))
-    return titles
+def pick_titles(names: Sequence[str], values: Sequence[float]) -> list[str]:
+    """Returns "1  001_ED_slice_03" and, below it, what the strategy found, for every chosen unit in order."""
+    return [
+        f"{order}  {name}" + (f"\n{value:.4g}" if math.isfinite(value) else "")
+        for order, (name, value) in enumerate(zip(names, values, strict=True), 1)
+    ]
 
 
-def with_value_note(heading: str, choice: Choice) -> str:
+def with_value_note(heading: str, values: Sequence[float]) -> str:
     """Returns a heading that says what the numbers of `pick_titles` are, if there are any."""
-    return f"{heading}; below a name: its `value` in query.csv" if np.isfinite(choice.values).any() else heading
+    return f"{heading}; below a name: its `value` in query.csv" if np.isfinite(values).any() else heading
 
 
 def draw_gallery(

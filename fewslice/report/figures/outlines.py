@@ -14,7 +14,8 @@ from fewslice.data.io.nifti import read_nifti
 from fewslice.report.figures.contours import Fetch, Row, case_rows, plot_rows
 from fewslice.report.reading.methods import Method
 from fewslice.report.reading.runs import Run
-from fewslice.report.tables.statistics import number, volume_means
+from fewslice.report.tables.statistics import volume_dice
+from fewslice.report.tables.table import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +53,7 @@ def plot_methods(
     """
     drawn = [*methods, *more]
     runs = shown_runs(drawn)
-    means = [volume_means(Method(m.label, (run,))) for m, run in zip(drawn, runs, strict=True)]
+    means = [volume_dice([Method("", (run,))]).droplevel(["method", "seed"]).to_dict() for run in runs]
     chosen_by = means[len(methods) - 1]
     common = {case: chosen_by[case] for case in chosen_by if all(case in mean for mean in means[: len(methods)])}
     chosen = best_median_worst(common)
@@ -75,7 +76,7 @@ def _label(method: Method, dice: float) -> str:
 
 def shown_runs(methods: Sequence[Method]) -> list[Run]:
     """Returns the run to draw of each method: of the lowest seed that all tested methods have, else of its first."""
-    tested = [{run.seed: run for run in method.runs if run.scores} for method in methods]
+    tested = [{run.seed: run for run in method.runs if len(run.scores)} for method in methods]
     shared = set.intersection(*(set(runs) for runs in tested))
     return [runs[min(shared or runs)] for runs in tested]
 

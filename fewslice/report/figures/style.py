@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import base64
 import io
+import itertools
+import math
 import textwrap
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from fewslice.report.reading.methods import Method
 
 INK, QUIET, RULE = "#22303c", "#6b7785", "#d9dfe5"
 METHOD_COLOURS = (
     "#8a8f98", "#1f6f9c", "#d1603d", "#4c8c6b", "#8561a8", "#b58a1b", "#c2477f", "#3aa6b0", "#7a5230", "#5563c9",
     "#94a83a", "#2f4b5e",
 )  # the baseline is grey  # fmt: skip
+LEGEND = {"frameon": False, "fontsize": 9, "labelcolor": INK}
 STRUCTURE_COLOURS = ("#35c3d6", "#ffc23d", "#ff6b57", "#9be36f", "#c58bff", "#ff9fd0", "#7fa8ff")
 
 
@@ -24,6 +29,32 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def colour_of(methods: Sequence[Method]) -> dict[str, str]:
+    """Returns label -> colour, the same in every figure and setup; grey is kept for the baseline."""
+    labels = {method.label: method.is_baseline for method in methods}
+    others = itertools.cycle(METHOD_COLOURS[1:])
+    return {label: METHOD_COLOURS[0] if is_baseline else next(others) for label, is_baseline in labels.items()}
+
+
+def panels(
+    count: int, per_row: int, *, width: float = 9, height: float, above: float = 0.2, **how: Any
+) -> tuple[Figure, Sequence[Axes]]:
+    """Returns a figure with `count` axes, `per_row` in a row of `height` inches; the lowest ones have their ticks."""
+    columns, rows = min(count, per_row), math.ceil(count / per_row)
+    figure = new_figure(width, above + height * rows)
+    grid = figure.subplots(rows, columns, squeeze=False, **how).ravel()
+    for axes in grid[count:]:
+        axes.set_visible(False)
+    for axes in grid[max(0, count - columns) : count]:
+        axes.xaxis.set_tick_params(labelbottom=True)
+    return figure, grid[:count]
+
+
+def heading(axes: Axes, label: str, width: int = 34) -> None:
+    """Gives a small panel its title."""
+    axes.set_title(wrapped(label, width), loc="left", fontsize=9, color=INK, fontweight="normal")
 
 
 def calm(axes: Axes, *, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
@@ -69,8 +100,3 @@ def png_bytes(figure: Figure, *, dpi: int = 150, colours: int = 256) -> bytes:
 def wrapped(text: str, width: int) -> str:
     """Returns a label on lines of at most `width` characters, without matplotlib's mathematics."""
     return "\n".join(textwrap.wrap(plain(text), width, break_long_words=False))
-
-
-def data_uri(png: bytes) -> str:
-    """Returns PNG bytes as an address that stands inside a page."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

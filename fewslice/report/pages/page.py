@@ -1,73 +1,89 @@
-"""Parts of a page that every report has: frame, paragraphs, notices, figures and pictures inside the file."""
+"""What every page shares: its templates, pictures inside the file, and where numbers come from."""
 
 from __future__ import annotations
 
 import base64
-import html
+import functools
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from fewslice.core.files import write_text
 from fewslice.report.figures import style
-from fewslice.report.pages.page_style import CSS
+from fewslice.report.reading.runs import Run
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from matplotlib.figure import Figure
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture inside the page.
+
+    Attributes:
+        source: Its address, which holds it; "" if it cannot be shown.
+        alt: For those who do not see it.
+        caption: Below it, or why it cannot be shown.
+        is_picture: Whether it is made of photographs, not of lines.
+    """
+
+    source: str
+    alt: str
+    caption: str
+    is_picture: bool = False
 
 
-def page(title: str, body: str) -> str:
-    """Returns a whole page that loads nothing from elsewhere. `body` is HTML, `title` is plain text."""
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{html.escape(title)}</title>\n<style>\n{CSS}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+@functools.cache
+def _templates() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("fewslice.report", "pages/templates")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
-def paragraphs(texts: Sequence[str], css: str = "") -> str:
-    """Returns a paragraph per text, escaped."""
-    attribute = f' class="{css}"' if css else ""
-    return "".join(f"<p{attribute}>{html.escape(text)}</p>" for text in texts)
+def write_page(template: str, out_path: str | Path, runs: Sequence[Run], **values: Any) -> Path:
+    """Writes a page that loads nothing from elsewhere, atomically, and returns its path.
+
+    Args:
+        template: Its name in `templates/`.
+        out_path: The HTML file.
+        runs: Whose commands and versions stand at the end, in this order.
+        **values: What the template shows; every text is escaped.
+    """
+    values["commands"] = list(dict.fromkeys(run.command for run in runs if run.command))
+    values["versions"] = list(dict.fromkeys(f"{k} {v}" for run in runs for k, v in sorted(run.versions.items())))
+    write_text(out_path, _templates().get_template(template).render(values))
+    return Path(out_path)
 
 
-def notice(head: str, lines: Sequence[str]) -> str:
-    """Returns a box with a heading and a list, escaped."""
-    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-    return f'<div class="missing">{html.escape(head)}<ul>{items}</ul></div>'
+def drawing(figure: Figure | None, *, alt: str, caption: str) -> Picture | None:
+    """Returns a figure of lines; None without one."""
+    return None if figure is None else Picture(_address(style.png_bytes(figure, colours=0), "png"), alt, caption)
 
 
-def folded(head: str, body: str) -> str:
-    """Returns HTML that opens on a click on its heading."""
-    return f"<details><summary>{html.escape(head)}</summary>{body}</details>"
+def photographs(figure: Figure, *, alt: str, caption: str, dpi: int) -> Picture:
+    """Returns a figure of images, with few colours so that it stays small."""
+    return Picture(_address(style.png_bytes(figure, dpi=dpi), "png"), alt, caption, is_picture=True)
 
 
-def figure(drawn: Figure, *, alt: str, caption: str) -> str:
-    """Returns a figure as PNG inside the page."""
-    return _shown(style.data_uri(style.png_bytes(drawn, colours=0)), alt=alt, caption=caption)
-
-
-def picture(path: Path, *, alt: str, caption: str, widest: int = 1200) -> str:
-    """Returns a picture file inside the page, as JPEG of at most `widest` pixels; a notice if it cannot be read."""
+def file_picture(path: Path, *, alt: str, caption: str, widest: int = 1200) -> Picture:
+    """Returns a picture file as JPEG of at most `widest` pixels."""
     from PIL import Image
 
     try:
         with Image.open(path) as file:
             image = file.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:  # what PIL raises for damaged files
-        return notice("No picture", [f"{path} cannot be read ({error}). Repeat the command that made it."])
+        return Picture("", alt, f"{path} cannot be read ({error}). Repeat the command that made it.")
     if image.width > widest:
         image = image.resize((widest, max(1, round(image.height * widest / image.width))))
     buffer = io.BytesIO()
     image.save(buffer, format="jpeg", quality=85, optimize=True)
-    source = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return _shown(source, alt=alt, caption=caption)
+    return Picture(_address(buffer.getvalue(), "jpeg"), alt, caption)
 
 
-def _shown(source: str, *, alt: str, caption: str) -> str:
-    image = f'<img src="{source}" alt="{html.escape(alt)}">'
-    return f"<figure>{image}<figcaption>{html.escape(caption)}</figcaption></figure>"
+def _address(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")

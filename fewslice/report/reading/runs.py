@@ -1,40 +1,80 @@
-"""Reads run directories.
+"""Reads run directories: pretrainings, trainings and experiments of active learning.
 
-A run that misses a part (no validation, no evaluation) is read all the same; `Run.problems` says what is
-missing. A file that is there but damaged raises.
+What is missing is named in `Run.problems`. So is what is damaged in an experiment, whose other rounds are read all the
+same: a kill or a lost file must not hide them. A damaged file of a training raises.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
-from fewslice.core.errors import ConfigError, DataError
-from fewslice.core.files import read_json
+from fewslice.core.errors import ConfigError, DataError, FewSliceError
+from fewslice.report.reading.earlier_runs import facts_of_earlier_run
+from fewslice.report.reading.files import checked_picture, read_settings, read_table
+from fewslice.settings import facts
 
-_NOT_STRUCTURES = {"mean", "average", "all"}
-_NO_TRAININGS = {
-    "run_al_exp",
-    "select_slices",
-}  # experiments and selections of slices
+EXPERIMENTS = "run_al_exp"
+TEST, VALIDATION = "test_dice", "val_dice"
+_METRICS = (VALIDATION, TEST, "test_hd95_mm", "test_hd95_voxels")
+_NO_STRUCTURES = {"mean", "average", "all"}
+_SCORES = ("case_id", "structure", "metric", "value")
+_PICKS = ("unit_id", "patient", "volume", "position", "value")
+_TEXTS = ("patient_id", "phase", "note")
+_OF_ROUND = "The file is damaged. Restore it, or delete the folder of this round and repeat the experiment's command."
+_OF_EXPERIMENT = "The file is damaged. Restore it, or run the experiment again in another --runs_dir."
 
 
-@dataclass(frozen=True)
-class Score:
-    """One number of eval/per_volume.csv; NaN where the metric is undefined, with the reason in `note`."""
+@dataclass(frozen=True, eq=False)
+class Round:
+    """One round of an experiment.
 
-    case_id: str
-    patient_id: str
-    phase: str
-    structure: str
-    metric: str
-    value: float
-    note: str
+    Attributes:
+        folder: rounds/<number>.
+        number: From 0.
+        fraction: Annotated share of the pool after the query, rounded to 6 decimals; NaN if unknown.
+        units: Number of annotated units after the query, NaN if unknown.
+        strategy: What chose them, or "".
+        is_skipped: Whether nothing was meant to be trained.
+        annotated_pixels: Number of annotated pixels, NaN if unknown.
+        seconds: Stage -> seconds; {"": seconds} if only the whole round was measured; or empty.
+        metrics: val_dice, test_dice, test_hd95_mm, test_hd95_voxels of the chosen member, NaN where undefined; empty
+            if nothing was trained.
+        per_structure: structure -> metric -> value of the chosen member.
+        chosen: Which member has the best validation Dice; None if unknown.
+        num_members: Number of ensemble members.
+        scores: The chosen member's per_volume.csv, of the test volumes or else of the validation volumes.
+        score_set: "test" or "val".
+        picks: What was queried, in the order of choice: unit_id, patient, volume, position, value.
+        gallery: gallery.png, or None.
+    """
+
+    folder: Path
+    number: int
+    fraction: float
+    units: float
+    strategy: str
+    is_skipped: bool
+    annotated_pixels: float
+    seconds: dict[str, float]
+    metrics: dict[str, float]
+    per_structure: dict[str, dict[str, float]]
+    chosen: int | None
+    num_members: int
+    scores: pd.DataFrame
+    score_set: str
+    picks: pd.DataFrame
+    gallery: Path | None
+
+    @property
+    def total_seconds(self) -> float:
+        """Time of the whole round, NaN if it was not measured."""
+        return sum(self.seconds.values()) if self.seconds else math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,27 +84,32 @@ class Run:
     Attributes:
         path: The directory.
         config: config.json.
+        facts: Its table `report`, see `fewslice.settings.facts`; derived for runs from before there was one.
         versions: versions.json, or empty.
-        command: command.txt, or empty.
+        command: command.txt, or "".
         is_finished: Whether DONE is there.
-        curve: Columns of logs/train.csv as float64 arrays of one length, NaN for empty cells; empty without
-            the file.
-        scores: Rows of eval/per_volume.csv, without rows of means.
-        problems: What is missing, in words.
+        curve: logs/train.csv of a training, NaN for empty cells; empty without the file.
+        scores: eval/per_volume.csv of a training, without rows of means; empty without the file.
+        rounds: Of an experiment, in order; those without training have no metrics.
+        pool: pool.csv of an experiment with unit_id as index, and `share`: the place in the volume from 0 to 1.
+        problems: What is missing or damaged, in words.
     """
 
     path: Path
     config: dict[str, Any]
+    facts: dict[str, Any]
     versions: dict[str, Any]
     command: str
     is_finished: bool
-    curve: dict[str, np.ndarray]
-    scores: tuple[Score, ...]
+    curve: pd.DataFrame
+    scores: pd.DataFrame
+    rounds: tuple[Round, ...]
+    pool: pd.DataFrame
     problems: tuple[str, ...]
 
     @property
     def stage(self) -> str:
-        """Name of the training script."""
+        """Name of the script."""
         return str(self.config.get("stage") or self.path.parent.name)
 
     @property
@@ -75,7 +120,7 @@ class Run:
     @property
     def seed(self) -> int:
         """Seed of the run."""
-        return int(self.config.get("seed") or 0)
+        return self.facts["seed"]
 
     @property
     def digest(self) -> str:
@@ -83,148 +128,326 @@ class Run:
         return str(self.config.get("digest") or self.path.name.rpartition("-")[2])
 
     @property
-    def is_contrastive(self) -> bool:
-        """Whether the run pretrains: it logs the loss of random embeddings, or its script's name says so."""
-        return bool(np.isfinite(self.column("random_level")).any()) or self.stage.startswith("pretr_")
+    def split(self) -> str:
+        """The labelled split, or that of a pretraining, as its flags name it."""
+        return facts.split_of(self.config)
 
-    def column(self, name: str) -> np.ndarray:
-        """Returns a column of the curve, all NaN if there is none."""
-        length = len(next(iter(self.curve.values()), ()))
-        return self.curve.get(name, np.full(length, np.nan))
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether it learned without labels."""
+        return self.facts["kind"] == "pretraining"
 
     @property
     def seconds(self) -> float:
         """Time spent training: the sum of the log's segments; NaN if it was not logged."""
-        values = self.column("seconds")
-        values = values[np.isfinite(values)]
-        return float(values.sum()) if len(values) else float("nan")
+        return float(self.curve["seconds"].sum()) if self.has("seconds") else math.nan
 
+    @property
+    def has_results(self) -> bool:
+        """Whether any network of an experiment was validated or tested."""
+        return any(self.values(metric) for metric in (VALIDATION, TEST))
 
-def find_run_dirs(runs_dir: str | Path, dataset: str | None = None) -> list[Path]:
-    """Returns the finished run directories (with DONE) below `runs_dir`, of one dataset or of all: trainings only."""
-    root = Path(runs_dir) / dataset if dataset else Path(runs_dir)
-    found = (done.parent for done in root.rglob("DONE") if not _NO_TRAININGS & set(done.relative_to(root).parts))
-    return sorted(path for path in found if (path / "config.json").is_file())
+    @property
+    def state(self) -> str:
+        """How far an experiment without results is, in words."""
+        if self.is_finished:
+            is_untrained = self.rounds and all(one.is_skipped for one in self.rounds)
+            return (
+                "finished; its rounds train nothing" if is_untrained else "finished without test or validation numbers"
+            )
+        last = max((self.path / "rounds").glob("[0-9]*/plan.json"), default=None)
+        if last is None:
+            return "not finished, stopped before its first round"
+        number, folder = int(last.parent.name), last.parent
+        if (folder / "to_annotate" / "slices.csv").is_file() and not (folder / "annotations.npy").is_file():
+            return f"waits for annotations in round {number}"
+        return f"not finished, round {number} has begun"
 
+    def has(self, name: str) -> bool:
+        """Whether a column of the training log has any number."""
+        return name in self.curve and bool(self.curve[name].notna().any())
 
-def choose_run_dirs(named: Sequence[str], runs_dir: str | Path, dataset: str) -> list[Path]:
-    """Returns the named run directories, or all finished ones of a dataset if none is named.
+    def values(self, metric: str) -> dict[float, float]:
+        """Returns annotated fraction -> a metric, of the rounds that have it."""
+        found = {one.fraction: one.metrics.get(metric, math.nan) for one in self.rounds}
+        return {fraction: value for fraction, value in found.items() if math.isfinite(fraction + value)}
 
-    Raises:
-        ConfigError: none is named and none is finished.
-    """
-    chosen = [Path(path) for path in named if path.strip()] or find_run_dirs(runs_dir, dataset)
-    if not chosen:
-        raise ConfigError(
-            f"There is no finished run of {dataset} below {runs_dir}. Train one first, or name run "
-            "directories with --runs (unfinished ones too)."
-        )
-    return list(dict.fromkeys(chosen))
+    def labelled(self, fraction: float) -> set[str]:
+        """Returns the unit_ids of everything queried up to a budget."""
+        return {unit for one in self.rounds if one.fraction <= fraction for unit in one.picks["unit_id"]}
 
 
 def read_run(path: str | Path) -> Run:
     """Reads one run directory.
 
-    Args:
-        path: The folder with config.json.
-
     Raises:
-        DataError: it is no run directory, or a table in it is damaged.
-        FewSliceError: a JSON file in it is damaged.
+        DataError: it is none, its config.json is damaged, or another file of a training is.
     """
     path = Path(path)
-    config_path = path / "config.json"
-    if not config_path.is_file():
+    if not (path / "config.json").is_file():
         raise DataError(
             path,
             expected="a run directory (with config.json)",
             found="no config.json" if path.is_dir() else "no such folder",
             remedy="Name a folder like runs/<dataset>/<stage>/<method>-<digest>.",
         )
-    config = _flat(read_json(config_path))
-    versions = read_json(path / "versions.json") if (path / "versions.json").is_file() else {}
-    command_path = path / "command.txt"
-    command = command_path.read_text(encoding="utf-8", errors="replace").strip() if command_path.is_file() else ""
-    curve, scores = _read_curve(path / "logs" / "train.csv"), _read_scores(path / "eval" / "per_volume.csv")
-    is_finished, problems = (path / "DONE").is_file(), []
-    is_contrastive = str(config.get("stage") or path.parent.name).startswith("pretr_")
-    if not is_finished:
-        problems.append("The run is not finished (no DONE); its numbers may still change.")
-    if not curve:
+    config = read_settings(path / "config.json", _OF_EXPERIMENT)
+    errors: list[FewSliceError] = []
+    command = path / "command.txt"
+    command = command.read_text(encoding="utf-8", errors="replace").strip() if command.is_file() else ""
+    told = config.get(facts.FACTS) or facts_of_earlier_run(path, config, command)
+    versions = _attempt(read_settings, path / "versions.json", {}, errors)
+    is_finished = (path / "DONE").is_file()
+    common = {"path": path, "config": config, "facts": told, "versions": versions, "command": command}
+    common["is_finished"] = is_finished
+    if told["kind"] == "experiment":
+        return _read_experiment(common, errors)
+    if errors:
+        raise errors[0]
+    curve = read_table(path / "logs" / "train.csv", ("step",))
+    if curve["step"].isna().any():
+        remedy = "The file is damaged. Repeat the command that wrote it."
+        raise DataError(
+            path / "logs" / "train.csv", expected="a step in every line", found="empty cells", remedy=remedy
+        )
+    scores = _read_scores(path / "eval" / "per_volume.csv")
+    problems = () if told["kind"] == "selection" else _missing(common, curve, scores)
+    return Run(**common, curve=curve, scores=scores, rounds=(), pool=pd.DataFrame(), problems=problems)
+
+
+def _missing(common: dict[str, Any], curve: pd.DataFrame, scores: pd.DataFrame) -> tuple[str, ...]:
+    """Says what a training lacks."""
+    is_finished, is_pretraining = common["is_finished"], common["facts"]["kind"] == "pretraining"
+    problems = [] if is_finished else ["The run is not finished (no DONE); its numbers may still change."]
+    if curve.empty:
         problems.append("There is no training log (logs/train.csv).")
-    elif not is_contrastive and not np.isfinite(curve.get("val_dice", np.array([np.nan]))).any():
+    elif not is_pretraining and not ("val_dice" in curve and curve["val_dice"].notna().any()):
         problems.append("No validation was logged (no val_dice in logs/train.csv).")
-    if not scores and not is_contrastive:
-        remedy = (
-            f" If it was damaged, restore it or repeat the run's command with --noresume: {path}" if is_finished else ""
-        )
-        problems.append(f"It was not evaluated on test volumes (no rows in eval/per_volume.csv).{remedy}")
-    return Run(path, config, versions, command, is_finished, curve, scores, tuple(problems))
+    if scores.empty and not is_pretraining:
+        remedy = f" If it was damaged, restore it or repeat the run's command with --noresume: {common['path']}"
+        text = "It was not evaluated on test volumes (no rows in eval/per_volume.csv)."
+        problems.append(text + remedy * is_finished)
+    return tuple(problems)
 
 
-def _flat(config: Any) -> dict[str, Any]:
-    """Lifts the entries of nested tables ("flags": {...}) to the top; names at the top win."""
-    if not isinstance(config, dict):
-        return {}
-    nested = {key: value for table in config.values() if isinstance(table, dict) for key, value in table.items()}
-    return {**nested, **{key: value for key, value in config.items() if not isinstance(value, dict)}}
+def _read_scores(path: Path, **how: str) -> pd.DataFrame:
+    table = read_table(path, _SCORES, numbers=("value",), **how)
+    table = table.assign(**{name: "" for name in _TEXTS if name not in table})
+    return table[~table["structure"].str.lower().isin(_NO_STRUCTURES)] if len(table) else table
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    """Returns the rows of a csv file with its columns' names; none without the file."""
+def _read_experiment(common: dict[str, Any], errors: list[FewSliceError]) -> Run:
+    path, rounds, damaged = common["path"], [], set()
+    for folder in sorted((path / "rounds").iterdir()) if (path / "rounds").is_dir() else ():
+        if folder.is_dir() and folder.name.isdigit():
+            before = len(errors)
+            one = _read_round(folder, errors)
+            rounds += [one] if one is not None else []
+            damaged |= {one} if len(errors) > before else set()
+    pool = _attempt(_read_pool, path / "pool.csv", pd.DataFrame(), errors)
+    problems = (*_incomplete(common["is_finished"], rounds, damaged), *map(one_line, errors))
+    empty = pd.DataFrame()
+    return Run(**common, curve=empty, scores=empty, rounds=tuple(rounds), pool=pool, problems=problems)
+
+
+def _incomplete(is_finished: bool, rounds: Sequence[Round], damaged: set[Round | None]) -> list[str]:
+    """Says what an experiment with scores lacks (`state` is for others); damage is named already."""
+    trained = [one for one in rounds if one.metrics]
+    untrained = [one for one in rounds if not one.metrics and not one.is_skipped and one not in damaged]
+    found = []
+    if not is_finished:
+        text = "1 round has scores so far" if len(trained) == 1 else f"{len(trained)} rounds have scores so far"
+        if trained:
+            found.append(f"The experiment is not finished (no DONE): {text}. Repeat its command to continue.")
+    elif trained and untrained:
+        names = ", ".join(f"{one.folder.parent.name}/{one.folder.name}" for one in untrained)
+        found.append(f"No scores (metrics.json) in {names}. Delete DONE there and repeat the experiment's command.")
+    is_tested = [math.isfinite(one.metrics.get(TEST, math.nan)) for one in trained]
+    if any(is_tested) and not all(is_tested):
+        found.append("Some rounds have no Dice on the test volumes; the curves leave them out.")
+    return found
+
+
+def _read_round(folder: Path, errors: list[FewSliceError]) -> Round | None:
+    """Reads one round; None if it has neither plan nor scores."""
+    plan = _attempt(_read_plan, folder / "plan.json", {}, errors)
+    measured = _attempt(_read_metrics, folder / "metrics.json", {}, errors)
+    if not plan and not measured:
+        return None
+    picks = _attempt(_read_picks, folder / "query.csv", pd.DataFrame(columns=_PICKS), errors)
+    gallery = _attempt(lambda path: checked_picture(path, _OF_ROUND), folder / "gallery.png", None, errors)
+    scores, score_set, chosen = pd.DataFrame(), "test", measured.get("chosen")
+    for score_set in ("test", "val") if chosen is not None else ():
+        path = folder / f"member_{chosen}" / "eval" / score_set / "per_volume.csv"
+        scores = _attempt(lambda path: _read_scores(path, remedy=_OF_ROUND), path, scores, errors)
+        if len(scores):
+            break
+    values = {"strategy": "", "is_skipped": False, "annotated_pixels": math.nan, "seconds": {}, "metrics": {}}
+    values |= {"per_structure": {}, "chosen": None, "num_members": 0, **measured, **plan}
+    values |= {"scores": scores, "score_set": score_set, "picks": picks, "gallery": gallery}
+    return Round(folder=folder, number=int(folder.name), **values)
+
+
+def _attempt(read: Callable, path: Path, default: Any, errors: list[FewSliceError]) -> Any:
     if not path.is_file():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def to_number(path: Path, line: int, text: str | None) -> float:
-    """Returns a cell of a table as a number, NaN where it is empty. Raises `DataError` if it holds something else."""
-    if text is None or not text.strip():
-        return float("nan")
+        return default
     try:
-        return float(text)
-    except ValueError as error:
-        raise DataError(
-            path,
-            expected=f"a number or an empty cell in line {line}",
-            found=repr(text[:60]),
-            remedy="The file is damaged. Repeat the command that wrote it.",
-        ) from error
+        return read(path)
+    except FewSliceError as error:
+        errors.append(error)
+        return default
 
 
-def _read_curve(path: Path) -> dict[str, np.ndarray]:
-    rows = read_table(path)
-    if not rows:
-        return {}
-    names = [name for name in rows[0] if name]
-    curve = {
-        name: np.array([to_number(path, line, row.get(name)) for line, row in enumerate(rows, start=2)])
-        for name in names
+def _damaged(path: Path, found: str) -> DataError:
+    return DataError(path, expected="a file as run_al_exp.py writes it", found=found, remedy=_OF_ROUND)
+
+
+def _number(path: Path, found: dict[str, Any], name: str) -> float:
+    """Returns a number of a JSON table, NaN for null or nothing."""
+    value = found.get(name)
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _damaged(path, f"{name}: {str(value)[:60]!r} is no number")
+    return float(value)
+
+
+def _budget(path: Path, found: dict[str, Any]) -> dict[str, float]:
+    return {"fraction": round(_number(path, found, "fraction"), 6), "units": _number(path, found, "units")}
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    found = read_settings(path, _OF_ROUND)
+    query = found.get("query")
+    strategy = query.get("strategy") if isinstance(query, dict) else found.get("strategy")
+    strategy = strategy.get("name") if isinstance(strategy, dict) else strategy
+    is_skipped = bool(found.get("skip_training")) or found.get("train") is False
+    return {**_budget(path, found), "strategy": str(strategy or ""), "is_skipped": is_skipped}
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    found = read_settings(path, _OF_ROUND)
+    members = found.get("members") or []
+    if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
+        raise _damaged(path, "members that are no list of tables")
+    chosen = found.get("chosen")
+    if chosen is None:  # the first member with the best validation Dice
+        values = [_number(path, member, VALIDATION) for member in members]
+        finite = [value for value in values if math.isfinite(value)]
+        chosen = values.index(max(finite)) if finite else None
+    if chosen is not None and (isinstance(chosen, bool) or not isinstance(chosen, int) or chosen < 0):
+        raise _damaged(path, f"chosen: {str(chosen)[:60]!r} is no member")
+    member = members[chosen] if chosen is not None and chosen < len(members) else {}
+    structures = found.get("per_structure") or {}
+    if not isinstance(structures, dict) or not all(isinstance(row, dict) for row in structures.values()):
+        raise _damaged(path, "per_structure that is no table of tables")
+    seconds = found.get("seconds")
+    seconds = seconds if isinstance(seconds, dict) else {"": seconds}
+    seconds = {str(name): _number(path, seconds, name) for name in seconds}
+    return {
+        **_budget(path, found),
+        "annotated_pixels": _number(path, found, "annotated_pixels"),
+        "seconds": {name: value for name, value in seconds.items() if math.isfinite(value)},
+        "metrics": {name: _number(path, found if name in found else member, name) for name in _METRICS},
+        "per_structure": {name: {key: _number(path, row, key) for key in row} for name, row in structures.items()},
+        "chosen": chosen,
+        "num_members": len(members),
     }
-    if "step" not in curve or not np.isfinite(curve["step"]).all():
-        raise DataError(
-            path,
-            expected="a column `step` without gaps",
-            found=", ".join(names),
-            remedy="The file is damaged. Repeat the command that wrote it.",
-        )
-    return curve
 
 
-def _read_scores(path: Path) -> tuple[Score, ...]:
-    scores = []
-    for line, row in enumerate(read_table(path), start=2):
-        missing = [name for name in ("case_id", "structure", "metric", "value") if row.get(name) is None]
-        if missing:
-            raise DataError(
-                path,
-                expected="columns case_id, structure, metric, value",
-                found=f"no {', '.join(missing)} in line {line}",
-                remedy="The file is damaged. Repeat the evaluation.",
-            )
-        if row["structure"].lower() in _NOT_STRUCTURES:
+def _read_picks(path: Path) -> pd.DataFrame:
+    return read_table(path, _PICKS[:-1], numbers=_PICKS[-2:], remedy=_OF_ROUND)
+
+
+def _read_pool(path: Path) -> pd.DataFrame:
+    table = read_table(path, ("unit_id", "volume", "position", "depth"), numbers=("position", "depth"))
+    share = table["position"] / (table["depth"] - 1)
+    return table.assign(share=share.where(table["depth"] > 1, 0.5)).set_index("unit_id")
+
+
+def one_line(error: FewSliceError | str) -> str:
+    """Returns a message of several lines as one."""
+    return "; ".join(" ".join(line.split()) for line in str(error).splitlines())
+
+
+def find_trainings(runs_dir: str | Path, dataset: str) -> list[Path]:
+    """Returns the finished pretrainings and trainings of a dataset below `runs_dir`."""
+    root, others = Path(runs_dir) / dataset, {EXPERIMENTS, "select_slices"}
+    found = (done.parent for done in root.rglob("DONE") if not others & set(done.relative_to(root).parts))
+    return sorted(path for path in found if (path / "config.json").is_file())
+
+
+def find_experiments(runs_dir: str | Path, dataset: str) -> list[Path]:
+    """Returns the experiments of a dataset below `runs_dir`, finished or not."""
+    return list(_found(Path(runs_dir) / dataset / EXPERIMENTS))
+
+
+def choose_trainings(named: Sequence[str], runs_dir: str | Path, dataset: str) -> list[Path]:
+    """Returns the named run directories, or all finished ones of a dataset; `ConfigError` if there is none."""
+    remedy = f"There is no finished run of {dataset} below {runs_dir}. Train one first, or name run directories with "
+    return _chosen(named, find_trainings(runs_dir, dataset), remedy + "--runs (unfinished ones too).")
+
+
+def choose_experiments(named: Sequence[str], runs_dir: str | Path, dataset: str) -> list[Path]:
+    """Returns the named experiments, or all of a dataset; `ConfigError` if there is none."""
+    remedy = f"There is no experiment of {dataset} below {Path(runs_dir) / dataset / EXPERIMENTS}. Run one first "
+    remedy += f"(train_model/{EXPERIMENTS}.py), give another --runs_dir, or name the folders with --experiments."
+    return _chosen(named, find_experiments(runs_dir, dataset), remedy)
+
+
+def _chosen(named: Sequence[str], found: Sequence[Path], message: str) -> list[Path]:
+    chosen = [Path(path.strip()) for path in named if path.strip()] or found
+    if not chosen:
+        raise ConfigError(message)
+    return list(dict.fromkeys(chosen))
+
+
+def _found(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not path.is_dir() or path.name.startswith("."):
             continue
-        text = [row.get(name) or "" for name in ("case_id", "patient_id", "phase", "structure", "metric")]
-        scores.append(Score(*text, to_number(path, line, row["value"]), row.get("note") or ""))
-    return tuple(scores)
+        if (path / "config.json").exists() or (path / "rounds").is_dir():
+            yield path
+        else:
+            yield from _found(path)
+
+
+def read_experiments(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
+    """Reads experiments of one dataset.
+
+    Returns:
+        Those that could be read, and a warning for each thing that is missing, unfinished or damaged.
+
+    Raises:
+        ConfigError: none could be read, or they are of several datasets.
+    """
+    experiments, warnings = [], []
+    for path in dict.fromkeys(Path(path) for path in paths):
+        try:
+            experiments.append(read_run(path))
+        except FewSliceError as error:
+            warnings.append(f"Left out: {one_line(error)}")
+    warnings += [f"{one.path.name}: {problem}" for one in experiments for problem in one.problems]
+    if not experiments:
+        raise ConfigError("\n".join(["There is no experiment that can be reported.", *warnings]))
+    check_one_dataset(experiments, "experiments")
+    return experiments, warnings
+
+
+def check_one_dataset(runs: Sequence[Run], what: str) -> None:
+    """Raises `ConfigError` if runs are of several datasets."""
+    names = sorted({run.dataset for run in runs})
+    if len(names) > 1:
+        raise ConfigError(f"A report compares {what} of one dataset. Received {what} of: {', '.join(names)}")
+
+
+def split_results(experiments: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """Returns the experiments that can be compared, and those without any result yet.
+
+    Finished experiments that train nothing are compared with each other where nothing was trained at all.
+    """
+    for is_comparable in (lambda one: one.has_results, lambda one: one.is_finished and "train nothing" in one.state):
+        found = [one for one in experiments if is_comparable(one)]
+        if found:
+            return found, [one for one in experiments if one not in found]
+    return [], list(experiments)

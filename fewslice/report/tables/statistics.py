@@ -1,7 +1,7 @@
-"""Numbers of the report: means per structure, spread over seeds, and paired differences on the test volumes.
+"""Numbers of the report: means, their spread over seeds, areas under curves and paired differences.
 
-Every mean is taken in one order: over the structures of a volume, then over volumes, then over seeds.
-Undefined values (a structure absent in truth and prediction) are left out and counted.
+Every mean is taken in one order: over the structures of a volume, then over volumes, then over seeds. Undefined values
+(a structure absent in truth and prediction) are left out. Rows of the frames are (label of the method, seed).
 """
 
 from __future__ import annotations
@@ -11,156 +11,209 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from fewslice.report.reading.methods import Method
-from fewslice.report.reading.runs import Run
+from fewslice.report.reading.runs import TEST, VALIDATION
+from fewslice.report.tables.table import MEAN, percent
 
-MEAN = "mean"  # name of the mean over structures in tables
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A mean of one metric and its standard deviation over seeds (NaN for one seed).
-
-    `num_volumes` and `num_undefined` count volumes of the first seed; undefined means that the metric has no
-    value.
-    """
-
-    value: float
-    sd_seeds: float
-    num_volumes: int
-    num_undefined: int
+FEWEST_FOR_INTERVAL = 3  # seeds
+PAPERS_MEAN = (0.02, 0.03, 0.04, 0.05)  # the published tables end with the mean of these budgets
+AREA, MEAN_OF_PAPERS = "area", "mean 2–5 %"
+_LEVEL = 0.95
+_ROW = ["method", "seed"]
 
 
-@dataclass(frozen=True)
-class PairedDifference:
-    """How a method differs from another on the same volumes, in mean Dice.
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """Means over seeds: frames with a row per method and the columns of the values that they are made of.
 
     Attributes:
-        by_volume: case_id -> difference, each averaged over the seeds.
-        mean: Over volumes.
-        standard_error: Of that mean, from the spread over volumes; NaN for one volume.
-        by_seed: Mean difference for each seed that both have, else for no seed.
-        verdict: "better", "worse" (beyond two standard errors, all seeds agree) or "unclear".
+        mean: NaN without values.
+        deviation: Sample standard deviation; NaN for one value.
+        half_width: Of the 95 % t interval of the mean, t(0.975, n - 1) · s / √n; NaN for fewer than three values.
+        count: Number of values.
     """
 
-    by_volume: dict[str, float]
-    mean: float
-    standard_error: float
-    by_seed: tuple[float, ...]
-    verdict: str
+    mean: pd.DataFrame
+    deviation: pd.DataFrame
+    half_width: pd.DataFrame
+    count: pd.DataFrame
 
     @property
-    def num_better(self) -> int:
-        """Number of volumes on which the method is better."""
-        return sum(value > 0 for value in self.by_volume.values())
+    def excludes_zero(self) -> pd.DataFrame:
+        """Whether the interval lies on one side of 0."""
+        return self.mean.abs() > self.half_width
+
+
+def over_seeds(values: pd.DataFrame) -> Spread:
+    """Returns means over the seeds of each method; NaN count for nothing."""
+    from scipy.special import stdtrit
+
+    groups = values.groupby(level="method", sort=False)
+    mean, deviation, count = groups.mean(), groups.std(), groups.count()
+    quantile = stdtrit(np.maximum(count - 1, 1), 0.5 + _LEVEL / 2)
+    half = (quantile * deviation / np.sqrt(count)).where(count >= FEWEST_FOR_INTERVAL)
+    return Spread(mean, deviation, half, count)
+
+
+def the_baseline(methods: Sequence[Method]) -> Method | None:
+    """Returns the baseline; None if there is none, or several, none of which is the right one for all others."""
+    found = [method for method in methods if method.is_baseline]
+    return found[0] if len(found) == 1 else None
+
+
+# --- trainings ---
+
+
+def scores(methods: Sequence[Method]) -> pd.DataFrame:
+    """Returns the scores of all test volumes: method, seed, case_id, structure, metric, value, ..."""
+    tables = [
+        run.scores.assign(method=method.label, seed=run.seed)
+        for method in methods
+        for run in method.runs
+        if len(run.scores)
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*_ROW, "case_id", "metric"])
 
 
 def structures(methods: Sequence[Method]) -> list[str]:
     """Returns the structures that occur in the scores, in the order of the files."""
-    return list(dict.fromkeys(s.structure for method in methods for run in method.runs for s in run.scores))
+    return list(dict.fromkeys(name for method in methods for run in method.runs for name in _names(run.scores)))
 
 
-def volumes(run: Run, metric: str, structure: str) -> dict[str, float]:
-    """Returns case_id -> a metric of one structure, or its mean over the defined structures (`MEAN`)."""
-    found: dict[str, list[float]] = {}
-    for score in run.scores:
-        if score.metric == metric and structure in (MEAN, score.structure):
-            found.setdefault(score.case_id, []).append(score.value)
-    return {case: _mean(values) for case, values in found.items()}
+def _names(table: pd.DataFrame) -> list[str]:
+    return list(table["structure"].unique()) if len(table) else []
 
 
-def _mean(values: Sequence[float]) -> float:
-    defined = [value for value in values if math.isfinite(value)]
-    return float(np.mean(defined)) if defined else float("nan")
+def means(methods: Sequence[Method]) -> pd.DataFrame:
+    """Returns means over volumes, a column per (metric, structure) and (metric, `MEAN`)."""
+    table = scores(methods)
+    each = table.groupby([*_ROW, "metric", "structure"], sort=False)["value"].mean()
+    volumes = table.groupby([*_ROW, "metric", "case_id"], sort=False)["value"].mean()
+    mean = volumes.groupby([*_ROW, "metric"], sort=False).mean()
+    mean = pd.concat({MEAN: mean}, names=["structure"]).reorder_levels(each.index.names)
+    return pd.concat([each, mean]).unstack(["metric", "structure"])
 
 
-def _deviation(values: Sequence[float]) -> float:
-    defined = [value for value in values if math.isfinite(value)]
-    return float(np.std(defined, ddof=1)) if len(defined) > 1 else float("nan")
+def mean_dice(methods: Sequence[Method]) -> pd.Series:
+    """Returns label -> mean Dice over seeds, of the methods that were tested."""
+    scored = [method for method in methods if method.has_scores]
+    return over_seeds(means(scored)).mean["dice", MEAN] if scored else pd.Series(dtype=float)
 
 
-def cell(method: Method, metric: str, structure: str) -> Cell:
-    """Returns the mean of a metric over volumes and then over seeds, with the sample deviation over seeds."""
-    per_seed = [list(volumes(run, metric, structure).values()) for run in method.runs if run.scores]
-    means = [_mean(values) for values in per_seed]
-    first = per_seed[0] if per_seed else []
-    defined = sum(math.isfinite(value) for value in first)
-    return Cell(_mean(means), _deviation(means), defined, len(first) - defined)
-
-
-def volume_means(method: Method, metric: str = "dice") -> dict[str, float]:
-    """Returns case_id -> mean over structures, averaged over the method's seeds."""
-    collected: dict[str, list[float]] = {}
-    for run in method.runs:
-        for case, value in volumes(run, metric, MEAN).items():
-            collected.setdefault(case, []).append(value)
-    return {case: _mean(values) for case, values in collected.items()}
-
-
-def paired_difference(method: Method, baseline: Method) -> PairedDifference:
-    """Compares the mean Dice of two methods volume by volume, on the seeds that both have (else on all)."""
-    shared = {run.seed for run in method.runs if run.scores} & {run.seed for run in baseline.runs if run.scores}
-    ours, theirs = method, baseline
-    if shared:
-        ours = Method(method.label, tuple(run for run in method.runs if run.seed in shared))
-        theirs = Method(baseline.label, tuple(run for run in baseline.runs if run.seed in shared))
-    by_volume = _difference(volume_means(ours), volume_means(theirs))
-    by_seed = []
-    for seed in sorted(shared):
-        pair = [volume_means(Method("", tuple(r for r in m.runs if r.seed == seed))) for m in (ours, theirs)]
-        by_seed.append(_mean(list(_difference(*pair).values())))
-    values = list(by_volume.values())
-    mean, error = _mean(values), _deviation(values) / math.sqrt(max(1, len(values)))
-    return PairedDifference(by_volume, mean, error, tuple(by_seed), _verdict(mean, error, by_seed))
-
-
-def _difference(ours: dict[str, float], theirs: dict[str, float]) -> dict[str, float]:
-    pairs = {case: ours[case] - theirs[case] for case in ours if case in theirs}
-    return {case: value for case, value in pairs.items() if math.isfinite(value)}
-
-
-def _verdict(mean: float, error: float, by_seed: Sequence[float]) -> str:
-    if not math.isfinite(mean) or not math.isfinite(error) or abs(mean) <= 2 * error:
-        return "unclear"
-    if any(value * mean <= 0 for value in by_seed):
-        return "unclear"
-    return "better" if mean > 0 else "worse"
-
-
-def empty_classes(method: Method) -> list[str]:
-    """Returns a text per structure of a volume that truth or prediction lacks, such as "002_ED rv: ..."."""
-    found = {}
-    for run in method.runs:
-        for score in run.scores:
-            if score.note:
-                found[f"{score.case_id} {score.structure}: {score.note}"] = None
-    return list(found)
+def volume_dice(methods: Sequence[Method]) -> pd.Series:
+    """Returns (method, seed, case_id) -> Dice, the mean over structures."""
+    table = scores(methods)
+    return table[table["metric"] == "dice"].groupby([*_ROW, "case_id"], sort=False)["value"].mean()
 
 
 def best_method(methods: Sequence[Method]) -> Method | None:
     """Returns the tested method with the highest mean Dice over seeds, other than a baseline; None without one."""
-    scored = [method for method in methods if method.has_scores and not method.is_baseline]
-    values = [(cell(method, "dice", MEAN).value, -index) for index, method in enumerate(scored)]
-    finite = [value for value in values if math.isfinite(value[0])]
-    return scored[-max(finite)[1]] if finite else None
+    others = {method.label: method for method in methods if method.has_scores and not method.is_baseline}
+    found = mean_dice(list(others.values())).dropna()
+    return others[found.idxmax()] if len(found) else None
 
 
-def is_comparable(method: Method, baseline: Method) -> bool:
-    """Whether both were trained on the same labelled volumes, and for the same number of steps.
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """How a method differs from another on the same volumes, in mean Dice.
 
-    Methods that go on from the baseline may take more steps; `_sentence` names them.
+    Attributes:
+        by_volume: case_id -> difference, each averaged over the seeds that both have (else over all).
+        mean: Over volumes.
+        standard_error: Of that mean, from the spread over volumes; NaN for one volume.
+        by_seed: Seed -> mean difference, of the seeds that both have.
     """
-    if method.continues_a_baseline:
-        return method.protocol[:2] == baseline.protocol[:2]
-    return method.protocol == baseline.protocol
+
+    by_volume: pd.Series
+    mean: float
+    standard_error: float
+    by_seed: pd.Series
+
+    @property
+    def verdict(self) -> str:
+        """What may be said: better or worse beyond two standard errors if all seeds agree."""
+        if not len(self.by_volume):
+            return "no common test volume"
+        if not math.isfinite(self.standard_error):
+            return "one volume says nothing"
+        if (self.by_seed * self.mean <= 0).any():
+            return "may be chance: seeds disagree"
+        if abs(self.mean) <= 2 * self.standard_error:
+            return "may be chance"
+        return "better" if self.mean > 0 else "worse"
 
 
-def number(value: float, *, digits: int = 3, signed: bool = False, unit: bool = False) -> str:
-    """Returns a number as papers print it: ".745", "-.012", "+.025"; "–" for NaN. With `unit` keeps the 0."""
-    if not math.isfinite(value):
-        return "–"
-    text = f"{abs(value):.{digits}f}"
-    text = text[1:] if text.startswith("0.") and not unit else text
-    negative = value < 0 and float(f"{value:.{digits}f}") != 0
-    return ("−" if negative else "+" if signed else "") + text
+def difference(dice: pd.Series, label: str, baseline: str) -> Difference:
+    """Compares two methods volume by volume.
+
+    Args:
+        dice: See `volume_dice`.
+        label: Of the method.
+        baseline: Label of the other one.
+    """
+    ours, theirs = dice.loc[label], dice.loc[baseline]
+    by_seed = (ours - theirs).dropna().groupby(level="seed").mean()
+    shared = ours.index.unique("seed").intersection(theirs.index.unique("seed"))
+    if len(shared):
+        ours, theirs = (values[values.index.isin(shared, level="seed")] for values in (ours, theirs))
+    averages = [values.groupby(level="case_id").mean() for values in (ours, theirs)]
+    by_volume = (averages[0] - averages[1]).dropna()
+    error = float(by_volume.std() / math.sqrt(max(1, len(by_volume))))
+    return Difference(by_volume, float(by_volume.mean()), error, by_seed)
+
+
+# --- experiments ---
+
+
+def metric_of(methods: Sequence[Method]) -> str:
+    """Returns what is compared: Dice on the test volumes, or on the validation volumes if nothing was tested."""
+    return TEST if any(run.values(TEST) for method in methods for run in method.runs) else VALIDATION
+
+
+def curves(methods: Sequence[Method], metric: str) -> pd.DataFrame:
+    """Returns a metric of the chosen networks, a column per annotated fraction, ascending."""
+    rows = {(method.label, run.seed): run.values(metric) for method in methods for run in method.runs}
+    table = pd.DataFrame(list(rows.values()), index=pd.MultiIndex.from_tuples(list(rows), names=_ROW), dtype=float)
+    return table[sorted(table.columns)]
+
+
+def common_budgets(methods: Sequence[Method], metric: str) -> list[float]:
+    """Returns the fractions that all methods reached, the range of the area under the curve.
+
+    A method counts with its finished experiments. One that has none does not shorten the range of the others, unless
+    none of the methods has any.
+    """
+    for is_finished in (True, False):
+        tables = [
+            set().union(*(run.values(metric) for run in method.runs if run.is_finished or not is_finished))
+            for method in methods
+        ]
+        reached = [found for found in tables if found]
+        if reached:
+            return sorted(set.intersection(*reached))
+    return []
+
+
+def columns(methods: Sequence[Method], metric: str) -> pd.DataFrame:
+    """Returns what stands in the tables, per seed: area, mean of the published budgets, and each budget.
+
+    The area under the curve (trapezoids) is divided by the range of the common budgets: it is a mean Dice over the
+    budget. A seed that lacks one of the budgets has none.
+    """
+    table, common = curves(methods, metric), common_budgets(methods, metric)
+    found = {}
+    if len(common) > 1:
+        area = np.trapezoid(table[common].to_numpy(), common, axis=1) / (common[-1] - common[0])
+        found[AREA] = pd.Series(area, index=table.index)
+    if set(PAPERS_MEAN) <= set(table.columns):
+        found[MEAN_OF_PAPERS] = table[list(PAPERS_MEAN)].mean(axis=1, skipna=False)
+    return pd.DataFrame({**found, **{percent(f): table[f] for f in table.columns}}, index=table.index)
+
+
+def paired(values: pd.DataFrame, baseline: str) -> pd.DataFrame:
+    """Returns differences of the other methods from one, on the seeds that both have; NaN on others."""
+    theirs = values.loc[baseline]
+    others = values.drop(index=baseline, level="method")
+    return others - theirs.reindex(others.index.get_level_values("seed")).to_numpy()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fewslice.active.budgets import cumulative_fractions
 from fewslice.core.errors import ConfigError
+from fewslice.settings.budgets import cumulative_fractions
 from fewslice.settings.compat.al_checks_geometry import encoder_problems, geometry_problems
 from fewslice.settings.compat.al_checks_idle import note_idle_keys
 from fewslice.settings.compat.al_reader import Reader
@@ -20,7 +20,7 @@ from fewslice.settings.compat.al_schema_model import (
     ModelConfig,
 )
 from fewslice.settings.compat.al_schema_policy import PUBLISHED_SCORES, PolicyConfig, UncertaintyConfig
-from fewslice.settings.yaml_files import Place
+from fewslice.settings.yaml import Place
 
 _BUILT = {
     "dmpls": ("unet_cct",),

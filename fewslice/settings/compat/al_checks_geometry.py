@@ -18,7 +18,7 @@ from fewslice.settings.compat.al_schema_geometry import (
 from fewslice.settings.compat.al_schema_model import DATASETS, PRETRAINABLE, UNETS, ModelConfig
 from fewslice.settings.compat.al_schema_policy import PolicyConfig, UncertaintyConfig
 from fewslice.settings.compat.al_selection import PIXELS
-from fewslice.settings.yaml_files import Place
+from fewslice.settings.yaml import Place
 
 Problems = Iterator[tuple[Place, str]]
 _GROUP = "data_geometry"

@@ -11,7 +11,7 @@ from fewslice.settings.compat.al_reader import Reader, name_of
 from fewslice.settings.compat.al_schema_geometry import TERM_WEIGHTS, GeometryConfig
 from fewslice.settings.compat.al_schema_model import PRETRAINED, ModelConfig
 from fewslice.settings.compat.al_schema_policy import PolicyConfig, UncertaintyConfig
-from fewslice.settings.yaml_files import Place
+from fewslice.settings.yaml import Place
 
 _GEOMETRY = "data_geometry"
 _PARAMS = (_GEOMETRY, "feature_model_params")

@@ -24,7 +24,7 @@ from fewslice.settings.compat.al_schema_geometry import OWN, PUBLISHED, Geometry
 from fewslice.settings.compat.al_schema_model import ModelConfig
 from fewslice.settings.compat.al_schema_policy import PASS, PolicyConfig, UncertaintyConfig
 from fewslice.settings.compat.al_selection import Selection, main_strategy, selections
-from fewslice.settings.yaml_files import read_yaml
+from fewslice.settings.yaml import read_yaml
 
 EXP_DIR = "exp_dir"
 _COMPULSORY = ("model", "policy", EXP_DIR)

@@ -7,10 +7,10 @@ from typing import Any
 
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
-from fewslice.settings import yaml_files
+from fewslice.settings import yaml as yaml_files
 from fewslice.settings.compat.al_groups import GROUPS, INNER
 from fewslice.settings.compat.al_schema import REQUIRED, ItemError, Key, default_of, keys_of
-from fewslice.settings.yaml_files import Place, YamlFile
+from fewslice.settings.yaml import Place, YamlFile
 
 
 def name_of(place: Place) -> str:

@@ -9,8 +9,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fewslice.active.measures.gcn import Training, forward, initial_weights, loss_and_gradient, train
-from fewslice.active.measures.graph import SimilarityGraph
+from fewslice.active.measures.gcn import SimilarityGraph, Training, forward, initial_weights, loss_and_gradient, train
 from fewslice.active.strategies import load_all
 from tests.active.units import choose
 from tests.reference import active as reference

@@ -10,13 +10,10 @@ import json
 import numpy as np
 import pytest
 
-from fewslice.active.measures.kcenter import PlainDistance, greedy
-from fewslice.active.measures.kcenter_euclidean import euclidean_k_center
-from fewslice.active.measures.mfc import MfcDistance, MfcOptions
-from fewslice.active.measures.mfc_pixels import MaskedPixels
-from fewslice.active.measures.mfc_terms import COLUMNS, Extra, pool_columns
+from fewslice.active.measures.kcenter import PlainDistance, euclidean_k_center, greedy
+from fewslice.active.measures.mfc import COLUMNS, Extra, MaskedPixels, MfcDistance, MfcOptions, pool_columns
 from fewslice.active.measures.pixels import nearest_sources, resize_nearest
-from fewslice.active.units import make_pool
+from tests.active.units import make_pool
 from tests.data.layouts import SHARED_DATA
 from tests.golden_files import golden, golden_param
 from tests.reference import kcenter as reference

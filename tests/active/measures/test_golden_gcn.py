@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from fewslice.active.measures.gcn import Training, forward, loss_and_gradient, train
-from fewslice.active.measures.graph import SimilarityGraph, slice_weights
+from fewslice.active.measures.gcn import SimilarityGraph, Training, forward, loss_and_gradient, slice_weights, train
 from fewslice.active.query import select
 from fewslice.active.strategies import load_all
 from tests.active.units import make_query, make_units

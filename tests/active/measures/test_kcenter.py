@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from fewslice.active.measures import kcenter_euclidean, rounding
-from fewslice.active.measures.kcenter import PlainDistance, greedy
-from fewslice.active.measures.kcenter_euclidean import euclidean_k_center
+from fewslice.active.measures import kcenter as kcenter_euclidean
+from fewslice.active.measures import kcenter as rounding
+from fewslice.active.measures.kcenter import PlainDistance, euclidean_k_center, greedy
 from fewslice.active.measures.pixels import PixelStore
 from fewslice.active.query import Query, select
 from fewslice.active.strategies import coreset, kcenter, mfc, pkcenter  # noqa: F401 (registers them)
-from fewslice.active.units import make_pool
 from fewslice.core.errors import ConfigError
+from tests.active.units import make_pool
 from tests.reference import kcenter as reference
 
 
@@ -18,7 +18,8 @@ def query(count, budget, labelled=(), seed=0, **parts):
     names = [f"unit{n}" for n in range(count)]
     pool = make_pool(names, np.arange(count) // 4, np.arange(count) // 4, np.arange(count) % 4)
     is_labelled = np.isin(np.arange(count), labelled)
-    return Query(pool, is_labelled, budget, np.random.default_rng(seed), **parts)
+    rng = np.random.default_rng(seed)
+    return Query(pool=pool, is_labelled=is_labelled, budget=budget, rng=rng, ignore_value=4, **parts)
 
 
 def plain(features, budget, labelled, first):

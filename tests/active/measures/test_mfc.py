@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 
-from fewslice.active.measures import mfc_pixels
+from fewslice.active.measures import mfc as mfc_pixels
 from fewslice.active.measures.kcenter import greedy
-from fewslice.active.measures.mfc import MfcDistance, MfcOptions
-from fewslice.active.measures.mfc_pixels import MaskedPixels
-from fewslice.active.measures.mfc_terms import Extra, pool_columns
+from fewslice.active.measures.mfc import Extra, MaskedPixels, MfcDistance, MfcOptions, pool_columns
 from fewslice.active.measures.pixels import as_pixel_store, open_pixel_store, resize_nearest, write_pixel_store
 from fewslice.active.query import select
 from fewslice.active.strategies import load_all

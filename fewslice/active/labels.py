@@ -1,0 +1,122 @@
+"""Annotations: a partial label volume per case, made of what each round revealed.
+
+An annotation says a class where something is known and the ignore value elsewhere. A full mask, scribbles, a patch and
+a file that a person painted are values of it. Kept are the labels inside the boxes that were asked for, in the order of
+the query; `volume` puts those of a case together.
+
+    rounds/000/labels.npy    (V,) uint8: labels of the round's boxes, one after the other, each in C order
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from fewslice.active.units import Box, Units
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Revealed:
+    """The labels that one round revealed.
+
+    Attributes:
+        number: The round.
+        units: (b,) int64 pool indices, in the order of the query.
+        boxes: Their boxes.
+        values: (V,) uint8 labels of the boxes, one after the other; maybe memory-mapped.
+    """
+
+    number: int
+    units: np.ndarray
+    boxes: tuple[Box, ...]
+    values: np.ndarray
+
+    def labels(self, place: int) -> np.ndarray:
+        """Returns the (slices, rows, columns) uint8 labels of `boxes[place]`."""
+        ends = np.cumsum([int(np.prod(box.size)) for box in self.boxes])
+        box = self.boxes[place]
+        return self.values[ends[place] - int(np.prod(box.size)) : ends[place]].reshape(box.size)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Labels:
+    """Everything annotated so far, round by round.
+
+    Attributes:
+        pool: All units.
+        ignore_value: Label of voxels about which nothing is known.
+        rounds: What each round revealed.
+    """
+
+    pool: Units
+    ignore_value: int
+    rounds: tuple[Revealed, ...] = ()
+
+    @property
+    def units(self) -> np.ndarray:
+        """(L,) int64 pool indices in the order in which they were annotated."""
+        return np.concatenate([np.empty(0, np.int64), *(part.units for part in self.rounds)])
+
+    @property
+    def boxes(self) -> list[Box]:
+        """The boxes of `units`, in this order."""
+        return [box for part in self.rounds for box in part.boxes]
+
+    def __len__(self) -> int:
+        return sum(len(part.units) for part in self.rounds)
+
+    def __iter__(self) -> Iterator[tuple[Box, np.ndarray]]:
+        """Yields (box, labels) in the order in which they were annotated."""
+        for part in self.rounds:
+            for place, box in enumerate(part.boxes):
+                yield box, part.labels(place)
+
+    def labels(self, place: int) -> np.ndarray:
+        """Returns the (slices, rows, columns) uint8 labels of `boxes[place]`."""
+        for part in self.rounds:
+            if place < len(part.units):
+                return part.labels(place)
+            place -= len(part.units)
+        raise IndexError(place)
+
+    def extended(self, revealed: Revealed) -> Labels:
+        """Returns these and another round's."""
+        return dataclasses.replace(self, rounds=(*self.rounds, revealed))
+
+    def volume(self, case: int) -> np.ndarray:
+        """Returns the partial label volume of a case, (slices, rows, columns) uint8."""
+        found = np.full(self.pool.cases[case].shape, self.ignore_value, np.uint8)
+        for box, labels in self:
+            if box.case == case:
+                inside = found[box.slices]
+                np.copyto(inside, labels, where=labels != self.ignore_value)
+        return found
+
+    @property
+    def cases(self) -> list[int]:
+        """Places of the cases of which something is annotated, ascending."""
+        return sorted({box.case for part in self.rounds for box in part.boxes})
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every voxel of every annotated box has a class, as in full masks."""
+        return all(not (part.values == self.ignore_value).any() for part in self.rounds)
+
+    def count_voxels(self) -> int:
+        """Returns how many voxels have a class."""
+        return sum(int((part.values != self.ignore_value).sum()) for part in self.rounds)
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of all labels in their order."""
+        whole = hashlib.sha256()
+        for part in self.rounds:
+            whole.update(np.ascontiguousarray(part.values).tobytes())
+        return whole.hexdigest()
+
+
+def join(labels: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the (V,) uint8 labels of boxes one after the other, as a round stores them."""
+    return np.concatenate([np.empty(0, np.uint8), *(np.asarray(one, np.uint8).ravel() for one in labels)])

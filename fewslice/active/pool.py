@@ -1,0 +1,175 @@
+"""The pool of an experiment, made from prepared volumes, and the arrays of its units.
+
+Nothing is copied: images, masks and scribbles are read from the memory-mapped volumes, box by box.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewslice.active import units as kinds
+from fewslice.active.measures.mfc import PHASES, patient_metadata
+from fewslice.active.measures.pixels import PixelStore, open_pixel_store, resize_nearest, write_pixel_store
+from fewslice.active.units import UNITS, Case, Units, checked_metadata
+from fewslice.core import files
+from fewslice.core.errors import ConfigError, DataError
+from fewslice.data.cache import PreparedSet, PreparedVolume
+from fewslice.settings.experiment import Named
+
+IMAGE, MASK, SCRIBBLE = "image", "label", "scribble"
+SLICES = Named(name="slice")
+
+
+def cases_of(volumes: Sequence[PreparedVolume], facts: Sequence[Mapping[str, Any]] | None = None) -> tuple[Case, ...]:
+    """Returns the cases that prepared volumes are.
+
+    Args:
+        volumes: Prepared volumes.
+        facts: Facts about each (`Reader.patient_facts`); its phase is added.
+    """
+    known = facts or [{}] * len(volumes)
+    return tuple(
+        Case(one.case.case_id, one.case.patient_id, tuple(one.image.shape[:3]), {"phase": one.case.phase, **fact})
+        for one, fact in zip(volumes, known, strict=True)
+    )
+
+
+def make_pool(cases: Sequence[Case], unit: Named = SLICES) -> Units:
+    """Returns all units of a registered kind in these cases, case by case.
+
+    Where every case is of phase ED or ES the pool's metadata hold "phase", 1 and 0; where a fact is known of all cases
+    "group" (one-hot), "height", "weight", see `patient_metadata`.
+
+    Raises:
+        ConfigError: no case, a case twice, an unknown kind of unit, or options that it does not have.
+    """
+    kinds.load_all()
+    pool = UNITS.get(unit.name)(cases, **unit.options)
+    if not pool.can_overlap:  # lattices are for strategies that look at scores
+        pool.metadata = checked_metadata(_metadata(pool), len(pool))
+    return pool
+
+
+def open_pool(
+    volumes: Sequence[PreparedVolume], unit: Named = SLICES, facts: Sequence[Mapping[str, Any]] | None = None
+) -> Units:
+    """Returns `make_pool` of prepared volumes."""
+    return make_pool(cases_of(volumes, facts), unit)
+
+
+def _metadata(pool: Units) -> dict[str, np.ndarray]:
+    of_unit = pool.case_of(np.arange(len(pool)))
+    phases = [case.facts.get("phase") for case in pool.cases]
+    found = {}
+    if all(phase in PHASES for phase in phases):
+        found["phase"] = np.array([PHASES[phase] for phase in phases])[of_unit]
+    by_case = {case.case_id: case.facts for case in pool.cases}
+    return found | patient_metadata([pool.cases[place].case_id for place in of_unit], by_case)
+
+
+class Crops(Sequence):
+    """The images, masks or scribbles of all units of a pool, read when they are asked for.
+
+    Serves as the (N, H, W) array `masks` of a `Query`.
+
+    Args:
+        volumes: The prepared volumes of the pool, in the order of its cases.
+        pool: The units.
+        kind: "image": float32 with a channel axis. "label", "scribble": uint8 without one.
+        dims: 2: units are one slice thick, crops (rows, columns, ...). 3: crops (slices, rows, columns, ...).
+        size: Rows and columns to give every 2D crop by the nearest pixel; None leaves them.
+
+    Attributes:
+        dtype: Of a crop.
+
+    Raises:
+        ConfigError: a volume that lacks the kind asked for; volumes that are not those of the pool; thick units in 2D.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[PreparedVolume],
+        pool: Units,
+        kind: str = IMAGE,
+        *,
+        dims: int = 2,
+        size: tuple[int, int] | None = None,
+    ):
+        self._arrays = [getattr(volume, kind, None) for volume in volumes]
+        lacking = [volume.case.case_id for volume, array in zip(volumes, self._arrays, strict=True) if array is None]
+        if lacking:
+            raise ConfigError(f"The pool needs a {kind} for every unit, but there is no {kind} of {_few(lacking)}.")
+        if [volume.case.case_id for volume in volumes] != [case.case_id for case in pool.cases]:
+            raise ConfigError("The volumes are not those of the pool. Open them with the same split and phases.")
+        self._pool, self._is_image, self._dims, self._size = pool, kind == IMAGE, dims, size
+        self.dtype = np.dtype(np.float32 if self._is_image else np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._pool)
+
+    def __getitem__(self, unit: int) -> np.ndarray:
+        """Returns one crop as an array of its own."""
+        if not 0 <= unit < len(self):
+            raise IndexError(f"The pool has the units 0 to {len(self) - 1}. Received: {unit}")
+        box = self._pool.box(int(unit))
+        found = self._arrays[box.case][box.slices]
+        if self._dims == 2:
+            if box.size[0] != 1:
+                raise ConfigError(f"A 2D network needs units of one slice. {self._pool.name(unit)} has {box.size[0]}.")
+            found = found[0]
+            if self._size is not None and found.shape[:2] != tuple(self._size):
+                found = resize_nearest(found, self._size)
+        has_channels = self._arrays[box.case].ndim == 4
+        return np.array(found if has_channels or not self._is_image else found[..., None], self.dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, ...) shape of all crops together; units must be of one size."""
+        return (len(self), *self[0].shape)
+
+    def take(self, units: Sequence[int]) -> np.ndarray:
+        """Returns (n, ...) the crops of some units, of one size, together."""
+        found = [self[unit] for unit in units]
+        return np.stack(found) if found else np.empty((0, *self.shape[1:]), self.dtype)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (" ..." if names[5:] else "")
+
+
+def open_pixels(
+    volumes: PreparedSet, pool: Units, folder: Path, *, shape: tuple[int, int], dtype: str = "float16"
+) -> PixelStore:
+    """Returns the pixels of all units side by side, memory-mapped; writes them into `folder` if they are not there.
+
+    Args:
+        volumes: The volumes of the pool, prepared with the same settings whenever this folder is used.
+        pool: The units, one slice thick.
+        folder: Where pixels-<digest>.npy is or comes to lie: 2 bytes per pixel of the pool for float16.
+        shape: Rows and columns of the stored crops.
+        dtype: See `write_pixel_store`. For "uint8" intensities are clipped to 0 to 1, their 1st and 99th percentile.
+
+    Raises:
+        ConfigError: unknown dtype.
+        FewSliceError: the file system refuses.
+    """
+    crops = Crops(volumes, pool)
+    first = crops[0].shape
+    key = {"scans": volumes.digest, "from": (len(crops), *first), "to": tuple(shape), "dtype": dtype}
+    path = Path(folder) / f"pixels-{files.digest(key)}.npy"
+    if path.exists():
+        with contextlib.suppress(DataError):  # incomplete or damaged: written anew
+            return open_pixel_store(path)
+    is_bounded, is_flat = dtype == "uint8", first[2] == 1
+
+    def images():
+        for unit in range(len(crops)):
+            image = np.clip(crops[unit], 0, 1) if is_bounded else crops[unit]
+            yield image[..., 0] if is_flat else image
+
+    return write_pixel_store(path, images(), len(crops), shape=shape, dtype=dtype)

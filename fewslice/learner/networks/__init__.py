@@ -1,0 +1,245 @@
+"""The segmentation networks of active learning, with everything that belongs to one. One network per file.
+
+A file here, or a plugin, registers a class under the name that experiments use (`network: dmpls`). Its fields are the
+options that an experiment may set, declared as all settings are; its methods say how the network is built, trained and
+asked. `SliceNetwork` and `WindowNetwork` hold what networks of slices and of 3D windows have in common.
+
+    @NETWORKS.register("small_unet")
+    @declared
+    class SmallUnet(SliceNetwork):
+        batch_size: Annotated[Count, Help("Slices per step.")] = 4
+
+        def build(self, shape, classes, *, seed): ...
+        def make_loss(self, ignore_value): ...
+        def make_optimizer(self, steps): ...
+        def schedule(self, plan, count): ...
+
+Names and options are known before Keras is imported, which takes seconds: methods import it when they are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import numpy as np
+from annotated_types import Ge, Gt
+
+from fewslice.core.errors import ConfigError
+from fewslice.core.registry import Registry
+from fewslice.settings.declare import Help, declared
+
+if TYPE_CHECKING:
+    import keras
+
+    from fewslice.active.labels import Labels
+    from fewslice.learner.passes import Member
+    from fewslice.learner.samplers import Batches
+    from fewslice.settings.experiment import Named, RoundPlan
+
+NETWORKS = Registry("network", __name__)
+_STATISTICS = 10  # batches that statistics of batch normalisation are measured on
+SCORING_BATCH = 16  # slices or windows that a network gets at a time where nothing is trained
+Maps = Iterator[list[dict[str, np.ndarray]]]
+
+
+class Schedule(NamedTuple):
+    """How long a network is trained.
+
+    Attributes:
+        steps: Training steps.
+        segment: Steps between two validations.
+    """
+
+    steps: int
+    segment: int
+
+
+class Network:
+    """A kind of network, with its options.
+
+    `drops` tells whether it has dropout that can stay active when it is asked (MC dropout).
+    """
+
+    drops = False
+    batch_size: int
+
+    def build(self, shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
+        """Returns the network with its initial weights.
+
+        Args:
+            shape: Of its input without the batch axis, channels last.
+            classes: Classes including background.
+            seed: Of the initial weights, and of dropout.
+        """
+        raise NotImplementedError
+
+    def make_loss(self, ignore_value: int) -> keras.losses.Loss:
+        """Returns what the network is trained with; `ignore_value` is the label of voxels without one."""
+        raise NotImplementedError
+
+    def make_optimizer(self, steps: int) -> keras.optimizers.Optimizer:
+        """Returns the optimizer of a training of so many steps."""
+        raise NotImplementedError
+
+    def schedule(self, plan: RoundPlan, count: int) -> Schedule:
+        """Returns how long the networks of a round with `count` annotated units are trained."""
+        raise NotImplementedError
+
+    def batches(self, labels: Labels, images: Sequence[np.ndarray], *, seed: int) -> Batches:
+        """Returns the training batches.
+
+        Args:
+            labels: What is annotated.
+            images: (slices, rows, columns, channels) of each case of the pool, maybe memory-mapped.
+            seed: Of order and augmentation.
+        """
+        raise NotImplementedError
+
+    def part(self, model: keras.Model) -> keras.Model:
+        """Returns the network image -> logits of the decoder that is evaluated, on the same weights."""
+        return model
+
+    def dropping(self, model: keras.Model) -> keras.Model:
+        """Returns that network with dropout that stays active at inference; for networks that say `drops`."""
+        raise ConfigError(f"The network {type(self).__name__} has no dropout, so that all its passes are the same.")
+
+    def encoder_map(self, model: keras.Model, index: int) -> keras.Model:
+        """Returns the network image -> map `index` of the encoder, 0 the finest.
+
+        Raises:
+            ConfigError: a network that has no such maps.
+        """
+        raise ConfigError(
+            f"The network {type(self).__name__} gives no maps of its encoder. Use other features, such as predictions."
+        )
+
+    def before_validation(self, model: keras.Model, batches: Batches, step: int) -> None:
+        """Prepares the network for being validated after `step` training steps; does nothing by default."""
+
+    def predictor(self, part: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
+        """Returns the function (slices, rows, columns, channels) -> class probabilities of `part` for a volume."""
+        raise NotImplementedError
+
+    def maps(self, members: Sequence[Member], images: Sequence[np.ndarray], names: Sequence[str], **how: Any) -> Maps:
+        """Yields score maps case by case, see `fewslice.learner.passes`.
+
+        Args:
+            members: Networks, or their dropout passes.
+            images: (slices, rows, columns, channels) of each case.
+            names: Registered scores.
+            **how: `passes`, `is_joint`, `batch_size`.
+        """
+        raise NotImplementedError
+
+    def input_shape(self, size: tuple[int, int], channels: int) -> tuple[int, ...]:
+        """Returns the shape that `build` gets, of a dataset with slices of `size`."""
+        raise NotImplementedError
+
+
+class SliceNetwork(Network):
+    """A network that sees whole slices. They are turned, mirrored and rotated in training (`RotFlip`)."""
+
+    def input_shape(self, size: tuple[int, int], channels: int) -> tuple[int, ...]:
+        return (*size, channels)
+
+    def batches(self, labels: Labels, images: Sequence[np.ndarray], *, seed: int) -> Batches:
+        from fewslice.augment.rot_flip import RotFlip
+        from fewslice.learner.samplers import SliceBatches
+
+        how = {"seed": seed, "batch_size": self.batch_size, "augmentation": RotFlip(), "targets": self.targets}
+        return SliceBatches(labels, images, **how)
+
+    def targets(self, labels: np.ndarray, mixing: float) -> np.ndarray:
+        """Returns what the loss is given for a batch.
+
+        Args:
+            labels: (batch, rows, columns) int32 classes and ignore values.
+            mixing: A number in [0, 1) that is drawn for each batch, for losses that mix decoders.
+        """
+        return labels
+
+    def predictor(self, part: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
+        from fewslice.train.predict import predictor
+
+        return predictor(part, batch_size)
+
+    def maps(self, members: Sequence[Member], images: Sequence[np.ndarray], names: Sequence[str], **how: Any) -> Maps:
+        from fewslice.learner.passes import slice_maps
+
+        return slice_maps(members, images, names, **how)
+
+
+class WindowNetwork(Network):
+    """A network that sees 3D windows of a volume: around what is annotated in training, a sliding window otherwise.
+
+    `window` are the voxels of its input along (slice, row, column); neighbouring windows share half of them.
+    """
+
+    window: tuple[int, int, int]
+
+    def input_shape(self, size: tuple[int, int], channels: int) -> tuple[int, ...]:
+        return (*self.window, channels)
+
+    def batches(self, labels: Labels, images: Sequence[np.ndarray], *, seed: int) -> Batches:
+        from fewslice.learner.samplers import WindowBatches
+
+        return WindowBatches(labels, images, seed=seed, batch_size=self.batch_size, window=self.window)
+
+    def predictor(self, part: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
+        from fewslice.train.predict import sliding_window
+
+        return lambda image: sliding_window(part.predict_on_batch, image, self.window, batch_size=batch_size)
+
+    def maps(self, members: Sequence[Member], images: Sequence[np.ndarray], names: Sequence[str], **how: Any) -> Maps:
+        from fewslice.learner.passes import window_maps
+
+        return window_maps(members, images, names, window=self.window, **how)
+
+
+@declared
+class StepwiseNetwork(SliceNetwork):
+    """A network that is trained for steps by stochastic gradient descent with a polynomially decaying rate.
+
+    Source: Luo et al., 2022, https://arxiv.org/abs/2203.02106; as in Vepa et al., 2024,
+    https://arxiv.org/abs/2411.15763.
+    """
+
+    batch_size: Annotated[int, Ge(1), Help("Slices per step.")] = 6
+    learning_rate: Annotated[float, Gt(0), Help("First learning rate.")] = 0.01
+    steps: Annotated[
+        int, Ge(1), Help("Steps if the whole pool were annotated; a round trains for its share of them.")
+    ] = 60000
+    val_every: Annotated[int, Ge(1), Help("Steps between validations.")] = 200
+    recompute_bn_statistics: Annotated[
+        bool,
+        Help(
+            "Before every validation the statistics of batch normalisation are measured anew on ten training batches, "
+            "without dropout, as the network is used."
+        ),
+    ] = False
+
+    def schedule(self, plan: RoundPlan, count: int) -> Schedule:
+        steps = max(1, int(self.steps * plan.training_share))
+        return Schedule(steps, min(self.val_every, steps))
+
+    def make_optimizer(self, steps: int) -> keras.optimizers.Optimizer:
+        from fewslice.train.optimizers import CoupledSGD, polynomial_decay
+
+        return CoupledSGD(polynomial_decay(self.learning_rate, steps))
+
+    def before_validation(self, model: keras.Model, batches: Batches, step: int) -> None:
+        if self.recompute_bn_statistics:
+            import models
+
+            places = range(step, step + _STATISTICS)
+            models.estimate_statistics(self.part(model), (batches.batch(place)[0] for place in places))
+
+
+def network_of(named: Named) -> Network:
+    """Returns the network that an experiment names, with its options.
+
+    Raises:
+        ConfigError: unknown name.
+    """
+    return NETWORKS.get(named.name)(**named.options)

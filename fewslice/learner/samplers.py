@@ -1,0 +1,166 @@
+"""Training batches from partial labels: slices on which something is annotated, or windows around it.
+
+Each step's batch is a pure function of (seed, step).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from fewslice.active.labels import Labels
+from fewslice.data.batches.annotated import AnnotatedSlices, Augmentation, units_of_step
+from fewslice.data.batches.steps import generator
+
+
+class Batches(Protocol):
+    """The batches of all steps of a training."""
+
+    def batch(self, step: int) -> tuple[np.ndarray, Any]:
+        """Returns inputs and targets of a step."""
+
+    def describe(self, step: int) -> list[int]:
+        """Returns the pool indices of the units behind each row of a step's batch."""
+
+
+class SliceBatches:
+    """Whole slices, every slice on which a unit lies once an epoch, in the order in which they were annotated.
+
+    Args:
+        labels: What is annotated.
+        images: (slices, rows, columns, channels) of each case.
+        seed: Of order and augmentation.
+        batch_size: Slices per step.
+        augmentation: See `fewslice.data.batches.annotated.annotated_batch`.
+        targets: (labels (B, H, W) int32, number in [0, 1)) -> what the loss is given.
+    """
+
+    def __init__(
+        self,
+        labels: Labels,
+        images: Sequence[np.ndarray],
+        *,
+        seed: int,
+        batch_size: int,
+        augmentation: Augmentation | None = None,
+        targets: Callable[[np.ndarray, float], Any] = lambda labels, mixing: labels,
+    ):
+        self._labels, self._images, self._targets = labels, images, targets
+        units, boxes = labels.units, labels.boxes
+        self._places: dict[tuple[int, int], list[int]] = defaultdict(list)  # (case, slice) -> places of boxes
+        for place, box in enumerate(boxes):
+            for index in range(box.start[0], box.start[0] + box.size[0]):
+                self._places[box.case, index].append(place)
+        self._boxes = boxes
+        self._units = {key: int(units[places[0]]) for key, places in self._places.items()}
+        is_whole = labels.is_complete and all(box.size[1:] == images[box.case].shape[1:3] for box in boxes)
+        self._slices = AnnotatedSlices(
+            lambda key: images[key[0]][key[1]],
+            self._label,
+            list(self._places),
+            seed=seed,
+            batch_size=batch_size,
+            augmentation=augmentation,
+            ignore_value=None if is_whole else labels.ignore_value,
+        )
+
+    def batch(self, step: int) -> tuple[np.ndarray, Any]:
+        batch = self._slices.batch(step)
+        return batch.images, self._targets(batch.labels, batch.mixing)
+
+    def describe(self, step: int) -> list[int]:
+        return [self._units[key] for key in self._slices.units(step)]
+
+    def _label(self, key: tuple[int, int]) -> np.ndarray:
+        """Returns the (rows, columns) uint8 labels of a slice, the ignore value outside of all boxes."""
+        case, index = key
+        found = np.full(self._images[case].shape[1:3], self._labels.ignore_value, np.uint8)
+        for place in self._places[key]:
+            box = self._boxes[place]
+            _fill(found[box.slices[1:]], self._labels.labels(place)[index - box.start[0]], self._labels.ignore_value)
+        return found
+
+
+class WindowBatches:
+    """3D windows of one size, each around an annotated box that is drawn anew for every row.
+
+    Every box is drawn once an epoch. A window holds the whole box, or lies in it where the box is larger, at a random
+    place; it is filled up where the case is smaller.
+
+    Args:
+        labels: What is annotated.
+        images: (slices, rows, columns, channels) of each case.
+        seed: Of order, places and augmentation.
+        batch_size: Windows per step.
+        window: Voxels along (slice, row, column).
+        augmentation: (rng, images, labels, label_fill=ignore value) -> images, labels.
+    """
+
+    def __init__(
+        self,
+        labels: Labels,
+        images: Sequence[np.ndarray],
+        *,
+        seed: int,
+        batch_size: int,
+        window: tuple[int, int, int],
+        augmentation: Augmentation | None = None,
+    ):
+        self._labels, self._images, self._boxes = labels, images, labels.boxes
+        self._units = labels.units
+        self._seed, self._batch_size, self._window = seed, batch_size, np.asarray(window)
+        self._augmentation = augmentation
+        self._of_case: dict[int, list[int]] = defaultdict(list)
+        for place, box in enumerate(self._boxes):
+            self._of_case[box.case].append(place)
+
+    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = generator(self._seed, 0, step)
+        rows = [self._row(rng, place) for place in self._drawn(step)]
+        images, labels = (np.stack(parts) for parts in zip(*rows, strict=True))
+        labels = labels.astype(np.int32)
+        if self._augmentation is not None:
+            images, labels = self._augmentation(rng, images, labels, label_fill=self._labels.ignore_value)
+        return images, labels
+
+    def describe(self, step: int) -> list[int]:
+        return [int(self._units[place]) for place in self._drawn(step)]
+
+    def _drawn(self, step: int) -> np.ndarray:
+        return units_of_step(self._seed, step, len(self._boxes), self._batch_size)
+
+    def _row(self, rng: np.random.Generator, place: int) -> tuple[np.ndarray, np.ndarray]:
+        box = self._boxes[place]
+        image, start, size = self._images[box.case], np.array(box.start), np.array(box.size)
+        shape, window = np.array(image.shape[:3]), self._window
+        ends = np.stack([start, start + size - window])
+        last = np.maximum(shape - window, 0)
+        low, high = np.clip(ends.min(axis=0), 0, last), np.clip(ends.max(axis=0), 0, last)
+        first = rng.integers(low, high, endpoint=True)
+        stop = np.minimum(first + window, shape)
+        inside = tuple(slice(a, b) for a, b in zip(first, stop, strict=True))
+        filled = tuple(slice(0, count) for count in stop - first)
+        picture = np.zeros((*window, image.shape[3]), np.float32)
+        picture[filled] = image[inside]
+        known = np.full(window, self._labels.ignore_value, np.uint8)
+        for other in self._of_case[box.case]:
+            self._copy(other, known, first, stop)
+        return picture, known
+
+    def _copy(self, place: int, known: np.ndarray, first: np.ndarray, stop: np.ndarray) -> None:
+        """Puts the labels of a box into a window that reaches from `first` to `stop`."""
+        box = self._boxes[place]
+        start = np.array(box.start)
+        low, high = np.maximum(first, start), np.minimum(stop, start + box.size)
+        if (low < high).all():
+            target, source = (
+                tuple(slice(a, b) for a, b in zip(low - at, high - at, strict=True)) for at in (first, start)
+            )
+            _fill(known[target], self._labels.labels(place)[source], self._labels.ignore_value)
+
+
+def _fill(target: np.ndarray, labels: np.ndarray, ignore_value: int) -> None:
+    np.copyto(target, labels, where=labels != ignore_value)

@@ -1,0 +1,40 @@
+"""Fetches the images that the report draws, from the dataset that the runs were trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fewslice.core.errors import DataError
+from fewslice.report.figures.contours import Fetch, Native
+from fewslice.settings.datasets import load_dataset_config
+
+
+def fetch_from(dataset: str, root: Path | None = None) -> Fetch:
+    """Returns case_id -> volume on its original grid. No image is read before the first call.
+
+    Args:
+        dataset: Name of the dataset.
+        root: Folder below which all datasets lie; default the data root.
+
+    Raises:
+        ConfigError: the dataset is not known here.
+    """
+    config, known = load_dataset_config(dataset), {}
+
+    def fetch(case_id: str) -> Native:
+        from fewslice.data.readers import get_reader
+
+        if not known:
+            reader = get_reader(config, root)
+            known.update({case.case_id: (reader, case) for case in reader.cases()})
+        if case_id not in known:
+            raise DataError(
+                dataset,
+                expected=f"the volume {case_id}, which a run was tested on",
+                found=f"{len(known)} other volumes",
+                remedy="Point to the data that the run used (FEWSLICE_DATA, --data_root).",
+            )
+        reader, case = known[case_id]
+        return reader.read(case)
+
+    return fetch

@@ -1,0 +1,248 @@
+"""Tables of active-learning experiments, and all of their numbers as rows of results.csv."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from fewslice.core.console import duration
+from fewslice.report.reading.methods import Method, by_setup
+from fewslice.report.reading.runs import TEST, VALIDATION, Round, Run
+from fewslice.report.tables import statistics as stats
+from fewslice.report.tables.table import (
+    MEAN,
+    METRICS,
+    Table,
+    count,
+    number,
+    percent,
+    plural,
+    plus_minus,
+    structure_name,
+)
+
+METRIC_TITLES = {TEST: "test Dice", VALIDATION: "validation Dice"}
+RESULT_COLUMNS = (
+    "experiment", "method", "setup", "strategy", "seed", "round", "fraction", "units", "annotated_pixels", "member",
+    "set", "structure", "metric", "value",
+)  # fmt: skip
+
+
+def result_rows(methods: Sequence[Method]) -> list[dict[str, Any]]:
+    """Returns the rows of results.csv, one per experiment, round, structure and metric; NaN where undefined."""
+    rows = []
+    for method in methods:
+        for one in method.runs:
+            head = {"experiment": one.path.name, "method": method.label, "setup": method.setup}
+            head |= {"strategy": one.config.get("strategy"), "seed": one.seed}
+            for each in one.rounds:
+                place = {"round": each.number, "fraction": each.fraction, "units": _whole(each.units)}
+                place |= {"annotated_pixels": _whole(each.annotated_pixels), "member": each.chosen}
+                rows += [{**head, **place, **row} for row in _numbers(each)]
+    return rows
+
+
+def _whole(value: float) -> float | int:
+    return int(value) if math.isfinite(value) and value == int(value) else value
+
+
+def _numbers(one: Round) -> list[dict[str, Any]]:
+    rows = []
+    for name, value in one.metrics.items():
+        where, _, metric = name.partition("_")
+        rows.append({"set": where, "structure": MEAN, "metric": metric, "value": value})
+    where = "test" if math.isfinite(one.metrics.get(TEST, math.nan)) else "val"
+    for structure, values in one.per_structure.items():
+        rows += [{"set": where, "structure": structure, "metric": m, "value": v} for m, v in values.items()]
+    if one.seconds:
+        rows.append({"set": "", "structure": "", "metric": "seconds", "value": one.total_seconds})
+    return rows
+
+
+def dice_table(methods: Sequence[Method], metric: str) -> Table:
+    """Returns mean ± sample deviation over seeds, a row per method, the summaries before the budgets.
+
+    The best mean is bold, of those over as many seeds as any. Where a cell rests on fewer seeds than the method has,
+    their number stands in brackets.
+    """
+    spread, seeds = stats.over_seeds(stats.columns(methods, metric)), {m.label: len(m.runs) for m in methods}
+    rows, best = _rows(spread, spread.deviation, seeds), set()
+    for column, name in enumerate(spread.mean.columns, start=2):
+        most = spread.count[name].max()
+        means = spread.mean[name].where((spread.count[name] == most) & (most > 0)).dropna()
+        if len(means) > 1 and means.min() < means.max():
+            best |= {(spread.mean.index.get_loc(label), column) for label in means.index[means == means.max()]}
+    return Table(("", "seeds", *spread.mean.columns), rows, frozenset(best), css="numbers volumes many")
+
+
+def _rows(
+    spread: stats.Spread, widths: pd.DataFrame, seeds: dict[str, int], *, signed: bool = False
+) -> tuple[tuple[str, ...], ...]:
+    def cell(label: str, name: str) -> str:
+        text, defined = (
+            plus_minus(spread.mean.at[label, name], widths.at[label, name], signed=signed),
+            spread.count.at[label, name],
+        )
+        return f"{text} ({defined})" if 0 < defined < seeds[label] else text
+
+    return tuple(
+        (label, str(seeds[label]), *(cell(label, n) for n in spread.mean.columns)) for label in spread.mean.index
+    )
+
+
+def difference_table(methods: Sequence[Method], metric: str) -> Table | None:
+    """Returns each method's difference from `random` on the seeds both have, with the half width of its interval.
+
+    Differences whose interval excludes 0 are bold; the verdict is on one column. None without exactly one
+    random method or anything to compare.
+    """
+    baseline, values = stats.the_baseline(methods), stats.columns(methods, metric)
+    if baseline is None or len(methods) < 2 or values.empty:
+        return None
+    spread = stats.over_seeds(stats.paired(values, baseline.label))
+    seeds = {m.label: len(m.by_seed.keys() & baseline.by_seed.keys()) for m in methods}
+    name = stats.AREA if stats.AREA in values else values.columns[-1]
+    rows = _rows(spread, spread.half_width, seeds, signed=True)
+    rows = tuple((*row[:2], _verdict(spread, row[0], name), *row[2:]) for row in rows)
+    marks = {(r, c + 3) for r, row in enumerate(spread.excludes_zero.to_numpy()) for c, cell in enumerate(row) if cell}
+    header = ("Difference from random", "seeds", f"verdict ({name})", *values.columns)
+    return Table(header, rows, frozenset(marks), css="numbers volumes many")
+
+
+def _verdict(spread: stats.Spread, label: str, name: str) -> str:
+    if not spread.count.at[label, name]:
+        return "not compared"
+    if not math.isfinite(spread.half_width.at[label, name]):
+        return "too few seeds"
+    if not spread.excludes_zero.at[label, name]:
+        return "may be chance"
+    return "better" if spread.mean.at[label, name] > 0 else "worse"
+
+
+def remarks(methods: Sequence[Method], metric: str) -> list[str]:
+    """Returns the best method and what keeps a reader from wrong conclusions."""
+    values = stats.columns(methods, metric)
+    if values.empty:
+        return ["None of these experiments has scores yet."]
+    name = stats.AREA if stats.AREA in values else values.columns[-1]
+    spread = stats.over_seeds(values[[name]])
+    mean, seeds = spread.mean[name].dropna(), spread.count[name]
+    if not len(mean):
+        return ["No experiment has reached the common budgets yet."]
+    rivals = mean[seeds[mean.index] == seeds[mean.index].max()]
+    what = METRIC_TITLES[metric]
+    what = f"mean {what} over the budget" if name == stats.AREA else f"{what} at {name}"
+    head = (
+        f"Highest {what}: {rivals.idxmax()}, {number(rivals.max())} over {plural(int(seeds[rivals.idxmax()]), 'seed')}"
+    )
+    if len(rivals) > 1:
+        head += f" (best of {len(rivals)} methods; optimistically biased)"
+    lines = [f"{head}."]
+    if len(rivals) < len(mean):
+        lines.append(f"{plural(len(mean) - len(rivals), 'method')} with fewer seeds left out of that.")
+    if len(mean) > 1 and stats.the_baseline(methods) is None:
+        lines.append("There is no random choice of the same setup beside them, so nothing is said about a gain.")
+    return lines
+
+
+def rounds_table(run: Run) -> Table:
+    """Returns a row per round: what was queried, how good the networks are, how long it took."""
+    columns: dict[str, Callable[[Round], str]] = {
+        "Round": lambda one: str(one.number),
+        "budget": lambda one: percent(one.fraction) if math.isfinite(one.fraction) else "–",
+        run.facts["budget_unit"]: lambda one: count(one.units),
+        "new": lambda one: str(len(one.picks)) if len(one.picks) else "–",
+        "patients": lambda one: str(one.picks["patient"].nunique()) if len(one.picks) else "–",
+        "strategy": lambda one: one.strategy or "–",
+        "pixels": lambda one: count(one.annotated_pixels),
+        "val Dice": lambda one: "not trained" if one.is_skipped else number(one.metrics.get(VALIDATION, math.nan)),
+        "test Dice": lambda one: number(one.metrics.get(TEST, math.nan)),
+        "HD95 (mm)": lambda one: number(one.metrics.get("test_hd95_mm", math.nan), digits=1),
+        "member": lambda one: f"member_{one.chosen}" if one.chosen is not None and one.num_members > 1 else "–",
+        "time": lambda one: _time(one.total_seconds),
+    }
+    for stage in dict.fromkeys(name for one in run.rounds for name in one.seconds if name):
+        columns[stage] = lambda one, stage=stage: _time(one.seconds.get(stage, math.nan))
+    cells = {name: [cell(one) for one in run.rounds] for name, cell in columns.items()}
+    used = {name: column for name, column in cells.items() if name == "Round" or set(column) != {"–"}}
+    return Table(tuple(used), tuple(zip(*used.values(), strict=True)), css="numbers volumes many")
+
+
+def _time(seconds: float) -> str:
+    return duration(seconds) if math.isfinite(seconds) else "–"
+
+
+def class_table(run: Run) -> Table | None:
+    """Returns every metric of every class, a column per round; None if nothing was scored per class."""
+    rounds = [one for one in run.rounds if one.per_structure]
+    if not rounds:
+        return None
+    in_order = [name for one in rounds if len(one.scores) for name in one.scores["structure"]]  # JSON is sorted by name
+    used = {name: None for one in rounds for name in one.per_structure}
+    names = list(dict.fromkeys([*(name for name in in_order if name in used), *used]))
+    present = {metric for one in rounds for row in one.per_structure.values() for metric in row}
+    rows, rules = [], set()
+    for metric, (title, digits) in METRICS.items():
+        if metric not in present:
+            continue
+        rules |= {len(rows)} if rows else set()
+        for name in names:
+            values = (one.per_structure.get(name, {}).get(metric, math.nan) for one in rounds)
+            rows.append((f"{title} {structure_name(name)}", *(number(value, digits=digits) for value in values)))
+    header = ("", *(f"{one.number} ({percent(one.fraction)})" for one in rounds))
+    return Table(header, tuple(rows), rules=frozenset(rules))
+
+
+def volume_table(one: Round) -> Table | None:
+    """Returns Dice and mean HD95 of every volume after a round, a column per class; None without such a table."""
+    if not len(one.scores):
+        return None
+    names = list(one.scores["structure"].unique())
+    found = one.scores.pivot_table(index="case_id", columns=["metric", "structure"], values="value", dropna=False)
+    dice = found["dice"].reindex(columns=names) if "dice" in found else pd.DataFrame(index=found.index, columns=names)
+    shown = [*(dice[name].map(number) for name in names), dice.mean(axis=1).map(number)]
+    has_distance = "hd95_mm" in found.columns.get_level_values("metric")
+    if has_distance:
+        shown.append(found["hd95_mm"].mean(axis=1).map(lambda value: number(value, digits=1)))
+    where = {"test": "Test volume", "val": "Validation volume"}[one.score_set]
+    header = (where, *map(structure_name, names), MEAN, *(["HD95 (mm)"] if has_distance else []))
+    return Table(header, tuple(zip(found.index, *shown, strict=True)), css="numbers volumes")
+
+
+def subtitle(methods: Sequence[Method], waiting: Sequence[Run]) -> str:
+    """Returns the dataset and how many methods, experiments, seeds and units there are."""
+    runs = [*(run for method in methods for run in method.runs), *waiting]
+    seeds, pool = sorted({run.seed for run in runs}), sorted({len(run.pool) for run in runs if len(run.pool)})
+    parts = [
+        f"Dataset {runs[0].dataset}",
+        plural(len(methods), "method") if methods else "",
+        plural(len(runs), "experiment") + (f" ({len(waiting)} without results yet)" if waiting else ""),
+        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
+        f"a pool of {' or '.join(map(str, pool))} {runs[0].facts['budget_unit']}" if pool else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def states(waiting: Sequence[Run]) -> list[str]:
+    """Returns how far each experiment without results is."""
+    return [f"{run.path.name}: {run.state}" for run in waiting]
+
+
+def text_report(methods: Sequence[Method], waiting: Sequence[Run] = ()) -> str:
+    """Returns what the terminal shows: per setup the means, the differences from random choice and remarks.
+
+    Experiments `waiting` for their first result are named below.
+    """
+    parts, setups = [subtitle(methods, waiting)], by_setup(methods)
+    for name, same in setups.items():
+        metric = stats.metric_of(same)
+        found = [dice_table(same, metric), difference_table(same, metric)]
+        if len(setups) > 1:
+            parts.append(f"{name or 'Other settings'}\n{'=' * len(name or 'Other settings')}")
+        parts += [METRIC_TITLES[metric], *(table.text() for table in found if table is not None)]
+        parts.append("\n".join(remarks(same, metric)))
+    parts += ["\n".join(["No results yet:", *(f"  {line}" for line in states(waiting))])] if waiting else []
+    return "\n\n".join(parts)

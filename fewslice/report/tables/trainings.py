@@ -1,0 +1,212 @@
+"""Tables of trainings: results, comparison with the baseline, test volumes, and what one must know to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from fewslice.report.reading.methods import Method, by_setup
+from fewslice.report.tables import statistics as stats
+from fewslice.report.tables.table import (
+    MEAN,
+    METRICS,
+    MOST_COLUMNS,
+    Table,
+    highest,
+    listed,
+    number,
+    plural,
+    plus_minus,
+    structure_name,
+)
+
+_SHOWN = ("dice", "hd95_mm", "assd_mm")
+
+
+def scored_of(methods: Sequence[Method]) -> list[Method]:
+    """Returns the methods that were evaluated on test volumes."""
+    return [method for method in methods if method.has_scores]
+
+
+def needs_overview(methods: Sequence[Method]) -> bool:
+    """Whether there are several splits or so many methods that one wants to see them together first."""
+    scored = scored_of(methods)
+    return bool(scored) and (len(by_setup(scored)) > 1 or len(scored) > MOST_COLUMNS)
+
+
+def result_tables(methods: Sequence[Method]) -> list[Table]:
+    """Returns mean ± deviation over seeds: up to five methods side by side, more as rows of a table per metric."""
+    scored = scored_of(methods)
+    if not scored:
+        return []
+    spread, labels = stats.over_seeds(stats.means(scored)), [method.label for method in scored]
+    names = [*stats.structures(scored), MEAN]
+    present = [metric for metric in _SHOWN if metric in spread.mean.columns.get_level_values("metric")]
+    is_many = len(scored) > MOST_COLUMNS
+    tables, lines, best, rules = [], [], set(), set()
+    for metric in present:
+        title, digits = METRICS[metric]
+        means, deviations = ([table[metric].reindex(columns=names).loc[label] for label in labels]
+                             for table in (spread.mean, spread.deviation))  # fmt: skip
+        cells = [
+            [plus_minus(mean, deviation, digits=digits) for mean, deviation in zip(*pair, strict=True)]
+            for pair in zip(means, deviations, strict=True)
+        ]
+        sign = 1 if metric == "dice" else -1
+        tops = [highest([sign * mean[name] for mean in means]) for name in names]
+        if is_many:
+            rows = tuple((f"{n}  {label}", *row) for n, (label, row) in enumerate(zip(labels, cells, strict=True), 1))
+            marks = frozenset((row, column) for column, top in enumerate(tops, 1) for row in top)
+            header = (title, *map(structure_name, names))
+            tables.append(Table(header, rows, marks, css="numbers methods"))
+            continue
+        rules |= {len(lines)} if lines else set()
+        for index, name in enumerate(names):
+            best |= {(len(lines), column + 1) for column in tops[index]}
+            lines.append((f"{title} {structure_name(name)}", *(row[index] for row in cells)))
+    return tables if is_many else [Table(("", *labels), tuple(lines), frozenset(best), frozenset(rules))]
+
+
+def comparison_table(methods: Sequence[Method]) -> Table | None:
+    """Returns each method's difference from the baseline with what may be said of it; None without one baseline."""
+    scored = scored_of(methods)
+    baseline = stats.the_baseline(scored)
+    others = [method for method in scored if method is not baseline]
+    if baseline is None or not others:
+        return None
+    dice, mean, rows = stats.volume_dice(scored), stats.mean_dice(scored), []
+    for method in others:
+        label, steps = method.label, method.runs[0].config.get("n_iter")
+        if method.runs[0].config.get("teacher_sha256") and steps != baseline.runs[0].config.get("n_iter"):
+            label += f" (after {steps} further steps)"
+        if not method.is_comparable(baseline):
+            rows.append((label, number(mean[method.label]), "", "", "", "", "other number of steps: not compared"))
+            continue
+        pair = stats.difference(dice, method.label, baseline.label)
+        better = f"{(pair.by_volume > 0).sum()} of {len(pair.by_volume)}"
+        numbers = (number(pair.mean, signed=True), number(pair.standard_error), better, str(len(pair.by_seed) or "–"))
+        rows.append((label, number(mean[method.label]), *numbers, pair.verdict))
+    first = (baseline.label, number(mean[baseline.label]), "", "", "", "", "")
+    header = ("", "mean Dice", "Δ baseline", "st. error", "better on", "seeds", "verdict")
+    marks = {(row, 6) for row, cells in enumerate(rows, 1) if cells[-1] in ("better", "worse")}
+    return Table(header, (first, *rows), frozenset(marks), css="numbers methods")
+
+
+def remarks(methods: Sequence[Method]) -> list[str]:
+    """Returns what keeps a reader from wrong conclusions."""
+    scored = scored_of(methods)
+    baseline = stats.the_baseline(scored)
+    others = [method for method in scored if not method.is_baseline]
+    if not scored:
+        return ["None of these runs was evaluated on test volumes yet."]
+    if baseline is None or not others:
+        count = sum(method.is_baseline for method in scored)
+        reason = "no baseline" if not count else "more than one baseline" if count > 1 else "nothing but a baseline"
+        return [f"There is {reason} among these runs, so nothing is said about a gain."]
+    comparable = [method for method in others if method.is_comparable(baseline)]
+    best, lines = stats.best_method(comparable), []
+    if best is not None and len(comparable) > 1:
+        lines.append(
+            f"Highest mean Dice: {best.label}, {number(stats.mean_dice([best])[best.label])} (best of "
+            f"{len(comparable)} methods on these volumes; optimistically biased)."
+        )
+    lines.append("Better or worse: by more than twice the standard error over the test volumes, all seeds agreeing.")
+    if any(len(method.by_seed.keys() & baseline.by_seed.keys()) < 2 for method in comparable):
+        lines.append("With one seed, the spread between repeated trainings is unknown.")
+    return lines
+
+
+def volume_table(methods: Sequence[Method]) -> Table | None:
+    """Returns mean Dice per test volume and the differences from the baseline; None without scores.
+
+    Of many methods that can be compared with the baseline, only the differences are shown.
+    """
+    scored = scored_of(methods)
+    if not scored:
+        return None
+    baseline, is_many = stats.the_baseline(scored), len(scored) > MOST_COLUMNS
+    others = [m for m in scored if baseline is not None and m is not baseline and m.is_comparable(baseline)]
+    dice = stats.volume_dice(scored)
+    means = dice.groupby(level=["method", "case_id"], sort=False).mean()
+    place, cells = {method: str(n) for n, method in enumerate(scored, 1)}, {}
+    for method in scored:
+        if not (is_many and method in others):
+            cells[method.label, place[method]] = means.loc[method.label].map(number)
+    for method in others:
+        found = stats.difference(dice, method.label, baseline.label).by_volume
+        cells[f"Δ {_uncapitalised(method.label)}", f"Δ {place[method]}"] = found.map(lambda x: number(x, signed=True))
+    table = pd.DataFrame(cells).sort_index().fillna("–")
+    rows = tuple((case, *row) for case, row in zip(table.index, table.itertuples(index=False), strict=True))
+    headers = [("Volume", *(names[n] for names in cells)) for n in (0, 1)]
+    css = "numbers volumes many" if is_many else "numbers volumes"
+    return Table(headers[0], rows, short=headers[1] if is_many else (), css=css)
+
+
+def _uncapitalised(label: str) -> str:
+    """Returns a label without the capital of its first word, unless that is a name such as UniMatch."""
+    return label[:1].lower() + label[1:] if label.split(" ")[0][1:].islower() else label
+
+
+def overview_table(methods: Sequence[Method]) -> Table:
+    """Returns mean Dice and its difference from the baseline, a row per method, two columns per labelled split."""
+    scored = scored_of(methods)
+    labels, header, best = list(dict.fromkeys(method.label for method in scored)), ["Mean Dice"], set()
+    cells: Mapping[str, list[str]] = {label: [] for label in labels}
+    for same in by_setup(scored).values():
+        spread, dice = stats.over_seeds(stats.means(same)), stats.volume_dice(same)
+        baseline, found = stats.the_baseline(same), {method.label: method for method in same}
+        best |= {
+            (labels.index(list(found)[n]), len(header)) for n in highest(list(spread.mean["dice", MEAN][list(found)]))
+        }
+        header += [same[0].runs[0].split, "Δ baseline"]
+        for label in labels:
+            method, text = found.get(label), ""
+            if method is None:
+                cells[label] += ["", ""]
+                continue
+            if baseline not in (None, method) and method.is_comparable(baseline):
+                text = number(stats.difference(dice, label, baseline.label).mean, signed=True)
+            width = spread.deviation["dice", MEAN][label]
+            cells[label] += [plus_minus(spread.mean["dice", MEAN][label], width), text]
+    rows = tuple((label, *row) for label, row in cells.items())
+    return Table(tuple(header), rows, frozenset(best), css="numbers methods")
+
+
+def facts(methods: Sequence[Method]) -> list[tuple[str, str]]:
+    """Returns what one must know to read the numbers: dataset, split, budget, seeds, steps, volumes."""
+    scored = scored_of(methods) or list(methods)
+    runs, table = [run for method in scored for run in method.runs], stats.scores(scored)
+    patients = set(table["patient_id"]) - {""} if len(table) else set()
+    tested = plural(table["case_id"].nunique(), "volume") + (f" of {plural(len(patients), 'patient')}" * bool(patients))
+    noted = table[table["note"] != ""] if len(table) else table
+    empty = [f"{row.case_id} {row.structure}: {row.note}" for row in noted.itertuples()]
+    empty = list(dict.fromkeys(empty))
+    missing = [name for method in scored for name in method.unrecorded]
+    return [
+        ("Dataset", listed(run.dataset for run in runs)),
+        ("Labelled split", listed(run.split for run in runs)),
+        ("Unit of budget", listed(run.facts["budget_unit"] for run in runs)),
+        ("Seeds", listed(sorted({run.seed for run in runs}))),
+        ("Training steps", listed(run.config.get("n_iter", "?") for run in runs)),
+        ("Tested on", tested if len(table) else "nothing yet"),
+        ("Empty classes", f"{len(empty)}: {listed(empty, limit=4)}" if empty else "none"),
+        ("Configuration", listed((run.digest for run in runs), limit=6)),
+        *([("Not recorded", f"{listed(missing)} by older runs")] if missing else []),
+    ]
+
+
+def text_report(methods: Sequence[Method]) -> str:
+    """Returns what the terminal shows of a comparison: facts, and per labelled split its tables."""
+    parts = ["\n".join(f"{name + ':':16}{value}" for name, value in facts(methods))]
+    segmenting = [method for method in methods if not method.is_pretraining]
+    setups = by_setup(segmenting)
+    if needs_overview(segmenting) and len(setups) > 1:
+        parts.append(overview_table(segmenting).text())
+    for name, same in setups.items() or {"": list(methods)}.items():
+        if len(setups) > 1:
+            parts.append(f"{name[:1].upper()}{name[1:]}\n{'=' * len(name)}")
+        tables = [*result_tables(same), comparison_table(same), volume_table(same)]
+        parts += [table.text() for table in tables if table is not None]
+        parts.append("\n".join(remarks(same)))
+    return "\n\n".join(parts)

@@ -1,0 +1,903 @@
+"""Experiment files in the published form of CoreCLR, translated into the native one.
+
+A file has the groups `model` and `policy`, maybe `data_geometry` and `model_uncertainty`, and `exp_dir`. Names and
+defaults of keys are the published ones; those marked "ours" were added here. Keys without effect are dropped, and named
+in one line of the log. The settings of strategies, scores and group contrastive training are declared where they belong
+and only have other names or defaults here.
+
+Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from absl import logging
+from annotated_types import Ge, Le, Len
+
+from fewslice.core import options, registry
+from fewslice.core.options import Place, name_of
+from fewslice.settings import datasets
+from fewslice.settings.declare import Count, Help, Must, NotNegative, Positive, declared, settings_of
+from fewslice.settings.experiment import ENCODER, FEATURES, SCORE, STRATEGY, Experiment, PlainName, plain
+from fewslice.settings.group_contrastive import TERMS, GroupContrastive
+from fewslice.settings.yaml import Reader, Registered, YamlFile
+
+# Published name of a dataset -> ours.
+DATASETS = {
+    "ACDC": "acdc_wsl4mis", "CHAOS_CT": "chaos_ct", "MSCMR": "mscmr", "LVSC": "lvsc", "DAVIS": "davis", "DAVIS2": "davis2",
+}  # fmt: skip
+_RGB = ("davis", "davis2")
+# Published name of a score -> ours; of the dropout passes of one network, whose mean over networks is `mean_score`.
+SCORES = {
+    "entropy_w_label_probs": "entropy", "ensemble_variance_ratio": "variance_ratio",
+    "entropy_w_label_counts": "vote_entropy",
+}  # fmt: skip
+SCORES_OF_PASSES = {"entropy_score": "entropy", "bald_score": "bald"}
+MEAN_SCORE = "mean_score"
+KCENTER, COREGCN, VAAL, TYPICLUST = "kcenter_greedy", "coregcn", "vaal", "typiclust"
+_PIXELS, _PASS, _PRETRAINABLE = "pixels", "pass", "pretrainable_unet"
+_MAPS = ("encoder_map", "pooled_map")
+_BUILT = {
+    "dmpls": ("unet_cct",), "db_dmpls": ("unet_cct",), "strong": ("unet", _PRETRAINABLE),
+    "db_strong": ("unet",), "lvm_med": (),
+}  # fmt: skip
+_METADATA = (
+    "patient_wt", "phase_wt", "group_wt", "height_wt", "weight_wt", "slice_rel_pos_wt", "slice_mid_wt", "slice_pos_wt",
+)  # fmt: skip
+_ACDC_ONLY = ("phase_wt", "group_wt", "height_wt", "weight_wt")
+_PARAMS = ("data_geometry", "feature_model_params")
+
+IDLE = Help("", no_effect="here")
+_Flag, _Whole = bool, Annotated[int, Ge(0)]
+_Channels, _Annotation = Literal[1, 3], Literal["scribble", "label"]
+_IdleFlag, _IdleText, _IdleSeed = Annotated[bool, IDLE], Annotated[str, IDLE], Annotated[_Whole | None, IDLE]
+_IdleNumber, _IdleName, _IdleChannels = Annotated[float, IDLE], Annotated[PlainName, IDLE], Annotated[_Channels, IDLE]
+
+
+def _size(multiple: int) -> Any:
+    must = f"[rows, columns] in pixels, multiples of {multiple}"
+    return Annotated[tuple[int, int], Must(lambda sides: all(n > 0 and n % multiple == 0 for n in sides), must)] | None
+
+
+def _is_round(item: list[Any]) -> bool:
+    shares, rest = item[:2], item[2:]
+    are_shares = all(type(share) in (int, float) and 0 <= share <= 1 for share in shares)
+    return len(shares) == 2 and are_shares and any(rest == [m, s][: len(rest)] for m, s in _ENDS)
+
+
+_ENDS = [(method, skips) for method in ("random", None) for skips in (True, False)]
+_ROUND = "[oracle, pseudo, method, skip_training]: two shares from 0 to 1, random or null, true or false"
+_Size, _NetworkSize = _size(32), _size(16)
+_Positions = Annotated[
+    list[int],
+    Must(lambda found: all(0 <= one <= 3 for one in found), "a list of positions from 0 to 3, such as [2, 3]"),
+]
+
+
+@declared
+class Model:
+    model_type: str
+    dataset: str = "ACDC"
+    ann_type: _Annotation = "scribble"
+    ensemble_size: Count = 1
+    in_chns: _Channels = 1
+    batch_size: Count = 6
+    base_lr: Positive = 0.01
+    patch_size: _NetworkSize = None
+    inf_train_type: Literal["preds", "features"] = "preds"
+    feature_decoder_index: Annotated[int, Ge(0), Le(4)] = 0
+    seed: _IdleSeed = 0
+    gpus: _IdleText = "cuda:0"
+    deterministic: Annotated[Literal[0, 1], IDLE] = 1
+    tag: _IdleName = ""
+    # Ours: run directory of an encoder; list of the dataset and its combination; another name of `patch_size`.
+    warm_start: str = ""
+    split: str = "al"
+    comb: str = "c1"
+    mixed_precision: _Flag = False
+    network_size: _NetworkSize = None
+
+
+@declared
+class UNet(Model):
+    seg_model: Literal["unet", "unet_cct", "pretrainable_unet", "unet_cct_3h", "unet_ds", "efficient_unet", "pnet"] = (
+        "unet"
+    )
+    max_iterations: Count = 60000
+    val_every: Count = 200  # ours
+
+
+@declared
+class Dmpls(UNet):
+    seg_model = "unet_cct"
+    steady_statistics: _Flag = False  # ours, `recompute_bn_statistics`
+
+
+@declared
+class Strong(UNet):
+    ann_type = "label"
+    steady_statistics: _Flag = False
+
+
+@declared
+class DropoutDmpls(UNet):
+    seg_model = "unet_cct"
+    T: Annotated[int, Ge(2)] = 40
+    db_score_func: Literal["pass_probs", "entropy_score", "bald_score"] | None = None
+
+
+@declared
+class DropoutStrong(DropoutDmpls):
+    ann_type = "label"
+    seg_model = "unet"
+
+
+@declared
+class Pretrained(Model):
+    in_chns = 3
+    batch_size = 8
+    base_lr = 1e-4
+    encoder_name: Literal["resnet50", "resnet18"] = "resnet50"
+    val_epoch: Count = 1
+    num_epochs: Count = 50
+    base_original_checkpoint: str = "scratch"  # ours: gcl, the encoder that the experiment pretrains; or a run
+    train_beta1: Annotated[float, Ge(0), Le(0.9999)] = 0.9
+    train_beta2: Annotated[float, Ge(0), Le(0.999999)] = 0.999
+    train_weight_decay: NotNegative = 0.0
+    train_scheduler: Literal[0, 1] = 0
+    amp: _Flag = False
+
+
+@declared
+class Params(GroupContrastive):
+    batch_size = 64
+    neg_loss_wt = 0.1
+    pos_loss1_wt = 0.1
+    pos_loss2_wt = 0.1
+    pos_loss3_wt = 0.1
+    pos_loss1_mask: _Positions = ()
+    pos_loss2_mask: _Positions = ()
+    pos_loss3_mask: _Positions = ()
+    neg_loss: _Flag | None = None
+    pos_loss1: _Flag | None = None
+    pos_loss2: _Flag | None = None
+    pos_loss3: _Flag | None = None
+    use_slice_pos: _Flag = False
+    use_phase: _Flag = False
+    use_patient: _Flag = False
+    reset_sampler_every_epoch: _Flag = False
+    num_epochs: Count = 100
+    pretrained: _Flag = False
+    in_chns: _Channels = 1
+    patch_size: Annotated[_Size, IDLE] = None
+    inf_batch_size: Count = 128
+    fuse_image_data: _Flag = False
+    fuse_image_data_size_prop: Positive = 0.1
+    cl_prev_path: str | None = None
+    loss: _IdleText = "nt_xent"
+    patience: _IdleSeed = 5
+    tol: _IdleNumber = 0.01
+    cl_model_save_name: _IdleName = "cl_feature_model.pt"
+    seed: _IdleSeed = 0
+    debug: _IdleFlag = False
+
+    def native(self) -> dict[str, Any]:
+        """Returns the settings of the encoder in the native form."""
+        found = {name: getattr(self, name) for name in settings_of(GroupContrastive)}
+        for name, value in found.items():
+            if name.endswith("_mask"):
+                found[name] = ",".join(map(str, sorted(set(value))))
+            elif isinstance(value, bool):
+                found[name] = int(value)
+            elif hasattr(self, name.removesuffix("_wt")) and name != "loss_wt":
+                found[name] = value if getattr(self, name.removesuffix("_wt")) else 0.0
+        return found | {"epochs": self.num_epochs, "run": self.cl_prev_path or ""}
+
+
+@declared
+class CoresetKwargs:
+    seed: _IdleSeed = None
+    temp_init: Positive = 1.0
+    temp_scale: Literal["inv_iter"] | None = None
+
+
+@declared
+class DatasetKwargs:
+    patch_size: Annotated[_Size, IDLE] = None
+
+
+@declared
+class Geometry:
+    data_geometry_type: str
+    ann_type: Annotated[_Annotation, IDLE] = "scribble"
+    gpus: _IdleText = "cuda:0"
+    seed: _IdleSeed = 0
+
+
+@declared
+class ByFeatures(Geometry):
+    dataset_type: Literal[tuple(DATASETS)] | None = None
+    dataset_kwargs: DatasetKwargs = DatasetKwargs()
+    feature_model: _Flag = False
+    contrastive: _Flag = False
+    feature_model_params: Params = Params()
+    use_model_features: _Flag = False
+    features: Annotated[str | None, Registered(FEATURES)] = None  # ours: any kind of features by its name
+    in_chns: _IdleChannels = 1
+
+
+@declared
+class KCenter(ByFeatures):
+    alg_string: Literal["kcenter_greedy", "gpu_kcenter_greedy", "pkcenter_greedy"] = "kcenter_greedy"
+    coreset_kwargs: CoresetKwargs = CoresetKwargs()
+    use_uncertainty: _Flag = False
+    uncertainty_score_file: _IdleName = "entropy.txt"
+    patch_size: Annotated[_Size, IDLE] = None
+
+
+@declared
+class CoreGcn(ByFeatures):
+    s_margin: _IdleNumber = 0.1
+
+
+@declared
+class Vaal(Geometry):
+    beta: _IdleNumber = 1.0
+    input_chann: _IdleChannels = 1
+    patch_size: Annotated[_Size, IDLE] = None
+
+
+@declared
+class TypiClust(ByFeatures):
+    knn_model: Annotated[Literal["sklearn"], IDLE] = "sklearn"
+    patch_size: Annotated[_Size, IDLE] = None
+
+
+@declared
+class Ensemble:
+    model_uncertainty_type: str
+    score_func: str = "entropy_w_label_counts"
+
+
+@declared
+class Stochastic(Ensemble):
+    sbatch_size: Count = 10
+    seed: _IdleSeed = 0
+
+
+@declared
+class EnsembleKwargs:
+    skip: _Flag = False
+    train: _Flag = True
+    inf_val: _Flag = True
+    inf_test: _Flag = False
+    inf_train: Annotated[bool | None, IDLE] = None
+    resume_on_val: _IdleFlag = True
+    resume_on_test: _IdleFlag = False
+
+
+@declared
+class ScoreKwargs:
+    skip: _Flag = False
+    delete_preds: _IdleFlag = True
+
+
+@declared
+class Policy:
+    policy_type: Literal["random", "ranked"]
+    rounds: Annotated[tuple[Annotated[list[Any], Must(_is_round, _ROUND)], ...], Len(1)]
+    seed: Annotated[int, Ge(0), Le(2**31 - 1)] = 0
+    ensemble_kwargs: EnsembleKwargs = EnsembleKwargs()
+    uncertainty_kwargs: ScoreKwargs = ScoreKwargs()
+    geometry_kwargs: ScoreKwargs = ScoreKwargs()
+    rank_type: Literal["desc", "inc"] = "desc"
+    resume: _IdleFlag = False
+    save_im_score_file: _IdleName = "scores.txt"
+    pseudolabels: _IdleFlag = False
+    tag: _IdleText = ""
+    annotator: Annotated[str, Registered("annotator")] = "simulated"  # ours
+
+
+MODELS = {
+    "dmpls": Dmpls, "strong": Strong, "db_dmpls": DropoutDmpls, "db_strong": DropoutStrong, "lvm_med": Pretrained,
+}  # fmt: skip
+UNCERTAINTIES = {"ensemble": Ensemble, "stochastic": Stochastic}
+GEOMETRIES = {KCENTER: KCenter, COREGCN: CoreGcn, VAAL: Vaal, TYPICLUST: TypiClust}
+_TYPE_KEYS = {
+    "model": "model_type", "data_geometry": "data_geometry_type", "model_uncertainty": "model_uncertainty_type",
+}  # fmt: skip
+# Published defaults of MultiFeature Coreset where ours are those of the published experiment for ACDC.
+_MFC = {"use_labels": False, "default_pos_val": 1.0, "pos_wt": 1.0, "normalize_pos_by_label_ct": False}
+
+
+def read_published(reader: Reader) -> Experiment | None:
+    """Returns the experiment of a published file, None if anything is wrong, which the reader notes."""
+    groups = {"model": (_class_of(reader, "model", MODELS), ...), "policy": (Policy, ...), "exp_dir": (PlainName, ...)}
+    kinds = {**GEOMETRIES, **dict.fromkeys(registry.of(STRATEGY).names())}
+    groups["data_geometry"] = (_class_of(reader, "data_geometry", kinds) | None, None)
+    groups["model_uncertainty"] = (_class_of(reader, "model_uncertainty", UNCERTAINTIES) | None, None)
+    fields = [(name, kind) if default is ... else (name, kind, default) for name, (kind, default) in groups.items()]
+    file = reader.read(declared(dataclasses.make_dataclass("File", fields, kw_only=True)), _moved)
+    if file is None or reader.problems:
+        return None
+    translation = Translation(reader, file.model, file.policy, file.data_geometry, file.model_uncertainty)
+    reader.problems += translation.problems()
+    if reader.problems:
+        return None
+    values = translation.values() | {"name": file.exp_dir}
+    native = Reader(YamlFile(reader.file.path, values, {}, ()), {})
+    found = native.read(Experiment)
+    native.problems += found.problems() if found is not None else ()
+    reader.problems += [(translation.place(place), text) for place, text in native.problems]
+    if idle := sorted(translation.idle()):
+        logging.info("No effect here: %s (%s).", ", ".join(idle), reader.file.path)
+    return found and Published(**vars(found), keys=translation.keys(), runs=translation.named_runs(found))
+
+
+@declared
+class Published(Experiment):
+    """An experiment of a published file, whose run directory keeps the digest of the published keys.
+
+    Attributes:
+        keys: The keys that count, by group.
+        runs: See `named_runs`.
+    """
+
+    keys: Mapping[str, Any]
+    runs: Mapping[str, str]
+
+    def settings(self) -> dict[str, Any]:
+        return dict(self.keys)
+
+    def named_runs(self) -> dict[str, str]:
+        return dict(self.runs)
+
+
+def _class_of(reader: Reader, group: str, kinds: Mapping[str, Any]) -> Any:
+    """Returns the class of a group by the type that the file gives it; `Any` if that is wrong, which is noted."""
+    given, key = reader.values.get(group), _TYPE_KEYS[group]
+    if not isinstance(given, dict):
+        return next(iter(MODELS.values())) if group == "model" else ScoreKwargs
+    kind = given.get(key)
+    if kind == _PASS and group != "model":
+        reader.values[group] = None
+    if kind == _PASS or kind in kinds:
+        return _geometry_class(kind) if group == "data_geometry" and kind != _PASS else kinds.get(kind, Any)
+    if str(kind).startswith("spml"):
+        text = f"{kind} was driven through scripts of a repository that no longer exists. Write dmpls or strong."
+    elif kind is None:
+        text = f"must be given: one of {', '.join(kinds)}."
+    else:
+        text = registry.unknown_name("type", kind, [*kinds, *([_PASS] if group != "model" else [])])
+    reader.problem((group, key) if key in given else (group,), f"`{group}.{key}`: {text}")
+    return Any
+
+
+def _own_options(kind: str) -> options.Known:
+    """Returns the options of a geometry that are those of the strategy, or score, of this name."""
+    is_score = kind == VAAL
+    registered = registry.of(SCORE if is_score else STRATEGY).get({KCENTER: "mfc"}.get(kind, kind))
+    known = options.options_of(getattr(registered, "options_class", None) or registered)
+    declared_here = set(options.fields_of(GEOMETRIES.get(kind, ByFeatures)))
+    declared_here |= set(options.fields_of(Params)) if kind == KCENTER else set()
+    own = {name: known[name] for name in known if name not in declared_here}
+    return own | {name: (own[name][0], default) for name, default in (_MFC if kind == KCENTER else {}).items()}
+
+
+def _geometry_class(kind: str) -> type:
+    fields = [
+        (name, of) if default is options.REQUIRED else (name, of, dataclasses.field(default=default))
+        for name, (of, default) in _own_options(kind).items()
+    ]
+    bases = (GEOMETRIES.get(kind, ByFeatures),)
+    return dataclasses.make_dataclass(bases[0].__name__, fields, bases=bases, frozen=True, kw_only=True)
+
+
+def _moved(place: Place) -> str:
+    """Returns where an unknown key belongs, in a sentence; "" if nowhere."""
+    *group, name = place
+    group = ".".join(map(str, group))
+    if name == "exp_dir":
+        return "`exp_dir` stands at the beginning of a line, in no group. Move it there."
+    classes = {kind: _geometry_class(kind) for kind in GEOMETRIES}
+    of_group = {"model": MODELS, "data_geometry": classes, "model_uncertainty": UNCERTAINTIES}
+    if kinds := [kind for kind, of in of_group.get(group, {}).items() if name in options.fields_of(of)]:
+        return f"`{group}.{name}` counts only for {' or '.join(kinds)}. Remove it."
+    places = {known: list(of.values()) for known, of in of_group.items()} | {"policy": [Policy]}
+    places |= {".".join(_PARAMS): [Params], "policy.ensemble_kwargs": [EnsembleKwargs]}
+    places |= {"data_geometry.coreset_kwargs": [CoresetKwargs]}
+    found = [known for known, of in places.items() if any(name in options.fields_of(one) for one in of)]
+    return f"The key {name!r} stands in the group `{found[0]}`. Move it there." if found else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Translation:
+    """The groups of a file, and what they are in the native form."""
+
+    reader: Reader
+    model: Any
+    policy: Policy
+    geometry: Any
+    uncertainty: Any
+
+    @property
+    def kind(self) -> str:
+        """The type of the geometry, "" without one."""
+        return self.geometry.data_geometry_type if self.geometry else ""
+
+    @property
+    def params(self) -> Params:
+        """The encoder's settings."""
+        return getattr(self.geometry, "feature_model_params", Params())
+
+    @property
+    def is_random(self) -> bool:
+        return self.policy.policy_type == "random"
+
+    @property
+    def is_pretrained(self) -> bool:
+        return isinstance(self.model, Pretrained)
+
+    @property
+    def weights(self) -> tuple[str, str]:
+        """What names the initial weights of the networks: key, value; ("", "") if nothing does."""
+        first = self.model.base_original_checkpoint if self.is_pretrained else "scratch"
+        if first != "scratch":
+            return "base_original_checkpoint", first
+        return ("warm_start", self.model.warm_start) if self.model.warm_start else ("", "")
+
+    def values(self) -> dict[str, Any]:
+        """Returns the keys of the native form."""
+        model, policy = self.model, self.policy
+        trains = policy.ensemble_kwargs.train and not policy.ensemble_kwargs.skip
+        query, first = ({"strategy": "random"},) * 2 if self.is_random else (self._query(True), self._query(False))
+        shown = [one for one in (query, first) if (one.get("features") or {}).get("name") == ENCODER]
+        start = {"gcl": ENCODER}.get(self.weights[1], self.weights[1])
+        needs_encoder = bool(shown) or start == ENCODER
+        size = model.network_size or model.patch_size
+        return {
+            "dataset": DATASETS.get(model.dataset, model.dataset),
+            "network": self._network(),
+            "rounds": [self._round(item, trains) for item in policy.rounds],
+            "query": query,
+            "first_query": first if first != query else None,
+            "annotation": {"label": "mask"}.get(model.ann_type, model.ann_type),
+            "annotator": policy.annotator,
+            "members": model.ensemble_size,
+            "encoder": self.params.native() if needs_encoder else None,
+            "warm_start": start,
+            "split": model.split,
+            "comb": model.comb,
+            "size": list(size) if size else None,
+            "test": policy.ensemble_kwargs.inf_test,
+            "mixed_precision": model.mixed_precision or getattr(model, "amp", False),
+            "seed": policy.seed,
+        }
+
+    def _round(self, item: list[Any], trains: bool) -> dict[str, Any]:
+        add, longer, method, skips = (*item, *(None, False)[len(item) - 2 :])
+        query = {"query": "random"} if method == "random" and not self.is_random else {}
+        return {"add": float(add), "longer": float(longer), "train": trains and not skips} | query
+
+    def _network(self) -> dict[str, Any]:
+        model = self.model
+        found = {"batch_size": model.batch_size, "learning_rate": model.base_lr}
+        if self.is_pretrained:
+            found |= {"encoder": model.encoder_name, "epochs": model.num_epochs, "val_epochs": model.val_epoch}
+            found |= {"beta_1": model.train_beta1, "beta_2": model.train_beta2}
+            found |= {"weight_decay": model.train_weight_decay, "cosine": bool(model.train_scheduler)}
+            return {"name": "resnet_unet", **found}
+        found |= {"steps": model.max_iterations, "val_every": model.val_every}
+        found["recompute_bn_statistics"] = getattr(model, "steady_statistics", False)
+        if model.seg_model == "unet_cct":
+            return {"name": "dmpls", **found}
+        loss = "strong_segmentation" if model.ann_type == "label" else "partial_cross_entropy"
+        return {"name": {"unet": "scribble_unet"}.get(model.seg_model, model.seg_model), "loss": loss, **found}
+
+    def _query(self, has_network: bool) -> dict[str, Any]:
+        """Returns the query of a round that ranks.
+
+        One that would rank by scores or gradients of networks while none is trained is random. A geometry that would
+        look at features of networks, or add their scores, does without them until then.
+        """
+        geometry = self.geometry
+        scored = self._scored() if self.uncertainty and has_network else {}
+        if geometry is None:
+            if not has_network:
+                return {"strategy": "random"}
+            if isinstance(self.uncertainty, Stochastic):
+                batches = {"name": "stochastic_batches", "sbatch_size": self.uncertainty.sbatch_size}
+                return {"strategy": batches, **scored}
+            return {"strategy": "uncertainty", "ascending": self.policy.rank_type == "inc", **scored}
+        own = {name: getattr(geometry, name) for name in _own_options(self.kind)}
+        if self.kind == VAAL:
+            return {"strategy": "uncertainty", "score": {"name": VAAL, **own}}
+        if self.kind == KCENTER:
+            return self._kcenter(own, scored, self._features(has_network))
+        if self.kind not in GEOMETRIES:
+            own = {name: value for name, value in own.items() if self._has("data_geometry", name)}
+        needs = registry.of(STRATEGY).get(self.kind).needs
+        if not has_network and {"gradients", "scores"} & set(needs):
+            return {"strategy": "random"}
+        features = {"features": self._features(has_network)} if "features" in needs else {}
+        return {"strategy": {"name": self.kind, **own}, **features, **scored}
+
+    def _kcenter(self, own: dict[str, Any], scored: dict[str, Any], features: dict[str, Any]) -> dict[str, Any]:
+        """Returns the coreset that the keys describe: of pixels, of embeddings, or of several features."""
+        geometry, is_raw = self.geometry, features["name"] == _PIXELS
+        if geometry.alg_string == "pkcenter_greedy":
+            kwargs = geometry.coreset_kwargs
+            drawn = {"name": "pkcenter", "temp_init": kwargs.temp_init, "temp_scale": kwargs.temp_scale}
+            return {"strategy": drawn, "features": features}
+        scored = scored if geometry.use_uncertainty else {}
+        has_terms = any(own[name] for name in _METADATA)
+        if not (self._is_fused or scored or has_terms or own["use_labels"] or own["metric"] != "euclidean"):
+            return {"strategy": "coreset"} if is_raw else {"strategy": "kcenter", "features": features}
+        own |= {"uncertainty_wt": own["uncertainty_wt"] if scored else 0.0}
+        if own["use_labels"] and is_raw:
+            return {"strategy": {"name": "mfc_pixels", **own}, **scored}
+        own["fuse_image_data"] = self._is_fused
+        own["fuse_image_data_size_prop"] = self.params.fuse_image_data_size_prop
+        return {"strategy": {"name": "mfc", **own}, "features": features, **scored}
+
+    @property
+    def _is_fused(self) -> bool:
+        return self.params.fuse_image_data and self.geometry.feature_model
+
+    def _features(self, has_network: bool) -> dict[str, Any]:
+        geometry, model = self.geometry, self.model
+        wanted = geometry.features
+        if geometry.use_model_features:
+            wanted = "encoder_map" if model.inf_train_type == "features" else "predictions"
+        if not wanted or (not has_network and _needs_network(wanted)):
+            wanted = ENCODER if geometry.feature_model else _PIXELS
+        named: dict[str, Any] = {"name": wanted}
+        if wanted == ENCODER:
+            named["batch_size"] = self.params.inf_batch_size
+        elif wanted in _MAPS:
+            named["level"] = model.feature_decoder_index
+        return named
+
+    def _scored(self) -> dict[str, Any]:
+        """Returns which score, of how many passes, and how networks are combined."""
+        passes, score = getattr(self.model, "T", 1), self.uncertainty.score_func
+        if score == MEAN_SCORE:
+            score = SCORES_OF_PASSES[self.model.db_score_func]
+            return {"score": score, "passes": passes, "combine": "mean_scores"}
+        return {"score": SCORES.get(score, score), "passes": passes}
+
+    def problems(self) -> Iterator[tuple[Place, str]]:
+        """Yields (place, message) of keys that do not fit each other, but for what the native form finds, too."""
+        yield from self._model_problems()
+        yield from self._policy_problems()
+        is_ranked = not self.is_random
+        if is_ranked and self.uncertainty is not None:
+            yield from self._score_problems()
+        if isinstance(self.geometry, ByFeatures) and (is_ranked or self.weights[1] == "gcl"):
+            yield from self._encoder_problems()
+        if is_ranked and self.geometry is not None:
+            yield from self._geometry_problems()
+
+    def _model_problems(self) -> Iterator[tuple[Place, str]]:
+        model, geometry = self.model, self.geometry
+        name, first = DATASETS.get(model.dataset, model.dataset), getattr(model, "base_original_checkpoint", "scratch")
+        channels = self._channels
+        if model.dataset not in DATASETS and model.dataset not in datasets.dataset_names():
+            known = [*DATASETS, *datasets.dataset_names()]
+            yield ("model", "dataset"), registry.unknown_name("dataset", model.dataset, known)
+        if name == "mscmr" and model.ann_type == "label":
+            yield ("model", "ann_type"), f"{model.dataset} has scribbles only. Write scribble and a dmpls model."
+        if name in _RGB and model.ann_type == "scribble":
+            text = f"{model.dataset} has full masks only. Write `ann_type: label` and a strong model."
+            yield ("model", "ann_type"), text
+        if self.is_pretrained and model.ann_type == "scribble":
+            text = "lvm_med learns from full masks. Write `ann_type: label` (the published default cannot train)."
+            yield ("model", "ann_type"), text
+        if channels and not self.is_pretrained and model.in_chns != channels:
+            text = f"images of {model.dataset} have {channels} channels. Write `in_chns: {channels}`."
+            yield ("model", "in_chns"), text
+        built = _BUILT[model.model_type]
+        if not self.is_pretrained and model.seg_model not in built:
+            text = f"`{model.seg_model}` does not fit {model.model_type} or is not part of this software. "
+            yield ("model", "seg_model"), f"{text}Write {' or '.join(built)}."
+        is_deep = self.is_pretrained or model.seg_model == _PRETRAINABLE
+        if model.warm_start and not is_deep:
+            text = f"pretrained weights fit `model_type: strong` with `seg_model: {_PRETRAINABLE}`, or lvm_med."
+            yield ("model", "warm_start"), f"{text} Write one of these, or remove it."
+        if model.warm_start and first != "scratch":
+            yield ("model", "warm_start"), "base_original_checkpoint names other weights. Remove one of the two."
+        if model.network_size and model.patch_size and model.network_size != model.patch_size:
+            text = f"network_size says {list(model.network_size)}. Remove one of the two."
+            yield ("model", "patch_size"), text
+        size = model.network_size or model.patch_size
+        if (is_deep or (self.kind == VAAL and not self.is_random)) and size and any(side % 32 for side in size):
+            text = f"{'this network' if is_deep else VAAL} needs sizes in multiples of 32. Received: {list(size)}"
+            yield ("model", "network_size" if model.network_size else "patch_size"), text
+        if first in ("lvm-med-resnet", "imagenet_v2"):
+            text = f"the weights {first} are not part of this software. Write gcl (the encoder that the experiment "
+            text += "pretrains), scratch, or the run directory of a pretrained encoder."
+            yield ("model", "base_original_checkpoint"), text
+        if first == "gcl" and not getattr(geometry, "contrastive", False):
+            text = "gcl needs a data_geometry with `contrastive: true`."
+            yield ("model", "base_original_checkpoint"), text
+        elif first == "gcl" and self.params.encoder != model.encoder_name:
+            text = f"the encoder that is pretrained is a {self.params.encoder}. Write it in both places."
+            yield ("model", "encoder_name"), text
+
+    @property
+    def _channels(self) -> int | None:
+        """Channels of the images of a published dataset, None for others."""
+        name = DATASETS.get(self.model.dataset, self.model.dataset)
+        return (3 if name in _RGB else 1) if name in DATASETS.values() else None
+
+    def _policy_problems(self) -> Iterator[tuple[Place, str]]:
+        policy, geometry = self.policy, self.geometry
+        if not policy.ensemble_kwargs.inf_val:
+            text = "`inf_val` must be true: the checkpoint with the best validation Dice is evaluated."
+            yield ("policy", "ensemble_kwargs", "inf_val"), text
+        for name in ("uncertainty_kwargs", "geometry_kwargs"):
+            if getattr(policy, name).skip:
+                yield ("policy", name, "skip"), "write rounds without ranking as [share, 0, random]."
+        if self.is_random:
+            return
+        if geometry is None and self.uncertainty is None:
+            text = "ranked needs a data_geometry or model_uncertainty group. Add one, or write random."
+            yield ("policy", "policy_type"), text
+        if policy.rank_type == "inc" and (geometry is not None or isinstance(self.uncertainty, Stochastic)):
+            text = "only an ensemble's scores can be ranked from the lowest up (inc). Remove it."
+            yield ("policy", "rank_type"), text
+
+    def _score_problems(self) -> Iterator[tuple[Place, str]]:
+        model, named = self.model, self.uncertainty.score_func
+        place, of_passes = ("model_uncertainty", "score_func"), getattr(model, "db_score_func", None)
+        if named == MEAN_SCORE and not isinstance(model, DropoutDmpls):
+            yield place, "mean_score averages what MC dropout gives. Write a db_ model, or another score."
+        elif named == MEAN_SCORE and of_passes not in SCORES_OF_PASSES:
+            text = "mean_score needs `db_score_func: bald_score` or `entropy_score`."
+            yield ("model", "db_score_func"), text
+        elif named != MEAN_SCORE and of_passes in SCORES_OF_PASSES:
+            text = f"{named} looks at probabilities, not at a score per network. Write `mean_score`, or "
+            yield place, text + "`db_score_func: pass_probs`."
+        names = [*SCORES, MEAN_SCORE, *(name for name in registry.of(SCORE).names() if name != VAAL)]
+        if named not in names:
+            yield place, registry.unknown_name("score", named, names)
+
+    def _encoder_problems(self) -> Iterator[tuple[Place, str]]:
+        geometry, params, channels = self.geometry, self.params, self._channels
+        if not geometry.feature_model:
+            if geometry.contrastive:
+                text = "needs `feature_model: true`; without it features are raw pixels."
+                yield ("data_geometry", "contrastive"), text
+            elif self._has(*_PARAMS):
+                yield _PARAMS, "is not looked at without `feature_model: true`. Add that, or remove the group."
+            return
+        if not geometry.contrastive and not params.cl_prev_path:
+            text = "without `contrastive: true` the encoder would have ImageNet weights, which are not part of this "
+            text += "software. Add that, or name a pretrained run by feature_model_params.cl_prev_path."
+            yield ("data_geometry", "feature_model"), text
+        if params.pretrained:
+            yield (*_PARAMS, "pretrained"), "ImageNet weights are not part of this software. Write false."
+        if channels and params.in_chns != channels:
+            text = f"images of {self.model.dataset} have {channels} channels. Write `in_chns: {channels}`."
+            yield (*_PARAMS, *(["in_chns"] if self._has(*_PARAMS, "in_chns") else [])), text
+        if params.cl_prev_path in ("none", _PIXELS):
+            text = "must be a run directory. Remove it for an encoder of the experiment's own."
+            yield (*_PARAMS, "cl_prev_path"), text
+        for term in ("neg_loss", *(f"pos_loss{number}" for number in TERMS)):
+            for name in (f"{term}_wt", f"{term}_mask"):
+                if self._has(*_PARAMS, name) and not getattr(params, term) and not params.cl_prev_path:
+                    yield (*_PARAMS, name), f"has no effect without `{term}: true`. Add that, or remove it."
+        if params.fuse_image_data and self.kind != KCENTER:
+            yield (*_PARAMS, "fuse_image_data"), f"counts only for {KCENTER}. Remove it."
+
+    def _geometry_problems(self) -> Iterator[tuple[Place, str]]:
+        geometry, needs = self.geometry, self._needs
+        if isinstance(geometry, ByFeatures):
+            yield from self._feature_problems("features" in needs or self.kind in GEOMETRIES)
+        if self.kind == KCENTER:
+            yield from self._distance_problems()
+        uses_scores = getattr(geometry, "use_uncertainty", False)
+        needs_scores = uses_scores or (self.kind not in GEOMETRIES and "scores" in needs)
+        if needs_scores and self.uncertainty is None:
+            text = "needs scores of networks. Add the group model_uncertainty (ensemble, entropy_w_label_probs)."
+            yield ("data_geometry", "use_uncertainty" if uses_scores else "data_geometry_type"), text
+        if self.kind not in GEOMETRIES and getattr(geometry, "uncertainty_wt", 0):
+            text = f"{self.kind} gets no scores under this name. Write `data_geometry_type: {KCENTER}`, "
+            text += "`fuse_image_data: true` and `use_uncertainty: true` for the same."
+            yield ("data_geometry", "uncertainty_wt"), text
+        if self.uncertainty is not None and not needs_scores:
+            text = "a geometry ranks alone. Remove the group model_uncertainty"
+            if self.kind == KCENTER:
+                text += ", or let it enter the distance with `use_uncertainty: true` and `uncertainty_wt`"
+            yield ("model_uncertainty",), f"{text}."
+        if needs_scores and isinstance(self.uncertainty, Stochastic):
+            text = "stochastic ranks batches and no geometry. Write ensemble, or remove data_geometry."
+            yield ("model_uncertainty", "model_uncertainty_type"), text
+
+    @property
+    def _needs(self) -> tuple[str, ...]:
+        is_registered = self.kind in registry.of(STRATEGY).names()
+        return registry.of(STRATEGY).get(self.kind).needs if is_registered else ()
+
+    def _feature_problems(self, are_used: bool) -> Iterator[tuple[Place, str]]:
+        geometry, model, named = self.geometry, self.model, self.geometry.features
+        if not are_used:
+            names = ("feature_model", "contrastive", "feature_model_params", "use_model_features", "features")
+            written = [name for name in names if self._has("data_geometry", name)]
+            yield from ((("data_geometry", name), f"{self.kind} looks at no features. Remove it.") for name in written)
+        if geometry.dataset_type and geometry.dataset_type != model.dataset:
+            if DATASETS[geometry.dataset_type] != model.dataset:
+                text = f"the pool is that of model.dataset, {model.dataset}. Remove `dataset_type`, or write it there."
+                yield ("data_geometry", "dataset_type"), text
+        has_maps = not self.is_pretrained and model.seg_model != _PRETRAINABLE
+        of_network = geometry.use_model_features and model.inf_train_type == "features"
+        if (named in _MAPS or of_network) and not has_maps:
+            text = "maps of the encoder can be had of `unet` and `unet_cct` only. Look at predictions."
+            yield ("model", "inf_train_type") if of_network else ("data_geometry", "features"), text
+        if named is None:
+            return
+        place, kind = ("data_geometry", "features"), registry.of(FEATURES).get(named)
+        if geometry.use_model_features:
+            yield place, "says otherwise than `use_model_features: true`. Remove one of the two."
+        if kind.needs_encoder and not geometry.feature_model:
+            yield place, f"{named} needs an encoder. Write `feature_model: true`."
+        elif geometry.feature_model and not kind.needs_encoder and not kind.needs_network:
+            yield place, f"{named} does not look at the encoder of `feature_model: true`. Remove one of the two."
+
+    def _distance_problems(self) -> Iterator[tuple[Place, str]]:
+        geometry, model = self.geometry, self.model
+        is_raw = geometry.features in (None, _PIXELS) and not (geometry.feature_model or geometry.use_model_features)
+        if geometry.use_labels and not (self._is_fused or is_raw):
+            text = "the annotation weights pixels, and none enter the distance. Write `feature_model: true` and "
+            text += "`fuse_image_data: true` in feature_model_params, or let features be raw pixels."
+            yield ("data_geometry", "use_labels"), text
+        metadata = [name for name in _METADATA if getattr(geometry, name)]
+        for name in metadata:
+            if name in _ACDC_ONLY and model.dataset in DATASETS and model.dataset != "ACDC":
+                yield ("data_geometry", name), f"{model.dataset} has no such metadata. Remove it."
+        has_more = self._is_fused or metadata or geometry.use_uncertainty or geometry.use_labels
+        if geometry.alg_string != KCENTER and (has_more or geometry.metric != "euclidean"):
+            text = f"{geometry.alg_string} looks at plain features and Euclidean distances only. Write {KCENTER}, or "
+            text += "remove fuse_image_data, use_labels, use_uncertainty, metric and the weights."
+            yield ("data_geometry", "alg_string"), text
+        if geometry.use_uncertainty and not geometry.uncertainty_wt:
+            text = "has no effect with `uncertainty_wt: 0`. Give it a weight, or remove it."
+            yield ("data_geometry", "use_uncertainty"), text
+        if geometry.uncertainty_wt and not geometry.use_uncertainty:
+            text = "has no effect without `use_uncertainty: true`. Add that, or remove it."
+            yield ("data_geometry", "uncertainty_wt"), text
+        weights = ("pos_wt", "normalize_pos_by_label_ct", "label_wt", "default_pos_val")[2 if self._is_fused else 0 :]
+        idle = next((name for name in weights if self._has("data_geometry", name)), None)
+        if idle and not geometry.use_labels:
+            has_pixels = self._is_fused or is_raw
+            missing = "`use_labels: true`" if has_pixels else "`feature_model_params: {fuse_image_data: true}`"
+            yield ("data_geometry", idle), f"has no effect without {missing}. Add that, or remove it."
+
+    def idle(self) -> Iterator[str]:
+        """Yields the keys that the file gives and that have no effect in it."""
+        groups: dict[Place, Any] = {
+            ("model",): self.model,
+            ("policy",): self.policy,
+            ("data_geometry",): self.geometry,
+            ("model_uncertainty",): self.uncertainty,
+        }
+        for (group,), values in list(groups.items()):
+            for name in options.fields_of(type(values)):
+                if dataclasses.is_dataclass(inner := getattr(values, name, None)):
+                    groups[group, name] = inner
+        for place, values in groups.items():
+            for name, kind in options.fields_of(type(values)).items():
+                if IDLE in options.rules_of(kind) and self._has(*place, name):
+                    yield name_of((*place, name))
+        for place, is_idle in self._idle_here():
+            if is_idle and self._has(*place):
+                yield name_of(place)
+
+    def _idle_here(self) -> Iterator[tuple[Place, bool]]:
+        """Yields keys that count only together with others, and whether they do not."""
+        geometry = None if self.is_random else self.geometry
+        uses_network = getattr(geometry, "use_model_features", False)
+        named = getattr(geometry, "features", None)
+        yield ("model", "inf_train_type"), not uses_network
+        is_of_network = uses_network or (named is not None and _needs_network(named))
+        yield ("model", "feature_decoder_index"), not is_of_network
+        for name in ("T", "db_score_func"):
+            yield ("model", name), self.is_random or self.uncertainty is None
+        yield ("policy", "rank_type"), self.is_random
+        longer = any(item[1] for item in self.policy.rounds)
+        yield ("policy", "rounds"), self.is_pretrained and longer  # the second number, which lengthens training
+        yield ("model_uncertainty",), self.is_random
+        yield ("data_geometry",), self.is_random and self.weights[1] != "gcl"
+        if geometry is None:
+            return
+        kcenter, params = self.kind == KCENTER, self.params
+        has_terms = kcenter and (geometry.use_uncertainty or any(getattr(geometry, name) for name in _METADATA))
+        for name in ("extra_feature_wt", "max_dist", "wt_max_dist_mult"):
+            yield ("data_geometry", name), kcenter and not has_terms
+        for name in ("temp_init", "temp_scale"):
+            is_drawn = kcenter and geometry.alg_string == "pkcenter_greedy"
+            yield ("data_geometry", "coreset_kwargs", name), not is_drawn
+        yield (*_PARAMS, "fuse_image_data_size_prop"), not params.fuse_image_data
+        for name in (*settings_of(GroupContrastive), "num_epochs"):
+            yield (*_PARAMS, name), bool(params.cl_prev_path)
+
+    def keys(self) -> dict[str, Any]:
+        """Returns the published keys that decide what is computed, by group."""
+        policy = _counting(self.policy)
+        found = {
+            "model": _counting(self.model),
+            "data_geometry": None if self.geometry is None else _counting(self.geometry),
+            "model_uncertainty": None if self.uncertainty is None else _counting(self.uncertainty),
+            "policy": {name: value for name, value in policy.items() if name not in ("rounds", "annotator")},
+        }
+        if self.kind and self.kind not in GEOMETRIES:
+            group = found["data_geometry"]
+            given = {name: group.pop(name) for name in _own_options(self.kind)}
+            given = {name: value for name, value in given.items() if self._has("data_geometry", name)}
+            group |= {"options": given} if given else {}
+        strategy = "random" if self.is_random else self._query(True)["strategy"]
+        name = strategy["name"] if isinstance(strategy, dict) else strategy
+        return found | {
+            "dataset": DATASETS.get(self.model.dataset, self.model.dataset),
+            "seed": self.policy.seed,
+            "strategy": VAAL if self.kind == VAAL and not self.is_random else name,
+        }
+
+    def named_runs(self, experiment: Experiment) -> dict[str, str]:
+        """Returns the key and the path of every run that the file names."""
+        key, path = self.weights
+        found = {f"model.{key}": path} if key and path != "gcl" else {}
+        given = self.params.cl_prev_path
+        return found | ({name_of((*_PARAMS, "cl_prev_path")): given} if given else {})
+
+    def place(self, native: Place) -> Place:
+        """Returns where the file says what the native form says at a place."""
+        match native:
+            case ("rounds", int(number), *_):
+                return ("policy", "rounds", number)
+            case ("query" | "first_query", "strategy", str(option)) if option != "name":
+                return ("data_geometry", option) if self.geometry else ("model_uncertainty", option)
+            case ("query" | "first_query", "score", *_) if self.uncertainty:
+                return ("model_uncertainty", "score_func")
+            case ("query" | "first_query", *rest):
+                return ("data_geometry", *rest[1:]) if self.geometry else ("policy", "policy_type")
+            case ("encoder", str(name)):
+                term = name.removesuffix("_wt")
+                return (*_PARAMS, term if self._has(*_PARAMS, term) else name)
+            case ("warm_start",):
+                return ("model", self.weights[0])
+            case ("name",):
+                return ("exp_dir",)
+        key = native[0] if native else ""
+        return {"rounds": ("policy", "rounds"), "annotator": ("policy", "annotator")}.get(key, ("model", key))
+
+    def _has(self, *place: str) -> bool:
+        """Whether the file, or an override, gives a key."""
+        values: Any = self.reader.values
+        for part in place:
+            if not isinstance(values, dict) or part not in values:
+                return False
+            values = values[part]
+        return True
+
+
+def _needs_network(features: str) -> bool:
+    return registry.of(FEATURES).get(features).needs_network
+
+
+def _counting(group: Any) -> dict[str, Any]:
+    """Returns the keys of a group that have an effect, as JSON values."""
+    found = {}
+    for name, kind in options.fields_of(type(group)).items():
+        value = getattr(group, name)
+        if IDLE in options.rules_of(kind):
+            continue
+        if dataclasses.is_dataclass(value):
+            value = _counting(value)
+        elif name.endswith("_mask"):
+            value = sorted(set(value))
+        found[name] = plain(value)
+    return found

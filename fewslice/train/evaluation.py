@@ -1,0 +1,95 @@
+"""Scores of a network during training (validation volumes) and after it (test volumes)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+from absl import logging
+
+import models
+from fewslice.core import checkpoint
+from fewslice.core.run import Run
+from fewslice.data import cache
+from fewslice.data.readers import get_reader
+from fewslice.evaluate import validation, volumes
+from fewslice.evaluate.scores import VolumeScore
+from fewslice.evaluate.summary import mean_foreground_dice
+from fewslice.settings import datasets
+from fewslice.train.predict import predictor
+from fewslice.train.trainer import BEST, LAST
+
+
+def validation_of(
+    dataset: datasets.DatasetConfig,
+    model: keras.Model | volumes.Predict,
+    val: cache.PreparedSet,
+    *,
+    confidence: float | None = None,
+) -> Callable[[], dict[str, float]]:
+    """Returns the function that scores a network on the validation volumes.
+
+    Args:
+        dataset: The dataset's settings.
+        model: The network, slice -> logits; or the function (slices, rows, columns, channels) -> class probabilities.
+        val: The volumes.
+        confidence: See `validation.validate`.
+    """
+    reader = get_reader(dataset)
+    truths = [reader.read(volume.case).label for volume in val]
+    predict = predictor(model, dataset.mtask_bs) if isinstance(model, keras.Model) else model
+
+    def validate() -> dict[str, float]:
+        result = validation.validate(zip(val, truths, strict=True), predict, dataset=dataset, confidence=confidence)
+        return validation.log_values(result, dataset.struct_name)
+
+    return validate
+
+
+def evaluate_run(
+    run: Run,
+    model: keras.Model,
+    dataset: datasets.DatasetConfig,
+    test: cache.PreparedSet,
+    *,
+    network: keras.Model | None = None,
+) -> dict[str, float]:
+    """Scores the test volumes with the weights of the best validation (saved) and with the last ones (numbers only).
+
+    Args:
+        run: The run; its checkpoints hold the weights of `model`.
+        model: What the saved weights belong to.
+        dataset: The dataset's settings.
+        test: Volumes to score.
+        network: The part of `model` that predicts, image -> logits, if that is not all of it.
+
+    Returns:
+        "test_dice" and "test_dice_last", means over volumes of the mean foreground Dice.
+    """
+    reader = get_reader(dataset)
+
+    def items() -> Iterator[tuple[cache.PreparedVolume, Any]]:
+        for prepared in test:
+            yield prepared, reader.read(prepared.case)
+
+    results: dict[str, float] = {}
+    for name, key, folder in ((LAST, "test_dice_last", run.eval / "last"), (BEST, "test_dice", run.eval)):
+        weights, record = checkpoint.load_arrays(run.checkpoints / name)
+        models.set_weights(model, weights)
+        scores = volumes.evaluate_cases(
+            items(),
+            predictor(network or model, dataset.mtask_bs),
+            dataset=dataset,
+            out_dir=folder,
+            save_predictions=name == BEST,
+            progress=_log_score if name == BEST else None,
+        )
+        results[key] = mean_foreground_dice(scores)
+        title = {LAST: "Last weights", BEST: "Weights of the best validation"}[name]
+        logging.info("%s (step %s): mean test Dice %.4f", title, record["step"], results[key])
+    return results
+
+
+def _log_score(score: VolumeScore) -> None:
+    logging.info("Test volume %s: mean Dice %.3f", score.case_id, score.mean_dice)

@@ -1,0 +1,113 @@
+"""Batches from partial labels. Expected values: the labels that were given, put into volumes by a loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fewslice.active.labels import Labels, Revealed, join
+from fewslice.active.pool import make_pool
+from fewslice.active.units import Case
+from fewslice.learner.samplers import SliceBatches, WindowBatches
+from fewslice.settings.experiment import Named
+
+IGNORE = 3
+SHAPES = [(4, 6, 5), (2, 6, 5)]
+CASES = [Case(f"c{place}", f"c{place}", shape) for place, shape in enumerate(SHAPES)]
+IMAGES = [np.random.default_rng(n).random((*shape, 1)).astype(np.float32) for n, shape in enumerate(SHAPES)]
+TRUTH = [np.random.default_rng(9 + n).integers(0, 3, shape).astype(np.uint8) for n, shape in enumerate(SHAPES)]
+SLICE, PATCH = Named("slice"), Named("patch", {"size": (2, 3, 2), "stride": 1})
+
+
+def annotated(unit, *rounds, hole=False):
+    """Returns labels of what rounds of units by name revealed, those of the truth; with a voxel unknown in each box."""
+    pool = make_pool(CASES, unit)
+    labels = Labels(pool, IGNORE)
+    for number, names in enumerate(rounds):
+        units = np.array([pool.find(name) for name in names])
+        boxes = tuple(pool.box(unit) for unit in units)
+        values = [TRUTH[box.case][box.slices].copy() for box in boxes]
+        for value in values if hole else ():
+            value[0, 0, 0] = IGNORE
+        labels = labels.extended(Revealed(number, units, boxes, join(values)))
+    return labels
+
+
+def test_slices_are_drawn_once_an_epoch_with_their_labels():
+    labels = annotated(SLICE, ["c0_slice_01", "c1_slice_00"], ["c0_slice_03"])
+    batches = SliceBatches(labels, IMAGES, seed=0, batch_size=3)
+    for step in range(3):
+        images, targets = batches.batch(step)
+        assert sorted(batches.describe(step)) == [1, 3, 4]
+        for image, target, unit in zip(images, targets, batches.describe(step), strict=True):
+            box = labels.pool.box(unit)
+            assert np.array_equal(image, IMAGES[box.case][box.start[0]])
+            assert np.array_equal(target, TRUTH[box.case][box.start[0]]) and target.dtype == np.int32
+
+
+def test_slices_of_patches_know_only_what_lies_in_them():
+    """Two patches touch slice 1 of the first case, which is one sample."""
+    labels = annotated(PATCH, ["c0_patch_0_0_0", "c0_patch_1_3_2"])
+    batches = SliceBatches(labels, IMAGES, seed=0, batch_size=3)
+    _, targets = batches.batch(0)
+    expected = np.full((3, 6, 5), IGNORE)
+    expected[:2, :3, :2], expected[1:, 3:, 2:4] = TRUTH[0][:2, :3, :2], TRUTH[0][1:3, 3:, 2:4]
+    assert sorted(map(bytes, targets.astype(np.uint8))) == sorted(map(bytes, expected.astype(np.uint8)))
+
+
+@pytest.mark.parametrize(
+    ("unit", "name", "hole", "fill"),
+    [(SLICE, "c0_slice_01", False, 0), (SLICE, "c0_slice_01", True, IGNORE), (PATCH, "c0_patch_0_0_0", False, IGNORE)],
+)
+def test_augmentation_fills_in_background_where_everything_is_known(unit, name, hole, fill):
+    fills = []
+
+    def augmentation(rng, images, labels, *, label_fill):
+        fills.append(label_fill)
+        return images, labels
+
+    labels = annotated(unit, [name], hole=hole)
+    SliceBatches(labels, IMAGES, seed=0, batch_size=1, augmentation=augmentation).batch(0)
+    assert fills == [fill]
+
+
+@pytest.mark.parametrize("window", [(2, 4, 4), (3, 4, 5), (1, 2, 2), (5, 8, 3)])
+def test_windows_hold_their_box_and_all_that_is_known(window):
+    """Every voxel of a window has a value of its own, so that its place is found again."""
+    places = [np.arange(1, np.prod(shape) + 1, dtype=np.float32).reshape(*shape, 1) for shape in SHAPES]
+    labels = annotated(PATCH, ["c0_patch_0_0_0", "c0_patch_2_3_3"], ["c1_patch_0_2_1"])
+    batches = WindowBatches(labels, places, seed=5, batch_size=3, window=window)
+    starts = set()
+    for step in range(20):
+        assert sorted(batches.describe(step)) == sorted(labels.units.tolist())
+        images, targets = batches.batch(step)
+        again = batches.batch(step)
+        assert np.array_equal(images, again[0]) and np.array_equal(targets, again[1])
+        for image, target, unit in zip(images[..., 0], targets, batches.describe(step), strict=True):
+            box = labels.pool.box(unit)
+            known = labels.volume(box.case)
+            filled = image > 0
+            assert (target[~filled] == IGNORE).all()
+            assert np.array_equal(target[filled], known.ravel()[image[filled].astype(int) - 1])
+            inside = np.isin(places[box.case][..., 0][box.slices], image)
+            count = np.prod(np.minimum(window, np.minimum(box.size, SHAPES[box.case])))
+            assert inside.sum() == count, "the box in the window, or the window in the box"
+            starts.add((unit, float(image.flat[0])))
+    assert len(starts) > 3, "at several places"
+
+
+def test_windows_are_augmented():
+    labels = annotated(PATCH, ["c0_patch_0_0_0"])
+    seen = []
+
+    def augmentation(rng, images, labels, *, label_fill):
+        seen.append((images.shape, labels.shape, label_fill))
+        return images[:, ::-1], labels[:, ::-1]
+
+    how = {"seed": 0, "batch_size": 2, "window": (2, 3, 3)}
+    plain, turned = (
+        WindowBatches(labels, IMAGES, **how),
+        WindowBatches(labels, IMAGES, augmentation=augmentation, **how),
+    )
+    assert np.array_equal(plain.batch(4)[0][:, ::-1], turned.batch(4)[0])
+    assert seen == [((2, 2, 3, 3, 1), (2, 2, 3, 3), IGNORE)]

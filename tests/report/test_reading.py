@@ -1,0 +1,197 @@
+"""What is read of run directories, and what is said of missing and damaged files. Expected values: by hand."""
+
+import math
+import re
+import shutil
+
+import pytest
+
+from fewslice.core import files
+from fewslice.core.errors import ConfigError, DataError
+from fewslice.report.reading import runs as reading
+from fewslice.report.reading.methods import read_methods
+from fewslice.report.reading.runs import read_experiments, read_run
+from tests.report import run_dirs
+from tests.report.experiment_dirs import write_curve, write_experiment, write_gallery, write_round, write_volumes
+from tests.report.run_dirs import write_run
+
+BASE = "tr_baseline"
+
+
+def test_one_round_is_read(tmp_path):
+    run = write_experiment(tmp_path, "mfc", seed=3)
+    members = [{"val_dice": 0.4, "test_dice": 0.2}, {"val_dice": 0.7, "test_dice": 0.5}]
+    folder = write_round(run, 0, 0.01, 0.7, queried=[12, 19], members=members, chosen=1, test_hd95_mm=None)
+    write_volumes(folder, {"101_ED": (0.5, 0.7)}, member=1)
+    write_volumes(folder, {"101_ED": (0.1, 0.1)}, member=0)
+    write_gallery(folder)
+    one = read_run(run)
+    assert (one.facts["method"], one.seed, one.dataset, one.is_finished, one.problems) == (
+        "mfc", 3, "acdc_h5", True, (),
+    )  # fmt: skip
+    first = one.rounds[0]
+    assert (first.fraction, first.units, first.annotated_pixels, first.chosen) == (0.01, 2, 2000, 1)
+    assert first.picks[["patient", "volume", "position"]].values.tolist() == [["p00", "v01", 2], ["p00", "v01", 9]]
+    assert one.pool["share"]["v01_slice_9"] == 1.0 and one.pool["share"]["v01_slice_0"] == 0.0
+    assert first.metrics["test_dice"] == pytest.approx(0.6) and math.isnan(first.metrics["test_hd95_mm"])
+    assert first.scores.query("metric == 'dice'")["value"].tolist() == [0.5, 0.7]  # of member 1
+    assert first.gallery.name == "gallery.png" and first.total_seconds == 60 and first.num_members == 2
+
+
+def test_member_of_the_best_validation_counts_where_it_is_not_named(tmp_path):
+    folder = write_round(run := write_experiment(tmp_path, "mfc"), 0, 0.01, 0.7)
+    members = [{"val_dice": 0.4, "test_dice": 0.9}, {"val_dice": None}, {"val_dice": 0.6, "test_dice": 0.5}]
+    files.write_json(folder / "metrics.json", {"round": 0, "fraction": 0.01, "units": 2, "members": members})
+    first = read_run(run).rounds[0]
+    assert first.chosen == 2 and first.metrics["val_dice"] == 0.6 and first.metrics["test_dice"] == 0.5
+
+
+def test_rounds_without_training_and_without_numbers(tmp_path):
+    run = write_experiment(tmp_path, "random")
+    write_round(run, 0, 0.01, None, queried=[0, 1])
+    write_round(run, 1, 0.02, 0.5, queried=[2, 3], test_dice=None)
+    files.write_json(run / "rounds/001/plan.json", {"fraction": 0.02, "query": {"strategy": {"name": "mfc"}}})
+    one = read_run(run)
+    assert one.rounds[0].is_skipped and one.rounds[1].strategy == "mfc" and one.problems == ()
+    assert one.values("val_dice") == {0.02: 0.5} and one.values("test_dice") == {}
+    assert one.labelled(0.01) == {"v00_slice_0", "v00_slice_1"} and len(one.labelled(0.02)) == 4
+
+
+def test_experiments_say_how_far_they_are(tmp_path):
+    runs = [write_experiment(tmp_path, "mfc", seed=seed) for seed in range(6)]
+    for run in runs[:4]:
+        (run / "DONE").unlink()
+    write_round(runs[1], 0, 0.01, None, queried=[1])
+    for number in (0, 1):
+        folder = write_round(runs[2 + number], number, 0.01, None, queried=[1])
+        files.write_text(folder / "to_annotate" / "slices.csv", "")
+    (folder / "annotations.npy").touch()  # back already
+    write_round(runs[4], 0, 0.01, None, queried=[1])
+    assert [read_run(run).state for run in runs] == [
+        "not finished, stopped before its first round",
+        "not finished, round 0 has begun",
+        "waits for annotations in round 0",
+        "not finished, round 1 has begun",
+        "finished; its rounds train nothing",
+        "finished without test or validation numbers",
+    ]
+    found, waiting = reading.split_results(read_experiments(runs)[0])
+    assert [one.path for one in found] == [runs[4]] and len(waiting) == 5
+    assert reading.split_results(read_experiments(runs[:2])[0])[0] == []
+    write_curve(runs[0], {0.01: 0.5})
+    experiments, warnings = read_experiments(runs)
+    assert [one.path for one in reading.split_results(experiments)[0]] == [runs[0]]
+    assert len(warnings) == 1 and "not finished (no DONE): 1 round has scores so far" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("rounds/001/metrics.json", "{", "metrics.json; expected: .*no valid JSON.*delete the folder of this round"),
+        ("rounds/001/metrics.json", "[1]", "a list"),
+        ("rounds/001/metrics.json", '{"test_dice": "high"}', "test_dice: 'high' is no number"),
+        ("rounds/001/metrics.json", '{"members": 3}', "members that are no list"),
+        ("rounds/001/metrics.json", '{"per_structure": {"rv": 1}}', "no table of tables"),
+        ("rounds/001/metrics.json", '{"chosen": -1}', "is no member"),
+        ("rounds/001/query.csv", "order,index\n1,2\n", "no unit_id, patient, volume, position"),
+        ("rounds/001/query.csv", "unit_id,patient,volume,position\na,b,c,deep\n", "'deep'"),
+        ("rounds/001/query.csv", "unit_id,patient,volume,position\na,b\n", "too few cells in line 2"),
+        ("rounds/001/query.csv", b"\xff\xfe\x00", "no table"),
+        ("rounds/001/gallery.png", b"\x89PNG\r\n\x1a\nhalf", "only a part"),
+        ("rounds/001/member_0/eval/test/per_volume.csv", "case_id\n1\n", "no structure, metric, value"),
+        ("pool.csv", "unit_id\n1\n", "no volume, position, depth"),
+        ("versions.json", "[]", "versions.json.*a list"),
+    ],
+)
+def test_damage_in_an_experiment_is_named_and_the_rest_is_reported(tmp_path, name, content, words):
+    run = write_experiment(tmp_path, "mfc")
+    write_curve(run, {0.01: 0.5, 0.02: 0.6, 0.03: 0.7})
+    (run / name).parent.mkdir(parents=True, exist_ok=True)
+    (run / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    experiments, warnings = read_experiments([run])
+    assert len(warnings) == 1 and "remedy" in warnings[0] and re.search(words, warnings[0]), warnings
+    assert {0.01, 0.03} <= set(experiments[0].values("test_dice"))
+
+
+def test_lost_files_are_named(tmp_path):
+    run = write_experiment(tmp_path, "mfc")
+    write_curve(run, {0.01: 0.5, 0.02: 0.6})
+    (run / "rounds" / "000" / "metrics.json").unlink()
+    (run / "rounds" / "001" / "plan.json").unlink()  # metrics.json says the same
+    (run / "pool.csv").unlink()
+    one = read_run(run)
+    assert one.values("val_dice") == {0.02: 0.6}
+    assert one.problems == (
+        "No scores (metrics.json) in rounds/000. Delete DONE there and repeat the experiment's command.",
+    )
+
+
+def test_broken_config_leaves_one_experiment_out(tmp_path):
+    good, bad = write_experiment(tmp_path, "mfc"), write_experiment(tmp_path, "random")
+    write_curve(good, {0.01: 0.5})
+    (bad / "config.json").write_text("{")
+    experiments, warnings = read_experiments([good, bad, tmp_path / "nowhere"])
+    assert [one.path for one in experiments] == [good]
+    assert all(text.startswith("Left out: ") for text in warnings) and "no such folder" in warnings[1]
+    with pytest.raises(ConfigError, match="no experiment that can be reported"):
+        read_experiments([bad])
+
+
+def test_finding_and_naming(tmp_path):
+    with pytest.raises(ConfigError, match="no experiment of acdc_h5 below.*--experiments"):
+        reading.choose_experiments([], tmp_path, "acdc_h5")
+    run = write_experiment(tmp_path, "mfc")
+    files.write_json(run / "rounds" / "000" / "member_0" / "config.json", {})  # no experiment of its own
+    nested = write_experiment(tmp_path / "x", "random")
+    shutil.move(nested, run.parent / "folder" / nested.name)
+    assert reading.find_experiments(tmp_path, "acdc_h5") == [run.parent / "folder" / nested.name, run]
+    assert reading.choose_experiments([str(run), "", f" {run}"], tmp_path, "acdc_h5") == [run]
+    training = write_run(tmp_path, BASE, dataset="acdc_h5")
+    files.write_json(tmp_path / "acdc_h5/select_slices/x-0123456789/config.json", {"strategy": "mfc"})
+    files.write_json(tmp_path / "acdc_h5/select_slices/x-0123456789/DONE", {})
+    assert reading.find_trainings(tmp_path, "acdc_h5") == [training]
+    with pytest.raises(ConfigError, match="acdc_h5, chaos"):
+        read_experiments([run, write_experiment(tmp_path, "mfc", dataset="chaos")])
+
+
+def test_missing_pieces_of_a_training_are_named(tmp_path):
+    run = write_run(tmp_path, BASE)
+    (run / "DONE").unlink()
+    run_dirs.write_curve(run, loss=[1.0, 0.5], val_dice=[None, None])
+    problems = " ".join(read_run(run).problems)
+    assert "not finished" in problems and "No validation" in problems and "not evaluated" in problems
+
+
+def test_pretraining_needs_neither_validation_nor_evaluation(tmp_path):
+    run = write_run(tmp_path, "pretr_encoder_global_contrastive_loss")
+    run_dirs.write_curve(run, loss=[1.0, 0.5], random_level=[3.5, 3.5], seconds=[2.0, 3.0])
+    assert read_run(run).problems == () and read_run(run).is_pretraining and read_run(run).seconds == 5
+
+
+@pytest.mark.parametrize(
+    "name, text, words",
+    [
+        ("logs/train.csv", "step,loss\n50,abc\n", "a number or an empty cell in line 2"),
+        ("logs/train.csv", "loss\n1\n", "no step"),
+        ("logs/train.csv", "step,loss\n,1\n", "a step in every line"),
+        ("eval/per_volume.csv", "case_id,structure\n1,rv\n", "no metric, value"),
+    ],
+)
+def test_damaged_tables_of_a_training_are_refused(tmp_path, name, text, words):
+    run = write_run(tmp_path, BASE)
+    (run / name).parent.mkdir()
+    (run / name).write_text(text)
+    with pytest.raises(DataError, match=words):
+        read_run(run)
+
+
+def test_what_cannot_be_reported(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        read_run(tmp_path / "absent")
+    with pytest.raises(ConfigError, match="There is no run to report"):
+        read_methods([])
+    with pytest.raises(ConfigError, match="no finished run of phantom"):
+        reading.choose_trainings([], tmp_path, "phantom")
+    runs = [write_run(tmp_path, BASE, dataset=name) for name in ("acdc", "phantom")]
+    with pytest.raises(ConfigError, match="runs of one dataset. Received runs of: acdc, phantom"):
+        read_methods(runs)

@@ -1,0 +1,87 @@
+"""Experiments before any network is built. Expected values follow from the docstrings of `fewslice.stages.active`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import yaml
+
+from fewslice.core.errors import ConfigError
+from fewslice.stages.active import prepare
+from tests.train_model import tiny, tiny_al
+
+NATIVE = {"name": "own", "dataset": "tiny", "network": "dmpls", "annotation": "scribble", "rounds": [0.25, 0.25]}
+
+
+@pytest.fixture
+def path(tiny_root, monkeypatch, tmp_path):
+    monkeypatch.setenv("FEWSLICE_DATA", str(tiny_root))
+    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(tiny_al.write_settings(tmp_path / "settings")))
+    file = tmp_path / "own.yml"
+    file.write_text(yaml.safe_dump(NATIVE))
+    return file
+
+
+def test_overrides_go_where_they_belong(path):
+    given = {"seed": "1", "name": "mine", "network.steps": "7", "img_size_x": "64", "batch_size_ft": "3"}
+    job = prepare(str(path), given)
+    assert (job.experiment.seed, job.experiment.name, job.experiment.network.options["steps"]) == (1, "mine", 7)
+    assert job.dataset.size == (64, 32) and job.dataset.batch_size_ft == 3
+    assert job.overrides == ["img_size_x=64", "batch_size_ft=3"]
+    assert job.describe() == "mine: tiny, 2 rounds by random; 1 x dmpls on scribbles of 4 patients, 1 validate, 2 test."
+
+
+def test_the_size_of_the_input_is_given_once(path):
+    assert prepare(str(path), {"size": "[64, 96]"}).dataset.size == (64, 96)
+    with pytest.raises(ConfigError, match="img_size_x=32, but the experiment says 64. Give one of them"):
+        prepare(str(path), {"size": "[64, 96]", "img_size_x": "32"})
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("sed", "'sed'.*Did you mean 'seed'"), ("img_size_z", "img_size_z"), ("split", "The pool: .*'1'"),
+     ("warm_start", "set warm_start=1: expected a run folder")],
+)  # fmt: skip
+def test_a_wrong_override_is_named(path, name, words):
+    with pytest.raises(ConfigError, match=f"(?s){words}"):
+        prepare(str(path), {name: "'1'"})
+
+
+def older(folder, *, is_done):
+    """Makes a run look as the version before units and partial labels wrote it."""
+    for plan in folder.glob("rounds/*/plan.json"):
+        found = json.loads(plan.read_text())
+        plan.write_text(json.dumps({name: found[name] for name in ("number", "fraction", "units")} | {"strategy": "x"}))
+    if not is_done:
+        (folder / "DONE").unlink()
+
+
+def test_runs_of_earlier_versions(run_al, al_settings, tmp_path, caplog):
+    """Of the same digest: left alone, or refused. Of the same name and other settings: named."""
+    only = {"policy": {"ensemble_kwargs": {"skip": True}}}
+    folder = run_al("older", **only)
+    older(folder, is_done=True)
+    before = tiny_al.times(folder)
+    caplog.clear()
+    run_al("older", **only)
+    assert "Already finished, by an earlier version" in caplog.text and tiny_al.times(folder) == before
+    older(folder, is_done=False)
+    with pytest.raises(ConfigError, match="begun by an earlier version.*--noresume to start afresh"):
+        run_al("older", **only)
+    config = json.loads((folder / "config.json").read_text())
+    assert config.keys() >= {"model", "policy"}
+    native = tmp_path / "native.yml"
+    rounds = [{"add": 0.25, "train": False}]
+    native.write_text(yaml.safe_dump(NATIVE | {"name": "older", "rounds": rounds}))
+    argv = [f"--config={native}", f"--runs_dir={folder.parents[2]}"]
+    for count in (1, 0):
+        caplog.clear()
+        tiny_al.execute(argv)
+        assert caplog.text.count("have new names now, so that its digest differs") == count
+        assert (str(folder) in caplog.text) == bool(count)
+    found = [path for path in folder.parent.iterdir() if path != folder]
+    assert len(found) == 1 and tiny_al.rounds(found[0])
+    shutil.rmtree(found[0])
+    assert tiny.run_dir(tmp_path / "runs", tiny_al.SCRIPT) == folder
