@@ -78,7 +78,7 @@ def test_runs_of_earlier_versions(run_al, al_settings, tmp_path, caplog):
     argv = [f"--config={native}", f"--runs_dir={folder.parents[2]}"]
     for count in (1, 0):
         caplog.clear()
-        tiny_al.execute(argv)
+        tiny.execute(tiny_al.SCRIPT, argv)
         assert caplog.text.count("have new names now, so that its digest differs") == count
         assert (str(folder) in caplog.text) == bool(count)
     found = [path for path in folder.parent.iterdir() if path != folder]

@@ -16,8 +16,6 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 
-from fewslice.active import strategies
-from fewslice.active.query import STRATEGIES
 from fewslice.core import checkpoint
 from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.settings import flag_specs_al
@@ -128,69 +126,6 @@ def test_a_report_of_fewer_rounds_is_written_again(run_al, bought, monkeypatch):
     before = tiny_al.times(folder)
     run_al("random", **more)
     assert tiny_al.times(folder) == before
-
-
-OWN = '''
-"""Last slices first."""
-
-from fewslice.active.query import Query, register
-
-
-@register("{name}")
-def from_behind(query: Query, *, step: int = 1) -> list[int]:
-    """Takes every `step`-th unit from the end."""
-    return query.candidates[::-1][::step][: query.budget]
-'''
-
-
-def test_a_file_is_all_that_a_strategy_needs(run_al, tmp_path, monkeypatch):
-    name = "test_only_from_behind"
-    (tmp_path / "more").mkdir()
-    (tmp_path / "more" / f"{name}.py").write_text(OWN.replace("{name}", name))
-    monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path / "more")])
-    try:
-        folder = run_al("own", **buys(policy_type="ranked"), data_geometry={"data_geometry_type": name, "step": 2})
-        with pytest.raises(ConfigError, match=r"own.yml:\d+: .*stepp.*Did you mean 'step'"):
-            run_al("own", **buys(policy_type="ranked"), data_geometry={"data_geometry_type": name, "stepp": 2})
-    finally:
-        STRATEGIES._objects.pop(name, None)
-        sys.modules.pop(f"{strategies.__name__}.{name}", None)
-    assert tiny_al.picks(folder)[:2] == [
-        ["004_ED_slice_03", "004_ED_slice_01", "003_ED_slice_03", "003_ED_slice_01"],
-        ["004_ED_slice_02", "003_ED_slice_02", "002_ED_slice_03", "002_ED_slice_01"],
-    ]
-
-
-BRIGHT = '''
-"""Mean and deviation of a slice."""
-
-import numpy as np
-
-from fewslice.learner.kinds import Inputs, register
-
-
-@register("test_brightness")
-def brightness(inputs: Inputs) -> np.ndarray:
-    """Returns (N, 2)."""
-    return np.array([[image.mean(), image.std()] for image in inputs.images])
-'''
-
-
-def test_a_file_is_all_that_features_need(run_al, tmp_path, monkeypatch):
-    from fewslice.learner import kinds
-
-    (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "test_brightness.py").write_text(BRIGHT)
-    monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path / "more")])
-    geometry = {"data_geometry_type": "kcenter_greedy", "features": "test_brightness"}
-    try:
-        folder = run_al("bright", **buys(policy_type="ranked"), data_geometry=geometry)
-    finally:
-        kinds.FEATURES._objects.pop("test_brightness", None)
-        sys.modules.pop(f"{kinds.__name__}.test_brightness", None)
-    other = run_al("pixels", **buys(policy_type="ranked"), data_geometry=geometry | {"features": "pixels"})
-    assert tiny_al.picks(folder) != tiny_al.picks(other)
-    assert not list((folder / "cache").glob("*.npy"))
 
 
 def test_check_only(run_al, tmp_path, caplog, monkeypatch):
