@@ -280,7 +280,7 @@ class _Parts:
     @cached_property
     def encoder(self) -> EncoderRun:
         """The run of the experiment's encoder, which is trained at the first call."""
-        job, encoder = self.job, self.experiment.encoder
+        encoder = self.experiment.encoder
         path = encoder.run or self._train_encoder()
         return find_encoder(str(path), self.dataset, flag="set encoder.run")
 
