@@ -33,6 +33,7 @@ SCIENCE = {
     "yaml",
     "pydantic",
     "annotated_types",
+    "typing_extensions",
     "pandas",
     "jinja2",
     "rich",

@@ -187,7 +187,7 @@ def load_round(folder: Path) -> Round | None:
     """
     if not (folder / RECORD).exists():
         return None
-    pseudo_parts.remove(folder)  # here, so that a kill after the record was written leaves none for ever
+    _remove_parts(folder)  # here, so that a kill after the record was written leaves none for ever
     record = _read_record(folder)
     arrays: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in KINDS}
     for row in record["volumes"]:
