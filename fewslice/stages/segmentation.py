@@ -19,8 +19,7 @@ from fewslice.augment.strong_intensity import StrongIntensity
 from fewslice.core import backend, checkpoint
 from fewslice.core.run import Run
 from fewslice.data import cache
-from fewslice.data.batches import contrastive
-from fewslice.data.batches.steps import generator
+from fewslice.data.batches import contrastive, generator
 from fewslice.evaluate import validation, volumes
 from fewslice.settings import datasets
 from fewslice.train import setup
