@@ -24,6 +24,7 @@ setup(
         "h5py>=3.11,<4",
         "PyYAML>=6.0,<7",
         "matplotlib>=3.8,<4",
+        "annotated-types>=0.6,<1",  # ranges in the types of settings; comes with pydantic
         "pydantic>=2.7,<3",  # settings: types, ranges, unions, all problems at once
         "pandas>=2.2,<4",  # tables of the report
         "Jinja2>=3.1,<4",  # pages of the report, with autoescape

@@ -32,6 +32,7 @@ SCIENCE = {
     "absl",
     "yaml",
     "pydantic",
+    "annotated_types",
     "pandas",
     "jinja2",
     "rich",

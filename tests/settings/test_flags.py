@@ -272,7 +272,8 @@ def test_joint_training_has_help_of_its_own():
 def test_scripts_answer_within_two_seconds(tmp_path, argument, status, message):
     script = tmp_path / "script.py"
     script.write_text(
-        "from fewslice.core import app\nfrom fewslice.settings import flags\nflags.define_stage('tr_baseline')\napp.run(lambda argv: 1 / 0)\n"
+        "from fewslice.core import app\nfrom fewslice.settings import flags\n"
+        "flags.define_stage('tr_baseline')\napp.run(lambda argv: 1 / 0)\n"
     )
     start = time.monotonic()
     done = subprocess.run([sys.executable, str(script), argument], capture_output=True, text=True, timeout=60)
