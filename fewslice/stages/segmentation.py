@@ -15,8 +15,7 @@ from fewslice.augment.segmentation import SegmentationAugmentation
 from fewslice.augment.strong_intensity import StrongIntensity
 from fewslice.core import backend
 from fewslice.data import cache
-from fewslice.data.batches import contrastive
-from fewslice.data.batches.steps import generator
+from fewslice.data.batches import contrastive, generator
 from fewslice.settings import datasets
 from fewslice.settings.stage_flags import Baseline, DecoderFineTuning, EncoderFineTuning, Segmentation
 from fewslice.train import setup

@@ -24,8 +24,8 @@ import numpy as np
 
 from fewslice.augment.group_views import GroupViewSettings, group_view
 from fewslice.core.errors import ConfigError
+from fewslice.data.batches import generator
 from fewslice.data.batches.contrastive import ContrastiveBatch, gather_slices
-from fewslice.data.batches.steps import generator
 
 _PLAN = 2**31 - 2  # step numbers from which the batches of an epoch and their order are drawn; no training step
 _ORDER = 2**31 - 3
