@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from fewslice.active.labels import Labels
+from fewslice.data.batches import generator
 from fewslice.data.batches.annotated import AnnotatedSlices, Augmentation, units_of_step
-from fewslice.data.batches.steps import generator
 
 
 class Batches(Protocol):

@@ -87,13 +87,14 @@ class DatasetConfig:
     img_size_x: Annotated[Side, "Rows of a prepared slice."]
     img_size_y: Annotated[Side, "Columns of a prepared slice."]
     grid: Annotated[
-        Literal["resample", "stretch"],
-        "resample to `target_resolution`, then crop or pad; stretch to the size by the nearest pixel.",
+        Literal["resample", "stretch", "native"],
+        "resample to `target_resolution`, then crop or pad; stretch to the size by the nearest pixel; native leaves "
+        "every volume as it is, for networks that see windows.",
     ] = "resample"
     target_resolution: Annotated[
         Numbers,
         Must(lambda value: len(value) == 2 and min(value) > 0, "two positive numbers, mm per pixel"),
-        "mm per pixel of a prepared slice, (rows, columns); () where `grid` is stretch, which does not read it.",
+        "mm per pixel of a prepared slice, (rows, columns); () where `grid` is not resample, which alone reads it.",
     ] = ()
     num_classes: Annotated[
         int,
@@ -212,7 +213,7 @@ def load_dataset_config(
         except ConfigError as error:
             problems.append(f"{places[key]}: {error}")
     needed = {key for key, each in ATTRIBUTES.items() if each.default is dataclasses.MISSING}
-    needed |= set() if values.get("grid") == "stretch" else {"target_resolution"}
+    needed |= set() if values.get("grid") in ("stretch", "native") else {"target_resolution"}
     missing = [key for key in ATTRIBUTES if key in needed and key not in values]
     problems += [f"{settings.where()}: the attribute `{key}` is missing." for key in missing]
     problems += [f"{places.get(key, settings.where())}: {text}" for key, text in value_problems(values)]
