@@ -13,19 +13,15 @@ from typing import Any
 
 import keras
 import numpy as np
-from absl import logging
 
-import models
-from fewslice.core import backend, checkpoint
+from fewslice.core import backend
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
 from fewslice.core.rowfile import write_rows
 from fewslice.settings.datasets import DatasetConfig
-from fewslice.settings.group_contrastive import ENCODERS
-from fewslice.train.encoder_runs import PIXELS, RESNET, EncoderRun
-from fewslice.train.predict import softmax
-from fewslice.train.setup import image_shape
-from fewslice.train.stacked import batches_of
+from fewslice.train.encoder_runs import PIXELS, EncoderRun
+from fewslice.train.networks import embedding_network
+from fewslice.train.predict import padded_batches, softmax
 
 PREDICTIONS, ENCODER_MAP, POOLED = "predictions", "encoder_map", "pooled"
 KINDS = (PREDICTIONS, ENCODER_MAP, POOLED)
@@ -70,7 +66,7 @@ def embed(
 
     def blocks(done: int) -> Iterator[np.ndarray]:
         encode = _encoder(run, dataset, mixed_precision)
-        for batch, count in batches_of((images[unit] for unit in range(done, len(images))), batch_size):
+        for batch, count in padded_batches((images[unit] for unit in range(done, len(images))), batch_size):
             yield encode(batch)[:count]
 
     key = {"encoder": digest, **key, "bfloat16": bool(mixed_precision)}
@@ -82,47 +78,8 @@ def _encoder(run: EncoderRun | str, dataset: DatasetConfig, mixed_precision: boo
     if run == PIXELS:
         return lambda images: images.reshape(len(images), -1)
     with backend.precision("mixed_bfloat16" if mixed_precision else "float32"):
-        model = build_embedding(run, dataset)
+        model = embedding_network(run, dataset)
     return lambda images: np.asarray(model.predict_on_batch(images), np.float32)
-
-
-def build_embedding(run: EncoderRun, dataset: DatasetConfig) -> keras.Model:
-    """Returns the network image (batch, rows, columns, channels) -> embedding (batch, D) with the weights of a run.
-
-    Raises:
-        ConfigError: the weights are not those of such a network.
-        DataError: the weight file is missing or damaged.
-    """
-    weights, record = checkpoint.load_arrays(run.weights)
-    shape = image_shape(dataset)
-    if run.kind == RESNET:
-        sizes = {"depth": ENCODERS[run.config["encoder"]], "projection_size": run.config["projection_dim"]}
-        whole = models.build_group_encoder(shape, **sizes)
-        model = models.embedding_part(whole)
-    else:
-        whole = models.build_encoder(shape)
-        model = keras.Model(whole.inputs[0], keras.layers.GlobalAveragePooling2D()(whole.outputs[-1]))
-    report = models.copy_by_name(whole, weights)
-    if report.missing or report.mismatched:
-        raise ConfigError(f"The weights of {run.weights} are not those of this encoder: {report.summary()}")
-    logging.info("Embeddings by %s (step %s).", os.path.relpath(run.weights), record.get("step", "unknown"))
-    return model
-
-
-def segmentation_network(run: EncoderRun, dataset: DatasetConfig) -> keras.Model:
-    """Returns the U-Net of a run, image -> logits.
-
-    Raises:
-        ConfigError: the run's weights are not those of a U-Net.
-        DataError: the weight file is damaged.
-    """
-    weights, record = checkpoint.load_arrays(run.weights)
-    model = models.build_unet(image_shape(dataset), dataset.num_classes)
-    report = models.copy_by_name(model, weights)
-    if report.missing or report.mismatched:
-        raise ConfigError(f"The weights of {run.weights} are not those of a U-Net: {report.summary()}")
-    logging.info("Segmentation network: %s (step %s).", os.path.relpath(run.weights), record.get("step", "unknown"))
-    return model
 
 
 def network_features(
@@ -221,7 +178,7 @@ def _by_batches(
     title: str,
 ) -> np.ndarray:
     def blocks(_done: int) -> Iterator[np.ndarray]:
-        for batch, count in batches_of((images[unit] for unit in range(len(images))), batch_size):
+        for batch, count in padded_batches((images[unit] for unit in range(len(images))), batch_size):
             yield rows(batch)[:count]
 
     return write_rows(path, len(images), blocks, dtype=dtype, title=title)

@@ -19,8 +19,7 @@ import numpy as np
 from fewslice.active.uncertainty import PassStatistics
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.core.progress import Progress
-from fewslice.train.predict import sliding_window, softmax, window_starts
-from fewslice.train.stacked import batches_of
+from fewslice.train.predict import padded_batches, sliding_window, softmax, window_starts
 
 _STATE = "seed_generator_state"
 Maps = Iterator[list[dict[str, np.ndarray]]]
@@ -108,7 +107,7 @@ def slice_maps(
     waiting: list[list[dict[str, np.ndarray]]] = []  # of the slices that are scored and belong to an unfinished case
     lengths, start = [len(image) for image in images], 0
     with Progress(sum(lengths), "Scoring the pool") as line:
-        for batch, (filled, count) in enumerate(batches_of(itertools.chain.from_iterable(images), batch_size)):
+        for batch, (filled, count) in enumerate(padded_batches(itertools.chain.from_iterable(images), batch_size)):
 
             def ask(member: Member, number: int, filled=filled, batch=batch, count=count, start=start) -> np.ndarray:
                 return softmax(_checked(member(filled, batch, number)[:count], "slice", start))

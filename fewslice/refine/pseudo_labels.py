@@ -49,9 +49,7 @@ TEACHER = "teacher.npz"
 GALLERY_ROWS = 6
 PARTS = "parts"
 KINDS = {"labels": "sha256", "confidence": "confidence_sha256"}  # folder -> its column in a volume's record
-FORMAT = (
-    1  # of parts; raise it when the making of pseudo-labels or this format changes, so that older ones are not used
-)
+FORMAT = 1  # of parts; raise it when the making of pseudo-labels or this format changes: older ones are not used then
 _LENGTH = 64  # hexadecimal digits: a whole SHA-256
 _COLUMNS = {"index", "step", "teacher_step", "volumes"}  # of a round's record
 

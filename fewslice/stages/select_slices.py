@@ -228,7 +228,7 @@ class Selection:
 
     def best(self, _situation: Any) -> tuple[Any, Any]:
         """Returns the kind of network, and the network that was given; see `fewslice.learner.evidence`."""
-        from fewslice.learner.features import segmentation_network
+        from fewslice.train.networks import segmentation_network
 
         return network_of(Named("pretrainable_unet")), segmentation_network(self.network, self.dataset)
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 import numpy as np
-
-from fewslice.train.stacked import batches_of
 
 
 def predictor(model: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -25,14 +23,9 @@ def predictor(model: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.
     """
 
     def predict(images: np.ndarray) -> np.ndarray:
-        depth = len(images)
         chunks = []
-        for start in range(0, depth, batch_size):
-            chunk = images[start : start + batch_size]
-            filled = np.zeros((batch_size, *images.shape[1:]), np.float32)
-            filled[: len(chunk)] = chunk
-            logits = np.asarray(model.predict_on_batch(filled)[: len(chunk)], np.float32)
-            chunks.append(softmax(logits))
+        for filled, count in padded_batches(images, batch_size):
+            chunks.append(softmax(np.asarray(model.predict_on_batch(filled)[:count], np.float32)))
         return np.concatenate(chunks)
 
     return predict
@@ -70,7 +63,7 @@ def sliding_window(
     boxes = [tuple(slice(a, a + b) for a, b in zip(start, window, strict=True)) for start in starts]
     sums, counts = None, np.zeros((*image.shape[:3], 1), np.float32)
     done = 0
-    for filled, count in batches_of((image[box] for box in boxes), batch_size):
+    for filled, count in padded_batches((image[box] for box in boxes), batch_size):
         probabilities = softmax(np.asarray(call(filled)[:count], np.float32))
         if sums is None:
             sums = np.zeros((*image.shape[:3], probabilities.shape[-1]), np.float32)
@@ -89,3 +82,25 @@ def window_starts(shape: tuple[int, int, int], window: tuple[int, int, int]) -> 
         count = -(-last // max(1, size // 2)) + 1
         axes.append(sorted(set(np.linspace(0, last, count).round().astype(int).tolist())))
     return list(itertools.product(*axes))
+
+
+def padded_batches(images: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields batches, so that a network is compiled once.
+
+    Args:
+        images: (height, width, channel) of each unit, or whatever else has one shape.
+        size: Rows of a batch; the last one is filled up with zeros.
+
+    Yields:
+        (size, height, width, channel) float32, and how many rows are images.
+
+    Example:
+        >>> [(batch[:, 0].tolist(), count) for batch, count in padded_batches(np.ones((3, 1)), 2)]
+        [([1.0, 1.0], 2), ([1.0, 0.0], 1)]
+    """
+    units = iter(images)
+    while chunk := list(itertools.islice(units, size)):
+        filled = np.zeros((size, *chunk[0].shape), np.float32)
+        for place, image in enumerate(chunk):
+            filled[place] = image
+        yield filled, len(chunk)

@@ -11,7 +11,6 @@ from annotated_types import Ge, Gt, Le
 
 from fewslice.core.errors import ConfigError
 from fewslice.core.options import REQUIRED, checked_options, describe, options_of
-from fewslice.train.stacked import batches_of
 
 
 @dataclasses.dataclass
@@ -69,10 +68,3 @@ def test_values_that_do_not_fit(given, words):
 ])  # fmt: skip
 def test_types_in_words(kind, words):
     assert describe(kind) == words
-
-
-def test_batches_have_one_shape():
-    batches = list(batches_of((np.full((2, 2, 1), i) for i in range(5)), 2))
-    assert [count for _, count in batches] == [2, 2, 1]
-    assert all(batch.shape == (2, 2, 2, 1) and batch.dtype == np.float32 for batch, _ in batches)
-    np.testing.assert_array_equal(batches[2][0][:, 0, 0, 0], [4, 0])

@@ -26,6 +26,7 @@ from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages.checks import unlabelled_cases
 from fewslice.stages.joint.gallery import draw_gallery
 from fewslice.train import setup
+from fewslice.train.networks import fill
 from fewslice.train.predict import predictor
 from fewslice.train.trainer import BEST, LAST, Interrupted
 
@@ -132,9 +133,7 @@ class Pools:
         path, weights, steps = self._teacher_of(folder, index)
         if self._network is None:
             self._network = models.build_unet(setup.image_shape(self._dataset), self._dataset.num_classes)
-        report = models.copy_by_name(self._network, weights)
-        if report.missing or report.mismatched:
-            raise ConfigError(f"The weights of {path} are not those of a U-Net of this dataset: {report.summary()}")
+        fill(self._network, weights, path=path, kind="a U-Net of this dataset")
 
         def told(name: str) -> None:
             progress.update(1, name)
