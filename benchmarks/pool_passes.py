@@ -61,8 +61,9 @@ def random_volumes(folder: Path, side: int, count: int):
 def embed(side: int, units: int, batch_size: int, precision: str, *, folder: str | None = None) -> dict[str, float]:
     """Embeds slices in this process; files lie below `folder` meanwhile. Returns the figures of `fresh.Watch`."""
     import models
+    from fewslice.active.pool import Crops, open_pool
     from fewslice.core import checkpoint
-    from fewslice.learner.embeddings import embed_volumes
+    from fewslice.learner import features
     from fewslice.settings import datasets
     from fewslice.train.encoder_runs import RESNET, EncoderRun
 
@@ -74,10 +75,12 @@ def embed(side: int, units: int, batch_size: int, precision: str, *, folder: str
         settings = {"encoder": "resnet18", "projection_dim": 128}
         run = EncoderRun(folder, folder / "last.npz", settings, RESNET)
         volumes = random_volumes(folder, side, units)
-        options = {"batch_size": batch_size, "mixed_precision": precision == "bfloat16"}
-        embed_volumes(run, volumes[:1], dataset, out_path=folder / "first.npy", **options)
+        options = {"batch_size": batch_size, "mixed_precision": precision == "bfloat16", "key": {}}
+        first = Crops(volumes[:1], open_pool(volumes[:1]))
+        features.embed(run, first, dataset, path=folder / "first.npy", **options)
+        images = Crops(volumes, open_pool(volumes))
         with fresh.Watch() as watch:
-            embed_volumes(run, volumes, dataset, out_path=folder / "all.npy", **options)
+            features.embed(run, images, dataset, path=folder / "all.npy", **options)
     return watch.figures()
 
 
@@ -86,14 +89,20 @@ def dropout(side: int, units: int, passes: int, batch_size: int, precision: str)
     import keras
 
     import models
-    from fewslice.learner.scores import DropoutPasses, pool_scores
+    from fewslice.learner.passes import DropoutPasses, slice_maps
 
     keras.config.set_dtype_policy(PRECISIONS[precision])
     network = DropoutPasses(models.dropout_part(models.build_scribble_unet((side, side, 1), 4)))
     options = {"passes": passes, "batch_size": batch_size}
-    pool_scores([network], RandomSlices(side, batch_size), ["bald"], **options)
+
+    def score(count: int) -> None:
+        cases = [RandomSlices(side, min(DEPTH, count - start)) for start in range(0, count, DEPTH)]
+        for maps in slice_maps([network], cases, ["bald"], **options):
+            maps[0]["bald"].mean(axis=(1, 2))
+
+    score(batch_size)
     with fresh.Watch() as watch:
-        pool_scores([network], RandomSlices(side, units), ["bald"], **options)
+        score(units)
     return watch.figures()
 
 
