@@ -17,8 +17,7 @@ import pytest
 from absl import flags as absl_flags
 
 from fewslice.active import round_files
-from fewslice.active.query import STRATEGIES
-from fewslice.core import checkpoint, plugins
+from fewslice.core import checkpoint
 from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.settings import flag_specs_al
 from fewslice.train.trainer import Interrupted
@@ -36,7 +35,7 @@ def finished(al_settings, tmp_path_factory):
     """A finished experiment of three rounds: the folder of all runs, and its own."""
     root = tmp_path_factory.mktemp("finished")
     path = tiny_al.write_experiment(root / "random.yml", **BUYS)
-    tiny_al.execute([f"--config={path}", f"--runs_dir={root / 'runs'}"])
+    tiny.execute(tiny_al.SCRIPT, [f"--config={path}", f"--runs_dir={root / 'runs'}"])
     folder = tiny.run_dir(root / "runs", tiny_al.SCRIPT)
     assert [len(names) for names in tiny_al.picks(folder)] == [4, 4, 4] and (folder / "DONE").exists()
     return root / "runs", folder
@@ -131,60 +130,6 @@ def test_a_report_of_fewer_rounds_is_written_again(run_al, bought, monkeypatch):
     assert tiny_al.times(folder) == before
 
 
-OWN = '''
-"""Last slices first; mean and deviation of a slice."""
-
-import numpy as np
-
-from fewslice.active.query import Query, register
-from fewslice.learner import kinds
-
-
-@register("test_only_from_behind")
-def from_behind(query: Query, *, step: int = 1) -> list[int]:
-    """Takes every `step`-th unit from the end."""
-    return query.candidates[::-1][::step][: query.budget]
-
-
-@kinds.register("test_brightness")
-def brightness(inputs: kinds.Inputs) -> np.ndarray:
-    """Returns (N, 2)."""
-    return np.array([[image.mean(), image.std()] for image in map(inputs.images.__getitem__, range(len(inputs.pool)))])
-'''
-
-
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    """Imports a plugin with a strategy and features; what it registers is forgotten afterwards."""
-    from fewslice.learner.kinds import FEATURES
-
-    path = tmp_path / "own_plugin.py"
-    path.write_text(OWN)
-    monkeypatch.setattr(plugins, "_loaded", {})
-    with STRATEGIES.temporary(), FEATURES.temporary():
-        plugins.load([str(path)])
-        yield
-
-
-def test_a_file_is_all_that_a_strategy_needs(run_al, own):
-    name = "test_only_from_behind"
-    folder = run_al("own", **buys(policy_type="ranked"), data_geometry={"data_geometry_type": name, "step": 2})
-    with pytest.raises(ConfigError, match=r"own.yml:\d+: .*stepp.*Did you mean 'step'"):
-        run_al("own", **buys(policy_type="ranked"), data_geometry={"data_geometry_type": name, "stepp": 2})
-    assert tiny_al.picks(folder)[:2] == [
-        ["004_ED_slice_03", "004_ED_slice_01", "003_ED_slice_03", "003_ED_slice_01"],
-        ["004_ED_slice_02", "003_ED_slice_02", "002_ED_slice_03", "002_ED_slice_01"],
-    ]
-
-
-def test_a_file_is_all_that_features_need(run_al, own):
-    geometry = {"data_geometry_type": "kcenter_greedy", "features": "test_brightness"}
-    folder = run_al("bright", **buys(policy_type="ranked"), data_geometry=geometry)
-    other = run_al("pixels", **buys(policy_type="ranked"), data_geometry=geometry | {"features": "pixels"})
-    assert tiny_al.picks(folder) != tiny_al.picks(other)
-    assert not list((folder / "cache").glob("*.npy"))
-
-
 def test_check_only(run_al, tmp_path, caplog, monkeypatch):
     from fewslice.stages import active
 
@@ -226,9 +171,7 @@ def test_one_message_and_status_1(al_settings, tmp_path, tiny_root):
         assert done.returncode == 1 and "Traceback" not in done.stderr
         found.append(done.stderr)
     assert re.search(r"wrong.yml:\d+.*batchsize", found[0])
-    assert re.search(
-        r"`policy.rounds\[0\]` must be .*two shares from 0 to 1", found[0]
-    )
+    assert re.search(r"`policy.rounds\[0\]` must be .*two shares from 0 to 1", found[0])
     assert "Give --config=../experiments/<name>.yml. There are: " in found[1] and "phantom_quick" in found[1]
 
 
@@ -277,7 +220,7 @@ def test_half_precision_lasts(al_settings, tmp_path, monkeypatch, request):
     path = tiny_al.write_experiment(tmp_path / "half.yml", model={"mixed_precision": True})
     for _ in range(2):
         with pytest.raises(FewSliceError, match="enough"):
-            tiny_al.execute([f"--config={path}", f"--runs_dir={tmp_path / 'runs'}"])
+            tiny.execute(tiny_al.SCRIPT, [f"--config={path}", f"--runs_dir={tmp_path / 'runs'}"])
     assert seen == [{"bfloat16"}] * 2
     learner.backend.release_networks()
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
