@@ -16,7 +16,7 @@ from PIL import Image
 from fewslice.core import plugins
 from fewslice.core.errors import ConfigError
 from fewslice.data.readers import READERS
-from tests.train_model import tiny_al
+from tests.train_model import tiny, tiny_al
 
 SIZES = [(40, 52), (36, 30), (64, 44), (33, 61), (48, 48), (50, 38), (42, 57), (31, 45), (60, 35), (37, 37)]
 GRADES = "bbbbmbmmbb"  # of the pool the first seven: five benign, two malignant; then validation and test
@@ -107,7 +107,7 @@ def glands(al_settings, tmp_path, monkeypatch):
     def run(**changes):
         path = tmp_path / "glands.yml"
         path.write_text(yaml.safe_dump(EXPERIMENT | changes))
-        tiny_al.execute([f"--config={path}", f"--runs_dir={tmp_path / 'runs'}"])
+        tiny.execute(tiny_al.SCRIPT, [f"--config={path}", f"--runs_dir={tmp_path / 'runs'}"])
         (folder,) = (tmp_path / "runs" / "glands" / "run_al_exp").glob(f"{changes.get('name', 'glands')}-*")
         return folder
 
