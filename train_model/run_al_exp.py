@@ -3,7 +3,7 @@ r"""Runs an experiment of active learning: round by round a strategy chooses sli
 The experiment is a file such as those in experiments/; experiments/README.md lists every key.
 
   python run_al_exp.py --config=../experiments/phantom_quick.yml
-  python run_al_exp.py --config=../experiments/acdc_weak_ours.yml --set seed=1
+  python run_al_exp.py --config=../experiments/published/acdc_weak_ours.yml --set policy.seed=1
 
 Reads   the experiment and its dataset. Test volumes only score the networks.
 Writes  runs/<dataset>/run_al_exp/<name>-<digest>/ with rounds/000/ ... (query.csv, gallery.png, metrics.json, ...)

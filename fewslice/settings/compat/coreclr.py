@@ -11,6 +11,7 @@ Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -293,17 +294,23 @@ def read_published(reader: Reader) -> Experiment | None:
     native = Reader(YamlFile(reader.file.path, values, {}, ()), {})
     found = native.read(Experiment)
     native.problems += found.problems() if found is not None else ()
-    reader.problems += [(translation.place(place), text) for place, text in native.problems]
+    reader.problems += [(translation.place(place), _in_published_words(text)) for place, text in native.problems]
     if idle := sorted([*idle, *translation.idle()]):
         logging.info("No effect here: %s (%s).", ", ".join(idle), reader.file.path)
     return found
+
+
+def _in_published_words(text: str) -> str:
+    for value, word in (("0", "false"), ("1", "true")):
+        text = re.sub(rf"\b(use_slice_pos|use_phase|use_patient): {value}\b", rf"\1: {word}", text)
+    return text
 
 
 def _without_idle(reader: Reader, wanted: type) -> Iterator[str]:
     """Takes keys without effect away, and yields them; options of a registered strategy may have their names."""
     for place, names in _IDLE.items():
         values = reader.mapping(place)
-        is_own = place == ("data_geometry",) and values.get(_TYPE_KEYS["data_geometry"]) not in GEOMETRIES
+        is_own = place == ("data_geometry",) and values.get("data_geometry_type") not in [*GEOMETRIES]
         own = options.fields_of(options.type_at(wanted, place)) if is_own else ()
         for name in [name for name in names if name in values and name not in own]:
             value, at = values.pop(name), (*place, name)
@@ -318,6 +325,7 @@ def _class_of(reader: Reader, group: str, kinds: Mapping[str, Any]) -> Any:
     if not isinstance(given, dict):
         return next(iter(MODELS.values())) if group == "model" else ScoreKwargs
     kind = given.get(key)
+    kind = kind if kind is None or isinstance(kind, str) else options.shown(kind)
     if kind == _PASS and group != "model":
         reader.values[group] = None
     if kind == _PASS or kind in kinds:
@@ -325,17 +333,22 @@ def _class_of(reader: Reader, group: str, kinds: Mapping[str, Any]) -> Any:
     if str(kind).startswith("spml"):
         text = f"{kind} was driven through scripts of a repository that no longer exists. Write dmpls or strong."
     elif kind is None:
-        text = f"must be given: one of {', '.join(kinds)}."
+        text = f"it must be given, one of {', '.join(kinds)}."
     else:
         text = registry.unknown_name("type", kind, [*kinds, *([_PASS] if group != "model" else [])])
     reader.problem((group, key) if key in given else (group,), f"`{group}.{key}`: {text}")
     return Any
 
 
+def _registered(kind: str) -> tuple[str, str, Any]:
+    """Returns the strategy, or score, that a type of geometry stands for: its kind, name, and itself."""
+    of, name = {VAAL: (SCORE, VAAL), KCENTER: (STRATEGY, "mfc")}.get(kind, (STRATEGY, kind))
+    return of, name, registry.of(of).get(name)
+
+
 def _own_options(kind: str) -> options.Known:
-    """Returns the options of a geometry that are those of the strategy, or score, of this name."""
-    is_score = kind == VAAL
-    registered = registry.of(SCORE if is_score else STRATEGY).get({KCENTER: "mfc"}.get(kind, kind))
+    """Returns the options of a geometry that are those of a registered strategy, or score."""
+    registered = _registered(kind)[-1]
     known = options.options_of(getattr(registered, "options_class", None) or registered)
     declared_here = set(options.fields_of(GEOMETRIES.get(kind, ByFeatures)))
     declared_here |= set(options.fields_of(Params)) if kind == KCENTER else set()
@@ -651,6 +664,9 @@ class Translation:
 
     def _geometry_problems(self) -> Iterator[tuple[Place, str]]:
         geometry, needs = self.geometry, self._needs
+        own = {name: getattr(geometry, name) for name in _own_options(self.kind)}
+        wrong = options.registered_options(*_registered(self.kind), own)[1]
+        yield from ((("data_geometry", *place), text) for place, text in wrong)
         if isinstance(geometry, ByFeatures):
             yield from self._feature_problems("features" in needs or self.kind in GEOMETRIES)
         if self.kind == KCENTER:
