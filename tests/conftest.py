@@ -16,10 +16,8 @@ import pytest
 SLOW_FIRST = (
     "test_scripts.py",
     "test_kill.py",
-    "test_kill_al.py",
     "test_joint.py",
     "test_taught.py",
-    "test_kill_joint.py",
     "test_backends.py",
     "test_run_al_exp.py",
     "test_run_al_exp_safety.py",

@@ -189,6 +189,7 @@ def load_member(network: Network, dataset: datasets.DatasetConfig, path: Path) -
     Raises:
         DataError: the weights are missing or damaged.
     """
+    backend.release_networks()  # layers without a name of their own are called as they were in training
     model = build(network, dataset)
     set_best(model, path)
     return model

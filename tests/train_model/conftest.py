@@ -93,7 +93,7 @@ def run_al(al_settings, tmp_path):
 
     def run(name, *more, runs=tmp_path / "runs", **experiment):
         path = tiny_al.write_experiment(tmp_path / f"{name}.yml", **experiment)
-        tiny_al.execute([f"--config={path}", f"--runs_dir={runs}", *more])
+        tiny.execute(tiny_al.SCRIPT, [f"--config={path}", f"--runs_dir={runs}", *more])
         found = list((runs / "tiny" / tiny_al.SCRIPT).glob(f"{name}-*/config.json"))
         return max(found, key=lambda file: file.stat().st_mtime_ns).parent if found else None
 

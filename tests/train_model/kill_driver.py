@@ -1,10 +1,15 @@
-"""Runs training scripts one after the other, each in a process of its own that may kill itself with SIGKILL on the way.
+"""Runs one command undisturbed, and the same command again and again, each time killed at another moment, to its end.
 
-Command: python -m tests.train_model.kill_driver JOBS.json
+Command: python -m tests.train_model.kill_driver JOB.json
 
-JOBS.json lists {"script", "argv", "kill", "seconds"}. "kill" is null or the name of a moment (`MOMENTS`) and how often
-it passes unharmed; "seconds", if there, is the time after which the process is killed from outside unless its moment
-came before. The last line printed is the list of the exit statuses (-9: killed).
+JOB.json holds a script of train_model, its arguments ("argv"), the folders of runs of both ("calm", "killed"), and the
+"moments" and "more" and the "seed" of `draw_moments`. Printed at last, as JSON: the moments, and the exit statuses of
+all processes (-9: killed).
+
+Nothing inside FewSlice is named. What counts are writes, each of which ends with `os.replace` of a temporary file, and
+training steps, as Keras tells its callbacks of them. The undisturbed run notes both, and moments are drawn from them:
+before a write, after it, or within it, with half of the temporary file on the disk. A moment comes at the n-th write of
+a file, counted over all processes of the second run.
 
 The processes are forked from one that has imported everything, which saves seconds for each. TensorFlow compiles
 nothing, which would take longer than the few steps until each death. Nor do they draw.
@@ -13,110 +18,129 @@ nothing, which would take longer than the few steps until each death. Nor do the
 from __future__ import annotations
 
 import importlib
-import io
 import json
 import os
+import pkgutil
+import re
 import signal
 import sys
-import time
+import tempfile
 import traceback
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 
+import keras
+import matplotlib.figure
 import numpy as np
+import pytest
+from PIL import Image
 
-from tests.train_model import tiny
+import fewslice
+from tests.train_model import tiny, tiny_al
+
+BEFORE, MIDDLE, AFTER = "before", "within", "after"
+STEP = "step"
 
 
-def die(*_args, **_kwargs):
+def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _half_a_file(file, **arrays):
-    """Writes the first half of what `np.savez` would write."""
-    memory = io.BytesIO()
-    np.savez(memory, **arrays)
-    file.write(memory.getvalue()[: memory.tell() // 2])
-    file.flush()
-    die()
+class Watch:
+    """Notes what this process does in a file that outlives it, and kills it at its moment.
+
+    Args:
+        journal: The file; a line for each write and step of all processes so far.
+        runs: Folder of runs; other writes do not count.
+        moments: (what, how often it came before) -> before, within or after it.
+    """
+
+    def __init__(self, journal: Path, runs: Path, moments: dict[tuple[str, int], str]):
+        self._journal = journal
+        self._runs = str(runs)
+        self._moments = moments
+        self._counts = Counter(journal.read_text().splitlines())
+
+    def _next(self, what: str) -> str:
+        """Notes that something comes; returns when it is to be fatal, "" if it is not."""
+        moment = self._moments.get((what, self._counts[what]), "")
+        self._counts[what] += 1
+        with open(self._journal, "a") as file:
+            file.write(what + "\n")
+        return moment
+
+    def install(self) -> None:
+        """Watches `os.replace` and the steps of Keras' `fit` from now on."""
+        replace, steps = os.replace, keras.callbacks.CallbackList
+        begin, end = steps.on_train_batch_begin, steps.on_train_batch_end
+
+        def watched_replace(source, target, **options):
+            path = os.path.relpath(os.path.abspath(target), self._runs)
+            moment = "" if path.startswith("..") else self._next(path)
+            if moment == MIDDLE and ".tmp" in os.path.basename(source):  # another rename has no middle
+                os.truncate(source, os.path.getsize(source) // 2)
+            if moment in (BEFORE, MIDDLE):
+                die()
+            replace(source, target, **options)
+            if moment == AFTER:
+                die()
+
+        def watched_begin(callbacks, *arguments, **options):
+            self._of_step = self._next(STEP)
+            if self._of_step == BEFORE:
+                die()
+            begin(callbacks, *arguments, **options)
+
+        def watched_end(callbacks, *arguments, **options):
+            end(callbacks, *arguments, **options)
+            if self._of_step in (MIDDLE, AFTER):
+                die()
+
+        os.replace = watched_replace
+        steps.on_train_batch_begin, steps.on_train_batch_end = watched_begin, watched_end
 
 
-def named(name):
-    return lambda path, *_args, **_kwargs: Path(path).name == name
+def kind(what: str) -> str:
+    """Returns the name of a file without numbers and digests, so that like files of all folders are one kind."""
+    return re.sub(r"-[0-9a-f]{8,}|\d+", "", os.path.basename(what))
 
 
-def moved_to(name):
-    return lambda _source, target, *_args: Path(target).name == name
+def draw_moments(journal: list[str], wanted: list[str], more: int, seed: int) -> dict[tuple[str, int], str]:
+    """Returns at which write or step, counted from 0, a process dies, and whether before, within or after it.
+
+    Args:
+        journal: What the undisturbed run did.
+        wanted: For each moment a kind, such as "DONE", or the moment and a kind, such as "before state.npz".
+        more: How many moments of other kinds are drawn.
+        seed: Decides what is left open.
+    """
+    rng = np.random.default_rng(seed)
+    counts = Counter(journal)
+    others = sorted({kind(what) for what in journal} - {text.split()[-1] for text in wanted})
+    moments: dict[tuple[str, int], str] = {}
+    for text in [*wanted, *rng.permutation(others)[:more]]:
+        *moment, name = text.split()
+        free = [(what, n) for what in counts if kind(what) == name for n in range(counts[what])]
+        free = [one for one in free if one not in moments]
+        if not free:
+            raise RuntimeError(f"The undisturbed run has no {text!r} (left). It has {sorted(map(kind, counts))}.")
+        moments[free[rng.integers(len(free))]] = moment[0] if moment else (BEFORE, MIDDLE, AFTER)[rng.integers(3)]
+    return moments
 
 
-def any_call(*_args, **_kwargs):
-    return True
-
-
-# Moment -> (object, function that passes it, which calls count, what happens instead of the call, what after it).
-MOMENTS = {
-    "before a step": ("fewslice.train.callbacks.Watcher", "on_train_batch_begin", any_call, die, None),
-    "after a step": ("fewslice.train.callbacks.Watcher", "on_train_batch_end", any_call, None, die),
-    "in validation": ("fewslice.evaluate.validation", "predict_volume", any_call, die, None),
-    "in the monitor": ("fewslice.stages.contrastive", "effective_rank", any_call, die, None),
-    "writing a file": ("fewslice.core.checkpoint.np", "savez", any_call, _half_a_file, None),
-    "after the best weights": ("fewslice.core.checkpoint", "save_arrays", named("best.npz"), None, die),
-    "before the state": ("fewslice.core.checkpoint", "save_arrays", named("next.state.npz"), die, None),
-    "before the first rename": ("os", "replace", moved_to("state.previous.npz"), die, None),
-    "between the renames": ("os", "replace", moved_to("state.npz"), die, None),
-    "after the renames": ("os", "replace", moved_to("state.npz"), None, die),
-    "before the log": ("fewslice.core.files", "write_csv", named("train.csv"), die, None),
-    "before the last weights": ("os", "replace", moved_to("last.npz"), die, None),
-    "in pseudo-labels": ("fewslice.core.files", "write_array", any_call, die, None),
-    "before the round is complete": ("fewslice.core.files", "write_json", named("round.json"), die, None),
-    "in the test": ("fewslice.evaluate.volumes", "predict_volume", any_call, die, None),
-    "before the end": ("fewslice.core.run.Run", "finish", any_call, die, None),
-}
-
-
-def _find(dotted):
-    module, _, attribute = dotted.rpartition(".")
-    if not module:
-        return importlib.import_module(dotted)
-    try:
-        return importlib.import_module(dotted)
-    except ModuleNotFoundError:
-        return getattr(importlib.import_module(module), attribute)
-
-
-def lay_trap(moment: str, passes: int) -> None:
-    """Makes this process kill itself when `moment` comes after it has passed `passes` times."""
-    place, name, counts, instead, after = MOMENTS[moment]
-    owner = _find(place)
-    real = getattr(owner, name)
-    left = [passes]
-
-    def trapped(*args, **kwargs):
-        if not counts(*args, **kwargs):
-            return real(*args, **kwargs)
-        left[0] -= 1
-        if left[0] < 0 and instead is not None:
-            setattr(owner, name, real)
-            return instead(*args, **kwargs)
-        result = real(*args, **kwargs)
-        if left[0] < 0:
-            after()
-        return result
-
-    setattr(owner, name, trapped)
-
-
-def _child(job: dict, execute: Callable[[dict], None]) -> None:
-    from fewslice.core import files
-    from fewslice.refine import pseudo_labels
-
+def run(script: str, argv: list[str], journal: Path, runs: str, moments: dict[tuple[str, int], str]) -> int:
+    """Runs a script in a process of its own. Returns its exit status."""
+    journal.touch()
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     status = 1
     try:
-        if job["kill"] is not None:
-            lay_trap(*job["kill"])
+        Watch(journal, Path(runs), moments).install()
         tiny.run_eagerly(True)
-        pseudo_labels._write_gallery = lambda path, *_args: files.write_bytes(path, b"drawn")
-        execute(job)
+        tiny_al.use_small_networks(pytest.MonkeyPatch())
+        matplotlib.figure.Figure.savefig = lambda _self, file, **_: Image.new("RGB", (1, 1)).save(file, "png")
+        tiny.execute(script, [*argv, f"--runs_dir={runs}"])
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -126,27 +150,20 @@ def _child(job: dict, execute: Callable[[dict], None]) -> None:
         os._exit(status)
 
 
-def run_jobs(path: str, execute: Callable[[dict], None]) -> None:
-    """Runs the jobs of a file one after the other and prints how they ended; `execute` runs one."""
-    statuses = []
-    for job in json.loads(Path(path).read_text()):
-        child = os.fork()
-        if child == 0:
-            _child(job, execute)
-        if job.get("seconds"):
-            time.sleep(job["seconds"])
-            os.kill(
-                child, signal.SIGKILL
-            )  # waits to be buried if its moment came before, so that the number is its own
-        _, status = os.waitpid(child, 0)
-        statuses.append(os.waitstatus_to_exitcode(status))
-    print(json.dumps(statuses))
-
-
 def main(path: str) -> None:
-    from fewslice.stages.joint import stage  # noqa: F401  imported once, for all children
-
-    run_jobs(path, lambda job: tiny.execute(job["script"], job["argv"]))
+    job = json.loads(Path(path).read_text())
+    for module in pkgutil.walk_packages(fewslice.__path__, "fewslice."):  # imported once, for all children
+        importlib.import_module(module.name)
+    with tempfile.TemporaryDirectory() as folder:
+        calm, killed = (Path(folder) / name for name in ("calm", "killed"))
+        statuses = [run(job["script"], job["argv"], calm, job["calm"], {})]
+        moments = draw_moments(calm.read_text().splitlines(), job["moments"], job["more"], job["seed"])
+        for _ in range(len(moments) + 1):
+            statuses.append(run(job["script"], job["argv"], killed, job["killed"], moments))
+            if statuses[-1] != -signal.SIGKILL:
+                break
+    told = [f"{moment} {what} {number}" for (what, number), moment in moments.items()]
+    print(json.dumps({"moments": told, "statuses": statuses}))
 
 
 if __name__ == "__main__":

@@ -1,93 +1,129 @@
-"""SIGKILL at any moment: the same command again ends with the same weights, bit for bit.
+"""SIGKILL at any moment: the same command again ends with the same picks, weights and numbers, bit for bit.
 
-Expected values: a run of the same settings that nobody disturbed.
+Expected values: a run of the same settings that nobody disturbed. The moments are drawn from a seed that a failure
+prints; FEWSLICE_TEST_SEED=<seed> repeats it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from tests.train_model import tiny
+from tests.train_model import tiny, tiny_al
 
-# Moments at which the chain of runs dies, in an order in which each run gets further than the one before; 6 steps in
-# all, validated and saved at 2, 4 and 6. The random one comes after a random time, at the latest at the moment named.
-RANDOM = "random"
-GLOBAL = (
-    ("in the monitor", 0),
-    ("before a step", 1),
-    ("after a step", 1),
-    ("writing a file", 0),
-    ("before the state", 0),
-    ("after the renames", 0),  # steps 1 and 2 are saved
-    (RANDOM, "before the state", 0),
-    ("before the first rename", 0),
-    ("between the renames", 0),  # 4 steps are saved, but the state has no name: starts from the previous one
-    ("before the log", 0),
-    ("before the last weights", 0),
-    ("before the end", 0),
+STEPS = ("before step", "after step")
+# How a state takes the place of the one before, which is kept: dead between the two renames, and around them.
+STATE = (
+    "next.state.npz",
+    "before state.previous.npz",
+    "after state.previous.npz",
+    "before state.npz",
+    "after state.npz",
 )
-BASELINE = (
-    ("in validation", 0),
-    ("after the best weights", 0),
-    ("before the log", 0),  # steps 1 and 2 are saved
-    (RANDOM, "before the state", 0),
-    ("in the test", 3),
-)
+# MultiFeature Coreset with everything it can look at: the encoder that the experiment pretrains, pixels under simulated
+# scribbles, and dropout passes of two networks. Rounds train 2, 3 and 4 steps, validated and saved every 2.
+EXPERIMENT = {
+    "model": {"model_type": "db_dmpls", "T": 2, "ensemble_size": 2, "max_iterations": 8},
+    "policy": {"policy_type": "ranked", "rounds": [[0.25, 0], [0.125, 0], [0.125, 0]]},
+    "data_geometry": {
+        "data_geometry_type": "kcenter_greedy",
+        "feature_model": True,
+        "contrastive": True,
+        "feature_model_params": {
+            "batch_size": 6,
+            "num_epochs": 1,
+            "inf_batch_size": 5,
+            "projection_dim": 8,
+            "fuse_image_data": True,
+            "pos_loss1": True,
+            "use_phase": True,
+        },
+        "use_labels": True,
+        "use_uncertainty": True,
+        "uncertainty_wt": 1.0,
+    },
+    "model_uncertainty": {"model_uncertainty_type": "ensemble", "score_func": "bald"},
+}
 
 
-def chain(tmp_path, tiny_root, jobs, *, driver="kill_driver", settings=None, timeout=900):
-    path = tmp_path / "jobs.json"
-    path.write_text(json.dumps(jobs))
-    environment = os.environ | tiny.environment(tiny_root) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment["FEWSLICE_EXPERIMENTS"] = str(settings or tiny_root / "experiments")
-    command = [sys.executable, "-m", f"tests.train_model.{driver}", str(path)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, env=environment, cwd=tiny.SCRIPTS.parent
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+@pytest.fixture
+def compare(tmp_path, tiny_root):
+    """A function (script, argv, moments, more, settings) that runs a command undisturbed and killed and compares both.
 
+    The moments are described in `kill_driver.draw_moments`. Returns the folders of the runs.
+    """
 
-def jobs_of(script, argv, moments, delay):
-    """Returns the jobs that die at each of the moments, and one that does not."""
-    common = {"script": script, "argv": argv}
-    jobs = []
-    for moment in moments:
-        job = common | {"kill": moment[-2:]}
-        jobs.append(job | {"seconds": delay} if moment[0] == RANDOM else job)
-    return [*jobs, common | {"kill": None}]
+    def run(script, argv, moments, more=3, settings=None):
+        seed = int(os.environ.get("FEWSLICE_TEST_SEED", np.random.SeedSequence().entropy % 10**9))
+        print(f"FEWSLICE_TEST_SEED={seed}")
+        one, other = tmp_path / "calm", tmp_path / "killed"
+        job = {"script": script, "argv": argv, "calm": str(one), "killed": str(other)}
+        (tmp_path / "job.json").write_text(json.dumps(job | {"moments": moments, "more": more, "seed": seed}))
+        environment = os.environ | tiny.environment(tiny_root) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment |= {"FEWSLICE_EXPERIMENTS": str(settings or tiny_root / "experiments")}
+        command = [sys.executable, "-m", "tests.train_model.kill_driver", str(tmp_path / "job.json")]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=900, env=environment, cwd=tiny.SCRIPTS.parent
+        )
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout.splitlines()[-1])
+        print("\n".join(found["moments"]))
+        assert found["statuses"] == [0, *[-9] * (len(moments) + more), 0], done.stderr
+        left = [sorted(p.relative_to(d).as_posix() for p in d.rglob("*")) for d in (one, other)]
+        assert left[0] == left[1], "nothing is left behind"
+        tiny.assert_same(one, other, "*.npz", "*.npy", "*.csv", "*.json", "*.nii.gz")
+        return one, other
 
-
-def assert_killed_and_equal(tmp_path, script, statuses, moments, told):
-    """Compares the run directories in `calm` and `killed`; `statuses` are those of the jobs that were to die."""
-    assert statuses == [-9] * len(moments), told
-    one, other = tiny.run_dir(tmp_path / "calm", script), tiny.run_dir(tmp_path / "killed", script)
-    tiny.assert_same_run(one, other)
-    assert (other / "DONE").read_text() == (one / "DONE").read_text()
-    files = [sorted(p.relative_to(d).as_posix() for p in d.rglob("*")) for d in (one, other)]
-    assert files[0] == files[1], "nothing is left behind"
-    return one, other
+    return run
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "moments", "flags"),
-    [(tiny.BASELINE, BASELINE, ("--average_decay=0.9",)), (tiny.GLOBAL, GLOBAL, ())],
-    ids=["baseline", "global"],
+    [
+        (tiny.GLOBAL, (*STEPS, *STATE, "train.csv", "last.npz", "DONE"), ("--n_iter=6",)),
+        (
+            tiny.BASELINE,
+            (*STEPS, "after best.npz", "state.npz", "per_volume.csv", "DONE"),
+            ("--n_iter=6", "--average_decay=0.9"),
+        ),
+    ],
+    ids=["global", "baseline"],
 )
-def test_killed_runs_continue_bit_for_bit(tmp_path, tiny_root, script, moments, flags):
-    calm, killed = (tiny.arguments(script, tmp_path / name, "--n_iter=6", *flags) for name in ("calm", "killed"))
-    delay = random.uniform(0.5, 4)  # unseeded on purpose: another moment every time
-    jobs = []
-    for argv, deaths in ((calm, ()), (killed, moments)):
-        jobs += jobs_of(script, argv, deaths, delay)
-    statuses, errors = chain(tmp_path, tiny_root, jobs)
-    told = f"{statuses} random: {delay:.2f} s\n{errors}"
-    assert statuses[0] == 0 and statuses[-1] == 0, told
-    assert_killed_and_equal(tmp_path, script, statuses[1:-1], moments, told)
+def test_killed_runs_continue_bit_for_bit(tmp_path, compare, script, moments, flags):
+    compare(script, tiny.arguments(script, tmp_path, *flags), moments)
+
+
+@pytest.mark.slow
+def test_killed_joint_training_continues_bit_for_bit(tmp_path, with_baseline, compare):
+    """Pseudo-labels are made before step 1 and after step 4."""
+    for name in ("calm", "killed"):
+        with_baseline(tmp_path / name)
+    moments = (
+        "_ED.npy",
+        "_ED.npy",
+        "_ED.json",
+        "teacher.npz",
+        "round.json",
+        "after round.json",
+        "state.npz",
+        "best.npz",
+    )
+    compare(tiny.JOINT, tiny.arguments(tiny.JOINT, tmp_path), moments)
+
+
+@pytest.mark.slow
+def test_a_killed_experiment_ends_as_an_undisturbed_one(tmp_path, compare):
+    path = tiny_al.write_experiment(tmp_path / "killed.yml", **EXPERIMENT)
+    settings = tiny_al.write_settings(tmp_path / "settings")
+    moments = (*STEPS, "state.npz", "after state.previous.npz", "best.npz", "last.npz", "member.json", "per_volume.csv")
+    moments += ("embeddings.partial.json", "plan.json", "before query.csv", "after query.csv", "labels.npy")
+    moments += ("scores.csv", "metrics.json", "before DONE", "after DONE", "results.csv")
+    one, _ = compare(tiny_al.SCRIPT, [f"--config={path}"], moments, settings=settings)
+    picks = sum(tiny_al.picks(tiny.run_dir(one, tiny_al.SCRIPT)), [])
+    assert len(picks) == len(set(picks)) == 8 and len(list(one.rglob("scores.csv"))) == 2

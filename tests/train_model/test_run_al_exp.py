@@ -39,7 +39,7 @@ def uncertain(al_settings, tmp_path_factory):
             policy={"policy_type": "ranked", "rounds": rounds},
             model_uncertainty=UNCERTAIN,
         )
-        tiny_al.execute([f"--config={path}", f"--runs_dir={runs}", *more])
+        tiny.execute(tiny_al.SCRIPT, [f"--config={path}", f"--runs_dir={runs}", *more])
         return tiny.run_dir(runs, tiny_al.SCRIPT)
 
     return go, go()

@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 
-from fewslice.active import strategies
-from fewslice.active.query import STRATEGIES
+from fewslice.active import round_files
 from fewslice.core import checkpoint
 from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.settings import flag_specs_al
@@ -36,7 +35,7 @@ def finished(al_settings, tmp_path_factory):
     """A finished experiment of three rounds: the folder of all runs, and its own."""
     root = tmp_path_factory.mktemp("finished")
     path = tiny_al.write_experiment(root / "random.yml", **BUYS)
-    tiny_al.execute([f"--config={path}", f"--runs_dir={root / 'runs'}"])
+    tiny.execute(tiny_al.SCRIPT, [f"--config={path}", f"--runs_dir={root / 'runs'}"])
     folder = tiny.run_dir(root / "runs", tiny_al.SCRIPT)
     assert [len(names) for names in tiny_al.picks(folder)] == [4, 4, 4] and (folder / "DONE").exists()
     return root / "runs", folder
@@ -75,8 +74,9 @@ def test_damage_is_told_and_the_remedy_works(run_al, bought, name):
 def test_a_round_that_continues_others_is_refused(run_al, bought, tmp_path):
     """Round 0 of another seed, consistent by itself."""
     other = run_al("random", **buys(seed=1))
-    shutil.rmtree(bought[0] / "rounds" / "000")
-    shutil.copytree(other / "rounds" / "000", bought[0] / "rounds" / "000")
+    first = bought[0] / "rounds" / "000"
+    shutil.copytree(other / "rounds" / "000", first, ignore=shutil.ignore_patterns("plan.json"), dirs_exist_ok=True)
+    round_files.finish(first)
     with pytest.raises(DataError, match="(?s)001/labelled.csv.*a round before it is not the one that it continued"):
         run_al("random", **BUYS)
 
@@ -130,69 +130,6 @@ def test_a_report_of_fewer_rounds_is_written_again(run_al, bought, monkeypatch):
     assert tiny_al.times(folder) == before
 
 
-OWN = '''
-"""Last slices first."""
-
-from fewslice.active.query import Query, register
-
-
-@register("{name}")
-def from_behind(query: Query, *, step: int = 1) -> list[int]:
-    """Takes every `step`-th unit from the end."""
-    return query.candidates[::-1][::step][: query.budget]
-'''
-
-
-def test_a_file_is_all_that_a_strategy_needs(run_al, tmp_path, monkeypatch):
-    name = "test_only_from_behind"
-    (tmp_path / "more").mkdir()
-    (tmp_path / "more" / f"{name}.py").write_text(OWN.replace("{name}", name))
-    monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path / "more")])
-    try:
-        folder = run_al("own", **buys(policy_type="ranked"), data_geometry={"data_geometry_type": name, "step": 2})
-        with pytest.raises(ConfigError, match=r"own.yml:\d+: .*stepp.*Did you mean 'step'"):
-            run_al("own", **buys(policy_type="ranked"), data_geometry={"data_geometry_type": name, "stepp": 2})
-    finally:
-        STRATEGIES._objects.pop(name, None)
-        sys.modules.pop(f"{strategies.__name__}.{name}", None)
-    assert tiny_al.picks(folder)[:2] == [
-        ["004_ED_slice_03", "004_ED_slice_01", "003_ED_slice_03", "003_ED_slice_01"],
-        ["004_ED_slice_02", "003_ED_slice_02", "002_ED_slice_03", "002_ED_slice_01"],
-    ]
-
-
-BRIGHT = '''
-"""Mean and deviation of a slice."""
-
-import numpy as np
-
-from fewslice.learner.kinds import Inputs, register
-
-
-@register("test_brightness")
-def brightness(inputs: Inputs) -> np.ndarray:
-    """Returns (N, 2)."""
-    return np.array([[image.mean(), image.std()] for image in inputs.images])
-'''
-
-
-def test_a_file_is_all_that_features_need(run_al, tmp_path, monkeypatch):
-    from fewslice.learner import kinds
-
-    (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "test_brightness.py").write_text(BRIGHT)
-    monkeypatch.setattr(kinds, "__path__", [*kinds.__path__, str(tmp_path / "more")])
-    geometry = {"data_geometry_type": "kcenter_greedy", "features": "test_brightness"}
-    try:
-        folder = run_al("bright", **buys(policy_type="ranked"), data_geometry=geometry)
-    finally:
-        kinds.FEATURES._objects.pop("test_brightness", None)
-        sys.modules.pop(f"{kinds.__name__}.test_brightness", None)
-    other = run_al("pixels", **buys(policy_type="ranked"), data_geometry=geometry | {"features": "pixels"})
-    assert tiny_al.picks(folder) != tiny_al.picks(other)
-    assert not list((folder / "cache").glob("*.npy"))
-
-
 def test_check_only(run_al, tmp_path, caplog, monkeypatch):
     from fewslice.stages import active
 
@@ -205,8 +142,8 @@ def test_check_only(run_al, tmp_path, caplog, monkeypatch):
     ("flags", "message"),
     [
         (["--set=policy.rounds=[[0.5, 0], [0.6, 0]]"], "add up to 1.1 of the pool; it must be at most 1"),
-        (["--set=policy.rounds=[[0, 0], [0.5, 0]]"], "the first round buys nothing"),
-        (["--set=policy.rounds=[[0.05, 0]]"], "Round 0 would train on nothing: 0.05 of 16 slices is less than one"),
+        (["--set=policy.rounds=[[0, 0], [0.5, 0]]"], "the first round annotates nothing"),
+        (["--set=policy.rounds=[[0.05, 0]]"], "Round 0 would train on nothing: 0.05 of 16 units is less than one"),
         (["--set=model.split=tr9"], "'tr9'"),
         (["--set=model.dataset=tinny"], "tinny.*Did you mean 'tiny'"),
         (["--set=policy.seeds=1"], "seeds.*Did you mean 'seed'"),
@@ -233,7 +170,8 @@ def test_one_message_and_status_1(al_settings, tmp_path, tiny_root):
         done = subprocess.run([*command, *flags], capture_output=True, text=True, env=environment, timeout=120)
         assert done.returncode == 1 and "Traceback" not in done.stderr
         found.append(done.stderr)
-    assert re.search(r"wrong.yml:\d+.*batchsize", found[0]) and re.search(r"share of round 0 must lie", found[0])
+    assert re.search(r"wrong.yml:\d+.*batchsize", found[0])
+    assert re.search(r"`policy.rounds\[0\]` must be .*two shares from 0 to 1", found[0])
     assert "Give --config=../experiments/<name>.yml. There are: " in found[1] and "phantom_quick" in found[1]
 
 
@@ -282,7 +220,7 @@ def test_half_precision_lasts(al_settings, tmp_path, monkeypatch, request):
     path = tiny_al.write_experiment(tmp_path / "half.yml", model={"mixed_precision": True})
     for _ in range(2):
         with pytest.raises(FewSliceError, match="enough"):
-            tiny_al.execute([f"--config={path}", f"--runs_dir={tmp_path / 'runs'}"])
+            tiny.execute(tiny_al.SCRIPT, [f"--config={path}", f"--runs_dir={tmp_path / 'runs'}"])
     assert seen == [{"bfloat16"}] * 2
     learner.backend.release_networks()
     assert keras.config.dtype_policy().name == "mixed_bfloat16"

@@ -26,7 +26,7 @@ from tests.train_model import tiny
 
 def execute(*more):
     """Runs the script in this process with flags of its own."""
-    tiny.execute_with("select_slices", ["--dataset=tiny", *more], flag_specs_select, "select")
+    tiny.execute("select_slices", ["--dataset=tiny", *more])
 
 
 def write_run(folder, stage, model, name="last.npz", **settings):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import functools
+import json
 import runpy
 import sys
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,36 +114,20 @@ def arguments(script: str, runs: Path, *more: str) -> list[str]:
 
 
 def execute(script: str, argv: list[str]) -> None:
-    """Runs `train_model/<script>.py` in this process with flags of its own. Errors come out as exceptions."""
+    """Runs `train_model/<script>.py` in this process. Its flags are its own; errors come out as exceptions."""
     from fewslice.core import app
-    from fewslice.settings import flags
 
-    values = absl_flags.FlagValues()
-    before = flags.define_stage, flags.read_flags, app.run, sys.argv
+    values = absl_flags.FLAGS
+    before, argv = set(values), [f"{script}.py", *argv]
     logging.set_verbosity(logging.INFO)
-    sys.argv = [f"{script}.py", *argv]
-    flags.define_stage = functools.partial(flags.define_stage, flag_values=values)
-    flags.read_flags = functools.partial(flags.read_flags, flag_values=values)
-    app.run = lambda main: main(values(sys.argv))
     try:
-        runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", argv)
+            patch.setattr(app, "run", lambda main: main(values(argv)))
+            runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
     finally:
-        flags.define_stage, flags.read_flags, app.run, sys.argv = before
-
-
-def execute_with(script: str, argv: list[str], specs: ModuleType, name: str) -> None:
-    """Like `execute`, for a script whose flags `specs` defines (`define_<name>`) and reads (`read_<name>`)."""
-    from fewslice.core import app
-
-    values, argv = absl_flags.FlagValues(), [f"{script}.py", *argv]
-    logging.set_verbosity(logging.INFO)
-    with pytest.MonkeyPatch.context() as patch:
-        for verb in ("define", "read"):
-            function = getattr(specs, f"{verb}_{name}")
-            patch.setattr(specs, f"{verb}_{name}", functools.partial(function, values))
-        patch.setattr(sys, "argv", argv)
-        patch.setattr(app, "run", lambda main: main(values(argv)))
-        runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
+        for name in set(values) - before:
+            delattr(values, name)
 
 
 def run_dir(runs: Path, script: str) -> Path:
@@ -160,20 +144,41 @@ def weights(folder: Path, name: str = "last.npz") -> dict[str, np.ndarray]:
 
 def log(folder: Path) -> list[dict[str, str]]:
     """Returns the lines of train.csv without the times."""
-    with open(folder / "logs" / "train.csv", newline="") as file:
-        return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
+    return content(folder / "logs" / "train.csv")
+
+
+def content(path: Path) -> Any:
+    """Returns what a result file says without how long it took, as values that can be compared bit by bit."""
+    if path.suffix == ".csv":
+        with open(path, newline="") as file:
+            return [_untimed(row) for row in csv.DictReader(file) if row.get("metric") not in TIMES]
+    if path.suffix == ".json":
+        return json.loads(path.read_text(), object_hook=_untimed)
+    if path.suffix == ".npz":
+        with np.load(path) as archive:
+            found = {name: (array.dtype, array.shape, array.tobytes()) for name, array in archive.items()}
+        return found | {"record": json.loads(found.pop("record.json")[2], object_hook=_untimed)}
+    return path.read_bytes()
+
+
+def _untimed(found: dict) -> dict:
+    return {name: value for name, value in found.items() if name not in TIMES}
+
+
+def assert_same(one: Path, other: Path, *patterns: str) -> None:
+    """Compares the files that fit the patterns: there are the same ones in both folders, with the same content."""
+    names = [
+        sorted({path.relative_to(folder) for pattern in patterns for path in folder.rglob(pattern) if path.is_file()})
+        for folder in (one, other)
+    ]
+    assert names[0] == names[1] and names[0]
+    for name in names[0]:
+        mine, theirs = content(one / name), content(other / name)
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            assert [key for key in mine.keys() | theirs if mine.get(key) != theirs.get(key)] == [], name
+        assert mine == theirs, name
 
 
 def assert_same_run(one: Path, other: Path) -> None:
     """Compares weights, log and scores of two run directories bit by bit."""
-    assert log(one) == log(other)
-    for name in ("best.npz", "last.npz"):
-        assert (one / "checkpoints" / name).exists() == (other / "checkpoints" / name).exists()
-        if (one / "checkpoints" / name).exists():
-            a, b = weights(one, name), weights(other, name)
-            assert a.keys() == b.keys()
-            different = [key for key in a if a[key].tobytes() != b[key].tobytes()]
-            assert not different, different
-    for name in ("per_volume.csv", "last/per_volume.csv"):
-        if (one / "eval" / name).exists():
-            assert (one / "eval" / name).read_text() == (other / "eval" / name).read_text()
+    assert_same(one, other, "best.npz", "last.npz", "train.csv", "per_volume.csv")
