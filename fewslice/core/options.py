@@ -15,8 +15,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError, with_config
-from typing_extensions import NotRequired, Required, TypedDict
+from pydantic import TypeAdapter, ValidationError
 
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
@@ -76,7 +75,7 @@ def checked_options(kind: str, known: Known, given: Mapping[str, Any]) -> dict[s
     checked, problems = check(as_type(known), given, subject=lambda place: f"The {kind} {place[0]!r}", kind=kind)
     if problems:
         raise ConfigError("\n".join(text for _, text in problems))
-    return checked
+    return {name: getattr(checked, name) for name in given}
 
 
 def registered_options(
@@ -97,20 +96,28 @@ def registered_options(
     )
     if problems:
         return {}, problems
+    found = vars(checked)
     if of_class is not None:
         try:
-            of_class(**checked)
+            of_class(**found)
         except ConfigError as error:
             texts = str(error).splitlines()
-            return {}, [(tuple(one for one in given if f"`{one}`" in text)[:1], text) for text in texts]
-    defaults = {option: default for option, (_, default) in known.items() if default is not REQUIRED}
-    return json.loads(json.dumps(defaults | checked, default=_plain)), []
+            is_meant = lambda one, text: f"`{one}`" in text or text.startswith(f"Unknown {one} ")  # noqa: E731
+            return {}, [(tuple(one for one in given if is_meant(one, text))[:1], text) for text in texts]
+    return json.loads(json.dumps(found, default=_plain)), []
 
 
 def as_type(known: Known) -> type:
-    """Returns the type of a mapping with these options."""
-    items = {name: (Required if default is REQUIRED else NotRequired)[kind] for name, (kind, default) in known.items()}
-    return with_config(_STRICT)(TypedDict("Options", items))
+    """Returns a dataclass with these options."""
+    fields = [
+        (name, kind)
+        if default is REQUIRED
+        else (name, kind, dataclasses.field(default_factory=lambda value=default: value))
+        for name, (kind, default) in known.items()
+    ]
+    made = dataclasses.make_dataclass("Options", fields, kw_only=True)
+    made.__pydantic_config__ = _STRICT
+    return made
 
 
 def check(
@@ -124,7 +131,7 @@ def check(
     """Checks values as a file holds them, nested dicts and lists of plain values.
 
     Args:
-        wanted: A dataclass (`fewslice.settings.declare`), or a type of `as_type`.
+        wanted: A dataclass (`fewslice.settings.declare`, `as_type`).
         values: What was given.
         subject: Place -> how messages name it.
         kind: What keys are called in the message about unknown ones; "" is "key of <group>".
@@ -182,12 +189,11 @@ def shown(value: Any) -> str:
 
 
 def fields_of(wanted: Any) -> dict[str, Any]:
-    """Returns the keys of a dataclass or of a type of `as_type` with their types; of others none."""
+    """Returns the keys of a dataclass with their types; of other types none."""
     for one in alternatives(wanted):
-        if dataclasses.is_dataclass(one) or typing.is_typeddict(one) or hasattr(one, "__required_keys__"):
+        if dataclasses.is_dataclass(one):
             hints = typing.get_type_hints(one, include_extras=True)
-            names = [field.name for field in dataclasses.fields(one)] if dataclasses.is_dataclass(one) else list(hints)
-            return {name: hints[name] for name in names}
+            return {field.name: hints[field.name] for field in dataclasses.fields(one)}
     return {}
 
 
@@ -204,7 +210,7 @@ def type_at(wanted: Any, place: Place) -> Any:
 
 def alternatives(wanted: Any) -> tuple[Any, ...]:
     """Returns the members of a union, without `Annotated` and what it adds."""
-    if typing.get_origin(wanted) in (typing.Annotated, Required, NotRequired):
+    if typing.get_origin(wanted) is typing.Annotated:
         return alternatives(typing.get_args(wanted)[0])
     if typing.get_origin(wanted) in (types.UnionType, typing.Union):
         return tuple(one for part in typing.get_args(wanted) for one in alternatives(part))
@@ -235,7 +241,7 @@ def rules_of(wanted: Any) -> tuple[Any, ...]:
 
 def _without_rules(wanted: Any, rules: Sequence[Any] = ()) -> tuple[Any, tuple[Any, ...]]:
     """Returns a type without `Annotated`, and what that adds."""
-    while typing.get_origin(wanted) in (typing.Annotated, Required, NotRequired):
+    while typing.get_origin(wanted) is typing.Annotated:
         wanted, *more = typing.get_args(wanted)
         rules = (*rules, *more)
     return type(None) if wanted is None else wanted, tuple(rules)
@@ -284,7 +290,7 @@ def _remedy(wanted: Any, value: Any) -> str:
     if bool in kinds and str(value).lower() in _MEANT:
         return f"Write {_MEANT[str(value).lower()]}."
     if str in kinds and not isinstance(value, str):
-        return "Put it in quotes." if value is not None else 'Write "" for none.'
+        return "Put it in quotes." if value is not None else "" if own else 'Write "" for none.'
     if isinstance(value, str) and {int, float} & set(kinds):
         try:
             float(value.replace(",", "."))

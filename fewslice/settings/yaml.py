@@ -132,7 +132,7 @@ def scalar(text: str) -> Any:
 
 
 def _text(path: Path) -> str:
-    remedy = "Name a file such as experiments/acdc_weak_ours.yml."
+    remedy = "Name a file such as experiments/phantom_quick.yml."
     expected = "a YAML file with the settings of an experiment"
     if path.is_dir():
         raise DataError(path, expected=expected, found="a folder", remedy=remedy)

@@ -11,6 +11,7 @@ Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -293,17 +294,23 @@ def read_published(reader: Reader) -> Experiment | None:
     native = Reader(YamlFile(reader.file.path, values, {}, ()), {})
     found = native.read(Experiment)
     native.problems += found.problems() if found is not None else ()
-    reader.problems += [(translation.place(place), text) for place, text in native.problems]
+    reader.problems += [(translation.place(place), _in_published_words(text)) for place, text in native.problems]
     if idle := sorted([*idle, *translation.idle()]):
         logging.info("No effect here: %s (%s).", ", ".join(idle), reader.file.path)
     return found
+
+
+def _in_published_words(text: str) -> str:
+    for value, word in (("0", "false"), ("1", "true")):
+        text = re.sub(rf"\b(use_slice_pos|use_phase|use_patient): {value}\b", rf"\1: {word}", text)
+    return text
 
 
 def _without_idle(reader: Reader, wanted: type) -> Iterator[str]:
     """Takes keys without effect away, and yields them; options of a registered strategy may have their names."""
     for place, names in _IDLE.items():
         values = reader.mapping(place)
-        is_own = place == ("data_geometry",) and values.get(_TYPE_KEYS["data_geometry"]) not in GEOMETRIES
+        is_own = place == ("data_geometry",) and values.get("data_geometry_type") not in [*GEOMETRIES]
         own = options.fields_of(options.type_at(wanted, place)) if is_own else ()
         for name in [name for name in names if name in values and name not in own]:
             value, at = values.pop(name), (*place, name)
@@ -318,6 +325,7 @@ def _class_of(reader: Reader, group: str, kinds: Mapping[str, Any]) -> Any:
     if not isinstance(given, dict):
         return next(iter(MODELS.values())) if group == "model" else ScoreKwargs
     kind = given.get(key)
+    kind = kind if kind is None or isinstance(kind, str) else options.shown(kind)
     if kind == _PASS and group != "model":
         reader.values[group] = None
     if kind == _PASS or kind in kinds:
@@ -325,17 +333,22 @@ def _class_of(reader: Reader, group: str, kinds: Mapping[str, Any]) -> Any:
     if str(kind).startswith("spml"):
         text = f"{kind} was driven through scripts of a repository that no longer exists. Write dmpls or strong."
     elif kind is None:
-        text = f"must be given: one of {', '.join(kinds)}."
+        text = f"it must be given, one of {', '.join(kinds)}."
     else:
         text = registry.unknown_name("type", kind, [*kinds, *([_PASS] if group != "model" else [])])
     reader.problem((group, key) if key in given else (group,), f"`{group}.{key}`: {text}")
     return Any
 
 
+def _registered(kind: str) -> tuple[str, str, Any]:
+    """Returns the strategy, or score, that a type of geometry stands for: its kind, name, and itself."""
+    of, name = {VAAL: (SCORE, VAAL), KCENTER: (STRATEGY, "mfc")}.get(kind, (STRATEGY, kind))
+    return of, name, registry.of(of).get(name)
+
+
 def _own_options(kind: str) -> options.Known:
-    """Returns the options of a geometry that are those of the strategy, or score, of this name."""
-    is_score = kind == VAAL
-    registered = registry.of(SCORE if is_score else STRATEGY).get({KCENTER: "mfc"}.get(kind, kind))
+    """Returns the options of a geometry that are those of a registered strategy, or score."""
+    registered = _registered(kind)[-1]
     known = options.options_of(getattr(registered, "options_class", None) or registered)
     declared_here = set(options.fields_of(GEOMETRIES.get(kind, ByFeatures)))
     declared_here |= set(options.fields_of(Params)) if kind == KCENTER else set()
@@ -369,6 +382,9 @@ def _moved(place: Place) -> str:
     return f"The key {name!r} stands in the group `{found[0]}`. Move it there." if found else ""
 
 
+Row = tuple[Any, str, str]  # whether something is wrong, the key, what is wrong
+
+
 @dataclasses.dataclass(frozen=True)
 class Translation:
     """The groups of a file, and what they are in the native form."""
@@ -398,6 +414,16 @@ class Translation:
         return isinstance(self.model, Pretrained)
 
     @property
+    def dataset(self) -> str:
+        """Our name of the dataset."""
+        return DATASETS.get(self.model.dataset, self.model.dataset)
+
+    @property
+    def channels(self) -> int | None:
+        """Channels of the images of a published dataset, None for others."""
+        return (3 if self.dataset in _RGB else 1) if self.dataset in DATASETS.values() else None
+
+    @property
     def weights(self) -> tuple[str, str]:
         """What names the initial weights of the networks: key, value; ("", "") if nothing does."""
         first = self.model.base_original_checkpoint if self.is_pretrained else "scratch"
@@ -415,7 +441,7 @@ class Translation:
         needs_encoder = bool(shown) or start == ENCODER
         size = model.network_size or model.patch_size
         return {
-            "dataset": DATASETS.get(model.dataset, model.dataset),
+            "dataset": self.dataset,
             "network": self._network(),
             "rounds": [self._round(item, trains) for item in policy.rounds],
             "query": query,
@@ -508,7 +534,7 @@ class Translation:
         wanted = geometry.features
         if geometry.use_model_features:
             wanted = "encoder_map" if model.inf_train_type == "features" else "predictions"
-        if not wanted or (not has_network and _needs_network(wanted)):
+        if not wanted or (not has_network and registry.of(FEATURES).get(wanted).needs_network):
             wanted = ENCODER if geometry.feature_model else _PIXELS
         named: dict[str, Any] = {"name": wanted}
         if wanted == ENCODER:
@@ -527,244 +553,214 @@ class Translation:
 
     def problems(self) -> Iterator[tuple[Place, str]]:
         """Yields (place, message) of keys that do not fit each other, but for what the native form finds, too."""
-        yield from self._model_problems()
-        yield from self._policy_problems()
-        is_ranked = not self.is_random
-        if is_ranked and self.uncertainty is not None:
-            yield from self._score_problems()
-        if isinstance(self.geometry, ByFeatures) and (is_ranked or self.weights[1] == "gcl"):
-            yield from self._encoder_problems()
-        if is_ranked and self.geometry is not None:
-            yield from self._geometry_problems()
+        rows, has_encoder = (
+            self._problems_of_model() + self._problems_of_policy(),
+            isinstance(self.geometry, ByFeatures),
+        )
+        if self.uncertainty is not None and not self.is_random:
+            rows += self._problems_of_scores()
+        if has_encoder and (self.weights[1] == "gcl" or not self.is_random):
+            rows += self._problems_of_encoder()
+        if self.geometry is not None and not self.is_random:
+            own = {name: getattr(self.geometry, name) for name in _own_options(self.kind)}
+            wrong = options.registered_options(*_registered(self.kind), own)[1]
+            rows += [(True, name_of(("data_geometry", *place)), text) for place, text in wrong]
+            rows += self._problems_of_features() if has_encoder else []
+            rows += self._problems_of_distance() if self.kind == KCENTER else []
+            rows += self._problems_of_ranking()
+        yield from ((tuple(place.split(".")), text) for is_wrong, place, text in rows if is_wrong)
 
-    def _model_problems(self) -> Iterator[tuple[Place, str]]:
-        model, geometry = self.model, self.geometry
-        name, first = DATASETS.get(model.dataset, model.dataset), getattr(model, "base_original_checkpoint", "scratch")
-        channels = self._channels
-        if model.dataset not in DATASETS and model.dataset not in datasets.dataset_names():
-            known = [*DATASETS, *datasets.dataset_names()]
-            yield ("model", "dataset"), registry.unknown_name("dataset", model.dataset, known)
-        if name == "mscmr" and model.ann_type == "label":
-            yield ("model", "ann_type"), f"{model.dataset} has scribbles only. Write scribble and a dmpls model."
-        if name in _RGB and model.ann_type == "scribble":
-            text = f"{model.dataset} has full masks only. Write `ann_type: label` and a strong model."
-            yield ("model", "ann_type"), text
-        if self.is_pretrained and model.ann_type == "scribble":
-            text = "lvm_med learns from full masks. Write `ann_type: label` (the published default cannot train)."
-            yield ("model", "ann_type"), text
-        if channels and not self.is_pretrained and model.in_chns != channels:
-            text = f"images of {model.dataset} have {channels} channels. Write `in_chns: {channels}`."
-            yield ("model", "in_chns"), text
-        built = _BUILT[model.model_type]
-        if not self.is_pretrained and model.seg_model not in built:
-            text = f"`{model.seg_model}` does not fit {model.model_type} or is not part of this software. "
-            yield ("model", "seg_model"), f"{text}Write {' or '.join(built)}."
-        is_deep = self.is_pretrained or model.seg_model == _PRETRAINABLE
-        if model.warm_start and not is_deep:
-            text = f"pretrained weights fit `model_type: strong` with `seg_model: {_PRETRAINABLE}`, or lvm_med."
-            yield ("model", "warm_start"), f"{text} Write one of these, or remove it."
-        if model.warm_start and first != "scratch":
-            yield ("model", "warm_start"), "base_original_checkpoint names other weights. Remove one of the two."
-        if model.network_size and model.patch_size and model.network_size != model.patch_size:
-            text = f"network_size says {list(model.network_size)}. Remove one of the two."
-            yield ("model", "patch_size"), text
-        size = model.network_size or model.patch_size
-        if (is_deep or (self.kind == VAAL and not self.is_random)) and size and any(side % 32 for side in size):
-            text = f"{'this network' if is_deep else VAAL} needs sizes in multiples of 32. Received: {list(size)}"
-            yield ("model", "network_size" if model.network_size else "patch_size"), text
-        if first in ("lvm-med-resnet", "imagenet_v2"):
-            text = f"the weights {first} are not part of this software. Write gcl (the encoder that the experiment "
-            text += "pretrains), scratch, or the run directory of a pretrained encoder."
-            yield ("model", "base_original_checkpoint"), text
-        if first == "gcl" and not getattr(geometry, "contrastive", False):
-            text = "gcl needs a data_geometry with `contrastive: true`."
-            yield ("model", "base_original_checkpoint"), text
-        elif first == "gcl" and self.params.encoder != model.encoder_name:
-            text = f"the encoder that is pretrained is a {self.params.encoder}. Write it in both places."
-            yield ("model", "encoder_name"), text
+    def _problems_of_model(self) -> list[Row]:
+        model, first, channels = self.model, getattr(self.model, "base_original_checkpoint", "scratch"), self.channels
+        name, built, pretrained = self.dataset, _BUILT[model.model_type], self.is_pretrained
+        known, seg_model = [*DATASETS, *datasets.dataset_names()], getattr(model, "seg_model", None)
+        is_deep, size = pretrained or seg_model == _PRETRAINABLE, model.network_size or model.patch_size
+        is_deep_or_vaal = is_deep or (self.kind == VAAL and not self.is_random)
+        has_own, weights = getattr(self.geometry, "contrastive", False), ("lvm-med-resnet", "imagenet_v2")
+        return [
+            (model.dataset not in known, "model.dataset", registry.unknown_name("dataset", model.dataset, known)),
+            (name == "mscmr" and model.ann_type == "label", "model.ann_type",
+             f"{model.dataset} has scribbles only. Write scribble and a dmpls model."),
+            (name in _RGB and model.ann_type == "scribble", "model.ann_type",
+             f"{model.dataset} has full masks only. Write `ann_type: label` and a strong model."),
+            (pretrained and model.ann_type == "scribble", "model.ann_type",
+             "lvm_med learns from full masks. Write `ann_type: label` (the published default cannot train)."),
+            (not pretrained and channels not in (None, model.in_chns), "model.in_chns",
+             f"images of {model.dataset} have {channels} channels. Write `in_chns: {channels}`."),
+            (not pretrained and seg_model not in built, "model.seg_model",
+             f"`{seg_model}` does not fit {model.model_type} or is not part of this software. Write "
+             f"{' or '.join(built)}."),
+            (model.warm_start and not is_deep, "model.warm_start",
+             f"pretrained weights fit `model_type: strong` with `seg_model: {_PRETRAINABLE}`, or lvm_med. Write one of "
+             "these, or remove it."),
+            (model.warm_start and first != "scratch", "model.warm_start",
+             "base_original_checkpoint names other weights. Remove one of the two."),
+            (model.network_size and model.patch_size and model.network_size != model.patch_size, "model.patch_size",
+             f"network_size says {list(model.network_size or ())}. Remove one of the two."),
+            (is_deep_or_vaal and any(side % 32 for side in size or ()),
+             f"model.{'network_size' if model.network_size else 'patch_size'}",
+             f"{'this network' if is_deep else VAAL} needs sizes in multiples of 32. Received: {list(size or ())}"),
+            (first in weights, "model.base_original_checkpoint",
+             f"the weights {first} are not part of this software. Write gcl (the encoder that the experiment "
+             "pretrains), scratch, or the run directory of a pretrained encoder."),
+            (first == "gcl" and not has_own, "model.base_original_checkpoint",
+             "gcl needs a data_geometry with `contrastive: true`."),
+            (first == "gcl" and has_own and self.params.encoder != getattr(model, "encoder_name", ""),
+             "model.encoder_name",
+             f"the encoder that is pretrained is a {self.params.encoder}. Write it in both places."),
+        ]  # fmt: skip
 
-    @property
-    def _channels(self) -> int | None:
-        """Channels of the images of a published dataset, None for others."""
-        name = DATASETS.get(self.model.dataset, self.model.dataset)
-        return (3 if name in _RGB else 1) if name in DATASETS.values() else None
+    def _problems_of_policy(self) -> list[Row]:
+        policy, ranked, without = self.policy, not self.is_random, "write rounds without ranking as [share, 0, random]."
+        is_batches = isinstance(self.uncertainty, Stochastic)
+        return [
+            (not policy.ensemble_kwargs.inf_val, "policy.ensemble_kwargs.inf_val",
+             "`inf_val` must be true: the checkpoint with the best validation Dice is evaluated."),
+            (policy.uncertainty_kwargs.skip, "policy.uncertainty_kwargs.skip", without),
+            (policy.geometry_kwargs.skip, "policy.geometry_kwargs.skip", without),
+            (ranked and self.geometry is None and self.uncertainty is None, "policy.policy_type",
+             "ranked needs a data_geometry or model_uncertainty group. Add one, or write random."),
+            (ranked and policy.rank_type == "inc" and (self.geometry is not None or is_batches), "policy.rank_type",
+             "only an ensemble's scores can be ranked from the lowest up (inc). Remove it."),
+        ]  # fmt: skip
 
-    def _policy_problems(self) -> Iterator[tuple[Place, str]]:
-        policy, geometry = self.policy, self.geometry
-        if not policy.ensemble_kwargs.inf_val:
-            text = "`inf_val` must be true: the checkpoint with the best validation Dice is evaluated."
-            yield ("policy", "ensemble_kwargs", "inf_val"), text
-        for name in ("uncertainty_kwargs", "geometry_kwargs"):
-            if getattr(policy, name).skip:
-                yield ("policy", name, "skip"), "write rounds without ranking as [share, 0, random]."
-        if self.is_random:
-            return
-        if geometry is None and self.uncertainty is None:
-            text = "ranked needs a data_geometry or model_uncertainty group. Add one, or write random."
-            yield ("policy", "policy_type"), text
-        if policy.rank_type == "inc" and (geometry is not None or isinstance(self.uncertainty, Stochastic)):
-            text = "only an ensemble's scores can be ranked from the lowest up (inc). Remove it."
-            yield ("policy", "rank_type"), text
-
-    def _score_problems(self) -> Iterator[tuple[Place, str]]:
-        model, named = self.model, self.uncertainty.score_func
-        place, of_passes = ("model_uncertainty", "score_func"), getattr(model, "db_score_func", None)
-        if named == MEAN_SCORE and not isinstance(model, DropoutDmpls):
-            yield place, "mean_score averages what MC dropout gives. Write a db_ model, or another score."
-        elif named == MEAN_SCORE and of_passes not in SCORES_OF_PASSES:
-            text = "mean_score needs `db_score_func: bald_score` or `entropy_score`."
-            yield ("model", "db_score_func"), text
-        elif named != MEAN_SCORE and of_passes in SCORES_OF_PASSES:
-            text = f"{named} looks at probabilities, not at a score per network. Write `mean_score`, or "
-            yield place, text + "`db_score_func: pass_probs`."
+    def _problems_of_scores(self) -> list[Row]:
+        named, of_passes = self.uncertainty.score_func, getattr(self.model, "db_score_func", None)
         names = [*SCORES, MEAN_SCORE, *(name for name in registry.of(SCORE).names() if name != VAAL)]
-        if named not in names:
-            yield place, registry.unknown_name("score", named, names)
+        is_mean, drops, place = (
+            named == MEAN_SCORE,
+            isinstance(self.model, DropoutDmpls),
+            "model_uncertainty.score_func",
+        )
+        return [
+            (named not in names, place, registry.unknown_name("score", named, names)),
+            (is_mean and not drops, place,
+             "mean_score averages what MC dropout gives. Write a db_ model, or another score."),
+            (is_mean and drops and of_passes not in SCORES_OF_PASSES, "model.db_score_func",
+             "mean_score needs `db_score_func: bald_score` or `entropy_score`."),
+            (not is_mean and of_passes in SCORES_OF_PASSES, place,
+             f"{named} looks at probabilities, not at a score per network. Write `mean_score`, or "
+             "`db_score_func: pass_probs`."),
+        ]  # fmt: skip
 
-    def _encoder_problems(self) -> Iterator[tuple[Place, str]]:
-        geometry, params, channels = self.geometry, self.params, self._channels
+    def _problems_of_encoder(self) -> list[Row]:
+        geometry, params, channels, prefix = self.geometry, self.params, self.channels, name_of(_PARAMS)
         if not geometry.feature_model:
-            if geometry.contrastive:
-                text = "needs `feature_model: true`; without it features are raw pixels."
-                yield ("data_geometry", "contrastive"), text
-            elif self._has(*_PARAMS):
-                yield _PARAMS, "is not looked at without `feature_model: true`. Add that, or remove the group."
-            return
-        if not geometry.contrastive and not params.cl_prev_path:
-            text = "without `contrastive: true` the encoder would have ImageNet weights, which are not part of this "
-            text += "software. Add that, or name a pretrained run by feature_model_params.cl_prev_path."
-            yield ("data_geometry", "feature_model"), text
-        if params.pretrained:
-            yield (*_PARAMS, "pretrained"), "ImageNet weights are not part of this software. Write false."
-        if channels and params.in_chns != channels:
-            text = f"images of {self.model.dataset} have {channels} channels. Write `in_chns: {channels}`."
-            yield (*_PARAMS, *(["in_chns"] if self._has(*_PARAMS, "in_chns") else [])), text
-        if params.cl_prev_path in ("none", _PIXELS):
-            text = "must be a run directory. Remove it for an encoder of the experiment's own."
-            yield (*_PARAMS, "cl_prev_path"), text
-        for term in ("neg_loss", *(f"pos_loss{number}" for number in TERMS)):
-            for name in (f"{term}_wt", f"{term}_mask"):
-                if self._has(*_PARAMS, name) and not getattr(params, term) and not params.cl_prev_path:
-                    yield (*_PARAMS, name), f"has no effect without `{term}: true`. Add that, or remove it."
-        if params.fuse_image_data and self.kind != KCENTER:
-            yield (*_PARAMS, "fuse_image_data"), f"counts only for {KCENTER}. Remove it."
+            return [
+                (geometry.contrastive, "data_geometry.contrastive",
+                 "needs `feature_model: true`; without it features are raw pixels."),
+                (not geometry.contrastive and self._has(*_PARAMS), prefix,
+                 "is not looked at without `feature_model: true`. Add that, or remove the group."),
+            ]  # fmt: skip
+        terms = ("neg_loss", *(f"pos_loss{number}" for number in TERMS))
+        idle = [(term, name) for term in terms for name in (f"{term}_wt", f"{term}_mask") if not getattr(params, term)]
+        at_channels = f"{prefix}.in_chns" if self._has(*_PARAMS, "in_chns") else prefix
+        return [
+            (not geometry.contrastive and not params.cl_prev_path, "data_geometry.feature_model",
+             "without `contrastive: true` the encoder would have ImageNet weights, which are not part of this "
+             "software. Add that, or name a pretrained run by feature_model_params.cl_prev_path."),
+            (params.pretrained, f"{prefix}.pretrained",
+             "ImageNet weights are not part of this software. Write false."),
+            (channels not in (None, params.in_chns), at_channels,
+             f"images of {self.model.dataset} have {channels} channels. Write `in_chns: {channels}`."),
+            (params.cl_prev_path in ("none", _PIXELS), f"{prefix}.cl_prev_path",
+             "must be a run directory. Remove it for an encoder of the experiment's own."),
+            *((self._has(*_PARAMS, name) and not params.cl_prev_path, f"{prefix}.{name}",
+               f"has no effect without `{term}: true`. Add that, or remove it.") for term, name in idle),
+            (params.fuse_image_data and self.kind != KCENTER, f"{prefix}.fuse_image_data",
+             f"counts only for {KCENTER}. Remove it."),
+        ]  # fmt: skip
 
-    def _geometry_problems(self) -> Iterator[tuple[Place, str]]:
-        geometry, needs = self.geometry, self._needs
-        if isinstance(geometry, ByFeatures):
-            yield from self._feature_problems("features" in needs or self.kind in GEOMETRIES)
-        if self.kind == KCENTER:
-            yield from self._distance_problems()
-        uses_scores = getattr(geometry, "use_uncertainty", False)
-        needs_scores = uses_scores or (self.kind not in GEOMETRIES and "scores" in needs)
-        if needs_scores and self.uncertainty is None:
-            text = "needs scores of networks. Add the group model_uncertainty (ensemble, entropy_w_label_probs)."
-            yield ("data_geometry", "use_uncertainty" if uses_scores else "data_geometry_type"), text
-        if self.kind not in GEOMETRIES and getattr(geometry, "uncertainty_wt", 0):
-            text = f"{self.kind} gets no scores under this name. Write `data_geometry_type: {KCENTER}`, "
-            text += "`fuse_image_data: true` and `use_uncertainty: true` for the same."
-            yield ("data_geometry", "uncertainty_wt"), text
-        if self.uncertainty is not None and not needs_scores:
-            text = "a geometry ranks alone. Remove the group model_uncertainty"
-            if self.kind == KCENTER:
-                text += ", or let it enter the distance with `use_uncertainty: true` and `uncertainty_wt`"
-            yield ("model_uncertainty",), f"{text}."
-        if needs_scores and isinstance(self.uncertainty, Stochastic):
-            text = "stochastic ranks batches and no geometry. Write ensemble, or remove data_geometry."
-            yield ("model_uncertainty", "model_uncertainty_type"), text
-
-    @property
-    def _needs(self) -> tuple[str, ...]:
-        is_registered = self.kind in registry.of(STRATEGY).names()
-        return registry.of(STRATEGY).get(self.kind).needs if is_registered else ()
-
-    def _feature_problems(self, are_used: bool) -> Iterator[tuple[Place, str]]:
-        geometry, model, named = self.geometry, self.model, self.geometry.features
-        if not are_used:
-            names = ("feature_model", "contrastive", "feature_model_params", "use_model_features", "features")
-            written = [name for name in names if self._has("data_geometry", name)]
-            yield from ((("data_geometry", name), f"{self.kind} looks at no features. Remove it.") for name in written)
-        if geometry.dataset_type and geometry.dataset_type != model.dataset:
-            if DATASETS[geometry.dataset_type] != model.dataset:
-                text = f"the pool is that of model.dataset, {model.dataset}. Remove `dataset_type`, or write it there."
-                yield ("data_geometry", "dataset_type"), text
+    def _problems_of_features(self) -> list[Row]:
+        geometry, model, named, place = self.geometry, self.model, self.geometry.features, "data_geometry.features"
         has_maps = not self.is_pretrained and model.seg_model != _PRETRAINABLE
         of_network = geometry.use_model_features and model.inf_train_type == "features"
-        if (named in _MAPS or of_network) and not has_maps:
-            text = "maps of the encoder can be had of `unet` and `unet_cct` only. Look at predictions."
-            yield ("model", "inf_train_type") if of_network else ("data_geometry", "features"), text
-        if named is None:
-            return
-        place, kind = ("data_geometry", "features"), registry.of(FEATURES).get(named)
-        if geometry.use_model_features:
-            yield place, "says otherwise than `use_model_features: true`. Remove one of the two."
-        if kind.needs_encoder and not geometry.feature_model:
-            yield place, f"{named} needs an encoder. Write `feature_model: true`."
-        elif geometry.feature_model and not kind.needs_encoder and not kind.needs_network:
-            yield place, f"{named} does not look at the encoder of `feature_model: true`. Remove one of the two."
+        looks = self.kind in GEOMETRIES or "features" in _registered(self.kind)[-1].needs
+        names = ("feature_model", "contrastive", "feature_model_params", "use_model_features", "features")
+        kind = registry.of(FEATURES).get(named or _PIXELS)
+        misses, dataset_type = kind.needs_encoder and not geometry.feature_model, geometry.dataset_type
+        return [
+            *((not looks and self._has("data_geometry", name), f"data_geometry.{name}",
+               f"{self.kind} looks at no features. Remove it.") for name in names),
+            (dataset_type and DATASETS.get(dataset_type) != self.dataset, "data_geometry.dataset_type",
+             f"the pool is that of model.dataset, {model.dataset}. Remove `dataset_type`, or write it there."),
+            ((named in _MAPS or of_network) and not has_maps, "model.inf_train_type" if of_network else place,
+             "maps of the encoder can be had of `unet` and `unet_cct` only. Look at predictions."),
+            (named and geometry.use_model_features, place,
+             "says otherwise than `use_model_features: true`. Remove one of the two."),
+            (named and misses, place, f"{named} needs an encoder. Write `feature_model: true`."),
+            (named and geometry.feature_model and not (kind.needs_encoder or kind.needs_network), place,
+             f"{named} does not look at the encoder of `feature_model: true`. Remove one of the two."),
+        ]  # fmt: skip
 
-    def _distance_problems(self) -> Iterator[tuple[Place, str]]:
-        geometry, model = self.geometry, self.model
+    def _problems_of_distance(self) -> list[Row]:
+        geometry, model, fused = self.geometry, self.model, self._is_fused
         is_raw = geometry.features in (None, _PIXELS) and not (geometry.feature_model or geometry.use_model_features)
-        if geometry.use_labels and not (self._is_fused or is_raw):
-            text = "the annotation weights pixels, and none enter the distance. Write `feature_model: true` and "
-            text += "`fuse_image_data: true` in feature_model_params, or let features be raw pixels."
-            yield ("data_geometry", "use_labels"), text
         metadata = [name for name in _METADATA if getattr(geometry, name)]
-        for name in metadata:
-            if name in _ACDC_ONLY and model.dataset in DATASETS and model.dataset != "ACDC":
-                yield ("data_geometry", name), f"{model.dataset} has no such metadata. Remove it."
-        has_more = self._is_fused or metadata or geometry.use_uncertainty or geometry.use_labels
-        if geometry.alg_string != KCENTER and (has_more or geometry.metric != "euclidean"):
-            text = f"{geometry.alg_string} looks at plain features and Euclidean distances only. Write {KCENTER}, or "
-            text += "remove fuse_image_data, use_labels, use_uncertainty, metric and the weights."
-            yield ("data_geometry", "alg_string"), text
-        if geometry.use_uncertainty and not geometry.uncertainty_wt:
-            text = "has no effect with `uncertainty_wt: 0`. Give it a weight, or remove it."
-            yield ("data_geometry", "use_uncertainty"), text
-        if geometry.uncertainty_wt and not geometry.use_uncertainty:
-            text = "has no effect without `use_uncertainty: true`. Add that, or remove it."
-            yield ("data_geometry", "uncertainty_wt"), text
-        weights = ("pos_wt", "normalize_pos_by_label_ct", "label_wt", "default_pos_val")[2 if self._is_fused else 0 :]
+        has_more = fused or metadata or geometry.use_uncertainty or geometry.use_labels
+        weights = ("pos_wt", "normalize_pos_by_label_ct", "label_wt", "default_pos_val")[2 if fused else 0 :]
         idle = next((name for name in weights if self._has("data_geometry", name)), None)
-        if idle and not geometry.use_labels:
-            has_pixels = self._is_fused or is_raw
-            missing = "`use_labels: true`" if has_pixels else "`feature_model_params: {fuse_image_data: true}`"
-            yield ("data_geometry", idle), f"has no effect without {missing}. Add that, or remove it."
+        missing = "use_labels: true" if fused or is_raw else "feature_model_params: {fuse_image_data: true}"
+        return [
+            (geometry.use_labels and not (fused or is_raw), "data_geometry.use_labels",
+             "the annotation weights pixels, and none enter the distance. Write `feature_model: true` and "
+             "`fuse_image_data: true` in feature_model_params, or let features be raw pixels."),
+            *((name in _ACDC_ONLY and model.dataset in DATASETS and model.dataset != "ACDC", f"data_geometry.{name}",
+               f"{model.dataset} has no such metadata. Remove it.") for name in metadata),
+            (geometry.alg_string != KCENTER and (has_more or geometry.metric != "euclidean"),
+             "data_geometry.alg_string",
+             f"{geometry.alg_string} looks at plain features and Euclidean distances only. Write {KCENTER}, or remove "
+             "fuse_image_data, use_labels, use_uncertainty, metric and the weights."),
+            (geometry.use_uncertainty and not geometry.uncertainty_wt, "data_geometry.use_uncertainty",
+             "has no effect with `uncertainty_wt: 0`. Give it a weight, or remove it."),
+            (geometry.uncertainty_wt and not geometry.use_uncertainty, "data_geometry.uncertainty_wt",
+             "has no effect without `use_uncertainty: true`. Add that, or remove it."),
+            (idle and not geometry.use_labels, f"data_geometry.{idle}",
+             f"has no effect without `{missing}`. Add that, or remove it."),
+        ]  # fmt: skip
 
-    def idle(self) -> Iterator[str]:
-        """Yields the keys that the file gives and that count only together with others."""
-        for place, is_idle in self._idle_here():
-            if is_idle and self._has(*place):
-                yield name_of(place)
+    def _problems_of_ranking(self) -> list[Row]:
+        is_own, geometry, uncertainty = self.kind not in GEOMETRIES, self.geometry, self.uncertainty
+        uses = getattr(geometry, "use_uncertainty", False)
+        needs = uses or (is_own and "scores" in _registered(self.kind)[-1].needs)
+        more = ", or let it enter the distance with `use_uncertainty: true` and `uncertainty_wt`"
+        return [
+            (needs and uncertainty is None, f"data_geometry.{'use_uncertainty' if uses else 'data_geometry_type'}",
+             "needs scores of networks. Add the group model_uncertainty (ensemble, entropy_w_label_probs)."),
+            (is_own and getattr(geometry, "uncertainty_wt", 0), "data_geometry.uncertainty_wt",
+             f"{self.kind} gets no scores under this name. Write `data_geometry_type: {KCENTER}`, "
+             "`fuse_image_data: true` and `use_uncertainty: true` for the same."),
+            (uncertainty is not None and not needs, "model_uncertainty",
+             f"a geometry ranks alone. Remove the group model_uncertainty{more if self.kind == KCENTER else ''}."),
+            (needs and isinstance(uncertainty, Stochastic), "model_uncertainty.model_uncertainty_type",
+             "stochastic ranks batches and no geometry. Write ensemble, or remove data_geometry."),
+        ]  # fmt: skip
 
-    def _idle_here(self) -> Iterator[tuple[Place, bool]]:
-        """Yields keys that count only together with others, and whether they do not."""
-        geometry = None if self.is_random else self.geometry
-        uses_network = getattr(geometry, "use_model_features", False)
-        named = getattr(geometry, "features", None)
-        yield ("model", "inf_train_type"), not uses_network
-        is_of_network = uses_network or (named is not None and _needs_network(named))
-        yield ("model", "feature_decoder_index"), not is_of_network
-        for name in ("T", "db_score_func"):
-            yield ("model", name), self.is_random or self.uncertainty is None
-        yield ("policy", "rank_type"), self.is_random
-        longer = any(item[1] for item in self.policy.rounds)
-        yield ("policy", "rounds"), self.is_pretrained and longer  # the second number, which lengthens training
-        yield ("model_uncertainty",), self.is_random
-        yield ("data_geometry",), self.is_random and self.weights[1] != "gcl"
-        if geometry is None:
-            return
-        kcenter, params = self.kind == KCENTER, self.params
+    def idle(self) -> list[str]:
+        """Returns the keys that the file gives and that count only together with others."""
+        geometry, params, prefix = None if self.is_random else self.geometry, self.params, name_of(_PARAMS)
+        named, uses_network = getattr(geometry, "features", None), getattr(geometry, "use_model_features", False)
+        is_of_network = uses_network or (named is not None and registry.of(FEATURES).get(named).needs_network)
+        kcenter, ranked = geometry is not None and self.kind == KCENTER, geometry is not None
         has_terms = kcenter and (geometry.use_uncertainty or any(getattr(geometry, name) for name in _METADATA))
-        for name in ("extra_feature_wt", "max_dist", "wt_max_dist_mult"):
-            yield ("data_geometry", name), kcenter and not has_terms
-        for name in ("temp_init", "temp_scale"):
-            is_drawn = kcenter and geometry.alg_string == "pkcenter_greedy"
-            yield ("data_geometry", "coreset_kwargs", name), not is_drawn
-        yield (*_PARAMS, "fuse_image_data_size_prop"), not params.fuse_image_data
-        for name in (*settings_of(GroupContrastive), "num_epochs"):
-            yield (*_PARAMS, name), bool(params.cl_prev_path)
+        drawn = kcenter and geometry.alg_string == "pkcenter_greedy"
+        lengthens = any(item[1] for item in self.policy.rounds)  # the second number of a round
+        encoder = " ".join(f"{prefix}.{name}" for name in (*settings_of(GroupContrastive), "num_epochs"))
+        keys = [
+            (not uses_network, "model.inf_train_type"),
+            (not is_of_network, "model.feature_decoder_index"),
+            (self.is_random or self.uncertainty is None, "model.T model.db_score_func"),
+            (self.is_random, "policy.rank_type model_uncertainty"),
+            (self.is_random and self.weights[1] != "gcl", "data_geometry"),
+            (self.is_pretrained and lengthens, "policy.rounds"),
+            (kcenter and not has_terms,
+             "data_geometry.extra_feature_wt data_geometry.max_dist data_geometry.wt_max_dist_mult"),
+            (kcenter and not drawn, "data_geometry.coreset_kwargs.temp_init data_geometry.coreset_kwargs.temp_scale"),
+            (ranked and not params.fuse_image_data, f"{prefix}.fuse_image_data_size_prop"),
+            (ranked and params.cl_prev_path, encoder),
+        ]  # fmt: skip
+        found = [key for is_idle, names in keys if is_idle for key in names.split()]
+        return [key for key in found if self._has(*key.split("."))]
 
     def place(self, native: Place) -> Place:
         """Returns where the file says what the native form says at a place."""
@@ -790,7 +786,3 @@ class Translation:
     def _has(self, *place: str) -> bool:
         """Whether the file, or an override, gives a key."""
         return place[-1] in self.reader.mapping(place[:-1])
-
-
-def _needs_network(features: str) -> bool:
-    return registry.of(FEATURES).get(features).needs_network
