@@ -167,6 +167,7 @@ class Loop:
             ignore_value=self.ignore_value,
             annotated=situation.labels.boxes,
             case_cap=situation.plan.query.case_cap,
+            per_label=situation.plan.query.per_label,
             **given,
         )
 

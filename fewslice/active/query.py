@@ -39,6 +39,7 @@ class Query:
         gradients: (N, E) gradient embeddings of the present network, for BADGE, or None.
         annotated: Boxes that share voxels with no unit that may be chosen; units that overlap them are unavailable.
         case_cap: Units of one case that may be chosen at most; None for any number.
+        per_label: Units of each image-level class that come first, see `balanced`; 0 for none.
     """
 
     pool: Units
@@ -53,6 +54,7 @@ class Query:
     gradients: np.ndarray | None = None
     annotated: Sequence[Box] = ()
     case_cap: int | None = None
+    per_label: int = 0
 
     @functools.cached_property
     def candidates(self) -> np.ndarray:
@@ -69,8 +71,8 @@ class Query:
 
     @property
     def has_rules(self) -> bool:
-        """Whether choosing one unit can make others unavailable: they overlap it, or its case has reached the cap."""
-        return self.pool.can_overlap or self.case_cap is not None
+        """Whether more counts than the rank: units that overlap, a cap per case, balanced classes."""
+        return self.pool.can_overlap or self.case_cap is not None or self.per_label > 0
 
     def first_allowed(self, ranked: np.ndarray) -> np.ndarray:
         """Returns the first `budget` candidates that may be chosen together; fewer where no more may.
@@ -78,7 +80,7 @@ class Query:
         Args:
             ranked: (n,) int64 candidates, the best first.
         """
-        left = np.asarray(ranked, np.int64)
+        left = self.balanced(np.asarray(ranked, np.int64))
         if not self.has_rules:
             return left[: self.budget]
         chosen: list[int] = []
@@ -87,7 +89,7 @@ class Query:
             left = self.allowed_after(left, chosen)
         return np.array(chosen, np.int64)
 
-    def balanced(self, ranked: np.ndarray, per_label: int) -> np.ndarray:
+    def balanced(self, ranked: np.ndarray) -> np.ndarray:
         """Returns ranked candidates with the first `per_label` of each image-level class in front, class by class.
 
         So a budget of `per_label` times the classes takes as many of each. What a class that runs out lacks, and what
@@ -95,12 +97,11 @@ class Query:
 
         Args:
             ranked: (n,) int64 candidates, the best first.
-            per_label: Units of each class; 0 leaves the ranking as it is.
 
         Raises:
             ConfigError: units without such classes.
         """
-        if not per_label:
+        if not self.per_label:
             return ranked
         if self.pool.labels is None:
             raise ConfigError(
@@ -108,7 +109,7 @@ class Query:
                 "`unit: {name: image, label: group}`."
             )
         labels = self.pool.labels[ranked]
-        front = np.concatenate([np.flatnonzero(labels == label)[:per_label] for label in np.unique(labels)])
+        front = np.concatenate([np.flatnonzero(labels == label)[: self.per_label] for label in np.unique(labels)])
         return ranked[np.concatenate([front, np.setdiff1d(np.arange(len(ranked)), front)])]
 
     def allowed_after(self, left: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
@@ -241,7 +242,7 @@ def _check(name: str, strategy: Strategy, query: Query) -> None:
     if query.has_rules and not strategy.obeys_rules:
         known = ", ".join(other for other in STRATEGIES.names() if STRATEGIES.get(other).obeys_rules)
         raise ConfigError(
-            f"The strategy {name!r} keeps neither overlapping units apart nor a cap per case. Those that do: {known}."
+            f"The strategy {name!r} obeys no rules: overlapping units, `case_cap`, `per_label`. Those that do: {known}."
         )
     if strategy.needs_labelled and query.budget and not query.is_labelled.any():
         raise ConfigError(

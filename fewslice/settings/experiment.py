@@ -66,6 +66,9 @@ class Query:
     ] = "mean_probabilities"
     ascending: Annotated[bool, Help("true: the lowest scores are chosen.")] = False
     case_cap: Annotated[int | None, Ge(1), Help("Units of one case per round at most.")] = None
+    per_label: Annotated[
+        int, Ge(0), Help("Units of each image-level class that come first; what is left is filled by rank.")
+    ] = 0
 
     @property
     def needs_network(self) -> bool:

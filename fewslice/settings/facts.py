@@ -23,7 +23,7 @@ from typing import Any
 from fewslice.core.errors import FewSliceError
 from fewslice.core.files import digest, read_json
 from fewslice.core.run import FACTS
-from fewslice.settings.stage_flags import GroupPretraining, JointTraining
+from fewslice.settings.stage_flags import GroupPretraining, JointTraining, later_defaults
 
 SPLIT = "labelled split"
 FROM = "from"  # setting: what weights a run starts from, where that is not usual
@@ -67,7 +67,8 @@ def of_training(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     stage, method = str(config["stage"]), str(config.get("method", "contrastive"))
     is_pretraining, start = stage.startswith("pretr_"), _start(config)
-    settings = {name: value for name, value in _all(config).items() if name not in ("dataset", "method")}
+    settings = later_defaults(stage) | _all(config)
+    settings = {name: value for name, value in settings.items() if name not in ("dataset", "method")}
     title = STAGE_TITLES.get(stage, stage.replace("_", " "))
     if stage == JointTraining.stage:
         foreign = JointTraining.foreign(method) if method in JOINT_TITLES else {}

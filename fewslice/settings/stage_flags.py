@@ -539,8 +539,7 @@ def digest_values(args: Training) -> dict[str, Any]:
     """
     settings = settings_of(type(args))
     left_out = {name for name, each in settings.items() if not each.help.in_digest or args.no_effect(name)}
-    later = {name: each.default for name, each in settings.items() if each.help.in_digest == "unless default"}
-    left_out |= {name for name, default in later.items() if getattr(args, name) == default}
+    left_out |= {name for name, default in later_defaults(args.stage).items() if getattr(args, name) == default}
     names = (field.name for field in dataclasses.fields(args) if field.name not in left_out)
     return {"stage": args.stage} | {name: getattr(args, name) for name in names}
 
@@ -548,6 +547,12 @@ def digest_values(args: Training) -> dict[str, Any]:
 def defaults(stage: str) -> dict[str, Any]:
     """Returns flag -> default of a training script; {} if there is no such script."""
     return {name: each.default for name, each in settings_of(STAGES[stage]).items()} if stage in STAGES else {}
+
+
+def later_defaults(stage: str) -> dict[str, Any]:
+    """Returns flag -> default of the flags that a run records only where they are not at their default."""
+    settings = settings_of(STAGES[stage]).values() if stage in STAGES else ()
+    return {each.name: each.default for each in settings if each.help.in_digest == "unless default"}
 
 
 def not_in_digest() -> set[str]:

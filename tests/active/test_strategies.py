@@ -4,6 +4,8 @@ Expected values: points on a line by hand; plain loops over the formulas in test
 are in test_golden_active.py.
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -47,20 +49,21 @@ def test_units_of_each_class_come_first(per_label, budget, expected):
     pool = make_units([1] * 7)
     pool.labels = np.array(list("caaaabb"))
     query = make_query("uncertainty", budget, (6,), pool=pool, inputs={"scores": np.array([0.1, 0, 2, 3, 4, 5, 9.0])})
-    assert select("uncertainty", query, {"per_label": per_label}).indices.tolist() == expected
+    query = dataclasses.replace(query, per_label=per_label)
+    assert select("uncertainty", query).indices.tolist() == expected
 
 
 def test_random_units_of_each_class():
     pool = make_units([1] * 20)
     pool.labels = np.array(["rare"] * 2 + ["common"] * 18)
     found = [
-        select("random", make_query("random", 4, (), pool=pool, seed=seed, inputs={}), {"per_label": 2}).indices
+        select("random", make_query("random", 4, (), pool=pool, seed=seed, inputs={}, per_label=2)).indices
         for seed in range(30)
     ]
     assert all(set(indices) >= {0, 1} and len(set(indices)) == 4 for indices in found)
     assert len(set(np.concatenate(found).tolist())) == 20
     with pytest.raises(ConfigError, match="`per_label` needs units with an image-level class"):
-        select("random", make_query("random", 4), {"per_label": 1})
+        select("random", make_query("random", 4, per_label=1))
 
 
 def test_uncertainty_takes_the_highest_scores_in_order():

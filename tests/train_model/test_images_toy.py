@@ -45,8 +45,8 @@ EXPERIMENT = {
     "network": {"name": "scribble_unet", "batch_size": 2, "steps": 8, "val_every": 2},
     "unit": {"name": "image", "label": "group"},
     "rounds": [2, 2, 2],
-    "query": {"strategy": {"name": "uncertainty", "per_label": 1}, "score": "bald", "passes": 2},
-    "first_query": {"strategy": {"name": "random", "per_label": 1}},
+    "query": {"strategy": "uncertainty", "score": "bald", "passes": 2, "per_label": 1},
+    "first_query": {"strategy": "random", "per_label": 1},
 }
 READER = '''
 """Colour images as PNG, with their grade in the name."""

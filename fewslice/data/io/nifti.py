@@ -15,16 +15,13 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO, Protocol
 
 import nibabel as nib
 import numpy as np
 
 from fewslice.core.errors import DataError
 from fewslice.core.files import atomic_path
-
-if TYPE_CHECKING:
-    from fewslice.data.volume import Volume
 
 Header = nib.Nifti1Header  # nib.Nifti2Header is a subclass
 
@@ -34,6 +31,14 @@ MAX_DEFLATE_RATIO = 1032  # of the deflate format
 SPACING_RANGE_MM = (1e-3, 1e3)
 _MM = 2  # code of mm in xyzt_units; 0 is "unknown"
 _FRESH_COPY = "Get a fresh copy of the file (interrupted download or copy, full disk), or leave the case out."
+
+
+class OnGrid(Protocol):
+    """An image or volume that knows where its voxels lie; `header` is None where its file is of another format."""
+
+    spacing_mm: tuple[float, float, float]
+    affine: np.ndarray
+    header: Header | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -356,7 +361,7 @@ def write_nifti(
     path: str | Path,
     array: np.ndarray,
     *,
-    like: NiftiImage | Volume | None = None,
+    like: OnGrid | None = None,
     affine: np.ndarray | None = None,
     spacing_mm: Sequence[float] | None = None,
 ) -> None:
@@ -390,7 +395,7 @@ def write_nifti(
 
 
 def _new_header(
-    array: np.ndarray, like: NiftiImage | Volume | None, affine: np.ndarray | None, spacing_mm: Sequence[float] | None
+    array: np.ndarray, like: OnGrid | None, affine: np.ndarray | None, spacing_mm: Sequence[float] | None
 ) -> Header:
     if like is None and (affine is None or spacing_mm is None):
         raise RuntimeError("write_nifti needs `like`, or both `affine` and `spacing_mm`.")
