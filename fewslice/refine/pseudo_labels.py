@@ -174,18 +174,18 @@ def make_round(
     record = {"index": index, "step": index * settings.refresh_every, "teacher_step": teacher.step}
     _tidy(folder, rows)
     files.write_json(folder / RECORD, {**record, **about, "volumes": rows})
-    _remove_parts(folder)
     return load_round(folder)
 
 
 def load_round(folder: Path) -> Round | None:
-    """Reads a round; None if it was not finished.
+    """Reads a round and tidies up after it; None if it was not finished.
 
     Raises:
         DataError: a file of a finished round is missing or was changed.
     """
     if not (folder / RECORD).exists():
         return None
+    _remove_parts(folder)  # here, so that a kill after the record was written leaves none for ever
     record = _read_record(folder)
     arrays: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in KINDS}
     for row in record["volumes"]:
