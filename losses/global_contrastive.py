@@ -21,7 +21,7 @@ from losses.registry import register
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What is positive to what.
+    """Rule for positive pairs.
 
     Attributes:
         title: Name in the paper.

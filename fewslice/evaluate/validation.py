@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ValidationResult:
-    """What one validation found.
+    """Result of one validation.
 
     Attributes:
         mean_dice: Mean over volumes of the mean foreground Dice on the original grid; NaN if nothing is

@@ -17,7 +17,7 @@ from fewslice.evaluate.metrics import dice_per_class, mean_foreground
 
 @dataclass(frozen=True, eq=False)
 class AgreementResult:
-    """How well two views of one volume agree.
+    """Agreement of two views of one volume.
 
     Attributes:
         mean: Mean F1 over the foreground classes that occur in either view; NaN if none does.

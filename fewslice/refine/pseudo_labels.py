@@ -56,7 +56,7 @@ _COLUMNS = {"index", "step", "teacher_step", "volumes"}  # of a round's record
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How pseudo-labels are made.
+    """Settings of a round of pseudo-labels.
 
     Attributes:
         num_classes: K, with the background.
@@ -145,7 +145,7 @@ def make_round(
         volumes: Unlabelled volumes.
         settings: How they are made.
         truth: case_id -> true labels (Z, NX, NY) for the statistics only, or None.
-        progress: Told about each volume once it is kept, also about those taken over. It may raise to stop.
+        progress: Called with each volume once it is kept, also about those taken over. It may raise to stop.
         draw: Writes gallery.png from `GALLERY_ROWS` volumes and `truth`; None writes none.
 
     Returns:

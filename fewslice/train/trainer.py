@@ -2,7 +2,7 @@
 
 `fit` is called for one segment of steps at a time (`val_step_update` of them). Between two segments the network is
 validated, and weights, optimizer, random state, averages and the log are written as one file. A repeated command reads
-that file and goes on; since batches depend on the step's number only, the weights end up the same as without the
+that file and continues; since batches depend on the step's number only, the weights end up the same as without the
 interruption.
 """
 
@@ -13,6 +13,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -24,7 +25,7 @@ from fewslice.core.console import duration
 from fewslice.core.errors import ConfigError, DataError, TrainingError
 from fewslice.core.run import Run
 from fewslice.data.batches.steps import StepBatches
-from fewslice.train.callbacks import MovingAverage, StopSignal, Swap, Watcher, write_tensorboard
+from fewslice.train.callbacks import MovingAverage, StepMonitor, StopSignal, swapped_weights, write_tensorboard
 from models import transfer
 
 STATE = "state.npz"
@@ -40,7 +41,7 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What to train on and for how long.
+    """Batches, length and validation of one training.
 
     Attributes:
         make_batch: Step number -> (inputs, targets), the same for the same step.
@@ -163,7 +164,7 @@ class Trainer:
         if self.plan.before_segment is not None:
             self.plan.before_segment(self.step, lambda: stop.requested)
         update = self.average.update if self.average is not None else None
-        watcher = Watcher(self.step, end, stop, after_step=update, totals=self._partial["sums"])
+        monitor = StepMonitor(self.step, end, stop, after_step=update, totals=self._partial["sums"])
         started = time.perf_counter()
         self.model.fit(
             StepBatches(self.plan.make_batch, self.step, end),
@@ -171,13 +172,13 @@ class Trainer:
             steps_per_epoch=end - self.step,
             shuffle=False,
             verbose=0,
-            callbacks=[watcher],
+            callbacks=[monitor],
         )
-        self._partial["sums"] = watcher.totals
-        self._partial["steps"] += watcher.steps
+        self._partial["sums"] = monitor.totals
+        self._partial["steps"] += monitor.steps
         self._partial["seconds"] += time.perf_counter() - started
-        self.step += watcher.steps
-        if watcher.diverged:
+        self.step += monitor.steps
+        if monitor.diverged:
             self._diverged(self.step)
         if self.step % self.plan.segment == 0:
             row = self._validated(chooses=True)
@@ -201,7 +202,7 @@ class Trainer:
             self._write_weights(LAST, {"step": self.step})
         best = self.run.checkpoints / BEST
         if self.plan.validate is not None and not best.exists():
-            raise TrainingError(f"No validation of {self.run.dir} gave a number, so that no weights could be chosen.")
+            raise TrainingError(f"Every validation Dice of {self.run.dir} was NaN; no best checkpoint was saved.")
 
     def _validated(self, *, chooses: bool) -> dict[str, Any]:
         """Returns the line of the log for the steps since the last one; `chooses`: the best weights may change."""
@@ -252,8 +253,8 @@ class Trainer:
             shown.append(f"about {duration(left)} left")
         logging.info("%s", ", ".join(shown))
 
-    def _averaged(self) -> Swap:
-        return Swap(self._weights, self.average.values if self.average is not None else None)
+    def _averaged(self) -> AbstractContextManager[None]:
+        return swapped_weights(self._weights, self.average.values if self.average is not None else None)
 
     def _start_average(self, values: Mapping[str, np.ndarray]) -> None:
         self.average = MovingAverage(self._weights, self.plan.average_decay, values)

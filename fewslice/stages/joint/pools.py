@@ -33,7 +33,7 @@ from fewslice.train.trainer import BEST, LAST, Interrupted
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Volumes:
-    """What a run reads.
+    """Volumes of a run.
 
     Attributes:
         train: Labelled volumes.
@@ -135,7 +135,7 @@ class Pools:
             self._network = models.build_unet(setup.image_shape(self._dataset), self._dataset.num_classes)
         fill(self._network, weights, path=path, kind="a U-Net of this dataset")
 
-        def told(name: str) -> None:
+        def report(name: str) -> None:
             progress.update(1, name)
             if is_stopping():
                 raise Interrupted("Stopped while making pseudo-labels; the training before them is saved.")
@@ -148,7 +148,7 @@ class Pools:
                 volumes=self._volumes.unlabeled,
                 settings=_settings(self._args, self._dataset),
                 truth=self._volumes.truth.get,
-                progress=told,
+                progress=report,
                 draw=functools.partial(draw_gallery, struct_name=self._dataset.struct_name),
             )
         logging.info("Pseudo-labels %d: %s", index + 1, pseudo_labels.summary(made))
