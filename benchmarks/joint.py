@@ -70,8 +70,7 @@ def our_batches(volumes: Sequence[Any], sizes: Any) -> Callable[[int], Any]:
         sizes: `stages.Sizes`.
     """
     from fewslice.augment.segmentation import SegmentationAugmentation
-    from fewslice.data.batches import joint
-    from fewslice.data.batches.steps import generator
+    from fewslice.data.batches import generator, joint
     from fewslice.stages.joint.contrastive import assemble
 
     pool = joint.LabelPool([volume.label for volume in volumes], sizes.num_classes)

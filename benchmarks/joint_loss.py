@@ -79,7 +79,7 @@ def _cosine(a: Any, b: Any) -> Any:
 
 def batch(sizes: Sizes) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Returns labels with every class in every image, positions, their validity, and maps of random numbers."""
-    from fewslice.data.batches.joint_positions import draw_positions
+    from fewslice.data.batches.joint import draw_positions
 
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[: sizes.side, : sizes.side]

@@ -47,7 +47,7 @@ def our_batches(stage: str, sizes) -> Callable[[int], Any]:
     from fewslice.augment.pretraining import ViewSettings
     from fewslice.augment.segmentation import SegmentationAugmentation
     from fewslice.data.batches import contrastive as samplers
-    from fewslice.data.batches.steps import generator
+    from fewslice.data.batches import generator
 
     data = volumes(sizes.side)
 

@@ -13,7 +13,6 @@ a seed. Nothing is written if a file has a problem.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -54,8 +53,6 @@ DEFAULT_BATCH = 6  # volumes in a batch of global pretraining unless flags say o
 def main(_argv):
     from fewslice.data.new_dataset import crop, derive, files
 
-    if FLAGS.data_root:
-        os.environ["FEWSLICE_DATA"] = os.path.abspath(FLAGS.data_root)
     folder = Path(FLAGS.output_dir or dataset_files.experiments_folder())
     targets = folder / f"init_{FLAGS.name}.py", folder / f"data_cfg_{FLAGS.name}.py"
     existing = " and ".join(str(path) for path in targets if path.exists())
@@ -71,6 +68,7 @@ def main(_argv):
         patient_pattern=FLAGS.patient_pattern,
         image_channel=FLAGS.image_channel,
         images_only=FLAGS.images_only,
+        **({"data_root": Path(FLAGS.data_root)} if FLAGS.data_root else {}),
     )
     draft = derive.provisional(request)
     checked = check(derive.check_files(draft, with_labels=not FLAGS.images_only))

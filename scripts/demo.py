@@ -12,7 +12,6 @@ A repeated command continues an interrupted demonstration, and only rebuilds the
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -70,8 +69,8 @@ def main(_) -> None:
 
     started = time.monotonic()
     output = Path(FLAGS.output or dataset_files.checkout() / "demo_output")
-    os.environ["FEWSLICE_DATA"] = str(output / "data")
-    common = ["--dataset=phantom", f"--seed={FLAGS.seed}", f"--runs_dir={output / 'runs'}", "--bt_size=6"]
+    common = ["--dataset=phantom", f"--data_root={output / 'data'}", f"--runs_dir={output / 'runs'}"]
+    common += [f"--seed={FLAGS.seed}", "--bt_size=6"]
     if has_bfloat16_units():
         common.append("--mixed_precision")
     logging.info("Writing %d synthetic patients to %s", FLAGS.num_patients, output / "data" / "phantom")
@@ -123,7 +122,7 @@ def report(output: Path) -> None:
     from fewslice.report.tables.tables import text_report
 
     run_dirs = choose_run_dirs([], output / "runs", "phantom")
-    methods, fetch = read_methods(run_dirs), fetch_for(run_dirs)
+    methods, fetch = read_methods(run_dirs), fetch_for(run_dirs, output / "data")
     print("\n" + text_report(methods))
     for figure in save_figures(methods, fetch, output / "figures"):
         print(f"Figure: {figure.resolve()}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import flags, logging
 
 from fewslice.core import app
-from fewslice.settings.flags import define, read
+from fewslice.settings.flags import define
 from fewslice.settings.stage_flags import OnDataset
 
 FLAGS = flags.FLAGS
@@ -34,7 +34,6 @@ def main(_) -> None:
     from fewslice.report.tables.tables import text_report
     from fewslice.settings.dataset_files import checkout
 
-    read(OnDataset).load_dataset()  # checks --dataset and points to --data_root
     runs_dir = Path(FLAGS.runs_dir or checkout() / "runs")
     run_dirs = choose_run_dirs(FLAGS.runs, runs_dir, FLAGS.dataset)
     out = Path(FLAGS.out or runs_dir / FLAGS.dataset / "report.html")
@@ -43,7 +42,7 @@ def main(_) -> None:
     for line in missing_lines(methods):
         logging.warning("%s", line)
     title = FLAGS.title or "FewSlice report"
-    print(f"\nReport: {build_report(run_dirs, out, title=title, fetch=fetch_for(run_dirs)).resolve()}")
+    print(f"\nReport: {build_report(run_dirs, out, title=title, fetch=fetch_for(run_dirs, FLAGS.data_root)).resolve()}")
 
 
 if __name__ == "__main__":

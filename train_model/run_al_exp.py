@@ -27,7 +27,7 @@ def main(_argv) -> None:
     args = read(AlArgs)
     from fewslice.stages.active_checks import prepare
 
-    job = prepare(args.config, args.overrides)
+    job = prepare(args.config, args.overrides, data_root=args.data_root)
     logging.info("%s", job.describe())
     if args.check_only:
         return

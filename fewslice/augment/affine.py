@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
-from fewslice.augment.interpolate import BilinearSampler, LinearTaps, separable_sample
+from fewslice.augment.interpolate import BilinearSampler, LinearTaps, inside, nearest_at, separable_sample
 
 MAX_ROTATION_DEG = 15.0
 MAX_SCALING = 0.05
@@ -55,16 +55,10 @@ def rotate(
     Returns:
         The rotated (H, W) float32 image and (H, W) label, new arrays.
     """
-    height, width = image.shape
     rows, columns = rotation_points(image.shape, degrees)
-    is_inside = (rows >= 0) & (rows <= height - 1) & (columns >= 0) & (columns <= width - 1)
-
-    nearest = np.empty(image.shape, np.intp)
-    np.copyto(nearest, np.clip(columns + 0.5, 0, width - 1), casting="unsafe")
-    nearest += np.clip(rows + 0.5, 0, height - 1).astype(np.intp) * width
-    rotated_label = np.take(label.reshape(-1), nearest, mode="clip")
+    is_inside = inside(image.shape, rows, columns)
+    rotated_label = nearest_at(label, rows, columns)
     rotated_label *= is_inside
-
     sampler = sampler or BilinearSampler(image.shape)
     rotated = (sampler.operator(rows, columns) @ image.reshape(-1)).reshape(image.shape)
     rotated *= is_inside

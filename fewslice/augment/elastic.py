@@ -65,7 +65,7 @@ def _warp_operator(sampler: BilinearSampler, field: np.ndarray) -> sparse.csr_ar
 def warp_pairs(images: np.ndarray, onehot: np.ndarray, fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Moves images and their one-hot labels by the same fields: out[r, c] = maps at (r - field[0], c - field[1]).
 
-    Values are bilinear; outside the image its edge goes on.
+    Values are bilinear; outside the image its edge is repeated.
 
     Args:
         images: (batch, H, W, 1) float32.

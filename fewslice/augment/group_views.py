@@ -2,7 +2,7 @@
 
 Vepa et al., 2024, https://arxiv.org/abs/2411.15763. In this order, for every image by itself: a random box enlarged to
 the size of the image, mirroring of the columns, an affine change (nearest neighbour, 0 outside), a Gaussian blur of
-5 x 5 pixels, with some probability an erased box. Grey values are not changed otherwise.
+5 x 5 pixels, with some probability an erased box. Intensities are not changed otherwise.
 
 What is drawn (`draw_views`) and what is made of it are separate; the pieces follow torchvision's conventions.
 
@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fewslice.augment.inpainting import erase_boxes
 from fewslice.augment.interpolate import LinearTaps, separable_sample
+from fewslice.augment.strong_intensity import gaussian_blur
 from fewslice.core.errors import ConfigError
 
 TRIES = 10  # boxes drawn before the next best is taken
@@ -87,7 +87,7 @@ class GroupViewSettings:
 
 
 class GroupViewDraws(NamedTuple):
-    """What happens to each of `batch` images.
+    """Random draws for each of `batch` images.
 
     Attributes:
         crops: (batch, 4) int64 first row, first column, rows, columns of the box that is enlarged.
@@ -237,26 +237,17 @@ def blur(images: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
     Returns:
         (batch, H, W, C) float32, a new array.
     """
-    taps = np.exp(-0.5 * (np.arange(BLUR_RADIUS + 1) / np.asarray(sigmas, np.float64)[:, None]) ** 2)
-    taps /= taps[:, :1] + 2 * taps[:, 1:].sum(axis=1, keepdims=True)
-    taps = taps.astype(np.float32)
     out = np.empty_like(images)
-    for index, image in enumerate(images):
-        out[index] = _blurred(_blurred(image, taps[index], axis=0), taps[index], axis=1)
+    for index, (image, sigma) in enumerate(zip(images, sigmas, strict=True)):
+        out[index] = gaussian_blur(image, sigma, radius=BLUR_RADIUS, mode="reflect")
     return out
 
 
-def _blurred(image: np.ndarray, taps: np.ndarray, *, axis: int) -> np.ndarray:
-    padding = [(0, 0)] * 3
-    padding[axis] = (BLUR_RADIUS, BLUR_RADIUS)
-    padded = np.pad(image, padding, mode="reflect")
-    length = image.shape[axis]
-    parts = [padded[s : s + length] if axis == 0 else padded[:, s : s + length] for s in range(2 * BLUR_RADIUS + 1)]
-    out = image * taps[0]
-    for offset in range(1, BLUR_RADIUS + 1):
-        both = parts[BLUR_RADIUS - offset] + parts[BLUR_RADIUS + offset]
-        both *= taps[offset]
-        out += both
+def erase_boxes(images: np.ndarray, corners: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Returns a copy with one box per image set to 0; corners and sizes are (batch, 2) in pixels."""
+    out = images.copy()
+    for image, (top, left), (height, width) in zip(out, corners, sizes, strict=True):
+        image[top : top + height, left : left + width] = 0
     return out
 
 

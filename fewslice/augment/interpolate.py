@@ -1,6 +1,6 @@
-"""Bilinear sampling kernels that every spatial transform here shares.
+"""Sampling that every spatial transform here shares: linear taps of an axis, bilinear points, the nearest pixel.
 
-All of them work on float32, spend their time inside NumPy and SciPy calls that release the interpreter lock,
+The linear ones work on float32, spend their time inside NumPy and SciPy calls that release the interpreter lock,
 keep no state but small tables that depend on sizes only, and give the same bits whatever the number of
 threads (no BLAS).
 """
@@ -136,3 +136,36 @@ class BilinearSampler:
         np.minimum(low, side - 2, out=low)
         np.subtract(position, low, out=fraction, casting="same_kind")
         np.subtract(np.float32(1), fraction, out=rest)
+
+
+def resize_nearest(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Returns the image (H, W, ...) with height and width `shape`: the nearest pixel, corners on corners.
+
+    Output pixel i shows input pixel floor(i (a - 1) / (b - 1) + 1/2) of an axis of a pixels that gets b.
+
+    Notes:
+        Differs from the published code, which resizes with SciPy: where its rounding errors put the last pixel outside
+        (256 to 216, for instance) it leaves a border of zeros.
+    """
+    rows, columns = (nearest_sources(size, new) for size, new in zip(image.shape[:2], shape, strict=True))
+    return image[rows[:, None], columns]
+
+
+def nearest_sources(size: int, new: int) -> np.ndarray:
+    """Returns the (new,) input index of every output index."""
+    if new == 1:
+        return np.zeros(1, np.int64)
+    return (2 * np.arange(new) * (size - 1) + (new - 1)) // (2 * (new - 1))
+
+
+def inside(shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Tells which points (rows, columns), in pixels, lie within an image of `shape` (H, W)."""
+    return (rows >= 0) & (rows <= shape[0] - 1) & (columns >= 0) & (columns <= shape[1] - 1)
+
+
+def nearest_at(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Returns the pixel of (H, W, ...) nearest to each point, the higher at ties; outside, the edge is repeated."""
+    height, width = image.shape[:2]
+    index = np.clip(columns + 0.5, 0, width - 1).astype(np.intp)
+    index += np.clip(rows + 0.5, 0, height - 1).astype(np.intp) * width
+    return np.take(image.reshape(height * width, *image.shape[2:]), index, axis=0, mode="clip")

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewslice.augment.affine import rotation_points
+from fewslice.augment.interpolate import inside, nearest_at, resize_nearest
 from fewslice.core.errors import ConfigError
-from fewslice.data.resample import resize_nearest
 
 
 def turn_and_mirror(array: np.ndarray, quarter_turns: int, axis: int) -> np.ndarray:
@@ -38,13 +38,9 @@ def rotate_nearest(array: np.ndarray, degrees: float, *, fill: float = 0) -> np.
     Returns:
         A new array of the same shape and dtype.
     """
-    height, width = array.shape[:2]
-    rows, columns = rotation_points((height, width), degrees)
-    is_inside = (rows >= 0) & (rows <= height - 1) & (columns >= 0) & (columns <= width - 1)
-    index = np.clip(np.floor(rows + 0.5), 0, height - 1).astype(np.intp) * width
-    index += np.clip(np.floor(columns + 0.5), 0, width - 1).astype(np.intp)
-    rotated = array.reshape(height * width, *array.shape[2:])[index]
-    rotated[~is_inside] = fill
+    rows, columns = rotation_points(array.shape[:2], degrees)
+    rotated = nearest_at(array, rows, columns)
+    rotated[~inside(array.shape[:2], rows, columns)] = fill
     return rotated
 
 

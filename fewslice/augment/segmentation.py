@@ -4,9 +4,8 @@ Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511.
 
 Notes:
     Differs from the published code in two ways. There the intensity change was computed and dropped whenever
-    deformation was on, so it never reached the network in the default setting: `published=True` gives that.
-    And there the labels were class maps in some settings and one-hot in others, which made these fail: here
-    they are always one-hot.
+    deformation was on, so it never reached the network in the default setting. And there the labels were class maps in
+    some settings and one-hot in others, which made these fail: here they are always one-hot.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from fewslice.core.errors import ConfigError
 
 @dataclass(frozen=True)
 class SegmentationAugmentation:
-    """What is done to a labelled batch. The names are those of the command line.
+    """Changes made to a labelled batch. The names are those of the command line.
 
     Attributes:
         rd_en: Deforms rows from a random one on.
@@ -34,7 +33,6 @@ class SegmentationAugmentation:
         affine: Rotates, scales or mirrors every row beforehand.
         per_image: Draws brightness and contrast for each image instead of for the batch.
         strong: Also changes gamma, bias field, sharpness and noise of the same rows; None does not.
-        published: With `rd_en`, drops the intensity change as the published code did.
     """
 
     rd_en: bool = True
@@ -44,7 +42,6 @@ class SegmentationAugmentation:
     affine: bool = True
     per_image: bool = False
     strong: StrongIntensity | None = None
-    published: bool = False
 
     def __post_init__(self):
         if self.sigma < 0:
@@ -134,9 +131,8 @@ def augment_segmentation_batch(
     delta, factor = draw_finetuning(rng, batch, per_image=settings.per_image)
     split = draw_split(rng, batch)
     if settings.rd_ni and split < batch:
-        use_intensity = settings.ri_en and not (settings.published and settings.rd_en)
         fields = enlarge_grids(grids[split:], images.shape[1:3]) if settings.rd_en else None
-        intensity = (delta[split:], factor[split:]) if use_intensity else None
+        intensity = (delta[split:], factor[split:]) if settings.ri_en else None
         mix_from(images, onehot, split=split, fields=fields, intensity=intensity)
         if settings.strong is not None:
             images[split:] = strong_intensity(rng, images[split:], settings=settings.strong)

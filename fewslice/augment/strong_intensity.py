@@ -2,7 +2,7 @@
 
 Two views of a slice that differ in brightness and contrast only are told apart from their neighbours within a
 few hundred steps, and the loss teaches nothing more. These transforms take away what gives the match away:
-the grey-value curve (gamma), the slowly varying gain (bias field), the sharpness (blur), the texture (noise),
+the intensity curve (gamma), the slowly varying gain (bias field), the sharpness (blur), the texture (noise),
 a part of the image (cutout). None moves a pixel, so positions of two views still correspond. Not part of the
 published method.
 """
@@ -87,27 +87,36 @@ def bias_field(coefficients: np.ndarray, shape: tuple[int, int], *, strength: fl
     return np.exp(field, out=field)
 
 
-def gaussian_blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Blurs (H, W) float32 with a Gaussian of `sigma` pixels, cut at 3 sigma; edge pixels go on outside."""
-    radius = math.ceil(3 * sigma)
+def gaussian_blur(image: np.ndarray, sigma: float, *, radius: int | None = None, mode: str = "edge") -> np.ndarray:
+    """Blurs the first two axes of an image.
+
+    Args:
+        image: (H, W) or (H, W, C) float32.
+        sigma: Standard deviation in pixels; 0 changes nothing.
+        radius: Where the Gaussian is cut, in pixels; default 3 sigma, rounded up.
+        mode: What lies outside: "edge" repeats the edge, "reflect" mirrors without repeating it (`numpy.pad`).
+
+    Returns:
+        An array of the same shape and dtype.
+
+    Notes:
+        `scipy.ndimage.correlate1d` is no faster, and sums in float64: trainings would no longer give the same bits.
+    """
+    radius = math.ceil(3 * sigma) if radius is None else radius
     if radius == 0:
         return image
     taps = np.exp(-0.5 * (np.arange(radius + 1) / sigma) ** 2)
     taps = (taps / (taps[0] + 2 * taps[1:].sum())).astype(np.float32)
     for axis in (0, 1):
+        padding = [(radius, radius) if other == axis else (0, 0) for other in range(image.ndim)]
+        lines = np.pad(image, padding, mode=mode).swapaxes(0, axis)
         length = image.shape[axis]
-        padding = [(0, 0), (0, 0)]
-        padding[axis] = (radius, radius)
-        padded = np.pad(image, padding, mode="edge")
-
-        def part(start: int, padded=padded, axis=axis, length=length) -> np.ndarray:
-            return padded[start : start + length] if axis == 0 else padded[:, start : start + length]
-
-        image = part(radius) * taps[0]
+        blurred = lines[radius : radius + length] * taps[0]
         for offset in range(1, radius + 1):
-            both = part(radius - offset) + part(radius + offset)
+            both = lines[radius - offset :][:length] + lines[radius + offset :][:length]
             both *= taps[offset]
-            image += both
+            blurred += both
+        image = blurred.swapaxes(0, axis)
     return image
 
 

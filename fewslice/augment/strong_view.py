@@ -4,10 +4,10 @@ Yang et al., 2023, UniMatch, https://arxiv.org/abs/2208.09910: the prediction on
 for strongly changed ones. No pixel moves, so the target needs no transform. CutMix comes on top: `cutmix.py`.
 
 Notes:
-    Differs from the published code, which jitters the colours of 8-bit images: saturation and hue mean nothing in a
-    grey image, gamma takes their place; brightness comes before contrast, not in random order; the result is clipped
-    once, not after each step. `strong_intensity.py` holds the changes made for contrastive views (bias field, noise,
-    cutout), which can follow.
+    Differs from the published code, which jitters the colours of 8-bit images: saturation and hue mean nothing in an
+    image of one channel, gamma takes their place; brightness comes before contrast, not in random order; the result is
+    clipped once, not after each step. `strong_intensity.py` holds the changes made for contrastive views (bias field,
+    noise, cutout), which can follow.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class StrongView:
         jitter_probability: Chance that brightness and contrast of an image change, both together.
         brightness: The image is multiplied by U(1 - brightness, 1 + brightness).
         contrast: Its difference from its mean is multiplied by U(1 - contrast, 1 + contrast).
-        gamma_probability: Chance of a change of the grey-value curve.
+        gamma_probability: Chance of a change of the intensity curve.
         gamma: Range of the exponent, drawn uniformly in its logarithm. Negative values are set to 0 before.
         blur_probability: Chance of a Gaussian blur.
         blur: Range of its standard deviation in pixels.

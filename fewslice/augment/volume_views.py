@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewslice.augment.affine import rotation_points
-from fewslice.augment.interpolate import BilinearSampler
+from fewslice.augment.interpolate import BilinearSampler, inside
 
 KINDS = ("rotation", "scaling", "mirror")
 MAX_ROTATION_DEG = 30.0
@@ -80,9 +80,7 @@ class _Warp:
     def __init__(self, view: VolumeView, shape: tuple[int, int], *, inverse: bool):
         if view.kind == "rotation":
             rows, columns = rotation_points(shape, -view.amount if inverse else view.amount)
-            cover = ((rows >= 0) & (rows <= shape[0] - 1) & (columns >= 0) & (columns <= shape[1] - 1)).astype(
-                np.float32
-            )
+            cover = inside(shape, rows, columns).astype(np.float32)
         else:
             axes = [_scaling_points(side, view.amount, inverse=inverse) for side in shape]
             # Between the last pixel and one further out the value fades to 0, as if the outside were zeros.
@@ -141,7 +139,7 @@ def apply_view(view: VolumeView, volume: np.ndarray) -> np.ndarray:
 
 
 def undo_view(view: VolumeView, volume: np.ndarray, *, published: bool = False) -> np.ndarray:
-    """Returns what was seen in a view at the pixels of the original; 0 where the view did not show them.
+    """Brings the values of a view back to the pixels of the original; 0 where the view did not show them.
 
     Args:
         view: The operation that led to the view.

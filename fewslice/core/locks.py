@@ -1,4 +1,4 @@
-"""A lock on a folder, so that two processes do not prepare the same files at the same time."""
+"""A lock on a folder, so that two processes do not write the same files at the same time."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from absl import logging
 
+from fewslice.core.errors import FewSliceError
 from fewslice.core.files import writing_error
 
 try:
@@ -17,34 +18,34 @@ except ImportError:  # not a POSIX system
 
 
 @contextlib.contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """Holds the lock of `folder` (created if missing), waiting for another process if necessary.
+def folder_lock(folder: Path, *, refusal: str = "") -> Iterator[None]:
+    """Holds the lock of `folder`, which is created if it is missing.
 
-    The lock belongs to the open file, so it ends with the process, whatever way that ends.
+    The lock belongs to the open file, so it ends with the process, whatever way that ends. Where the system or the file
+    system has no locks, a warning says so.
+
+    Args:
+        folder: The folder.
+        refusal: The message if another process holds the lock; "" waits until it is free.
 
     Raises:
-        FewSliceError: the folder cannot be written.
+        FewSliceError: the folder cannot be written, or the lock is not free (`refusal`).
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / ".lock", "w")
+        file = open(folder / ".lock", "a")
     except OSError as error:
         raise writing_error(folder, error) from error
     with file:
-        if fcntl is None:
-            logging.warning("This system has no file locks. Do not prepare %s twice at a time.", folder)
-        else:
-            _acquire(file, folder)
+        try:
+            if fcntl is None:
+                raise OSError("not a POSIX system")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if refusal:
+                raise FewSliceError(refusal) from error
+            logging.warning("Another process prepares %s. Waiting until it is done.", folder)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            logging.warning("There are no file locks here (%s). Do not use %s twice at a time.", error, folder)
         yield
-
-
-def _acquire(file, folder: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        logging.warning("Another process prepares %s. Waiting until it is done.", folder)
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError as error:
-        logging.warning(
-            "This file system has no locks (%s). Do not prepare %s twice at a time.", error.strerror, folder
-        )

@@ -1,4 +1,4 @@
-"""The same work on many volumes at once.
+"""The same work on many volumes at once, in threads.
 
 Threads rather than processes: inflating, hashing, sorting and matrix products release the interpreter's lock,
 and a process forked from a program that runs TensorFlow can hang.

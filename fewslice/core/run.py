@@ -10,8 +10,6 @@ The digest covers everything that decides what is learned, but not the number of
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import functools
 import json
 import logging as std_logging
@@ -26,7 +24,8 @@ from typing import Any
 from absl import logging
 
 from fewslice.core import files
-from fewslice.core.errors import ConfigError, FewSliceError
+from fewslice.core.errors import ConfigError
+from fewslice.core.locks import folder_lock
 
 
 class Run:
@@ -68,11 +67,15 @@ class Run:
         self.eval = self.dir / "eval"
         self.n_iter = n_iter
         self.resume = resume
-        self._lock: int | None = None
+        self._lock = contextlib.ExitStack()
         self._log_handler: Any = None
 
     def __enter__(self) -> Run:
-        self._take_lock()
+        refusal = (
+            f"Another process is working in {self.dir}. Wait for it, stop it, or choose another --runs_dir, or "
+            "another number or name of the run."
+        )
+        self._lock.enter_context(folder_lock(self.dir, refusal=refusal))
         try:
             if not self.resume:
                 self._clear()
@@ -97,27 +100,7 @@ class Run:
 
     def __exit__(self, *_exception: Any) -> None:
         self._stop_log()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    def _take_lock(self) -> None:
-        try:
-            self.dir.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.dir / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise files.writing_error(self.dir, error) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(handle)
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise FewSliceError(
-                f"Another process is working in {self.dir}. Wait for it, stop it, or choose another --runs_dir, or "
-                "another number or name of the run."
-            ) from error
-        self._lock = handle
+        self._lock.close()
 
     @property
     def steps_done(self) -> int:

@@ -6,11 +6,11 @@ trained on and a second run starts at once. `cache_store` says what lies where.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,10 @@ from fewslice.core.errors import DataError, FewSliceError
 from fewslice.core.locks import folder_lock
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
-from fewslice.data.cache_store import Store
+from fewslice.data.cache_store import LABEL, NATIVE, SCRIBBLE, Annotations, Store
+from fewslice.data.io.nifti import Header
 from fewslice.data.readers import Reader, get_reader
-from fewslice.data.volume import Case
+from fewslice.data.volume import Case, Volume
 from fewslice.settings.datasets import DatasetConfig
 
 
@@ -40,6 +41,8 @@ class PreparedVolume:
         affine: (4, 4) float64 of the file.
         source_digest: Stands for the content of the native files.
         scribble: (Z, NX, NY) uint8, memory-mapped, num_classes = not annotated, or None if not asked for.
+        native_label: (X, Y, Z) uint8 on the grid of the file, memory-mapped, or None if `label` is.
+        header: The file's NIfTI header; None for other formats, or if the label was not asked for.
     """
 
     case: Case
@@ -50,6 +53,13 @@ class PreparedVolume:
     affine: np.ndarray
     source_digest: str
     scribble: np.ndarray | None = None
+    native_label: np.ndarray | None = None
+    header: Header | None = None
+
+    @property
+    def native(self) -> Volume:
+        """The label and the geometry of the file, as the cache holds them; without image and scribble."""
+        return Volume(self.case, None, self.native_label, None, self.spacing_mm, self.affine, (), self.header)
 
 
 class PreparedSet(Sequence):
@@ -80,7 +90,7 @@ class PreparedSet(Sequence):
 
 @dataclass
 class BuildReport:
-    """What a build did, by case id.
+    """Outcome of a build, by case id.
 
     Attributes:
         folder: The cache.
@@ -123,7 +133,7 @@ def open_cache(
         cases: Volumes of the dataset, from `find_cases`.
         with_label: Prepare and open labels too. Without it no label is opened, even if it is there.
         with_scribble: Prepare and open scribbles too.
-        root: Data root; default `fewslice.settings.datasets.data_root()`.
+        root: Folder below which all datasets lie; default that of `dataset`.
         progress: Show a progress line while preparing.
         verify: Compare the checksums of all files, not only sizes and times.
 
@@ -140,7 +150,8 @@ def open_cache(
             raise errors[0]
         raise FewSliceError(f"{len(errors)} volumes cannot be used:\n" + "\n".join(map(str, errors)))
     store = Store(reader)
-    return PreparedSet([open_prepared(store, case, **wanted) for case in cases])
+    annotations = _asked_for(**wanted)
+    return PreparedSet([open_prepared(store, case, annotations) for case in cases])
 
 
 def build_cache(
@@ -171,83 +182,59 @@ def build_cache(
         FewSliceError: the file system refuses.
     """
     started, store = time.monotonic(), Store(reader)
-    report = BuildReport(store.folder)
-    unique = {case.case_id: (case, _wanted(case, with_label, with_scribble)) for case in cases}
-    pending = {}
-    for case_id, (case, wanted) in unique.items():
-        if store.is_current(case, **wanted):
-            report.skipped.append(case_id)
-        else:
-            pending[case_id] = (case, wanted)
-    if verify:
-        pending, report.skipped = unique, []
-    if pending:
-        with folder_lock(store.folder):
-            _build_all(store, list(pending.values()), report, progress=progress, workers=workers, verify=verify)
-    for case_id in report.skipped:
-        _note(report, case_id, store.entry(unique[case_id][0]) or {})
-    report.done.sort(), report.skipped.sort()
+    report, jobs = BuildReport(store.folder), {}
+    for case in cases:
+        has_label = case.label_path is not None if with_label is None else with_label
+        jobs[case.case_id] = (case, _asked_for(has_label, with_scribble))
+    pending = [job for job in jobs.values() if verify or not store.is_current(*job)]
+
+    def work(job: tuple[Case, Annotations]) -> bool | DataError:
+        try:
+            return not store.refresh(*job, verify=verify) and bool(store.build(*job))
+        except DataError as error:
+            return error
+
+    title = f"Preparing {reader.dataset.name}"
+    lock = folder_lock(store.folder) if pending else contextlib.nullcontext()
+    with lock, Progress(len(pending), title, is_enabled=progress) as line:
+        for index, result in map_threads(work, pending, workers=workers):
+            case_id = pending[index][0].case_id
+            if isinstance(result, DataError):
+                report.refused[case_id] = result
+            elif result:
+                report.done.append(case_id)
+            line.update(note=case_id)
+        if report.done:
+            store.write_manifest()
+    report.done.sort()
+    report.refused = dict(sorted(report.refused.items()))
+    report.skipped = sorted(jobs.keys() - report.refused.keys() - set(report.done))
+    for case_id in report.done + report.skipped:
+        if notes := (store.entry(jobs[case_id][0]) or {}).get("notes"):
+            report.notes[case_id] = list(notes)
     report.seconds = time.monotonic() - started
     return report
 
 
-def _wanted(case: Case, with_label: bool | None, with_scribble: bool) -> dict[str, bool]:
-    has_label = case.label_path is not None
-    return {"with_label": has_label if with_label is None else with_label, "with_scribble": with_scribble}
+def _asked_for(with_label: bool, with_scribble: bool) -> Annotations:
+    return frozenset(key for key, is_wanted in ((LABEL, with_label), (SCRIBBLE, with_scribble)) if is_wanted)
 
 
-def _build_all(
-    store: Store,
-    jobs: list[tuple[Case, dict[str, bool]]],
-    report: BuildReport,
-    *,
-    progress: bool,
-    workers: int | None,
-    verify: bool,
-) -> None:
-    def work(job: tuple[Case, dict[str, bool]]) -> Mapping[str, Any] | DataError | None:
-        case, wanted = job
-        try:
-            if store.refresh(case, **wanted, verify=verify):
-                return None
-            return store.build(case, **wanted)
-        except DataError as error:
-            return error
-
-    title = f"Preparing {store.reader.dataset.name}"
-    with Progress(len(jobs), title, is_enabled=progress) as line:
-        for index, result in map_threads(work, jobs, workers=workers):
-            case_id = jobs[index][0].case_id
-            if result is None:
-                report.skipped.append(case_id)
-            elif isinstance(result, DataError):
-                report.refused[case_id] = result
-            else:
-                report.done.append(case_id)
-                _note(report, case_id, result)
-            line.update(note=case_id)
-    report.refused = dict(sorted(report.refused.items()))
-    if report.done:
-        store.write_manifest()
-
-
-def _note(report: BuildReport, case_id: str, entry: Mapping[str, Any]) -> None:
-    if entry.get("notes"):
-        report.notes[case_id] = list(entry["notes"])
-
-
-def open_prepared(store: Store, case: Case, *, with_label: bool, with_scribble: bool = False) -> PreparedVolume:
+def open_prepared(store: Store, case: Case, annotations: Annotations) -> PreparedVolume:
     """Maps one case that `build_cache` has prepared."""
     entry = store.entry(case)
     if entry is None:
         raise FewSliceError(f"{store.folder / case.case_id} vanished while it was opened. Repeat the command.")
+    has_label = LABEL in annotations
     return PreparedVolume(
         case=case,
         image=store.load(case, "image"),
-        label=store.load(case, "label") if with_label else None,
+        label=store.load(case, LABEL) if has_label else None,
         native_shape=tuple(entry["native_shape"]),
         spacing_mm=tuple(entry["spacing_mm"]),
         affine=np.asarray(entry["affine"], np.float64),
-        source_digest=store.source_digest(case, entry, with_label=with_label, with_scribble=with_scribble),
-        scribble=store.load(case, "scribble") if with_scribble else None,
+        source_digest=store.source_digest(case, entry, annotations),
+        scribble=store.load(case, SCRIBBLE) if SCRIBBLE in annotations else None,
+        native_label=store.load(case, NATIVE) if has_label else None,
+        header=store.header(entry) if has_label else None,
     )

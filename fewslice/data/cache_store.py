@@ -3,7 +3,8 @@
 <data root>/<data_path_tr_cropped>/<digest of the settings>/
     manifest.json                 settings and a table of all cases, for people and other programs
     <case id>/image.npy           (Z, NX, NY) float32; (Z, NX, NY, C) where `num_channels` is more than 1
-              label.npy           (Z, NX, NY) uint8, if the label was asked for
+              label.npy           (Z, NX, NY) uint8, and
+              native_label.npy    (X, Y, Z) uint8 on the grid of the file, if the label was asked for
               scribble.npy        (Z, NX, NY) uint8, num_classes = not annotated, if scribbles were asked for;
                                   scribble_simulated.npy where the dataset's `scribbles` are simulated
               entry.json          checksums of sources and arrays; written last, so it vouches for the rest
@@ -11,6 +12,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import os
@@ -22,10 +24,13 @@ import numpy as np
 
 from fewslice.core import files
 from fewslice.core.errors import DataError, FewSliceError
+from fewslice.data.io.nifti import Header, header_from
 from fewslice.data.readers import Reader
-from fewslice.data.volume import Case, Volume
+from fewslice.data.volume import Case, Volume, image_to_grid, label_to_grid
 from fewslice.settings.datasets import DatasetConfig, without_later_defaults
 
+Annotations = frozenset[str]  # what is asked for beside the image: LABEL, SCRIBBLE, both or nothing
+LABEL, SCRIBBLE, NATIVE = "label", "scribble", "native_label"
 FORMAT = 1  # raise it when preparation or this format changes, so that old caches are not used
 _SETTINGS = (
     "layout", "data_path_tr", "images_dir", "labels_dir", "image_channel", "label_map", "num_classes",
@@ -58,7 +63,7 @@ class Store:
         self.folder = reader.root / reader.dataset.data_path_tr_cropped / files.digest(self.settings)
 
     def entry(self, case: Case) -> Mapping[str, Any] | None:
-        """Returns what is recorded about a case, or None if there is nothing usable."""
+        """Returns the record of a case, or None if there is no usable one."""
         try:
             entry = files.read_json(self._file(case, "entry.json"))
         except (OSError, FewSliceError):
@@ -66,45 +71,51 @@ class Store:
         is_usable = isinstance(entry, dict) and entry.get("format") == FORMAT and "image" in entry.get("arrays", {})
         return entry if is_usable else None
 
-    def is_current(self, case: Case, *, with_label: bool, with_scribble: bool = False, verify: bool = False) -> bool:
-        """Tells whether a case can be used as it is, by sizes and times; with `verify` by checksums too."""
-        entry = self.entry(case)
-        if entry is None or not self._holds(case, entry, with_label, with_scribble):
-            return False
-        annotated = with_label or with_scribble
-        are_sources_same = self._compare_sources(case, entry, with_label=annotated, by_content=verify)
-        return are_sources_same and self._are_arrays_whole(case, entry, verify=verify)
+    def is_current(
+        self, case: Case, annotations: Annotations, *, by_content: bool = False, verify: bool = False
+    ) -> bool:
+        """Tells whether a case can be used as it is.
 
-    def refresh(self, case: Case, *, with_label: bool, with_scribble: bool = False, verify: bool = False) -> bool:
-        """Like `is_current`, but sources of another time and the same content count and are recorded."""
+        Args:
+            case: The case.
+            annotations: What is needed beside the image.
+            by_content: Compare the content of the sources, not only their sizes and times.
+            verify: Compare the checksums of the arrays too, not only their forms.
+        """
         entry = self.entry(case)
-        if entry is None or not self._holds(case, entry, with_label, with_scribble):
+        return (
+            entry is not None
+            and self._holds(case, entry, annotations)
+            and self._are_sources_same(case, entry, with_label=bool(annotations), by_content=by_content)
+            and all(self._is_whole(case, key, record, verify=verify) for key, record in entry["arrays"].items())
+        )
+
+    def refresh(self, case: Case, annotations: Annotations, *, verify: bool = False) -> bool:
+        """Like `is_current`, but sources of another time and the same content count and are recorded."""
+        if not self.is_current(case, annotations, by_content=True, verify=verify):
             return False
-        annotated = with_label or with_scribble
-        same = self._compare_sources(case, entry, with_label=annotated, by_content=True)
-        if not same or not self._are_arrays_whole(case, entry, verify=verify):
-            return False
+        entry = self.entry(case)
         sources = dict(entry["sources"])
-        for path in self._sources(case, with_label=annotated):  # a label that was not compared keeps its old time
+        for path in self._sources(case, with_label=bool(annotations)):  # a label not compared keeps its old time
             sources[self._name(path)] = sources[self._name(path)] | self._stamp(path)
         if sources != entry["sources"]:
             files.write_json(self._file(case, "entry.json"), {**entry, "sources": sources})
         return True
 
-    def build(self, case: Case, *, with_label: bool, with_scribble: bool = False) -> Mapping[str, Any]:
-        """Reads, prepares and stores one case, with what is stored of it and still true. Returns its entry.
+    def build(self, case: Case, annotations: Annotations) -> Mapping[str, Any]:
+        """Reads one case, and prepares and stores what is not there or no longer true. Returns its entry.
 
         Raises:
             DataError: the native files are missing or wrong.
             FewSliceError: the file system refuses.
         """
-        kept_sources, kept = self._still_true(case)
-        paths = self._sources(case, with_label=with_label or with_scribble)
-        sources = kept_sources | {self._name(path): self._source(path) for path in paths}
-        volume = self.reader.read(case, with_label=with_label, with_scribble=with_scribble)
-        arrays, notes = _prepare(volume, self.reader.dataset)
-        if "scribble" in arrays:
-            arrays[self._key("scribble")] = arrays.pop("scribble")
+        sources, kept, notes = self._still_true(case)
+        paths = self._sources(case, with_label=bool(annotations))
+        sources |= {self._name(path): self._source(path) for path in paths}
+        is_wanted = {"with_label": LABEL in annotations, "with_scribble": SCRIBBLE in annotations}
+        volume = self.reader.read(case, **is_wanted)
+        arrays, remarks = _prepare(volume, self.reader.dataset, with_image="image" not in kept)
+        arrays = {self._key(key): array for key, array in arrays.items() if self._key(key) not in kept}
         try:
             self._file(case, "entry.json").unlink(missing_ok=True)
             for left_over in self._file(case, "").glob(".*.tmp*"):
@@ -122,22 +133,25 @@ class Store:
             "native_shape": list(volume.image.shape[:3]),
             "spacing_mm": list(volume.spacing_mm),
             "affine": volume.affine.tolist(),
-            "notes": [*volume.notes, *notes],
+            "header": None if volume.header is None else base64.b64encode(volume.header.binaryblock).decode(),
+            "notes": list(dict.fromkeys([*notes, *volume.notes, *remarks])),
         }
         files.write_json(self._file(case, "entry.json"), entry)
         return entry
 
     def load(self, case: Case, key: str) -> np.ndarray:
-        """Returns the stored "image", "label" or "scribble", memory-mapped and read-only."""
+        """Returns the stored "image", "label", "native_label" or "scribble", memory-mapped and read-only."""
         return np.load(self._file(case, f"{self._key(key)}.npy"), mmap_mode="r", allow_pickle=False)
 
-    def source_digest(
-        self, case: Case, entry: Mapping[str, Any], *, with_label: bool, with_scribble: bool = False
-    ) -> str:
+    def header(self, entry: Mapping[str, Any]) -> Header | None:
+        """Returns the NIfTI header of the image's file; None for other formats."""
+        return header_from(base64.b64decode(entry["header"])) if entry.get("header") else None
+
+    def source_digest(self, case: Case, entry: Mapping[str, Any], annotations: Annotations) -> str:
         """Returns a digest of the content of the native files that a case was made of, and of how scribbles were."""
-        names = [self._name(path) for path in self._sources(case, with_label=with_label or with_scribble)]
+        names = [self._name(path) for path in self._sources(case, with_label=bool(annotations))]
         content = [entry["sources"][name]["sha256"] for name in names] + [entry["facts"]]
-        is_simulated = with_scribble and self._key("scribble") != "scribble"
+        is_simulated = SCRIBBLE in annotations and self._key(SCRIBBLE) != SCRIBBLE
         return files.digest(content + (["simulated scribbles"] if is_simulated else []))
 
     def write_manifest(self) -> None:
@@ -150,24 +164,31 @@ class Store:
 
     def _key(self, key: str) -> str:
         """Returns the name under which an array is stored; scribbles of both origins lie side by side."""
-        is_simulated = key == "scribble" and self.reader.dataset.scribbles == "simulated"
+        is_simulated = key == SCRIBBLE and self.reader.dataset.scribbles == "simulated"
         return "scribble_simulated" if is_simulated else key
 
-    def _holds(self, case: Case, entry: Mapping[str, Any], with_label: bool, with_scribble: bool) -> bool:
+    def _holds(self, case: Case, entry: Mapping[str, Any], annotations: Annotations) -> bool:
+        """Tells whether an entry has what is asked for; those of earlier versions lack native labels and headers."""
         is_simulated = self.reader.dataset.scribbles == "simulated"
-        if case.label_path is None and (with_label or (with_scribble and is_simulated)):
+        if case.label_path is None and (LABEL in annotations or (SCRIBBLE in annotations and is_simulated)):
             return False  # what is stored is of a label that was taken away
-        wanted = [key for key, is_wanted in (("label", with_label), ("scribble", with_scribble)) if is_wanted]
-        return all(self._key(key) in entry["arrays"] for key in wanted)
+        if LABEL in annotations and not (NATIVE in entry["arrays"] and "header" in entry):
+            return False
+        return all(self._key(key) in entry["arrays"] for key in annotations)
 
-    def _still_true(self, case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Returns sources and records of sound annotations of unchanged files: a rebuild must not lose them."""
+    def _still_true(self, case: Case) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+        """Returns sources, sound arrays and notes of an entry whose files have not changed: a rebuild keeps them.
+
+        Where only the label has changed or was not asked for, the image is kept alone.
+        """
         entry = self.entry(case)
-        if entry is None or not self._compare_sources(case, entry, with_label=True, by_content=True):
-            return {}, {}
-        found = {key: record for key, record in entry["arrays"].items() if key != "image"}
-        found = {k: v for k, v in found.items() if self._are_arrays_whole(case, {"arrays": {k: v}}, verify=True)}
-        return dict(entry["sources"]), found
+        for with_label in (True, False):
+            if entry and self._are_sources_same(case, entry, with_label=with_label, by_content=True):
+                kept = {key: record for key, record in entry["arrays"].items() if with_label or key == "image"}
+                kept = {key: record for key, record in kept.items() if self._is_whole(case, key, record, verify=True)}
+                names = [self._name(path) for path in self._sources(case, with_label=with_label)]
+                return {name: entry["sources"][name] for name in names}, kept, entry["notes"] if with_label else []
+        return {}, {}, []
 
     def _name(self, path: Path) -> str:
         return os.path.relpath(path, self.reader.root)
@@ -185,14 +206,11 @@ class Store:
         except OSError:
             return {}  # the reader says what is wrong with it
 
-    def _compare_sources(self, case: Case, entry: Mapping[str, Any], *, with_label: bool, by_content: bool) -> bool:
-        if entry.get("facts") != self.reader.facts(case):
-            return False
-        for path in self._sources(case, with_label=with_label):
-            recorded = entry["sources"].get(self._name(path))
-            if not recorded or not self._is_same(path, recorded, by_content=by_content):
-                return False
-        return True
+    def _are_sources_same(self, case: Case, entry: Mapping[str, Any], *, with_label: bool, by_content: bool) -> bool:
+        recorded = {path: entry["sources"].get(self._name(path)) for path in self._sources(case, with_label=with_label)}
+        return entry.get("facts") == self.reader.facts(case) and all(
+            record and self._is_same(path, record, by_content=by_content) for path, record in recorded.items()
+        )
 
     def _is_same(self, path: Path, recorded: Mapping[str, Any], *, by_content: bool) -> bool:
         try:
@@ -202,18 +220,17 @@ class Store:
         except OSError:
             return False  # missing, or the reader says what is wrong with it
 
-    def _are_arrays_whole(self, case: Case, entry: Mapping[str, Any], *, verify: bool) -> bool:
-        for key, recorded in entry["arrays"].items():
-            path = self._file(case, f"{key}.npy")
-            try:
-                array = np.load(path, mmap_mode="r", allow_pickle=False)
-                has_form = list(array.shape) == recorded["shape"] and array.dtype.name == recorded["dtype"]
-                is_whole = has_form and path.stat().st_size == recorded["size"]
-                if not is_whole or (verify and files.sha256(path) != recorded["sha256"]):
-                    return False
-            except (OSError, ValueError, EOFError):
-                return False
-        return True
+    def _is_whole(self, case: Case, key: str, recorded: Mapping[str, Any], *, verify: bool) -> bool:
+        path = self._file(case, f"{key}.npy")
+        try:
+            with open(path, "rb") as file:
+                np.lib.format.read_magic(file)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+                size = os.fstat(file.fileno()).st_size
+            is_whole = (list(shape), dtype.name, size) == (recorded["shape"], recorded["dtype"], recorded["size"])
+            return is_whole and not (verify and files.sha256(path) != recorded["sha256"])
+        except (OSError, ValueError):
+            return False
 
     def _save(self, case: Case, key: str, array: np.ndarray) -> dict[str, Any]:
         """Writes one array and reads it back to see that the disk kept it."""
@@ -232,20 +249,20 @@ class Store:
         return {"sha256": checksum, "size": size, "shape": shape, "dtype": array.dtype.name}
 
 
-def _prepare(volume: Volume, dataset: DatasetConfig) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Returns the prepared arrays of a volume, and notes on what a user may want to know."""
-    from fewslice.data.grid import image_to_grid, label_to_grid
-
-    notes = []
+def _prepare(volume: Volume, dataset: DatasetConfig, *, with_image: bool) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Returns the arrays to store of a volume, and notes on what a user may want to know."""
+    arrays, notes = {}, []
     if volume.image.min() == volume.image.max():
         becomes = " and becomes zero" if dataset.intensity == "percentiles" else ""
         notes.append(f"the image is constant ({volume.image.flat[0]:g}){becomes}")
-    arrays = {"image": image_to_grid(volume.image, volume.spacing_mm, dataset)}
+    if with_image:
+        arrays["image"] = image_to_grid(volume.image, volume.spacing_mm, dataset)
     if volume.scribble is not None:
         outside = dataset.num_classes
-        arrays["scribble"] = label_to_grid(volume.scribble, volume.spacing_mm, dataset, outside=outside)
+        arrays[SCRIBBLE] = label_to_grid(volume.scribble, volume.spacing_mm, dataset, outside=outside)
     if volume.label is not None:
-        arrays["label"] = label = label_to_grid(volume.label, volume.spacing_mm, dataset)
+        arrays[LABEL] = label = label_to_grid(volume.label, volume.spacing_mm, dataset)
+        arrays[NATIVE] = volume.label
         lost = sorted(set(np.unique(volume.label).tolist()) - set(np.unique(label).tolist()) - {0})
         if lost:
             names = ", ".join(dataset.struct_name[number - 1] for number in lost)

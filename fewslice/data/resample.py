@@ -4,7 +4,8 @@ Linear resizing with values outside taken as zero is separable, so an axis is on
 It is equal to `skimage.transform.rescale` / `resize` (mode "constant", preserve_range) of scikit-image 0.26,
 including the Gaussian against aliasing, for any installed version. Cropping is a choice of the matrix' rows
 (of the result) or columns (of the input), so nothing outside the result is ever computed.
-`nearest_indices` puts the edges of the first and last pixel on each other, `resize_nearest` their centres.
+`nearest_indices` puts the edges of the first and last pixel on each other, `augment.interpolate.resize_nearest` their
+centres.
 """
 
 from __future__ import annotations
@@ -74,26 +75,6 @@ def nearest_indices(size: int, new_size: int) -> np.ndarray:
     indices = indices.astype(np.intp)
     indices.setflags(write=False)
     return indices
-
-
-def resize_nearest(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Returns the image (H, W, ...) with height and width `shape`: the nearest pixel, corners on corners.
-
-    Output pixel i shows input pixel floor(i (a - 1) / (b - 1) + 1/2) of an axis of a pixels that gets b.
-
-    Notes:
-        Differs from the published code, which resizes with SciPy: where its rounding errors put the last pixel outside
-        (256 to 216, for instance) it leaves a border of zeros.
-    """
-    rows, columns = (nearest_sources(size, new) for size, new in zip(image.shape[:2], shape, strict=True))
-    return image[rows[:, None], columns]
-
-
-def nearest_sources(size: int, new: int) -> np.ndarray:
-    """Returns the (new,) input index of every output index."""
-    if new == 1:
-        return np.zeros(1, np.int64)
-    return (2 * np.arange(new) * (size - 1) + (new - 1)) // (2 * (new - 1))
 
 
 def resample_slices(volume: np.ndarray, axes: Sequence[Matrix]) -> np.ndarray:

@@ -41,7 +41,7 @@ class Problem:
 
 @dataclass
 class Findings:
-    """What the check of a dataset found.
+    """Findings of the check of a dataset.
 
     Attributes:
         problems: What must be mended, in the order of the cases.
@@ -65,7 +65,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What is kept of a volume after it was read."""
+    """Facts kept of a volume after it was read."""
 
     content: str
     shape: tuple[int, ...]
@@ -182,7 +182,7 @@ def _summarise(reader: Reader, facts: list[tuple[Case, _Facts]], findings: Findi
 
 
 def describe(reader: Reader, cases: Sequence[Case], findings: Findings) -> str:
-    """Returns what was found as text: an overview, then notes, then problems."""
+    """Returns the findings as text: an overview, then notes, then problems."""
     dataset = reader.dataset
     patients = {case.patient_id for case in cases}
     lines = [

@@ -16,8 +16,7 @@ import numpy as np
 from fewslice.core import files
 from fewslice.core.errors import ConfigError, TrainingError
 from fewslice.core.registry import unknown_name
-from fewslice.data.grid import label_from_grid
-from fewslice.data.volume import with_channel_axis
+from fewslice.data.volume import label_from_grid, with_channel_axis
 from fewslice.evaluate import metrics
 from fewslice.evaluate.summary import summarise
 
@@ -158,10 +157,11 @@ def evaluate_cases(
     """Predicts, scores and saves every volume, and writes `per_volume.csv` and `summary.json`.
 
     Args:
-        items: Pairs of the prepared and the native volume, drawn one by one; each native volume has a label.
+        items: Pairs of the prepared and the native volume, drawn one by one; each native volume has a label
+            (`PreparedVolume.native` is enough).
         predict: (Z, NX, NY, C) float32 -> class probabilities (Z, NX, NY, K).
         dataset: The dataset's settings.
-        out_dir: The `eval` folder; predictions/<case_id>.nii.gz are uint8 with the native zooms and affine.
+        out_dir: The `eval` folder; predictions/<case_id>.nii.gz are uint8 with the header of the scan.
         postprocess: "none", or "largest_component" (see `metrics.largest_components`).
         save_predictions: Whether to write the NIfTI files.
         progress: Called with every score.
@@ -206,4 +206,4 @@ def _write_tables(scores: Sequence[VolumeScore], dataset: DatasetConfig, *, out_
 def _save_prediction(path: Path, label: np.ndarray, native: Volume) -> None:
     from fewslice.data.io.nifti import write_nifti  # nibabel is slow to import and validation never writes
 
-    write_nifti(path, label, like=None, affine=native.affine, spacing_mm=native.spacing_mm)
+    write_nifti(path, label, like=native)

@@ -51,6 +51,7 @@ def train_encoder(
     *,
     seed: int,
     overrides: Sequence[str],
+    data_root: Path,
     runs_dir: str,
 ) -> Path:
     """Returns the run directory of the pretrained encoder, after training it where it is not finished.
@@ -61,7 +62,8 @@ def train_encoder(
     """
     from fewslice.stages.group_contrastive import pretrain_group_encoder
 
-    texts = [*encoder_flags(params, model, seed=seed, overrides=overrides), f"--runs_dir={runs_dir}"]
+    texts = encoder_flags(params, model, seed=seed, overrides=overrides)
+    texts += [f"--data_root={data_root}", f"--runs_dir={runs_dir}"]
     args, dataset = read_from(GroupPretraining, texts)
     steps = params.num_epochs * _batches_of_an_epoch(args, dataset)
     args, dataset = read_from(GroupPretraining, [*texts, f"--n_iter={steps}"])

@@ -19,9 +19,9 @@ from fewslice.active.measures.pixels import PixelStore
 from fewslice.active.query import FEATURES, GRADIENTS, MASKS, PIXELS, SCORES
 from fewslice.active.slices import SliceStack, open_pixels
 from fewslice.active.strategies.vaal import VaalOptions
+from fewslice.augment.interpolate import resize_nearest
 from fewslice.core import files
 from fewslice.data import cache
-from fewslice.data.resample import resize_nearest
 from fewslice.learner import kinds
 from fewslice.learner.features import gradient_embeddings
 from fewslice.learner.kinds import Inputs

@@ -28,7 +28,6 @@ from fewslice.augment.rot_flip import RotFlip
 from fewslice.core import backend, files
 from fewslice.data import cache
 from fewslice.data.batches.annotated import AnnotatedSlices
-from fewslice.data.readers import get_reader
 from fewslice.evaluate import volumes
 from fewslice.evaluate.summary import mean_foreground_dice, statistics
 from fewslice.evaluate.volumes import VolumeScore
@@ -196,9 +195,8 @@ class Learner:
         return model
 
     def _evaluate(self, main: keras.Model, prepared: cache.PreparedSet, folder: Path) -> list[VolumeScore]:
-        reader = get_reader(self.dataset)
         return volumes.evaluate_cases(
-            ((volume, reader.read(volume.case)) for volume in prepared),
+            ((volume, volume.native) for volume in prepared),
             predictor(main, self.dataset.mtask_bs),
             dataset=self.dataset,
             out_dir=folder,

@@ -39,7 +39,7 @@ class AlArgs(ScriptFlags):
         return datasets.parse_overrides(self.set)
 
     def completed(self) -> Self:
-        """Returns these flags with the folder for the results, after pointing to `--data_root`.
+        """Returns these flags with the folder for the results.
 
         Raises:
             ConfigError: no experiment is named, an override without "=", or the same one twice.
@@ -48,8 +48,6 @@ class AlArgs(ScriptFlags):
             known = sorted(path.stem for path in (dataset_files.checkout() / "experiments").glob("*.yml"))
             listed = f" There are: {', '.join(known)}." if known else ""
             raise ConfigError(f"Which experiment? Give --config=../experiments/<name>.yml.{listed}")
-        if self.data_root:
-            os.environ["FEWSLICE_DATA"] = os.path.abspath(self.data_root)  # read by worker processes too
         return dataclasses.replace(self, runs_dir=self.runs_folder)
 
 

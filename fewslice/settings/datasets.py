@@ -41,6 +41,11 @@ _UNUSED = {
 _TABLES = ("train", "val", "test")
 
 
+def data_root() -> Path:
+    """Returns the folder below which datasets lie by default: FEWSLICE_DATA, or `data_root/` of the checkout."""
+    return Path(os.environ.get("FEWSLICE_DATA") or dataset_files.checkout() / "data_root")
+
+
 def _is_pattern(value: str) -> bool:
     try:
         return re.compile(value).groups >= 1
@@ -66,12 +71,13 @@ Numbers, Texts = tuple[float, ...], tuple[str, ...]
 class DatasetConfig:
     """Everything that the library knows about one dataset; experiment_init/README.md says more.
 
-    Sizes are pixels, resolutions mm, batch sizes images (slices). Paths are relative to the data root. The settings are
-    the attributes of `init_<name>.py`; `name` and `splits` are filled in.
+    Sizes are pixels, resolutions mm, batch sizes images (slices). Paths are relative to `data_root`. The settings are
+    the attributes of `init_<name>.py`; `name`, `splits` and `data_root` are filled in; no digest knows the last two.
     """
 
     name: str
     splits: Splits
+    data_root: Path = dataclasses.field(default_factory=data_root)
     layout: Annotated[str, "How the files lie: a reader of `fewslice.data.readers`."]
     data_path_tr: Annotated[str, Must(bool, "the folder of the scans below the data root"), "Folder of the scans."]
     data_path_tr_cropped: Annotated[
@@ -164,12 +170,7 @@ class DatasetConfig:
 ATTRIBUTES = settings_of(DatasetConfig)
 # Attributes that came later: where they have their default they change nothing, and digests leave them out.
 LATER_DEFAULTS = {name: ATTRIBUTES[name].default for name in ("grid", "intensity", "num_channels")}
-_NOT_IN_DIGESTS = ("splits", *(name for name, each in ATTRIBUTES.items() if not each.help.in_digest))
-
-
-def data_root() -> Path:
-    """Returns the folder below which all datasets lie: FEWSLICE_DATA, or `data_root/` of the checkout."""
-    return Path(os.environ.get("FEWSLICE_DATA") or dataset_files.checkout() / "data_root")
+_NOT_IN_DIGESTS = ("splits", "data_root", *(name for name, each in ATTRIBUTES.items() if not each.help.in_digest))
 
 
 def dataset_names() -> list[str]:
@@ -178,7 +179,11 @@ def dataset_names() -> list[str]:
 
 
 def load_dataset_config(
-    name: str, overrides: Mapping[str, str] | None = None, *, folder: Path | None = None
+    name: str,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    data_root: str | os.PathLike | None = None,
+    folder: Path | None = None,
 ) -> DatasetConfig:
     """Loads, overrides and checks the settings of a dataset.
 
@@ -186,6 +191,7 @@ def load_dataset_config(
         name: Name of the dataset, as in `dataset_names()`.
         overrides: Attribute name -> value as text, from `--set name=value`. Commas separate the parts of a
             tuple.
+        data_root: Folder below which the scans lie; default `data_root()`.
         folder: Where the two files are; default `experiment_init/` or FEWSLICE_EXPERIMENTS.
 
     Returns:
@@ -217,16 +223,17 @@ def load_dataset_config(
         problems.append(f"{places['unlabeled_split']}: {text}")
     if problems or splits is None:
         raise ConfigError(_all_at_once(name, problems))
-    return DatasetConfig(name=name, splits=splits, **_completed(name, values))
+    root = {"data_root": Path(os.path.abspath(data_root))} if data_root else {}
+    return DatasetConfig(name=name, splits=splits, **root, **_completed(name, values))
 
 
 def config_dict(config: DatasetConfig) -> dict[str, Any]:
     """Returns the settings as a plain dict for digests and `config.json`.
 
-    The split tables, `how_to_get` and `scribbles` are left out: another list in the file must not change the digest of
-    a run that does not use it. A run records the ids that it does use, and the digest of prepared volumes tells where
-    their scribbles come from. Attributes that came later are left out where they change nothing, so that the digest of
-    an older run stays.
+    The split tables, `how_to_get`, `scribbles` and `data_root` are left out: another list in the file must not change
+    the digest of a run that does not use it. A run records the ids that it does use, and the digest of prepared volumes
+    tells where their scribbles come from. Attributes that came later are left out where they change nothing, so that
+    the digest of an older run stays.
     """
     fields = (field.name for field in dataclasses.fields(config))
     values = {name: getattr(config, name) for name in fields if name not in _NOT_IN_DIGESTS}

@@ -97,14 +97,13 @@ class OnDataset(ScriptFlags):
     ] = False
 
     def load_dataset(self) -> datasets.DatasetConfig:
-        """Returns the settings of the dataset with the overrides of `--set`, after pointing to `--data_root`.
+        """Returns the settings of the dataset below `--data_root`, with the overrides of `--set`.
 
         Raises:
             ConfigError: wrong overrides or settings; one message with every problem.
         """
-        if self.data_root:
-            os.environ["FEWSLICE_DATA"] = os.path.abspath(self.data_root)  # read by worker processes too
-        return datasets.load_dataset_config(self.dataset, datasets.parse_overrides(self.set))
+        overrides = datasets.parse_overrides(self.set)
+        return datasets.load_dataset_config(self.dataset, overrides, data_root=self.data_root)
 
 
 @declared
@@ -150,7 +149,7 @@ class Training(OnDataset):
             ConfigError: wrong settings, unknown split, or patients that may not be in it.
         """
         dataset = self.load_dataset()
-        filled: dict[str, Any] = {"runs_dir": self.runs_folder, "data_root": str(datasets.data_root())}
+        filled: dict[str, Any] = {"runs_dir": self.runs_folder, "data_root": str(dataset.data_root)}
         lists = [name for name in settings_of(type(self)) if name.endswith("no_of_tr_imgs")]
         filled |= {name: dataset.unlabeled_split for name in lists if getattr(self, name) is None}
         args = dataclasses.replace(self, **filled)

@@ -182,6 +182,7 @@ class _Parts:
             self.experiment.model,
             seed=self.experiment.seed,
             overrides=self.overrides,
+            data_root=self.dataset.data_root,
             runs_dir=self.runs_dir,
         )
 

@@ -63,19 +63,20 @@ class Job:
         )
 
 
-def prepare(path: str, overrides: Mapping[str, str]) -> Job:
+def prepare(path: str, overrides: Mapping[str, str], *, data_root: str | None = None) -> Job:
     """Loads and checks an experiment and its dataset.
 
     Args:
         path: The experiment's file.
         overrides: "group.key" of the experiment, or the name of an attribute of the dataset -> value as text.
+        data_root: See `load_dataset_config`.
 
     Raises:
         ConfigError, DataError: what is wrong.
     """
     of_experiment, of_dataset = split_overrides(overrides)
     experiment = load_experiment(path, of_experiment)
-    dataset, changed = dataset_of(experiment, of_dataset)
+    dataset, changed = dataset_of(experiment, of_dataset, data_root=data_root)
     check_repeats(experiment, dataset)
     return Job(experiment, dataset, changed, roles_of(experiment, dataset))
 
@@ -99,7 +100,9 @@ def split_overrides(overrides: Mapping[str, str]) -> tuple[dict[str, str], dict[
     return groups, others
 
 
-def dataset_of(experiment: Experiment, overrides: Mapping[str, str]) -> tuple[datasets.DatasetConfig, list[str]]:
+def dataset_of(
+    experiment: Experiment, overrides: Mapping[str, str], *, data_root: str | None = None
+) -> tuple[datasets.DatasetConfig, list[str]]:
     """Returns the dataset's settings for an experiment, and what was overridden in them, "name=value".
 
     Raises:
@@ -110,7 +113,7 @@ def dataset_of(experiment: Experiment, overrides: Mapping[str, str]) -> tuple[da
         for name, side in zip(("img_size_x", "img_size_y"), experiment.model.size, strict=True):
             if changed.setdefault(name, str(side)) != str(side):
                 raise ConfigError(f"--set {name}={changed[name]}, but the experiment says {side}. Give one of them.")
-    dataset = datasets.load_dataset_config(experiment.dataset_name, changed)
+    dataset = datasets.load_dataset_config(experiment.dataset_name, changed, data_root=data_root)
     return dataset, [f"{name}={value}" for name, value in changed.items()]
 
 

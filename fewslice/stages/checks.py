@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from fewslice.augment.crop_resize import REFERENCE_SIDE_PX, crop_limits
 from fewslice.core.errors import ConfigError
-from fewslice.data.batches.group_plan import GroupPlan, SliceHierarchy
-from fewslice.data.batches.indices import check_number_of_volumes
+from fewslice.data.batches.contrastive import BatchPlan, check_number_of_volumes, plan_global_batch, plan_local_batch
+from fewslice.data.batches.group import GroupPlan, SliceHierarchy
 from fewslice.data.batches.joint import pair_table
-from fewslice.data.batches.plan import BatchPlan, plan_global_batch, plan_local_batch
 from fewslice.data.volume import Case
 from fewslice.settings.datasets import DatasetConfig
 from fewslice.settings.group_contrastive import GroupContrastive

@@ -21,8 +21,7 @@ from fewslice.augment.strong_intensity import StrongIntensity
 from fewslice.core import backend
 from fewslice.core.errors import ConfigError
 from fewslice.data import cache
-from fewslice.data.batches import contrastive
-from fewslice.data.batches.steps import generator
+from fewslice.data.batches import contrastive, generator
 from fewslice.evaluate.collapse import effective_rank
 from fewslice.settings import datasets
 from fewslice.settings.stage_flags import GlobalPretraining, GroupPretraining, LocalPretraining

@@ -5,8 +5,7 @@ Reference: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -19,9 +18,7 @@ from fewslice.augment.strong_intensity import StrongIntensity
 from fewslice.core import backend, checkpoint
 from fewslice.core.run import Run
 from fewslice.data import cache
-from fewslice.data.batches import contrastive
-from fewslice.data.batches.steps import generator
-from fewslice.data.readers import get_reader
+from fewslice.data.batches import contrastive, generator
 from fewslice.evaluate import validation, volumes
 from fewslice.settings import datasets
 from fewslice.settings.stage_flags import Baseline, DecoderFineTuning, EncoderFineTuning, Segmentation
@@ -133,12 +130,11 @@ def validation_of(
     dataset: datasets.DatasetConfig, model: keras.Model, val: cache.PreparedSet, *, confidence: float | None = None
 ) -> Callable[[], dict[str, float]]:
     """Returns the function that scores a network on the validation volumes; `confidence`: see `validation.validate`."""
-    reader = get_reader(dataset)
-    truths = [reader.read(volume.case).label for volume in val]
     predict = predictor(model, dataset.mtask_bs)
 
     def validate() -> dict[str, float]:
-        result = validation.validate(zip(val, truths, strict=True), predict, dataset=dataset, confidence=confidence)
+        items = ((volume, volume.native_label) for volume in val)
+        result = validation.validate(items, predict, dataset=dataset, confidence=confidence)
         return validation.log_values(result, dataset.struct_name)
 
     return validate
@@ -164,18 +160,12 @@ def evaluate_run(
     Returns:
         "test_dice" and "test_dice_last", means over volumes of the mean foreground Dice.
     """
-    reader = get_reader(dataset)
-
-    def items() -> Iterator[tuple[cache.PreparedVolume, Any]]:
-        for prepared in test:
-            yield prepared, reader.read(prepared.case)
-
     results: dict[str, float] = {}
     for name, key, folder in ((LAST, "test_dice_last", run.eval / "last"), (BEST, "test_dice", run.eval)):
         weights, record = checkpoint.load_arrays(run.checkpoints / name)
         models.set_weights(model, weights)
         scores = volumes.evaluate_cases(
-            items(),
+            ((volume, volume.native) for volume in test),
             predictor(network or model, dataset.mtask_bs),
             dataset=dataset,
             out_dir=folder,

@@ -13,9 +13,9 @@ from fewslice.active.annotators import Task, WaitingForAnnotations
 from fewslice.active.slices import pool_of_volumes
 from fewslice.core.errors import FewSliceError
 from fewslice.data.cache import open_cache
-from fewslice.data.grid import label_to_grid
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import find_cases, get_reader
+from fewslice.data.volume import label_to_grid
 from fewslice.settings import datasets
 from tests.train_model import tiny
 

@@ -17,10 +17,10 @@ from fewslice.augment.group_views import (
     apply_views,
     blur,
     draw_views,
+    erase_boxes,
     group_view,
     resized_crop,
 )
-from fewslice.augment.inpainting import erase_boxes
 from fewslice.core.errors import ConfigError
 from tests.golden_files import golden
 from tests.reference import group_views as reference

@@ -268,7 +268,7 @@ def test_second_process_waits_and_uses_what_the_first_made(scans):
         assert process.poll() is None and not list(scans.glob("cropped/*/*/entry.json"))
         store = cache_store.Store(reader)
         for case in reader.cases():
-            store.build(case, with_label=True)
+            store.build(case, frozenset({cache_store.LABEL}))
     assert process.communicate(timeout=60)[0] == "0\n" and process.returncode == 0
 
 

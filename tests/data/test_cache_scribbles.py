@@ -1,6 +1,6 @@
 """Scribbles, colour and the other grid in the cache and in the readers.
 
-Expected values: arrays that the tests wrote, brought to the grid by `fewslice.data.grid` (tested by itself), and the
+Expected values: arrays that the tests wrote, brought to the grid by `fewslice.data.volume` (tested by itself), and the
 rules in the docstrings of `cache`, `cache_store` and `readers.base`.
 """
 
@@ -13,11 +13,11 @@ import pytest
 from fewslice.core import files
 from fewslice.core.errors import DataError
 from fewslice.data import cache_store
-from fewslice.data.grid import image_to_grid, label_to_grid
 from fewslice.data.readers import get_reader
 from fewslice.data.readers.base import Grid
 from fewslice.data.scribbles import case_generator, simulate_scribbles
 from fewslice.data.verify import describe, examine_dataset, verify_dataset
+from fewslice.data.volume import image_to_grid, label_to_grid
 from tests.data import layouts
 from tests.data.layouts import AFFINE, SPACING, dataset, image, label
 from tests.data.test_cache import build, opened, path

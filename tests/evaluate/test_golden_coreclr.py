@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fewslice.data.grid import image_to_grid, label_from_grid
-from fewslice.data.volume import Case
+from fewslice.data.volume import Case, image_to_grid, label_from_grid
 from fewslice.evaluate import metrics, volumes
 from fewslice.evaluate.bootstrap import bootstrap_dice
 from tests.evaluate import fakes

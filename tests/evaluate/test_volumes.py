@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 
 from fewslice.core.errors import ConfigError, TrainingError
+from fewslice.data.cache import open_cache
+from fewslice.data.readers import get_reader
 from fewslice.evaluate import summary, volumes
+from tests.data import layouts
 from tests.evaluate import fakes
 
 CONFIG = fakes.dataset(4, resolution=2.0, size=(6, 6))
@@ -134,6 +137,33 @@ def test_predictions_keep_zooms_and_affine(scored):
         array = np.asarray(file.dataobj)
         assert array.dtype == np.uint8 and array.shape == native.label.shape
         np.testing.assert_array_equal(array == 3, native.label == 3)
+
+
+def test_predictions_keep_the_header_of_their_scan(tmp_path):
+    """Codes, units and times of the scan, which the cache keeps: a viewer lays the prediction over it."""
+    layouts.acdc(tmp_path, {"001": (1, 2)})
+    scan = tmp_path / "scans" / "patient001" / "patient001_frame01.nii.gz"
+    turned = np.array([[0, -1.25, 0, 3], [1.5, 0, 0, -7], [0, 0, 8, 1], [0, 0, 0, 1.0]])
+    for path in (scan, scan.with_name("patient001_frame01_gt.nii.gz")):
+        picture = nib.Nifti1Image(np.asarray(nib.load(path).dataobj), None)
+        picture.header.set_zooms(layouts.SPACING)
+        picture.header.set_xyzt_units("mm", "msec")
+        picture.header["toffset"] = 35.0
+        picture.header.set_qform(turned, code=1)
+        picture.header.set_sform(turned, code=4)
+        nib.save(nib.Nifti1Image(picture.dataobj, turned, picture.header), path)
+    settings = layouts.dataset("acdc")
+    cases = get_reader(settings, tmp_path).cases()[:1]
+    (volume,) = open_cache(settings, cases, with_label=True, root=tmp_path, progress=False)
+    scan_header = nib.load(scan).header
+    scan.unlink()
+    volumes.evaluate_cases([(volume, volume.native)], _uniform, dataset=settings, out_dir=tmp_path)
+    written = nib.load(tmp_path / "predictions" / "001_ED.nii.gz")
+    for name in ("qform_code", "sform_code", "xyzt_units", "toffset"):
+        assert written.header[name] == scan_header[name] > 0
+    np.testing.assert_array_equal(written.affine, turned)
+    np.testing.assert_allclose(written.get_qform(), turned, atol=1e-6)
+    assert written.header.get_zooms() == layouts.SPACING and written.get_data_dtype() == np.uint8
 
 
 def test_largest_component_removes_islands(tmp_path):

@@ -45,3 +45,8 @@ def covering_partitions(depth: int, n_parts: int) -> list[list[int]]:
         part = max(k for k in range(n_parts) if (k * depth) // n_parts <= index)
         parts[part].append(index)
     return parts
+
+
+def published_edges(depth: int, n_parts: int) -> list[int]:
+    """Where the published partitions begin and end: floor(depth / n_parts) slices each, the rest is left out."""
+    return [part * (depth // n_parts) for part in range(n_parts + 1)]

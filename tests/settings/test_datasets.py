@@ -323,6 +323,8 @@ def test_data_root(monkeypatch, tmp_path):
     assert datasets.data_root() == tmp_path
     monkeypatch.delenv("FEWSLICE_DATA")
     assert datasets.data_root() == datasets.dataset_files.checkout() / "data_root"
+    roots = [datasets.load_dataset_config("acdc", data_root=root).data_root for root in (None, tmp_path / "a" / "..")]
+    assert roots == [datasets.data_root(), tmp_path]
 
 
 def test_layouts_are_those_that_readers_register():

@@ -16,6 +16,7 @@ import pytest
 from absl import flags
 
 from fewslice.core.errors import ConfigError
+from fewslice.settings import datasets
 from fewslice.settings.declare import settings_of
 from fewslice.settings.flags import define, help_text, read
 from fewslice.settings.stage_flags import STAGES, OnDataset, digest_values
@@ -190,10 +191,14 @@ def test_set_reaches_the_settings():
     assert dataset.size == (256, 192)
 
 
-def test_data_root_is_passed_on(monkeypatch, tmp_path):
+def test_data_root_belongs_to_the_dataset_and_to_no_digest(monkeypatch, tmp_path):
     monkeypatch.setenv("FEWSLICE_DATA", "elsewhere")
-    args, _ = completed(BASELINE, f"--data_root={tmp_path}")
-    assert args.data_root == str(tmp_path) == os.environ["FEWSLICE_DATA"]
+    args, dataset = completed(BASELINE, f"--data_root={tmp_path}")
+    assert args.data_root == str(tmp_path) == str(dataset.data_root) and os.environ["FEWSLICE_DATA"] == "elsewhere"
+    other, default = completed(BASELINE)
+    assert other.data_root == str(default.data_root) == "elsewhere"
+    assert digest_values(args) == digest_values(other)
+    assert datasets.config_dict(dataset) == datasets.config_dict(default)
 
 
 def test_flags_without_effect_are_announced(caplog):

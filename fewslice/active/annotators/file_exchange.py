@@ -18,12 +18,11 @@ from absl import logging
 from fewslice.active.annotators import ANNOTATORS, MASK, Task, WaitingForAnnotations
 from fewslice.core import files
 from fewslice.core.errors import DataError, FewSliceError
-from fewslice.data.grid import label_to_grid
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import get_reader
 from fewslice.data.readers.base import AFFINE_TOLERANCE_MM, SPACING_TOLERANCE_MM, visible
 from fewslice.data.readers.selection import few
-from fewslice.data.volume import Volume
+from fewslice.data.volume import Volume, label_to_grid
 
 _COLUMNS = ("order", "volume", "slice", "slice_counted_from_1", "unit_id", "file")
 BACK, _HANDED_OUT = "annotated", "to_annotate"
@@ -86,9 +85,8 @@ class FileExchange:
         (folder / BACK).mkdir(parents=True, exist_ok=True)
         for case_id, positions in chosen.items():
             volume = self._native(case_id)
-            geometry = {"like": None, "affine": volume.affine, "spacing_mm": volume.spacing_mm}
-            write_nifti(target / f"{case_id}_image.nii.gz", volume.image, **geometry)
-            write_nifti(target / f"{case_id}_annotation.nii.gz", self._blank(volume, positions), **geometry)
+            write_nifti(target / f"{case_id}_image.nii.gz", volume.image, like=volume)
+            write_nifti(target / f"{case_id}_annotation.nii.gz", self._blank(volume, positions), like=volume)
         files.write_text(target / "README.txt", self._instructions())
         pool = self._task.pool
         rows = [

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fewslice.augment.interpolate import nearest_sources, resize_nearest
 from fewslice.core import files
 from fewslice.core.errors import ConfigError, DataError
-from fewslice.data.resample import nearest_sources, resize_nearest
 
 __all__ = [
     "PixelStore",

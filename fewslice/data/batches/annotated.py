@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fewslice.core.errors import ConfigError
-from fewslice.data.batches.steps import generator
+from fewslice.data.batches import generator
 
 _ORDER = 2**31 - 4  # step number from which the order of an epoch is drawn; no training step
 Source = Callable[[Any], np.ndarray] | Any

@@ -1,16 +1,29 @@
 """Training batches from volumes in memory or memory-mapped, each a pure function of its generator.
 
-A caller makes the generator of one step with `np.random.default_rng([seed, epoch, step])`; the batch then
-depends on nothing else, whichever thread builds it. What to draw is decided in `sampling_indices`, the layout
-in `sampling_plan`.
+Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511. A caller makes the generator of one step with
+`np.random.default_rng([seed, epoch, step])`; the batch then depends on nothing else, whichever thread builds it. A plan
+says how many volumes, partitions and views a contrastive batch has and which row is which; the losses work from the ids
+of the rows (volume slot, partition, view), so that positives and negatives follow from what a row shows and not from
+where it stands. A volume is cut into `n_parts` partitions of consecutive slices; slices of one partition show about the
+same anatomy in every volume, since volumes are roughly aligned along depth.
 
 A volume is an array (depth, H, W), or an object with such arrays as `image` and, where labels are needed,
 `label` (`fewslice.data.cache.PreparedVolume`); `case.case_id` names it in messages.
+
+Notes:
+    Differs from the published code, which fixed the number of rows first (4 * bt_size, or 5 * bt_size + 4) and left
+    those that no group of blocks filled black: 16 of 48 in the default setting. Here the number of volumes follows from
+    `bt_size` and `n_parts`, every row is filled, and a `bt_size` that does not fit raises. There partitions had
+    floor(depth / n_parts) slices each, so that the last depth mod n_parts slices were never drawn; rows for which there
+    were no volumes stayed black, here asking for more volumes than there are raises; and the volumes of one batch were
+    drawn in two calls, so that a volume could be its own partner; here each is drawn once.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,25 +31,234 @@ import numpy as np
 from fewslice.augment.pretraining import ViewSettings, global_views, local_views
 from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch, one_hot
 from fewslice.core.errors import ConfigError
-from fewslice.data.batches.indices import locate_slices, partition_edges, sample_partitions, sample_slices
-from fewslice.data.batches.plan import BatchPlan, plan_global_batch, plan_local_batch
 from fewslice.data.volume import with_channel_axis
 
-__all__ = [
-    "BatchPlan",
-    "ContrastiveBatch",
-    "SegmentationBatch",
-    "gather_slices",
-    "global_batch",
-    "local_batch",
-    "locate_slices",
-    "partition_edges",
-    "plan_global_batch",
-    "plan_local_batch",
-    "sample_partitions",
-    "sample_slices",
-    "segmentation_batch",
-]
+GLOBAL_EXPERIMENTS = (0, 1, 2, 3, 4)
+LOCAL_EXPERIMENTS = (0, 1)
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """The shape of a contrastive batch.
+
+    Attributes:
+        num_slots: Volumes (or, without partitions, slices) in the batch.
+        n_parts: Partitions of each; 1 without partitions.
+        num_views: Views of each slice.
+        include_original: Whether view 0 is the slice as it is.
+        use_partitions: Whether slices are drawn by partition; otherwise uniformly from all slices.
+        draws: Independent draws of brightness and contrast per view.
+    """
+
+    num_slots: int
+    n_parts: int
+    num_views: int
+    include_original: bool
+    use_partitions: bool
+    draws: int = 1
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the batch."""
+        return self.num_slots * self.n_parts * self.num_views
+
+    def ids(self) -> np.ndarray:
+        """Returns (num_rows, 3) int32: volume slot, partition, view of each row.
+
+        Rows run slot by slot, then view by view, then partition by partition: [a, ã, b, b̃, ...], each a
+        block of `n_parts` rows; without partitions ã₀, â₀, ã₁, â₁, ...
+        """
+        grid = np.indices((self.num_slots, self.num_views, self.n_parts), dtype=np.int32).reshape(3, -1)
+        return np.ascontiguousarray(grid[[0, 2, 1]].T)
+
+
+def _check(kind: str, value: int, known: tuple[int, ...], bt_size: int, n_parts: int) -> None:
+    problems = []
+    if value not in known:
+        problems.append(f"`{kind}` must be one of {', '.join(map(str, known))}. Received: {kind}={value}")
+    if bt_size < 1:
+        problems.append(f"`bt_size` must be at least 1. Received: bt_size={bt_size}")
+    if n_parts < 1:
+        problems.append(f"`n_parts` must be at least 1. Received: n_parts={n_parts}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _slots(bt_size: int, n_parts: int, *, slices_per_bt: int, least: int) -> int:
+    """Returns bt_size * slices_per_bt / n_parts if that is a whole number of at least `least` volumes."""
+    slices = bt_size * slices_per_bt
+    if slices % n_parts == 0 and slices // n_parts >= least:
+        return slices // n_parts
+    step = n_parts // math.gcd(n_parts, slices_per_bt)
+    smallest = step * math.ceil(least * n_parts / (slices_per_bt * step))
+    below = max(bt_size // step * step, smallest)
+    near = sorted({below, max(-(-bt_size // step) * step, smallest)})
+    raise ConfigError(
+        f"`bt_size`={bt_size} does not give {least} or more whole volumes of `n_parts`={n_parts} partitions "
+        f"({slices} slices). Use --bt_size={' or '.join(map(str, near))}, or another --n_parts."
+    )
+
+
+def plan_global_batch(exp_no: int, bt_size: int, n_parts: int) -> BatchPlan:
+    """Returns the plan of a batch for global pre-training.
+
+    exp_no 0 (G^R): 2 augmented views of bt_size slices. 1 (G^D-): original and 2 augmented views of bt_size
+    slices, bt_size / n_parts volumes. 2 (G^D): original and augmented view, 4 * bt_size rows, 2 * bt_size /
+    n_parts volumes. 3, 4: original and 2 augmented views, about 4 * bt_size rows.
+
+    Args:
+        exp_no: Variant, 0 to 4.
+        bt_size: The batch size of the command line.
+        n_parts: Partitions of a volume; not used by variant 0.
+
+    Raises:
+        ConfigError: An unknown variant, or a `bt_size` that leaves a volume incomplete; the message names the
+            nearest that do not.
+    """
+    _check("global_loss_exp_no", exp_no, GLOBAL_EXPERIMENTS, bt_size, n_parts)
+    if exp_no == 0:
+        return BatchPlan(bt_size, 1, num_views=2, include_original=False, use_partitions=False)
+    if exp_no == 1:
+        slots = _slots(bt_size, n_parts, slices_per_bt=1, least=1)
+        return BatchPlan(slots, n_parts, num_views=3, include_original=True, use_partitions=True)
+    if exp_no == 2:
+        slots = _slots(bt_size, n_parts, slices_per_bt=2, least=2)
+        return BatchPlan(slots, n_parts, num_views=2, include_original=True, use_partitions=True, draws=2)
+    slots = max(2, round(4 * bt_size / (3 * n_parts)))
+    return BatchPlan(slots, n_parts, num_views=3, include_original=True, use_partitions=True, draws=2)
+
+
+def plan_local_batch(exp_no: int, bt_size: int, n_parts: int) -> BatchPlan:
+    """Returns the plan of a batch for local pre-training.
+
+    exp_no 0 (L^R): 2 views of bt_size slices. 1 (L^D): 2 views of bt_size slices, bt_size / n_parts volumes,
+    2 at least.
+
+    Args:
+        exp_no: Variant, 0 or 1.
+        bt_size: Slices of the batch.
+        n_parts: Partitions of a volume; not used by variant 0.
+
+    Raises:
+        ConfigError: As for `plan_global_batch`.
+    """
+    _check("local_loss_exp_no", exp_no, LOCAL_EXPERIMENTS, bt_size, n_parts)
+    if exp_no == 0:
+        return BatchPlan(bt_size, 1, num_views=2, include_original=False, use_partitions=False)
+    slots = _slots(bt_size, n_parts, slices_per_bt=1, least=2)
+    return BatchPlan(slots, n_parts, num_views=2, include_original=False, use_partitions=True)
+
+
+def partition_edges(depth: int, n_parts: int, *, name: str = "the volume") -> np.ndarray:
+    """Returns where the partitions of a volume begin and end.
+
+    Args:
+        depth: Slices of the volume.
+        n_parts: Partitions.
+        name: What to call the volume in a message.
+
+    Returns:
+        (n_parts + 1,) int64, increasing; partition k is [edges[k], edges[k + 1]). Edge k is floor(k * depth / n_parts),
+        so sizes differ by one at most and every slice belongs to one.
+
+    Raises:
+        ConfigError: Fewer slices than partitions, or no partition.
+    """
+    if n_parts < 1:
+        raise ConfigError(f"`n_parts` must be at least 1. Received: n_parts={n_parts}")
+    if depth < n_parts:
+        raise ConfigError(
+            f"`n_parts`={n_parts} partitions need as many slices, but {name} has {depth}. "
+            f"Use --n_parts={max(depth, 1)} or less, or leave this volume out of the split."
+        )
+    return np.arange(n_parts + 1) * depth // n_parts
+
+
+def locate_slices(flat: np.ndarray, depths: Sequence[int]) -> np.ndarray:
+    """Turns positions in the concatenation of all volumes into (volume index, slice index).
+
+    Args:
+        flat: (n,) integers in [0, sum(depths)).
+        depths: Slices of each volume.
+
+    Returns:
+        (n, 2) int64.
+    """
+    ends = np.cumsum(depths)
+    volumes = np.searchsorted(ends, flat, side="right")
+    return np.stack([volumes, flat - (ends - np.asarray(depths))[volumes]], axis=1)
+
+
+def sample_slices(rng: np.random.Generator, depths: Sequence[int], count: int) -> np.ndarray:
+    """Draws slices uniformly from all slices of all volumes, with replacement.
+
+    Args:
+        rng: Random generator.
+        depths: Slices of each volume.
+        count: Slices wanted.
+
+    Returns:
+        (count, 2) int64: volume index, slice index.
+
+    Raises:
+        ConfigError: There are no slices.
+    """
+    total = int(sum(depths))
+    if total == 0:
+        raise ConfigError("There are no slices to draw from: the split has no volumes. Choose another split.")
+    return locate_slices(rng.integers(total, size=count), depths)
+
+
+def check_number_of_volumes(wanted: int, found: int) -> None:
+    """Raises `ConfigError` if a batch needs more volumes than a split has."""
+    if wanted > found:
+        raise ConfigError(
+            f"The batch needs {wanted} different volumes, but the split has {found}. "
+            "Use a smaller --bt_size, a larger --n_parts (fewer volumes per batch) or a larger split."
+        )
+
+
+def sample_partitions(
+    rng: np.random.Generator,
+    depths: Sequence[int],
+    num_volumes: int,
+    n_parts: int,
+    *,
+    names: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Draws volumes without repetition and one slice from each partition of each.
+
+    Args:
+        rng: Draws the volumes, then the slices volume by volume.
+        depths: Slices of each volume.
+        num_volumes: Volumes wanted.
+        n_parts: Partitions of a volume.
+        names: What to call the volumes in messages.
+
+    Returns:
+        (num_volumes, n_parts, 2) int64: volume index, slice index.
+
+    Raises:
+        ConfigError: More volumes wanted than there are, or a volume with fewer slices than partitions
+            (whether or not it would be drawn).
+    """
+    check_number_of_volumes(num_volumes, len(depths))
+    shallow = [
+        f"{names[index] if names else f'volume {index}'} ({depth})"
+        for index, depth in enumerate(depths)
+        if depth < n_parts
+    ]
+    if shallow:
+        fewest = max(1, min(depths))
+        raise ConfigError(
+            f"`n_parts`={n_parts} partitions need as many slices, but some volumes have fewer: "
+            f"{', '.join(shallow)}. "
+            f"Use --n_parts={fewest} or less, or leave them out of the split."
+        )
+    volumes = rng.permutation(len(depths))[:num_volumes]
+    edges = np.stack([partition_edges(depths[volume], n_parts) for volume in volumes])
+    slices = rng.integers(edges[:, :-1], edges[:, 1:])  # (num_volumes, n_parts)
+    return np.stack([np.broadcast_to(volumes[:, None], slices.shape), slices], axis=-1)
 
 
 class ContrastiveBatch(NamedTuple):
@@ -104,13 +326,13 @@ def gather_slices(volumes: Sequence[Any], sources: np.ndarray, *, field: str = "
     return with_channel_axis(out) if field == "image" else out
 
 
-def _draw_sources(rng: np.random.Generator, volumes: Sequence[Any], plan: BatchPlan, published: bool) -> np.ndarray:
+def _draw_sources(rng: np.random.Generator, volumes: Sequence[Any], plan: BatchPlan) -> np.ndarray:
     """Returns (num_slots * n_parts, 2): the slices of a batch, slot by slot, partition by partition."""
     depths = [len(_array(volume, "image")) for volume in volumes]
     if not plan.use_partitions:
         return sample_slices(rng, depths, plan.num_slots)
     names = [_name(volume, index) for index, volume in enumerate(volumes)]
-    drawn = sample_partitions(rng, depths, plan.num_slots, plan.n_parts, published=published, names=names)
+    drawn = sample_partitions(rng, depths, plan.num_slots, plan.n_parts, names=names)
     return drawn.reshape(-1, 2)
 
 
@@ -133,7 +355,6 @@ def global_batch(
     bt_size: int,
     n_parts: int,
     settings: ViewSettings | None = None,
-    published_partitions: bool = False,
 ) -> ContrastiveBatch:
     """Makes a batch for global pre-training, see `plan_global_batch`.
 
@@ -144,7 +365,6 @@ def global_batch(
         bt_size: The batch size of the command line.
         n_parts: Partitions of a volume.
         settings: How views are made; None takes the published limits.
-        published_partitions: See `partition_edges`.
 
     Returns:
         The batch. No row is blank unless its slice is.
@@ -153,7 +373,7 @@ def global_batch(
         ConfigError: Sizes that do not fit each other or the volumes, each with what would fit.
     """
     plan = plan_global_batch(exp_no, bt_size, n_parts)
-    sources = _draw_sources(rng, volumes, plan, published_partitions)
+    sources = _draw_sources(rng, volumes, plan)
     views = global_views(
         rng,
         gather_slices(volumes, sources),
@@ -173,7 +393,6 @@ def local_batch(
     bt_size: int,
     n_parts: int = 4,
     settings: ViewSettings | None = None,
-    published_partitions: bool = False,
 ) -> ContrastiveBatch:
     """Makes a batch for local pre-training, see `plan_local_batch`. Positions in its two views correspond.
 
@@ -184,7 +403,6 @@ def local_batch(
         bt_size: Slices of the batch.
         n_parts: Partitions of a volume.
         settings: How views are made; None takes the published limits.
-        published_partitions: See `partition_edges`.
 
     Returns:
         The batch, 2 * bt_size rows.
@@ -193,7 +411,7 @@ def local_batch(
         ConfigError: As for `global_batch`.
     """
     plan = plan_local_batch(exp_no, bt_size, n_parts)
-    sources = _draw_sources(rng, volumes, plan, published_partitions)
+    sources = _draw_sources(rng, volumes, plan)
     views = local_views(rng, gather_slices(volumes, sources), settings=settings)
     return _assemble(views, sources, plan)
 

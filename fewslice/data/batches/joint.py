@@ -1,4 +1,4 @@
-"""What a step of joint training looks at: which slices, in which pairs, and which pixels of them.
+"""Batches of joint training: which slices, in which pairs, and which pixels of them.
 
 Every step is a pure function of its generator. A batch is [labelled slices for the segmentation loss | first
 images of the pairs | second images]; pair p of the contrastive part is rows (p, B + p) of its 2B rows. Images are
@@ -17,10 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fewslice.core.errors import ConfigError, DataError
-from fewslice.data.batches.indices import locate_slices
-from fewslice.data.batches.joint_positions import draw_positions
-
-__all__ = ["JointBatch", "JointPlan", "LabelPool", "draw_joint_batch", "draw_positions", "pair_table"]
+from fewslice.data.batches.contrastive import locate_slices
 
 
 class LabelPool:
@@ -198,6 +195,44 @@ def pair_table(bt_size: int, exp_no: int) -> np.ndarray:
     return np.stack([np.concatenate([labelled, before]), np.concatenate([second, half + unlabelled])])
 
 
+def draw_positions(
+    labels_a: np.ndarray, labels_b: np.ndarray, num_classes: int, n_pos: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws pixels of every foreground class, uniformly and with replacement, in both images of each pair.
+
+    A class that one image of a pair lacks is left out in both.
+
+    Args:
+        labels_a: (B, H, W) integers, classes of the first images.
+        labels_b: (B, H, W) the same of the second images.
+        num_classes: K, background included.
+        n_pos: Pixels per class and image.
+        rng: Draws pair by pair, class by class, first image before second.
+
+    Returns:
+        (2B, K - 1, n_pos, 2) int32 rows and columns, first images before second ones, zero where not valid;
+        (2B, K - 1, n_pos) boolean, which are valid.
+    """
+    shape = (len(labels_a), num_classes - 1, n_pos)
+    flat, valid = np.zeros((2, *shape), np.int64), np.zeros((2, *shape), bool)
+    for pair, images in enumerate(zip(labels_a, labels_b, strict=True)):
+        for row, pixels in enumerate(zip(*(_pixels_of_classes(image, num_classes) for image in images), strict=True)):
+            if all(map(len, pixels)):
+                for side, places in enumerate(pixels):
+                    flat[side, pair, row] = places[rng.integers(len(places), size=n_pos)]
+                valid[:, pair, row] = True
+    positions = np.stack(np.divmod(flat, np.shape(labels_a)[2]), axis=-1).astype(np.int32)
+    return positions.reshape(-1, num_classes - 1, n_pos, 2), valid.reshape(-1, num_classes - 1, n_pos)
+
+
+def _pixels_of_classes(labels: np.ndarray, num_classes: int) -> list[np.ndarray]:
+    """Returns for classes 1 to K - 1 the places of their pixels in the flattened map, ascending."""
+    flat = labels.ravel()
+    places = np.flatnonzero(flat)
+    classes = flat[places]
+    return [places[classes == c] for c in range(1, num_classes)]
+
+
 class JointBatch(NamedTuple):
     """A step of joint training.
 
@@ -224,7 +259,7 @@ class JointBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class JointPlan:
-    """What a step draws.
+    """Sizes of a step.
 
     Attributes:
         bt_size: Pairs of the contrastive part, B >= 2.

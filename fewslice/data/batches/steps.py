@@ -6,14 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 
 PEEKED = 2  # Keras looks at the first batches of a dataset to learn its shapes, and then asks for them again.
-
-
-def generator(seed: int, epoch: int, step: int) -> np.random.Generator:
-    """Returns the source of randomness of one training step."""
-    return np.random.default_rng([seed, epoch, step])
 
 
 class StepBatches(keras.utils.PyDataset):

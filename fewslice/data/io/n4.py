@@ -55,7 +55,7 @@ class Job:
 
 @dataclass
 class CorrectionReport:
-    """What was corrected, was there already, and was refused with which reason."""
+    """Files that were corrected, were there already, or were refused, with the reason."""
 
     folder: Path
     done: list[Path] = field(default_factory=list)

@@ -9,7 +9,7 @@ import dataclasses
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ _MOST_CLASSES = 255  # stands for "not known yet" while the labels are read
 
 @dataclass(frozen=True)
 class Request:
-    """What the user said about the new dataset.
+    """The user's description of the new dataset.
 
     Args:
         name: Name for `--dataset`.
@@ -44,6 +44,7 @@ class Request:
             folders (ACDC).
         labels: Folder of labels with the same file names; None for a raw folder.
         images_only: There are no labels, or none that shall count.
+        data_root: Folder below which datasets lie; paths below it are written relative to it.
         num_classes: Number of classes with the background; None to derive it.
         struct_names: Names of the structures, without the background; () to derive them.
         label_map: "code:class" pairs separated by commas; "" if codes are classes.
@@ -60,6 +61,7 @@ class Request:
     patient_pattern: str = PATIENT_PATTERN
     image_channel: int = 0
     images_only: bool = False
+    data_root: Path = field(default_factory=data_root)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def provisional(request: Request) -> DatasetConfig:
     is_pair = len(folders) == 2
     base = os.path.commonpath([os.path.dirname(folder) for folder in folders]) if is_pair else folders[0]
     images, labels = (os.path.relpath(folder, base) for folder in folders) if is_pair else ("imagesTr", "labelsTr")
-    root = os.path.abspath(data_root())
+    root = os.path.abspath(request.data_root)
     is_below = os.path.commonpath([root, base]) == root
     names, pairs = _structures(request, Path(base) / "dataset.json" if layout == "msd" else None)
     count = request.num_classes or (len(names) + 1 if layout == "msd" else _MOST_CLASSES)
@@ -128,6 +130,7 @@ def provisional(request: Request) -> DatasetConfig:
         images_dir=Path(images).as_posix(),
         labels_dir=Path(labels).as_posix(),
         patient_pattern=request.patient_pattern,
+        data_root=Path(root),
     )
 
 
@@ -173,7 +176,7 @@ def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: boo
 
     Raises:
         DataError: no volume has a label.
-        ConfigError: no labelled volume, labels whose classes cannot be told, or too many or few names.
+        ConfigError: no labelled volume, labels whose classes are ambiguous, or too many or few names.
     """
     count = _count_classes(draft, checked) if with_labels else draft.num_classes
     names = draft.struct_name or tuple(f"structure{index}" for index in range(1, count))
@@ -197,7 +200,7 @@ def _count_classes(draft: DatasetConfig, checked: Sequence[Checked]) -> int:
     """Returns the number of classes with the background, as the draft says or as found in the labels."""
     if all(item.classes is None for item in checked):
         raise DataError(
-            data_root() / draft.data_path_tr,
+            draft.data_root / draft.data_path_tr,
             expected="labels, at least of some volumes",
             found=f"{len(checked)} images without a label",
             remedy="Put the labels beside them as the layout wants it (docs/data.md), or say --images_only.",

@@ -1,6 +1,6 @@
 """Which folders hold the images and labels of a new dataset, and whether they belong together.
 
-Everything that can be told from names alone is told here, before a voxel is read.
+Everything that names alone can show is checked here, before a voxel is read.
 """
 
 from __future__ import annotations

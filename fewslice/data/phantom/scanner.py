@@ -1,4 +1,4 @@
-"""What a scanner adds to a synthetic patient: blur, coil shading, banding, ghosts, noise, its own units."""
+"""Effects of the scanner on a synthetic patient: blur, coil shading, banding, ghosts, noise, its own units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What surrounds the heart of a synthetic patient: chest wall, lungs, liver, stomach, spine and vessels.
+"""Surroundings of the heart of a synthetic patient: chest wall, lungs, liver, stomach, spine and vessels.
 
 Much of it resembles the heart on purpose (a bright stomach with a dark wall, the aorta, the atria), since
 that is what a network trained on one volume confuses. Coordinates as in `phantom_heart`.

@@ -24,7 +24,7 @@ def get_reader(dataset: DatasetConfig, root: Path | None = None) -> Reader:
 
     Args:
         dataset: Settings of the dataset.
-        root: Folder below which all datasets lie; default `fewslice.settings.datasets.data_root()`.
+        root: Folder below which all datasets lie; default that of `dataset`.
 
     Raises:
         ConfigError: unknown layout, with the nearest known one.

@@ -1,4 +1,4 @@
-"""Folders and files that the system refuses to open or to list, told like everything else that is wrong with data."""
+"""Folders and files that the system refuses to open or to list, reported like all other mistakes in data."""
 
 from __future__ import annotations
 

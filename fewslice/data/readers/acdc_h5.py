@@ -59,7 +59,7 @@ class AcdcH5Reader(Reader):
         return [case.image_path]
 
     def facts(self, case: Case) -> dict[str, object]:
-        """Returns what decides the result beside the files: the voxel size from the table."""
+        """Returns the voxel size from the table, which decides the result beside the files."""
         return {"spacing_mm": list(self._spacing(case))}
 
     def has_scribble(self, case: Case) -> bool:

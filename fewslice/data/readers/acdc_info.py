@@ -1,4 +1,4 @@
-"""What ACDC's Info.cfg says about a patient: which frames are ED and ES, diagnosis group, height, weight."""
+"""ACDC's Info.cfg: which frames of a patient are ED and ES, diagnosis group, height, weight."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def phases_of_info(info: Path) -> dict[str, int]:
 
 
 def facts_of_info(info: Path) -> dict[str, str | float]:
-    """Returns what is there of "group" (such as "DCM"), "height_cm" and "weight_kg".
+    """Returns those of "group" (such as "DCM"), "height_cm" and "weight_kg".
 
     Raises:
         DataError: a height or weight is no positive number.

@@ -1,4 +1,4 @@
-"""What all readers share: finding cases once, and checking that image and label belong together.
+"""Shared by all readers: finding cases once, and checking that image and label belong together.
 
 A layout's module says where the files are (`_find`); this class validates what it finds and reads.
 """
@@ -21,7 +21,7 @@ from fewslice.data.readers.access import readable
 from fewslice.data.readers.labels import to_classes
 from fewslice.data.scribbles import case_generator, simulate_scribbles
 from fewslice.data.volume import Case, Volume
-from fewslice.settings.datasets import DatasetConfig, data_root
+from fewslice.settings.datasets import DatasetConfig
 
 READERS = Registry("layout")
 
@@ -37,11 +37,13 @@ class Grid:
         array: (X, Y, Z) float32 image, of colour images (X, Y, Z, C), or int32 label codes.
         spacing_mm: Size of a voxel along x, y, z.
         affine: (4, 4) float64, voxel indices to mm.
+        header: None: the format is not NIfTI.
     """
 
     array: np.ndarray
     spacing_mm: tuple[float, float, float]
     affine: np.ndarray
+    header: None = None
 
 
 class Reader(abc.ABC):
@@ -49,7 +51,7 @@ class Reader(abc.ABC):
 
     Args:
         dataset: Settings of the dataset.
-        root: Folder below which all datasets lie; default `fewslice.settings.datasets.data_root()`.
+        root: Folder below which all datasets lie; default that of `dataset`.
 
     Attributes:
         folder: Where the scans are expected.
@@ -61,7 +63,7 @@ class Reader(abc.ABC):
 
     def __init__(self, dataset: DatasetConfig, root: Path | None = None):
         self.dataset = dataset
-        self.root = Path(root if root is not None else data_root()).absolute()
+        self.root = Path(root if root is not None else dataset.data_root).absolute()
         self.folder = self.root / dataset.data_path_tr
         self.notes: list[str] = []
         self._cases: list[Case] | None = None
@@ -130,10 +132,10 @@ class Reader(abc.ABC):
         if with_scribble and is_simulated:
             scribble = simulate_scribbles(label, self.dataset.num_classes, rng=case_generator(case.case_id))
         kept = label if with_label else None
-        return Volume(case, image.array, kept, scribble, image.spacing_mm, image.affine, notes), []
+        return Volume(case, image.array, kept, scribble, image.spacing_mm, image.affine, notes, image.header), []
 
     def has_scribble(self, case: Case) -> bool:
-        """Tells whether the files hold a scribble of a case, reading no voxels; False if it cannot be told."""
+        """Tells whether the files hold a scribble of a case, reading no voxels; False if that is unknown."""
         return False
 
     def source_files(self, case: Case, *, with_label: bool = True) -> list[Path]:
@@ -142,11 +144,11 @@ class Reader(abc.ABC):
         return list(dict.fromkeys(files))
 
     def facts(self, case: Case) -> dict[str, object]:
-        """Returns what decides the result of `read` beside the content of `source_files`, as JSON."""
+        """Returns everything but the content of `source_files` that decides the result of `read`, as JSON."""
         return {}
 
     def patient_facts(self, case: Case) -> dict[str, str | float]:
-        """Returns what the dataset says about the patient: "group" (diagnosis), "height_cm", "weight_kg", or less."""
+        """Returns facts about the patient: "group" (diagnosis), "height_cm", "weight_kg", or less."""
         return {}
 
     def _read_image(self, case: Case) -> Grid:
@@ -193,7 +195,8 @@ class Reader(abc.ABC):
         )
 
     def _nothing(self, found: str) -> DataError:
-        remedy = f"{self.dataset.how_to_get.rstrip('.')}. FEWSLICE_DATA sets the data root (now {self.root})."
+        root = f"FEWSLICE_DATA or --data_root sets the data root (now {self.root})."
+        remedy = f"{self.dataset.how_to_get.rstrip('.')}. {root}"
         return DataError(self.folder, expected=self.expects, found=found, remedy=remedy.strip())
 
 

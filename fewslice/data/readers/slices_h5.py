@@ -40,7 +40,7 @@ class SlicesH5Reader(Reader):
     Notes:
         Colour images (`num_channels = 3`) come out as 0 to 1: a volume whose largest value is above 1 is divided by
         255. The published files hold 0 to 255 in the training slices and 0 to 1 in the other volumes of one dataset,
-        which its code fed to the network as they are. Grey images are not touched.
+        which its code fed to the network as they are. Images of one channel are not touched.
         Differs from the published code, which read one digit of the slice number and took slice 10 for slice 1.
         The affine is diag(-x, -y, z) of the voxel size, as in `acdc_h5`.
     """
@@ -69,7 +69,7 @@ class SlicesH5Reader(Reader):
         return list(self._stacks().get(case.image_path, (case.image_path,)))
 
     def facts(self, case: Case) -> dict[str, object]:
-        """Returns what decides the result beside the files: voxel size and, of slice files, their number."""
+        """Returns the voxel size and, of slice files, their number, which decide the result beside the files."""
         facts: dict[str, object] = {"spacing_mm": list(self._spacing(case))}
         paths = self._stacks().get(case.image_path)
         return facts | ({"slices": len(paths)} if paths else {})

@@ -11,20 +11,15 @@ from fewslice.report.reading.methods import read_methods
 from fewslice.settings.datasets import DatasetConfig, load_dataset_config
 
 
-def fetch_from(dataset: DatasetConfig, root: Path | None = None) -> Fetch:
-    """Returns case_id -> volume on its original grid. Nothing is read before the first call.
-
-    Args:
-        dataset: The dataset's settings.
-        root: Folder below which all datasets lie; default the data root.
-    """
+def fetch_from(dataset: DatasetConfig) -> Fetch:
+    """Returns case_id -> volume on its original grid. Nothing is read before the first call."""
     known = {}
 
     def fetch(case_id: str) -> Native:
         from fewslice.data.readers import get_reader
 
         if not known:
-            reader = get_reader(dataset, root)
+            reader = get_reader(dataset)
             known.update({case.case_id: (reader, case) for case in reader.cases()})
         if case_id not in known:
             raise DataError(
@@ -39,10 +34,10 @@ def fetch_from(dataset: DatasetConfig, root: Path | None = None) -> Fetch:
     return fetch
 
 
-def fetch_for(run_dirs: Sequence[str | Path]) -> Fetch:
-    """Returns case_id -> volume for the one dataset that all of the runs belong to.
+def fetch_for(run_dirs: Sequence[str | Path], data_root: str | Path | None = None) -> Fetch:
+    """Returns case_id -> volume for the one dataset that all of the runs belong to, below `data_root`.
 
     Raises:
         ConfigError: no run, runs of several datasets, or a dataset that is not known here.
     """
-    return fetch_from(load_dataset_config(read_methods(run_dirs)[0].runs[0].dataset))
+    return fetch_from(load_dataset_config(read_methods(run_dirs)[0].runs[0].dataset, data_root=data_root))

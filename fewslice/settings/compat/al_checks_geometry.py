@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fewslice.core.errors import ConfigError
-from fewslice.data.batches.group_plan import GroupPlan
+from fewslice.data.batches.group import GroupPlan
 from fewslice.settings.compat.al_reader import Reader
 from fewslice.settings.compat.al_schema_geometry import (
     ACDC_ONLY,

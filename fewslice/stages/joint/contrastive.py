@@ -14,8 +14,7 @@ import numpy as np
 import losses
 from fewslice.augment.pretraining import augmented_view
 from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch
-from fewslice.data.batches import contrastive, joint
-from fewslice.data.batches.steps import generator
+from fewslice.data.batches import contrastive, generator, joint
 from fewslice.settings import datasets
 from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages import segmentation

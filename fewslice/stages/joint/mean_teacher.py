@@ -16,8 +16,8 @@ from absl import logging
 
 import losses
 import models
+from fewslice.data.batches import generator
 from fewslice.data.batches.mean_teacher import TaughtBatch, copy_paste_batch, unimatch_batch
-from fewslice.data.batches.steps import generator
 from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages import segmentation
 from fewslice.stages.joint.job import Job, Prepared

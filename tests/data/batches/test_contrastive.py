@@ -47,7 +47,7 @@ def test_golden_partitions(path):
     images = gather_slices(_volumes(depths), drawn)
     np.testing.assert_array_equal(images[:, 0, 0, 0], data["out"][: len(drawn)])
     for (volume, index), part in zip(drawn, parts, strict=True):
-        edges = partition_edges(depths[volume], n_parts, published=True)
+        edges = reference.published_edges(depths[volume], n_parts)
         assert edges[part] <= index < edges[part + 1]
 
     blank = int((data["out"] == 0).sum())
@@ -105,24 +105,18 @@ def test_partitions_cover_every_slice(depth, n_parts):
     assert sum(sizes) == depth and max(sizes) - min(sizes) <= 1
 
 
-def test_published_partitions_leave_the_last_slices_out():
-    assert partition_edges(11, 4, published=True).tolist() == [0, 2, 4, 6, 8]
-    assert partition_edges(11, 4).tolist() == [0, 2, 5, 8, 11]
-
-
-@pytest.mark.parametrize("published, last", [(False, 10), (True, 7)])
-def test_partition_sampling(published, last):
+def test_partition_sampling():
     depths = [11, 8, 16, 9, 4]
     seen = set()
     for seed in range(300):
-        drawn = sample_partitions(np.random.default_rng(seed), depths, 4, 4, published=published)
+        drawn = sample_partitions(np.random.default_rng(seed), depths, 4, 4)
         assert drawn.shape == (4, 4, 2)
         assert len(set(drawn[:, 0, 0])) == 4 and (drawn[:, :, 0] == drawn[:, :1, 0]).all()
         for slot in drawn:
-            edges = partition_edges(depths[slot[0, 0]], 4, published=published)
+            edges = partition_edges(depths[slot[0, 0]], 4)
             assert ((edges[:-1] <= slot[:, 1]) & (slot[:, 1] < edges[1:])).all()
         seen |= set(drawn[drawn[:, 0, 0] == 0][:, :, 1].ravel().tolist())
-    assert seen == set(range(last + 1))
+    assert seen == set(range(11))
 
 
 def test_is_a_function_of_the_generator():

@@ -218,18 +218,6 @@ def test_volumes_are_left_as_they_are():
     assert batch.images.flags.writeable and local.images.flags.writeable
 
 
-def test_published_partitions_never_draw_the_last_slices():
-    """9 slices in 4 partitions: slice 8 belongs to none in the published code."""
-    volumes = [np.random.default_rng(k).random((9, 32, 32)).astype(np.float32) for k in range(6)]
-    last = {False: 0, True: 0}
-    for published in last:
-        for seed in range(20):
-            rng = np.random.default_rng(seed)
-            batch = global_batch(rng, volumes, exp_no=2, bt_size=12, n_parts=4, published_partitions=published)
-            last[published] += int((batch.sources[:, 1] == 8).sum())
-    assert last[True] == 0 and last[False] > 0
-
-
 def test_errors_name_volumes():
     case = SimpleNamespace(case_id="017_ES")
     volumes = [SimpleNamespace(image=volume) for volume in _volumes()]

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from fewslice.core.errors import ConfigError, DataError
-from fewslice.data.batches.joint import JointPlan, LabelPool, draw_joint_batch, pair_table
-from fewslice.data.batches.joint_positions import draw_positions, published_positions
+from fewslice.data.batches.joint import JointPlan, LabelPool, draw_joint_batch, draw_positions, pair_table
 from tests.golden_files import golden_param
 from tests.reference import joint_batches as reference
 
@@ -39,7 +38,7 @@ def pools():
 def test_golden_positions(path):
     data = np.load(path)
     half = int(data["batch_size_ft"])
-    found = published_positions(
+    found = reference.published_positions(
         data["labels"][:half],
         data["labels"][half:],
         int(data["num_classes"]),

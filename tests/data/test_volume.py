@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fewslice.data import grid, preprocess
+from fewslice.data import preprocess, volume
 from fewslice.data.batches.contrastive import gather_slices, segmentation_batch
 from tests.golden_files import golden_param
 
@@ -22,13 +22,13 @@ def settings(**changes):
 def test_stretch_by_hand():
     """Two pixels become four (0, 0, 1, 1), five become three (0, 2, 4); and back (0, 3) and (0, 1, 1, 2, 2)."""
     image = np.arange(10, dtype=np.float32).reshape(2, 5, 1) + 100
-    found = grid.image_to_grid(image, (9, 0.1, 1), settings())
+    found = volume.image_to_grid(image, (9, 0.1, 1), settings())
     assert found.dtype == np.float32 and found.shape == (1, 4, 3)
     assert found[0].tolist() == [[100, 102, 104], [100, 102, 104], [105, 107, 109], [105, 107, 109]]
-    label = grid.label_to_grid((image - 100).astype(np.uint8), (1, 1, 1), settings(), outside=7)
+    label = volume.label_to_grid((image - 100).astype(np.uint8), (1, 1, 1), settings(), outside=7)
     assert label.dtype == np.uint8 and label.tolist() == (found - 100).tolist()
     stretched = np.array([[[0, 1, 2], [3, 0, 0], [3, 0, 0], [1, 2, 3]]])
-    native = grid.label_from_grid(np.eye(4)[stretched], (2, 5, 1), (1, 1, 1), settings())
+    native = volume.label_from_grid(np.eye(4)[stretched], (2, 5, 1), (1, 1, 1), settings())
     assert native.dtype == np.uint8 and native[..., 0].tolist() == [[0, 1, 1, 2, 2], [1, 2, 2, 3, 3]]
 
 
@@ -36,7 +36,7 @@ def test_most_probable_class_is_chosen_before_stretching_back():
     probabilities = np.zeros((1, 2, 2, 3))
     probabilities[0, :, 0] = 0.4, 0.4, 0.2  # a tie takes the lower class
     probabilities[0, :, 1] = 0.1, 0.2, 0.7
-    found = grid.label_from_grid(probabilities, (2, 4, 1), (1, 1, 1), settings(size=(2, 2)))
+    found = volume.label_from_grid(probabilities, (2, 4, 1), (1, 1, 1), settings(size=(2, 2)))
     assert found[..., 0].tolist() == [[0, 0, 2, 2], [0, 0, 2, 2]]
 
 
@@ -51,10 +51,10 @@ def test_golden_maps(path):
         size, new = map(int, name.split("_")[1:])
         expected = np.where((expected == 0) & (np.arange(new) == new - 1), size - 1, expected)
         image = np.arange(size, dtype=np.float32)
-        found = grid.image_to_grid(image[:, None, None] * [[1], [1]], (1, 1, 1), settings(size=(new, 2)))
+        found = volume.image_to_grid(image[:, None, None] * [[1], [1]], (1, 1, 1), settings(size=(new, 2)))
         np.testing.assert_array_equal(found[0, :, 1], expected)
         label = np.stack([np.arange(size) % 2] * 2).astype(np.uint8)[..., None]  # (2, size, 1)
-        found = grid.label_to_grid(label, (1, 1, 1), settings(size=(2, new)))
+        found = volume.label_to_grid(label, (1, 1, 1), settings(size=(2, new)))
         np.testing.assert_array_equal(found[0, 1], expected % 2)
 
 
@@ -63,12 +63,12 @@ def test_golden_maps(path):
 def test_channels_share_their_scale(kind, intensity):
     image = np.random.default_rng(0).normal(size=(9, 12, 2, 3)) * [1.0, 2.0, 3.0]
     config = settings(grid=kind, intensity=intensity, size=(16, 16))
-    found = grid.image_to_grid(image, (1.5, 1.2, 5), config)
+    found = volume.image_to_grid(image, (1.5, 1.2, 5), config)
     assert found.shape == (2, 16, 16, 3) and found.dtype == np.float32
     scaled = preprocess.normalise(image) if intensity == "percentiles" else image
     for channel in range(3):
         config = settings(grid=kind, size=(16, 16))
-        alone = grid.image_to_grid(scaled[..., channel], (1.5, 1.2, 5), config)
+        alone = volume.image_to_grid(scaled[..., channel], (1.5, 1.2, 5), config)
         np.testing.assert_allclose(found[..., channel], alone, atol=1e-6)
         if kind == "resample":
             options = {"target_resolution": (1.5, 1.5), "size": (16, 16)}
@@ -80,9 +80,9 @@ def test_outside_of_the_slice():
     scribble = np.full((3, 3, 1), 4, np.uint8)
     scribble[1, 1] = 2
     config = settings(grid="resample", size=(5, 5), target_resolution=(1.0, 1.0))
-    found = grid.label_to_grid(scribble, (1, 1, 1), config, outside=4)
+    found = volume.label_to_grid(scribble, (1, 1, 1), config, outside=4)
     assert found[0, 2, 2] == 2 and (found != 4).sum() == 1
-    assert (grid.label_to_grid(scribble, (1, 1, 1), config) == 0).sum() == 25 - 9
+    assert (volume.label_to_grid(scribble, (1, 1, 1), config) == 0).sum() == 25 - 9
 
 
 def test_batches_of_colour_slices():
