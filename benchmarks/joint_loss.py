@@ -14,7 +14,6 @@ from absl import flags
 from keras import ops
 
 from benchmarks import timing
-from benchmarks.losses import gradient_function
 from fewslice.core import app
 
 FLAGS = flags.FLAGS
@@ -119,7 +118,7 @@ def measure(
     }
     functions, tracing = {}, {}
     for name, (loss, targets, values) in given.items():
-        functions[name], tracing[name] = gradient_function(loss, tf.constant(targets), values)
+        functions[name], tracing[name] = timing.gradient_function(loss, tf.constant(targets), values)
     return timing.interleave(functions, seconds=seconds, most=200), tracing
 
 

@@ -79,7 +79,7 @@ def measure_share(kind: str, sizes, **options) -> dict[str, timing.Times]:
 
 
 def shares(times: dict[str, timing.Times]) -> dict[str, float]:
-    """Returns which share of the step the contrastive part is.
+    """Returns the share of the contrastive part in the step.
 
     Returns:
         "minima" and "median": the difference of the steps, of the shortest runs and as the median over rounds.

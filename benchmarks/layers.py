@@ -40,12 +40,12 @@ def pass_function(kind: str, precision: str, *, ours: bool, shape: tuple[int, in
     import keras
     import tensorflow as tf
 
-    former = keras.mixed_precision.dtype_policy()
+    before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
     try:
         model = _networks(kind, ours, shape[1:], filters)
     finally:
-        keras.mixed_precision.set_dtype_policy(former)
+        keras.mixed_precision.set_dtype_policy(before)
     inputs = tf.cast(tf.random.stateless_normal(shape, (0, 0)), precision)
     weights = [variable.value for variable in model.trainable_variables]
 

@@ -6,31 +6,12 @@ python -m benchmarks.losses --mixed_precision   embeddings and logits in bfloat1
 
 from __future__ import annotations
 
-import time
-
 from absl import flags
 
 from benchmarks import timing
 from fewslice.core import app
 
 FLAGS = flags.FLAGS
-
-
-def gradient_function(loss, targets, outputs):
-    """Returns a function without arguments that computes the loss and its gradient, and how long its tracing took."""
-    import tensorflow as tf
-
-    @tf.function
-    def compute(y_true, y_pred):
-        with tf.GradientTape() as tape:
-            tape.watch(y_pred)
-            value = loss(y_true, y_pred)
-        return value, tape.gradient(value, y_pred)
-
-    started = time.process_time()
-    traced = compute.get_concrete_function(targets, outputs)
-    seconds = time.process_time() - started
-    return lambda: traced(targets, outputs), seconds
 
 
 def measure(stage: str, kind: str, sizes, *, seconds: float) -> tuple[dict[str, timing.Times], dict[str, float]]:
@@ -57,7 +38,7 @@ def measure(stage: str, kind: str, sizes, *, seconds: float) -> tuple[dict[str, 
     given["ours"] = (stages.our_loss(stage, sizes), tf.cast(outputs, kind))
     functions, tracing = {}, {}
     for name, (loss, values) in given.items():
-        functions[name], tracing[name] = gradient_function(loss, tf.constant(targets), values)
+        functions[name], tracing[name] = timing.gradient_function(loss, tf.constant(targets), values)
     times = timing.interleave(functions, seconds=seconds, most=200)
     return times | timing.interleave({"step": step}, seconds=seconds, most=8), tracing
 

@@ -97,26 +97,22 @@ def runners(stage: str, kind: str, sizes, *, steps: int = STEPS) -> dict[str, Ca
     """Returns what is compared, `steps` training steps each: plain, ours, our network alone."""
     from benchmarks import stages
     from fewslice.data.batches.steps import StepBatches
-    from fewslice.train.callbacks import StopSignal, Watcher
+    from fewslice.train.callbacks import MovingAverage, StepMonitor, StopSignal
     from models import transfer
 
     plain_model, plain_make = stages.compiled(stage, "plain", sizes), plain_batches(stage, sizes)
     model, make = stages.compiled(stage, kind, sizes), our_batches(stage, sizes)
-    weights, average = transfer.named_variables(model), transfer.read_weights(model)
+    average = MovingAverage(transfer.named_variables(model), 0.99, transfer.read_weights(model))
     alone = stages.step(stage, kind, sizes)
-
-    def keep_average(_: int) -> None:
-        for name, variable in weights.items():
-            average[name] += 0.01 * (variable.numpy() - average[name])
 
     def plain() -> None:
         for step in range(steps):
             plain_model.train_on_batch(*plain_make(step))
 
     def ours() -> None:
-        watcher = Watcher(0, steps, StopSignal(), after_step=keep_average, totals={})
+        monitor = StepMonitor(0, steps, StopSignal(), after_step=average.update, totals={})
         data = StepBatches(make, 0, steps)
-        model.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[watcher])
+        model.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[monitor])
 
     def network() -> None:
         for _ in range(steps):

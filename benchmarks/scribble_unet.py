@@ -47,12 +47,12 @@ def step(side: int, branches: int, precision: str, **network: Any) -> Callable[[
     from fewslice.train.optimizers import CoupledSGD, polynomial_decay
 
     keras.utils.set_random_seed(0)
-    former = keras.mixed_precision.dtype_policy()
+    before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy(PRECISIONS[precision])
     try:
         model = models.build_scribble_unet((side, side, 1), 4, branches=branches, **network)
     finally:
-        keras.mixed_precision.set_dtype_policy(former)
+        keras.mixed_precision.set_dtype_policy(before)
     loss = losses.DynamicPseudoLabel(IGNORE) if branches == 2 else losses.PartialCrossEntropy(IGNORE)
     optimizer = CoupledSGD(polynomial_decay(0.01, 60000), l2=1e-4, momentum=0.9)
     model.compile(optimizer, loss=loss, jit_compile=False)

@@ -22,7 +22,7 @@ PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large a benchmark is; the defaults are the published ones (24, 20, 20 and 40 rows of 192 x 192).
+    """Sizes of a benchmark; the defaults are the published ones (24, 20, 20 and 40 rows of 192 x 192).
 
     Attributes:
         side: Of the images in pixels.
@@ -129,7 +129,7 @@ def plain_loss(stage: str, sizes: Sizes) -> Any:
 def compiled(stage: str, kind: str, sizes: Sizes) -> keras.Model:
     """Returns a network ready to train; `kind` is "plain", "float32" or "bfloat16"."""
     keras.utils.set_random_seed(0)
-    former = keras.mixed_precision.dtype_policy()
+    before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy(PRECISIONS.get(kind, "float32"))
     try:
         if kind == "plain":
@@ -137,7 +137,7 @@ def compiled(stage: str, kind: str, sizes: Sizes) -> keras.Model:
         else:
             model, loss = our_network(stage, sizes), our_loss(stage, sizes)
     finally:
-        keras.mixed_precision.set_dtype_policy(former)
+        keras.mixed_precision.set_dtype_policy(before)
     weights = LOSS_WEIGHTS if stage == "joint" else None
     model.compile(optimizer(1e-3), loss=loss, loss_weights=weights, jit_compile=False)
     return model

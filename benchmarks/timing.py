@@ -63,6 +63,23 @@ def interleave(
     return times
 
 
+def gradient_function(loss, targets, outputs):
+    """Returns a function without arguments that computes the loss and its gradient, and how long its tracing took."""
+    import tensorflow as tf
+
+    @tf.function
+    def compute(y_true, y_pred):
+        with tf.GradientTape() as tape:
+            tape.watch(y_pred)
+            value = loss(y_true, y_pred)
+        return value, tape.gradient(value, y_pred)
+
+    started = time.process_time()
+    traced = compute.get_concrete_function(targets, outputs)
+    seconds = time.process_time() - started
+    return lambda: traced(targets, outputs), seconds
+
+
 def ratio(reference: Sequence[float], ours: Sequence[float]) -> tuple[float, float]:
     """Returns how many times longer the reference takes: by the shortest runs, and the median over rounds."""
     return min(reference) / min(ours), statistics.median(a / b for a, b in zip(reference, ours, strict=True))

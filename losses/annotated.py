@@ -1,4 +1,4 @@
-"""What the losses share that read integer labels, of which some pixels may have none."""
+"""Shared by the losses that read integer labels with an ignore value."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from losses.registry import register
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What is positive to what.
+    """Rule for positive pairs.
 
     Attributes:
         title: Name in the paper.
@@ -159,10 +159,6 @@ class GlobalContrastive(keras.losses.Loss):
         else:
             related = ops.logical_and(same_partition, structure_ids.equal(slot))
         return positives, ops.logical_and(ops.logical_not(related), valid)
-
-    def num_negatives(self, ids: Any) -> np.ndarray:
-        """Returns the number of negatives of each row, (N,) int, for structure ids (N, 3)."""
-        return keras.ops.convert_to_numpy(self.masks(ids)[1]).sum(axis=-1)
 
     def random_level(self, ids: Any) -> float:
         """Returns the loss of embeddings that say nothing (all cosines equal); learning falls below it.

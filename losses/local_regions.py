@@ -1,4 +1,4 @@
-"""Which positions of a feature map the local contrastive loss compares, and who is whose negative.
+"""Regions of a feature map that the local contrastive loss compares, and the negatives of each.
 
 Coordinates are 0, q = m // 4, h = m // 2, t = 3 m // 4 and m, where m is the last corner; a position is
 written with two of these letters, row first. The tables are those of the published code; they are irregular,
@@ -67,7 +67,7 @@ class RegionTable:
 
     @property
     def has_overlap(self) -> bool:
-        """Whether a region shares pixels with one of its negatives, as 3x3 windows of small maps do."""
+        """Tells whether a region shares pixels with one of its negatives, as 3x3 windows of small maps do."""
         distance = np.abs(self.positions[self.anchor_index][:, None] - self.positions[None]).max(axis=-1)
         return bool(np.any(self.negative_mask & (distance < self.region_size)))
 

@@ -214,7 +214,7 @@ class PixelContrastive(keras.losses.Loss):
         return of_sample[:, None] == of_prototype
 
     def _pair_weight(self, terms: Any) -> Any:
-        """Returns what the sum of a pair is multiplied with: 1 / D, or (M,) D^-(B - p)."""
+        """Returns the factor of the sum of a pair: 1 / D, or (M,) D^-(B - p)."""
         if self.normalisation == "mean":
             return 1.0 / self.divisor
         half = ops.ones_like(ops.reshape(terms[:, 0, 0], (2, -1)))  # (2, B)

@@ -1,4 +1,4 @@
-"""What `y_true` of a contrastive loss is: the integer place of each row of the batch in the data.
+"""Structure ids, the `y_true` of a contrastive loss: the integer place of each row of the batch in the data.
 
 Every row (an image, or the map of an image) has three ids, in this order:
 

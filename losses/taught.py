@@ -1,4 +1,4 @@
-"""What losses share whose targets a teacher makes within the step (`weak_to_strong.py`, `copy_paste.py`).
+"""Shared by the losses whose targets a teacher makes within the step (`weak_to_strong.py`, `copy_paste.py`).
 
 Their `y_pred` holds the teacher's logits too, as its first rows and without gradient.
 """

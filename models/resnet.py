@@ -130,14 +130,6 @@ def build_group_encoder(
     return keras.Model(inputs, outputs, name=f"resnet{depth}_projection")
 
 
-def build_resnet(
-    image_shape: tuple[int, int, int], *, depth: int = 18, width: int = WIDTH, seed: int = 0
-) -> keras.Model:
-    """Builds the encoder alone: image -> embedding h (batch, 512) or, for depth 50, (batch, 2048)."""
-    inputs = keras.Input(image_shape, name="image")
-    return keras.Model(inputs, resnet_outputs(inputs, depth=depth, width=width, seed=seed)[-1], name=f"resnet{depth}")
-
-
 def embedding_part(model: keras.Model) -> keras.Model:
     """Returns the network image -> h of a `build_group_encoder` model, with the same weights."""
     return keras.Model(model.inputs[0], model.get_layer(EMBEDDING).output, name=f"{model.name}_embedding")

@@ -1,4 +1,4 @@
-"""What networks share that learn from unlabelled images while they train (`unimatch.py`, `copy_paste.py`).
+"""Mean teacher: parts of the networks that learn from unlabelled images (`unimatch.py`, `copy_paste.py`).
 
 Both call the U-Net of `build_unet` in a step together with a teacher, which makes the targets of unlabelled images
 within that step: an exponential moving average of the network, or the network itself.

@@ -46,7 +46,7 @@ def set_weights(model: keras.Model, weights: Mapping[str, np.ndarray]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class TransferReport:
-    """What `copy_by_name` did.
+    """Report of `copy_by_name`.
 
     Attributes:
         copied: Names of the weights that were copied.
@@ -118,7 +118,7 @@ def copy_by_name(
 def freeze(model: keras.Model, *prefixes: str) -> int:
     """Excludes the layers whose names start with a prefix from training. Returns how many weights that concerns.
 
-    Their batch normalisation goes on using the statistics of the batch, as in the published code ("frozen"
+    Their batch normalisation keeps using the statistics of the batch, as in the published code ("frozen"
     means that the optimiser leaves the weights alone).
     """
     count = 0

@@ -59,8 +59,6 @@ NO_NETWORK = ("core", "settings", "augment", "data", "evaluate", "report", "acti
 # Arrows that still point upwards, (file, room): each is to go.
 UPWARD = {
     ("fewslice/learner/encoder.py", "stages"),
-    ("fewslice/learner/learner.py", "stages"),
-    ("fewslice/refine/pseudo_labels.py", "report"),
     ("fewslice/settings/compat/al_checks.py", "active"),
     ("fewslice/settings/compat/al_checks_geometry.py", "active"),
     ("fewslice/settings/compat/al_checks_geometry.py", "data"),
@@ -79,8 +77,8 @@ UPWARD = {
 ALLOWED = {
     "models/layers.py": ({"tensorflow"}, "the fused normalisation kernel has no keras.ops counterpart"),
     "fewslice/core/backend.py": (
-        {"tensorflow", "keras"},
-        "devices, threads and determinism are the backend's own affair",
+        {"tensorflow", "jax", "keras"},
+        "devices, threads, compilation and determinism are the backend's own affair",
     ),
     "fewslice/settings/declare.py": ({"pydantic_core"}, "imported when pydantic meets a rule of ours, not before"),
     "fewslice/data/batches/steps.py": ({"keras"}, "a keras.utils.PyDataset; knows no network"),
@@ -184,7 +182,7 @@ def test_every_room_is_in_the_table():
     assert [path.name for path in sorted((ROOT / "fewslice").glob("*.py"))] == ["__init__.py"]
 
 
-@pytest.mark.xfail(reason="evaluate.summary and evaluate.volumes still import each other", strict=True)
+@pytest.mark.xfail(reason="settings.compat.al_* and stages.select_slices still have circles", strict=True)
 def test_no_import_goes_round_in_a_circle():
     """Modules are nodes, imports of our own modules arrows, also those inside functions."""
     name_of = {ids(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in LIBRARY}

@@ -1,12 +1,12 @@
 """Settings of the backend, in the one place that may name it: seeds, precision, threads, devices.
 
-TensorFlow is imported inside functions and only where it is the backend.
+TensorFlow and JAX are imported inside functions and only where they are the backend.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fewslice.core.errors import ConfigError
@@ -96,6 +96,39 @@ def synchronise(model: Any) -> None:
     sync = getattr(model, "jax_state_sync", None)
     if sync is not None:
         sync()
+
+
+def compiled(function: Callable[..., None], changed: Sequence[Any], read: Sequence[Any]) -> Callable[..., None]:
+    """Returns a function that assigns variables as one call of the backend; TensorFlow's without XLA, so bit for bit.
+
+    Args:
+        function: Gets tensors.
+        changed: Keras variables that it reads and assigns.
+        read: Those that it only reads.
+    """
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=False)
+    if keras.backend.backend() != "jax":
+        return function
+    import jax
+
+    variables = [*changed, *read]
+
+    @jax.jit
+    def stateless(values: list[Any], *tensors: Any) -> list[Any]:
+        with keras.StatelessScope(zip(variables, values, strict=True)) as scope:
+            function(*tensors)
+        return [scope.get_current_value(variable) for variable in changed]
+
+    def call(*tensors: Any) -> None:
+        for variable, value in zip(changed, stateless([v.value for v in variables], *tensors), strict=True):
+            variable.assign(value)
+
+    return call
 
 
 def versions() -> dict[str, str]:

@@ -150,28 +150,6 @@ def assd(truth_mask: np.ndarray, prediction_mask: np.ndarray, spacing_mm: Sequen
     return surface_distances(truth_mask, prediction_mask, spacing_mm).assd()
 
 
-def largest_components(label: np.ndarray) -> np.ndarray:
-    """Keeps the largest connected component of every foreground class and makes the rest background.
-
-    Voxels that touch by a face, an edge or a corner are connected. Of components of equal size the first in
-    array order stays.
-
-    Args:
-        label: (X, Y, Z) integer.
-
-    Returns:
-        A new array of the same shape and dtype.
-    """
-    result = np.zeros_like(label)
-    structure = np.ones((3,) * label.ndim, bool)
-    for value in np.unique(label[label > 0]):
-        components, _ = scipy.ndimage.label(label == value, structure)
-        sizes = np.bincount(components.ravel())
-        sizes[0] = 0
-        result[components == sizes.argmax()] = value
-    return result
-
-
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
     return scipy.ndimage.find_objects(mask.astype(np.uint8))[0]
 

@@ -1,17 +1,12 @@
-"""Means over volumes, and the text files that users of the published code know."""
+"""Means over volumes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fewslice.core import files
-
-if TYPE_CHECKING:
-    from fewslice.evaluate.volumes import VolumeScore
+from fewslice.evaluate.scores import VolumeScore
 
 DEFINITIONS = {
     "dice": "2 |T and P| / (|T| + |P|) on the original grid; undefined if the structure is absent in both",
@@ -110,36 +105,3 @@ def _group(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -> dict:
         "num_volumes_without_dice": means["num_undefined"],
         "per_structure": per_structure,
     }
-
-
-def write_text_summaries(scores: Sequence[VolumeScore], struct_name: Sequence[str], out_dir: str | Path) -> list[Path]:
-    """Writes the text files of the published code's `test_set_predictions` folder from the same numbers.
-
-    Files: <id>/dsc_score_test_id_<id>.txt (one Dice per class, background first), mean_dsc_of_each_subj.txt,
-    net_mean_dsc_over_all_subjs.txt, <structure>_dsc_of_each_subj.txt and
-    per_structure_mean_dsc_over_all_subjs.txt (rounded to three decimals); <id> is the `case_id`.
-
-    Args:
-        scores: The scores of all volumes.
-        struct_name: Names of the K - 1 structures.
-        out_dir: The folder.
-
-    Returns:
-        The paths.
-
-    Notes:
-        Differs from the published code: every array has its full length, with "nan" for a class that is
-        absent in both, and no mean counts it. The published files omit the value, which moves the later ones.
-    """
-    contents = {f"{s.case_id}/dsc_score_test_id_{s.case_id}.txt": s.dice for s in scores}
-    contents["mean_dsc_of_each_subj.txt"] = [score.mean_dice for score in scores]
-    contents["net_mean_dsc_over_all_subjs.txt"] = [mean_foreground_dice(scores)]
-    columns = {name: [s.dice[index + 1] for s in scores] for index, name in enumerate(struct_name)}
-    contents.update({f"{name}_dsc_of_each_subj.txt": column for name, column in columns.items()})
-    means = [round(statistics(column)["mean"], 3) for column in columns.values()]
-    contents["per_structure_mean_dsc_over_all_subjs.txt"] = means
-    paths = []
-    for name, values in contents.items():
-        paths.append(Path(out_dir) / name)
-        files.write_text(paths[-1], "".join(f"{float(value)!r}\n" for value in values))
-    return paths

@@ -1,30 +1,27 @@
-"""Validation during training: scores of the validation volumes, and which step was the best."""
+"""Validation during training: scores of the validation volumes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fewslice.core.errors import ConfigError
+from fewslice.evaluate.scores import VolumeScore, score_volume
 from fewslice.evaluate.summary import mean_foreground_dice, statistics
-from fewslice.evaluate.volumes import Predict, VolumeScore, predict_volume, score_volume
+from fewslice.evaluate.volumes import Predict, predict_volume
 
 if TYPE_CHECKING:
     from fewslice.data.cache import PreparedVolume
     from fewslice.settings.datasets import DatasetConfig
 
-__all__ = ["BestTracker", "ValidationResult", "dice_loss_per_slice", "mean_foreground_dice", "validate"]
-
-MINIMUM_IMPROVEMENT = 1e-7
-
 
 @dataclass(frozen=True, eq=False)
 class ValidationResult:
-    """What one validation found.
+    """Result of one validation.
 
     Attributes:
         mean_dice: Mean over volumes of the mean foreground Dice on the original grid; NaN if nothing is
@@ -125,45 +122,6 @@ def dice_loss_per_slice(probabilities: np.ndarray, label: np.ndarray) -> np.ndar
         sizes = predicted.sum(axis=1, dtype=np.float64) + truth.sum(axis=1)
         dice[:, index] = 2.0 * common / (sizes + 1e-10)
     return 1.0 - dice.mean(axis=1)
-
-
-class BestTracker:
-    """Remembers the best value of a run and where it was reached; equal after a resume.
-
-    The first value that is a number always counts; a later one must exceed the best by more than 1e-7. NaN
-    never does. Best and last are kept apart: `last_step` moves with every update.
-
-    Example:
-        >>> tracker = BestTracker()
-        >>> [tracker.update(step, value) for step, value in ((0, 0.0), (50, 0.3), (100, 0.3))]
-        [True, True, False]
-        >>> tracker.best, tracker.best_step, tracker.last_step
-        (0.3, 50, 100)
-    """
-
-    def __init__(self):
-        self.best = -math.inf
-        self.best_step = -1
-        self.last_step = -1
-
-    def update(self, step: int, value: float) -> bool:
-        """Takes the value of a step and returns whether it is the new best (then save the best weights)."""
-        self.last_step = int(step)
-        value = float(value)
-        if not (value - self.best > MINIMUM_IMPROVEMENT):
-            return False
-        self.best, self.best_step = value, int(step)
-        return True
-
-    def state(self) -> dict[str, Any]:
-        """Returns all that a resumed run needs, as plain numbers; `best` is -inf before the first number."""
-        return {"best": self.best, "best_step": self.best_step, "last_step": self.last_step}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restores `state()`; null (the JSON form of -inf) means that nothing was seen."""
-        best = state["best"]
-        self.best = -math.inf if best is None else float(best)
-        self.best_step, self.last_step = int(state["best_step"]), int(state["last_step"])
 
 
 def log_values(result: ValidationResult, struct_name: Sequence[str]) -> dict[str, float]:

@@ -13,21 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-from absl import logging
 
-import models
 from fewslice.active.slices import SliceStack
-from fewslice.core import backend, checkpoint, files
+from fewslice.core import backend, files
 from fewslice.core.errors import ConfigError
 from fewslice.core.locks import folder_lock
 from fewslice.core.progress import Progress
 from fewslice.data import cache_store
 from fewslice.data.cache import PreparedSet
 from fewslice.settings.datasets import DatasetConfig
-from fewslice.settings.group_contrastive import ENCODERS
-from fewslice.train.encoder_runs import PIXELS, RESNET, EncoderRun, find_encoder
+from fewslice.train.encoder_runs import PIXELS, EncoderRun, find_encoder
+from fewslice.train.networks import embedding_network
+from fewslice.train.predict import padded_batches
 from fewslice.train.setup import image_shape
 
 _SAVE_EVERY = 20  # batches between two marks of how far it is
@@ -82,29 +80,6 @@ def embed_volumes(
     return np.load(out_path, mmap_mode="r", allow_pickle=False)
 
 
-def build_embedding(run: EncoderRun, dataset: DatasetConfig) -> keras.Model:
-    """Returns the network image (batch, rows, columns, channels) -> vector (batch, D) with the weights of a run.
-
-    Raises:
-        ConfigError: the weights are not those of such a network.
-        DataError: the weight file is missing or damaged.
-    """
-    weights, record = checkpoint.load_arrays(run.weights)
-    shape = image_shape(dataset)
-    if run.kind == RESNET:
-        sizes = {"depth": ENCODERS[run.config["encoder"]], "projection_size": run.config["projection_dim"]}
-        whole = models.build_group_encoder(shape, **sizes)
-        model = models.embedding_part(whole)
-    else:
-        whole = models.build_encoder(shape)
-        model = keras.Model(whole.inputs[0], keras.layers.GlobalAveragePooling2D()(whole.outputs[-1]))
-    report = models.copy_by_name(whole, weights)
-    if report.missing or report.mismatched:
-        raise ConfigError(f"The weights of {run.weights} are not those of this encoder: {report.summary()}")
-    logging.info("Vectors by %s (step %s).", os.path.relpath(run.weights), record.get("step", "unknown"))
-    return model
-
-
 def _encoder(
     run: EncoderRun | str, dataset: DatasetConfig, batch_size: int, mixed_precision: bool
 ) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
@@ -112,12 +87,11 @@ def _encoder(
     if run == PIXELS:
         return lambda images: images.reshape(len(images), -1), int(np.prod(image_shape(dataset)))
     with backend.precision("mixed_bfloat16" if mixed_precision else "float32"):
-        model = build_embedding(run, dataset)
+        model = embedding_network(run, dataset)
 
     def encode(images: np.ndarray) -> np.ndarray:
-        filled = np.zeros((batch_size, *images.shape[1:]), np.float32)  # one shape, so that it is compiled once
-        filled[: len(images)] = images
-        return np.asarray(model.predict_on_batch(filled), np.float32)[: len(images)]
+        ((filled, count),) = padded_batches(images, batch_size)
+        return np.asarray(model.predict_on_batch(filled), np.float32)[:count]
 
     return encode, int(model.output_shape[-1])
 

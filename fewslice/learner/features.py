@@ -16,8 +16,7 @@ from fewslice.core import files
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.core.progress import Progress
 from fewslice.core.registry import unknown_name
-from fewslice.train.predict import softmax
-from fewslice.train.stacked import batches_of
+from fewslice.train.predict import padded_batches, softmax
 
 PREDICTIONS, ENCODER_MAP, POOLED = "predictions", "encoder_map", "pooled"
 KINDS = (PREDICTIONS, ENCODER_MAP, POOLED)
@@ -187,7 +186,7 @@ class _Writer:
     def write(self, rows: Callable[[np.ndarray], np.ndarray], batch_size: int) -> np.ndarray:
         with files.atomic_path(self.path) as temporary, Progress(self.count, self.title) as line:
             mapped, done = None, 0
-            for batch, count in batches_of(self.images, batch_size):
+            for batch, count in padded_batches(self.images, batch_size):
                 values = rows(batch)[:count].reshape(count, -1)
                 if mapped is None:
                     shape = (self.count, values.shape[1])

@@ -29,8 +29,8 @@ from fewslice.core import backend, files
 from fewslice.data import cache
 from fewslice.data.batches.annotated import AnnotatedSlices
 from fewslice.evaluate import volumes
+from fewslice.evaluate.scores import VolumeScore
 from fewslice.evaluate.summary import mean_foreground_dice, statistics
-from fewslice.evaluate.volumes import VolumeScore
 from fewslice.learner.networks import (
     Schedule,
     build_network,
@@ -44,8 +44,8 @@ from fewslice.learner.networks import (
 )
 from fewslice.settings import datasets
 from fewslice.settings.compat.al_schema_model import ModelConfig
-from fewslice.stages.segmentation import validation_of
 from fewslice.train import setup
+from fewslice.train.evaluation import validation_of
 from fewslice.train.predict import predictor
 from fewslice.train.trainer import Plan, Trainer
 

@@ -20,8 +20,7 @@ from fewslice.active.uncertainty import COMBINES, PassStatistics, mean_over_memb
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.core.progress import Progress
 from fewslice.core.registry import unknown_name
-from fewslice.train.predict import softmax
-from fewslice.train.stacked import batches_of
+from fewslice.train.predict import padded_batches, softmax
 
 _STATE = "seed_generator_state"
 
@@ -97,7 +96,7 @@ def pool_scores(
     PassStatistics(names, region=region)  # refuses unknown names before a network is asked
     start = 0
     with Progress(_length(images), "Scoring the pool") as line:
-        for batch, (filled, count) in enumerate(batches_of(images, batch_size)):
+        for batch, (filled, count) in enumerate(padded_batches(images, batch_size)):
             sums = [PassStatistics(names, region=region) for _ in range(1 if is_joint else len(members))]
             for (place, member), number in itertools.product(enumerate(members), range(passes)):
                 logits = np.asarray(member(filled, batch, number)[:count], np.float32)

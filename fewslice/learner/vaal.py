@@ -32,7 +32,7 @@ from fewslice.core.errors import ConfigError, DataError, TrainingError
 from fewslice.core.locks import folder_lock
 from fewslice.core.progress import Progress
 from fewslice.train.callbacks import StopSignal
-from fewslice.train.stacked import batches_of
+from fewslice.train.predict import padded_batches
 from fewslice.train.trainer import Interrupted
 from models.vaal import build_discriminator, build_vae, mean_part
 
@@ -180,7 +180,7 @@ class _Training:
         size, count = self.options.batch_size, len(self.images)
         found = np.empty(count)
         with Progress(count, "Scoring by VAAL", is_kept=False) as line:
-            for filled, rows in batches_of((self.images[row] for row in range(count)), size):
+            for filled, rows in padded_batches((self.images[row] for row in range(count)), size):
                 logits = np.asarray(judge.predict_on_batch(filled), np.float64)[:rows, 0]
                 found[line.done : line.done + rows] = 0.5 - 0.5 * np.tanh(0.5 * logits)  # 1 - sigmoid
                 line.update(rows)

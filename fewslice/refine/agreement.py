@@ -17,7 +17,7 @@ from fewslice.evaluate.metrics import dice_per_class, mean_foreground
 
 @dataclass(frozen=True, eq=False)
 class AgreementResult:
-    """How well two views of one volume agree.
+    """Agreement of two views of one volume.
 
     Attributes:
         mean: Mean F1 over the foreground classes that occur in either view; NaN if none does.
@@ -36,18 +36,12 @@ class AgreementResult:
         """Names of the two operations."""
         return self.views[0].kind, self.views[1].kind
 
-    def is_above(self, threshold: float) -> bool:
-        """Tells whether the mean lies above the threshold. Never if no foreground was predicted at all."""
-        return bool(self.mean > threshold)
-
 
 def agreement(
     predict: Callable[[np.ndarray], np.ndarray],
     images: np.ndarray,
     num_classes: int,
     rng: np.random.Generator,
-    *,
-    published: bool = False,
 ) -> AgreementResult:
     """Predicts two random views of a volume, maps both back and compares the classes.
 
@@ -58,8 +52,6 @@ def agreement(
         images: (Z, H, W, 1) float32.
         num_classes: K, background included.
         rng: Draws the two views.
-        published: Compares all pixels, where those that a view does not show count as background, and undoes a
-            scaling by s with 2 - s.
 
     Returns:
         The agreement.
@@ -70,21 +62,17 @@ def agreement(
 
     Notes:
         Differs from the published code in that pixels that leave the image in either view are not compared: there,
-        a structure near the border lowered the agreement of a network that was right twice. Classes that occur in
+        they counted as background, a structure near the border lowered the agreement of a network that was right twice,
+        and a scaling by s was undone by 2 - s. Classes that occur in
         neither view are NaN in their own place; there the array became shorter.
     """
     if images.ndim != 4 or images.shape[3] != 1:
         raise ValueError(f"`images` must be (Z, H, W, 1). Received: shape {images.shape}")
     views = draw_two_views(rng)
-    labels = [_labels_through(view, predict, images, num_classes=num_classes, published=published) for view in views]
-    if not published:
-        mask = np.logical_and(*(visible(view, images.shape[1:3]) for view in views))
-        compared = float(mask.mean())
-        labels = [volume[:, mask] for volume in labels]  # (Z, visible pixels)
-    else:
-        compared = 1.0
-    per_class = dice_per_class(labels[0], labels[1], num_classes)
-    return AgreementResult(mean_foreground(per_class), per_class, views, compared)
+    labels = [_labels_through(view, predict, images, num_classes=num_classes) for view in views]
+    mask = np.logical_and(*(visible(view, images.shape[1:3]) for view in views))
+    per_class = dice_per_class(*(volume[:, mask] for volume in labels), num_classes)  # (Z, visible pixels)
+    return AgreementResult(mean_foreground(per_class), per_class, views, float(mask.mean()))
 
 
 def _labels_through(
@@ -93,11 +81,10 @@ def _labels_through(
     images: np.ndarray,
     *,
     num_classes: int,
-    published: bool,
 ) -> np.ndarray:
     """Returns (Z, H, W): the classes predicted on the view, at the pixels of the original."""
     probabilities = np.asarray(predict(apply_view(view, images)))
     expected = (*images.shape[:3], num_classes)
     if probabilities.shape != expected:
         raise RuntimeError(f"`predict` must return probabilities {expected}. Received: shape {probabilities.shape}")
-    return undo_to_labels(view, probabilities, published=published)
+    return undo_to_labels(view, probabilities)

@@ -1,30 +1,120 @@
 """Dense-CRF refinement of class probabilities by mean-field updates, NumPy only, slice by slice.
 
-Reference: Kraehenbuehl and Koltun, 2011, https://arxiv.org/abs/1210.5644; used for pseudo-labels by Chaitanya et al.,
-2021, https://arxiv.org/abs/2112.09645, section 3.
+Two pixel kernels, both Gaussian, contain the pixel itself, end at the border of the image, and are normalised
+symmetrically: K~ = n^-1/2 K n^-1/2 with n = K 1, so a constant map stays nearly constant and no pixel counts more for
+having more neighbours. No kernel is ever held as a (pixels, pixels) matrix.
+
+Reference: Kraehenbuehl and Koltun, 2011, https://arxiv.org/abs/1210.5644, equation 3; used for pseudo-labels by
+Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from fewslice.refine.kernels import AppearanceKernel, SmoothnessKernel, is_identity
-from fewslice.refine.parameters import PARAMETER_SETS, CrfParameters, parameter_set
-
-__all__ = ["PARAMETER_SETS", "CrfParameters", "parameter_set", "refine"]
+from fewslice.core.errors import ConfigError
+from fewslice.core.registry import unknown_name
 
 LEAST_PROBABILITY = 1e-5
 SUM_TOLERANCE = 1e-2
+MOST_ITERATIONS = 1000
+NO_NEIGHBOUR = 1e-8  # weight of the next pixel below which a kernel holds the pixel itself only
+APPEARANCE_ERROR = 1e-3  # bound on the error of an unnormalised filtered value, for maps within [0, 1]
+MOST_FACTORS = 256
+_CHUNK_BYTES = 1 << 24
 
 _Message = tuple[float, Callable[[np.ndarray], np.ndarray]]
+
+
+@dataclass(frozen=True)
+class CrfParameters:
+    """The six numbers of the dense CRF, in the order of the published lists.
+
+    Widths are in pixels of the prepared slice, not in mm: on pixels that are not square the kernels are not round.
+    A weight of 0 switches a kernel off.
+
+    Attributes:
+        appearance_sigma_px: Width of the bilateral kernel in space, pixels. Below about .16 it holds the pixel
+            itself only and intensities have no influence.
+        appearance_sigma_intensity: Its width in intensity; prepared slices have their percentiles 1 and 99 at 0 and
+            1.
+        appearance_weight: Its weight.
+        smoothness_sigma_px: Width of the Gaussian kernel, pixels.
+        smoothness_weight: Its weight.
+        iterations: Mean-field updates; 0 takes the most probable class.
+
+    Raises:
+        ConfigError: values that are not finite or out of range, all of them at once.
+    """
+
+    appearance_sigma_px: float
+    appearance_sigma_intensity: float
+    appearance_weight: float
+    smoothness_sigma_px: float
+    smoothness_weight: float
+    iterations: int
+
+    def __post_init__(self):
+        problems = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "iterations":
+                if value != int(value) or not 0 <= value <= MOST_ITERATIONS:
+                    problems.append(f"`iterations` must be an integer in 0 ... {MOST_ITERATIONS}. Received: {value}")
+            elif not math.isfinite(value) or value < 0 or (value == 0 and "sigma" in field.name):
+                least = "positive" if "sigma" in field.name else "0 or more"
+                problems.append(f"`{field.name}` must be finite and {least}. Received: {value}")
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+
+PUBLISHED = "published"
+CORRECTED = "corrected"
+NONE = "none"
+
+# A name, or name_dataset for a set of one dataset. docs/results.md holds the measurements behind "corrected" and says
+# that it gains little.
+PARAMETER_SETS = {
+    NONE: CrfParameters(1.0, 1.0, 0.0, 1.0, 0.0, 0),
+    PUBLISHED: CrfParameters(0.01, 0.5, 10.0, 10.0, 30.0, 30),
+    f"{PUBLISHED}_prostate_md": CrfParameters(0.01, 0.5, 10.0, 5.0, 30.0, 30),
+    CORRECTED: CrfParameters(5.0, 0.1, 3.0, 3.0, 3.0, 5),
+}
+
+
+def parameter_set(name: str, dataset: str = "") -> CrfParameters:
+    """Returns the set called `name`, that of a dataset where it has its own.
+
+    Args:
+        name: "none", "published" or "corrected".
+        dataset: Name of a dataset, for instance "prostate_md".
+
+    Raises:
+        ConfigError: no such set.
+
+    Source:
+        Published numbers: Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, as in the published code.
+
+    Notes:
+        The published width of .01 px makes the bilateral kernel the identity, so that intensities play no part, and
+        the smoothing of 10 px with weight 30 removes small structures. The numbers are kept as they are under
+        "published"; "corrected" differs in all of them.
+    """
+    if f"{name}_{dataset}" in PARAMETER_SETS:
+        return PARAMETER_SETS[f"{name}_{dataset}"]
+    if name not in PARAMETER_SETS:
+        raise ConfigError(unknown_name("CRF parameter set", name, PARAMETER_SETS))
+    return PARAMETER_SETS[name]
 
 
 def refine(probabilities: np.ndarray, images: np.ndarray, parameters: CrfParameters) -> tuple[np.ndarray, np.ndarray]:
     """Refines the class probabilities of slices with a fully connected CRF; slices do not influence each other.
 
-    With U = -log(clip(p, 1e-5, 1)), the two kernels of `kernels` and the Potts model, Q starts as softmax(-U) and is
+    With U = -log(clip(p, 1e-5, 1)), the two kernels and the Potts model, Q starts as softmax(-U) and is
     updated in parallel: Q <- softmax(-U + w_g K~_g Q + w_a K~_a Q). The same input gives the same output, up to
     rounding where the number of threads of the matrix products differs.
 
@@ -46,7 +136,7 @@ def refine(probabilities: np.ndarray, images: np.ndarray, parameters: CrfParamet
 
     Notes:
         Differs from the published code, which filters with an approximation (permutohedral lattice), in that the
-        Gaussian filter is exact and the bilateral one has a bounded error (see `kernels`). A bilateral kernel too
+        Gaussian filter is exact and the bilateral one has a bounded error (`APPEARANCE_ERROR`). A bilateral kernel too
         narrow to reach a neighbour is the identity in both.
     """
     probabilities, images = np.asarray(probabilities), np.asarray(images)
@@ -124,3 +214,116 @@ def _check(probabilities: np.ndarray, images: np.ndarray) -> None:
             "`probabilities` must lie in [0, 1] and sum to 1 over the classes (the softmax of the logits). "
             f"Received: {lowest:g} ... {highest:g}, sums that differ from 1 by up to {furthest:g}"
         )
+
+
+def is_identity(sigma_px: float) -> bool:
+    """Tells whether a Gaussian of this width, in pixels, reaches no neighbour."""
+    return np.exp(-0.5 / np.float64(sigma_px) ** 2) < NO_NEIGHBOUR
+
+
+def gaussian_matrix(size: int, sigma_px: float) -> np.ndarray:
+    """Returns (size, size) float64: exp(-(i - j)^2 / (2 sigma^2)) along one axis."""
+    distance = np.subtract.outer(np.arange(size, dtype=np.float64), np.arange(size))
+    return np.exp(-0.5 * (distance / sigma_px) ** 2)
+
+
+class SmoothnessKernel:
+    """exp(-|p_i - p_j|^2 / (2 sigma^2)), normalised: an exact Gaussian filter, as two matrix products.
+
+    In-image sums n are products of a sum along each axis, so the normalised kernel is separable too.
+
+    Args:
+        shape: (H, W) of the slices.
+        sigma_px: Width in pixels.
+    """
+
+    def __init__(self, shape: tuple[int, int], sigma_px: float):
+        self._rows, self._columns = (_normalised(gaussian_matrix(size, sigma_px)) for size in shape)
+
+    def __call__(self, maps: np.ndarray) -> np.ndarray:
+        """Filters (..., H, W) float32 and returns a new array of the same shape."""
+        return np.matmul(self._rows, np.matmul(maps, self._columns))
+
+
+class AppearanceKernel:
+    """exp(-|p_i - p_j|^2 / (2 sigma_px^2) - (I_i - I_j)^2 / (2 sigma_I^2)), normalised: the bilateral kernel.
+
+    The intensity part is written as a sum of products, exp(-(a - b)^2 / (2 sigma_I^2)) = sum_r f_r(a) f_r(b), after
+    which each product needs a separable Gaussian filter only. How many products there are depends on the range of
+    the intensities in sigma_I (about 2 per sigma_I), not on `sigma_px`, and the error is bounded by
+    `APPEARANCE_ERROR` for maps within [0, 1].
+
+    Args:
+        image: (H, W), finite.
+        sigma_px: Width in space, pixels.
+        sigma_intensity: Width in the units of the image.
+
+    Raises:
+        ValueError: the intensities span far too many `sigma_intensity`.
+    """
+
+    def __init__(self, image: np.ndarray, sigma_px: float, sigma_intensity: float):
+        spatial = [gaussian_matrix(size, sigma_px) for size in image.shape]
+        self._rows, self._columns = (matrix.astype(np.float32) for matrix in spatial)
+        reach = float(np.prod([matrix.sum(axis=0).max() for matrix in spatial]))
+        factors = intensity_factors(image, sigma_intensity, tolerance=APPEARANCE_ERROR / reach)
+        self._factors = factors.astype(np.float32)  # (R, H, W)
+        sums = self(np.ones((1, *image.shape), np.float32))[0]
+        self._factors /= np.sqrt(np.maximum(sums, 1.0))  # at least the pixel itself
+
+    @property
+    def num_factors(self) -> int:
+        """R, the number of products that stand for the intensity part."""
+        return len(self._factors)
+
+    def __call__(self, maps: np.ndarray) -> np.ndarray:
+        """Filters (K, H, W) float32 and returns a new array of the same shape."""
+        result = np.zeros_like(maps)
+        step = max(1, _CHUNK_BYTES // maps.nbytes)
+        for start in range(0, self.num_factors, step):
+            chosen = self._factors[start : start + step, None]  # (r, 1, H, W)
+            filtered = np.matmul(self._rows, np.matmul(chosen * maps, self._columns))
+            filtered *= chosen
+            result += filtered.sum(axis=0)
+        return result
+
+
+def intensity_factors(image: np.ndarray, sigma_intensity: float, *, tolerance: float) -> np.ndarray:
+    """Factorises the Gaussian kernel of intensities by an incomplete Cholesky decomposition with pivots.
+
+    The remainder is positive semi-definite, so its largest diagonal element, at which the loop stops, bounds all.
+
+    Args:
+        image: (H, W), finite.
+        sigma_intensity: Width in the units of the image.
+        tolerance: Largest error of any element of the kernel.
+
+    Returns:
+        (R, H, W) float64 f with |sum_r f_r(i) f_r(j) - exp(-(I_i - I_j)^2 / (2 sigma^2))| <= tolerance for all pixels
+        i and j; a constant image has R = 1.
+
+    Raises:
+        ValueError: more than `MOST_FACTORS` would be needed.
+    """
+    scaled = np.asarray(image, np.float64).ravel() / sigma_intensity
+    factors: list[np.ndarray] = []
+    remainder = np.ones_like(scaled)
+    while remainder[pivot := int(remainder.argmax())] > tolerance:
+        if len(factors) == MOST_FACTORS:
+            raise ValueError(
+                "`images` must be normalised so that their intensities span at most about a hundred times "
+                f"`appearance_sigma_intensity`. Received: {np.min(image):g} ... {np.max(image):g} with "
+                f"appearance_sigma_intensity={sigma_intensity:g}"
+            )
+        column = np.exp(-0.5 * (scaled - scaled[pivot]) ** 2)
+        for factor in factors:
+            column -= factor[pivot] * factor
+        column /= np.sqrt(remainder[pivot])
+        remainder -= column**2
+        factors.append(column)
+    return np.stack(factors).reshape(-1, *np.shape(image))
+
+
+def _normalised(kernel: np.ndarray) -> np.ndarray:
+    scale = 1.0 / np.sqrt(kernel.sum(axis=0))
+    return (kernel * scale * scale[:, None]).astype(np.float32)

@@ -6,15 +6,25 @@ Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3. One round i
       teacher.npz        the weights that predicted, so that the round can be made again
       labels/<case>.npy  (Z, NX, NY) uint8, on the network's grid
       confidence/<case>.npy  the same shape, where asked for: probability of the label, the CRF's if one ran; 255 is 1
-      parts/             finished volumes of an unfinished round, see `pseudo_parts`; gone when it is finished
+      parts/             finished volumes of an unfinished round; gone when it is finished
+        <case>.json      the volume's key and row; written after its arrays, so it vouches for them
+        <case>.npy       (2, Z, NX, NY) uint8, of the volumes of the gallery only: classes before and after refinement
       gallery.png        some slices with their outlines
       round.json         step, parameters, one entry per volume; written last: a folder without it is not a round
+
+A round that was killed continues at the next volume: a part is taken over if nothing that its row and arrays depend on
+has changed (the key) and all its files are as they were written (checksums). In any other case it does not count, and
+its volume is made again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import hashlib
+import io
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,25 +34,29 @@ import numpy as np
 from fewslice.core import files
 from fewslice.core.errors import DataError, FewSliceError, TrainingError
 from fewslice.data.volume import with_channel_axis
-from fewslice.refine import pseudo_parts, statistics
+from fewslice.evaluate.metrics import dice_per_class
 from fewslice.refine.agreement import agreement
-from fewslice.refine.dense_crf import refine
-from fewslice.refine.parameters import CrfParameters
-from fewslice.refine.pseudo_parts import KINDS
+from fewslice.refine.dense_crf import CrfParameters, refine
 
 if TYPE_CHECKING:
     from fewslice.data.cache import PreparedVolume
 
 Predict = Callable[[np.ndarray], np.ndarray]
+Truth = Callable[[str], np.ndarray | None]
+Shown = tuple["PreparedVolume", np.ndarray, np.ndarray]  # and its classes before and after refinement
 RECORD = "round.json"
 TEACHER = "teacher.npz"
 GALLERY_ROWS = 6
+PARTS = "parts"
+KINDS = {"labels": "sha256", "confidence": "confidence_sha256"}  # folder -> its column in a volume's record
+FORMAT = 1  # of parts; raise it when the making of pseudo-labels or this format changes: older ones are not used then
+_LENGTH = 64  # hexadecimal digits: a whole SHA-256
 _COLUMNS = {"index", "step", "teacher_step", "volumes"}  # of a round's record
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How pseudo-labels are made.
+    """Settings of a round of pseudo-labels.
 
     Attributes:
         num_classes: K, with the background.
@@ -84,6 +98,19 @@ class Round:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Part:
+    """A finished volume.
+
+    Attributes:
+        row: Its entry in the round's record, with the checksums of its arrays.
+        shown: Classes before and after refinement, each (Z, NX, NY) uint8, if the gallery shows it; else None.
+    """
+
+    row: dict[str, Any]
+    shown: np.ndarray | Sequence[np.ndarray] | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Teacher:
     """The network that makes a round.
 
@@ -105,8 +132,9 @@ def make_round(
     teacher: Teacher,
     volumes: Sequence[PreparedVolume],
     settings: Settings,
-    truth: Callable[[str], np.ndarray | None] = lambda _case_id: None,
+    truth: Truth = lambda _case_id: None,
     progress: Callable[[str], None] = lambda _text: None,
+    draw: Callable[[Path, Sequence[Shown], Truth], None] | None = None,
 ) -> Round:
     """Predicts, refines and writes one round. Volumes that a stopped attempt has finished alike are taken over.
 
@@ -117,7 +145,8 @@ def make_round(
         volumes: Unlabelled volumes.
         settings: How they are made.
         truth: case_id -> true labels (Z, NX, NY) for the statistics only, or None.
-        progress: Told about each volume once it is kept, also about those taken over. It may raise to stop.
+        progress: Called with each volume once it is kept, also about those taken over. It may raise to stop.
+        draw: Writes gallery.png from `GALLERY_ROWS` volumes and `truth`; None writes none.
 
     Returns:
         The round. Its `labels` are empty if no volume was accepted.
@@ -134,28 +163,29 @@ def make_round(
     for number, volume in enumerate(volumes):
         true = truth(volume.case.case_id)
         make = functools.partial(_one, volume, (index, number), teacher.predict, settings, true)
-        key = pseudo_parts.key_of(volume, true, {**about, "number": number, "is_shown": number in drawn})
-        part = pseudo_parts.take_or_make(folder, volume.case.case_id, key, make=make, is_shown=number in drawn)
+        key = _part_key(volume, true, {**about, "number": number, "is_shown": number in drawn})
+        part = _take_or_make(folder, volume.case.case_id, key, make=make, is_shown=number in drawn)
         rows.append(part.row)
         if number in drawn:
             shown.append((volume, *part.shown))
         progress(volume.case.case_id)
-    _write_gallery(folder / "gallery.png", shown, settings, truth)
+    if draw is not None:
+        draw(folder / "gallery.png", shown, truth)
     record = {"index": index, "step": index * settings.refresh_every, "teacher_step": teacher.step}
-    pseudo_parts.tidy(folder, rows)
+    _tidy(folder, rows)
     files.write_json(folder / RECORD, {**record, **about, "volumes": rows})
-    pseudo_parts.remove(folder)
     return load_round(folder)
 
 
 def load_round(folder: Path) -> Round | None:
-    """Reads a round; None if it was not finished.
+    """Reads a round and tidies up after it; None if it was not finished.
 
     Raises:
         DataError: a file of a finished round is missing or was changed.
     """
     if not (folder / RECORD).exists():
         return None
+    _remove_parts(folder)  # here, so that a kill after the record was written leaves none for ever
     record = _read_record(folder)
     arrays: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in KINDS}
     for row in record["volumes"]:
@@ -258,21 +288,25 @@ def _row(
     """Returns the statistics of one volume.
 
     `pixels_<structure>` are sizes after refinement, `changed` is the share of all pixels that refinement changed,
-    `lost` are the structures it removed, `dice_<structure>` compares with the truth where there is one.
+    `changed_foreground` that of those that are no background before or after, `lost` are the structures it removed,
+    `dice_<structure>` compares with the truth where there is one: for reports only, since the truth of unlabelled
+    volumes must not reach training or any choice.
     """
-    found = statistics.refinement_statistics(before, after, settings.num_classes)
+    before_sizes, sizes = (np.bincount(labels.ravel(), minlength=settings.num_classes) for labels in (before, after))
+    lost = np.flatnonzero((before_sizes > 0) & (sizes == 0))
+    num_changed, num_foreground = int((before != after).sum()), int(((before > 0) | (after > 0)).sum())
     row = {
         "case_id": volume.case.case_id,
         "patient_id": volume.case.patient_id,
-        "changed": found.changed,
-        "changed_foreground": found.changed_foreground,
-        "lost": [settings.struct_name[index - 1] for index in found.lost if index],
+        "changed": num_changed / before.size if before.size else float("nan"),
+        "changed_foreground": num_changed / num_foreground if num_foreground else float("nan"),
+        "lost": [settings.struct_name[index - 1] for index in lost.tolist() if index],
     }
     for index, name in enumerate(settings.struct_name, start=1):
-        row[f"pixels_{name}"] = int(found.after[index])
+        row[f"pixels_{name}"] = int(sizes[index])
     if truth is not None:
-        dice = statistics.agreement(truth, after, settings.num_classes)
-        raw = statistics.agreement(truth, before, settings.num_classes)
+        dice = dice_per_class(truth, after, settings.num_classes)
+        raw = dice_per_class(truth, before, settings.num_classes)
         row |= {f"dice_{name}": float(dice[i]) for i, name in enumerate(settings.struct_name, start=1)}
         row |= {"dice": _mean(dice[1:]), "dice_before": _mean(raw[1:])}
     return row
@@ -283,18 +317,127 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def _write_gallery(path: Path, shown: Sequence[tuple], settings: Settings, truth: Callable) -> None:
-    """Draws a few volumes: lines are pseudo-labels; the fill is the truth, or the network's own answer without it."""
-    from fewslice.report.figures import contours, style
+def _part_key(volume: PreparedVolume, truth: np.ndarray | None, about: Mapping[str, Any]) -> str:
+    """Returns a digest of all that a part depends on.
 
-    has_truth = all(truth(volume.case.case_id) is not None for volume, _, _ in shown)
-    drawn = []
-    for volume, before, after in shown:
-        other = truth(volume.case.case_id) if has_truth else before
-        image, label, other = (np.moveaxis(np.asarray(array), 0, -1) for array in (volume.image, after, other))
-        slices = contours.choose_slices(other, label)
-        window = contours.choose_window([other, label], (1.0, 1.0, 1.0))
-        captions = tuple(f"slice {index + 1}" for index in slices)
-        drawn.append(contours.Row(volume.case.case_id, image, other, label, (1.0, 1.0, 1.0), slices, window, captions))
-    names = ("line: pseudo-label", "filled: true" if has_truth else "filled: before refinement")
-    files.write_bytes(path, style.png_bytes(contours.plot_rows(drawn, settings.struct_name, names=names)))
+    Args:
+        volume: The volume; its image counts by its content.
+        truth: (Z, NX, NY) true labels for the statistics, or None.
+        about: What else counts: teacher, settings, place in the round, whether the gallery shows it.
+    """
+    content = {"image": _content(volume.image), "truth": None if truth is None else _content(truth)}
+    names = {"case_id": volume.case.case_id, "patient_id": volume.case.patient_id}
+    return files.digest({"format": FORMAT, **names, **content, "about": about}, _LENGTH)
+
+
+def _content(array: np.ndarray) -> list[Any]:
+    return [array.dtype.str, array.shape, hashlib.sha256(np.ascontiguousarray(array)).hexdigest()]
+
+
+def _take_or_make(
+    folder: Path,
+    case_id: str,
+    key: str,
+    *,
+    make: Callable[[], tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray | None]],
+    is_shown: bool,
+) -> Part:
+    """Returns the part of a volume as an earlier attempt left it, or else makes and writes it.
+
+    Args:
+        folder: Of the round.
+        case_id: Of the volume.
+        key: See `_part_key`.
+        make: Returns its row, its classes before and after refinement, and their confidences or None.
+        is_shown: Whether the gallery shows it.
+
+    Raises:
+        FewSliceError: the file system refuses.
+    """
+    part = _read_part(folder, case_id, key)
+    if part is not None:
+        return part
+    row, before, after, certainty = make()
+    return _write_part(folder, key, row, (after, certainty), shown=(before, after) if is_shown else None)
+
+
+def _write_part(
+    folder: Path,
+    key: str,
+    row: Mapping[str, Any],
+    arrays: tuple[np.ndarray, np.ndarray | None],
+    *,
+    shown: tuple[np.ndarray, np.ndarray] | None,
+) -> Part:
+    """Writes the arrays of a volume, if it was accepted, and then its part.
+
+    Args:
+        folder: Of the round.
+        key: See `_part_key`.
+        row: Entry of the volume, without checksums.
+        arrays: Labels (Z, NX, NY) uint8, and their confidences or None.
+        shown: See `Part`.
+
+    Raises:
+        FewSliceError: the file system refuses.
+    """
+    row, record = dict(row), {"key": key}
+    if row["accepted"]:
+        for (kind, column), array in zip(KINDS.items(), arrays, strict=True):
+            if array is not None:
+                path = folder / kind / f"{row['case_id']}.npy"
+                files.write_array(path, array)
+                row[column] = files.sha256(path)
+    if shown is not None:
+        memory = io.BytesIO()
+        np.save(memory, np.stack(shown), allow_pickle=False)
+        files.write_bytes(folder / PARTS / f"{row['case_id']}.npy", memory.getbuffer())
+        record["shown_sha256"] = hashlib.sha256(memory.getbuffer()).hexdigest()
+    record["row"] = row
+    record["digest"] = files.digest(record, _LENGTH)
+    files.write_json(folder / PARTS / f"{row['case_id']}.json", record)
+    return Part(row, shown)
+
+
+def _read_part(folder: Path, case_id: str, key: str) -> Part | None:
+    """Reads the part of a volume; None if there is none that is whole, of this key and with its arrays."""
+    try:
+        record = files.read_json(folder / PARTS / f"{case_id}.json")
+        if record.pop("digest") != files.digest(record, _LENGTH) or record["key"] != key:
+            return None
+        row = record["row"]
+        sums = {folder / kind / f"{case_id}.npy": row[column] for kind, column in KINDS.items() if column in row}
+        shown = folder / PARTS / f"{case_id}.npy" if "shown_sha256" in record else None
+        if shown is not None:
+            sums[shown] = record["shown_sha256"]
+        if any(files.sha256(path) != checksum for path, checksum in sums.items()):
+            return None
+        return Part(row, None if shown is None else np.load(shown, allow_pickle=False))
+    except (OSError, FewSliceError, ValueError, TypeError, KeyError, AttributeError):  # missing or damaged
+        return None
+
+
+def _tidy(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Removes what a complete round does not consist of, as far as the file system lets it; the rest is harmless.
+
+    That is: arrays that other attempts wrote, and halves of files.
+    """
+    for kind, column in KINDS.items():
+        kept = {f"{row['case_id']}.npy" for row in rows if column in row}
+        if not kept:
+            shutil.rmtree(folder / kind, ignore_errors=True)
+        for path in (folder / kind).glob("*"):
+            if path.name not in kept:
+                _unlink(path)
+    for path in folder.glob(".*.tmp*"):
+        _unlink(path)
+
+
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _remove_parts(folder: Path) -> None:
+    """Removes the parts of a round whose record is written. What is left of them is harmless."""
+    shutil.rmtree(folder / PARTS, ignore_errors=True)

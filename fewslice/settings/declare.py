@@ -43,12 +43,14 @@ class Help:
             stage does nothing else with it; "prefers" where it decides between several. A name `pretr_x` stands for
             the setting `x` of that run.
         no_effect: Why the value changes nothing, "" if it does.
+        came_later: Whether runs from before the setting exist, which keep their digest: its default is no part of one.
     """
 
     text: str
     in_digest: bool = True
     finds_upstream: Literal["", "also", "only", "prefers"] = ""
     no_effect: str = ""
+    came_later: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

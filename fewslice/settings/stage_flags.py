@@ -283,6 +283,20 @@ class Segmentation(Training):
 
 
 @declared
+class Supervised(Segmentation):
+    """What a stage has that trains on labels alone."""
+
+    mixup: Annotated[
+        NotNegative,
+        Help(
+            "Mixup: slices and one-hot labels of a batch become mixtures of two, by weights from Beta(mixup, mixup), "
+            "such as 0.1. 0: off.",
+            came_later=True,
+        ),
+    ] = 0.0
+
+
+@declared
 class GlobalPretraining(Training, Views, GlobalBatches, GlobalContrastive):
     """Flags of pretr_encoder_global_contrastive_loss.py."""
 
@@ -320,7 +334,7 @@ class GroupPretraining(Training, GroupContrastive):
 
 
 @declared
-class Baseline(Segmentation):
+class Baseline(Supervised):
     """Flags of tr_baseline.py."""
 
     stage = "tr_baseline"
@@ -329,7 +343,7 @@ class Baseline(Segmentation):
 
 
 @declared
-class EncoderFineTuning(GlobalBatches, GlobalContrastive, Segmentation, Augmentation, Earlier):
+class EncoderFineTuning(GlobalBatches, GlobalContrastive, Supervised, Augmentation, Earlier):
     """Flags of ft_pretr_encoder_net_global_loss.py."""
 
     stage = "ft_pretr_encoder_net_global_loss"
@@ -340,7 +354,7 @@ class EncoderFineTuning(GlobalBatches, GlobalContrastive, Segmentation, Augmenta
 
 
 @declared
-class DecoderFineTuning(LocalContrastive, GlobalContrastive, Segmentation, Augmentation, Earlier):
+class DecoderFineTuning(LocalContrastive, GlobalContrastive, Supervised, Augmentation, Earlier):
     """Flags of ft_pretr_encoder_decoder_net_local_loss.py."""
 
     stage = "ft_pretr_encoder_decoder_net_local_loss"
@@ -522,10 +536,11 @@ LABELLED_STAGES = tuple(stage for stage, cls in STAGES.items() if issubclass(cls
 def digest_values(args: Training) -> dict[str, Any]:
     """Returns the values that decide what a run learns, for its digest.
 
-    Folders, the length of the training and flags without effect are left out.
+    Folders, the length of the training, flags without effect and later flags at their default are left out.
     """
     settings = settings_of(type(args))
-    left_out = {name for name, each in settings.items() if not each.help.in_digest or args.no_effect(name)}
+    later = {name for name, each in settings.items() if each.help.came_later and getattr(args, name) == each.default}
+    left_out = later | {name for name, each in settings.items() if not each.help.in_digest or args.no_effect(name)}
     names = (field.name for field in dataclasses.fields(args) if field.name not in left_out)
     return {"stage": args.stage} | {name: getattr(args, name) for name in names}
 

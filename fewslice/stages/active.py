@@ -28,7 +28,6 @@ from fewslice.core import backend, files
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.core.run import Run
 from fewslice.data.readers import get_reader
-from fewslice.learner.encoder import initial_weights, train_encoder
 from fewslice.learner.evidence import Sources
 from fewslice.learner.learner import Learner
 from fewslice.report.figures.gallery import draw_gallery, pick_titles
@@ -37,6 +36,7 @@ from fewslice.settings import datasets
 from fewslice.settings.compat.al_config import Experiment
 from fewslice.settings.compat.al_selection import vaal_options
 from fewslice.stages.active_checks import Job, named_runs
+from fewslice.stages.active_encoder import initial_weights, train_encoder
 from fewslice.train import setup
 from fewslice.train.encoder_runs import find_encoder
 

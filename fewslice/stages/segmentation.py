@@ -5,8 +5,6 @@ Reference: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import keras
 import numpy as np
 from absl import logging
@@ -15,16 +13,14 @@ import losses
 import models
 from fewslice.augment.segmentation import SegmentationAugmentation
 from fewslice.augment.strong_intensity import StrongIntensity
-from fewslice.core import backend, checkpoint
-from fewslice.core.run import Run
+from fewslice.core import backend
 from fewslice.data import cache
 from fewslice.data.batches import contrastive, generator
-from fewslice.evaluate import validation, volumes
 from fewslice.settings import datasets
-from fewslice.settings.stage_flags import Baseline, DecoderFineTuning, EncoderFineTuning, Segmentation
+from fewslice.settings.stage_flags import Baseline, DecoderFineTuning, EncoderFineTuning, Segmentation, Supervised
 from fewslice.train import setup
-from fewslice.train.predict import predictor
-from fewslice.train.trainer import BEST, LAST, Plan, Trainer
+from fewslice.train.evaluation import evaluate_run, validation_of
+from fewslice.train.trainer import Plan, Trainer
 
 
 def train_baseline(args: Baseline, dataset: datasets.DatasetConfig) -> None:
@@ -45,7 +41,7 @@ def fine_tune_encoder_decoder(args: DecoderFineTuning, dataset: datasets.Dataset
 
 
 def _train(
-    args: Segmentation, dataset: datasets.DatasetConfig, variant: str, augmentation: SegmentationAugmentation | None
+    args: Supervised, dataset: datasets.DatasetConfig, variant: str, augmentation: SegmentationAugmentation | None
 ) -> None:
     """Runs a labelled stage: training, validation, test."""
     origin = setup.find_origin(args, dataset)
@@ -81,7 +77,7 @@ def _train(
 
 
 def _plan(
-    args: Segmentation,
+    args: Supervised,
     dataset: datasets.DatasetConfig,
     model: keras.Model,
     train: cache.PreparedSet,
@@ -95,6 +91,7 @@ def _plan(
             batch_size=dataset.mtask_bs,
             num_classes=dataset.num_classes,
             augmentation=augmentation,
+            mixup=args.mixup,
         )
 
     def make_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -124,59 +121,3 @@ def augmentation_of(args: Segmentation) -> SegmentationAugmentation:
         per_image=bool(args.ri_per_image),
         strong=StrongIntensity(cutout=0) if args.strong_aug else None,
     )
-
-
-def validation_of(
-    dataset: datasets.DatasetConfig, model: keras.Model, val: cache.PreparedSet, *, confidence: float | None = None
-) -> Callable[[], dict[str, float]]:
-    """Returns the function that scores a network on the validation volumes; `confidence`: see `validation.validate`."""
-    predict = predictor(model, dataset.mtask_bs)
-
-    def validate() -> dict[str, float]:
-        items = ((volume, volume.native_label) for volume in val)
-        result = validation.validate(items, predict, dataset=dataset, confidence=confidence)
-        return validation.log_values(result, dataset.struct_name)
-
-    return validate
-
-
-def evaluate_run(
-    run: Run,
-    model: keras.Model,
-    dataset: datasets.DatasetConfig,
-    test: cache.PreparedSet,
-    *,
-    network: keras.Model | None = None,
-) -> dict[str, float]:
-    """Scores the test volumes with the weights of the best validation (saved) and with the last ones (numbers only).
-
-    Args:
-        run: The run; its checkpoints hold the weights of `model`.
-        model: What the saved weights belong to.
-        dataset: The dataset's settings.
-        test: Volumes to score.
-        network: The part of `model` that predicts, image -> logits, if that is not all of it.
-
-    Returns:
-        "test_dice" and "test_dice_last", means over volumes of the mean foreground Dice.
-    """
-    results: dict[str, float] = {}
-    for name, key, folder in ((LAST, "test_dice_last", run.eval / "last"), (BEST, "test_dice", run.eval)):
-        weights, record = checkpoint.load_arrays(run.checkpoints / name)
-        models.set_weights(model, weights)
-        scores = volumes.evaluate_cases(
-            ((volume, volume.native) for volume in test),
-            predictor(network or model, dataset.mtask_bs),
-            dataset=dataset,
-            out_dir=folder,
-            save_predictions=name == BEST,
-            progress=_log_score if name == BEST else None,
-        )
-        results[key] = validation.mean_foreground_dice(scores)
-        title = {LAST: "Last weights", BEST: "Weights of the best validation"}[name]
-        logging.info("%s (step %s): mean test Dice %.4f", title, record["step"], results[key])
-    return results
-
-
-def _log_score(score: volumes.VolumeScore) -> None:
-    logging.info("Test volume %s: mean Dice %.3f", score.case_id, score.mean_dice)

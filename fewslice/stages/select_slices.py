@@ -192,7 +192,8 @@ def _choose(selection: Selection, features: np.ndarray | None, folder: Path) -> 
 def _ask_network(selection: Selection, folder: Path) -> dict[str, np.ndarray]:
     """Returns the uncertainty of all slices and, where they are needed, the gradients."""
     from fewslice.learner.features import gradient_embeddings
-    from fewslice.learner.slice_scores import score_slices, segmentation_network
+    from fewslice.learner.slice_scores import score_slices
+    from fewslice.train.networks import segmentation_network
 
     network = segmentation_network(selection.network, selection.dataset)
     slices, size = SliceStack(selection.volumes), selection.args.batch_size

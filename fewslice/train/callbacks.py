@@ -1,11 +1,12 @@
-"""What `Trainer` uses while a segment runs: counting and watching, stopping on request, swapping weights."""
+"""Parts of `Trainer`: counting steps and watching the loss, averaging and swapping weights, stopping on request."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from fewslice.core import backend
 from fewslice.core.progress import Progress
 
 
-class Watcher(keras.callbacks.Callback):
+class StepMonitor(keras.callbacks.Callback):
     """Counts steps, watches the loss, shows progress and ends a segment early when asked to.
 
     Args:
@@ -77,7 +78,7 @@ class StopSignal:
 
     def __init__(self):
         self.requested = False
-        self._former: dict[int, Any] = {}
+        self._handlers: dict[int, Any] = {}
 
     def _handle(self, number: int, _frame: Any) -> None:
         if self.requested:
@@ -88,33 +89,60 @@ class StopSignal:
     def __enter__(self) -> StopSignal:
         try:
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._former[number] = signal.signal(number, self._handle)
+                self._handlers[number] = signal.signal(number, self._handle)
         except ValueError:  # not in the main thread: the caller's handlers stay
             pass
         return self
 
     def __exit__(self, *_exception: Any) -> None:
-        for number, handler in self._former.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
 
-class Swap:
-    """Puts other values into a network's weights for the length of a block; nothing happens without values."""
+class MovingAverage:
+    """Exponential moving average of a network's weights, in float32 where the weights are.
 
-    def __init__(self, variables: Mapping[str, keras.Variable], values: Mapping[str, np.ndarray] | None):
-        self._variables = variables
-        self._values = values
-        self._kept: dict[str, np.ndarray] = {}
+    Args:
+        variables: Name -> weight.
+        decay: Per step; it grows from 0 to this over the first steps.
+        start: Name -> average so far.
 
-    def __enter__(self) -> None:
-        if self._values is not None:
-            self._kept = {n: np.array(keras.ops.convert_to_numpy(v)) for n, v in self._variables.items()}
-            for name, variable in self._variables.items():
-                variable.assign(self._values[name])
+    Attributes:
+        values: Name -> average.
+    """
 
-    def __exit__(self, *_exception: Any) -> None:
-        for name, value in self._kept.items():
-            self._variables[name].assign(value)
+    def __init__(self, variables: Mapping[str, keras.Variable], decay: float, start: Mapping[str, np.ndarray]):
+        self.values = {name: keras.Variable(start[name], trainable=False, dtype="float32") for name in variables}
+        self._decay = decay
+        pairs = [(self.values[name], variable) for name, variable in variables.items()]
+
+        def move(rate: Any) -> None:
+            for average, variable in pairs:
+                average.assign_add(rate * (variable - average))
+
+        self._move = backend.compiled(move, *map(list, zip(*pairs, strict=True)))
+
+    def update(self, steps_done: int) -> None:
+        """Moves the average one step towards the current weights."""
+        rate = 1.0 - min(self._decay, (1.0 + steps_done) / (10.0 + steps_done))
+        self._move(keras.ops.convert_to_tensor(rate, "float32"))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Returns name -> average as NumPy arrays."""
+        return {name: keras.ops.convert_to_numpy(value) for name, value in self.values.items()}
+
+
+@contextlib.contextmanager
+def swapped_weights(variables: Mapping[str, keras.Variable], values: Mapping[str, Any] | None) -> Iterator[None]:
+    """Gives a network's weights other values for the length of a block; None changes nothing."""
+    kept = {} if values is None else {n: np.array(keras.ops.convert_to_numpy(v)) for n, v in variables.items()}
+    try:
+        for name in kept:
+            variables[name].assign(values[name])
+        yield
+    finally:
+        for name, value in kept.items():
+            variables[name].assign(value)
 
 
 def write_tensorboard(folder: Path, row: Mapping[str, Any]) -> None:

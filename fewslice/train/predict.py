@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 import numpy as np
@@ -22,14 +23,9 @@ def predictor(model: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.
     """
 
     def predict(images: np.ndarray) -> np.ndarray:
-        depth = len(images)
         chunks = []
-        for start in range(0, depth, batch_size):
-            chunk = images[start : start + batch_size]
-            filled = np.zeros((batch_size, *images.shape[1:]), np.float32)
-            filled[: len(chunk)] = chunk
-            logits = np.asarray(model.predict_on_batch(filled)[: len(chunk)], np.float32)
-            chunks.append(softmax(logits))
+        for filled, count in padded_batches(images, batch_size):
+            chunks.append(softmax(np.asarray(model.predict_on_batch(filled)[:count], np.float32)))
         return np.concatenate(chunks)
 
     return predict
@@ -39,3 +35,25 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Returns the softmax over the last axis, float32."""
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def padded_batches(images: Iterable[np.ndarray], size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields batches, so that a network is compiled once.
+
+    Args:
+        images: (height, width, channel) of each unit, or whatever else has one shape.
+        size: Rows of a batch; the last one is filled up with zeros.
+
+    Yields:
+        (size, height, width, channel) float32, and how many rows are images.
+
+    Example:
+        >>> [(batch[:, 0].tolist(), count) for batch, count in padded_batches(np.ones((3, 1)), 2)]
+        [([1.0, 1.0], 2), ([1.0, 0.0], 1)]
+    """
+    units = iter(images)
+    while chunk := list(itertools.islice(units, size)):
+        filled = np.zeros((size, *chunk[0].shape), np.float32)
+        for place, image in enumerate(chunk):
+            filled[place] = image
+        yield filled, len(chunk)

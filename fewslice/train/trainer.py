@@ -2,16 +2,18 @@
 
 `fit` is called for one segment of steps at a time (`val_step_update` of them). Between two segments the network is
 validated, and weights, optimizer, random state, averages and the log are written as one file. A repeated command reads
-that file and goes on; since batches depend on the step's number only, the weights end up the same as without the
+that file and continues; since batches depend on the step's number only, the weights end up the same as without the
 interruption.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -23,13 +25,13 @@ from fewslice.core.console import duration
 from fewslice.core.errors import ConfigError, DataError, TrainingError
 from fewslice.core.run import Run
 from fewslice.data.batches.steps import StepBatches
-from fewslice.evaluate.validation import BestTracker
-from fewslice.train.callbacks import StopSignal, Swap, Watcher, write_tensorboard
+from fewslice.train.callbacks import MovingAverage, StepMonitor, StopSignal, swapped_weights, write_tensorboard
 from models import transfer
 
 STATE = "state.npz"
 BEST = "best.npz"
 LAST = "last.npz"
+MINIMUM_IMPROVEMENT = 1e-7
 _FIRST, _FINAL = ("step", "loss"), ("seconds", "steps_per_s")  # columns of train.csv
 
 
@@ -39,7 +41,7 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What to train on and for how long.
+    """Batches, length and validation of one training.
 
     Attributes:
         make_batch: Step number -> (inputs, targets), the same for the same step.
@@ -74,6 +76,45 @@ class Plan:
     can_be_extended: bool = True
 
 
+class BestTracker:
+    """Remembers the best value of a run and where it was reached; equal after a resume.
+
+    The first value that is a number always counts; a later one must exceed the best by more than 1e-7. NaN
+    never does. Best and last are kept apart: `last_step` moves with every update.
+
+    Example:
+        >>> tracker = BestTracker()
+        >>> [tracker.update(step, value) for step, value in ((0, 0.0), (50, 0.3), (100, 0.3))]
+        [True, True, False]
+        >>> tracker.best, tracker.best_step, tracker.last_step
+        (0.3, 50, 100)
+    """
+
+    def __init__(self):
+        self.best = -math.inf
+        self.best_step = -1
+        self.last_step = -1
+
+    def update(self, step: int, value: float) -> bool:
+        """Takes the value of a step and returns whether it is the new best (then save the best weights)."""
+        self.last_step = int(step)
+        value = float(value)
+        if not (value - self.best > MINIMUM_IMPROVEMENT):
+            return False
+        self.best, self.best_step = value, int(step)
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """Returns all that a resumed run needs, as plain numbers; `best` is -inf before the first number."""
+        return {"best": self.best, "best_step": self.best_step, "last_step": self.last_step}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Restores `state()`; null (the JSON form of -inf) means that nothing was seen."""
+        best = state["best"]
+        self.best = -math.inf if best is None else float(best)
+        self.best_step, self.last_step = int(state["best_step"]), int(state["last_step"])
+
+
 class Trainer:
     """Trains one compiled network in one run directory.
 
@@ -90,7 +131,7 @@ class Trainer:
         self.step = 0
         self.tracker = BestTracker()
         self.rows: list[dict[str, Any]] = []
-        self.average: dict[str, np.ndarray] | None = None
+        self.average: MovingAverage | None = None
         self._partial = {"sums": {}, "steps": 0, "seconds": 0.0}
         self._variables = _state_variables(model)
         self._kept = plan.kept or model
@@ -105,7 +146,7 @@ class Trainer:
         """
         resumed = self._restore()
         if not resumed and self.plan.average_decay:
-            self.average = transfer.read_weights(self._kept)
+            self._start_average(transfer.read_weights(self._kept))
         with StopSignal() as stop:
             while self.step < self.plan.n_iter:
                 self._segment(stop)
@@ -122,8 +163,8 @@ class Trainer:
         end = min((self.step // self.plan.segment + 1) * self.plan.segment, self.plan.n_iter)
         if self.plan.before_segment is not None:
             self.plan.before_segment(self.step, lambda: stop.requested)
-        update = self._update_average if self.average is not None else None
-        watcher = Watcher(self.step, end, stop, after_step=update, totals=self._partial["sums"])
+        update = self.average.update if self.average is not None else None
+        monitor = StepMonitor(self.step, end, stop, after_step=update, totals=self._partial["sums"])
         started = time.perf_counter()
         self.model.fit(
             StepBatches(self.plan.make_batch, self.step, end),
@@ -131,13 +172,13 @@ class Trainer:
             steps_per_epoch=end - self.step,
             shuffle=False,
             verbose=0,
-            callbacks=[watcher],
+            callbacks=[monitor],
         )
-        self._partial["sums"] = watcher.totals
-        self._partial["steps"] += watcher.steps
+        self._partial["sums"] = monitor.totals
+        self._partial["steps"] += monitor.steps
         self._partial["seconds"] += time.perf_counter() - started
-        self.step += watcher.steps
-        if watcher.diverged:
+        self.step += monitor.steps
+        if monitor.diverged:
             self._diverged(self.step)
         if self.step % self.plan.segment == 0:
             row = self._validated(chooses=True)
@@ -161,7 +202,7 @@ class Trainer:
             self._write_weights(LAST, {"step": self.step})
         best = self.run.checkpoints / BEST
         if self.plan.validate is not None and not best.exists():
-            raise TrainingError(f"No validation of {self.run.dir} gave a number, so that no weights could be chosen.")
+            raise TrainingError(f"Every validation Dice of {self.run.dir} was NaN; no best checkpoint was saved.")
 
     def _validated(self, *, chooses: bool) -> dict[str, Any]:
         """Returns the line of the log for the steps since the last one; `chooses`: the best weights may change."""
@@ -212,16 +253,11 @@ class Trainer:
             shown.append(f"about {duration(left)} left")
         logging.info("%s", ", ".join(shown))
 
-    def _averaged(self) -> Swap:
-        return Swap(self._weights, self.average)
+    def _averaged(self) -> AbstractContextManager[None]:
+        return swapped_weights(self._weights, self.average.values if self.average is not None else None)
 
-    def _update_average(self, steps_done: int) -> None:
-        """Moves the average one step towards the current weights. The decay grows from 0 over the first steps."""
-        backend.synchronise(self.model)
-        decay = min(self.plan.average_decay, (1.0 + steps_done) / (10.0 + steps_done))
-        for name, variable in self._weights.items():
-            value = keras.ops.convert_to_numpy(variable)
-            self.average[name] += np.float32(1.0 - decay) * (value - self.average[name])
+    def _start_average(self, values: Mapping[str, np.ndarray]) -> None:
+        self.average = MovingAverage(self._weights, self.plan.average_decay, values)
 
     def _write_weights(self, name: str, record: Mapping[str, Any]) -> None:
         checkpoint.save_arrays(self.run.checkpoints / name, transfer.read_weights(self._kept), record)
@@ -230,7 +266,7 @@ class Trainer:
         backend.synchronise(self.model)
         arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables.items()}
         if self.average is not None:
-            arrays |= {f"average/{name}": value for name, value in self.average.items()}
+            arrays |= {f"average/{name}": value for name, value in self.average.arrays().items()}
         record = {
             "step": self.step,
             "rows": self.rows,
@@ -265,7 +301,7 @@ class Trainer:
         for name, variable in self._variables.items():
             variable.assign(arrays[name])
         if self.plan.average_decay:
-            self.average = {name: arrays[f"average/{name}"] for name in self._weights}
+            self._start_average({name: arrays[f"average/{name}"] for name in self._weights})
         self.step, self.rows = record["step"], record["rows"]
         self.tracker.load_state(record["tracker"])
         self._partial = record["partial"]

@@ -14,7 +14,7 @@ from fewslice.core.errors import ConfigError
 from fewslice.core.run import find_upstream
 from fewslice.settings.datasets import DatasetConfig, config_dict
 from fewslice.settings.declare import settings_of
-from fewslice.settings.stage_flags import DecoderFineTuning, JointTraining, Training, defaults, not_in_digest
+from fewslice.settings.stage_flags import STAGES, DecoderFineTuning, JointTraining, Training, defaults, not_in_digest
 
 NO_WEIGHTS = "none"  # --init_from=none
 
@@ -71,8 +71,8 @@ def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from") -
 
     Args:
         args: The flags.
-        dataset: The dataset's settings. Of several runs the one with these and with the same precision, averaging and
-            devices as this stage is taken.
+        dataset: The dataset's settings. Of several runs the one with these, with the same precision, averaging and
+            devices as this stage and without what came later (mixup) is taken.
         flag: "init_from", or "teacher" in joint training, whose upstream run that is.
 
     Returns:
@@ -87,13 +87,13 @@ def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from") -
     if not args.upstream or (isinstance(args, JointTraining) and flag == "init_from"):
         return None
     wanted = wanted_of(args)
-    preferred = {**_values(args, "prefers"), "dataset_config": config_dict(dataset)}
+    later = {name: each.default for name, each in settings_of(STAGES[args.upstream]).items() if each.help.came_later}
     return find_upstream(
         args.runs_dir,
         args.dataset,
         args.upstream,
         wanted,
-        preferred=preferred,
+        preferred={**later, **_values(args, "prefers"), "dataset_config": config_dict(dataset)},
         defaults=defaults,
         left_out=not_in_digest(),
         command=_command(args, wanted),

@@ -10,7 +10,6 @@ import pytest
 
 from fewslice.core.errors import ConfigError
 from fewslice.core.options import REQUIRED, checked_options, options_of
-from fewslice.train.stacked import batches_of
 
 
 @dataclasses.dataclass
@@ -54,10 +53,3 @@ def test_values_that_fit():
 def test_values_that_do_not_fit(given, words):
     with pytest.raises(ConfigError, match=words):
         checked_options("option", options_of(Settings), given)
-
-
-def test_batches_have_one_shape():
-    batches = list(batches_of((np.full((2, 2, 1), i) for i in range(5)), 2))
-    assert [count for _, count in batches] == [2, 2, 1]
-    assert all(batch.shape == (2, 2, 2, 1) and batch.dtype == np.float32 for batch, _ in batches)
-    np.testing.assert_array_equal(batches[2][0][:, 0, 0, 0], [4, 0])

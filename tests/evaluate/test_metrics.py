@@ -161,28 +161,6 @@ def test_surface_distances_reject_spacing(spacing):
 # --- largest components
 
 
-def test_largest_components_keeps_one_per_class():
-    label = np.zeros((5, 7, 2), np.uint8)
-    label[0, 0:2, 0] = 1  # two voxels ...
-    label[1, 2, 1] = 1  # ... and a third that touches by a corner
-    label[4, 0:2, 0] = 1  # two voxels elsewhere
-    label[0, 5, 0] = 2
-    label[4, 5, 0] = 2  # as large as the other: the first stays
-    expected = label.copy()
-    expected[4] = 0
-    before = label.copy()
-    np.testing.assert_array_equal(metrics.largest_components(label), expected)
-    np.testing.assert_array_equal(label, before)
-
-
-def test_largest_components_of_background_only():
-    label = np.zeros((2, 2, 2), np.uint8)
-    np.testing.assert_array_equal(metrics.largest_components(label), label)
-
-
-# --- golden
-
-
 @pytest.mark.golden
 @pytest.mark.parametrize("path", golden_param("contrastive/data", "f1_missing_class*.npz"))
 def test_golden_missing_class_keeps_its_place_in_ours(path):

@@ -1,14 +1,11 @@
-"""Validation and the choice of the best step.
+"""Validation.
 
-Expected values: `tests/reference/metrics.py` (loops), hand-made histories, and recorded numbers of the
-published code (golden).
+Expected values: `tests/reference/metrics.py` (loops).
 """
 
 from __future__ import annotations
 
-import json
 import math
-import re
 
 import numpy as np
 import pytest
@@ -16,7 +13,6 @@ import pytest
 from fewslice.core.errors import ConfigError
 from fewslice.evaluate import validation
 from tests.evaluate import fakes
-from tests.golden_files import golden_param
 from tests.reference import metrics as reference
 
 CONFIG = fakes.dataset(4, resolution=2.0, size=(6, 6))
@@ -97,59 +93,3 @@ def test_dice_loss_of_a_perfect_slice():
     absent = np.zeros((1, 4, 4), int)  # three classes absent from truth and prediction: each scores 0
     loss = validation.dice_loss_per_slice(np.eye(4, dtype=np.float32)[absent], absent)
     np.testing.assert_allclose(loss, [0.75], atol=1e-9)
-
-
-# --- BestTracker
-
-
-@pytest.mark.parametrize(
-    "values, improved, best_step",
-    [
-        ([0.0, 0.0, 0.1], [True, False, True], 2),  # the first check counts even if nothing was found
-        ([0.5, 0.5 + 0.9e-7, 0.5 + 2e-7], [True, False, True], 2),
-        ([math.nan, 0.2, math.nan, 0.1], [False, True, False, False], 1),
-        ([-1.0, -0.5], [True, True], 1),
-    ],
-    ids=["first", "threshold", "nan", "negative"],
-)
-def test_tracker(values, improved, best_step):
-    tracker = validation.BestTracker()
-    assert [tracker.update(step, value) for step, value in enumerate(values)] == improved
-    assert tracker.best == values[best_step] and tracker.best_step == best_step
-    assert tracker.last_step == len(values) - 1
-
-
-@pytest.mark.parametrize("cut", range(7))
-def test_tracker_resumes_exactly(cut):
-    values = np.random.default_rng(0).random(7)
-    whole = validation.BestTracker()
-    expected = [whole.update(step, value) for step, value in enumerate(values)]
-    tracker = validation.BestTracker()
-    found = [tracker.update(step, value) for step, value in enumerate(values[:cut])]
-    text = json.dumps(tracker.state()).replace("-Infinity", "null")
-    tracker = validation.BestTracker()
-    tracker.load_state(json.loads(text))
-    found += [tracker.update(step, value) for step, value in enumerate(values[cut:], start=cut)]
-    assert found == expected and tracker.state() == whole.state()
-
-
-# --- golden
-
-
-@pytest.mark.golden
-@pytest.mark.parametrize("path", golden_param("contrastive/data", "checkpoint_choice*.json"))
-def test_golden_checkpoint_choice(path):
-    """Published: the "best" file of the largest iteration, and the largest of all. Ours: the best value.
-
-    Since a best file is written only at an improvement, both choose the same; ours also where the best is
-    at iteration 0, which the published rule can never choose.
-    """
-    recorded = json.loads(path.read_text())
-    best, last = (int(re.findall(r"\d+", recorded[key])[-1]) for key in ("get_max_chkpt_file", "get_chkpt_file"))
-    tracker = validation.BestTracker()
-    history = {0: 0.1, 400: 0.5, best: 0.7, last: 0.6}
-    written = [step for step, value in sorted(history.items()) if tracker.update(step, value)]
-    assert written == [0, 400, best]
-    assert (tracker.best_step, tracker.last_step) == (best, last)
-    early = validation.BestTracker()
-    assert early.update(0, 0.9) and not early.update(400, 0.5) and early.best_step == 0

@@ -80,7 +80,7 @@ def test_scores_by_hand(scored):
 
 def test_published_convention_by_hand(scored):
     """HD95 in voxels: the square of a moved by one voxel, whatever its 2 mm. Absent structures count as 0 and 0."""
-    folder, items, scores = scored
+    folder, _, scores = scored
     np.testing.assert_allclose(scores[0].hd95_voxels, [1.0, math.nan, math.nan])
     np.testing.assert_allclose(scores[1].hd95_voxels, [1.0, math.nan, 0.0])
     published = json.loads((folder / "summary.json").read_text())["published"]
@@ -88,12 +88,6 @@ def test_published_convention_by_hand(scored):
     assert published["per_structure"]["b"] == {"dice": 0.0, "hd95_voxels": 0.0}
     assert published["per_structure"]["c"] == {"dice": 0.5, "hd95_voxels": 0.0}
     assert published["mean_dice"] == pytest.approx(0.25) and published["mean_hd95_voxels"] == pytest.approx(1 / 3)
-    truth, options = items[0][1].label, {"case": items[0][1].case, "spacing_mm": (2, 2, 10), "num_classes": 4}
-    score = volumes.score_volume(truth, np.zeros_like(truth), **options, absent="published")
-    assert score.dice[1:].tolist() == score.hd95_voxels.tolist() == [0.0, 0.0, 0.0]
-    assert np.isnan(score.hd95_mm).all()
-    with pytest.raises(ConfigError, match="Did you mean 'published'"):
-        volumes.score_volume(truth, truth, **options, absent="publishd")
 
 
 def test_per_volume_csv_is_long(scored):
@@ -115,7 +109,7 @@ def test_per_volume_csv_is_long(scored):
 def test_summary_counts_defined_and_undefined(scored):
     folder, _, _ = scored
     content = json.loads((folder / "summary.json").read_text())
-    assert content["num_volumes"] == 2 and content["dataset"] == "fake" and content["postprocess"] == "none"
+    assert content["num_volumes"] == 2 and content["dataset"] == "fake"
     assert content["mean_dice"] == pytest.approx(7 / 24)
     assert content["per_volume_mean_dice"] == pytest.approx({"001_ED": 0.25, "001_ES": 1 / 3})
     c = content["per_structure"]["c"]
@@ -166,29 +160,6 @@ def test_predictions_keep_the_header_of_their_scan(tmp_path):
     assert written.header.get_zooms() == layouts.SPACING and written.get_data_dtype() == np.uint8
 
 
-def test_largest_component_removes_islands(tmp_path):
-    label = np.zeros((6, 6, 1), np.uint8)
-    label[0:2, 0:2] = 1
-    prepared, native = fakes.item(CONFIG, np.arange(36.0).reshape(6, 6, 1), label, (2, 2, 2), case_id="1")
-    with_island = prepared.label.copy()
-    with_island[0, 5, 5] = 1
-
-    def predict(image):
-        return np.eye(4, dtype=np.float32)[with_island]
-
-    for postprocess, dice in (("none", 8 / 9), ("largest_component", 1.0)):
-        scores = volumes.evaluate_cases(
-            [(prepared, native)],
-            predict,
-            dataset=CONFIG,
-            out_dir=tmp_path,
-            postprocess=postprocess,
-            save_predictions=False,
-        )
-        assert scores[0].dice[1] == pytest.approx(dice)
-    assert not (tmp_path / "predictions").exists()
-
-
 def test_items_are_drawn_one_by_one(tmp_path):
     drawn, finished = [], []
 
@@ -223,11 +194,6 @@ def test_evaluate_refuses_nothing(tmp_path):
         volumes.evaluate_cases([], _uniform, dataset=CONFIG, out_dir=tmp_path)
 
 
-def test_evaluate_refuses_an_unknown_postprocess(tmp_path):
-    with pytest.raises(ConfigError, match="Did you mean 'largest_component'"):
-        volumes.evaluate_cases(_items(), _uniform, dataset=CONFIG, out_dir=tmp_path, postprocess="largest_components")
-
-
 def test_evaluate_refuses_a_network_without_numbers(tmp_path):
     def predict(image):
         return _uniform(image) * np.nan
@@ -240,15 +206,3 @@ def test_evaluate_refuses_a_network_without_numbers(tmp_path):
 def test_evaluate_refuses_a_wrong_shape(tmp_path):
     with pytest.raises(RuntimeError, match=r"must return shape \(2, 6, 6, 4\). Received: \(2, 6, 6, 3\)"):
         volumes.evaluate_cases(_items(), lambda image: _uniform(image)[..., :3], dataset=CONFIG, out_dir=tmp_path)
-
-
-def test_text_summaries_have_full_length(scored, tmp_path):
-    _, _, scores = scored
-    paths = summary.write_text_summaries(scores, CONFIG.struct_name, tmp_path / "texts")
-    texts = {path.relative_to(tmp_path / "texts").as_posix(): path.read_text() for path in paths}
-    lines = texts["001_ED/dsc_score_test_id_001_ED.txt"].splitlines()
-    assert len(lines) == 4 and lines[1:] == ["0.5", "0.0", "nan"]
-    assert texts["mean_dsc_of_each_subj.txt"] == f"0.25\n{1 / 3!r}\n"
-    assert float(texts["net_mean_dsc_over_all_subjs.txt"]) == pytest.approx(7 / 24)
-    assert texts["c_dsc_of_each_subj.txt"] == "nan\n1.0\n"
-    assert texts["per_structure_mean_dsc_over_all_subjs.txt"] == "0.25\n0.0\n1.0\n"

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from models.resnet import BLOCKS, build_group_encoder, build_resnet, embedding_part, projection_head, resnet_outputs
+from models.resnet import BLOCKS, build_group_encoder, embedding_part, projection_head, resnet_outputs
 from models.transfer import copy_by_name, named_variables, read_weights
 from tests.backend import compiled
 from tests.golden_files import golden
@@ -91,6 +91,12 @@ def test_count_and_embedding_equal_the_reference(depth, shape, published, monkey
     found = keras.ops.convert_to_numpy(forward(model)(image))
     expected = [reference.embedding(picture, read_weights(model), depth) for picture in image]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def build_resnet(shape, **options):
+    """Image -> embedding h, without a projection head."""
+    inputs = keras.Input(shape, name="image")
+    return keras.Model(inputs, resnet_outputs(inputs, **options)[-1])
 
 
 @once

@@ -92,3 +92,18 @@ def hd95_voxels(truth, prediction) -> float:
         return math.nan
     ones = (1.0,) * truth.ndim
     return _percentile(directed(*surfaces, ones) + directed(*surfaces[::-1], ones), 95)
+
+
+def bootstrap_dice(truth: np.ndarray, prediction: np.ndarray, generators) -> np.ndarray:
+    """Dice of as many slices (last axis) as there are, drawn with replacement by each generator; NaN if all are empty.
+
+    CoreCLR's authors give twice its standard deviation over 1000 draws with `RandomState(seed + draw)`.
+    """
+    axes = tuple(range(truth.ndim - 1))
+    common, sizes = (truth & prediction).sum(axis=axes), truth.sum(axis=axes) + prediction.sum(axis=axes)  # (Z,)
+    result = []
+    for generator in generators:
+        chosen = generator.choice(len(sizes), len(sizes), replace=True)
+        total = sizes[chosen].sum()
+        result.append(2.0 * common[chosen].sum() / total if total else np.nan)
+    return np.array(result)

@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 
 from fewslice.core.errors import ConfigError
-from fewslice.refine import kernels
-from fewslice.refine.dense_crf import PARAMETER_SETS, CrfParameters, parameter_set, refine
+from fewslice.refine import dense_crf
+from fewslice.refine.dense_crf import (
+    PARAMETER_SETS,
+    AppearanceKernel,
+    CrfParameters,
+    intensity_factors,
+    parameter_set,
+    refine,
+)
 from tests.reference import dense_crf as reference
 
 PARAMETERS = CrfParameters(2.0, 0.15, 4.0, 1.5, 2.0, 6)
@@ -88,7 +95,7 @@ def test_named_sets_are_exact(name):
 def test_unnormalised_appearance_is_within_its_bound(sigma_px, sigma_intensity):
     _, images = random_case((12, 13))
     exact = reference.appearance(images[0], sigma_px, sigma_intensity)
-    kernel = kernels.AppearanceKernel(images[0], sigma_px, sigma_intensity)
+    kernel = AppearanceKernel(images[0], sigma_px, sigma_intensity)
     rows = np.eye(exact.shape[0], dtype=np.float32).reshape(-1, *images.shape[1:])
     np.testing.assert_allclose(kernel(rows).reshape(exact.shape), reference.normalised(exact), rtol=0, atol=1e-3)
 
@@ -96,7 +103,7 @@ def test_unnormalised_appearance_is_within_its_bound(sigma_px, sigma_intensity):
 def test_factors_are_within_their_tolerance():
     _, images = random_case((12, 13))
     for tolerance in (1e-2, 1e-5, 1e-9):
-        factors = kernels.intensity_factors(images[0], 0.1, tolerance=tolerance).reshape(-1, images[0].size)
+        factors = intensity_factors(images[0], 0.1, tolerance=tolerance).reshape(-1, images[0].size)
         difference = np.subtract.outer(images[0].ravel(), images[0].ravel()).astype(np.float64)
         error = np.abs(factors.T @ factors - np.exp(-0.5 * (difference / 0.1) ** 2)).max()
         assert error <= tolerance * 1.001 + 1e-7  # float32 differences of intensities
@@ -149,7 +156,7 @@ def test_thin_slices(shape, num_classes):
 def test_constant_image_needs_one_factor():
     probabilities, images = random_case()
     constant = np.full_like(images, 3.25)
-    assert kernels.AppearanceKernel(constant[0], 2.0, 0.1).num_factors == 1
+    assert AppearanceKernel(constant[0], 2.0, 0.1).num_factors == 1
     both = refine(probabilities, constant, dataclasses.replace(PARAMETERS, smoothness_weight=0.0))[1]
     smooth = refine(probabilities, constant, CrfParameters(1, 1, 0, 2.0, 4.0, 6))[1]  # the same without intensities
     np.testing.assert_allclose(both, smooth, atol=1e-5)
@@ -209,7 +216,7 @@ def broken(change):
     ids=["nan", "infinite image", "sum", "negative", "shapes", "one class", "scanner units"],
 )
 def test_wrong_input(case, words, monkeypatch):
-    monkeypatch.setattr(kernels, "MOST_FACTORS", 40)
+    monkeypatch.setattr(dense_crf, "MOST_FACTORS", 40)
     with pytest.raises(ValueError, match=words):
         refine(*case, PARAMETERS)
 

@@ -137,6 +137,11 @@ def test_an_older_run_that_fits_two_methods_is_put_to_neither(tmp_path):
     assert sorted(labels(runs)) == [f"{name} (soft_labels {what})" for what in ("0", "1", "not recorded")]
 
 
+def test_mixup_is_recorded_where_it_is_on(tmp_path):
+    runs = [write_run(tmp_path, BASE, seed=seed) for seed in (0, 1)] + [write_run(tmp_path, BASE, seed=0, mixup=0.1)]
+    assert sorted(labels(runs)) == ["Baseline (mixup 0.0)", "Baseline (mixup 0.1)"]
+
+
 def test_an_older_run_did_what_was_done_before_the_flag_was_there(tmp_path):
     """Pseudo-labels came from the best network, and copy-paste kept every component."""
     runs = [joint(tmp_path, seed=seed) for seed in (0, 1)] + [joint(tmp_path, seed=0, refresh_from="last")]

@@ -230,6 +230,17 @@ def test_digest_values_hold_what_decides_a_run():
         assert values() != values(change)
 
 
+@pytest.mark.parametrize("stage", [BASELINE, FT_ENCODER, FT_DECODER])
+def test_mixup_counts_for_the_digest_where_it_is_on(stage):
+    """Runs from before the flag keep their digests."""
+
+    def values(*arguments):
+        return digest_values(completed(stage, *arguments)[0])
+
+    assert "mixup" not in values() and values("--mixup=0") == values()
+    assert values("--mixup=0.1") == {**values(), "mixup": 0.1}
+
+
 def test_single_flags_for_other_scripts():
     values = flags.FlagValues()
     define(OnDataset, "dataset", "set", "data_root", flag_values=values)

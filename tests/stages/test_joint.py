@@ -104,7 +104,7 @@ def test_a_labelled_volume_is_among_the_unlabelled_once(published, monkeypatch):
     dataset = SimpleNamespace(val_step_update=1, num_classes=3)
     job = Job(args, dataset, SimpleNamespace(train=[volumes["001"]], unlabeled=unlabeled, val=[]), None, None, None)
     monkeypatch.setattr(mean_teacher.segmentation, "augmentation_of", lambda args: None)
-    monkeypatch.setattr(mean_teacher.segmentation, "validation_of", lambda *args, confidence: asked.append(confidence))
+    monkeypatch.setattr(mean_teacher.evaluation, "validation_of", lambda *args, confidence: asked.append(confidence))
     seen, asked = [], []
 
     def make(rng, labelled, others, **kwargs):

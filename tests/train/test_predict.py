@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from fewslice.train.predict import predictor, softmax
+from fewslice.train.predict import padded_batches, predictor, softmax
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +37,10 @@ def test_softmax():
     logits = np.array([[0, np.log(3)], [1000, 1000], [-1000, 0]], np.float32)
     np.testing.assert_allclose(softmax(logits), [[0.25, 0.75], [0.5, 0.5], [0, 1]], atol=1e-7)
     assert softmax(logits).dtype == np.float32
+
+
+def test_batches_have_one_shape():
+    batches = list(padded_batches((np.full((2, 2, 1), i) for i in range(5)), 2))
+    assert [count for _, count in batches] == [2, 2, 1]
+    assert all(batch.shape == (2, 2, 2, 1) and batch.dtype == np.float32 for batch, _ in batches)
+    np.testing.assert_array_equal(batches[2][0][:, 0, 0, 0], [4, 0])

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from absl import logging
 
 from fewslice.core import checkpoint
 from fewslice.core.run import Run
-from fewslice.settings.stage_flags import EncoderFineTuning, GlobalPretraining, digest_values
+from fewslice.settings.stage_flags import Baseline, EncoderFineTuning, GlobalPretraining, JointTraining, digest_values
 from fewslice.train import setup
 
 
-def finished(root, **settings):
-    """Writes a finished run of the global stage. Returns its directory."""
-    args, _ = GlobalPretraining(n_iter=10001).completed()
+def finished(root, cls=GlobalPretraining, **settings):
+    """Writes a finished run of a stage. Returns its directory."""
+    args, _ = cls().completed()
     run = Run(root, "acdc", args.stage, "m", {**digest_values(args), "n_iter": 10001, **settings}, n_iter=10001)
     with run:
         run.start({}, seconds_log=False)
-        checkpoint.save_arrays(run.checkpoints / "last.npz", {"w": np.ones(2)}, {"step": 4})
+        for name in ("last.npz", "best.npz"):
+            checkpoint.save_arrays(run.checkpoints / name, {"w": np.ones(2)}, {"step": 4})
         run.finish()
     return run.dir
 
@@ -45,6 +48,14 @@ def test_unusual_settings_of_the_run_are_logged(tmp_path, lines):
     for chosen in (folder, folder / "checkpoints" / "last.npz"):
         find(tmp_path, str(chosen))
         assert lines.pop().endswith(told)
+
+
+def test_a_baseline_without_mixup_is_preferred(tmp_path, lines):
+    mixed, plain = finished(tmp_path, Baseline, mixup=0.1), finished(tmp_path, Baseline)
+    args = JointTraining(runs_dir=str(tmp_path), pretr_n_iter=10001).completed()
+    assert setup.find_teacher(*args).path == plain / "checkpoints" / "best.npz"
+    shutil.rmtree(plain)
+    assert setup.find_teacher(*args).path == mixed / "checkpoints" / "best.npz"
 
 
 def test_usual_settings_need_no_word(tmp_path, lines):

@@ -55,8 +55,8 @@ def any_call(*_args, **_kwargs):
 
 # Moment -> (object, function that passes it, which calls count, what happens instead of the call, what after it).
 MOMENTS = {
-    "before a step": ("fewslice.train.callbacks.Watcher", "on_train_batch_begin", any_call, die, None),
-    "after a step": ("fewslice.train.callbacks.Watcher", "on_train_batch_end", any_call, None, die),
+    "before a step": ("fewslice.train.callbacks.StepMonitor", "on_train_batch_begin", any_call, die, None),
+    "after a step": ("fewslice.train.callbacks.StepMonitor", "on_train_batch_end", any_call, None, die),
     "in validation": ("fewslice.evaluate.validation", "predict_volume", any_call, die, None),
     "in the monitor": ("fewslice.stages.contrastive", "effective_rank", any_call, die, None),
     "writing a file": ("fewslice.core.checkpoint.np", "savez", any_call, _half_a_file, None),
@@ -108,14 +108,14 @@ def lay_trap(moment: str, passes: int) -> None:
 
 def _child(job: dict, execute: Callable[[dict], None]) -> None:
     from fewslice.core import files
-    from fewslice.refine import pseudo_labels
+    from fewslice.stages.joint import pools
 
     status = 1
     try:
         if job["kill"] is not None:
             lay_trap(*job["kill"])
         tiny.run_eagerly(True)
-        pseudo_labels._write_gallery = lambda path, *_args: files.write_bytes(path, b"drawn")
+        pools.draw_gallery = lambda path, *_args, **_names: files.write_bytes(path, b"drawn")
         execute(job)
         status = 0
     except BaseException:

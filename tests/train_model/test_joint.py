@@ -42,10 +42,10 @@ def house(train, with_baseline, tmp_path_factory):
 @pytest.fixture
 def again(with_baseline, run_script, tmp_path, monkeypatch):
     """A function that runs the joint training beside a copy of the baseline, with further flags and without drawing."""
-    from fewslice.refine import pseudo_labels
+    from fewslice.stages.joint import pools
 
     with_baseline(tmp_path / "runs")
-    monkeypatch.setattr(pseudo_labels, "_write_gallery", lambda *_args: None)
+    monkeypatch.setattr(pools, "draw_gallery", lambda *_args, **_names: None)
     return lambda *flags: run_script(tiny.JOINT, *flags)
 
 
@@ -88,10 +88,10 @@ def test_the_first_round_is_the_baselines_best_network_the_second_that_of_the_ru
 
 def test_new_pseudo_labels_can_come_from_the_last_network(again, eager, monkeypatch):
     """Every validation is worse than the one before, so that the first, after 2 steps, stays the best."""
-    from fewslice.stages import segmentation
+    from fewslice.train import evaluation
 
     scores = iter((0.5, 0.4, 0.3))
-    monkeypatch.setattr(segmentation, "validation_of", lambda *args, **kwargs: lambda: {"val_dice": next(scores)})
+    monkeypatch.setattr(evaluation, "validation_of", lambda *args, **kwargs: lambda: {"val_dice": next(scores)})
     folder = again("--refresh_from=last")
     assert read(folder / "DONE")["best_step"] == 2
     assert read(folder / "pseudo_labels" / "round_01" / "round.json")["teacher_step"] == 4

@@ -14,7 +14,7 @@ import pytest
 from fewslice.core import checkpoint, files
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.data.io.nifti import read_nifti, write_nifti
-from fewslice.evaluate.volumes import VolumeScore
+from fewslice.evaluate.scores import VolumeScore
 from fewslice.settings import datasets
 from tests.train_model import tiny, tiny_al
 

@@ -150,6 +150,16 @@ def test_extended_baseline_equals_a_longer_one(run_script, eager, tmp_path):
     assert [row["step"] for row in tiny.log(extended)] == ["2", "3"]
 
 
+def test_mixup_trains_other_weights_and_resumes(run_script, eager, tmp_path):
+    mixed = run_script(tiny.BASELINE, "--mixup=0.4", "--n_iter=3")
+    plain = run_script(tiny.BASELINE, "--n_iter=3", runs=tmp_path / "plain")
+    assert read(mixed / "config.json")["mixup"] == 0.4 and "mixup" not in read(plain / "config.json")
+    weights, others = tiny.weights(mixed), tiny.weights(plain)
+    assert any((weights[name] != others[name]).any() for name in weights if name.endswith("kernel"))
+    run_script(tiny.BASELINE, "--mixup=0.4", "--n_iter=1", runs=tmp_path / "cut")
+    tiny.assert_same_run(run_script(tiny.BASELINE, "--mixup=0.4", "--n_iter=3", runs=tmp_path / "cut"), mixed)
+
+
 def test_noresume_starts_afresh(house, run_script, tmp_path):
     shutil.copytree(house.runs / "tiny" / tiny.GLOBAL, tmp_path / "runs" / "tiny" / tiny.GLOBAL)
     folder = tiny.run_dir(tmp_path / "runs", tiny.GLOBAL)

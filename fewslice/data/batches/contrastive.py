@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fewslice.augment.mixup import random_mixup
 from fewslice.augment.pretraining import ViewSettings, global_views, local_views
 from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch, one_hot
 from fewslice.core.errors import ConfigError
@@ -423,15 +424,17 @@ def segmentation_batch(
     batch_size: int,
     num_classes: int,
     augmentation: SegmentationAugmentation | None = None,
+    mixup: float = 0.0,
 ) -> SegmentationBatch:
     """Makes a labelled batch: slices drawn uniformly with replacement, augmented, with one-hot labels.
 
     Args:
-        rng: Draws the slices, then the augmentation.
+        rng: Draws the slices, then the augmentation, then the mixtures.
         volumes: Objects with `image` and `label`.
         batch_size: Slices of the batch.
         num_classes: Classes including the background.
         augmentation: What is done; None leaves slices and labels as they are.
+        mixup: Parameter of the Beta distribution of `random_mixup`; 0 mixes nothing.
 
     Raises:
         ConfigError: No volumes, a volume without label, a label outside 0 to num_classes - 1.
@@ -443,4 +446,6 @@ def segmentation_batch(
         onehot = one_hot(labels, num_classes)
     else:
         images, onehot = augment_segmentation_batch(rng, images, labels, num_classes, settings=augmentation)
+    if mixup:
+        images, onehot = random_mixup(rng, images, onehot=onehot, alpha=mixup)
     return SegmentationBatch(images, onehot, sources.astype(np.int32))

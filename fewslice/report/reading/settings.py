@@ -11,7 +11,7 @@ from typing import Any
 
 from fewslice.report.reading.runs import Run
 from fewslice.report.reading.titles import STAGE_TITLES, kind, split, start, start_stage
-from fewslice.settings.stage_flags import JointTraining
+from fewslice.settings.stage_flags import LABELLED_STAGES, JointTraining
 
 JOINT = JointTraining.stage
 
@@ -25,8 +25,9 @@ _NOT_THE_METHOD_PARTS = ("digest", "sha256", "init_from", "former", "initial_wei
 # The labelled volumes: methods are told apart by them elsewhere, see `fewslice.report.reading.methods.by_split`.
 _NAMES_OF_SPLITS = {"no_of_tr_imgs", "comb_tr_imgs"}
 _OF_SPLITS = _NAMES_OF_SPLITS | {"train", "val", "train_ids", "val_ids", "unlabeled", "scans_digest", "cases"}
-# Flags of joint training that were added later -> what runs did before, which do not record them.
-_BEFORE = {"refresh_from": "best", "largest_component": 0}
+# Flags that were added later -> what runs did before, which do not record them; mixup is recorded where it is on.
+_BEFORE = {stage: {"mixup": 0.0} for stage in LABELLED_STAGES}
+_BEFORE[JOINT] = {"refresh_from": "best", "largest_component": 0}
 _START = "start_stage"
 _MOST_NAMED = 3
 
@@ -34,7 +35,7 @@ _MOST_NAMED = 3
 def settings(run: Run) -> dict[str, Any]:
     """Returns what makes the method of a run, beside its stage and kind of start."""
     foreign = JointTraining.foreign(kind(run)[1]) if run.stage == JOINT else ()
-    recorded = {**(_BEFORE if run.stage == JOINT else {}), **run.config}
+    recorded = {**_BEFORE.get(run.stage, {}), **run.config}
     found = {name: value for name, value in recorded.items() if _is_setting(name) and name not in foreign}
     if start(run) and start_stage(run):
         found[_START] = start_stage(run)

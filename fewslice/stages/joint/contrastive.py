@@ -20,7 +20,7 @@ from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages import segmentation
 from fewslice.stages.joint.job import Job, Prepared
 from fewslice.stages.joint.pools import Pools, Volumes
-from fewslice.train import setup
+from fewslice.train import evaluation, setup
 from fewslice.train.trainer import Plan
 from models.joint import EMBEDDINGS, LOGITS, build_joint_net, segmentation_part
 
@@ -83,7 +83,7 @@ def _plan(
         describe_batch=lambda step: _describe(draw(step)[1], pools),
         n_iter=args.n_iter,
         segment=dataset.val_step_update,
-        validate=segmentation.validation_of(dataset, network, volumes.val),
+        validate=evaluation.validation_of(dataset, network, volumes.val),
         before_segment=pools.update,
         average_decay=args.average_decay,
         tensorboard=args.tensorboard,

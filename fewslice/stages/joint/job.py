@@ -1,4 +1,4 @@
-"""What every method of joint training is given, and what it returns."""
+"""Input and output of every method of joint training."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Prepared:
-    """What is trained.
+    """A network ready to train, and its plan.
 
     Attributes:
         model: The network with all its heads, compiled.

@@ -21,7 +21,7 @@ from fewslice.data.batches.mean_teacher import TaughtBatch, copy_paste_batch, un
 from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages import segmentation
 from fewslice.stages.joint.job import Job, Prepared
-from fewslice.train import setup
+from fewslice.train import evaluation, setup
 from fewslice.train.trainer import Plan
 from models.joint import LOGITS
 from models.teacher import CONSISTENCY
@@ -121,7 +121,7 @@ def plan(job: Job, network: keras.Model, make: Callable[..., TaughtBatch], count
         describe_batch=describe,
         n_iter=args.n_iter,
         segment=dataset.val_step_update,
-        validate=segmentation.validation_of(dataset, network, job.volumes.val, confidence=confidence),
+        validate=evaluation.validation_of(dataset, network, job.volumes.val, confidence=confidence),
         average_decay=_average_decay(args),
         tensorboard=args.tensorboard,
         kept=network,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,20 @@ from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.data.batches import joint
 from fewslice.refine import pseudo_labels
-from fewslice.refine.parameters import NONE, parameter_set
+from fewslice.refine.dense_crf import NONE, parameter_set
 from fewslice.settings import datasets
 from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages.checks import unlabelled_cases
+from fewslice.stages.joint.gallery import draw_gallery
 from fewslice.train import setup
+from fewslice.train.networks import fill
 from fewslice.train.predict import predictor
 from fewslice.train.trainer import BEST, LAST, Interrupted
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Volumes:
-    """What a run reads.
+    """Volumes of a run.
 
     Attributes:
         train: Labelled volumes.
@@ -130,11 +133,9 @@ class Pools:
         path, weights, steps = self._teacher_of(folder, index)
         if self._network is None:
             self._network = models.build_unet(setup.image_shape(self._dataset), self._dataset.num_classes)
-        report = models.copy_by_name(self._network, weights)
-        if report.missing or report.mismatched:
-            raise ConfigError(f"The weights of {path} are not those of a U-Net of this dataset: {report.summary()}")
+        fill(self._network, weights, path=path, kind="a U-Net of this dataset")
 
-        def told(name: str) -> None:
+        def report(name: str) -> None:
             progress.update(1, name)
             if is_stopping():
                 raise Interrupted("Stopped while making pseudo-labels; the training before them is saved.")
@@ -147,7 +148,8 @@ class Pools:
                 volumes=self._volumes.unlabeled,
                 settings=_settings(self._args, self._dataset),
                 truth=self._volumes.truth.get,
-                progress=told,
+                progress=report,
+                draw=functools.partial(draw_gallery, struct_name=self._dataset.struct_name),
             )
         logging.info("Pseudo-labels %d: %s", index + 1, pseudo_labels.summary(made))
         return made

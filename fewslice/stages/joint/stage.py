@@ -14,11 +14,11 @@ from absl import logging
 from fewslice.core import backend, files
 from fewslice.settings import datasets
 from fewslice.settings.stage_flags import JointTraining
-from fewslice.stages import segmentation
 from fewslice.stages.joint import contrastive, mean_teacher
 from fewslice.stages.joint.job import Job
 from fewslice.stages.joint.pools import open_all
 from fewslice.train import setup
+from fewslice.train.evaluation import evaluate_run
 from fewslice.train.trainer import Trainer
 
 METHODS = {
@@ -51,7 +51,7 @@ def train_joint(args: JointTraining, dataset: datasets.DatasetConfig) -> None:
         trainer = Trainer(run, made.model, made.plan)
         trainer.train()
         kept = made.plan.kept or made.model
-        results = segmentation.evaluate_run(run, kept, dataset, volumes.test, network=made.network)
+        results = evaluate_run(run, kept, dataset, volumes.test, network=made.network)
         run.finish({"best_step": trainer.tracker.best_step, "val_dice": trainer.tracker.best, **results})
         logging.info("Finished: %s", run.dir)
 

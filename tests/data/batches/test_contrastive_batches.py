@@ -268,6 +268,23 @@ def test_segmentation_batch(batch_size):
         assert np.ptp(first.images, axis=(1, 2, 3)).min() > 0
 
 
+def test_segmentation_batch_with_mixup_by_hand():
+    """Drawn after the slices and mixed from the batch that there would be without it: slices, weights, pairs."""
+    volumes, options = _labelled(), {"batch_size": 3, "num_classes": 4}
+    plain = segmentation_batch(np.random.default_rng(5), volumes, **options)
+    mixed = segmentation_batch(np.random.default_rng(5), volumes, **options, mixup=0.5)
+    rng = np.random.default_rng(5)
+    segmentation_batch(rng, volumes, **options)
+    weights, pairs = rng.beta(0.5, 0.5, size=3), rng.integers(3, size=(3, 2))
+    np.testing.assert_array_equal(mixed.sources, plain.sources)
+    for row, (weight, (first, second)) in enumerate(zip(weights, pairs, strict=True)):
+        for found, source in ((mixed.images, plain.images), (mixed.labels, plain.labels)):
+            np.testing.assert_allclose(found[row], weight * source[first] + (1 - weight) * source[second], atol=1e-6)
+    assert mixed.images.dtype == mixed.labels.dtype == np.float32
+    np.testing.assert_allclose(mixed.labels.sum(-1), 1, atol=1e-6)
+    assert ((mixed.labels > 0.01) & (mixed.labels < 0.99)).any()
+
+
 def test_segmentation_batch_with_too_few_classes():
     with pytest.raises(ConfigError, match=r"0 to 2 \(`num_classes`=3\)"):
         segmentation_batch(np.random.default_rng(0), _labelled(), batch_size=5, num_classes=3)

@@ -1,0 +1,90 @@
+"""The scores of one volume on its original grid, class by class.
+
+A metric that is undefined (a structure that is absent) is NaN, with a note; no mean counts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fewslice.evaluate import metrics
+
+if TYPE_CHECKING:
+    from fewslice.data.volume import Case
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeScore:
+    """All numbers of one volume. Structures are the foreground classes, in the order of `struct_name`.
+
+    Attributes:
+        case_id: Name of the volume.
+        patient_id: Name of its patient.
+        phase: "ED", "ES" or "".
+        dice: (K,) float64, background first; NaN where a class occurs in neither truth nor prediction.
+        hd95_mm: (K - 1,) float64, NaN where a structure is missing in either.
+        hd95_voxels: (K - 1,) float64 of the pooled distances in voxels (`metrics.hd95_voxels`), NaN as above.
+        assd_mm: (K - 1,) float64, NaN as above.
+        notes: (K - 1) texts: "", "absent in truth", "absent in prediction" or "absent in truth and
+            prediction".
+    """
+
+    case_id: str
+    patient_id: str
+    phase: str
+    dice: np.ndarray
+    hd95_mm: np.ndarray
+    hd95_voxels: np.ndarray
+    assd_mm: np.ndarray
+    notes: tuple[str, ...]
+
+    @property
+    def mean_dice(self) -> float:
+        """Mean Dice of the foreground classes that are not NaN."""
+        return metrics.mean_foreground(self.dice)
+
+    def rows(self, struct_name: tuple[str, ...]) -> list[dict]:
+        """Returns the rows of per_volume.csv: one per structure and metric."""
+        head = {"case_id": self.case_id, "patient_id": self.patient_id, "phase": self.phase}
+        table = {"dice": self.dice[1:], "hd95_mm": self.hd95_mm, "assd_mm": self.assd_mm}
+        table["hd95_voxels"] = self.hd95_voxels
+        return [
+            {**head, "structure": structure, "metric": metric, "value": float(values[index]), "note": note}
+            for index, (structure, note) in enumerate(zip(struct_name, self.notes, strict=True))
+            for metric, values in table.items()
+        ]
+
+
+def score_volume(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    *,
+    case: Case,
+    spacing_mm: Sequence[float],
+    num_classes: int,
+    surface: bool = True,
+) -> VolumeScore:
+    """Compares two labels on the original grid.
+
+    Args:
+        truth: (X, Y, Z) integer, classes 0 ... num_classes - 1.
+        prediction: The same.
+        case: Names of the volume.
+        spacing_mm: Size of a voxel along the three axes.
+        num_classes: K, background included.
+        surface: Also measure HD95 and ASSD; they cost more than all else. Without, they are NaN.
+    """
+    distances = np.full((3, num_classes - 1), np.nan)  # hd95_mm, hd95_voxels, assd_mm
+    dice, notes = metrics.dice_per_class(truth, prediction, num_classes), []
+    for index in range(1, num_classes):
+        pair = truth == index, prediction == index
+        missing = [name for name, mask in zip(("truth", "prediction"), pair, strict=True) if not mask.any()]
+        notes.append(f"absent in {' and '.join(missing)}" if missing else "")
+        if surface and not missing:
+            measured = metrics.surface_distances(*pair, spacing_mm)
+            distances[:, index - 1] = measured.hd95(), metrics.hd95_voxels(*pair), measured.assd()
+    return VolumeScore(case.case_id, case.patient_id, case.phase, dice, *distances, tuple(notes))

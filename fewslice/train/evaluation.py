@@ -1,0 +1,75 @@
+"""Scores of a network during training (validation volumes) and after it (test volumes)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+from absl import logging
+
+import models
+from fewslice.core import checkpoint
+from fewslice.core.run import Run
+from fewslice.data import cache
+from fewslice.evaluate import validation, volumes
+from fewslice.evaluate.scores import VolumeScore
+from fewslice.evaluate.summary import mean_foreground_dice
+from fewslice.settings import datasets
+from fewslice.train.predict import predictor
+from fewslice.train.trainer import BEST, LAST
+
+
+def validation_of(
+    dataset: datasets.DatasetConfig, model: keras.Model, val: cache.PreparedSet, *, confidence: float | None = None
+) -> Callable[[], dict[str, float]]:
+    """Returns the function that scores a network on the validation volumes; `confidence`: see `validation.validate`."""
+    predict = predictor(model, dataset.mtask_bs)
+
+    def validate() -> dict[str, float]:
+        items = ((volume, volume.native_label) for volume in val)
+        result = validation.validate(items, predict, dataset=dataset, confidence=confidence)
+        return validation.log_values(result, dataset.struct_name)
+
+    return validate
+
+
+def evaluate_run(
+    run: Run,
+    model: keras.Model,
+    dataset: datasets.DatasetConfig,
+    test: cache.PreparedSet,
+    *,
+    network: keras.Model | None = None,
+) -> dict[str, float]:
+    """Scores the test volumes with the weights of the best validation (saved) and with the last ones (numbers only).
+
+    Args:
+        run: The run; its checkpoints hold the weights of `model`.
+        model: What the saved weights belong to.
+        dataset: The dataset's settings.
+        test: Volumes to score.
+        network: The part of `model` that predicts, image -> logits, if that is not all of it.
+
+    Returns:
+        "test_dice" and "test_dice_last", means over volumes of the mean foreground Dice.
+    """
+    results: dict[str, float] = {}
+    for name, key, folder in ((LAST, "test_dice_last", run.eval / "last"), (BEST, "test_dice", run.eval)):
+        weights, record = checkpoint.load_arrays(run.checkpoints / name)
+        models.set_weights(model, weights)
+        scores = volumes.evaluate_cases(
+            ((volume, volume.native) for volume in test),
+            predictor(network or model, dataset.mtask_bs),
+            dataset=dataset,
+            out_dir=folder,
+            save_predictions=name == BEST,
+            progress=_log_score if name == BEST else None,
+        )
+        results[key] = mean_foreground_dice(scores)
+        title = {LAST: "Last weights", BEST: "Weights of the best validation"}[name]
+        logging.info("%s (step %s): mean test Dice %.4f", title, record["step"], results[key])
+    return results
+
+
+def _log_score(score: VolumeScore) -> None:
+    logging.info("Test volume %s: mean Dice %.3f", score.case_id, score.mean_dice)

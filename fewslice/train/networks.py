@@ -1,0 +1,73 @@
+"""The networks of finished runs, with their weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+from absl import logging
+
+import models
+from fewslice.core import checkpoint
+from fewslice.core.errors import ConfigError
+from fewslice.settings.datasets import DatasetConfig
+from fewslice.settings.group_contrastive import ENCODERS
+from fewslice.train.encoder_runs import RESNET, EncoderRun
+from fewslice.train.setup import image_shape
+
+
+def embedding_network(run: EncoderRun, dataset: DatasetConfig) -> keras.Model:
+    """Returns the network image (batch, rows, columns, channels) -> embedding (batch, D) of a run.
+
+    Raises:
+        ConfigError: the weights are not those of such a network.
+        DataError: the weight file is missing or damaged.
+    """
+    shape = image_shape(dataset)
+    if run.kind == RESNET:
+        sizes = {"depth": ENCODERS[run.config["encoder"]], "projection_size": run.config["projection_dim"]}
+        whole = models.build_group_encoder(shape, **sizes)
+        model = models.embedding_part(whole)
+    else:
+        whole = models.build_encoder(shape)
+        model = keras.Model(whole.inputs[0], keras.layers.GlobalAveragePooling2D()(whole.outputs[-1]))
+    _read_weights(whole, run, "Embeddings by", "this encoder")
+    return model
+
+
+def segmentation_network(run: EncoderRun, dataset: DatasetConfig) -> keras.Model:
+    """Returns the U-Net of a run, image -> logits.
+
+    Raises:
+        ConfigError: the run's weights are not those of a U-Net.
+        DataError: the weight file is damaged.
+    """
+    model = models.build_unet(image_shape(dataset), dataset.num_classes)
+    _read_weights(model, run, "Segmentation network:", "a U-Net")
+    return model
+
+
+def _read_weights(model: keras.Model, run: EncoderRun, use: str, kind: str) -> None:
+    weights, record = checkpoint.load_arrays(run.weights)
+    fill(model, weights, path=run.weights, kind=kind)
+    logging.info("%s %s (step %s).", use, os.path.relpath(run.weights), record.get("step", "unknown"))
+
+
+def fill(model: keras.Model, weights: Mapping[str, Any], *, path: Path, kind: str) -> None:
+    """Gives every weight of a network the value of that name; further values are left out.
+
+    Args:
+        model: The network.
+        weights: Name -> value.
+        path: Where they come from, for the message.
+        kind: What `model` is, for the message.
+
+    Raises:
+        ConfigError: a weight is missing or has another shape.
+    """
+    report = models.copy_by_name(model, weights)
+    if report.missing or report.mismatched:
+        raise ConfigError(f"The weights of {path} are not those of {kind}: {report.summary()}")
