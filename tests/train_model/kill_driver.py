@@ -1,10 +1,10 @@
-"""Runs one command undisturbed, and the same command again and again, each time killed at another moment, to its end.
+"""Runs a command undisturbed, and the same command again and again, each time killed at another moment, to its end.
 
-Command: python -m tests.train_model.kill_driver JOB.json
+Command: python -m tests.train_model.kill_driver
 
-JOB.json holds a script of train_model, its arguments ("argv"), the folders of runs of both ("calm", "killed"), and the
-"moments" and "more" and the "seed" of `draw_moments`. Printed at last, as JSON: the moments, and the exit statuses of
-all processes (-9: killed).
+Each line of the standard input is a job in JSON: a script of train_model, its arguments ("argv") and environment, the
+folders of runs of both ("calm", "killed"), and the "moments", "more" and "seed" of `draw_moments`. The answer is a line
+with the moments and the exit statuses of all processes (-9: killed).
 
 Nothing inside FewSlice is named. What counts are writes, each of which ends with `os.replace` of a temporary file, and
 training steps, as Keras tells its callbacks of them. The undisturbed run notes both, and moments are drawn from them:
@@ -150,10 +150,9 @@ def run(script: str, argv: list[str], journal: Path, runs: str, moments: dict[tu
         os._exit(status)
 
 
-def main(path: str) -> None:
-    job = json.loads(Path(path).read_text())
-    for module in pkgutil.walk_packages(fewslice.__path__, "fewslice."):  # imported once, for all children
-        importlib.import_module(module.name)
+def answer(job: dict) -> dict:
+    """Does a job."""
+    os.environ.update(job["environment"])
     with tempfile.TemporaryDirectory() as folder:
         calm, killed = (Path(folder) / name for name in ("calm", "killed"))
         statuses = [run(job["script"], job["argv"], calm, job["calm"], {})]
@@ -162,9 +161,11 @@ def main(path: str) -> None:
             statuses.append(run(job["script"], job["argv"], killed, job["killed"], moments))
             if statuses[-1] != -signal.SIGKILL:
                 break
-    told = [f"{moment} {what} {number}" for (what, number), moment in moments.items()]
-    print(json.dumps({"moments": told, "statuses": statuses}))
+    return {"moments": [f"{moment} {what} {n}" for (what, n), moment in moments.items()], "statuses": statuses}
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    for module in pkgutil.walk_packages(fewslice.__path__, "fewslice."):  # imported once, for all children
+        importlib.import_module(module.name)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), flush=True)
