@@ -43,6 +43,7 @@ import numpy as np
 import yaml
 
 POOLS = (270, 1000)  # units for which budgets are worked out
+LATER = {"per_label": 0}  # options that strategies got later, with the value that leaves everything as it was
 TIMES = ("seconds", "steps_per_s")
 SKIPPED = ("versions.json", "command.txt", ".lock")
 THREADS = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -469,7 +470,7 @@ def _new_round(one: Any, *plans: Any) -> dict[str, Any]:
     needs = registry.of("strategy").get(query.strategy.name).needs
     found = {
         "strategy": "vaal" if is_vaal else query.strategy.name,
-        "options": {} if is_vaal else options,
+        "options": {} if is_vaal else {k: v for k, v in options.items() if (k, v) not in LATER.items()},
         "features": features,
         "scores": query.score.name if query.score else None,
         "passes": query.passes,

@@ -24,15 +24,6 @@ from fewslice.core.registry import Registry
 
 SCORES = Registry("uncertainty score", "fewslice.active.scores")
 COMBINES = ("mean_probabilities", "mean_scores")
-# What the published settings call a score of several networks, and the registered one that it is.
-PUBLISHED = {
-    "entropy_w_label_probs": "entropy",
-    "ensemble_variance_ratio": "variance_ratio",
-    "entropy_w_label_counts": "vote_entropy",
-}
-# Likewise for the dropout passes of one network; the mean over networks is then called "mean_score".
-PUBLISHED_PASSES = {"entropy_score": "entropy", "bald_score": "bald"}
-MEAN_SCORE, MAPS = "mean_score", "pass_probs"
 _TINY = 1e-10
 SPREAD, ENTROPIES, VOTES = "spread", "entropies", "votes"
 PASSES, IMAGES = "passes", "images"

@@ -137,10 +137,12 @@ def _text(path: Path) -> str:
     if path.is_dir():
         raise DataError(path, expected=expected, found="a folder", remedy=remedy)
     if not path.exists():
-        near = sorted(other.name for other in path.parent.glob("*.yml")) if path.parent.is_dir() else []
-        found = "nothing" + (f"; the folder holds {', '.join(near)}" if near else "")
+        paths = [*path.parent.glob("*/*.yml"), *path.parent.glob("*.yml")] if path.parent.is_dir() else []
+        near = {other.name: other for other in paths}
+        here = sorted(other.name for other in paths if other.parent == path.parent)
+        found = "nothing" + (f"; the folder holds {', '.join(here)}" if here else "")
         closest = difflib.get_close_matches(path.name, near, n=1)
-        remedy = f"Did you mean {path.parent / closest[0]}?" if closest else remedy
+        remedy = f"Did you mean {near[closest[0]]}?" if closest else remedy
         raise DataError(path, expected=expected, found=found, remedy=remedy)
     try:
         with path.open("rb") as stream:

@@ -112,7 +112,7 @@ def test_every_mistake_is_named_with_its_line(read, old, new, line, words):
 
 def test_the_text_that_the_mistakes_are_put_into_is_right(read):
     kcenter = Query(strategy=Named("kcenter"), features=Named("encoder", {"batch_size": 128}))
-    assert read(LINES).round_queries() == [kcenter, Query()]
+    assert read(LINES).round_queries() == [kcenter, RANDOM]
 
 
 def test_all_mistakes_at_once_in_the_order_of_lines(read):
@@ -220,11 +220,16 @@ MFC = {
     "wt_max_dist_mult": 1.0,
 }  # fmt: skip
 EMBEDDINGS, PIXELS = Named("encoder", {"batch_size": 128}), Named("pixels")
-RANDOM = Query()
 
 
-def query(strategy, options=None, *, score=None, **rest):
-    return Query(strategy=Named(strategy, options or {}), score=Named(score) if score else None, **rest)
+def query(strategy, given=None, *, score=None, **rest):
+    """Returns a query with all options of its strategy."""
+    complete, wrong = options.registered_options("strategy", strategy, STRATEGIES.get(strategy), given or {})
+    assert wrong == []
+    return Query(strategy=Named(strategy, complete), score=Named(score) if score else None, **rest)
+
+
+RANDOM = query("random")
 
 
 @pytest.mark.parametrize(
@@ -269,7 +274,7 @@ def test_vaal_is_a_score(read):
     geometry = {"data_geometry_type": "vaal", "latent_dim": 8}
     chosen = read(data_geometry=geometry, policy={"rounds": rounds}).round_queries()[1]
     score = chosen.score
-    assert (chosen.strategy, score.name) == (Named("uncertainty"), "vaal")
+    assert (chosen.strategy.name, score.name) == ("uncertainty", "vaal")
     assert (score.options["latent_dim"], score.options["batch_size"], score.options["num_epochs"]) == (8, 128, 50)
 
 
