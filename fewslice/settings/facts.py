@@ -49,7 +49,8 @@ _NOT_THE_METHOD = {
 _NOT_THE_METHOD_PARTS = ("digest", "sha256", "former")
 _SPLIT_FLAGS = ("no_of_tr_imgs", "comb_tr_imgs")
 # Tables of an experiment that belong to its setup, and entries of them that only serve scores.
-_SETUP_TABLES = {"dataset", "annotation", "unit", "model", "pool", "split"}
+_SETUP_TABLES = {"dataset", "annotation", "unit", "network", "members", "warm_start", "size", "split", "comb", "pool"}
+_SETUP_TABLES |= {"model"}  # of runs from before experiments had a form of their own
 _FOR_SCORES = {"model.T", "model.db_score_func", "model.inf_train_type", "model.feature_decoder_index"}
 _NETWORK, _DROPOUT = "model.model_type", "db_"  # networks with dropout for scores are compared with those without
 # Published names of scores.
@@ -145,6 +146,12 @@ def _start(config: Mapping[str, Any]) -> str:
 
 
 def _method(config: Mapping[str, Any], strategy: str) -> str:
+    query = config.get("query")
+    if isinstance(query, Mapping):
+        score = (query.get("score") or {}).get("name")
+        if strategy not in ("uncertainty", "stochastic_batches") or not score:
+            return strategy
+        return score if strategy == "uncertainty" else f"{strategy} {score}"
     tables = [config.get(name) for name in ("model_uncertainty", "model")]
     uncertainty, model = (table if isinstance(table, Mapping) else {} for table in tables)
     if strategy not in ("uncertainty", "stochastic_batches") or not uncertainty.get("score_func"):
@@ -175,7 +182,9 @@ def _of_cases(cases: Any) -> dict[str, str]:
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields dotted name and value of settings; the folder of another run counts as the settings of that run."""
     for name, value in config.items():
-        if name in _NOT_THE_METHOD or any(part in str(name) for part in _NOT_THE_METHOD_PARTS):
+        is_own_name = name == "name" and prefix  # of a network, a strategy, ...; the run's name stands at the top
+        is_left_out = name in _NOT_THE_METHOD or any(part in str(name) for part in _NOT_THE_METHOD_PARTS)
+        if is_left_out and not is_own_name:
             continue
         if name == "cases":
             yield from ((f"{prefix}{role}", text) for role, text in _of_cases(value).items())

@@ -327,3 +327,20 @@ def test_runs_of_before_and_of_today_are_one_method(tmp_path):
     runs = [write_experiment(tmp_path, "mfc", seed=seed, annotator="simulated") for seed in (0, 1)]
     recorded(runs[1], of_experiment(files.read_json(runs[1] / "config.json")))
     assert experiment_labels(runs) == [("mfc", "", 2)]
+
+
+@pytest.mark.parametrize(
+    ("query", "method"),
+    [
+        ({"strategy": {"name": "uncertainty"}, "score": {"name": "bald"}}, "bald"),
+        ({"strategy": {"name": "stochastic_batches"}, "score": {"name": "entropy"}}, "stochastic_batches entropy"),
+        ({"strategy": {"name": "mfc"}, "score": None}, "mfc"),
+    ],
+)
+def test_facts_of_a_native_experiment(query, method):
+    config = {"dataset": "acdc_h5", "strategy": query["strategy"]["name"], "query": query, "seed": 2, "n_iter": 3}
+    config |= {"network": {"name": "dmpls", "options": {"batch_size": 2}}, "members": {"kind": "seeds", "count": 1}}
+    found = of_experiment(config, unit="patches")
+    assert (found["method"], found["seed"], found["budget_unit"]) == (method, 2, "patches")
+    assert found["setup"] == {"dataset": "acdc_h5", "network.name": "dmpls", "network.options.batch_size": 2,
+                              "members.kind": "seeds", "members.count": 1}  # fmt: skip
