@@ -67,7 +67,7 @@ class RegionTable:
 
     @property
     def has_overlap(self) -> bool:
-        """Tells whether a region shares pixels with one of its negatives, as 3x3 windows of small maps do."""
+        """Whether a region shares pixels with one of its negatives, as 3x3 windows of small maps do."""
         distance = np.abs(self.positions[self.anchor_index][:, None] - self.positions[None]).max(axis=-1)
         return bool(np.any(self.negative_mask & (distance < self.region_size)))
 

@@ -20,7 +20,7 @@ MOMENTUM = 0.99
 
 
 def _has_kernel(inputs) -> bool:
-    """Tells whether TensorFlow's fused batch normalisation takes these inputs (it has no float64)."""
+    """Whether TensorFlow's fused batch normalisation takes these inputs (it has no float64)."""
     return tf is not None and keras.backend.standardize_dtype(inputs.dtype) != "float64"
 
 

@@ -10,6 +10,7 @@ the query; `volume` puts those of a case together.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 
@@ -34,11 +35,13 @@ class Revealed:
     boxes: tuple[Box, ...]
     values: np.ndarray
 
+    @functools.cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum([0, *(int(np.prod(box.size)) for box in self.boxes)])
+
     def labels(self, place: int) -> np.ndarray:
         """Returns the (slices, rows, columns) uint8 labels of `boxes[place]`."""
-        ends = np.cumsum([int(np.prod(box.size)) for box in self.boxes])
-        box = self.boxes[place]
-        return self.values[ends[place] - int(np.prod(box.size)) : ends[place]].reshape(box.size)
+        return self.values[self._ends[place] : self._ends[place + 1]].reshape(self.boxes[place].size)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """The loop of active learning: query, annotate, train, again; with everything on disk, so that it can stop anywhere.
 
     rounds/000/plan.json        everything that decides this round
-               scores.csv       the score of each unit, where the strategy looks at scores
+               scores.csv       the score of each unit, where the strategy looks at scores; not of patches
                query.csv        the chosen units, in order
                labels.npy       what was annotated in them, see `fewslice.active.labels`
                labelled.csv     everything annotated after this round
@@ -33,12 +33,10 @@ from fewslice.active.units import Units
 from fewslice.core import files
 from fewslice.settings.experiment import RoundPlan
 
-_SCORES_WRITTEN = 1_000_000  # units; of more, scores.csv is not written
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Situation:
-    """What is known when a round chooses; evidence is made from it.
+    """State of an experiment before a query: plan, labels, last trained round.
 
     Attributes:
         plan: The round.
@@ -178,7 +176,7 @@ class Loop:
         given = {need: self.evidence[need](situation) for need in sorted(wanted & set(self.evidence))}
         scores = given.get(SCORES)
         if scores is not None:
-            if len(self.pool) <= _SCORES_WRITTEN:
+            if not self.pool.can_overlap:  # the names of a lattice are not written out
                 rows = [{"unit_id": self.pool.name(unit), "score": value} for unit, value in enumerate(scores.tolist())]
                 files.write_csv(situation.folder / "scores.csv", rows, ("unit_id", "score"))
             given[SCORES] = -scores if query.ascending else scores

@@ -22,7 +22,7 @@ FEATURES, SCORES, PIXELS, MASKS, GRADIENTS = "features", "scores", "pixels", "ma
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Query:
-    """What a strategy sees when it chooses.
+    """Input of a strategy.
 
     Attributes:
         pool: All units.
@@ -125,7 +125,7 @@ class Query:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Choice:
-    """What was chosen.
+    """Chosen units, in order, with their values.
 
     Attributes:
         indices: (budget,) int64 pool indices in the order of choice, distinct, none labelled.

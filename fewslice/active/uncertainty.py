@@ -8,7 +8,7 @@ Source: Vepa et al., 2024, arXiv 2411.15763 (entropy and variance ratio of ensem
 1703.02910 (entropy, BALD, variation ratio). The scores are files in `fewslice/active/scores/`.
 
 Notes:
-    Differs from the published code: it computed in float16, where 1e-10 is 0 and BALD may be no number (which became
+    Differs from the published code: it computed in float16, where 1e-10 is 0 and BALD may be NaN (which became
     0), and rounded to 7 decimals. Here sums are float32, or float64 for float64 input, and what is no number stays so
     and is refused when units are chosen.
 """

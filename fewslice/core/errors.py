@@ -18,7 +18,7 @@ class ConfigError(FewSliceError):
 
 
 class TrainingError(FewSliceError):
-    """Training cannot go on, for instance because the loss is not a number."""
+    """Training cannot continue, for instance because of a NaN loss."""
 
 
 class DataError(FewSliceError):

@@ -32,7 +32,7 @@ _ABSENT = object()
 
 
 def options_of(source: type | Callable) -> Known:
-    """Returns what can be set, {option: (type, default)} in the order of definition.
+    """Returns {option: (type, default)} in the order of definition.
 
     Args:
         source: A dataclass, or a function or another class: then its parameters that can be given by keyword only. A

@@ -75,7 +75,7 @@ class Store:
     def is_current(
         self, case: Case, annotations: Annotations, *, by_content: bool = False, verify: bool = False
     ) -> bool:
-        """Tells whether a case can be used as it is.
+        """Whether a case can be used as it is.
 
         Args:
             case: The case.
@@ -169,7 +169,7 @@ class Store:
         return "scribble_simulated" if is_simulated else key
 
     def _holds(self, case: Case, entry: Mapping[str, Any], annotations: Annotations) -> bool:
-        """Tells whether an entry has what is asked for; those of earlier versions lack native labels and headers."""
+        """Whether an entry has what is asked for; those of earlier versions lack native labels and headers."""
         is_simulated = self.reader.dataset.scribbles == "simulated"
         if case.label_path is None and (LABEL in annotations or (SCRIBBLE in annotations and is_simulated)):
             return False  # what is stored is of a label that was taken away

@@ -194,7 +194,7 @@ def load_member(network: Network, dataset: datasets.DatasetConfig, path: Path) -
 
 
 def set_best(model: keras.Model, path: Path) -> None:
-    """Gives a network the weights of a member's best validation; the last ones if no validation gave a number."""
+    """Gives a network the weights of a member's best validation; the last ones if every validation Dice was NaN."""
     best = path / "checkpoints" / BEST
     weights, _ = checkpoint.load_arrays(best if best.exists() else path / "checkpoints" / LAST)
     models.set_weights(model, weights)

@@ -217,7 +217,7 @@ def _check(probabilities: np.ndarray, images: np.ndarray) -> None:
 
 
 def is_identity(sigma_px: float) -> bool:
-    """Tells whether a Gaussian of this width, in pixels, reaches no neighbour."""
+    """Whether a Gaussian of this width, in pixels, reaches no neighbour."""
     return np.exp(-0.5 / np.float64(sigma_px) ** 2) < NO_NEIGHBOUR
 
 

@@ -81,7 +81,7 @@ class ExperimentFile:
         return f"{_shown(self.path)}:{_line_of(node.value, place[1:], node.lineno)}"
 
     def duplicate_keys_and_missing_commas(self) -> list[str]:
-        """Returns two slips in tables of ids that Python accepts: a key twice, and a comma left out between texts."""
+        """Finds mistakes in tables of ids that Python accepts: duplicate keys, missing commas between strings."""
         found = set()
         for node in (node for node in ast.walk(self._tree) if isinstance(node, ast.Dict)):
             keys = [key for key in node.keys if isinstance(key, ast.Constant)]

@@ -51,7 +51,7 @@ PlainName = Annotated[
 
 @declared
 class Query:
-    """How units are chosen. In files: the strategy alone, or a mapping."""
+    """A query: strategy, features, score and rules. In files: the strategy alone, or a mapping."""
 
     SHORT: ClassVar[str] = "strategy"
     strategy: Annotated[Named, Registered(STRATEGY), Help("Strategy that chooses, with its options.")] = Named("random")
@@ -106,7 +106,7 @@ class Members:
     kind: Annotated[
         str, Registered("kind of members"), Help("How members differ; `seeds`: same data, other seeds.")
     ] = "seeds"
-    count: Annotated[Count, Help("Networks per round; the one of the best validation is tested.")] = 1
+    count: Annotated[Count, Help("Networks per round; the one with the best validation Dice is tested.")] = 1
 
 
 @declared
@@ -276,7 +276,7 @@ class Experiment:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What all rounds of an experiment share, as in `Experiment`."""
+    """Settings shared by all rounds of an experiment, as in `Experiment`."""
 
     network: Named | None = None
     members: Members = Members()

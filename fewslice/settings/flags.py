@@ -46,7 +46,7 @@ def define(cls: type[ScriptFlags], *names: str, flag_values: flags.FlagValues = 
 
 
 def read(cls: type[ScriptFlags], flag_values: flags.FlagValues = FLAGS) -> Any:
-    """Returns what the class makes of its flags, see its `completed`: frozen values, and mostly the dataset's settings.
+    """Parses the flags and returns `completed()`: frozen values, for most scripts with the dataset's settings.
 
     Args:
         cls: As given to `define`. Flags that are not defined have their defaults.

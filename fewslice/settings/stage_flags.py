@@ -69,7 +69,7 @@ class ScriptFlags:
         return os.path.abspath(self.runs_dir or dataset_files.checkout() / "runs")
 
     def completed(self) -> Any:
-        """Returns what the script works with: these flags with everything filled in that follows from them."""
+        """Returns the flags with all derived values filled in."""
         return self
 
     def no_effect(self, name: str) -> str:
@@ -107,7 +107,7 @@ class OnDataset(ScriptFlags):
 
 @declared
 class Training(OnDataset):
-    """What every training script has.
+    """Flags of every training script.
 
     Attributes:
         stage: Name of the script.
@@ -126,7 +126,7 @@ class Training(OnDataset):
         "dataset's `unlabeled_split` (tr52 for acdc, tr22 for prostate_md, tr10 for mmwhs).",
     ] = None
     n_iter: Annotated[Count, Help(_STEPS, in_digest=False)] = 10001
-    ver: Annotated[Number, "Number of the run: another one repeats the same settings beside the first."] = 0
+    ver: Annotated[Number, "Run number; another number repeats the same settings in a run directory of its own."] = 0
     init_from: Annotated[
         str | None,
         "Run folder or weight file of an earlier stage to start from, or none for random weights; else the one "

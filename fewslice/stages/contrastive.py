@@ -38,7 +38,7 @@ Pretraining = GlobalPretraining | LocalPretraining
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What a contrastive stage has of its own.
+    """Parts that differ between the contrastive stages.
 
     Attributes:
         method: Short readable name of the variant.

@@ -90,7 +90,7 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
 
 
 class Selection:
-    """What was asked for, checked; prepares the volumes of the pool where that was not done before.
+    """A checked request: pool, strategy, encoder. Prepares missing volumes of the pool.
 
     Args:
         args: The flags.
@@ -263,7 +263,7 @@ class Selection:
         embedding_map.draw_embedding_map(self.folder / "embedding_map.png", projection, title=what, **marks)
 
     def tell(self, choice: Choice) -> None:
-        """Tells what was chosen and where it is written."""
+        """Logs the choice and its files."""
         pool = self.pool
         logging.info(
             "Chose %d of %d slices (%.1f%%), from %d of %d volumes: %s",

@@ -1,4 +1,4 @@
-"""Which network turns slices into vectors: a run of an earlier stage, the pixels themselves, or none.
+"""The encoder that gives slice embeddings: an upstream run, pixels, or none.
 
 Needs no Keras, so that a wrong path is told at once.
 """

@@ -52,7 +52,7 @@ def evaluate_run(
     *,
     network: keras.Model | None = None,
 ) -> dict[str, float]:
-    """Scores the test volumes with the weights of the best validation (saved) and with the last ones (numbers only).
+    """Evaluates the best checkpoint (with saved predictions) and the last weights (scores only) on the test volumes.
 
     Args:
         run: The run; its checkpoints hold the weights of `model`.
@@ -77,7 +77,7 @@ def evaluate_run(
             progress=_log_score if name == BEST else None,
         )
         results[key] = mean_foreground_dice(scores)
-        title = {LAST: "Last weights", BEST: "Weights of the best validation"}[name]
+        title = {LAST: "Last weights", BEST: "Best checkpoint"}[name]
         logging.info("%s (step %s): mean test Dice %.4f", title, record["step"], results[key])
     return results
 

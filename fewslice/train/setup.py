@@ -27,7 +27,7 @@ Arrays = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where a stage's initial weights come from.
+    """Initial weights of a stage, with their source.
 
     Attributes:
         path: Weight file, or None for random weights.

@@ -1,4 +1,4 @@
-"""What the passes contradict each other about, in nats.
+"""BALD: mutual information between prediction and weights, H[E p] - E H[p] (nats).
 
 Source: Houlsby et al., 2011, arXiv 1112.5745; Gal et al., 2017, arXiv 1703.02910.
 """

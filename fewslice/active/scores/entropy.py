@@ -12,5 +12,5 @@ from fewslice.active.uncertainty import PassStatistics, entropy, register
 
 @register("entropy")
 def predictive_entropy(statistics: PassStatistics) -> np.ndarray:
-    """H(p), the entropy of the mean: unsure passes and passes that contradict each other."""
+    """H(p), the entropy of the mean: aleatoric and epistemic uncertainty."""
     return entropy(statistics.mean)

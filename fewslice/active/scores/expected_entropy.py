@@ -9,5 +9,5 @@ from fewslice.active.uncertainty import ENTROPIES, PassStatistics, register
 
 @register("expected_entropy", needs=(ENTROPIES,))
 def expected_entropy(statistics: PassStatistics) -> np.ndarray:
-    """Mean of H over passes: unsure passes only."""
+    """Mean of H over passes: aleatoric uncertainty only."""
     return statistics.entropies / statistics.passes

@@ -1,4 +1,4 @@
-"""How far the most probable class is from certain."""
+"""1 - max p."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How near the second most probable class is to the first."""
+"""1 - (p1 - p2), the margin of the two most probable classes."""
 
 from __future__ import annotations
 

@@ -15,15 +15,15 @@ from fewslice.core.registry import unknown_name
 
 @dataclasses.dataclass(frozen=True)
 class CoreGcnOptions(Training):
-    """What CoreGCN can be told, with the published names and values.
+    """Options of CoreGCN, with the published names and values.
 
     Attributes:
-        subset_size: Unlabelled units that the graph holds, drawn at random, or "all"; never fewer than are bought.
+        subset_size: Unlabelled units that the graph holds, drawn at random, or "all"; never fewer than the budget.
         starting_sample: Annotated units that the network needs, at least 1.
         use_random_start: Units are drawn at random until there are so many; False: by k-center on the features.
         adj_sim_wt_metric: How the similarity of two units falls with the distance of their positions in their volumes
             (see `slice_weights`); None: not at all.
-        s_margin: Taken because published settings hold it; it has no influence, there neither.
+        s_margin: Accepted for published settings; no effect, as in the published code.
     """
 
     subset_size: int | str = "all"

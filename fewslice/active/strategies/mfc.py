@@ -23,7 +23,7 @@ def mfc(query: Query, weights: MfcOptions) -> Choice:
         weights: The distance; the defaults are the published configuration.
 
     Notes:
-        As published, the scribble of a unit that was chosen before in the same purchase is used, though it is drawn
+        As published, the scribble of a unit that was chosen before in the same query is used, though it is drawn
         only afterwards; `use_labels=False` avoids that.
     """
     return by_distance(query, weights, np.asarray(query.features).reshape(len(query.pool), -1))

@@ -19,7 +19,7 @@ def pkcenter(query: Query, *, temp_init: float = 1.0, temp_scale: str | None = N
         temp_scale: None keeps it, "inv_iter" divides it by 1 + the number of units labelled or chosen so far.
 
     Notes:
-        Differs from the published code, where a unit could be drawn twice for one purchase; here what was drawn is
+        Differs from the published code, where a unit could be drawn twice within one query; here what was drawn is
         left out. The first unit is drawn uniformly if nothing is labelled, as published.
     """
     if not temp_init > 0:

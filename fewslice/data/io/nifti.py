@@ -73,7 +73,7 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) ->
         The image. A 2-D file becomes a volume of one slice.
 
     Raises:
-        DataError: missing, empty, truncated or damaged file, wrong format, a header that cannot be true, NaN
+        DataError: missing, empty, truncated or damaged file, wrong format, an inconsistent header, NaN
             or infinite voxels, labels that are no integers.
     """
     path = Path(path)

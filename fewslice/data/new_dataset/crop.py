@@ -16,7 +16,7 @@ LARGEST_SIDE = 320  # pixels; memory and time of a training step grow with the s
 
 @dataclass(frozen=True, eq=False)
 class Footprint:
-    """Where the foreground of one volume lies, summed over its slices: all that is kept of a label.
+    """Foreground mask of one volume, summed over its slices.
 
     Attributes:
         counts: (X', Y') foreground voxels above each pixel of the smallest rectangle that holds all of them, in

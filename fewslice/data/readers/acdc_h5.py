@@ -63,7 +63,7 @@ class AcdcH5Reader(Reader):
         return {"spacing_mm": list(self._spacing(case))}
 
     def has_scribble(self, case: Case) -> bool:
-        """Tells whether the volume's file holds a scribble."""
+        """Whether the volume's file holds a scribble."""
         return holds(case.image_path, "scribble") is True
 
     def patient_facts(self, case: Case) -> dict[str, str | float]:

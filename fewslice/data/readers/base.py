@@ -135,7 +135,7 @@ class Reader(abc.ABC):
         return Volume(case, image.array, kept, scribble, image.spacing_mm, image.affine, notes, image.header), []
 
     def has_scribble(self, case: Case) -> bool:
-        """Tells whether the files hold a scribble of a case, reading no voxels; False if that is unknown."""
+        """Whether the files hold a scribble of a case, reading no voxels; False if that is unknown."""
         return False
 
     def source_files(self, case: Case, *, with_label: bool = True) -> list[Path]:

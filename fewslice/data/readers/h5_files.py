@@ -55,7 +55,7 @@ def read_array(
 
 
 def holds(path: Path, key: str) -> bool | None:
-    """Tells whether a file holds something named `key`; None where it cannot be opened, of which reading says why."""
+    """Whether a file holds something named `key`; None where it cannot be opened, of which reading says why."""
     import h5py
 
     try:

@@ -61,7 +61,7 @@ class SlicesH5Reader(Reader):
         return Case(case_id, patient, phase, paths[0], None if holds(paths[0], "label") is False else paths[0])
 
     def has_scribble(self, case: Case) -> bool:
-        """Tells whether the file of the volume, or its first slice file, holds a scribble."""
+        """Whether the file of the volume, or its first slice file, holds a scribble."""
         return holds(case.image_path, "scribble") is True
 
     def source_files(self, case: Case, *, with_label: bool = True) -> list[Path]:

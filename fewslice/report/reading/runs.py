@@ -79,7 +79,7 @@ class Round:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What one run directory says.
+    """Contents of one run directory.
 
     Attributes:
         path: The directory.
@@ -216,7 +216,7 @@ def read_run(path: str | Path) -> Run:
 
 
 def _missing(common: dict[str, Any], curve: pd.DataFrame, scores: pd.DataFrame) -> tuple[str, ...]:
-    """Says what a training lacks."""
+    """Missing parts of a training."""
     is_finished, is_pretraining = common["is_finished"], common["facts"]["kind"] == "pretraining"
     problems = [] if is_finished else ["The run is not finished (no DONE); its numbers may still change."]
     if curve.empty:

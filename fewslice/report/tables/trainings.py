@@ -94,7 +94,7 @@ def comparison_table(methods: Sequence[Method]) -> Table | None:
 
 
 def remarks(methods: Sequence[Method]) -> list[str]:
-    """Returns what keeps a reader from wrong conclusions."""
+    """Caveats of the comparison."""
     scored = scored_of(methods)
     baseline = stats.the_baseline(scored)
     others = [method for method in scored if not method.is_baseline]
