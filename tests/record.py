@@ -389,9 +389,10 @@ def record_plans(checkout: Path) -> dict[str, Any]:
 
 def plans_of_old_code(checkout: Path) -> dict[str, Any]:
     """Returns name of the experiment -> its plan, by `fewslice.al_config`."""
-    from fewslice.active.query import strategy_options
     from fewslice.al_config import load_experiment
     from fewslice.al_selection import encoder_arguments, vaal_options
+
+    from fewslice.active.query import strategy_options
     from fewslice.stages.active import round_plans
 
     def describe(path: Path) -> dict[str, Any]:
