@@ -3,8 +3,8 @@
     python -m benchmarks.pool_passes --part=embed --sides=96,192
     python -m benchmarks.pool_passes --part=dropout --sides=96,192 --units=160,480 --passes=5,20
 
-Embedding: `embed_volumes` with a ResNet-18, from prepared volumes on the disk to the finished file. Dropout:
-`pool_scores` with the scribble U-Net, 4 classes, BALD. Random numbers. Every line is a process of its own, which first
+Embedding: `embed` with a ResNet-18, from prepared volumes on the disk to the finished file. Dropout:
+`slice_maps` with the scribble U-Net, 4 classes, BALD. Random numbers. Every line is a process of its own, which first
 runs one batch, so that what the libraries keep counts as neither time nor memory; building the encoder (a second) does.
 """
 
@@ -26,22 +26,6 @@ DEPTH = 16  # slices of a volume
 PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
-class RandomSlices:
-    """So many slices (side, side, 1), repeating 64 of them; nothing else is in memory."""
-
-    def __init__(self, side: int, count: int):
-        self._images = np.random.default_rng(0).standard_normal((64, side, side, 1), dtype=np.float32)
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, unit: int) -> np.ndarray:
-        if not 0 <= unit < self._count:
-            raise IndexError(unit)
-        return self._images[unit % 64]
-
-
 def random_volumes(folder: Path, side: int, count: int):
     """Returns `count` slices in memory-mapped volumes of 16."""
     from fewslice.data.cache import PreparedSet, PreparedVolume
@@ -61,8 +45,9 @@ def random_volumes(folder: Path, side: int, count: int):
 def embed(side: int, units: int, batch_size: int, precision: str, *, folder: str | None = None) -> dict[str, float]:
     """Embeds slices in this process; files lie below `folder` meanwhile. Returns the figures of `fresh.Watch`."""
     import models
+    from fewslice.active.pool import SLICES, Crops, open_pool
     from fewslice.core import checkpoint
-    from fewslice.learner.embeddings import embed_volumes
+    from fewslice.learner.features import embed as embed_images
     from fewslice.settings import datasets
     from fewslice.train.encoder_runs import RESNET, EncoderRun
 
@@ -75,9 +60,10 @@ def embed(side: int, units: int, batch_size: int, precision: str, *, folder: str
         run = EncoderRun(folder, folder / "last.npz", settings, RESNET)
         volumes = random_volumes(folder, side, units)
         options = {"batch_size": batch_size, "mixed_precision": precision == "bfloat16"}
-        embed_volumes(run, volumes[:1], dataset, out_path=folder / "first.npy", **options)
+        images = [Crops(part, open_pool(part, SLICES)) for part in (volumes[:1], volumes)]
+        embed_images(run, images[0], dataset, key={"of": "first"}, path=folder / "first.npy", **options)
         with fresh.Watch() as watch:
-            embed_volumes(run, volumes, dataset, out_path=folder / "all.npy", **options)
+            embed_images(run, images[1], dataset, key={"of": "all"}, path=folder / "all.npy", **options)
     return watch.figures()
 
 
@@ -86,14 +72,20 @@ def dropout(side: int, units: int, passes: int, batch_size: int, precision: str)
     import keras
 
     import models
-    from fewslice.learner.scores import DropoutPasses, pool_scores
+    from fewslice.learner.passes import DropoutPasses, slice_maps
 
     keras.config.set_dtype_policy(PRECISIONS[precision])
     network = DropoutPasses(models.dropout_part(models.build_scribble_unet((side, side, 1), 4)))
-    options = {"passes": passes, "batch_size": batch_size}
-    pool_scores([network], RandomSlices(side, batch_size), ["bald"], **options)
+    images = np.random.default_rng(0).standard_normal((64, side, side, 1), dtype=np.float32)
+
+    def run(count: int) -> None:
+        cases = [images[: min(DEPTH, count - start)] for start in range(0, count, DEPTH)]
+        for _ in slice_maps([network], cases, ["bald"], passes=passes, batch_size=batch_size):
+            pass
+
+    run(batch_size)
     with fresh.Watch() as watch:
-        pool_scores([network], RandomSlices(side, units), ["bald"], **options)
+        run(units)
     return watch.figures()
 
 

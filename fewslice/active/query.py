@@ -87,6 +87,30 @@ class Query:
             left = self.allowed_after(left, chosen)
         return np.array(chosen, np.int64)
 
+    def balanced(self, ranked: np.ndarray, per_label: int) -> np.ndarray:
+        """Returns ranked candidates with the first `per_label` of each image-level class in front, class by class.
+
+        So a budget of `per_label` times the classes takes as many of each. What a class that runs out lacks, and what
+        is left of the budget, is filled by rank from all others.
+
+        Args:
+            ranked: (n,) int64 candidates, the best first.
+            per_label: Units of each class; 0 leaves the ranking as it is.
+
+        Raises:
+            ConfigError: units without such classes.
+        """
+        if not per_label:
+            return ranked
+        if self.pool.labels is None:
+            raise ConfigError(
+                "`per_label` needs units with an image-level class. Name the fact that holds it, for instance "
+                "`unit: {name: image, label: group}`."
+            )
+        labels = self.pool.labels[ranked]
+        front = np.concatenate([np.flatnonzero(labels == label)[:per_label] for label in np.unique(labels)])
+        return ranked[np.concatenate([front, np.setdiff1d(np.arange(len(ranked)), front)])]
+
     def allowed_after(self, left: np.ndarray, chosen: Sequence[int]) -> np.ndarray:
         """Returns which of the units `left`, allowed before, may still be chosen after the last of `chosen`."""
         box = self.pool.box(chosen[-1])

@@ -37,7 +37,8 @@ def write_rows(
         title: Of the progress line.
 
     Raises:
-        ConfigError: another file name; no row; another number of rows than said.
+        ConfigError: another file name; no row.
+        RuntimeError: fewer rows than said.
         FewSliceError: values that are not finite in this dtype; the file system refuses.
     """
     path = Path(path)
@@ -75,15 +76,13 @@ def _write(partial: Path, mark: Path, count: int, blocks: Callable, *, dtype: st
             if array is None:
                 mark.unlink(missing_ok=True)
                 array = np.lib.format.open_memmap(partial, "w+", np.dtype(dtype), (count, rows.shape[1]))
-            if done + len(rows) > count:
-                raise ConfigError(f"There are more rows than the {count} that were announced.")
             with np.errstate(over="ignore"):
                 array[done : done + len(rows)] = rows
             bad = np.flatnonzero(~np.isfinite(array[done : done + len(rows)]).all(axis=1))
             if len(bad):
                 raise FewSliceError(
-                    f"What the network makes of unit {done + bad[0]} of the pool is not finite in {dtype}. Look at "
-                    "this image, or train the network with a lower learning rate."
+                    f"The values of unit {done + bad[0]} of the pool are not finite in {dtype}. Look at its image, or "
+                    "train the network with a lower learning rate."
                 )
             done += len(rows)
             line.update(len(rows))
@@ -91,7 +90,7 @@ def _write(partial: Path, mark: Path, count: int, blocks: Callable, *, dtype: st
                 array.flush()
                 files.write_json(mark, {**key, "done": done})
     if done != count:
-        raise ConfigError(f"There are {done} rows for the {count} that were announced.")
+        raise RuntimeError(f"There are {done} rows for the {count} that were announced.")
     array.flush()
 
 

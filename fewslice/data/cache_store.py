@@ -36,7 +36,8 @@ _SETTINGS = (
 
 def settings(dataset: DatasetConfig) -> dict[str, Any]:
     """Returns every setting that prepared arrays depend on."""
-    unused = {"target_resolution", "anti_aliasing"} if dataset.grid == "stretch" else set()
+    unused = {"target_resolution", "anti_aliasing"} if dataset.grid != "resample" else set()
+    unused |= {"img_size_x", "img_size_y"} if dataset.grid == "native" else set()
     unused |= {"percentiles"} if dataset.intensity == "as_stored" else set()
     values = {name: getattr(dataset, name) for name in _SETTINGS if name not in unused}
     return {"format": FORMAT, **without_later_defaults(values)}

@@ -31,20 +31,20 @@ def cropped_geometry(
 
     Args:
         volume: The prepared volume.
-        target_resolution: In-plane resolution that was asked for, mm; unused with a stretched grid.
+        target_resolution: In-plane resolution that was asked for, mm; unused with a stretched or native grid.
         affine: "corrected": every voxel lies where its tissue lies in the native file, and the voxel size is
             what rounding to whole pixels made of the target resolution. "published": the native affine with
             its entries [0, 0] and [1, 1] replaced by the target resolution, signs kept, and its origin.
         grid: The dataset's `grid`. Of a pixels stretched to b, corners on corners, one is (a - 1) / (b - 1) as large.
 
     Raises:
-        ConfigError: "published" for a stretched grid, which has no target resolution.
+        ConfigError: "published" for a grid without target resolution.
 
     Notes:
         Differs from the published code: that always writes what is called "published" here.
     """
-    if affine == "published" and grid == "stretch":
-        raise ConfigError('affine "published" needs a target resolution; `grid = "stretch"` has none. Use "corrected".')
+    if affine == "published" and grid != "resample":
+        raise ConfigError('affine "published" needs the resolution of `grid = "resample"`. Use "corrected".')
     if affine == "published":
         matrix = volume.affine.copy()
         for axis in (0, 1):
@@ -54,7 +54,7 @@ def cropped_geometry(
     spacing = list(volume.spacing_mm)
     for axis, size in enumerate(volume.image.shape[1:3]):
         native = volume.native_shape[axis]
-        if grid == "stretch":
+        if grid != "resample":
             step, first = _stretched_step(native, size), 0.0
         else:
             rescaled = resample.rescaled_size(native, volume.spacing_mm[axis] / target_resolution[axis])

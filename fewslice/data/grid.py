@@ -2,7 +2,8 @@
 
 `grid = "resample"`: an in-plane resolution in mm, then cropped or padded (`preprocess`). `grid = "stretch"`: every
 slice gets the size of the network by the nearest pixel, corners on corners, whatever its mm, as in training and
-evaluation of CoreCLR (Vepa et al. 2024, arXiv 2411.15763).
+evaluation of CoreCLR (Vepa et al. 2024, arXiv 2411.15763). `grid = "native"`: voxels stay where they are, and every
+volume keeps its own shape, for networks that see windows.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def image_to_grid(image: np.ndarray, spacing_mm: Sequence[float], dataset: Datas
     """
     if dataset.intensity == "percentiles":
         image = preprocess.normalise(image, dataset.percentiles)
-    if dataset.grid == "stretch":
+    if dataset.grid != "resample":
         return np.ascontiguousarray(_stretched(image, dataset), np.float32)
     channels = image[..., np.newaxis] if image.ndim == 3 else image
     options = {"target_resolution": dataset.target_resolution, "size": dataset.size}
@@ -55,7 +56,7 @@ def label_to_grid(
     Returns:
         (Z, NX, NY) uint8.
     """
-    if dataset.grid == "stretch":
+    if dataset.grid != "resample":
         return np.ascontiguousarray(_stretched(label, dataset), np.uint8)
     options = {"target_resolution": dataset.target_resolution, "size": dataset.size, "fill": outside}
     return np.ascontiguousarray(preprocess.prepare_label(label, spacing_mm, **options), np.uint8)
@@ -73,10 +74,10 @@ def label_from_grid(
         dataset: `grid`, `target_resolution` and `anti_aliasing` are read.
 
     Returns:
-        (X, Y, Z) uint8. With a stretched grid the class is chosen there and goes back by the nearest pixel; otherwise
-        the probabilities go back (`preprocess.restore_probabilities`).
+        (X, Y, Z) uint8. With a stretched or native grid the class is chosen there and goes back by the nearest pixel;
+        otherwise the probabilities go back (`preprocess.restore_probabilities`).
     """
-    if dataset.grid == "stretch":
+    if dataset.grid != "resample":
         label = np.moveaxis(probabilities.argmax(axis=-1).astype(np.uint8), 0, -1)  # (NX, NY, Z)
         return np.ascontiguousarray(resize_nearest(label, tuple(native_shape[:2])))
     options = {"target_resolution": dataset.target_resolution, "anti_aliasing": dataset.anti_aliasing}
@@ -84,4 +85,4 @@ def label_from_grid(
 
 
 def _stretched(array: np.ndarray, dataset: DatasetConfig) -> np.ndarray:
-    return np.moveaxis(resize_nearest(array, dataset.size), 2, 0)
+    return np.moveaxis(array if dataset.grid == "native" else resize_nearest(array, dataset.size), 2, 0)

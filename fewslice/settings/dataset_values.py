@@ -14,7 +14,7 @@ from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
 
 ANTI_ALIASING = ("default", "off")
-GRIDS = ("resample", "stretch")
+GRIDS = ("resample", "stretch", "native")
 INTENSITIES = ("percentiles", "as_stored")
 SCRIBBLES = ("file", "simulated")
 _PHASES = ("ED", "ES")
@@ -45,8 +45,8 @@ OPTIONAL = tuple(
 
 
 def required(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the attributes that must be given beside these values; a stretched grid has no resolution."""
-    return REQUIRED if values.get("grid") == "stretch" else (*REQUIRED, "target_resolution")
+    """Returns the attributes that must be given beside these values; only a resampled grid has a resolution."""
+    return REQUIRED if values.get("grid") in ("stretch", "native") else (*REQUIRED, "target_resolution")
 
 
 def layouts() -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class DatasetConfig:
     """Everything that the library knows about one dataset. experiment_init/README.md explains each attribute.
 
     Sizes are pixels, resolutions mm, batch sizes images (slices). Paths are relative to the data root.
-    `target_resolution` may be () where `grid` is "stretch", which does not read it.
+    `target_resolution` may be () where `grid` is "stretch" or "native", which do not read it.
     `struct_name` leaves out the background, `class_weights` starts with it.
     """
 

@@ -208,11 +208,6 @@ class Experiment:
         found = {name: getattr(self, name) for name in names}
         return plain(found) | {"strategy": self.query.strategy.name}
 
-    def named_runs(self) -> dict[str, str]:
-        """Returns the key and the path of every run that the experiment names."""
-        runs = {"encoder.run": self.encoder.run if self.encoder else "", "warm_start": self.warm_start}
-        return {key: path for key, path in runs.items() if path not in ("", ENCODER)}
-
     def problems(self) -> Iterator[tuple[Place, str]]:
         """Yields (place, message) of settings that do not fit each other."""
         yield from self._round_problems()

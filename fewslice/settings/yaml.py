@@ -287,6 +287,13 @@ class Reader:
                 return self._origins[place[:end]]
         return f"{self.file.path}:{self.file.line(place)}"
 
+    def mapping(self, place: Place) -> dict[str, Any]:
+        """Returns the mapping at a place, an empty one if there is none."""
+        values: Any = self.values
+        for part in place:
+            values = values.get(part) if isinstance(values, dict) else None
+        return values if isinstance(values, dict) else {}
+
     def problem(self, place: Place, text: str) -> None:
         """Notes what is wrong at a place."""
         self.problems.append((place, text))

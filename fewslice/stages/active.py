@@ -39,7 +39,7 @@ from fewslice.data.readers import find_cases, get_reader
 from fewslice.report.figures import gallery
 from fewslice.report.pages.experiments import results_path, write_experiment_report
 from fewslice.settings import dataset_values, datasets, facts
-from fewslice.settings.experiment import ENCODER, Experiment, RoundPlan
+from fewslice.settings.experiment import ENCODER, Experiment
 from fewslice.settings.load import load_experiment
 from fewslice.stages.active_encoder import train_encoder
 from fewslice.train.encoder_runs import EncoderRun, find_encoder
@@ -109,7 +109,7 @@ def prepare(path: str, overrides: Mapping[str, str]) -> Job:
             raise ConfigError(f"--set {name}={changed[name]}, but the experiment says {side}. Give one of them.")
     dataset = datasets.load_dataset_config(experiment.dataset, changed)
     roles = _roles(experiment, dataset)
-    for key, run in experiment.named_runs().items():
+    for key, run in named_runs(experiment).items():
         find_encoder(run, dataset, flag=f"set {key}")
     return Job(experiment, dataset, [f"{name}={value}" for name, value in changed.items()], roles)
 
@@ -129,6 +129,12 @@ def _roles(experiment: Experiment, dataset: datasets.DatasetConfig) -> Roles:
     return Roles(pool, val, test)
 
 
+def named_runs(experiment: Experiment) -> dict[str, str]:
+    """Returns the key and the path of every run that the experiment names."""
+    runs = {"encoder.run": experiment.encoder.run if experiment.encoder else "", "warm_start": experiment.warm_start}
+    return {key: path for key, path in runs.items() if path not in ("", ENCODER)}
+
+
 def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
     """Runs all rounds of an experiment, resuming where an earlier call was interrupted, and writes its report.
 
@@ -146,9 +152,6 @@ def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
     with parts.open_run(resume) as run:
         report = run.dir / "report.html"
         results = results_path(report)
-        if _is_older(run, plans[0]):
-            logging.info("Already finished, by an earlier version: %s", report)
-            return
         round_files.check_plans(run.dir, plans)
         nothing = Labels(parts.pool, job.dataset.num_classes)
         if run.is_done and round_files.are_finished(run.dir, nothing, len(plans)):
@@ -214,7 +217,7 @@ class _Parts:
         experiment = self.experiment
         roles = {"pool": self.volumes, "val": self.val} | ({"test": self.test} if self.test is not None else {})
         runs = {
-            key: find_encoder(path, self.dataset, flag=f"set {key}") for key, path in experiment.named_runs().items()
+            key: find_encoder(path, self.dataset, flag=f"set {key}") for key, path in named_runs(experiment).items()
         }
         settings = experiment.settings() | {
             "stage": STAGE,
@@ -302,23 +305,6 @@ class _Parts:
             names=self.dataset.struct_name,
             heading=f"Round {int(path.parent.name)}: {len(choice.indices)} {self.experiment.unit.name} units",
         )
-
-
-def _is_older(run: Run, first: RoundPlan) -> bool:
-    """Tells whether a run was finished by a version whose rounds had other files.
-
-    Raises:
-        ConfigError: it was begun by such a version.
-    """
-    path = round_files.folder_of(run.dir, 0) / "plan.json"
-    if not path.exists() or files.read_json(path).keys() >= first.as_json().keys():
-        return False
-    if run.steps_done:
-        return True
-    raise ConfigError(
-        f"The rounds of {run.dir} were begun by an earlier version, whose files this one does not continue. Finish it "
-        "with that version, give --noresume to start afresh, or choose another name of the run."
-    )
 
 
 def _backend() -> str:

@@ -33,6 +33,36 @@ def test_best_is_drawn_among_equals():
     assert orders == {(1, 2, 3), (2, 1, 3)}
 
 
+@pytest.mark.parametrize(
+    ("per_label", "budget", "expected"),
+    [
+        (0, 3, [5, 4, 3]),
+        (1, 3, [4, 5, 0]),  # one of a, b, c, class by class
+        (1, 4, [4, 5, 0, 3]),  # and the best of the others
+        (2, 5, [4, 3, 5, 0, 2]),  # of b and c there is one each: the rest is filled by rank
+        (1, 2, [4, 5]),  # a budget that ends before the last class
+    ],
+)
+def test_units_of_each_class_come_first(per_label, budget, expected):
+    pool = make_units([1] * 7)
+    pool.labels = np.array(list("caaaabb"))
+    query = make_query("uncertainty", budget, (6,), pool=pool, inputs={"scores": np.array([0.1, 0, 2, 3, 4, 5, 9.0])})
+    assert select("uncertainty", query, {"per_label": per_label}).indices.tolist() == expected
+
+
+def test_random_units_of_each_class():
+    pool = make_units([1] * 20)
+    pool.labels = np.array(["rare"] * 2 + ["common"] * 18)
+    found = [
+        select("random", make_query("random", 4, (), pool=pool, seed=seed, inputs={}), {"per_label": 2}).indices
+        for seed in range(30)
+    ]
+    assert all(set(indices) >= {0, 1} and len(set(indices)) == 4 for indices in found)
+    assert len(set(np.concatenate(found).tolist())) == 20
+    with pytest.raises(ConfigError, match="`per_label` needs units with an image-level class"):
+        select("random", make_query("random", 4), {"per_label": 1})
+
+
 def test_uncertainty_takes_the_highest_scores_in_order():
     indices, values = choose("uncertainty", 3, (1,), scores=[0.1, 0.9, 0.5, 0.7, 0.6])
     assert indices == [3, 4, 2] and values.tolist() == [0.7, 0.6, 0.5]

@@ -99,7 +99,7 @@ def test_mistakes(model, images, tmp_path):
         network_features(main, images, "pooled", path=tmp_path / "x.npz")
     with pytest.raises(ConfigError, match="straight out of a convolution.*of Concatenate"):
         gradient_embeddings(model, images, path=path)
-    with pytest.raises(FewSliceError, match="unit 2 of the pool is not finite in float16"):
+    with pytest.raises(FewSliceError, match="unit 2 of the pool are not finite in float16"):
         bad = images.copy()
         bad[2] = 1e9
         network_features(main, bad, "encoder_map", path=path)

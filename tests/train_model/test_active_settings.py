@@ -10,7 +10,7 @@ import yaml
 
 from fewslice.core.errors import ConfigError
 from fewslice.stages.active import prepare
-from tests.train_model import tiny, tiny_al
+from tests.train_model import tiny_al
 
 NATIVE = {"name": "own", "dataset": "tiny", "network": "dmpls", "annotation": "scribble", "rounds": [0.25, 0.25]}
 
@@ -49,39 +49,17 @@ def test_a_wrong_override_is_named(path, name, words):
         prepare(str(path), {name: "'1'"})
 
 
-def older(folder, *, is_done):
-    """Makes a run look as the version before units and partial labels wrote it."""
-    for plan in folder.glob("rounds/*/plan.json"):
-        found = json.loads(plan.read_text())
-        plan.write_text(json.dumps({name: found[name] for name in ("number", "fraction", "units")} | {"strategy": "x"}))
-    if not is_done:
-        (folder / "DONE").unlink()
-
-
-def test_runs_of_earlier_versions(run_al, al_settings, tmp_path, caplog):
-    """Of the same digest: left alone, or refused. Of the same name and other settings: named."""
+def test_a_run_of_an_earlier_version_is_named(run_al, tmp_path, caplog):
+    """Its settings had other names, so that its digest differs. It is told once."""
     only = {"policy": {"ensemble_kwargs": {"skip": True}}}
     folder = run_al("older", **only)
-    older(folder, is_done=True)
-    before = tiny_al.times(folder)
-    caplog.clear()
-    run_al("older", **only)
-    assert "Already finished, by an earlier version" in caplog.text and tiny_al.times(folder) == before
-    older(folder, is_done=False)
-    with pytest.raises(ConfigError, match="begun by an earlier version.*--noresume to start afresh"):
-        run_al("older", **only)
     config = json.loads((folder / "config.json").read_text())
-    assert config.keys() >= {"model", "policy"}
-    native = tmp_path / "native.yml"
-    rounds = [{"add": 0.25, "train": False}]
-    native.write_text(yaml.safe_dump(NATIVE | {"name": "older", "rounds": rounds}))
-    argv = [f"--config={native}", f"--runs_dir={folder.parents[2]}"]
+    (folder / "config.json").write_text(json.dumps(config | {"model": {}, "policy": {}}))
+    before = folder.rename(folder.with_name("older-0123456789"))
+    other = folder.with_name("older_too-0123456789")
+    shutil.copytree(before, other)
     for count in (1, 0):
         caplog.clear()
-        tiny.execute(tiny_al.SCRIPT, argv)
+        assert run_al("older", **only) == folder
         assert caplog.text.count("have new names now, so that its digest differs") == count
-        assert (str(folder) in caplog.text) == bool(count)
-    found = [path for path in folder.parent.iterdir() if path != folder]
-    assert len(found) == 1 and tiny_al.rounds(found[0])
-    shutil.rmtree(found[0])
-    assert tiny.run_dir(tmp_path / "runs", tiny_al.SCRIPT) == folder
+        assert (str(before) in caplog.text) == bool(count) and str(other) not in caplog.text

@@ -81,9 +81,7 @@ def test_members_and_metrics(uncertain):
         assert found["val_dice"] == max(values) == values[found["chosen"]]
         assert set(found["per_structure"]) == {"rv", "lv"}
         assert set(found["per_structure"]["lv"]) == {"dice", "hd95_mm", "hd95_voxels"}
-        drawn = np.concatenate(
-            [np.load(path / "labels.npy") for path in tiny_al.rounds(uncertain[1])[: number + 1]]
-        )
+        drawn = np.concatenate([np.load(path / "labels.npy") for path in tiny_al.rounds(uncertain[1])[: number + 1]])
         assert found["annotated_voxels"] == (drawn != 3).sum() and 0 < (drawn != 3).mean() < 0.5
         for place in ("val", "test"):
             path = one / "member_1" / "eval" / place / "per_volume.csv"

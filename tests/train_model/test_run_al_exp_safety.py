@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from absl import flags as absl_flags
 
+from fewslice.active import round_files
 from fewslice.core import checkpoint
 from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.settings import flag_specs_al
@@ -73,8 +74,9 @@ def test_damage_is_told_and_the_remedy_works(run_al, bought, name):
 def test_a_round_that_continues_others_is_refused(run_al, bought, tmp_path):
     """Round 0 of another seed, consistent by itself."""
     other = run_al("random", **buys(seed=1))
-    shutil.rmtree(bought[0] / "rounds" / "000")
-    shutil.copytree(other / "rounds" / "000", bought[0] / "rounds" / "000")
+    first = bought[0] / "rounds" / "000"
+    shutil.copytree(other / "rounds" / "000", first, ignore=shutil.ignore_patterns("plan.json"), dirs_exist_ok=True)
+    round_files.finish(first)
     with pytest.raises(DataError, match="(?s)001/labelled.csv.*a round before it is not the one that it continued"):
         run_al("random", **BUYS)
 
@@ -140,8 +142,8 @@ def test_check_only(run_al, tmp_path, caplog, monkeypatch):
     ("flags", "message"),
     [
         (["--set=policy.rounds=[[0.5, 0], [0.6, 0]]"], "add up to 1.1 of the pool; it must be at most 1"),
-        (["--set=policy.rounds=[[0, 0], [0.5, 0]]"], "the first round buys nothing"),
-        (["--set=policy.rounds=[[0.05, 0]]"], "Round 0 would train on nothing: 0.05 of 16 slices is less than one"),
+        (["--set=policy.rounds=[[0, 0], [0.5, 0]]"], "the first round annotates nothing"),
+        (["--set=policy.rounds=[[0.05, 0]]"], "Round 0 would train on nothing: 0.05 of 16 units is less than one"),
         (["--set=model.split=tr9"], "'tr9'"),
         (["--set=model.dataset=tinny"], "tinny.*Did you mean 'tiny'"),
         (["--set=policy.seeds=1"], "seeds.*Did you mean 'seed'"),
@@ -168,7 +170,8 @@ def test_one_message_and_status_1(al_settings, tmp_path, tiny_root):
         done = subprocess.run([*command, *flags], capture_output=True, text=True, env=environment, timeout=120)
         assert done.returncode == 1 and "Traceback" not in done.stderr
         found.append(done.stderr)
-    assert re.search(r"wrong.yml:\d+.*batchsize", found[0]) and re.search(r"share of round 0 must lie", found[0])
+    assert re.search(r"wrong.yml:\d+.*batchsize", found[0])
+    assert re.search(r"`policy.rounds\[0\]` must be .*two shares from 0 to 1", found[0])
     assert "Give --config=../experiments/<name>.yml. There are: " in found[1] and "phantom_quick" in found[1]
 
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from annotated_types import Ge
+
 from fewslice.active.query import SCORES, Choice, Query, best_first, register
 
 
 @register("uncertainty", needs=(SCORES,), obeys_rules=True)
-def uncertainty(query: Query) -> Choice:
+def uncertainty(query: Query, *, per_label: Annotated[int, Ge(0)] = 0) -> Choice:
     """Takes the units with the largest scores, most uncertain first; ties are broken at random (seeded).
 
     Which uncertainty it is depends on the scores (see `fewslice.active.uncertainty`). Given 1 - D of a discriminator D
     that tells annotated units from others, it is the choice of VAAL (Sinha et al., 2019, arXiv 1904.00370).
+
+    Args:
+        query: Needs scores.
+        per_label: Units of each image-level class that come first; see `Query.balanced`.
 
     Source: Lewis and Gale, 1994, arXiv cmp-lg/9407020; Vepa et al., 2024, arXiv 2411.15763.
 
@@ -18,6 +26,7 @@ def uncertainty(query: Query) -> Choice:
         Differs from the published code, which takes equal scores in the order of the file names.
     """
     candidates = query.candidates
-    count = len(candidates) if query.has_rules else query.budget
-    chosen = query.first_allowed(candidates[best_first(query.scores[candidates], count, rng=query.rng)])
+    count = len(candidates) if query.has_rules or per_label else query.budget
+    ranked = candidates[best_first(query.scores[candidates], count, rng=query.rng)]
+    chosen = query.first_allowed(query.balanced(ranked, per_label))
     return Choice(chosen, query.scores[chosen].astype(float))

@@ -6,7 +6,7 @@ from fewslice.active.query import SCORES, Choice, Query, register
 from fewslice.active.strategies.uncertainty import uncertainty
 
 
-@register("vaal", needs=(SCORES,), needs_labelled=True, obeys_rules=True)
+@register("vaal", needs=(SCORES,), needs_labelled=True)
 def vaal(query: Query) -> Choice:
     """Takes the units with the largest score `vaal`: `uncertainty` under its published name.
 

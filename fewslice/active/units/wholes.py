@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fewslice.active.units import UNITS, Case, Units
+from fewslice.core.errors import ConfigError
 
 
 @UNITS.register("volume")
@@ -17,7 +18,17 @@ def wholes(cases: Sequence[Case], *, label: str = "") -> Units:
     Args:
         cases: The cases.
         label: Fact of a case that is its image-level class, such as "grade"; "" for none.
+
+    Raises:
+        ConfigError: a case about which this fact is not known.
     """
+    lacking = [case for case in cases if label and label not in case.facts]
+    if lacking:
+        known = ", ".join(sorted(lacking[0].facts)) or "nothing"
+        raise ConfigError(
+            f"`label: {label}` of the unit: {lacking[0].case_id} and {len(lacking) - 1} more cases have no such fact. "
+            f"Known of it: {known}."
+        )
     count = len(cases)
     return Units(
         cases,

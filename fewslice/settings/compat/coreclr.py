@@ -20,14 +20,15 @@ from annotated_types import Ge, Le, Len
 from fewslice.core import options, registry
 from fewslice.core.options import Place, name_of
 from fewslice.settings import datasets
-from fewslice.settings.declare import Count, Help, Must, NotNegative, Positive, declared, settings_of
-from fewslice.settings.experiment import ENCODER, FEATURES, SCORE, STRATEGY, Experiment, PlainName, plain
+from fewslice.settings.declare import Count, Must, NotNegative, Positive, declared, settings_of
+from fewslice.settings.experiment import ENCODER, FEATURES, SCORE, STRATEGY, Experiment, PlainName, outside_problem
 from fewslice.settings.group_contrastive import TERMS, GroupContrastive
 from fewslice.settings.yaml import Reader, Registered, YamlFile
 
 # Published name of a dataset -> ours.
 DATASETS = {
-    "ACDC": "acdc_wsl4mis", "CHAOS_CT": "chaos_ct", "MSCMR": "mscmr", "LVSC": "lvsc", "DAVIS": "davis", "DAVIS2": "davis2",
+    "ACDC": "acdc_wsl4mis", "CHAOS_CT": "chaos_ct", "MSCMR": "mscmr", "LVSC": "lvsc", "DAVIS": "davis",
+    "DAVIS2": "davis2",
 }  # fmt: skip
 _RGB = ("davis", "davis2")
 # Published name of a score -> ours; of the dropout passes of one network, whose mean over networks is `mean_score`.
@@ -50,16 +51,23 @@ _METADATA = (
 _ACDC_ONLY = ("phase_wt", "group_wt", "height_wt", "weight_wt")
 _PARAMS = ("data_geometry", "feature_model_params")
 
-IDLE = Help("", no_effect="here")
-_Flag, _Whole = bool, Annotated[int, Ge(0)]
+# Keys that change nothing here, by group: what the published code does not read, and what is fixed in this software.
+_IDLE = {
+    ("model",): ("seed", "gpus", "deterministic", "tag"),
+    ("data_geometry",): (
+        "ann_type", "gpus", "seed", "in_chns", "patch_size", "dataset_kwargs", "uncertainty_score_file", "s_margin",
+        "beta", "input_chann", "knn_model",
+    ),
+    (*_PARAMS,): ("patch_size", "loss", "patience", "tol", "cl_model_save_name", "seed", "debug"),
+    ("data_geometry", "coreset_kwargs"): ("seed",),
+    ("model_uncertainty",): ("seed",),
+    ("policy",): ("resume", "save_im_score_file", "pseudolabels", "tag"),
+    ("policy", "ensemble_kwargs"): ("inf_train", "resume_on_val", "resume_on_test"),
+    ("policy", "uncertainty_kwargs"): ("delete_preds",),
+    ("policy", "geometry_kwargs"): ("delete_preds",),
+}  # fmt: skip
+_FILES = ("tag", "uncertainty_score_file", "cl_model_save_name", "save_im_score_file")
 _Channels, _Annotation = Literal[1, 3], Literal["scribble", "label"]
-_IdleFlag, _IdleText, _IdleSeed = Annotated[bool, IDLE], Annotated[str, IDLE], Annotated[_Whole | None, IDLE]
-_IdleNumber, _IdleName, _IdleChannels = Annotated[float, IDLE], Annotated[PlainName, IDLE], Annotated[_Channels, IDLE]
-
-
-def _size(multiple: int) -> Any:
-    must = f"[rows, columns] in pixels, multiples of {multiple}"
-    return Annotated[tuple[int, int], Must(lambda sides: all(n > 0 and n % multiple == 0 for n in sides), must)] | None
 
 
 def _is_round(item: list[Any]) -> bool:
@@ -70,7 +78,10 @@ def _is_round(item: list[Any]) -> bool:
 
 _ENDS = [(method, skips) for method in ("random", None) for skips in (True, False)]
 _ROUND = "[oracle, pseudo, method, skip_training]: two shares from 0 to 1, random or null, true or false"
-_Size, _NetworkSize = _size(32), _size(16)
+_Size = Annotated[
+    tuple[int, int],
+    Must(lambda sides: all(n > 0 and n % 16 == 0 for n in sides), "[rows, columns] in pixels, multiples of 16"),
+]
 _Positions = Annotated[
     list[int],
     Must(lambda found: all(0 <= one <= 3 for one in found), "a list of positions from 0 to 3, such as [2, 3]"),
@@ -86,19 +97,15 @@ class Model:
     in_chns: _Channels = 1
     batch_size: Count = 6
     base_lr: Positive = 0.01
-    patch_size: _NetworkSize = None
+    patch_size: _Size | None = None
     inf_train_type: Literal["preds", "features"] = "preds"
     feature_decoder_index: Annotated[int, Ge(0), Le(4)] = 0
-    seed: _IdleSeed = 0
-    gpus: _IdleText = "cuda:0"
-    deterministic: Annotated[Literal[0, 1], IDLE] = 1
-    tag: _IdleName = ""
     # Ours: run directory of an encoder; list of the dataset and its combination; another name of `patch_size`.
     warm_start: str = ""
     split: str = "al"
     comb: str = "c1"
-    mixed_precision: _Flag = False
-    network_size: _NetworkSize = None
+    mixed_precision: bool = False
+    network_size: _Size | None = None
 
 
 @declared
@@ -113,13 +120,13 @@ class UNet(Model):
 @declared
 class Dmpls(UNet):
     seg_model = "unet_cct"
-    steady_statistics: _Flag = False  # ours, `recompute_bn_statistics`
+    steady_statistics: bool = False  # ours, `recompute_bn_statistics`
 
 
 @declared
 class Strong(UNet):
     ann_type = "label"
-    steady_statistics: _Flag = False
+    steady_statistics: bool = False
 
 
 @declared
@@ -148,7 +155,7 @@ class Pretrained(Model):
     train_beta2: Annotated[float, Ge(0), Le(0.999999)] = 0.999
     train_weight_decay: NotNegative = 0.0
     train_scheduler: Literal[0, 1] = 0
-    amp: _Flag = False
+    amp: bool = False
 
 
 @declared
@@ -161,28 +168,21 @@ class Params(GroupContrastive):
     pos_loss1_mask: _Positions = ()
     pos_loss2_mask: _Positions = ()
     pos_loss3_mask: _Positions = ()
-    neg_loss: _Flag | None = None
-    pos_loss1: _Flag | None = None
-    pos_loss2: _Flag | None = None
-    pos_loss3: _Flag | None = None
-    use_slice_pos: _Flag = False
-    use_phase: _Flag = False
-    use_patient: _Flag = False
-    reset_sampler_every_epoch: _Flag = False
+    neg_loss: bool | None = None
+    pos_loss1: bool | None = None
+    pos_loss2: bool | None = None
+    pos_loss3: bool | None = None
+    use_slice_pos: bool = False
+    use_phase: bool = False
+    use_patient: bool = False
+    reset_sampler_every_epoch: bool = False
     num_epochs: Count = 100
-    pretrained: _Flag = False
+    pretrained: bool = False
     in_chns: _Channels = 1
-    patch_size: Annotated[_Size, IDLE] = None
     inf_batch_size: Count = 128
-    fuse_image_data: _Flag = False
+    fuse_image_data: bool = False
     fuse_image_data_size_prop: Positive = 0.1
     cl_prev_path: str | None = None
-    loss: _IdleText = "nt_xent"
-    patience: _IdleSeed = 5
-    tol: _IdleNumber = 0.01
-    cl_model_save_name: _IdleName = "cl_feature_model.pt"
-    seed: _IdleSeed = 0
-    debug: _IdleFlag = False
 
     def native(self) -> dict[str, Any]:
         """Returns the settings of the encoder in the native form."""
@@ -199,61 +199,30 @@ class Params(GroupContrastive):
 
 @declared
 class CoresetKwargs:
-    seed: _IdleSeed = None
     temp_init: Positive = 1.0
     temp_scale: Literal["inv_iter"] | None = None
 
 
 @declared
-class DatasetKwargs:
-    patch_size: Annotated[_Size, IDLE] = None
-
-
-@declared
 class Geometry:
     data_geometry_type: str
-    ann_type: Annotated[_Annotation, IDLE] = "scribble"
-    gpus: _IdleText = "cuda:0"
-    seed: _IdleSeed = 0
 
 
 @declared
 class ByFeatures(Geometry):
     dataset_type: Literal[tuple(DATASETS)] | None = None
-    dataset_kwargs: DatasetKwargs = DatasetKwargs()
-    feature_model: _Flag = False
-    contrastive: _Flag = False
+    feature_model: bool = False
+    contrastive: bool = False
     feature_model_params: Params = Params()
-    use_model_features: _Flag = False
+    use_model_features: bool = False
     features: Annotated[str | None, Registered(FEATURES)] = None  # ours: any kind of features by its name
-    in_chns: _IdleChannels = 1
 
 
 @declared
 class KCenter(ByFeatures):
     alg_string: Literal["kcenter_greedy", "gpu_kcenter_greedy", "pkcenter_greedy"] = "kcenter_greedy"
     coreset_kwargs: CoresetKwargs = CoresetKwargs()
-    use_uncertainty: _Flag = False
-    uncertainty_score_file: _IdleName = "entropy.txt"
-    patch_size: Annotated[_Size, IDLE] = None
-
-
-@declared
-class CoreGcn(ByFeatures):
-    s_margin: _IdleNumber = 0.1
-
-
-@declared
-class Vaal(Geometry):
-    beta: _IdleNumber = 1.0
-    input_chann: _IdleChannels = 1
-    patch_size: Annotated[_Size, IDLE] = None
-
-
-@declared
-class TypiClust(ByFeatures):
-    knn_model: Annotated[Literal["sklearn"], IDLE] = "sklearn"
-    patch_size: Annotated[_Size, IDLE] = None
+    use_uncertainty: bool = False
 
 
 @declared
@@ -265,24 +234,19 @@ class Ensemble:
 @declared
 class Stochastic(Ensemble):
     sbatch_size: Count = 10
-    seed: _IdleSeed = 0
 
 
 @declared
 class EnsembleKwargs:
-    skip: _Flag = False
-    train: _Flag = True
-    inf_val: _Flag = True
-    inf_test: _Flag = False
-    inf_train: Annotated[bool | None, IDLE] = None
-    resume_on_val: _IdleFlag = True
-    resume_on_test: _IdleFlag = False
+    skip: bool = False
+    train: bool = True
+    inf_val: bool = True
+    inf_test: bool = False
 
 
 @declared
 class ScoreKwargs:
-    skip: _Flag = False
-    delete_preds: _IdleFlag = True
+    skip: bool = False
 
 
 @declared
@@ -294,10 +258,6 @@ class Policy:
     uncertainty_kwargs: ScoreKwargs = ScoreKwargs()
     geometry_kwargs: ScoreKwargs = ScoreKwargs()
     rank_type: Literal["desc", "inc"] = "desc"
-    resume: _IdleFlag = False
-    save_im_score_file: _IdleName = "scores.txt"
-    pseudolabels: _IdleFlag = False
-    tag: _IdleText = ""
     annotator: Annotated[str, Registered("annotator")] = "simulated"  # ours
 
 
@@ -305,7 +265,7 @@ MODELS = {
     "dmpls": Dmpls, "strong": Strong, "db_dmpls": DropoutDmpls, "db_strong": DropoutStrong, "lvm_med": Pretrained,
 }  # fmt: skip
 UNCERTAINTIES = {"ensemble": Ensemble, "stochastic": Stochastic}
-GEOMETRIES = {KCENTER: KCenter, COREGCN: CoreGcn, VAAL: Vaal, TYPICLUST: TypiClust}
+GEOMETRIES = {KCENTER: KCenter, COREGCN: ByFeatures, VAAL: Geometry, TYPICLUST: ByFeatures}
 _TYPE_KEYS = {
     "model": "model_type", "data_geometry": "data_geometry_type", "model_uncertainty": "model_uncertainty_type",
 }  # fmt: skip
@@ -320,7 +280,9 @@ def read_published(reader: Reader) -> Experiment | None:
     groups["data_geometry"] = (_class_of(reader, "data_geometry", kinds) | None, None)
     groups["model_uncertainty"] = (_class_of(reader, "model_uncertainty", UNCERTAINTIES) | None, None)
     fields = [(name, kind) if default is ... else (name, kind, default) for name, (kind, default) in groups.items()]
-    file = reader.read(declared(dataclasses.make_dataclass("File", fields, kw_only=True)), _moved)
+    wanted = declared(dataclasses.make_dataclass("File", fields, kw_only=True))
+    idle = list(_without_idle(reader, wanted))
+    file = reader.read(wanted, _moved)
     if file is None or reader.problems:
         return None
     translation = Translation(reader, file.model, file.policy, file.data_geometry, file.model_uncertainty)
@@ -332,28 +294,22 @@ def read_published(reader: Reader) -> Experiment | None:
     found = native.read(Experiment)
     native.problems += found.problems() if found is not None else ()
     reader.problems += [(translation.place(place), text) for place, text in native.problems]
-    if idle := sorted(translation.idle()):
+    if idle := sorted([*idle, *translation.idle()]):
         logging.info("No effect here: %s (%s).", ", ".join(idle), reader.file.path)
-    return found and Published(**vars(found), keys=translation.keys(), runs=translation.named_runs(found))
+    return found
 
 
-@declared
-class Published(Experiment):
-    """An experiment of a published file, whose run directory keeps the digest of the published keys.
-
-    Attributes:
-        keys: The keys that count, by group.
-        runs: See `named_runs`.
-    """
-
-    keys: Mapping[str, Any]
-    runs: Mapping[str, str]
-
-    def settings(self) -> dict[str, Any]:
-        return dict(self.keys)
-
-    def named_runs(self) -> dict[str, str]:
-        return dict(self.runs)
+def _without_idle(reader: Reader, wanted: type) -> Iterator[str]:
+    """Takes keys without effect away, and yields them; options of a registered strategy may have their names."""
+    for place, names in _IDLE.items():
+        values = reader.mapping(place)
+        is_own = place == ("data_geometry",) and values.get(_TYPE_KEYS["data_geometry"]) not in GEOMETRIES
+        own = options.fields_of(options.type_at(wanted, place)) if is_own else ()
+        for name in [name for name in names if name in values and name not in own]:
+            value, at = values.pop(name), (*place, name)
+            if name in _FILES and (problem := outside_problem(str(value))):
+                reader.problem(at, f"`{name_of(at)}` must be a plain name without folders. {problem}")
+            yield name_of(at)
 
 
 def _class_of(reader: Reader, group: str, kinds: Mapping[str, Any]) -> Any:
@@ -777,21 +733,7 @@ class Translation:
             yield ("data_geometry", idle), f"has no effect without {missing}. Add that, or remove it."
 
     def idle(self) -> Iterator[str]:
-        """Yields the keys that the file gives and that have no effect in it."""
-        groups: dict[Place, Any] = {
-            ("model",): self.model,
-            ("policy",): self.policy,
-            ("data_geometry",): self.geometry,
-            ("model_uncertainty",): self.uncertainty,
-        }
-        for (group,), values in list(groups.items()):
-            for name in options.fields_of(type(values)):
-                if dataclasses.is_dataclass(inner := getattr(values, name, None)):
-                    groups[group, name] = inner
-        for place, values in groups.items():
-            for name, kind in options.fields_of(type(values)).items():
-                if IDLE in options.rules_of(kind) and self._has(*place, name):
-                    yield name_of((*place, name))
+        """Yields the keys that the file gives and that count only together with others."""
         for place, is_idle in self._idle_here():
             if is_idle and self._has(*place):
                 yield name_of(place)
@@ -824,35 +766,6 @@ class Translation:
         for name in (*settings_of(GroupContrastive), "num_epochs"):
             yield (*_PARAMS, name), bool(params.cl_prev_path)
 
-    def keys(self) -> dict[str, Any]:
-        """Returns the published keys that decide what is computed, by group."""
-        policy = _counting(self.policy)
-        found = {
-            "model": _counting(self.model),
-            "data_geometry": None if self.geometry is None else _counting(self.geometry),
-            "model_uncertainty": None if self.uncertainty is None else _counting(self.uncertainty),
-            "policy": {name: value for name, value in policy.items() if name not in ("rounds", "annotator")},
-        }
-        if self.kind and self.kind not in GEOMETRIES:
-            group = found["data_geometry"]
-            given = {name: group.pop(name) for name in _own_options(self.kind)}
-            given = {name: value for name, value in given.items() if self._has("data_geometry", name)}
-            group |= {"options": given} if given else {}
-        strategy = "random" if self.is_random else self._query(True)["strategy"]
-        name = strategy["name"] if isinstance(strategy, dict) else strategy
-        return found | {
-            "dataset": DATASETS.get(self.model.dataset, self.model.dataset),
-            "seed": self.policy.seed,
-            "strategy": VAAL if self.kind == VAAL and not self.is_random else name,
-        }
-
-    def named_runs(self, experiment: Experiment) -> dict[str, str]:
-        """Returns the key and the path of every run that the file names."""
-        key, path = self.weights
-        found = {f"model.{key}": path} if key and path != "gcl" else {}
-        given = self.params.cl_prev_path
-        return found | ({name_of((*_PARAMS, "cl_prev_path")): given} if given else {})
-
     def place(self, native: Place) -> Place:
         """Returns where the file says what the native form says at a place."""
         match native:
@@ -876,28 +789,8 @@ class Translation:
 
     def _has(self, *place: str) -> bool:
         """Whether the file, or an override, gives a key."""
-        values: Any = self.reader.values
-        for part in place:
-            if not isinstance(values, dict) or part not in values:
-                return False
-            values = values[part]
-        return True
+        return place[-1] in self.reader.mapping(place[:-1])
 
 
 def _needs_network(features: str) -> bool:
     return registry.of(FEATURES).get(features).needs_network
-
-
-def _counting(group: Any) -> dict[str, Any]:
-    """Returns the keys of a group that have an effect, as JSON values."""
-    found = {}
-    for name, kind in options.fields_of(type(group)).items():
-        value = getattr(group, name)
-        if IDLE in options.rules_of(kind):
-            continue
-        if dataclasses.is_dataclass(value):
-            value = _counting(value)
-        elif name.endswith("_mask"):
-            value = sorted(set(value))
-        found[name] = plain(value)
-    return found

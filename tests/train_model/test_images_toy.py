@@ -1,0 +1,143 @@
+"""Colour images of different sizes, each a unit, chosen evenly from two image-level classes by the same engine.
+
+The layout is a plugin's. Expected values: by hand, and the written images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from fewslice.core import plugins
+from fewslice.core.errors import ConfigError
+from fewslice.data.readers import READERS
+from tests.train_model import tiny, tiny_al
+
+SIZES = [(40, 52), (36, 30), (64, 44), (33, 61), (48, 48), (50, 38), (42, 57), (31, 45), (60, 35), (37, 37)]
+GRADES = "bbbbmbmmbb"  # of the pool the first seven: five benign, two malignant; then validation and test
+INIT = """
+layout = "toy_png"
+data_path_tr = "glands"
+how_to_get = "The test makes it."
+grid = "stretch"
+img_size_x = 32
+img_size_y = 32
+num_channels = 3
+num_classes = 2
+struct_name = ("gland",)
+unlabeled_split = "al"
+mtask_bs = 2
+"""
+SPLITS = """
+train = {"al": {"c1": ["0", "1", "2", "3", "4", "5", "6"]}}
+val = {"al": {"*": ["7"]}}
+test = ["8", "9"]
+unlabeled = ("al",)
+"""
+EXPERIMENT = {
+    "name": "glands",
+    "dataset": "glands",
+    "network": {"name": "scribble_unet", "batch_size": 2, "steps": 8, "val_every": 2},
+    "unit": {"name": "image", "label": "group"},
+    "rounds": [2, 2, 2],
+    "query": {"strategy": {"name": "uncertainty", "per_label": 1}, "score": "bald", "passes": 2},
+    "first_query": {"strategy": {"name": "random", "per_label": 1}},
+}
+READER = '''
+"""Colour images as PNG, with their grade in the name."""
+
+import numpy as np
+from PIL import Image
+
+from fewslice.data.readers.base import READERS, Grid, Reader, visible
+from fewslice.data.volume import Case
+
+
+@READERS.register("toy_png")
+class PngReader(Reader):
+    """Reads <id>_<grade>.png and <id>_<grade>_label.png."""
+
+    expects = "images <id>_<grade>.png"
+
+    def _find(self):
+        stems = [path.stem for path in visible(self.folder) if not path.stem.endswith("_label")]
+        files = {stem: [self.folder / f"{stem}{suffix}.png" for suffix in ("", "_label")] for stem in stems}
+        return [Case(stem, stem.split("_")[0], "", *paths) for stem, paths in files.items()]
+
+    def patient_facts(self, case):
+        return {"group": case.case_id.split("_")[1]}
+
+    def _read_image(self, case):
+        return self._grid(np.asarray(Image.open(case.image_path), np.float32)[:, :, None] / 255)
+
+    def _read_label(self, case):
+        return self._grid(np.asarray(Image.open(case.label_path), np.int32)[:, :, None])
+
+    def _grid(self, array):
+        return Grid(array, (1.0, 1.0, 1.0), np.eye(4))
+'''
+
+
+@pytest.fixture
+def glands(al_settings, tmp_path, monkeypatch):
+    """A function (**experiment) that runs an experiment on the images."""
+    (tmp_path / "glands").mkdir()
+    for number, (size, grade) in enumerate(zip(SIZES, GRADES, strict=True)):
+        rng = np.random.default_rng(number)
+        rows, columns = np.meshgrid(*map(np.arange, size), indexing="ij")
+        label = ((rows - size[0] / 2) ** 2 + (columns - size[1] / 2) ** 2 < (min(size) / 3) ** 2).astype(np.uint8)
+        image = np.clip(label[..., None] * [90, 140, 60] + rng.integers(0, 90, (*size, 3)), 0, 255).astype(np.uint8)
+        stem = tmp_path / "glands" / f"{number}_{'benign' if grade == 'b' else 'malignant'}"
+        Image.fromarray(image).save(f"{stem}.png")
+        Image.fromarray(label).save(f"{stem}_label.png")
+    settings = tmp_path / "settings"
+    settings.mkdir()
+    (settings / "init_glands.py").write_text(INIT)
+    (settings / "data_cfg_glands.py").write_text(SPLITS)
+    (tmp_path / "png_reader.py").write_text(READER)
+    monkeypatch.setenv("FEWSLICE_DATA", str(tmp_path))
+    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(settings))
+    monkeypatch.setattr(plugins, "_loaded", {})
+
+    def run(**changes):
+        path = tmp_path / "glands.yml"
+        path.write_text(yaml.safe_dump(EXPERIMENT | changes))
+        tiny.execute(tiny_al.SCRIPT, [f"--config={path}", f"--runs_dir={tmp_path / 'runs'}"])
+        (folder,) = (tmp_path / "runs" / "glands" / "run_al_exp").glob(f"{changes.get('name', 'glands')}-*")
+        return folder
+
+    with READERS.temporary():
+        plugins.load([str(tmp_path / "png_reader.py")])
+        yield run
+
+
+def test_images_are_chosen_evenly_until_a_class_runs_out(glands):
+    folder = glands()
+    picks = [[name.split("_")[1] for name in names] for names in tiny_al.picks(folder)]
+    assert [Counter(one) for one in picks] == [Counter(benign=1, malignant=1)] * 2 + [Counter(benign=2)]
+    names = sum(tiny_al.picks(folder), [])
+    assert len(set(names)) == 6
+    last = {row["unit_id"]: float(row["score"]) for row in tiny_al.table(folder / "rounds" / "002" / "scores.csv")}
+    left = sorted(set(last) - set(names[:4]), key=lambda name: -last[name])
+    assert tiny_al.picks(folder)[2] == left[:2]
+    found = tiny_al.metrics(folder)
+    assert [one["units"] for one in found] == [2, 4, 6]
+    assert [one["annotated_voxels"] for one in found] == [2048, 4096, 6144]
+    assert all(0 <= one["test_dice"] <= 1 for one in found)
+    pool = tiny_al.table(folder / "pool.csv")
+    assert [row["unit_id"] for row in pool] == sorted({row["volume"] for row in pool}) and len(pool) == 7
+    assert (folder / "rounds" / "000" / "gallery.png").exists()
+    config = json.loads((folder / "config.json").read_text())
+    assert config["unit"] == {"name": "image", "options": {"label": "group"}}
+
+
+def test_what_is_not_known_is_told(glands):
+    with pytest.raises(ConfigError, match="label: stain.*0_benign and 6 more cases have no such fact.*: group, phase"):
+        glands(name="stain", unit={"name": "image", "label": "stain"})
+    with pytest.raises(ConfigError, match="`per_label` needs units with an image-level class.*label: group"):
+        glands(name="plain", unit="image")
