@@ -137,7 +137,7 @@ class Loop:
             self.picture(folder / "gallery.png", choice, [revealed.labels(n) for n in range(len(revealed.boxes))])
         if self.learner is not None and plan.train and not (folder / "metrics.json").exists():
             metrics = {"round": plan.number, "fraction": plan.fraction, "units": len(labels)}
-            metrics["annotated_voxels"] = labels.count_voxels()
+            metrics["annotated_pixels"] = labels.count_voxels()
             files.write_json(folder / "metrics.json", metrics | dict(self.learner(folder, plan, labels)))
         round_files.finish(folder)
         return labels

@@ -169,7 +169,7 @@ def test_budgets(tmp_path):
     counts = [len(queried(tmp_path, number)) for number in range(4)]
     assert counts == [0, 3, 0, 9] and loop.learner.calls == [0, 1, 2, 3]
     metrics = json.loads((tmp_path / "rounds" / "003" / "metrics.json").read_text())
-    assert metrics["units"] == 12 and metrics["annotated_voxels"] == 12
+    assert metrics["units"] == 12 and metrics["annotated_pixels"] == 12
 
 
 def test_a_round_that_only_annotates(tmp_path):

@@ -166,7 +166,7 @@ def test_average_is_taken_in_float32_under_mixed_precision():
 
 
 @pytest.mark.skipif(ON_JAX, reason=SLOW)
-@pytest.mark.parametrize("method", ["unimatch", "copy_paste"])
+@pytest.mark.parametrize("method", ["unimatch"])
 def test_the_teacher_gets_no_gradient_and_the_network_learns(method):
     """Unlabelled images alone (learning from labels has weight 0) pull the network to its teacher's decision."""
     images = _images(11 if method == "unimatch" else 8, seed=4)

@@ -212,7 +212,7 @@ def check_rounds(root, run):
         assert np.array_equal(np.load(folder / "labels.npy"), np.concatenate([part.ravel() for part in truth]))
     found = tiny_al.metrics(run)
     assert [one["units"] for one in found] == np.cumsum(ROUNDS).tolist()
-    assert [one["annotated_voxels"] for one in found] == (np.cumsum(ROUNDS) * np.prod(SIZE)).tolist()
+    assert [one["annotated_pixels"] for one in found] == (np.cumsum(ROUNDS) * np.prod(SIZE)).tolist()
     assert all(np.isfinite(one["val_dice"]) and len(one["members"]) == 2 for one in found)
     for folder in tiny_al.rounds(run):
         prediction = read_nifti(folder / "member_0" / "eval" / "test" / "predictions" / "005_ED.nii.gz", is_label=True)

@@ -17,7 +17,6 @@ import pytest
 from fewslice.core.errors import ConfigError
 from fewslice.settings.stage_flags import digest_values
 from fewslice.stages import checks
-from fewslice.train.trainer import Interrupted
 from tests.train_model import tiny
 
 SIMCLR = ("--use_slice_pos=0", "--use_phase=0", "--use_patient=0", "--pos_loss1_wt=0", "--pos_loss2_wt=0")
@@ -64,19 +63,6 @@ def test_weights_are_those_of_the_network_and_of_the_embedding(house):
     assert set(report.copied) == set(kept) and not report.missing and not report.mismatched
     h = models.embedding_part(model).predict_on_batch(np.ones((2, 32, 32, 1), np.float32))
     assert h.shape == (2, 512) and np.isfinite(h).all()
-
-
-def test_interrupted_equals_uninterrupted(house, run_script, monkeypatch):
-    """Stopped once between two validations and once on one of them."""
-    from fewslice.train.callbacks import StopSignal
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StopSignal, "__enter__", lambda self: setattr(self, "requested", True) or self)
-        with pytest.raises(Interrupted, match="after step 1 of 4; everything is saved"):
-            run_script(tiny.GROUP)
-    again = run_script(tiny.GROUP)
-    assert again.name == house.dir.name
-    tiny.assert_same_run(again, house.dir)
 
 
 def test_simclr_from_the_pretrained_weights(house, run_script, eager):

@@ -127,7 +127,7 @@ def test_images_are_chosen_evenly_until_a_class_runs_out(glands):
     assert tiny_al.picks(folder)[2] == left[:2]
     found = tiny_al.metrics(folder)
     assert [one["units"] for one in found] == [2, 4, 6]
-    assert [one["annotated_voxels"] for one in found] == [2048, 4096, 6144]
+    assert [one["annotated_pixels"] for one in found] == [2048, 4096, 6144]
     assert all(0 <= one["test_dice"] <= 1 for one in found)
     pool = tiny_al.table(folder / "pool.csv")
     assert [row["unit_id"] for row in pool] == sorted({row["volume"] for row in pool}) and len(pool) == 7

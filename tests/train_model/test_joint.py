@@ -21,22 +21,11 @@ from tests.train_model import tiny
 
 @pytest.fixture(scope="module")
 def house(train, with_baseline, tmp_path_factory):
-    """The joint training, run once; `stopped` is what a kill after 4 steps, when the second round begins, had left."""
-    from fewslice.refine import pseudo_labels
-
-    runs, stopped = (tmp_path_factory.mktemp(name) for name in ("joint", "stopped"))
-    real = pseudo_labels.make_round
-
-    def copying(folder, *, index, **arguments):
-        if index == 1:
-            shutil.copytree(runs / "tiny" / tiny.JOINT, stopped / tiny.JOINT)
-        return real(folder, index=index, **arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pseudo_labels, "make_round", copying)
-        train(with_baseline(runs), tiny.JOINT)
+    """The joint training, run once."""
+    runs = tmp_path_factory.mktemp("joint")
+    train(with_baseline(runs), tiny.JOINT)
     joint, baseline = (tiny.run_dir(runs, script) for script in (tiny.JOINT, tiny.BASELINE))
-    return SimpleNamespace(stopped=stopped, joint=joint, baseline=baseline)
+    return SimpleNamespace(joint=joint, baseline=baseline)
 
 
 @pytest.fixture
@@ -140,29 +129,6 @@ def tiny_weights(model):
     import models
 
     return {name: np.array(value) for name, value in models.read_weights(model).items()}
-
-
-def test_stopped_between_rounds_and_repeated_it_ends_with_the_same_weights(house, again, tmp_path, monkeypatch):
-    """Stopped in the second round: some labels are written, the record is not."""
-    from fewslice.refine import pseudo_labels
-
-    real, calls = pseudo_labels.make_round, []
-
-    def counting(folder, **arguments):
-        calls.append(arguments["index"])
-        return real(folder, **arguments)
-
-    shutil.copytree(house.stopped, tmp_path / "runs" / "tiny", dirs_exist_ok=True)
-    labels = tiny.run_dir(tmp_path / "runs", tiny.JOINT) / "pseudo_labels" / "round_01" / "labels"
-    labels.mkdir(parents=True)
-    (labels / "002_ED.npy").write_bytes(b"half")
-    monkeypatch.setattr(pseudo_labels, "make_round", counting)
-    folder = again()
-    assert calls == [1], "the first round was read and not made again"
-    tiny.assert_same_run(folder, house.joint)
-    for name in ("round_00", "round_01"):
-        one, other = (read(path / "pseudo_labels" / name / "round.json") for path in (folder, house.joint))
-        assert one == other
 
 
 @pytest.fixture
@@ -281,17 +247,31 @@ def test_validation_patients_get_no_pseudo_labels(unlabelled, fourth_patient):
     assert unlabelled() == ["002_ED", "003_ED"]
 
 
-def test_refinement_is_applied_and_its_effect_counted(again, eager):
-    folder = again("--crf=published", "--n_iter=2")
+@pytest.fixture
+def first_round(again, eager, tmp_path, monkeypatch):
+    """A function (*flags) that makes the first round of pseudo-labels and trains nothing. Returns the run's folder."""
+    from fewslice.train import trainer
+
+    def run(*flags):
+        monkeypatch.setattr(trainer, "StepBatches", lambda *_args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            again("--noresume", *flags)
+        return max((tmp_path / "runs" / "tiny" / tiny.JOINT).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+    return run
+
+
+def test_refinement_is_applied_and_its_effect_counted(first_round):
+    folder = first_round("--crf=published")
     record = read(folder / "pseudo_labels" / "round_00" / "round.json")
     assert record["settings"]["crf"]["iterations"] == 30
     assert any(row["changed"] > 0 for row in record["volumes"])
 
 
-def test_volumes_whose_views_disagree_are_left_out_and_none_left_is_an_error(again, eager):
+def test_volumes_whose_views_disagree_are_left_out_and_none_left_is_an_error(again, first_round):
     with pytest.raises(ConfigError, match="(?s)test_f1_threshold=0.999.*Lower"):
         again("--test_aug_overlap=1", "--test_f1_threshold=0.999")
-    folder = again("--test_aug_overlap=1", "--test_f1_threshold=0.0", "--n_iter=2")
+    folder = first_round("--test_aug_overlap=1", "--test_f1_threshold=0.0")
     rows = read(folder / "pseudo_labels" / "round_00" / "round.json")["volumes"]
     assert all(row["accepted"] == ((row["agreement_of_views"] or 0) > 0) for row in rows)
 

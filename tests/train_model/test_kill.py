@@ -124,9 +124,9 @@ def test_killed_joint_training_continues_bit_for_bit(tmp_path, with_baseline, co
 def test_a_killed_experiment_ends_as_an_undisturbed_one(tmp_path, compare):
     path = tiny_al.write_experiment(tmp_path / "killed.yml", **EXPERIMENT)
     settings = tiny_al.write_settings(tmp_path / "settings")
-    moments = (*STEPS, "state.npz", "after state.previous.npz", "best.npz", "last.npz", "member.json", "per_volume.csv")
-    moments += ("embeddings.partial.json", "plan.json", "before query.csv", "after query.csv", "labels.npy")
-    moments += ("scores.csv", "metrics.json", "before DONE", "after DONE", "results.csv")
+    moments = ("step", "after state.previous.npz", "member.json", "embeddings.partial.json", "plan.json", "scores.csv")
+    moments += ("before query.csv", "after query.csv", "labels.npy", "metrics.json", "before DONE", "after DONE")
+    moments += ("results.csv",)
     one, _ = compare(tiny_al.SCRIPT, [f"--config={path}"], moments, settings=settings)
     picks = sum(tiny_al.picks(tiny.run_dir(one, tiny_al.SCRIPT)), [])
     assert len(picks) == len(set(picks)) == 8 and len(list(one.rglob("scores.csv"))) == 2

@@ -74,7 +74,7 @@ def test_members_and_metrics(uncertain):
     for number, (one, found) in enumerate(
         zip(tiny_al.rounds(uncertain[1]), tiny_al.metrics(uncertain[1]), strict=True)
     ):
-        assert set(found) == OF_MEMBERS | {"round", "fraction", "units", "annotated_voxels", "members", "chosen"}
+        assert set(found) == OF_MEMBERS | {"round", "fraction", "units", "annotated_pixels", "members", "chosen"}
         assert (found["round"], found["units"], len(found["members"])) == (number, 4 * (number + 1), 2)
         assert [member["steps"] for member in found["members"]] == [2 * (number + 1)] * 2
         values = [member["val_dice"] for member in found["members"]]
@@ -82,7 +82,7 @@ def test_members_and_metrics(uncertain):
         assert set(found["per_structure"]) == {"rv", "lv"}
         assert set(found["per_structure"]["lv"]) == {"dice", "hd95_mm", "hd95_voxels"}
         drawn = np.concatenate([np.load(path / "labels.npy") for path in tiny_al.rounds(uncertain[1])[: number + 1]])
-        assert found["annotated_voxels"] == (drawn != 3).sum() and 0 < (drawn != 3).mean() < 0.5
+        assert found["annotated_pixels"] == (drawn != 3).sum() and 0 < (drawn != 3).mean() < 0.5
         for place in ("val", "test"):
             path = one / "member_1" / "eval" / place / "per_volume.csv"
             assert header(path) == "case_id,patient_id,phase,structure,metric,value,note"
@@ -241,7 +241,7 @@ def test_nothing_everything_and_absent_structures(run_al, tmp_path, monkeypatch)
     assert [len(names) for names in tiny_al.picks(folder)] == [4, 0, 12]
     found = tiny_al.metrics(folder)
     assert [one["units"] for one in found] == [4, 4, 16]
-    assert [one["annotated_voxels"] for one in found] == [4 * 32 * 32, 4 * 32 * 32, 16 * 32 * 32]
+    assert [one["annotated_pixels"] for one in found] == [4 * 32 * 32, 4 * 32 * 32, 16 * 32 * 32]
     for one in found:
         rv, ghost = one["per_structure"]["rv"], one["per_structure"]["ghost"]
         assert 0 <= rv["dice"] <= 1 and ghost["dice"] in (None, 0.0) and ghost["hd95_mm"] is None

@@ -79,16 +79,9 @@ def test_starts_from_the_whole_baseline_and_so_does_its_teacher(joint, trained_b
             np.testing.assert_array_equal(found[f"ema_{name}"], values)
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        ("--method=unimatch", "--unlabelled_bs=3", "--soft_labels=1", "--published_lists=1"),
-        ("--method=copy_paste", "--teacher_decay=0", "--soft_labels=1", "--average_decay=0.5", "--mixed_precision"),
-    ],
-    ids=["unimatch", "copy_paste"],
-)
-def test_compiled_training_runs(joint, flags):
-    finishes_with_numbers(joint, flags)
+def test_compiled_training_runs(joint):
+    flags = ("--teacher_decay=0", "--soft_labels=1", "--average_decay=0.5", "--mixed_precision")
+    finishes_with_numbers(joint, ("--method=copy_paste", *flags))
 
 
 def test_unimatch_runs_without_dropout_and_without_average(joint, eager):
