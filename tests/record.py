@@ -168,6 +168,7 @@ MEANT = {
     r"results\.csv > \d+ > (experiment|setup|strategy)$": "name of the run folder, keys of the setup, VAAL as a score",
     r"summary\.json > postprocess$": "an option that no stage set",
     r"slices\.csv > \d+ > last_slice$": "a column for patches",
+    r"rounds/\d+/(annotations|labels)\.npy$|cache/\w+\.json > ": "labels of boxes one after the other: the same bytes",
 }
 GLOBAL, LOCAL = "pretr_encoder_global_contrastive_loss", "pretr_decoder_local_contrastive_loss"
 GROUP, JOINT = "pretr_encoder_group_contrastive_loss", "prop_method_joint_tr_rand_init"

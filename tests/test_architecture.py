@@ -59,6 +59,19 @@ ROOMS = {
 }
 NO_NETWORK = ("core", "settings", "augment", "data", "evaluate", "report", "active")
 
+# File or folder whose functions may import our modules, and why.
+LATE = {
+    "fewslice/learner/kinds/": "names are known without Keras",
+    "fewslice/learner/networks/": "options are known without Keras",
+    "fewslice/learner/vaal/__init__.py": "options are known without Keras",
+    "fewslice/stages/__init__.py": "flags are read before readers are imported",
+    "fewslice/stages/active.py": "wrong settings are told before Keras is imported",
+    "fewslice/stages/active_encoder.py": "wrong settings are told before Keras is imported",
+    "fewslice/stages/select_slices.py": "wrong flags are told before Keras is imported",
+    "fewslice/stages/checks.py": "wrong flags are told before nibabel and h5py are imported",
+    "fewslice/report/figures/native.py": "a report without pictures needs no nibabel",
+}
+
 # File -> further modules that it may import, and why.
 ALLOWED = {
     "models/layers.py": ({"tensorflow"}, "the fused normalisation kernel has no keras.ops counterpart"),
@@ -159,6 +172,23 @@ def test_rooms_import_only_rooms_below(path):
     room = ids(path).split("/")[1]
     found = {name.split(".")[1] for name in imports(path) if name.startswith("fewslice.")} - {room}
     assert sorted(found - set(ROOMS[room])) == []
+
+
+@for_each([path for path in LIBRARY if ids(path).startswith(("fewslice/", "models/", "losses/"))])
+def test_our_modules_are_imported_at_the_top(path):
+    functions = [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)]
+    inside = [node for one in functions for node in ast.walk(one) if isinstance(node, ast.ImportFrom | ast.Import)]
+    modules = [getattr(node, "module", None) or node.names[0].name for node in inside]
+    ours = sorted(name for name in modules if name.split(".")[0] in ("fewslice", "models", "losses"))
+    assert not ours or any(ids(path).startswith(place) for place in LATE), ours
+
+
+def test_late_imports_are_still_needed():
+    for place, reason in LATE.items():
+        inside = [path for path in LIBRARY if ids(path).startswith(place)]
+        assert reason and any(
+            re.search(r"^ +(from|import) (fewslice|models|losses)", p.read_text(), re.M) for p in inside
+        )
 
 
 def test_every_room_is_in_the_table():

@@ -14,6 +14,7 @@ import numpy as np
 
 from fewslice.core import files
 from fewslice.core.errors import ConfigError, TrainingError
+from fewslice.data.io.nifti import write_nifti  # nibabel is slow to import and validation never writes
 from fewslice.data.volume import label_from_grid, with_channel_axis
 from fewslice.evaluate.scores import VolumeScore, score_volume
 from fewslice.evaluate.summary import summarise
@@ -111,6 +112,4 @@ def _write_tables(scores: Sequence[VolumeScore], dataset: DatasetConfig, *, out_
 
 
 def _save_prediction(path: Path, label: np.ndarray, native: Volume) -> None:
-    from fewslice.data.io.nifti import write_nifti  # nibabel is slow to import and validation never writes
-
     write_nifti(path, label, like=native)

@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.core.files import read_json, write_json, writing_error
+from fewslice.data.io.nifti import write_nifti
 from fewslice.data.phantom.heart import Heart, draw_heart, heart_masks, label_slice
 from fewslice.data.phantom.scanner import acquire, draw_scanner
 from fewslice.data.phantom.torso import draw_torso, draw_values, paint_torso
@@ -220,8 +221,6 @@ def _affine(patient: PhantomPatient) -> np.ndarray:
 
 def _write_patient(target: Path, patient: PhantomPatient) -> None:
     """Writes one patient into a temporary folder beside `target` and renames it."""
-    from fewslice.data.io.nifti import write_nifti
-
     name = target.name
     affine = _affine(patient)
     temporary = None
