@@ -111,9 +111,9 @@ def test_repeating_continues_and_never_touches_what_is_there(tmp_path):
 
 
 def test_interrupted_patient_leaves_nothing(tmp_path, monkeypatch):
-    from fewslice.data.io import nifti
+    from fewslice.data.phantom import dataset
 
-    calls, write = [], nifti.write_nifti
+    calls, write = [], dataset.write_nifti
 
     def fail_at_third(*args, **kwargs):
         calls.append(args)
@@ -121,7 +121,7 @@ def test_interrupted_patient_leaves_nothing(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         write(*args, **kwargs)
 
-    monkeypatch.setattr(nifti, "write_nifti", fail_at_third)
+    monkeypatch.setattr(dataset, "write_nifti", fail_at_third)
     with pytest.raises(KeyboardInterrupt):
         generate_phantom(tmp_path, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["phantom.json"]
