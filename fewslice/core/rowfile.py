@@ -60,7 +60,7 @@ def write_rows(
                 files.write_json(path.with_suffix(".json"), key)
             os.replace(partial, path)
             files.sync_folder(path.parent)
-            mark.unlink(missing_ok=True)
+        mark.unlink(missing_ok=True)  # also where a kill came right before it
     except OSError as error:
         raise files.writing_error(path, error) from error
     return np.load(path, mmap_mode="r", allow_pickle=False)
