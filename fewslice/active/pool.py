@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from fewslice.active import units as kinds
 from fewslice.active.measures.mfc import PHASES, patient_metadata
 from fewslice.active.measures.pixels import PixelStore, open_pixel_store, resize_nearest, write_pixel_store
 from fewslice.active.units import UNITS, Case, Units, checked_metadata
@@ -48,7 +47,6 @@ def make_pool(cases: Sequence[Case], unit: Named = SLICES) -> Units:
     Raises:
         ConfigError: no case, a case twice, an unknown kind of unit, or options that it does not have.
     """
-    kinds.load_all()
     pool = UNITS.get(unit.name)(cases, **unit.options)
     if not pool.can_overlap:  # lattices are for strategies that look at scores
         pool.metadata = checked_metadata(_metadata(pool), len(pool))

@@ -13,7 +13,6 @@ from fewslice.data.io.nifti import write_nifti
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.settings import datasets
 
-annotators.load_all()
 UNITS = np.array([5, 1, 2])
 
 

@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 
 from fewslice.active.query import STRATEGIES, Choice, check_options, register, select, strategy_options
-from fewslice.active.strategies import load_all
 from fewslice.core.errors import ConfigError
 from tests.active.units import make_inputs, make_query, make_units
 
-load_all()
 NAMES = STRATEGIES.names()
 NUMBERS = {"features", "scores", "gradients"}  # checked to be finite
 LABELLED = (0, 3, 11, 28)

@@ -19,8 +19,6 @@ from fewslice.data.volume import label_to_grid
 from fewslice.settings import datasets
 from tests.train_model import tiny
 
-annotators.load_all()
-
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):

@@ -12,7 +12,6 @@ import pytest
 
 from fewslice.active.measures.typical import LARGEST_FULL, cluster_units, typical_units, typicality
 from fewslice.active.query import select
-from fewslice.active.strategies import load_all
 from fewslice.active.strategies.stochastic_batches import batch_means
 from fewslice.active.uncertainty import PassStatistics, mean_over_members
 from tests.active.units import make_query, make_units
@@ -20,7 +19,6 @@ from tests.golden_files import golden, golden_param
 from tests.reference import active as reference
 
 pytestmark = pytest.mark.golden
-load_all()
 FOLDER = "coreclr"
 OURS = {
     "entropy_w_label_probs": "entropy",

@@ -14,14 +14,12 @@ import pytest
 from fewslice.active.annotators import WaitingForAnnotations
 from fewslice.active.loop import Loop
 from fewslice.active.query import register
-from fewslice.active.strategies import load_all
 from fewslice.core import files
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.settings.experiment import Named, RoundPlan
 from fewslice.settings.experiment import Query as QuerySettings
 from tests.active.units import make_pool
 
-load_all()
 COUNT, IGNORE = 12, 4
 
 

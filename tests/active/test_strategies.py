@@ -12,14 +12,11 @@ import pytest
 from fewslice.active.measures.coverage import purity_radius, unit_rows
 from fewslice.active.measures.typical import cluster_units, typical_units, typicality
 from fewslice.active.query import best, best_first, select
-from fewslice.active.strategies import load_all
 from fewslice.active.strategies.stochastic_batches import batch_means
 from fewslice.active.strategies.uncertainty_herding import smallest_distance
 from fewslice.core.errors import ConfigError
 from tests.active.units import choose, make_query, make_units, query_of
 from tests.reference import active as reference
-
-load_all()
 
 
 def on_a_line(places):

@@ -5,17 +5,13 @@ import itertools
 import numpy as np
 import pytest
 
-from fewslice.active import units
 from fewslice.active.pool import make_pool as pool_of
 from fewslice.active.query import STRATEGIES, Query, select
-from fewslice.active.strategies import load_all
 from fewslice.active.units import UNITS, Box, Case
 from fewslice.core.errors import ConfigError
 from fewslice.settings.experiment import Named
 from tests.active.units import make_pool
 
-units.load_all()
-load_all()
 GOOD = {
     "unit_ids": ["a0", "a1", "b0"],
     "patients": ["p", "p", "q"],

@@ -93,8 +93,3 @@ class Annotator(Protocol):
             WaitingForAnnotations: the work is handed out.
             DataError: what came back is wrong.
         """
-
-
-def load_all() -> None:
-    """Imports every annotator of this folder, so that their names are known."""
-    ANNOTATORS.load()

@@ -193,11 +193,6 @@ def checked_metadata(metadata: Mapping[str, Any] | None, count: int) -> dict[str
     return found
 
 
-def load_all() -> None:
-    """Imports every kind of unit of this folder, so that their names are known."""
-    UNITS.load()
-
-
 def _refuse_twice(names: Sequence[str], message: str) -> None:
     values, counts = np.unique(np.asarray(names, dtype=str), return_counts=True)
     if (counts > 1).any():

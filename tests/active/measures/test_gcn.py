@@ -10,11 +10,8 @@ import numpy as np
 import pytest
 
 from fewslice.active.measures.gcn import SimilarityGraph, Training, forward, initial_weights, loss_and_gradient, train
-from fewslice.active.strategies import load_all
 from tests.active.units import choose
 from tests.reference import active as reference
-
-load_all()
 
 
 @pytest.fixture

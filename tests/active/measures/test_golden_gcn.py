@@ -5,13 +5,11 @@ import pytest
 
 from fewslice.active.measures.gcn import SimilarityGraph, Training, forward, loss_and_gradient, slice_weights, train
 from fewslice.active.query import select
-from fewslice.active.strategies import load_all
 from tests.active.units import make_query, make_units
 from tests.golden_files import golden_param
 from tests.reference import active as reference
 
 pytestmark = pytest.mark.golden
-load_all()
 CASES = golden_param("coreclr", "coregcn*.npz")
 
 

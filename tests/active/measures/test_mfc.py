@@ -8,12 +8,10 @@ from fewslice.active.measures.kcenter import greedy
 from fewslice.active.measures.mfc import Extra, MaskedPixels, MfcDistance, MfcOptions, pool_columns
 from fewslice.active.measures.pixels import as_pixel_store, open_pixel_store, resize_nearest, write_pixel_store
 from fewslice.active.query import select
-from fewslice.active.strategies import load_all
 from fewslice.core.errors import ConfigError, DataError
 from tests.active.measures.test_kcenter import query
 from tests.reference import kcenter as reference
 
-load_all()
 COUNT, SIDE, IGNORE = 18, 6, 4
 EVERYTHING = np.arange(COUNT)
 
