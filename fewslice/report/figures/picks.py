@@ -73,7 +73,7 @@ def overlap(first: Method, second: Method, fraction: float) -> float:
     if first is second:
         pairs = list(itertools.combinations(first.runs, 2))
     else:
-        pairs = [(first.by_seed[s], second.by_seed[s]) for s in sorted(first.by_seed.keys() & second.by_seed.keys())]
+        pairs = [(first.by_seed[seed], second.by_seed[seed]) for seed in first.shared_seeds(second)]
     sets = [(a.labelled(fraction), b.labelled(fraction)) for a, b in pairs]
     shares = [len(a & b) / min(len(a), len(b)) for a, b in sets if a and b]
     return float(np.mean(shares)) if shares else math.nan

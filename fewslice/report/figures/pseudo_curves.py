@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 _MARKERS = "osD^vP"  # one for each seed
 _DASHES = (0, (4, 2.5))
 _STEP = 0.05  # the Dice axis begins and ends with a multiple of it
-_DICE = "Mean Dice of the pseudo-labels with the truth, at the step from which each round is used."
-_CHANGED = "Without a truth to compare with: share of the pixels that refinement changed."
-_LEFT_OUT = " Volumes that were left out count too."
-_NOTE = " For information only; nothing is trained on or chosen by it."
 
 
 def read_rounds(run: Run) -> pd.DataFrame | None:
@@ -48,7 +44,7 @@ def read_rounds(run: Run) -> pd.DataFrame | None:
     return rows.assign(left_out=accepted == "False").groupby("step").agg(how).reset_index()
 
 
-def plot_pseudo_labels(methods: Sequence[Method], palette: Mapping[str, str]) -> list[tuple[Figure, str]]:
+def plot_pseudo_labels(methods: Sequence[Method], palette: Mapping[str, str]) -> list[tuple[str, Figure, bool]]:
     """Draws the quality of pseudo-labels over their rounds, a panel per method and a line per seed.
 
     Args:
@@ -56,7 +52,8 @@ def plot_pseudo_labels(methods: Sequence[Method], palette: Mapping[str, str]) ->
         palette: Label -> colour.
 
     Returns:
-        Figures with their captions: the Dice of the runs with a truth, how much refinement changed in the others.
+        "dice" and the figure of the runs with a truth, "changed" and that of how much refinement changed in the others;
+        and whether volumes were left out.
 
     Raises:
         DataError: a table of pseudo-labels is damaged.
@@ -64,11 +61,10 @@ def plot_pseudo_labels(methods: Sequence[Method], palette: Mapping[str, str]) ->
     lines = {(method.label, run.seed): read_rounds(run) for method in methods for run in method.runs}
     lines = {key: rounds for key, rounds in lines.items() if rounds is not None}
     found = []
-    for name, caption in (("dice", _DICE), ("changed", _CHANGED)):
+    for name in ("dice", "changed"):
         shown = {key: rounds for key, rounds in lines.items() if rounds["dice"].notna().any() == (name == "dice")}
         if shown:
-            has_left_out = any(rounds["left_out"].any() for rounds in shown.values())
-            found.append((_plot(shown, name, palette), caption + _LEFT_OUT * has_left_out + _NOTE))
+            found.append((name, _plot(shown, name, palette), any(rounds["left_out"].any() for rounds in shown.values())))
     return found
 
 

@@ -1,47 +1,42 @@
-"""What every page shares: its templates, pictures inside the file, and where numbers come from."""
+"""Pages and texts made from the templates beside this module; a page holds its pictures and loads nothing."""
 
 from __future__ import annotations
 
 import base64
 import functools
 import io
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewslice.core.files import write_text
 from fewslice.report.figures import style
 from fewslice.report.reading.runs import Run
+from fewslice.report.tables import statistics, table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A picture inside the page.
-
-    Attributes:
-        source: Its address, which holds it; "" if it cannot be shown.
-        alt: For those who do not see it.
-        caption: Below it, or why it cannot be shown.
-        is_picture: Whether it is made of photographs, not of lines.
-    """
-
-    source: str
-    alt: str
-    caption: str
-    is_picture: bool = False
-
-
 @functools.cache
-def _templates() -> Environment:
+def _templates(*, escapes: bool) -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("fewslice.report", "pages/templates")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    how = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=loader, autoescape=escapes, **how)
+    environment.tests["finite"] = math.isfinite
+    environment.globals |= {"drawing": drawing, "photographs": photographs, "file_picture": file_picture}
+    environment.globals |= {name: getattr(table, name) for name in ("number", "percent", "plural", "duration")}
+    environment.globals["stats"] = statistics
+    return environment
+
+
+def render_text(template: str, **values: Any) -> str:
+    """Returns a template's text for the terminal."""
+    return _templates(escapes=False).get_template(template).render(values).strip()
 
 
 def write_page(template: str, out_path: str | Path, runs: Sequence[Run], **values: Any) -> Path:
@@ -55,34 +50,34 @@ def write_page(template: str, out_path: str | Path, runs: Sequence[Run], **value
     """
     values["commands"] = list(dict.fromkeys(run.command for run in runs if run.command))
     values["versions"] = list(dict.fromkeys(f"{k} {v}" for run in runs for k, v in sorted(run.versions.items())))
-    write_text(out_path, _templates().get_template(template).render(values))
+    write_text(out_path, _templates(escapes=True).get_template(template).render(values))
     return Path(out_path)
 
 
-def drawing(figure: Figure | None, *, alt: str, caption: str) -> Picture | None:
-    """Returns a figure of lines; None without one."""
-    return None if figure is None else Picture(_address(style.png_bytes(figure, colours=0), "png"), alt, caption)
+def drawing(figure: Figure) -> str:
+    """Returns a figure of lines as the address of an image."""
+    return _address(style.png_bytes(figure, colours=0), "png")
 
 
-def photographs(figure: Figure, *, alt: str, caption: str, dpi: int) -> Picture:
-    """Returns a figure of images, with few colours so that it stays small."""
-    return Picture(_address(style.png_bytes(figure, dpi=dpi), "png"), alt, caption, is_picture=True)
+def photographs(figure: Figure, dpi: int) -> str:
+    """Returns a figure of images as an address, with few colours so that it stays small."""
+    return _address(style.png_bytes(figure, dpi=dpi), "png")
 
 
-def file_picture(path: Path, *, alt: str, caption: str, widest: int = 1200) -> Picture:
-    """Returns a picture file as JPEG of at most `widest` pixels."""
+def file_picture(path: Path, widest: int = 1200) -> dict[str, str]:
+    """Returns a picture file as the `source` of an image (JPEG of at most `widest` pixels), or its `problem`."""
     from PIL import Image
 
     try:
         with Image.open(path) as file:
             image = file.convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:  # what PIL raises for damaged files
-        return Picture("", alt, f"{path} cannot be read ({error}). Repeat the command that made it.")
+        return {"source": "", "problem": f"{path} cannot be read ({error}). Repeat the command that made it."}
     if image.width > widest:
         image = image.resize((widest, max(1, round(image.height * widest / image.width))))
     buffer = io.BytesIO()
     image.save(buffer, format="jpeg", quality=85, optimize=True)
-    return Picture(_address(buffer.getvalue(), "jpeg"), alt, caption)
+    return {"source": _address(buffer.getvalue(), "jpeg"), "problem": ""}
 
 
 def _address(content: bytes, kind: str) -> str:

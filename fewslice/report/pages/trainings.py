@@ -1,13 +1,11 @@
-"""The report of trainings: a single HTML file with its figures inside."""
+"""The report of trainings: a single HTML file with its figures inside, and a text."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewslice.core.console import duration
 from fewslice.core.errors import FewSliceError
 from fewslice.report.figures import style
 from fewslice.report.figures.contours import Fetch
@@ -16,11 +14,10 @@ from fewslice.report.figures.figures import compared
 from fewslice.report.figures.outlines import plot_methods, shown_runs
 from fewslice.report.figures.overview import plot_overview
 from fewslice.report.figures.pseudo_curves import plot_pseudo_labels
-from fewslice.report.pages.page import Picture, drawing, photographs, write_page
+from fewslice.report.pages.page import render_text, write_page
 from fewslice.report.reading.methods import Method, by_setup
 from fewslice.report.tables import trainings as tables
 from fewslice.report.tables.statistics import structures
-from fewslice.report.tables.table import Table
 
 TITLE = "FewSlice report"
 
@@ -43,30 +40,36 @@ def write_training_report(
     Raises:
         DataError: a table of pseudo-labels is damaged.
     """
-    segmenting = [method for method in methods if not method.is_pretraining]
-    pretraining = [method for method in methods if method.is_pretraining]
-    facts = tables.facts(segmenting or pretraining)
-    of_all = dict(tables.facts(methods))
-    setups, palette = by_setup(segmenting), style.colour_of(segmenting)
-    parts = [_setup(name * (len(setups) > 1), same, palette, fetch) for name, same in setups.items()]
-    loss = "Dashed: the loss of random embeddings; a loss near it means that nothing was learned."
+    segmenting, pretraining = _by_kind(methods)
+    setups, palette = by_setup(segmenting) or {"": []}, style.colour_of(segmenting)
     return write_page(
         "trainings.html.j2",
         out_path,
         [run for method in (*pretraining, *segmenting) for run in method.runs],
+        tables=tables,
         title=title,
-        subtitle=f"{of_all['Dataset']}, labelled split {of_all['Labelled split']}, tested on {of_all['Tested on']}",
-        overview=_overview(segmenting),
-        setups=parts or [_setup("", [], palette, fetch)],
+        methods=methods,
+        of_all=dict(tables.facts(methods)),
+        facts=tables.facts(segmenting or pretraining),
+        segmenting=segmenting,
+        overview=plot_overview(segmenting) if tables.needs_overview(segmenting) else None,
+        setups=[_setup(name, same, palette, fetch) for name, same in setups.items()],
         missing=missing_lines(methods),
-        pretraining=[
-            (method.label, drawing(plot_curves([method]), alt=f"Training curves: {method.label}", caption=loss))
-            for method in pretraining
-            if method.is_logged
-        ],
-        facts=facts,
-        runs_table=_runs_table(methods),
+        pretraining=[(method.label, plot_curves([method])) for method in pretraining if method.is_logged],
     )
+
+
+def text_report(methods: Sequence[Method]) -> str:
+    """Returns the text for the terminal: facts, and per labelled split its tables and finding."""
+    segmenting, _ = _by_kind(methods)
+    setups = by_setup(segmenting) or {"": methods}
+    return render_text(
+        "trainings.txt.j2", tables=tables, facts=tables.facts(methods), segmenting=segmenting, setups=setups
+    )
+
+
+def _by_kind(methods: Sequence[Method]) -> tuple[list[Method], list[Method]]:
+    return tuple([method for method in methods if method.is_pretraining == kind] for kind in (False, True))
 
 
 def missing_lines(methods: Sequence[Method]) -> list[str]:
@@ -80,79 +83,33 @@ def missing_lines(methods: Sequence[Method]) -> list[str]:
     ]
 
 
-def _overview(methods: Sequence[Method]) -> dict[str, Any] | None:
-    if not tables.needs_overview(methods):
-        return None
-    caption = "Large marks: mean over seeds; small ones: single seeds. Dashed: the baseline."
-    figure = drawing(plot_overview(methods), alt="Mean Dice of all methods", caption=caption)
-    return {"figure": figure, "table": tables.overview_table(methods) if len(by_setup(methods)) > 1 else None}
-
-
 def _setup(name: str, methods: Sequence[Method], palette: Mapping[str, str], fetch: Fetch | None) -> dict[str, Any]:
-    """Returns the comparison of the methods of one labelled split."""
+    """Returns the figures of the methods of one labelled split."""
     logged = [method for method in methods if method.is_logged]
     is_many = len(logged) > MOST_TOGETHER
-    caption = "Validation Dice; pale: all other methods. " * is_many + "The dot marks the best validation of each run."
-    of_loss = "Training loss; the first steps may lie above the axes."
     return {
-        "heading": name[:1].upper() + name[1:],
-        "comparison": tables.comparison_table(methods),
-        "remarks": tables.remarks(methods),
-        "results": tables.result_tables(methods),
+        "name": name,
+        "methods": methods,
         "has_seeds": any(len(method.runs) > 1 for method in methods),
         "outlines": _outlines(tables.scored_of(methods), fetch),
-        "curves": drawing(plot_curves(methods, palette) if logged else None, alt="Training curves", caption=caption),
-        "losses": drawing(
-            plot_panels(logged, "loss", palette) if is_many else None, alt="Training loss", caption=of_loss
-        ),
-        "pseudo_labels": [
-            drawing(figure, alt="Pseudo-labels from round to round", caption=text)
-            for figure, text in plot_pseudo_labels(methods, palette)
-        ],
-        "volumes": tables.volume_table(methods),
+        "curves": plot_curves(methods, palette) if logged else None,
+        "losses": plot_panels(logged, "loss", palette) if is_many else None,
+        "pseudo_labels": plot_pseudo_labels(methods, palette),
     }
 
 
 def _outlines(scored: Sequence[Method], fetch: Fetch | None) -> dict[str, Any] | None:
+    """Returns pairs of a method with the seed that is drawn, and the figures: of `shown` together, of `more` each."""
     if not scored:
         return None
-    found: dict[str, Any] = {"missing": [], "first": None, "others": []}
-    if fetch is None:
-        return {**found, "missing": ["The images of the dataset were not at hand when this was made."]}
     shown = compared(scored)
     more = [method for method in scored if method not in shown]
+    pairs = list(zip([*shown, *more], [run.seed for run in shown_runs([*shown, *more])], strict=True))
+    found = {"chosen_by": pairs[len(shown) - 1], "is_of_best": len(scored) > 2, "figures": [], "missing": ""}
+    if fetch is None:
+        return {**found, "missing": "The images of the dataset were not at hand when this was made."}
     try:
-        first, *others = plot_methods(shown, fetch, structures(scored), more=more)
+        figures = plot_methods(shown, fetch, structures(scored), more=more)
     except FewSliceError as error:
-        return {**found, "missing": [str(error)]}
-    seeds = [run.seed for run in shown_runs([*shown, *more])]
-    best = "the method with the best mean Dice, " if len(scored) > 2 else ""
-    caption = (
-        f"Chosen by the mean Dice of {best}“{shown[-1].label}” (seed {seeds[len(shown) - 1]}). Above each slice: its "
-        "Dice per structure. Lines are predictions, filled areas the truth."
-    )
-    found["first"] = photographs(first, alt="Predicted and true outlines", caption=caption, dpi=130)
-    for method, seed, figure in zip(more, seeds[len(shown) :], others, strict=False):
-        caption = f"The same volumes and slices by “{method.label}” (seed {seed})."
-        found["others"].append((method.label, _small(figure, method.label, caption)))
-    return found
-
-
-def _small(figure: Any, label: str, caption: str) -> Picture:
-    return photographs(figure, alt=f"Outlines: {label}", caption=caption, dpi=90)  # there is one for each method
-
-
-def _runs_table(methods: Sequence[Method]) -> Table:
-    rows = tuple(
-        (
-            method.label,
-            run.split,
-            str(run.seed),
-            str(run.config.get("n_iter", "?")),
-            duration(run.seconds) if math.isfinite(run.seconds) else "–",
-            run.digest,
-        )
-        for method in methods
-        for run in method.runs
-    )
-    return Table(("Run", "Split", "Seed", "Steps", "Training time", "Digest"), rows, css="")
+        return {**found, "missing": str(error)}
+    return {**found, "figures": figures, "more": pairs[len(shown) :]}

@@ -64,6 +64,10 @@ class Method:
         ours, theirs = self.runs[0].config, baseline.runs[0].config
         return bool(ours.get("teacher_sha256")) or ours.get("n_iter") == theirs.get("n_iter")
 
+    def shared_seeds(self, other: Method) -> list[int]:
+        """Returns the seeds that both have, ascending."""
+        return sorted(self.by_seed.keys() & other.by_seed.keys())
+
     @property
     def unrecorded(self) -> list[str]:
         """Settings that some of its runs do not record; they count as equal all the same."""

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from fewslice.core.console import duration
-from fewslice.report.reading.methods import Method, by_setup
+from fewslice.report.reading.methods import Method
 from fewslice.report.reading.runs import TEST, VALIDATION, Round, Run
 from fewslice.report.tables import statistics as stats
 from fewslice.report.tables.table import (
@@ -17,9 +16,9 @@ from fewslice.report.tables.table import (
     METRICS,
     Table,
     count,
+    duration,
     number,
     percent,
-    plural,
     plus_minus,
     structure_name,
 )
@@ -103,7 +102,7 @@ def difference_table(methods: Sequence[Method], metric: str) -> Table | None:
     if baseline is None or len(methods) < 2 or values.empty:
         return None
     spread = stats.over_seeds(stats.paired(values, baseline.label))
-    seeds = {m.label: len(m.by_seed.keys() & baseline.by_seed.keys()) for m in methods}
+    seeds = {m.label: len(m.shared_seeds(baseline)) for m in methods}
     name = stats.AREA if stats.AREA in values else values.columns[-1]
     rows = _rows(spread, spread.half_width, seeds, signed=True)
     rows = tuple((*row[:2], _verdict(spread, row[0], name), *row[2:]) for row in rows)
@@ -122,31 +121,24 @@ def _verdict(spread: stats.Spread, label: str, name: str) -> str:
     return "better" if spread.mean.at[label, name] > 0 else "worse"
 
 
-def remarks(methods: Sequence[Method], metric: str) -> list[str]:
-    """Returns the best method and what keeps a reader from wrong conclusions."""
+def leader(methods: Sequence[Method], metric: str) -> dict[str, Any] | None:
+    """Returns the method with the highest mean of those over as many seeds as any; None without values.
+
+    Keys: its `label`, `mean` and number of `seeds`; the `column` that is compared (the area, or the last budget); the
+    `count` of methods that have it, 0 without any, and of `rivals` with as many seeds.
+    """
     values = stats.columns(methods, metric)
     if values.empty:
-        return ["None of these experiments has scores yet."]
-    name = stats.AREA if stats.AREA in values else values.columns[-1]
-    spread = stats.over_seeds(values[[name]])
-    mean, seeds = spread.mean[name].dropna(), spread.count[name]
-    if not len(mean):
-        return ["No experiment has reached the common budgets yet."]
+        return None
+    column = stats.AREA if stats.AREA in values else values.columns[-1]
+    spread = stats.over_seeds(values[[column]])
+    mean, seeds = spread.mean[column].dropna(), spread.count[column]
     rivals = mean[seeds[mean.index] == seeds[mean.index].max()]
-    what = METRIC_TITLES[metric]
-    what = f"mean {what} over the budget" if name == stats.AREA else f"{what} at {name}"
-    text = f"{what}: {rivals.idxmax()}, {number(rivals.max())} over {plural(int(seeds[rivals.idxmax()]), 'seed')}"
-    if len(mean) == 1:
-        return [f"{text[:1].upper()}{text[1:]}. There is nothing to compare it with."]
-    head = f"Highest {text}"
-    if len(rivals) > 1:
-        head += f" (best of {len(rivals)} methods; optimistically biased)"
-    lines = [f"{head}."]
-    if len(rivals) < len(mean):
-        lines.append(f"{plural(len(mean) - len(rivals), 'method')} with fewer seeds left out of that.")
-    if stats.the_baseline(methods) is None:
-        lines.append("There is no random choice of the same setup beside them, so nothing is said about a gain.")
-    return lines
+    if not len(mean):
+        return {"count": 0}
+    label = rivals.idxmax()
+    best = {"label": label, "mean": rivals[label], "seeds": int(seeds[label]), "column": column}
+    return {**best, "count": len(mean), "rivals": len(rivals)}
 
 
 def rounds_table(run: Run) -> Table:
@@ -163,17 +155,13 @@ def rounds_table(run: Run) -> Table:
         "test Dice": lambda one: number(one.metrics.get(TEST, math.nan)),
         "HD95 (mm)": lambda one: number(one.metrics.get("test_hd95_mm", math.nan), digits=1),
         "member": lambda one: f"member_{one.chosen}" if one.chosen is not None and one.num_members > 1 else "–",
-        "time": lambda one: _time(one.total_seconds),
+        "time": lambda one: duration(one.total_seconds),
     }
     for stage in dict.fromkeys(name for one in run.rounds for name in one.seconds if name):
-        columns[stage] = lambda one, stage=stage: _time(one.seconds.get(stage, math.nan))
+        columns[stage] = lambda one, stage=stage: duration(one.seconds.get(stage, math.nan))
     cells = {name: [cell(one) for one in run.rounds] for name, cell in columns.items()}
     used = {name: column for name, column in cells.items() if name == "Round" or set(column) != {"–"}}
     return Table(tuple(used), tuple(zip(*used.values(), strict=True)), css="numbers volumes many")
-
-
-def _time(seconds: float) -> str:
-    return duration(seconds) if math.isfinite(seconds) else "–"
 
 
 def class_table(run: Run) -> Table | None:
@@ -211,39 +199,3 @@ def volume_table(one: Round) -> Table | None:
     where = {"test": "Test volume", "val": "Validation volume"}[one.score_set]
     header = (where, *map(structure_name, names), MEAN, *(["HD95 (mm)"] if has_distance else []))
     return Table(header, tuple(zip(found.index, *shown, strict=True)), css="numbers volumes")
-
-
-def subtitle(methods: Sequence[Method], waiting: Sequence[Run]) -> str:
-    """Returns the dataset and how many methods, experiments, seeds and units there are."""
-    runs = [*(run for method in methods for run in method.runs), *waiting]
-    seeds, pool = sorted({run.seed for run in runs}), sorted({len(run.pool) for run in runs if len(run.pool)})
-    parts = [
-        f"Dataset {runs[0].dataset}",
-        plural(len(methods), "method") if methods else "",
-        plural(len(runs), "experiment") + (f" ({len(waiting)} without results yet)" if waiting else ""),
-        f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
-        f"a pool of {' or '.join(map(str, pool))} {runs[0].facts['budget_unit']}" if pool else "",
-    ]
-    return ", ".join(part for part in parts if part)
-
-
-def states(waiting: Sequence[Run]) -> list[str]:
-    """Returns how far each experiment without results is."""
-    return [f"{run.path.name}: {run.state}" for run in waiting]
-
-
-def text_report(methods: Sequence[Method], waiting: Sequence[Run] = ()) -> str:
-    """Returns what the terminal shows: per setup the means, the differences from random choice and remarks.
-
-    Experiments `waiting` for their first result are named below.
-    """
-    parts, setups = [subtitle(methods, waiting)], by_setup(methods)
-    for name, same in setups.items():
-        metric = stats.metric_of(same)
-        found = [dice_table(same, metric), difference_table(same, metric)]
-        if len(setups) > 1:
-            parts.append(f"{name or 'Other settings'}\n{'=' * len(name or 'Other settings')}")
-        parts += [METRIC_TITLES[metric], *(table.text() for table in found if table is not None)]
-        parts.append("\n".join(remarks(same, metric)))
-    parts += ["\n".join(["No results yet:", *(f"  {line}" for line in states(waiting))])] if waiting else []
-    return "\n\n".join(parts)

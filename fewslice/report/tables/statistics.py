@@ -63,6 +63,12 @@ def the_baseline(methods: Sequence[Method]) -> Method | None:
     return found[0] if len(found) == 1 else None
 
 
+def comparable(methods: Sequence[Method]) -> list[Method]:
+    """Returns the methods that can be compared with the one baseline among them; [] without one."""
+    baseline = the_baseline(methods)
+    return [m for m in methods if baseline not in (None, m) and m.is_comparable(baseline)]
+
+
 # --- trainings ---
 
 

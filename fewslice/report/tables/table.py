@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fewslice.core import console
+
 MEAN = "mean"  # of the structures
 # Metric -> title and digits.
 METRICS = {"dice": ("Dice", 3), "hd95_mm": ("HD95 (mm)", 1), "assd_mm": ("ASSD (mm)", 2),
@@ -61,6 +63,11 @@ def percent(fraction: float) -> str:
 def count(value: float) -> str:
     """Returns a whole number with its thousands apart, "–" for NaN."""
     return f"{int(value):,}".replace(",", " ") if math.isfinite(value) else "–"
+
+
+def duration(seconds: float) -> str:
+    """Returns "1 min 10 s", "–" for NaN."""
+    return console.duration(seconds) if math.isfinite(seconds) else "–"
 
 
 def structure_name(name: str) -> str:

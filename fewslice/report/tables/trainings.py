@@ -13,6 +13,7 @@ from fewslice.report.tables.table import (
     METRICS,
     MOST_COLUMNS,
     Table,
+    duration,
     highest,
     listed,
     number,
@@ -93,30 +94,6 @@ def comparison_table(methods: Sequence[Method]) -> Table | None:
     return Table(header, (first, *rows), frozenset(marks), css="numbers methods")
 
 
-def remarks(methods: Sequence[Method]) -> list[str]:
-    """Caveats of the comparison."""
-    scored = scored_of(methods)
-    baseline = stats.the_baseline(scored)
-    others = [method for method in scored if not method.is_baseline]
-    if not scored:
-        return ["None of these runs was evaluated on test volumes yet."]
-    if baseline is None or not others:
-        count = sum(method.is_baseline for method in scored)
-        reason = "no baseline" if not count else "more than one baseline" if count > 1 else "nothing but a baseline"
-        return [f"There is {reason} among these runs, so nothing is said about a gain."]
-    comparable = [method for method in others if method.is_comparable(baseline)]
-    best, lines = stats.best_method(comparable), []
-    if best is not None and len(comparable) > 1:
-        lines.append(
-            f"Highest mean Dice: {best.label}, {number(stats.mean_dice([best])[best.label])} (best of "
-            f"{len(comparable)} methods on these volumes; optimistically biased)."
-        )
-    lines.append("Better or worse: by more than twice the standard error over the test volumes, all seeds agreeing.")
-    if any(len(method.by_seed.keys() & baseline.by_seed.keys()) < 2 for method in comparable):
-        lines.append("With one seed, the spread between repeated trainings is unknown.")
-    return lines
-
-
 def volume_table(methods: Sequence[Method]) -> Table | None:
     """Returns mean Dice per test volume and the differences from the baseline; None without scores.
 
@@ -126,7 +103,7 @@ def volume_table(methods: Sequence[Method]) -> Table | None:
     if not scored:
         return None
     baseline, is_many = stats.the_baseline(scored), len(scored) > MOST_COLUMNS
-    others = [m for m in scored if baseline is not None and m is not baseline and m.is_comparable(baseline)]
+    others = stats.comparable(scored)
     dice = stats.volume_dice(scored)
     means = dice.groupby(level=["method", "case_id"], sort=False).mean()
     place, cells = {method: str(n) for n, method in enumerate(scored, 1)}, {}
@@ -196,17 +173,11 @@ def facts(methods: Sequence[Method]) -> list[tuple[str, str]]:
     ]
 
 
-def text_report(methods: Sequence[Method]) -> str:
-    """Returns what the terminal shows of a comparison: facts, and per labelled split its tables."""
-    parts = ["\n".join(f"{name + ':':16}{value}" for name, value in facts(methods))]
-    segmenting = [method for method in methods if not method.is_pretraining]
-    setups = by_setup(segmenting)
-    if needs_overview(segmenting) and len(setups) > 1:
-        parts.append(overview_table(segmenting).text())
-    for name, same in setups.items() or {"": list(methods)}.items():
-        if len(setups) > 1:
-            parts.append(f"{name[:1].upper()}{name[1:]}\n{'=' * len(name)}")
-        tables = [*result_tables(same), comparison_table(same), volume_table(same)]
-        parts += [table.text() for table in tables if table is not None]
-        parts.append("\n".join(remarks(same)))
-    return "\n\n".join(parts)
+def runs_table(methods: Sequence[Method]) -> Table:
+    """Returns a row per run: its split, seed, steps, training time and digest."""
+    rows = tuple(
+        (m.label, run.split, str(run.seed), str(run.config.get("n_iter", "?")), duration(run.seconds), run.digest)
+        for m in methods
+        for run in m.runs
+    )
+    return Table(("Run", "Split", "Seed", "Steps", "Training time", "Digest"), rows, css="")
