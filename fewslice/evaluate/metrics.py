@@ -71,7 +71,7 @@ def mean_foreground(per_class: np.ndarray) -> float:
 
 @dataclass(frozen=True, eq=False)
 class SurfaceDistances:
-    """Directed distances between two surfaces, in mm. Both lists are empty if either mask is.
+    """Directed distances between two surfaces, in mm. Both lists hold a single NaN if either mask is empty.
 
     Attributes:
         from_truth: (N,) float64, from each surface voxel of the truth to the surface of the prediction.
@@ -81,23 +81,17 @@ class SurfaceDistances:
     from_truth: np.ndarray
     from_prediction: np.ndarray
 
+    def pooled(self) -> np.ndarray:
+        """Returns (N + M,) float64, both directions, mm."""
+        return np.concatenate([self.from_truth, self.from_prediction])
+
     def hd95(self) -> float:
-        """Returns the larger 95th percentile of the two directions, mm; NaN if a mask is empty."""
-        if not self.from_truth.size:
-            return float("nan")
+        """Returns the larger 95th percentile of the two directions, mm."""
         return float(max(np.percentile(self.from_truth, 95), np.percentile(self.from_prediction, 95)))
 
-    def hd95_pooled(self) -> float:
-        """Returns the 95th percentile of all distances of both directions, mm; NaN if a mask is empty."""
-        if not self.from_truth.size:
-            return float("nan")
-        return float(np.percentile(np.concatenate([self.from_truth, self.from_prediction]), 95))
-
     def assd(self) -> float:
-        """Returns the mean of all distances of both directions, mm; NaN if a mask is empty."""
-        if not self.from_truth.size:
-            return float("nan")
-        return float(np.concatenate([self.from_truth, self.from_prediction]).mean())
+        """Returns the average symmetric surface distance: the mean of all distances of both directions, mm."""
+        return float(self.pooled().mean())
 
 
 def surface_distances(
@@ -126,37 +120,14 @@ def surface_distances(
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         raise ValueError(f"`spacing_mm` must be positive. Received: {spacing_mm}")
     if not truth.any() or not prediction.any():
-        return SurfaceDistances(np.empty(0), np.empty(0))
-    box = _bounding_box(truth | prediction)
-    truth_surface, prediction_surface = _surface(truth[box]), _surface(prediction[box])
-    return SurfaceDistances(
-        from_truth=_distances_to(prediction_surface, spacing)[truth_surface],
-        from_prediction=_distances_to(truth_surface, spacing)[prediction_surface],
-    )
-
-
-def hd95(truth_mask: np.ndarray, prediction_mask: np.ndarray, spacing_mm: Sequence[float]) -> float:
-    """Returns the 95 % Hausdorff distance of two masks in mm (defined above), NaN if one is empty."""
-    return surface_distances(truth_mask, prediction_mask, spacing_mm).hd95()
+        return SurfaceDistances(np.full(1, np.nan), np.full(1, np.nan))
+    (box,) = scipy.ndimage.find_objects((truth | prediction).astype(np.uint8))
+    surfaces = [mask[box] & ~scipy.ndimage.binary_erosion(mask[box]) for mask in (truth, prediction)]  # six faces
+    to_truth, to_prediction = (scipy.ndimage.distance_transform_edt(~one, sampling=spacing) for one in surfaces)
+    return SurfaceDistances(from_truth=to_prediction[surfaces[0]], from_prediction=to_truth[surfaces[1]])
 
 
 def hd95_voxels(truth_mask: np.ndarray, prediction_mask: np.ndarray) -> float:
     """Returns the 95th percentile of the pooled surface distances in voxels, whatever their mm; NaN if one is empty."""
-    return surface_distances(truth_mask, prediction_mask, (1.0,) * np.ndim(truth_mask)).hd95_pooled()
-
-
-def assd(truth_mask: np.ndarray, prediction_mask: np.ndarray, spacing_mm: Sequence[float]) -> float:
-    """Returns the average symmetric surface distance in mm (defined above), NaN if one is empty."""
-    return surface_distances(truth_mask, prediction_mask, spacing_mm).assd()
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    return scipy.ndimage.find_objects(mask.astype(np.uint8))[0]
-
-
-def _surface(mask: np.ndarray) -> np.ndarray:
-    return mask & ~scipy.ndimage.binary_erosion(mask)  # six faces, outside the array is background
-
-
-def _distances_to(surface: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    return scipy.ndimage.distance_transform_edt(~surface, sampling=spacing)
+    measured = surface_distances(truth_mask, prediction_mask, (1.0,) * np.ndim(truth_mask))
+    return float(np.percentile(measured.pooled(), 95))

@@ -77,11 +77,7 @@ def published_means(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -
         distances = [0.0 if score.notes[index] else score.hd95_voxels[index] for score in scores]
         per_structure[structure] = {"dice": float(np.mean(dice)), "hd95_voxels": float(np.mean(distances))}
     means = {name: float(np.mean([row[name] for row in per_structure.values()])) for name in ("dice", "hd95_voxels")}
-    return {
-        "mean_dice": means["dice"],
-        "mean_hd95_voxels": means["hd95_voxels"],
-        "per_structure": per_structure,
-    }
+    return {f"mean_{name}": value for name, value in means.items()} | {"per_structure": per_structure}
 
 
 def _group(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -> dict:

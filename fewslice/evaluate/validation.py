@@ -58,7 +58,7 @@ def validate(
 
     Raises:
         ConfigError: there is no volume.
-        TrainingError: the network's output is not a number.
+        TrainingError: the network's output holds NaN or infinite values.
 
     Notes:
         Differs from the published code: the loss is a mean over slices (there a sum over chunks of 20,
@@ -87,19 +87,19 @@ def validate(
 
 
 def confident_pixels(probabilities: np.ndarray, label: np.ndarray, confidence: float) -> np.ndarray:
-    """Returns (3,) int64: pixels that are of a structure or are taken for one, confident ones, right ones among these.
+    """Returns (3,) int64: pixels of a structure, true or predicted; confident ones; right ones among these.
 
-    It tells how far a network's own predictions can teach it: what is confident and wrong teaches the wrong thing.
+    A measure of how far a network's own predictions can teach it: confident wrong ones teach the wrong thing.
 
     Args:
         probabilities: (..., K).
         label: (...) integer classes.
         confidence: Probability from which a pixel is confident.
     """
-    found, truth = probabilities.argmax(axis=-1), np.asarray(label)
-    counted = (found > 0) | (truth > 0)
+    predicted, truth = probabilities.argmax(axis=-1), np.asarray(label)
+    counted = (predicted > 0) | (truth > 0)
     confident = counted & (probabilities.max(axis=-1) >= confidence)
-    return np.array([counted.sum(), confident.sum(), (found == truth)[confident].sum()])
+    return np.array([counted.sum(), confident.sum(), (predicted == truth)[confident].sum()])
 
 
 def dice_loss_per_slice(probabilities: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -128,9 +128,6 @@ def log_values(result: ValidationResult, struct_name: Sequence[str]) -> dict[str
     """Returns the result as columns for a training log: val_dice, val_dice_<structure>, val_dice_loss, ..."""
     names = [f"val_dice_{name}" for name in struct_name]
     per_structure = dict(zip(names, result.per_structure.tolist(), strict=True))
-    row = {"val_dice": result.mean_dice, **per_structure, "val_dice_loss": result.dice_loss}
-    if not math.isnan(result.confident):
-        row["val_confident"] = result.confident
-    if not math.isnan(result.confident_right):
-        row["val_confident_right"] = result.confident_right
-    return row
+    confident = {"val_confident": result.confident, "val_confident_right": result.confident_right}
+    confident = {name: value for name, value in confident.items() if not math.isnan(value)}
+    return {"val_dice": result.mean_dice, **per_structure, "val_dice_loss": result.dice_loss, **confident}

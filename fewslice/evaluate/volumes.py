@@ -6,7 +6,7 @@ that is absent) is NaN in arrays, an empty cell in tables and null in JSON, with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,8 +83,8 @@ def evaluate_cases(
 
     Raises:
         ConfigError: no volume at all.
-        RuntimeError: a volume occurs twice or comes without a label.
-        TrainingError: the network's output is not a number.
+        RuntimeError: a duplicate volume, or one without a label.
+        TrainingError: the network's output holds NaN or infinite values.
     """
     scores: list[VolumeScore] = []
     for prepared, native in items:
@@ -93,23 +93,15 @@ def evaluate_cases(
             raise RuntimeError(f"Volumes to evaluate must be distinct and labelled. Received: {case_id}")
         _, label = predict_volume(prepared, predict, dataset=dataset)
         if save_predictions:
-            _save_prediction(Path(out_dir) / "predictions" / f"{case_id}.nii.gz", label, native)
+            write_nifti(Path(out_dir) / "predictions" / f"{case_id}.nii.gz", label, like=native)
         names = {"case": native.case, "spacing_mm": native.spacing_mm}
         scores.append(score_volume(native.label, label, **names, num_classes=dataset.num_classes))
         if progress is not None:
             progress(scores[-1])
     if not scores:
         raise ConfigError("There is no volume to evaluate. Check the split's test patients and the phases.")
-    _write_tables(scores, dataset, out_dir=Path(out_dir))
-    return scores
-
-
-def _write_tables(scores: Sequence[VolumeScore], dataset: DatasetConfig, *, out_dir: Path) -> None:
     rows = [row for score in scores for row in score.rows(dataset.struct_name)]
-    files.write_csv(out_dir / "per_volume.csv", rows, COLUMNS)
+    files.write_csv(Path(out_dir) / "per_volume.csv", rows, COLUMNS)
     summary = {"dataset": dataset.name, **summarise(scores, dataset.struct_name)}
-    files.write_json(out_dir / "summary.json", summary)
-
-
-def _save_prediction(path: Path, label: np.ndarray, native: Volume) -> None:
-    write_nifti(path, label, like=native)
+    files.write_json(Path(out_dir) / "summary.json", summary)
+    return scores

@@ -64,7 +64,8 @@ def plot_pseudo_labels(methods: Sequence[Method], palette: Mapping[str, str]) ->
     for name in ("dice", "changed"):
         shown = {key: rounds for key, rounds in lines.items() if rounds["dice"].notna().any() == (name == "dice")}
         if shown:
-            found.append((name, _plot(shown, name, palette), any(rounds["left_out"].any() for rounds in shown.values())))
+            has_left_out = any(rounds["left_out"].any() for rounds in shown.values())
+            found.append((name, _plot(shown, name, palette), has_left_out))
     return found
 
 
