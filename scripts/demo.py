@@ -114,9 +114,8 @@ def select(output: Path, common: list[str]) -> None:
 
 def report(output: Path) -> None:
     """Prints the table and writes the figures and the report of the finished runs."""
-    from fewslice.report.figures.figures import save_figures
     from fewslice.report.figures.native import fetch_from
-    from fewslice.report.pages.trainings import text_report, write_training_report
+    from fewslice.report.pages.trainings import save_figures, text_report, write_training_report
     from fewslice.report.reading.methods import read_methods
     from fewslice.report.reading.runs import choose_trainings
 

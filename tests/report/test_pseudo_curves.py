@@ -10,13 +10,11 @@ import pytest
 from fewslice.core.errors import DataError
 from fewslice.report.figures.pseudo_curves import plot_pseudo_labels, read_rounds
 from fewslice.report.figures.style import colour_of
-from fewslice.report.pages.trainings import write_training_report
 from fewslice.report.reading.methods import read_methods
 from fewslice.report.reading.runs import read_run
 from tests.report.run_dirs import write_rounds, write_run
 
 JOINT = "prop_method_joint_tr_rand_init"
-INFORMATION = "For information only; nothing is trained on or chosen by it."
 
 
 def truth(after, before):
@@ -64,7 +62,7 @@ def test_a_panel_per_method_and_a_line_per_seed(tmp_path):
     higher = {step: [truth(0.9, 0.85)] for step in TWO_ROUNDS}
     runs = [write_run(tmp_path, "tr_baseline"), joint(tmp_path, TWO_ROUNDS, seed=0), joint(tmp_path, higher, seed=1)]
     runs += [joint(tmp_path, {0: [truth(0.5, 0.5)]}, exp_no=0)]
-    ((figure, caption),) = plot(runs)
+    ((kind, figure, has_left_out),) = plot(runs)
     inter, intra = figure.axes
     assert intra.get_title(loc="left") == "Joint training, intra-image" and len(drawn(intra)) == 1
     assert drawn(inter) == [
@@ -75,24 +73,15 @@ def test_a_panel_per_method_and_a_line_per_seed(tmp_path):
     assert {a.get_color() for a in inter.lines} == {colour_of(methods)["Joint training, inter-image"]}
     assert inter.lines[1].get_marker() == intra.lines[0].get_marker() != inter.lines[3].get_marker(), "the seed's own"
     assert legend(figure) == ["before refinement", "seed 0", "seed 1"]
-    assert caption.startswith("Mean Dice of the pseudo-labels with the truth") and caption.endswith(INFORMATION)
-    assert "left out" not in caption
+    assert kind == "dice" and not has_left_out
 
 
 def test_without_truth_the_share_of_changed_pixels_is_shown(tmp_path):
     rounds = {0: [{"changed": 0.01}, {"changed": 0.03}], 50: [{"changed": 0.0}, {"accepted": False}]}
     runs = [joint(tmp_path, rounds), joint(tmp_path, TWO_ROUNDS, exp_no=0)]
-    (dice, _), (changed, caption) = plot(runs)
+    (_, dice, _), (kind, changed, has_left_out) = plot(runs)
     assert len(drawn(dice.axes[0])) == 2 and drawn(changed.axes[0]) == [([0, 50], [0.02, 0], "-")]
-    assert caption.startswith("Without a truth") and "left out count too" in caption and caption.endswith(INFORMATION)
-
-
-def test_the_report_shows_it_and_says_what_it_is_for(tmp_path):
-    runs = {"joint": joint(tmp_path, TWO_ROUNDS), "other": write_run(tmp_path, "tr_baseline")}
-    paths = [write_training_report(read_methods([run]), tmp_path / f"{name}.html") for name, run in runs.items()]
-    page, other = (path.read_text(encoding="utf-8") for path in paths)
-    assert page.count("<img") == 1 and "<h2>Pseudo-labels</h2>" in page and INFORMATION in page
-    assert "Pseudo-labels" not in other
+    assert kind == "changed" and has_left_out
 
 
 @pytest.mark.parametrize(

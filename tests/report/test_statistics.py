@@ -8,6 +8,8 @@ import pytest
 
 from fewslice.core import files
 from fewslice.report.figures import picks
+from fewslice.report.pages.experiments import text_report as text_of_experiments
+from fewslice.report.pages.trainings import text_report as text_of_trainings
 from fewslice.report.reading.methods import group_runs, read_methods
 from fewslice.report.reading.runs import find_experiments, find_trainings, read_experiments
 from fewslice.report.tables import experiments, trainings
@@ -68,8 +70,6 @@ def test_the_verdict_says_no_more_than_the_numbers(tmp_path, base, fine, verdict
             write_scores(write_run(tmp_path, stage, seed=seed), {f"00{i}_ED": (v,) * 3 for i, v in enumerate(values)})
     methods = read_methods(find_trainings(tmp_path, "phantom"))
     assert trainings.comparison_table(methods).rows[1][-1] == verdict
-    is_warned = "With one seed, the spread between repeated trainings is unknown." in trainings.remarks(methods)
-    assert is_warned == (len(base) == 1)
 
 
 def test_further_steps_are_named_and_other_steps_not_compared(tmp_path):
@@ -80,39 +80,6 @@ def test_further_steps_are_named_and_other_steps_not_compared(tmp_path):
     _, fine, joint = trainings.comparison_table(read_methods(runs)).rows
     assert fine == ("Pretrained encoder", "0.750", "", "", "", "", "other number of steps: not compared")
     assert joint[:4] == ("Joint training (after 100 further steps)", "0.650", "+0.100", "0.000")
-
-
-def test_nothing_is_said_without_evaluation_or_baseline(tmp_path):
-    assert trainings.remarks(read_methods([write_run(tmp_path, BASE)])) == [
-        "None of these runs was evaluated on test volumes yet."
-    ]
-    run = write_run(tmp_path / "other", FINE)
-    write_scores(run, {"001_ED": (0.5, 0.5, 0.5)})
-    methods = read_methods([run])
-    assert "no baseline among these runs" in trainings.remarks(methods)[0]
-    assert trainings.comparison_table(methods) is None
-
-
-def test_tables_show_these_numbers(two_by_two):
-    (table,) = trainings.result_tables(two_by_two)
-    assert table.header == ("", "Baseline", "Pretrained encoder")
-    # encoder, rv: seeds (.7 + .4) / 2 = .55 and (.9 + .4) / 2 = .65; sd .1 / sqrt(2) = .0707
-    assert table.rows[0] == ("Dice RV", "0.375 ± 0.035", "0.600 ± 0.071")
-    assert table.rows[-1][0] == "Dice mean" and (0, 2) in table.best and (0, 1) not in table.best
-    assert trainings.volume_table(two_by_two).rows[0] == ("001_ED", "0.550", "0.800", "+0.250")
-    assert trainings.comparison_table(two_by_two).rows[1] == (
-        "Pretrained encoder", "0.700", "+0.275", "0.025", "2 of 2", "2", "better",
-    )  # fmt: skip
-
-
-def test_text_report_states_where_the_numbers_come_from(two_by_two):
-    named = dict(trainings.facts(two_by_two))
-    assert named["Dataset"] == "phantom" and named["Labelled split"] == "tr1 c1" and named["Seeds"] == "0, 1"
-    assert named["Training steps"] == "100" and named["Tested on"] == "2 volumes of 2 patients"
-    assert named["Empty classes"].startswith("1: 002_ED myo: absent in truth and prediction")
-    assert all(run.digest in named["Configuration"] for method in two_by_two for run in method.runs)
-    text = trainings.text_report(two_by_two)
-    assert "Unit of budget: labelled volumes" in text and "0.375 ± 0.035" in text
 
 
 def test_of_distances_the_low_is_best(tmp_path):
@@ -195,9 +162,8 @@ def test_tables_of_experiments_by_hand(tmp_path):
     table = experiments.difference_table(methods, TEST)
     assert table.rows == (("mfc", "3", "may be chance", "+0.100 ± 0.124", "+0.050 ± 0.124", "+0.150 ± 0.124"),)
     assert table.best == {(0, 5)}
-    assert experiments.remarks(methods, TEST) == [
-        "Highest mean test Dice over the budget: mfc, 0.500 over 3 seeds (best of 2 methods; optimistically biased)."
-    ]
+    leader = {"label": "mfc", "mean": pytest.approx(0.5), "seeds": 3, "column": "area", "count": 2, "rivals": 2}
+    assert experiments.leader(methods, TEST) == leader
 
 
 def test_area_is_a_mean_over_the_budget(tmp_path):
@@ -242,25 +208,36 @@ def test_only_seeds_that_both_have_are_paired(tmp_path):
     assert found.loc["mfc", 1] == pytest.approx(0.1) and math.isnan(found.loc["mfc", 2])
 
 
-def test_validation_counts_where_nothing_was_tested(tmp_path):
-    write_round(write_experiment(tmp_path, "mfc"), 0, 0.01, 0.5, test_dice=None)
-    methods = _methods(tmp_path)
-    assert stats.metric_of(methods) == VALIDATION
-    assert experiments.remarks(methods, VALIDATION) == [
-        "Validation Dice at 1 %: mfc, 0.500 over 1 seed. There is nothing to compare it with."
-    ]
-    assert experiments.remarks(methods, TEST) == ["None of these experiments has scores yet."]
-
-
 def test_the_best_has_as_many_seeds_as_any(tmp_path):
     methods = _write(tmp_path, {"random": [{0.05: 0.5}, {0.05: 0.6}], "mfc": [{0.05: 0.9}], "bald": [{0.05: 0.6}] * 2})
     assert experiments.dice_table(methods, TEST).best == {(1, 2)}  # bald .5, random .45; mfc has one seed
-    assert experiments.remarks(methods, TEST) == [
-        "Highest test Dice at 5 %: bald, 0.500 over 2 seeds (best of 2 methods; optimistically biased).",
-        "1 method with fewer seeds left out of that.",
-    ]
-    without = [method for method in methods if method.label != "random"]
-    assert experiments.remarks(without, TEST)[-1].startswith("There is no random choice of the same setup")
+    leader = experiments.leader(methods, TEST)
+    assert (leader["label"], leader["seeds"], leader["rivals"], leader["count"]) == ("bald", 2, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("stages", "sentence"),
+    [
+        ((), "None of these runs was evaluated on test volumes yet."),
+        ((FINE,), "There is no baseline among these runs, so nothing is said about a gain."),
+        ((BASE,), "There is nothing but a baseline among these runs"),
+        ((BASE, FINE), "With one seed, the spread between repeated trainings is unknown."),
+    ],
+)
+def test_findings_of_trainings(tmp_path, stages, sentence):
+    runs = [write_run(tmp_path, stage) for stage in stages] or [write_run(tmp_path, BASE)]
+    for run in runs if stages else ():
+        write_scores(run, {"001_ED": (0.5, 0.5, 0.5)})
+    assert sentence in text_of_trainings(read_methods(runs))
+
+
+def test_findings_of_experiments(tmp_path):
+    write_round(write_experiment(tmp_path, "mfc"), 0, 0.01, 0.5, test_dice=None)
+    methods = _methods(tmp_path)
+    assert stats.metric_of(methods) == VALIDATION and experiments.leader(methods, TEST) is None
+    assert "Validation Dice at 1 %: mfc, 0.500 over 1 seed. There is nothing" in text_of_experiments(methods)
+    write_round(write_experiment(tmp_path, "bald"), 0, 0.01, 0.6, test_dice=None)
+    assert "There is no random choice of the same setup" in text_of_experiments(_methods(tmp_path))
 
 
 def test_what_was_chosen(tmp_path):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,16 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
-class Native(Protocol):
-    """A volume on its original grid: image (X, Y, Z), label (X, Y, Z) or None, voxel size (x, y, z) in mm."""
-
-    image: np.ndarray
-    label: np.ndarray | None
-    spacing_mm: tuple[float, float, float]
-
-
-Fetch = Callable[[str], Native]  # case_id -> volume
+    from fewslice.data.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +45,9 @@ class Row:
     captions: tuple[str, ...]
 
 
-LINE_AND_FILL = ("line: predicted", "filled: true")
-
-
-def plot_rows(rows: Sequence[Row], structures: Sequence[str], names: tuple[str, str] = LINE_AND_FILL) -> Figure:
+def plot_rows(
+    rows: Sequence[Row], structures: Sequence[str], names: tuple[str, str] = ("line: predicted", "filled: true")
+) -> Figure:
     """Draws rows of slices: predictions as lines, truth as a faint fill with a dotted rim.
 
     Args:
@@ -66,9 +56,10 @@ def plot_rows(rows: Sequence[Row], structures: Sequence[str], names: tuple[str, 
         names: What the legend calls lines and fills.
     """
     columns = max(len(row.slices) for row in rows)
-    heights = [
-        row.spacing_mm[1] * _length(row.window[1]) / (row.spacing_mm[0] * _length(row.window[0])) for row in rows
+    lengths = [
+        [row.spacing_mm[axis] * (row.window[axis].stop - row.window[axis].start) for axis in (0, 1)] for row in rows
     ]
+    heights = [length[1] / length[0] for length in lengths]
     width = 9.0
     figure = style.new_figure(width, sum(heights) * (width - 0.5) / columns + 0.24 * len(rows) + 0.4)
     grid = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
@@ -88,10 +79,6 @@ def plot_rows(rows: Sequence[Row], structures: Sequence[str], names: tuple[str, 
     return figure
 
 
-def _length(window: slice) -> int:
-    return window.stop - window.start
-
-
 def _panel(axes: Axes, row: Row, index: int, limits: tuple[float, float], num_structures: int) -> None:
     # Columns of the picture run along the first axis of the array, as in the usual short-axis view.
     image = row.image[*row.window, index].T
@@ -101,8 +88,8 @@ def _panel(axes: Axes, row: Row, index: int, limits: tuple[float, float], num_st
     truth, prediction = (array[*row.window, index].T for array in (row.truth, row.prediction))
     for structure in range(1, num_structures + 1):
         colour = structure_colour(structure)
-        _outline(axes, truth == structure, colors=["white"], linewidths=0.8, linestyles="dotted", fill=colour)
-        _outline(axes, prediction == structure, colors=[colour], linewidths=1.3, linestyles="solid", fill=None)
+        outline(axes, truth == structure, fill=colour, colors=["white"], linewidths=0.8, linestyles="dotted")
+        outline(axes, prediction == structure, colors=[colour], linewidths=1.3, linestyles="solid")
 
 
 def structure_colour(structure: int) -> str:
@@ -110,7 +97,8 @@ def structure_colour(structure: int) -> str:
     return style.STRUCTURE_COLOURS[(structure - 1) % len(style.STRUCTURE_COLOURS)]
 
 
-def _outline(axes: Axes, mask: np.ndarray, *, fill: str | None, **line) -> None:
+def outline(axes: Axes, mask: np.ndarray, *, fill: str | None = None, **line) -> None:
+    """Draws the outline of a (rows, columns) mask, if there is anything in it, and its area in the colour `fill`."""
     if not mask.any():
         return
     padded = np.pad(mask.astype(float), 1)  # outlines close at the border of the picture
@@ -174,41 +162,31 @@ def _dice(truth: np.ndarray, prediction: np.ndarray, structures: Sequence[str]) 
     return "  ".join(parts) or "empty"
 
 
-def case_rows(
-    native: Native,
-    predictions: Mapping[str, np.ndarray],
-    structures: Sequence[str],
-    *,
-    title: str = "",
-    num_slices: int = 4,
-) -> list[Row]:
-    """Returns the rows of one volume, one per method, all with the same slices and window.
+def case_rows(native: Volume, predictions: Mapping[str, np.ndarray], structures: Sequence[str]) -> list[Row]:
+    """Returns the rows of one volume, one per prediction, all with the same four slices and window.
 
     Args:
-        native: The volume, with its label.
-        predictions: Method's name -> label (X, Y, Z).
+        native: The volume on its original grid, with its label.
+        predictions: Title of the row -> label (X, Y, Z).
         structures: Names of the labels 1, 2, ...
-        title: Of the volume, before the method's name.
-        num_slices: Columns.
 
     Raises:
         FewSliceError: the volume has no label, or a prediction has another shape.
     """
     if native.label is None:
-        raise FewSliceError(f"{title or 'The volume'} has no label, so there is no true outline to draw.")
-    for name, prediction in predictions.items():
+        raise FewSliceError("The volume has no label, so there is no true outline to draw.")
+    for title, prediction in predictions.items():
         if prediction.shape != native.label.shape:
             raise FewSliceError(
-                f"{title}: the prediction of {name} has shape {prediction.shape}, the volume "
+                f"The prediction of {' '.join(title.split())} has shape {prediction.shape}, the volume "
                 f"{native.label.shape}. Was the dataset changed after the evaluation? Evaluate again."
             )
     everything = np.maximum.reduce([native.label, *predictions.values()])
-    slices = choose_slices(native.label, everything, num_slices)
+    slices = choose_slices(native.label, everything)
     window = choose_window([native.label, everything], native.spacing_mm)
     rows = []
-    for name, prediction in predictions.items():
-        captions = [_dice(native.label[..., k], prediction[..., k], structures) for k in slices]
-        captions = tuple(f"slice {k + 1}:  {text}" for k, text in zip(slices, captions, strict=True))
-        label = f"{title}\n{name}" if title else name
-        rows.append(Row(label, native.image, native.label, prediction, native.spacing_mm, slices, window, captions))
+    for title, prediction in predictions.items():
+        dice = [_dice(native.label[..., k], prediction[..., k], structures) for k in slices]
+        captions = tuple(f"slice {k + 1}:  {text}" for k, text in zip(slices, dice, strict=True))
+        rows.append(Row(title, native.image, native.label, prediction, native.spacing_mm, slices, window, captions))
     return rows

@@ -11,7 +11,7 @@ import numpy as np
 
 from fewslice.core.files import write_bytes
 from fewslice.report.figures import style
-from fewslice.report.figures.contours import structure_colour
+from fewslice.report.figures.contours import outline, structure_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -139,12 +139,7 @@ def _annotate(axes: Axes, annotation: np.ndarray, num_classes: int) -> None:
         axes.imshow(paint.transpose(1, 0, 2), interpolation="nearest")
         return
     for number in range(1, num_classes):
-        mask = (annotation == number).T
-        if mask.any():
-            y, x = (np.arange(-1, size + 1) for size in mask.shape)  # outlines close at the border of the picture
-            axes.contour(x, y, np.pad(mask.astype(float), 1), [0.5], colors=[structure_colour(number)], linewidths=1.2)
-            axes.set_xlim(-0.5, mask.shape[1] - 0.5)
-            axes.set_ylim(mask.shape[0] - 0.5, -0.5)
+        outline(axes, (annotation == number).T, colors=[structure_colour(number)], linewidths=1.2)
 
 
 def _legend(figure: Figure, annotations: Sequence[np.ndarray], names: Sequence[str]) -> None:

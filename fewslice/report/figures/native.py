@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fewslice.core.errors import DataError
-from fewslice.report.figures.contours import Fetch, Native
 from fewslice.settings.datasets import load_dataset_config
+
+if TYPE_CHECKING:
+    from fewslice.data.volume import Volume
+
+Fetch = Callable[[str], "Volume"]  # case_id -> volume on its original grid
 
 
 def fetch_from(dataset: str, root: str | Path | None = None) -> Fetch:
@@ -21,7 +27,7 @@ def fetch_from(dataset: str, root: str | Path | None = None) -> Fetch:
     """
     config, known = load_dataset_config(dataset, data_root=root), {}
 
-    def fetch(case_id: str) -> Native:
+    def fetch(case_id: str) -> Volume:
         from fewslice.data.readers import get_reader
 
         if not known:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fewslice.core.errors import DataError, FewSliceError
 from fewslice.data.io.nifti import read_nifti
-from fewslice.report.figures.contours import Fetch, Row, case_rows, plot_rows
+from fewslice.report.figures.contours import Row, case_rows, plot_rows
+from fewslice.report.figures.native import Fetch
 from fewslice.report.reading.methods import Method
 from fewslice.report.reading.runs import Run
-from fewslice.report.tables.statistics import volume_dice
+from fewslice.report.tables.statistics import best_method, volume_dice
 from fewslice.report.tables.table import number
 
 if TYPE_CHECKING:
@@ -24,12 +26,20 @@ if TYPE_CHECKING:
 def best_median_worst(values: Mapping[str, float]) -> dict[str, str]:
     """Returns "best", "median", "worst" -> case_id by its value; fewer for one or two volumes."""
     order = sorted((case for case in values if math.isfinite(values[case])), key=lambda case: (-values[case], case))
-    if not order:
-        return {}
-    chosen = {"best": order[0], "median": order[len(order) // 2], "worst": order[-1]}
-    return {
-        name: case for name, case in chosen.items() if list(chosen.values()).index(case) == list(chosen).index(name)
-    }
+    places = {"best": 0, "median": len(order) // 2, "worst": len(order) - 1}
+    first_names = {place: name for name, place in reversed(places.items())}
+    return {first_names[place]: order[place] for place in sorted(first_names)} if order else {}
+
+
+def compared(methods: Sequence[Method]) -> list[Method]:
+    """Returns the methods to draw outlines of: the baseline, if any, and the best other one by mean test Dice.
+
+    Args:
+        methods: Of one labelled split.
+    """
+    baseline = next((method for method in methods if method.has_scores and method.is_baseline), None)
+    others = [best_method(methods) or next((m for m in methods if m.has_scores and m is not baseline), None)]
+    return [method for method in (baseline, *others) if method is not None]
 
 
 def plot_methods(
@@ -64,7 +74,7 @@ def plot_methods(
         predicted = [index for index, mean in enumerate(means) if case in mean]
         labels = {index: f"{name}: {case}\n{_label(drawn[index], means[index][case])}" for index in predicted}
         read = {labels[i]: _read_prediction(runs[i].path / "eval" / "predictions" / f"{case}.nii.gz") for i in labels}
-        found = case_rows(fetch(case), read, structures, title="")
+        found = case_rows(fetch(case), read, structures)
         for index, row in zip(predicted, found, strict=True):
             rows[max(0, index - len(methods) + 1)].append(row)
     return [plot_rows(part, structures) for part in rows if part]
@@ -81,12 +91,8 @@ def shown_runs(methods: Sequence[Method]) -> list[Run]:
     return [runs[min(shared or runs)] for runs in tested]
 
 
-def _read_prediction(path) -> np.ndarray:
+def _read_prediction(path: Path) -> np.ndarray:
     if not path.is_file():
-        raise DataError(
-            path,
-            expected="a prediction",
-            found="no such file",
-            remedy="Evaluate the run again with saved predictions.",
-        )
+        remedy = "Evaluate the run again with saved predictions."
+        raise DataError(path, expected="a prediction", found="no such file", remedy=remedy)
     return read_nifti(path, is_label=True).array.astype(np.uint8)

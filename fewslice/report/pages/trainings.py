@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fewslice.core.errors import FewSliceError
+from fewslice.core.files import write_bytes
 from fewslice.report.figures import style
-from fewslice.report.figures.contours import Fetch
 from fewslice.report.figures.curves import MOST_TOGETHER, plot_curves, plot_panels
-from fewslice.report.figures.figures import compared
-from fewslice.report.figures.outlines import plot_methods, shown_runs
+from fewslice.report.figures.native import Fetch
+from fewslice.report.figures.outlines import compared, plot_methods, shown_runs
 from fewslice.report.figures.overview import plot_overview
 from fewslice.report.figures.pseudo_curves import plot_pseudo_labels
 from fewslice.report.pages.page import render_text, write_page
@@ -113,3 +114,34 @@ def _outlines(scored: Sequence[Method], fetch: Fetch | None) -> dict[str, Any] |
     except FewSliceError as error:
         return {**found, "missing": str(error)}
     return {**found, "figures": figures, "more": pairs[len(shown) :]}
+
+
+def save_figures(methods: Sequence[Method], fetch: Fetch, folder: str | Path) -> list[Path]:
+    """Writes curves.png (loss and validation) and contours.png (best, median and worst test volume) into `folder`.
+
+    With several labelled splits there is one of each per split, such as curves_tr1_c1.png. Many methods or several
+    splits are also shown together, in overview.png.
+
+    Args:
+        methods: The methods of one dataset.
+        fetch: case_id -> the volume on its original grid.
+        folder: Where to write.
+
+    Returns:
+        The files written; no contours without tested methods.
+    """
+    trained = tables.scored_of(methods) or list(methods)
+    splits, palette, figures = by_setup(trained), style.colour_of(trained), {}
+    if tables.needs_overview(trained):
+        figures["overview.png"] = plot_overview(trained)
+    for same in splits.values():
+        ending = f"_{re.sub(r'[^A-Za-z0-9]+', '_', same[0].runs[0].split)}.png" if len(splits) > 1 else ".png"
+        figures[f"curves{ending}"] = plot_curves(same, palette)
+        shown = compared(same)
+        if shown:
+            figures[f"contours{ending}"] = plot_methods(shown, fetch, structures(shown))[0]
+    paths = []
+    for name, figure in figures.items():
+        paths.append(Path(folder) / name)
+        write_bytes(paths[-1], style.png_bytes(figure, colours=256 if name.startswith("contours") else 0))
+    return paths

@@ -127,13 +127,12 @@ def _natural(name: str) -> list:
 
 
 def _rank(run: Run) -> tuple:
-    stages, methods = list(STAGE_TITLES), list(JOINT_TITLES)
-    stage = stages.index(run.stage) if run.stage in stages else len(stages)
-    name = run.config.get("method", "contrastive")
-    method = methods.index(name) if name in methods else len(methods)
-    facts = run.facts
-    place = (run.is_pretraining, not facts["is_baseline"], stage, method, facts["method"])
-    return *place, run.seed, str(run.config.get("ver", "")), str(run.path)
+    def place(name: str, known: Iterable[str]) -> int:
+        return [*known, name].index(name)  # others stand last
+
+    facts, method = run.facts, run.config.get("method", "contrastive")
+    kind = (run.is_pretraining, not facts["is_baseline"], place(run.stage, STAGE_TITLES), place(method, JOINT_TITLES))
+    return *kind, facts["method"], run.seed, str(run.config.get("ver", "")), str(run.path)
 
 
 def _agree(first: Run, second: Run) -> bool:
@@ -161,30 +160,44 @@ def _groups(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def _by_seed(group: Sequence[Run]) -> list[list[Run]]:
-    """Splits runs so that no part holds a seed twice: repetitions are no further seeds."""
+    """Splits runs so that no part has a duplicate seed: repetitions are no further seeds."""
     parts: list[list[Run]] = []
     for run in group:
-        free = next((part for part in parts if all(run.seed != other.seed for other in part)), None)
-        if free is None:
-            parts.append([run])
-        else:
-            free.append(run)
+        number = sum(any(run.seed == other.seed for other in part) for part in parts)  # of its repetition
+        if number == len(parts):
+            parts.append([])
+        parts[number].append(run)
     return parts
 
 
 def _setups(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """Returns the setup of each group in words: what is not the same in all groups that have one."""
+    """Returns the setup of each group in words: the settings in which set-ups differ that have them.
+
+    A setting that some set-ups do not have (an option of another network) is named only where these are told apart by
+    nothing else.
+    """
     tables = [group[0].facts["setup"] for group in groups]
     names = sorted({name for table in tables for name in table})
-    varying = [name for name in names if len({repr(table.get(name)) for table in tables if table}) > 1]
-    found = []
+
+    def different(names: Sequence[str]) -> int:
+        return len({repr([table.get(name) for name in names]) for table in tables if table})
+
+    varying = [name for name in names if len({repr(table[name]) for table in tables if name in table}) > 1]
+    optional = []
+    for name in names:
+        if different([*varying, *optional, name]) > different([*varying, *optional]):
+            optional.append(name)
+    texts = []
     for table in tables:
         same = [group[0].facts["settings"] for group, other in zip(groups, tables, strict=True) if other == table]
-        shown = dict(table)
-        for name in table.keys() & {name for settings in same for name in settings}:  # refined by the methods
+        shown = {name: table[name] for name in varying if name in table} or dict.fromkeys(varying)
+        shown |= {name: table.get(name) for name in optional}
+        for name in shown.keys() & {name for settings in same for name in settings}:  # refined by the methods
             shown[name] = " and ".join(sorted({str(settings.get(name)) for settings in same}, key=len))
-        found.append(", ".join(_text(name, shown.get(name), varying) for name in varying if table))
-    return found
+        texts.append(
+            ", ".join(_text(name, shown[name], [*varying, *optional]) for name in sorted(shown)) if table else ""
+        )
+    return texts
 
 
 def _merged(group: Sequence[Run]) -> dict[str, Any]:
@@ -234,7 +247,7 @@ def _text(name: str, value: Any, names: Sequence[str]) -> str:
         return f"{name.removeprefix(SCANS)} scans {str(value)[:4]}"
     last = name.rpartition(".")[2]
     short = last if sum(other.rpartition(".")[2] == last for other in names) == 1 else name
-    if value is None or isinstance(value, bool):
+    if value in (None, "") or isinstance(value, bool):
         return short if value else f"no {short}"
     text = str(value)
     return f"{short} {text if len(text) <= 32 or name in (FROM, SPLIT) else text[:29] + '...'}"

@@ -81,15 +81,12 @@ def _rows(
     spread: stats.Spread, widths: pd.DataFrame, seeds: dict[str, int], *, signed: bool = False
 ) -> tuple[tuple[str, ...], ...]:
     def cell(label: str, name: str) -> str:
-        text, defined = (
-            plus_minus(spread.mean.at[label, name], widths.at[label, name], signed=signed),
-            spread.count.at[label, name],
-        )
+        text = plus_minus(spread.mean.at[label, name], widths.at[label, name], signed=signed)
+        defined = spread.count.at[label, name]
         return f"{text} ({defined})" if 0 < defined < seeds[label] else text
 
-    return tuple(
-        (label, str(seeds[label]), *(cell(label, n) for n in spread.mean.columns)) for label in spread.mean.index
-    )
+    names = spread.mean.columns
+    return tuple((label, str(seeds[label]), *(cell(label, name) for name in names)) for label in spread.mean.index)
 
 
 def difference_table(methods: Sequence[Method], metric: str) -> Table | None:
@@ -145,7 +142,7 @@ def rounds_table(run: Run) -> Table:
     """Returns a row per round: what was queried, how good the networks are, how long it took."""
     columns: dict[str, Callable[[Round], str]] = {
         "Round": lambda one: str(one.number),
-        "budget": lambda one: percent(one.fraction) if math.isfinite(one.fraction) else "–",
+        "budget": lambda one: percent(one.fraction),
         run.facts["budget_unit"]: lambda one: count(one.units),
         "new": lambda one: str(len(one.picks)) if len(one.picks) else "–",
         "patients": lambda one: str(one.picks["patient"].nunique()) if len(one.picks) else "–",

@@ -74,22 +74,15 @@ def comparable(methods: Sequence[Method]) -> list[Method]:
 
 def scores(methods: Sequence[Method]) -> pd.DataFrame:
     """Returns the scores of all test volumes: method, seed, case_id, structure, metric, value, ..."""
-    tables = [
-        run.scores.assign(method=method.label, seed=run.seed)
-        for method in methods
-        for run in method.runs
-        if len(run.scores)
-    ]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*_ROW, "case_id", "metric"])
+    runs = [(method.label, run) for method in methods for run in method.runs if len(run.scores)]
+    tables = [run.scores.assign(method=label, seed=run.seed) for label, run in runs]
+    empty = pd.DataFrame(columns=[*_ROW, "case_id", "structure", "metric"])
+    return pd.concat(tables, ignore_index=True) if tables else empty
 
 
 def structures(methods: Sequence[Method]) -> list[str]:
     """Returns the structures that occur in the scores, in the order of the files."""
-    return list(dict.fromkeys(name for method in methods for run in method.runs for name in _names(run.scores)))
-
-
-def _names(table: pd.DataFrame) -> list[str]:
-    return list(table["structure"].unique()) if len(table) else []
+    return list(scores(methods)["structure"].unique())
 
 
 def means(methods: Sequence[Method]) -> pd.DataFrame:
@@ -192,11 +185,8 @@ def common_budgets(methods: Sequence[Method], metric: str) -> list[float]:
     none of the methods has any.
     """
     for is_finished in (True, False):
-        tables = [
-            set().union(*(run.values(metric) for run in method.runs if run.is_finished or not is_finished))
-            for method in methods
-        ]
-        reached = [found for found in tables if found]
+        runs = [[run for run in method.runs if run.is_finished or not is_finished] for method in methods]
+        reached = [budgets for same in runs if (budgets := set().union(*(run.values(metric) for run in same)))]
         if reached:
             return sorted(set.intersection(*reached))
     return []

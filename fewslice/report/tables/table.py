@@ -56,8 +56,8 @@ def plus_minus(mean: float, width: float, *, digits: int = 3, signed: bool = Fal
 
 
 def percent(fraction: float) -> str:
-    """Returns a fraction as tables show it: "1 %", "2.5 %"."""
-    return f"{round(100 * fraction, 4):g} %"
+    """Returns a fraction as tables show it: "1 %", "2.5 %", "–" for NaN."""
+    return f"{round(100 * fraction, 4):g} %" if math.isfinite(fraction) else "–"
 
 
 def count(value: float) -> str:

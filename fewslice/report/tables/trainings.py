@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -42,30 +42,29 @@ def result_tables(methods: Sequence[Method]) -> list[Table]:
     if not scored:
         return []
     spread, labels = stats.over_seeds(stats.means(scored)), [method.label for method in scored]
-    names = [*stats.structures(scored), MEAN]
-    present = [metric for metric in _SHOWN if metric in spread.mean.columns.get_level_values("metric")]
-    is_many = len(scored) > MOST_COLUMNS
+    names, is_many = [*stats.structures(scored), MEAN], len(scored) > MOST_COLUMNS
     tables, lines, best, rules = [], [], set(), set()
-    for metric in present:
+    for metric in [name for name in _SHOWN if name in spread.mean.columns.get_level_values("metric")]:
         title, digits = METRICS[metric]
-        means, deviations = ([table[metric].reindex(columns=names).loc[label] for label in labels]
-                             for table in (spread.mean, spread.deviation))  # fmt: skip
-        cells = [
-            [plus_minus(mean, deviation, digits=digits) for mean, deviation in zip(*pair, strict=True)]
-            for pair in zip(means, deviations, strict=True)
+        mean, width = (frame[metric].reindex(labels, columns=names) for frame in (spread.mean, spread.deviation))
+        texts = [
+            [plus_minus(*cell, digits=digits) for cell in zip(mean.loc[label], width.loc[label], strict=True)]
+            for label in labels
         ]
         sign = 1 if metric == "dice" else -1
-        tops = [highest([sign * mean[name] for mean in means]) for name in names]
+        tops = [(row, column) for column, name in enumerate(names) for row in highest(list(sign * mean[name]))]
         if is_many:
-            rows = tuple((f"{n}  {label}", *row) for n, (label, row) in enumerate(zip(labels, cells, strict=True), 1))
-            marks = frozenset((row, column) for column, top in enumerate(tops, 1) for row in top)
-            header = (title, *map(structure_name, names))
-            tables.append(Table(header, rows, marks, css="numbers methods"))
+            rows = tuple(
+                (f"{n}  {label}", *row) for n, (label, row) in enumerate(zip(labels, texts, strict=True), start=1)
+            )
+            marks = frozenset((row, column + 1) for row, column in tops)
+            tables.append(Table((title, *map(structure_name, names)), rows, marks, css="numbers methods"))
             continue
         rules |= {len(lines)} if lines else set()
-        for index, name in enumerate(names):
-            best |= {(len(lines), column + 1) for column in tops[index]}
-            lines.append((f"{title} {structure_name(name)}", *(row[index] for row in cells)))
+        best |= {(len(lines) + column, row + 1) for row, column in tops}
+        lines += [
+            (f"{title} {structure_name(names[column])}", *row) for column, row in enumerate(zip(*texts, strict=True))
+        ]
     return tables if is_many else [Table(("", *labels), tuple(lines), frozenset(best), frozenset(rules))]
 
 
@@ -129,25 +128,19 @@ def overview_table(methods: Sequence[Method]) -> Table:
     """Returns mean Dice and its difference from the baseline, a row per method, two columns per labelled split."""
     scored = scored_of(methods)
     labels, header, best = list(dict.fromkeys(method.label for method in scored)), ["Mean Dice"], set()
-    cells: Mapping[str, list[str]] = {label: [] for label in labels}
+    columns = [labels]
     for same in by_setup(scored).values():
         spread, dice = stats.over_seeds(stats.means(same)), stats.volume_dice(same)
-        baseline, found = stats.the_baseline(same), {method.label: method for method in same}
-        best |= {
-            (labels.index(list(found)[n]), len(header)) for n in highest(list(spread.mean["dice", MEAN][list(found)]))
+        mean, width = (frame["dice", MEAN].reindex(labels) for frame in (spread.mean, spread.deviation))
+        own = {method.label for method in same}
+        gains = {
+            m.label: stats.difference(dice, m.label, stats.the_baseline(same).label) for m in stats.comparable(same)
         }
+        best |= {(row, len(header)) for row in highest(list(mean))}
         header += [same[0].runs[0].split, "Δ baseline"]
-        for label in labels:
-            method, text = found.get(label), ""
-            if method is None:
-                cells[label] += ["", ""]
-                continue
-            if baseline not in (None, method) and method.is_comparable(baseline):
-                text = number(stats.difference(dice, label, baseline.label).mean, signed=True)
-            width = spread.deviation["dice", MEAN][label]
-            cells[label] += [plus_minus(spread.mean["dice", MEAN][label], width), text]
-    rows = tuple((label, *row) for label, row in cells.items())
-    return Table(tuple(header), rows, frozenset(best), css="numbers methods")
+        columns.append([plus_minus(mean[label], width[label]) if label in own else "" for label in labels])
+        columns.append([number(gains[label].mean, signed=True) if label in gains else "" for label in labels])
+    return Table(tuple(header), tuple(zip(*columns, strict=True)), frozenset(best), css="numbers methods")
 
 
 def facts(methods: Sequence[Method]) -> list[tuple[str, str]]:
@@ -156,9 +149,8 @@ def facts(methods: Sequence[Method]) -> list[tuple[str, str]]:
     runs, table = [run for method in scored for run in method.runs], stats.scores(scored)
     patients = set(table["patient_id"]) - {""} if len(table) else set()
     tested = plural(table["case_id"].nunique(), "volume") + (f" of {plural(len(patients), 'patient')}" * bool(patients))
-    noted = table[table["note"] != ""] if len(table) else table
+    noted = table[table["note"] != ""][["case_id", "structure", "note"]].drop_duplicates() if len(table) else table
     empty = [f"{row.case_id} {row.structure}: {row.note}" for row in noted.itertuples()]
-    empty = list(dict.fromkeys(empty))
     missing = [name for method in scored for name in method.unrecorded]
     return [
         ("Dataset", listed(run.dataset for run in runs)),
