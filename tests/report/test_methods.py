@@ -9,18 +9,17 @@ import pytest
 from fewslice.core import files
 from fewslice.report.reading.methods import by_setup, group_runs, read_methods
 from fewslice.report.reading.runs import find_experiments, read_experiments, read_run
-from fewslice.report.tables.trainings import facts, volume_table
+from fewslice.report.tables.trainings import facts
 from fewslice.settings.facts import of_experiment, of_training
 from tests.report.experiment_dirs import write_experiment, write_round
-from tests.report.run_dirs import write_run, write_scores
+from tests.report.run_dirs import write_run
 
 BASE, JOINT = "tr_baseline", "prop_method_joint_tr_rand_init"
 
 
-def joint(root, method="contrastive", exp_no=1, *, start="teacher", **settings):
+def joint(root, method="contrastive", *, start="teacher", **settings):
     """Writes a run of the joint stage that has the baseline `teacher` and starts from the weights `start`."""
-    named = {} if method is None else {"method": method}
-    values = {**named, "local_loss_exp_no": exp_no, **settings}
+    values = ({} if method is None else {"method": method}) | {"local_loss_exp_no": 1, **settings}
     return write_run(root, JOINT, teacher_sha256="teacher", initial_weights=start, **values)
 
 
@@ -28,74 +27,78 @@ def labels(runs):
     return [method.label for method in read_methods(runs)]
 
 
-@pytest.mark.parametrize(
-    ("method", "exp_no", "start", "label"),
-    [
-        ("contrastive", 0, "teacher", "Joint training, intra-image"),
-        ("contrastive", 1, "teacher", "Joint training, inter-image"),
-        (None, 1, "teacher", "Joint training, inter-image"),  # before there were other methods
-        ("unimatch", 1, "teacher", "UniMatch"),
-        ("copy_paste", 1, "teacher", "Copy-paste"),
-        ("contrastive", 1, "decoder", "Joint training, inter-image, from pretrained weights"),
-        ("unimatch", 1, "decoder", "UniMatch, from pretrained weights"),
-        ("contrastive", 0, "", "Joint training, intra-image, from random weights"),  # --init_from=none
-        ("cross_teaching", 1, "teacher", "cross teaching"),  # of a later version
-    ],
+INTER, INTRA, DECODER = (
+    "Joint training, inter-image",
+    "Joint training, intra-image",
+    "ft_pretr_encoder_decoder_net_local_loss",
 )
-def test_the_title_says_the_method_and_where_it_starts(tmp_path, method, exp_no, start, label):
-    assert labels([joint(tmp_path, method, exp_no, start=start)]) == [label]
+BASELINE = {"stage": BASE}
+TITLES = [
+    ({"local_loss_exp_no": 0}, INTRA),
+    ({"local_loss_exp_no": 1}, INTER),
+    ({"method": None}, INTER),  # before there were other methods
+    ({"method": "unimatch"}, "UniMatch"),
+    ({"method": "copy_paste"}, "Copy-paste"),
+    ({"start": "decoder"}, f"{INTER}, from pretrained weights"),
+    ({"method": "unimatch", "start": "decoder"}, "UniMatch, from pretrained weights"),
+    ({"local_loss_exp_no": 0, "start": ""}, f"{INTRA}, from random weights"),  # --init_from=none
+    ({"method": "cross_teaching"}, "cross teaching"),  # of a later version
+    ({"method": "unimatch", "teacher_stage": DECODER}, "UniMatch, from pretrained weights"),  # a fine-tuned teacher
+    ({"method": "unimatch", "teacher_stage": BASE}, "UniMatch"),
+]
+LABELS = {
+    "flags of other methods do not count": (
+        [{"method": "copy_paste", "lamda_local": 0}, {"method": "unimatch", "lamda_local": 0.2}, {}],
+        ["Copy-paste", "UniMatch", INTER],
+    ),
+    "settings that differ": (
+        [{"temp_fac": 0.1}, {"temp_fac": 0.5}, {"method": "unimatch", "confidence": 0.9}],
+        [f"{INTER} (temp_fac 0.1)", f"{INTER} (temp_fac 0.5)", "UniMatch"],
+    ),
+    "other starts, whatever the seeds": (
+        [{"seed": seed, "start": start} for seed, start in enumerate(("teacher", "decoder", ""))],
+        [INTER, f"{INTER}, from pretrained weights", f"{INTER}, from random weights"],
+    ),
+    "seeds are one method although their weights differ": (
+        [{"seed": seed, "start": f"decoder {seed}"} for seed in (0, 1, 2)],
+        [f"{INTER}, from pretrained weights"],
+    ),
+    "runs from before there were methods": (
+        [{"method": None, "temp_fac": 0.1}, {"temp_fac": 0.5}, {"method": "unimatch", "temp_fac": 1}],
+        [f"{INTER} (temp_fac 0.1)", f"{INTER} (temp_fac 0.5)", "UniMatch"],
+    ),
+    "different pretrained stages": (
+        [{"teacher_stage": stage} for stage in ("ft_pretr_encoder_net_global_loss", DECODER)],
+        [f"{INTER}, from pretrained weights (from pretrained encoder{more})" for more in ("", " + decoder")],
+    ),
+    "an older run that fits two methods is put to neither": (
+        [{"soft_labels": 0}, {"soft_labels": 1}, {"seed": 1}],
+        [f"{INTER} (soft_labels {what})" for what in ("0", "1", "not recorded")],
+    ),
+    "mixup is recorded where it is on": (
+        [BASELINE, BASELINE | {"seed": 1}, BASELINE | {"mixup": 0.1}],
+        ["Baseline (mixup 0.0)", "Baseline (mixup 0.1)"],
+    ),
+    "before the flag was there, pseudo-labels came from the best network": (
+        [{}, {"seed": 1}, {"refresh_from": "last"}],
+        [f"{INTER} (refresh_from best)", f"{INTER} (refresh_from last)"],
+    ),
+    "before the flag was there, copy-paste kept every component": (
+        [{"method": "copy_paste"}, {"method": "copy_paste", "seed": 1, "largest_component": 1}],
+        ["Copy-paste (largest_component 0)", "Copy-paste (largest_component 1)"],
+    ),
+    "settings of other methods do not count": ([{"confidence": 0.9}, {"seed": 1, "confidence": 0.95}], [INTER]),
+    "more than three settings are counted": (
+        [{name: value for name in "abcd"} for value in (1, 2)],
+        [f"{INTER} (a {n}, b {n}, c {n}, 1 more)" for n in (1, 2)],
+    ),
+}  # fmt: skip
 
 
-def test_a_fine_tuned_network_as_teacher_is_a_pretrained_start(tmp_path):
-    fine_tuned = joint(tmp_path, "unimatch", teacher_stage="ft_pretr_encoder_decoder_net_local_loss")
-    assert labels([fine_tuned]) == ["UniMatch, from pretrained weights"]
-    assert labels([joint(tmp_path, "unimatch", teacher_stage=BASE)]) == ["UniMatch"]
-
-
-def test_other_methods_are_not_told_apart_by_each_others_flags(tmp_path):
-    runs = [write_run(tmp_path, BASE, initial_weights="")]
-    runs += [joint(tmp_path, name, lamda_local=value) for name, value in (("copy_paste", 0), ("unimatch", 0.2))]
-    runs += [joint(tmp_path, exp_no=0), joint(tmp_path, exp_no=1), joint(tmp_path, start="decoder")]
-    inter = "Joint training, inter-image"
-    assert labels(runs) == [
-        "Baseline", inter, f"{inter}, from pretrained weights", "Joint training, intra-image", "UniMatch", "Copy-paste",
-    ]  # fmt: skip
-
-
-def test_one_method_with_other_settings_is_told_apart_by_them(tmp_path):
-    runs = [joint(tmp_path, temp_fac=value) for value in (0.1, 0.5)]
-    runs += [joint(tmp_path, "unimatch", confidence=value) for value in (0.9, 0.95)]
-    inter = "Joint training, inter-image"
-    assert sorted(labels(runs)) == [
-        f"{inter} (temp_fac 0.1)", f"{inter} (temp_fac 0.5)", "UniMatch (confidence 0.9)", "UniMatch (confidence 0.95)",
-    ]  # fmt: skip
-
-
-def test_other_starts_are_other_methods_whatever_the_seeds(tmp_path):
-    runs = [joint(tmp_path, seed=seed, start=start) for seed, start in enumerate(("teacher", "decoder", ""))]
-    inter = "Joint training, inter-image"
-    assert labels(runs) == [inter, f"{inter}, from pretrained weights", f"{inter}, from random weights"]
-
-
-def test_seeds_are_one_method_although_their_pretrained_weights_differ(tmp_path):
-    runs = [joint(tmp_path, seed=seed, start=f"decoder {seed}") for seed in (0, 1)]
-    (method,) = read_methods([*runs, joint(tmp_path, seed=2, start="decoder 2")])
-    assert [run.seed for run in method.runs] == [0, 1, 2]
-
-
-def test_runs_from_before_there_were_methods_are_compared_with_contrastive_ones(tmp_path):
-    runs = [joint(tmp_path, None, temp_fac=0.1), joint(tmp_path, temp_fac=0.5), joint(tmp_path, "unimatch", temp_fac=1)]
-    inter = "Joint training, inter-image"
-    assert sorted(labels(runs)) == [f"{inter} (temp_fac 0.1)", f"{inter} (temp_fac 0.5)", "UniMatch"]
-
-
-def test_a_name_keeps_its_capital_in_the_table_of_differences(tmp_path):
-    runs = [write_run(tmp_path, BASE), joint(tmp_path, "unimatch"), joint(tmp_path, "copy_paste"), joint(tmp_path)]
-    for run in runs:
-        write_scores(run, {"001_ED": (0.5, 0.5, 0.5)})
-    assert volume_table(read_methods(runs)).header[5:] == (
-        "Δ joint training, inter-image", "Δ UniMatch", "Δ copy-paste",
-    )  # fmt: skip
+@pytest.mark.parametrize(("runs", "expected"), [*LABELS.values(), *(([run], [title]) for run, title in TITLES)])
+def test_labels(tmp_path, runs, expected):
+    written = [(write_run if "stage" in run else joint)(tmp_path, **run) for run in runs]
+    assert sorted(labels(written)) == sorted(expected)
 
 
 def old(run, *, command="", **versions):
@@ -121,50 +124,11 @@ def test_an_older_run_names_its_start_in_its_command(tmp_path, command, label):
     assert labels([old(joint(tmp_path, "unimatch"), command=command)]) == [label]
 
 
-def test_starts_from_different_pretrained_stages_are_told_apart(tmp_path):
-    stages = ("ft_pretr_encoder_net_global_loss", "ft_pretr_encoder_decoder_net_local_loss")
-    runs = [joint(tmp_path, "unimatch", teacher_stage=stage) for stage in stages]
-    name = "UniMatch, from pretrained weights"
-    assert sorted(labels(runs)) == [f"{name} (from pretrained encoder + decoder)", f"{name} (from pretrained encoder)"]
-
-
 def test_a_setting_that_an_older_run_does_not_record_is_no_difference(tmp_path):
     runs = [joint(tmp_path, seed=0, temp_fac=0.1), joint(tmp_path, seed=1, temp_fac=0.1, soft_labels=0)]
     (method,) = read_methods(runs)
     assert method.label == "Joint training, inter-image" and [run.seed for run in method.runs] == [0, 1]
     assert dict(facts([method]))["Not recorded"] == "soft_labels by older runs"
-
-
-def test_an_older_run_that_fits_two_methods_is_put_to_neither(tmp_path):
-    runs = [joint(tmp_path, seed=0, soft_labels=value) for value in (0, 1)] + [joint(tmp_path, seed=1)]
-    name = "Joint training, inter-image"
-    assert sorted(labels(runs)) == [f"{name} (soft_labels {what})" for what in ("0", "1", "not recorded")]
-
-
-def test_mixup_is_recorded_where_it_is_on(tmp_path):
-    runs = [write_run(tmp_path, BASE, seed=seed) for seed in (0, 1)] + [write_run(tmp_path, BASE, seed=0, mixup=0.1)]
-    assert sorted(labels(runs)) == ["Baseline (mixup 0.0)", "Baseline (mixup 0.1)"]
-
-
-def test_an_older_run_did_what_was_done_before_the_flag_was_there(tmp_path):
-    """Pseudo-labels came from the best network, and copy-paste kept every component."""
-    runs = [joint(tmp_path, seed=seed) for seed in (0, 1)] + [joint(tmp_path, seed=0, refresh_from="last")]
-    name = "Joint training, inter-image"
-    assert sorted(labels(runs)) == [f"{name} (refresh_from best)", f"{name} (refresh_from last)"]
-    runs = [joint(tmp_path, "copy_paste", seed=0), joint(tmp_path, "copy_paste", seed=1, largest_component=1)]
-    name = "Copy-paste"
-    assert sorted(labels(runs)) == [f"{name} (largest_component {value})" for value in (0, 1)]
-
-
-def test_settings_of_other_methods_do_not_count(tmp_path):
-    runs = [joint(tmp_path, seed=seed, confidence=value) for seed, value in ((0, 0.9), (1, 0.95))]
-    assert labels(runs) == ["Joint training, inter-image"]
-
-
-def test_more_than_three_differing_settings_are_counted(tmp_path):
-    runs = [joint(tmp_path, a=value, b=value, c=value, d=value) for value in (1, 2)]
-    name = "Joint training, inter-image"
-    assert sorted(labels(runs)) == [f"{name} (a {n}, b {n}, c {n}, 1 more)" for n in (1, 2)]
 
 
 def test_repetitions_are_called_after_what_is_recorded_of_them(tmp_path):
@@ -218,9 +182,10 @@ def test_experiments_that_differ_in_seed_only_are_one_method(tmp_path):
 
 def test_methods_of_one_strategy_are_told_apart_by_what_differs(tmp_path):
     runs = [write_experiment(tmp_path, "mfc", data_geometry={"label_wt": w, "k": 3}) for w in (1, 2)]
-    assert [label for label, *_ in experiment_labels(runs)] == ["mfc (label_wt 1)", "mfc (label_wt 2)"]
     again = write_experiment(tmp_path, "mfc", data_geometry={"label_wt": 1, "k": 3}, ver=2)
-    assert [count for *_, count in experiment_labels([*runs, again])] == [1, 1, 1]
+    found = experiment_labels([*runs, again])
+    assert {label.partition(" [")[0] for label, *_ in found} == {"mfc (label_wt 1)", "mfc (label_wt 2)"}
+    assert [count for *_, count in found] == [1, 1, 1]
 
 
 def test_other_annotation_is_another_setup_but_dropout_is_not(tmp_path):
@@ -239,6 +204,25 @@ def test_other_annotation_is_another_setup_but_dropout_is_not(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("networks", "headings"),
+    [
+        (({"lr": 1, "k": 3}, {"lr": 2, "k": 3}), {"lr 1", "lr 2"}),
+        (({"name": "a", "depth": 5, "cosine": False}, {"name": "b", "width": 7}), {"name a", "name b"}),
+        (({"name": "a", "loss": "dice"}, {"name": "a"}), {"loss dice", "no loss"}),
+        (
+            ({"name": "a", "depth": 5}, {"name": "a", "depth": 6}, {"name": "b"}),
+            {"depth 5, name a", "depth 6, name a", "name b"},
+        ),
+        (({"k": 1}, {"k": 1, "d": 1}, {"k": 1, "d": 2}), {"no d", "d 1", "d 2"}),
+    ],
+)
+def test_a_heading_names_the_settings_in_which_setups_differ(tmp_path, networks, headings):
+    """Options that only another network has are named where nothing else tells two set-ups apart."""
+    runs = [write_experiment(tmp_path, "mfc", network=network, members=5) for network in networks]
+    assert set(by_setup(group_runs(read_all(runs)))) == headings
+
+
+@pytest.mark.parametrize(
     "strategy, score, passes, label",
     [
         ("uncertainty", "entropy", "pass_probs", "entropy"),
@@ -251,14 +235,6 @@ def test_other_annotation_is_another_setup_but_dropout_is_not(tmp_path):
 def test_methods_that_look_at_scores_alone_have_their_names(tmp_path, strategy, score, passes, label):
     tables = {"model": {"db_score_func": passes}, "model_uncertainty": {"score_func": score}}
     assert experiment_labels([write_experiment(tmp_path, strategy, **tables)]) == [(label, "", 1)]
-
-
-def test_scores_are_methods(tmp_path):
-    runs = [
-        write_experiment(tmp_path, "uncertainty", model_uncertainty={"score_func": score, "T": 3})
-        for score in ("margin", "entropy")
-    ]
-    assert [label for label, *_ in experiment_labels(runs)] == ["entropy", "margin"]
 
 
 def test_annotators_scans_and_cases_are_named(tmp_path):
