@@ -11,9 +11,9 @@ from fewslice.report.figures.contours import structure_colour
 
 def is_drawn(path, colour, tolerance=25):
     """Returns whether a picture has a pixel of about this colour."""
-    wanted = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)], np.int16)
+    target = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)], np.int16)
     pixels = np.asarray(Image.open(path).convert("RGB")).astype(np.int16)
-    return np.abs(pixels - wanted).max(axis=2).min() <= tolerance
+    return np.abs(pixels - target).max(axis=2).min() <= tolerance
 
 
 def test_titles():
@@ -82,8 +82,8 @@ def test_large_pools_are_projected_in_blocks(monkeypatch):
     features = rng.normal(size=(60, 2)) @ rng.normal(size=(2, 6))
     found = embedding_map.project(features, seed=0)
     assert "100.0%" in found.note
-    wanted = np.linalg.norm(features[:, None] - features[None], axis=2)
-    np.testing.assert_allclose(np.linalg.norm(found.points[:, None] - found.points[None], axis=2), wanted, atol=1e-4)
+    distances = np.linalg.norm(features[:, None] - features[None], axis=2)
+    np.testing.assert_allclose(np.linalg.norm(found.points[:, None] - found.points[None], axis=2), distances, atol=1e-4)
 
 
 @pytest.mark.parametrize("features", [np.ones((30, 4)), np.zeros((1, 3)), np.arange(12.0)[:, None]])

@@ -281,15 +281,15 @@ def test_runs_that_an_experiment_names_count_with_their_settings(tmp_path):
     assert experiment_labels(runs) == [("mfc", "", 3)]  # only the names are left, which differ by seed and digest
 
 
-def recorded(run, told):
+def recorded(run, run_facts):
     """Gives a run the facts that a run of today records."""
-    files.write_json(run / "config.json", {**files.read_json(run / "config.json"), "report": told})
+    files.write_json(run / "config.json", {**files.read_json(run / "config.json"), "report": run_facts})
     return run
 
 
 def test_what_config_json_says_counts(tmp_path):
-    told = {"kind": "training", "method": "Mine", "settings": {"a": 1}, "setup": {"labelled split": "few"}, "seed": 7}
-    run = recorded(write_run(tmp_path, BASE, method="x"), {**told, "budget_unit": "images", "is_baseline": False})
+    own = {"kind": "training", "method": "Mine", "settings": {"a": 1}, "setup": {"labelled split": "few"}, "seed": 7}
+    run = recorded(write_run(tmp_path, BASE, method="x"), {**own, "budget_unit": "images", "is_baseline": False})
     (method,) = read_methods([run])
     assert (method.label, method.runs[0].seed, method.is_baseline) == ("Mine", 7, False)
     assert dict(facts([method]))["Unit of budget"] == "images"

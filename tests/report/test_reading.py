@@ -89,7 +89,7 @@ def test_experiments_say_how_far_they_are(tmp_path):
     [
         ("rounds/001/metrics.json", "{", "metrics.json; expected: .*no valid JSON.*delete the folder of this round"),
         ("rounds/001/metrics.json", "[1]", "a list"),
-        ("rounds/001/metrics.json", '{"test_dice": "high"}', "test_dice: 'high' is no number"),
+        ("rounds/001/metrics.json", '{"test_dice": "high"}', "test_dice: 'high' is not a number"),
         ("rounds/001/metrics.json", '{"members": 3}', "members that are no list"),
         ("rounds/001/metrics.json", '{"per_structure": {"rv": 1}}', "no table of tables"),
         ("rounds/001/metrics.json", '{"chosen": -1}', "is no member"),

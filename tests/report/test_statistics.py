@@ -28,7 +28,7 @@ def two_by_two(tmp_path):
     """Baseline and pretrained encoder, two seeds, two volumes; one structure is missing in 002_ED."""
     for seed, (base, fine) in enumerate([(0.5, 0.7), (0.6, 0.9)]):
         write_scores(write_run(tmp_path, BASE, seed=seed), {"001_ED": (base, base, base), "002_ED": (0.2, NAN, 0.4)})
-        run = write_run(tmp_path, FINE, seed=seed, former_digest=f"differs by seed {seed}")
+        run = write_run(tmp_path, FINE, seed=seed, parent_digest=f"differs by seed {seed}")
         write_scores(run, {"001_ED": (fine, fine, fine), "002_ED": (0.4, NAN, 0.8)})
     return read_methods(find_trainings(tmp_path, "phantom"))
 

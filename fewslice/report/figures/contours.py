@@ -69,8 +69,7 @@ def plot_rows(
         for column, axes in enumerate(axes_row):
             axes.set_xticks([])
             axes.set_yticks([])
-            for spine in axes.spines.values():
-                spine.set_visible(False)
+            axes.spines[:].set_visible(False)
             if column < len(row.slices):
                 _panel(axes, row, row.slices[column], (low, high), len(structures))
                 axes.set_title(style.plain(row.captions[column]), fontsize=8, color=style.QUIET, pad=2.5)

@@ -106,8 +106,7 @@ def draw_embedding_map(
     axes = figure.subplots()
     style.calm(axes, title=title)
     axes.grid(False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_xlabel(style.wrapped(projection.note, 110), color=style.QUIET, fontsize=8.5)

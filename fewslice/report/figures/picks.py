@@ -25,11 +25,8 @@ _DARKEST = 0.3  # share that has the full colour if none is larger
 def picks(run: Run) -> pd.DataFrame:
     """Returns everything queried, in the order of choice, with the annotated fraction of its round."""
     tables = [one.picks.assign(fraction=one.fraction) for one in run.rounds if len(one.picks)]
-    return (
-        pd.concat(tables, ignore_index=True)
-        if tables
-        else pd.DataFrame(columns=["unit_id", "patient", "volume", "fraction"])
-    )
+    empty = pd.DataFrame(columns=["unit_id", "patient", "volume", "fraction"])
+    return pd.concat(tables, ignore_index=True) if tables else empty
 
 
 def position_shares(run: Run) -> np.ndarray:
@@ -125,8 +122,7 @@ def _matrix(axes: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequen
     axes.set_xticks(range(len(columns)), columns, fontsize=8.5, color=style.QUIET)
     axes.set_yticks(range(len(rows)), rows, fontsize=9, color=style.INK)
     axes.tick_params(length=0)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    axes.spines[:].set_visible(False)
 
 
 def plot_distinct(methods: Sequence[Method], palette: Mapping[str, str]) -> Figure | None:

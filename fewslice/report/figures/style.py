@@ -59,10 +59,8 @@ def heading(axes: Axes, label: str, width: int = 34) -> None:
 
 def calm(axes: Axes, *, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
     """Gives axes the quiet look of the report."""
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(RULE)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(RULE)
     axes.grid(True, axis="y", color=RULE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(colors=QUIET, labelsize=9, length=0)

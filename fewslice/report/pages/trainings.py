@@ -74,7 +74,7 @@ def _by_kind(methods: Sequence[Method]) -> tuple[list[Method], list[Method]]:
 
 
 def missing_lines(methods: Sequence[Method]) -> list[str]:
-    """Returns what is missing in each run, a line each."""
+    """Returns the problems of each run, a line each."""
     has_splits = len({method.setup for method in methods} - {""}) > 1
     return [
         f"{method.label}{f', {run.split}' if has_splits and method.setup else ''}, seed {run.seed}: {problem}"

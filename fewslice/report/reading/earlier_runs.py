@@ -33,7 +33,7 @@ def facts_of_earlier_run(path: Path, config: Mapping[str, Any], command: str) ->
 
 
 def _start_stage(config: Mapping[str, Any], command: str) -> str:
-    """Returns the stage whose weights a run started from: joint training took the baseline unless it was told."""
+    """Returns the stage whose weights a run started from: for joint training, the baseline by default."""
     weights, teacher = config.get("initial_weights"), config.get("teacher_sha256")
     if config["stage"] != JointTraining.stage or not weights or weights != teacher:
         return _named_stage(command, "init_from")

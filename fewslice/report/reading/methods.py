@@ -16,7 +16,6 @@ from fewslice.report.reading.runs import Run, check_one_dataset, read_run
 from fewslice.settings.facts import ANNOTATOR, CASES, FROM, JOINT_TITLES, SCANS, SPLIT, STAGE_TITLES
 
 _MOST_NAMED = 3
-_Facts = Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +59,7 @@ class Method:
         return any(len(run.curve) for run in self.runs)
 
     def is_comparable(self, baseline: Method) -> bool:
-        """Whether both took the same number of steps, or this one goes on from the baseline."""
+        """Whether both took the same number of steps, or this one starts from the baseline."""
         ours, theirs = self.runs[0].config, baseline.runs[0].config
         return bool(ours.get("teacher_sha256")) or ours.get("n_iter") == theirs.get("n_iter")
 
@@ -116,10 +115,9 @@ def group_runs(runs: Iterable[Run]) -> list[Method]:
 
 def by_setup(methods: Iterable[Method]) -> dict[str, list[Method]]:
     """Returns setup -> its methods, the fewest volumes first ("tr2 c1" before "tr10 c1")."""
-    found: dict[str, list[Method]] = {}
-    for method in methods:
-        found.setdefault(method.setup, []).append(method)
-    return {name: found[name] for name in sorted(found, key=_natural)}
+    methods = list(methods)
+    names = sorted(dict.fromkeys(method.setup for method in methods), key=_natural)
+    return {name: [method for method in methods if method.setup == name] for name in names}
 
 
 def _natural(name: str) -> list:
@@ -230,7 +228,7 @@ def _differences(group: Sequence[Run], others: Sequence[Sequence[Run]]) -> list[
     return texts[:_MOST_NAMED] + more or ([] if is_exact else _unknown(mine, rivals))
 
 
-def _unknown(mine: _Facts, others: Sequence[_Facts]) -> list[str]:
+def _unknown(mine: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names the settings that a run of an older revision would have to record to belong to one of `others`."""
     rivals = [other for other in others if all(mine[name] == other[name] for name in mine.keys() & other.keys())]
     missing = {name for other in rivals for name in other} - mine.keys()
@@ -254,7 +252,7 @@ def _text(name: str, value: Any, names: Sequence[str]) -> str:
 
 
 def _repetition(run: Run, first: Sequence[Run], number: int) -> str:
-    """Returns what tells a run from another of equal settings and seed: --ver, weights, software, or its folder."""
+    """Returns the difference from another run of equal settings and seed: --ver, weights, software, or its folder."""
     twin = next(other for other in first if other.seed == run.seed)
     ours, theirs = run.config, twin.config
     if run.facts["kind"] == "experiment":

@@ -6,9 +6,10 @@ same: a kill or a lost file must not hide them. A damaged file of a training rai
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pandas as pd
 
 from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.report.reading.earlier_runs import facts_of_earlier_run
-from fewslice.report.reading.files import checked_picture, read_settings, read_table
+from fewslice.report.reading.files import REMEDY, checked_picture, read_settings, read_table
 from fewslice.settings import facts
 
 EXPERIMENTS = "run_al_exp"
@@ -58,18 +59,18 @@ class Round:
     number: int
     fraction: float
     units: float
-    strategy: str
-    is_skipped: bool
-    annotated_pixels: float
-    seconds: dict[str, float]
-    metrics: dict[str, float]
-    per_structure: dict[str, dict[str, float]]
-    chosen: int | None
-    num_members: int
     scores: pd.DataFrame
     score_set: str
     picks: pd.DataFrame
     gallery: Path | None
+    strategy: str = ""
+    is_skipped: bool = False
+    annotated_pixels: float = math.nan
+    seconds: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    per_structure: dict[str, dict[str, float]] = field(default_factory=dict)
+    chosen: int | None = None
+    num_members: int = 0
 
     @property
     def total_seconds(self) -> float:
@@ -101,11 +102,11 @@ class Run:
     versions: dict[str, Any]
     command: str
     is_finished: bool
-    curve: pd.DataFrame
-    scores: pd.DataFrame
-    rounds: tuple[Round, ...]
-    pool: pd.DataFrame
-    problems: tuple[str, ...]
+    curve: pd.DataFrame = field(default_factory=pd.DataFrame)
+    scores: pd.DataFrame = field(default_factory=pd.DataFrame)
+    rounds: tuple[Round, ...] = ()
+    pool: pd.DataFrame = field(default_factory=pd.DataFrame)
+    problems: tuple[str, ...] = ()
 
     @property
     def stage(self) -> str:
@@ -143,18 +144,16 @@ class Run:
         return float(self.curve["seconds"].sum()) if self.has("seconds") else math.nan
 
     @property
-    def has_results(self) -> bool:
-        """Whether any network of an experiment was validated or tested."""
-        return any(self.values(metric) for metric in (VALIDATION, TEST))
+    def trains_nothing(self) -> bool:
+        """Whether it is finished and none of its rounds was meant to train."""
+        return self.is_finished and bool(self.rounds) and all(one.is_skipped for one in self.rounds)
 
     @property
     def state(self) -> str:
         """How far an experiment without results is, in words."""
         if self.is_finished:
-            is_untrained = self.rounds and all(one.is_skipped for one in self.rounds)
-            return (
-                "finished; its rounds train nothing" if is_untrained else "finished without test or validation numbers"
-            )
+            how = "; its rounds train nothing" if self.trains_nothing else " without test or validation numbers"
+            return f"finished{how}"
         last = max((self.path / "rounds").glob("[0-9]*/plan.json"), default=None)
         if last is None:
             return "not finished, stopped before its first round"
@@ -195,38 +194,32 @@ def read_run(path: str | Path) -> Run:
     errors: list[FewSliceError] = []
     command = path / "command.txt"
     command = command.read_text(encoding="utf-8", errors="replace").strip() if command.is_file() else ""
-    told = config.get(facts.FACTS) or facts_of_earlier_run(path, config, command)
+    run_facts = config.get(facts.FACTS) or facts_of_earlier_run(path, config, command)
     versions = _attempt(read_settings, path / "versions.json", {}, errors)
-    is_finished = (path / "DONE").is_file()
-    common = {"path": path, "config": config, "facts": told, "versions": versions, "command": command}
-    common["is_finished"] = is_finished
-    if told["kind"] == "experiment":
-        return _read_experiment(common, errors)
+    run = Run(path, config, run_facts, versions, command, (path / "DONE").is_file())
+    if run_facts["kind"] == "experiment":
+        return _with_rounds(run, errors)
     if errors:
         raise errors[0]
-    curve = read_table(path / "logs" / "train.csv", ("step",))
+    log = path / "logs" / "train.csv"
+    curve = read_table(log, ("step",))
     if curve["step"].isna().any():
-        remedy = "The file is damaged. Repeat the command that wrote it."
-        raise DataError(
-            path / "logs" / "train.csv", expected="a step in every line", found="empty cells", remedy=remedy
-        )
-    scores = _read_scores(path / "eval" / "per_volume.csv")
-    problems = () if told["kind"] == "selection" else _missing(common, curve, scores)
-    return Run(**common, curve=curve, scores=scores, rounds=(), pool=pd.DataFrame(), problems=problems)
+        raise DataError(log, expected="a step in every line", found="empty cells", remedy=REMEDY)
+    run = replace(run, curve=curve, scores=_read_scores(path / "eval" / "per_volume.csv"))
+    return run if run_facts["kind"] == "selection" else replace(run, problems=_missing(run))
 
 
-def _missing(common: dict[str, Any], curve: pd.DataFrame, scores: pd.DataFrame) -> tuple[str, ...]:
+def _missing(run: Run) -> tuple[str, ...]:
     """Missing parts of a training."""
-    is_finished, is_pretraining = common["is_finished"], common["facts"]["kind"] == "pretraining"
-    problems = [] if is_finished else ["The run is not finished (no DONE); its numbers may still change."]
-    if curve.empty:
+    problems = [] if run.is_finished else ["The run is not finished (no DONE); its numbers may still change."]
+    if run.curve.empty:
         problems.append("There is no training log (logs/train.csv).")
-    elif not is_pretraining and not ("val_dice" in curve and curve["val_dice"].notna().any()):
+    elif not run.is_pretraining and not run.has(VALIDATION):
         problems.append("No validation was logged (no val_dice in logs/train.csv).")
-    if scores.empty and not is_pretraining:
-        remedy = f" If it was damaged, restore it or repeat the run's command with --noresume: {common['path']}"
+    if run.scores.empty and not run.is_pretraining:
+        remedy = f" If it was damaged, restore it or repeat the run's command with --noresume: {run.path}"
         text = "It was not evaluated on test volumes (no rows in eval/per_volume.csv)."
-        problems.append(text + remedy * is_finished)
+        problems.append(text + remedy * run.is_finished)
     return tuple(problems)
 
 
@@ -236,18 +229,18 @@ def _read_scores(path: Path, **how: str) -> pd.DataFrame:
     return table[~table["structure"].str.lower().isin(_NO_STRUCTURES)] if len(table) else table
 
 
-def _read_experiment(common: dict[str, Any], errors: list[FewSliceError]) -> Run:
-    path, rounds, damaged = common["path"], [], set()
-    for folder in sorted((path / "rounds").iterdir()) if (path / "rounds").is_dir() else ():
+def _with_rounds(run: Run, errors: list[FewSliceError]) -> Run:
+    """Returns an experiment with its rounds, pool and problems."""
+    rounds, damaged, root = [], set(), run.path / "rounds"
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
         if folder.is_dir() and folder.name.isdigit():
             before = len(errors)
             one = _read_round(folder, errors)
             rounds += [one] if one is not None else []
             damaged |= {one} if len(errors) > before else set()
-    pool = _attempt(_read_pool, path / "pool.csv", pd.DataFrame(), errors)
-    problems = (*_incomplete(common["is_finished"], rounds, damaged), *map(one_line, errors))
-    empty = pd.DataFrame()
-    return Run(**common, curve=empty, scores=empty, rounds=tuple(rounds), pool=pool, problems=problems)
+    pool = _attempt(_read_pool, run.path / "pool.csv", pd.DataFrame(), errors)
+    problems = (*_incomplete(run.is_finished, rounds, damaged), *map(one_line, errors))
+    return replace(run, rounds=tuple(rounds), pool=pool, problems=problems)
 
 
 def _incomplete(is_finished: bool, rounds: Sequence[Round], damaged: set[Round | None]) -> list[str]:
@@ -274,18 +267,17 @@ def _read_round(folder: Path, errors: list[FewSliceError]) -> Round | None:
     measured = _attempt(_read_metrics, folder / "metrics.json", {}, errors)
     if not plan and not measured:
         return None
-    picks = _attempt(_read_picks, folder / "query.csv", pd.DataFrame(columns=_PICKS), errors)
-    gallery = _attempt(lambda path: checked_picture(path, _OF_ROUND), folder / "gallery.png", None, errors)
+    read_picks = functools.partial(read_table, columns=_PICKS[:-1], numbers=_PICKS[-2:], remedy=_OF_ROUND)
+    picks = _attempt(read_picks, folder / "query.csv", pd.DataFrame(columns=_PICKS), errors)
+    gallery = _attempt(functools.partial(checked_picture, remedy=_OF_ROUND), folder / "gallery.png", None, errors)
     scores, score_set, chosen = pd.DataFrame(), "test", measured.get("chosen")
     for score_set in ("test", "val") if chosen is not None else ():
         path = folder / f"member_{chosen}" / "eval" / score_set / "per_volume.csv"
-        scores = _attempt(lambda path: _read_scores(path, remedy=_OF_ROUND), path, scores, errors)
+        scores = _attempt(functools.partial(_read_scores, remedy=_OF_ROUND), path, scores, errors)
         if len(scores):
             break
-    values = {"strategy": "", "is_skipped": False, "annotated_pixels": math.nan, "seconds": {}, "metrics": {}}
-    values |= {"per_structure": {}, "chosen": None, "num_members": 0, **measured, **plan}
-    values |= {"scores": scores, "score_set": score_set, "picks": picks, "gallery": gallery}
-    return Round(folder=folder, number=int(folder.name), **values)
+    files = {"folder": folder, "scores": scores, "score_set": score_set, "picks": picks, "gallery": gallery}
+    return Round(number=int(folder.name), **{**measured, **plan, **files})
 
 
 def _attempt(read: Callable, path: Path, default: Any, errors: list[FewSliceError]) -> Any:
@@ -308,7 +300,7 @@ def _number(path: Path, found: dict[str, Any], name: str) -> float:
     if value is None:
         return math.nan
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _damaged(path, f"{name}: {str(value)[:60]!r} is no number")
+        raise _damaged(path, f"{name}: {str(value)[:60]!r} is not a number")
     return float(value)
 
 
@@ -355,10 +347,6 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     }
 
 
-def _read_picks(path: Path) -> pd.DataFrame:
-    return read_table(path, _PICKS[:-1], numbers=_PICKS[-2:], remedy=_OF_ROUND)
-
-
 def _read_pool(path: Path) -> pd.DataFrame:
     table = read_table(path, ("unit_id", "volume", "position", "depth"), numbers=("position", "depth"))
     share = table["position"] / (table["depth"] - 1)
@@ -379,37 +367,34 @@ def find_trainings(runs_dir: str | Path, dataset: str) -> list[Path]:
 
 def find_experiments(runs_dir: str | Path, dataset: str) -> list[Path]:
     """Returns the experiments of a dataset below `runs_dir`, finished or not."""
-    return list(_found(Path(runs_dir) / dataset / EXPERIMENTS))
+
+    def below(folder: Path) -> Iterator[Path]:
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.is_dir() and not path.name.startswith("."):
+                is_run = (path / "config.json").exists() or (path / "rounds").is_dir()
+                yield from (path,) if is_run else below(path)
+
+    return list(below(Path(runs_dir) / dataset / EXPERIMENTS))
 
 
 def choose_trainings(named: Sequence[str], runs_dir: str | Path, dataset: str) -> list[Path]:
     """Returns the named run directories, or all finished ones of a dataset; `ConfigError` if there is none."""
-    remedy = f"There is no finished run of {dataset} below {runs_dir}. Train one first, or name run directories with "
-    return _chosen(named, find_trainings(runs_dir, dataset), remedy + "--runs (unfinished ones too).")
+    problem = f"There is no finished run of {dataset} below {runs_dir}. Train one first, or name run directories with "
+    return _chosen(named, find_trainings(runs_dir, dataset), problem + "--runs (unfinished ones too).")
 
 
 def choose_experiments(named: Sequence[str], runs_dir: str | Path, dataset: str) -> list[Path]:
     """Returns the named experiments, or all of a dataset; `ConfigError` if there is none."""
-    remedy = f"There is no experiment of {dataset} below {Path(runs_dir) / dataset / EXPERIMENTS}. Run one first "
-    remedy += f"(train_model/{EXPERIMENTS}.py), give another --runs_dir, or name the folders with --experiments."
-    return _chosen(named, find_experiments(runs_dir, dataset), remedy)
+    problem = f"There is no experiment of {dataset} below {Path(runs_dir) / dataset / EXPERIMENTS}. Run one first "
+    problem += f"(train_model/{EXPERIMENTS}.py), give another --runs_dir, or name the folders with --experiments."
+    return _chosen(named, find_experiments(runs_dir, dataset), problem)
 
 
-def _chosen(named: Sequence[str], found: Sequence[Path], message: str) -> list[Path]:
+def _chosen(named: Sequence[str], found: Sequence[Path], problem: str) -> list[Path]:
     chosen = [Path(path.strip()) for path in named if path.strip()] or found
     if not chosen:
-        raise ConfigError(message)
+        raise ConfigError(problem)
     return list(dict.fromkeys(chosen))
-
-
-def _found(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if not path.is_dir() or path.name.startswith("."):
-            continue
-        if (path / "config.json").exists() or (path / "rounds").is_dir():
-            yield path
-        else:
-            yield from _found(path)
 
 
 def read_experiments(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
@@ -446,8 +431,6 @@ def split_results(experiments: Sequence[Run]) -> tuple[list[Run], list[Run]]:
 
     Finished experiments that train nothing are compared with each other where nothing was trained at all.
     """
-    for is_comparable in (lambda one: one.has_results, lambda one: one.is_finished and "train nothing" in one.state):
-        found = [one for one in experiments if is_comparable(one)]
-        if found:
-            return found, [one for one in experiments if one not in found]
-    return [], list(experiments)
+    found = [one for one in experiments if one.values(VALIDATION) or one.values(TEST)]
+    found = found or [one for one in experiments if one.trains_nothing]
+    return found, [one for one in experiments if one not in found]

@@ -167,7 +167,7 @@ def difference(dice: pd.Series, label: str, baseline: str) -> Difference:
 
 
 def metric_of(methods: Sequence[Method]) -> str:
-    """Returns what is compared: Dice on the test volumes, or on the validation volumes if nothing was tested."""
+    """Returns the metric to compare: Dice on the test volumes, or on the validation volumes if nothing was tested."""
     return TEST if any(run.values(TEST) for method in methods for run in method.runs) else VALIDATION
 
 
@@ -193,7 +193,7 @@ def common_budgets(methods: Sequence[Method], metric: str) -> list[float]:
 
 
 def columns(methods: Sequence[Method], metric: str) -> pd.DataFrame:
-    """Returns what stands in the tables, per seed: area, mean of the published budgets, and each budget.
+    """Returns the columns of the tables, per seed: area, mean of the published budgets, and each budget.
 
     The area under the curve (trapezoids) is divided by the range of the common budgets: it is a mean Dice over the
     budget. A seed that lacks one of the budgets has none.

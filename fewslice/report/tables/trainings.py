@@ -144,7 +144,7 @@ def overview_table(methods: Sequence[Method]) -> Table:
 
 
 def facts(methods: Sequence[Method]) -> list[tuple[str, str]]:
-    """Returns what one must know to read the numbers: dataset, split, budget, seeds, steps, volumes."""
+    """Returns names and values of the provenance: dataset, split, budget, seeds, steps, volumes."""
     scored = scored_of(methods) or list(methods)
     runs, table = [run for method in scored for run in method.runs], stats.scores(scored)
     patients = set(table["patient_id"]) - {""} if len(table) else set()
