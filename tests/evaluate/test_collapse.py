@@ -7,22 +7,23 @@ import pytest
 
 from fewslice.evaluate.collapse import effective_rank
 
-
-@pytest.mark.parametrize("size", [1, 2, 5, 12])
-def test_orthogonal_rows(size):
-    assert effective_rank(3 * np.eye(size, 20)) == pytest.approx(size)
+# Unit rows at 60 degrees: singular values sqrt(1 + 1/2) and sqrt(1 - 1/2).
+P = np.sqrt([1.5, 0.5]) / np.sqrt([1.5, 0.5]).sum()
 
 
-def test_collapsed_rows():
-    direction = np.arange(1.0, 6.0)
-    assert effective_rank(np.outer([1, 2, 50, 0.1], direction)) == pytest.approx(1)
-
-
-def test_two_by_two_by_hand():
-    # Unit rows at 60 degrees: singular values sqrt(1 + 1/2) and sqrt(1 - 1/2).
-    rows = np.array([[1, 0], [0.5, np.sqrt(0.75)]])
-    p = np.sqrt([1.5, 0.5]) / np.sqrt([1.5, 0.5]).sum()
-    assert effective_rank(rows) == pytest.approx(np.exp(-(p * np.log(p)).sum()))
+@pytest.mark.parametrize(
+    ("rows", "rank"),
+    [
+        (3 * np.eye(1, 20), 1),
+        (3 * np.eye(12, 20), 12),
+        (np.outer([1, 2, 50, 0.1], np.arange(1.0, 6.0)), 1),  # collapsed
+        (np.repeat(np.eye(4, 128, dtype=np.float32), 6, axis=0), 4),  # partitions that collapse to points
+        (np.array([[1, 0], [0.5, np.sqrt(0.75)]]), np.exp(-(P * np.log(P)).sum())),
+        (np.zeros((3, 4)), 0),
+    ],
+)
+def test_by_hand(rows, rank):
+    assert effective_rank(rows) == pytest.approx(rank)
 
 
 def test_lengths_and_rotations_do_not_matter():
@@ -33,13 +34,3 @@ def test_lengths_and_rotations_do_not_matter():
     assert effective_rank(rows * rng.uniform(0.1, 9, (10, 1))) == pytest.approx(expected)
     assert effective_rank(rows @ rotation) == pytest.approx(expected)
     assert 1 < expected < 6
-
-
-def test_partitions_that_collapse_to_points_give_their_number():
-    rows = np.repeat(np.eye(4, 128), 6, axis=0)
-    assert effective_rank(rows.astype(np.float32)) == pytest.approx(4)
-
-
-def test_zeros():
-    assert effective_rank(np.zeros((3, 4))) == 0
-    assert effective_rank(np.vstack([np.zeros(4), np.eye(4)])) == pytest.approx(4)
