@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -23,14 +22,8 @@ _ROWS = 1024
 _CHOSEN, _LABELLED = "#d1603d", "#22303c"
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Projection:
-    """Units in the plane.
-
-    Attributes:
-        points: (N, 2) float64.
-        note: How they were made, and how much of the variance entered, in words.
-    """
+class Projection(NamedTuple):
+    """Units in the plane: (N, 2) float64, and in words how they were made and how much of the variance entered."""
 
     points: np.ndarray
     note: str

@@ -64,9 +64,8 @@ def text_report(methods: Sequence[Method]) -> str:
     """Returns the text for the terminal: facts, and per labelled split its tables and finding."""
     segmenting, _ = _by_kind(methods)
     setups = by_setup(segmenting) or {"": methods}
-    return render_text(
-        "trainings.txt.j2", tables=tables, facts=tables.facts(methods), segmenting=segmenting, setups=setups
-    )
+    values = {"tables": tables, "facts": tables.facts(methods), "segmenting": segmenting, "setups": setups}
+    return render_text("trainings.txt.j2", **values)
 
 
 def _by_kind(methods: Sequence[Method]) -> tuple[list[Method], list[Method]]:

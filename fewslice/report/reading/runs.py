@@ -6,7 +6,6 @@ same: a kill or a lost file must not hide them. A damaged file of a training rai
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -267,24 +266,24 @@ def _read_round(folder: Path, errors: list[FewSliceError]) -> Round | None:
     measured = _attempt(_read_metrics, folder / "metrics.json", {}, errors)
     if not plan and not measured:
         return None
-    read_picks = functools.partial(read_table, columns=_PICKS[:-1], numbers=_PICKS[-2:], remedy=_OF_ROUND)
-    picks = _attempt(read_picks, folder / "query.csv", pd.DataFrame(columns=_PICKS), errors)
-    gallery = _attempt(functools.partial(checked_picture, remedy=_OF_ROUND), folder / "gallery.png", None, errors)
+    how = {"columns": _PICKS[:-1], "numbers": _PICKS[-2:], "remedy": _OF_ROUND}
+    picks = _attempt(read_table, folder / "query.csv", pd.DataFrame(columns=_PICKS), errors, **how)
+    gallery = _attempt(checked_picture, folder / "gallery.png", None, errors, remedy=_OF_ROUND)
     scores, score_set, chosen = pd.DataFrame(), "test", measured.get("chosen")
     for score_set in ("test", "val") if chosen is not None else ():
         path = folder / f"member_{chosen}" / "eval" / score_set / "per_volume.csv"
-        scores = _attempt(functools.partial(_read_scores, remedy=_OF_ROUND), path, scores, errors)
+        scores = _attempt(_read_scores, path, scores, errors, remedy=_OF_ROUND)
         if len(scores):
             break
     files = {"folder": folder, "scores": scores, "score_set": score_set, "picks": picks, "gallery": gallery}
     return Round(number=int(folder.name), **{**measured, **plan, **files})
 
 
-def _attempt(read: Callable, path: Path, default: Any, errors: list[FewSliceError]) -> Any:
+def _attempt(read: Callable, path: Path, default: Any, errors: list[FewSliceError], **how: Any) -> Any:
     if not path.is_file():
         return default
     try:
-        return read(path)
+        return read(path, **how)
     except FewSliceError as error:
         errors.append(error)
         return default
