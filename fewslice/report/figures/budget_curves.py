@@ -28,16 +28,11 @@ def plot_fractions(methods: Sequence[Method], metric: str, palette: Mapping[str,
     """Draws mean Dice over seeds against the annotated share of the pool; None without values.
 
     Three seeds or more have the 95 % t interval of the mean as a band, fewer the single experiments as thin lines. More
-    than five methods have a panel each, with the others in pale grey behind.
-
-    Args:
-        methods: Of one setup.
-        metric: "test_dice" or "val_dice".
-        palette: Label -> colour.
+    than five methods (of one setup) have a panel each, with the others in pale grey behind.
     """
     dice = stats.curves(methods, metric)
-    share = pd.DataFrame(100 * np.ones((len(dice), 1)) * dice.columns.to_numpy(float), dice.index, dice.columns)
-    return _plot(dice, share, metric, palette, xlabel=f"annotated {_unit(methods)}, % of the pool")
+    share = dice.notna() * 100 * dice.columns.to_numpy(float)
+    return _plot(dice, share, metric, palette, xlabel=f"annotated {methods[0].runs[0].unit}, % of the pool")
 
 
 def plot_pixels(methods: Sequence[Method], metric: str, palette: Mapping[str, str]) -> Figure | None:
@@ -47,10 +42,6 @@ def plot_pixels(methods: Sequence[Method], metric: str, palette: Mapping[str, st
     rows = [{one.fraction: one.annotated_pixels for one in run.rounds if one.annotated_pixels > 0} for run in runs]
     pixels = pd.DataFrame(rows, dice.index, dtype=float).reindex(columns=dice.columns)
     return _plot(dice.where(pixels.notna()), pixels.where(dice.notna()), metric, palette, xlabel="annotated pixels")
-
-
-def _unit(methods: Sequence[Method]) -> str:
-    return methods[0].runs[0].facts["budget_unit"]
 
 
 def _plot(

@@ -23,14 +23,7 @@ def plot_curves(methods: Sequence[Method], palette: Mapping[str, str] | None = N
     """Draws the loss beside the validation Dice (segmentation) or effective rank (pretraining), if logged.
 
     Seeds of one method share its colour. A dashed line marks the loss of random embeddings. Of more than five
-    methods, only the validation is drawn (or the loss where there is none), a small panel each.
-
-    Args:
-        methods: Methods of one kind and setup.
-        palette: Label -> colour; default: those of `methods`.
-
-    Returns:
-        The figure, 9 inches wide.
+    methods (of one kind and setup), only the validation is drawn (or the loss where there is none), a small panel each.
 
     Raises:
         FewSliceError: none of the runs has a training log.
@@ -60,13 +53,7 @@ def plot_curves(methods: Sequence[Method], palette: Mapping[str, str] | None = N
 
 
 def plot_panels(methods: Sequence[Method], name: str, palette: Mapping[str, str]) -> Figure:
-    """Draws one column of the logs, a small panel per method with all other methods in pale grey behind it.
-
-    Args:
-        methods: Those with a log.
-        name: "val_dice" or "loss".
-        palette: Label -> colour.
-    """
+    """Draws "val_dice" or "loss" of the logs, a small panel per method with all others in pale grey behind it."""
     shown = [method for method in methods if any(run.has(name) for run in method.runs)]
     figure, grid = style.panels(len(shown), 4, height=2.0, sharex=True, sharey=True)
     for axes, method in zip(grid, shown, strict=True):

@@ -32,11 +32,7 @@ def best_median_worst(values: Mapping[str, float]) -> dict[str, str]:
 
 
 def compared(methods: Sequence[Method]) -> list[Method]:
-    """Returns the methods to draw outlines of: the baseline, if any, and the best other one by mean test Dice.
-
-    Args:
-        methods: Of one labelled split.
-    """
+    """Returns the methods of a split to outline: the baseline, if any, and the best other by mean test Dice."""
     baseline = next((method for method in methods if method.has_scores and method.is_baseline), None)
     others = [best_method(methods) or next((m for m in methods if m.has_scores and m is not baseline), None)]
     return [method for method in (baseline, *others) if method is not None]

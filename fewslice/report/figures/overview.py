@@ -20,10 +20,9 @@ _SPREAD = 0.13  # between the splits of one row
 
 
 def plot_overview(methods: Sequence[Method]) -> Figure:
-    """Draws the mean Dice of every method, a row each: large marks are means over seeds, small ones single seeds.
+    """Draws the mean Dice of every tested method, a row each; each labelled split has its own colour and mark.
 
-    Args:
-        methods: Tested methods of one or more labelled splits, each of which has its own colour and mark.
+    Large marks are means over seeds, small ones single seeds.
     """
     setups = by_setup(scored_of(methods))
     labels = list(dict.fromkeys(method.label for same in setups.values() for method in same))

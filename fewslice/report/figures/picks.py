@@ -43,12 +43,7 @@ def histogram(shares: np.ndarray) -> np.ndarray:
 
 
 def distinct(run: Run, name: str) -> dict[float, int]:
-    """Returns fraction -> number of different patients or volumes among all that was queried up to it.
-
-    Args:
-        run: The experiment.
-        name: "patient" or "volume".
-    """
+    """Returns fraction -> number of different values of `name` ("patient" or "volume") in all queries up to it."""
     found = picks(run)
     is_new = ~found.duplicated(name)
     return is_new.groupby(found["fraction"]).sum().cumsum().to_dict()
@@ -89,7 +84,7 @@ def plot_positions(methods: Sequence[Method]) -> Figure | None:
     if not rows:
         return None
     pool = next(run.pool for method in methods for run in method.runs if len(run.pool))
-    rows[f"all {methods[0].runs[0].facts['budget_unit']} of the pool"] = histogram(pool["share"].to_numpy())
+    rows[f"all {methods[0].runs[0].unit} of the pool"] = histogram(pool["share"].to_numpy())
     figure = style.new_figure(9, 0.9 + 0.34 * len(rows))
     axes = figure.subplots()
     names = [f"{10 * index}–{10 * index + 10} %" for index in range(BINS)]
@@ -135,8 +130,7 @@ def plot_distinct(methods: Sequence[Method], palette: Mapping[str, str]) -> Figu
             found = pd.DataFrame([distinct(run, name) for run in method.runs]).mean().sort_index()
             line = {"color": palette[method.label], "linewidth": 1.8, "marker": "o", "markersize": 4}
             axes.plot(100 * found.index.to_numpy(float), found, **line, label=style.plain(method.label))
-        unit = methods[0].runs[0].facts["budget_unit"]
-        style.calm(axes, xlabel=f"annotated {unit}, % of the pool", title=f"Different {name}s")
+        style.calm(axes, xlabel=f"annotated {methods[0].runs[0].unit}, % of the pool", title=f"Different {name}s")
         axes.set_ylim(bottom=0)
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, **style.LEGEND)
     return figure

@@ -45,11 +45,7 @@ def read_rounds(run: Run) -> pd.DataFrame | None:
 
 
 def plot_pseudo_labels(methods: Sequence[Method], palette: Mapping[str, str]) -> list[tuple[str, Figure, bool]]:
-    """Draws the quality of pseudo-labels over their rounds, a panel per method and a line per seed.
-
-    Args:
-        methods: The segmenting methods of one labelled split.
-        palette: Label -> colour.
+    """Draws the quality of pseudo-labels over their rounds, a panel per method of a split and a line per seed.
 
     Returns:
         "dice" and the figure of the runs with a truth, "changed" and that of how much refinement changed in the others;

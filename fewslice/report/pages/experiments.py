@@ -85,7 +85,7 @@ def _content(methods: Sequence[Method], waiting: Sequence[Run]) -> dict[str, Any
     runs = [*(run for method in methods for run in method.runs), *waiting]
     seeds, pools = sorted({run.seed for run in runs}), sorted({len(run.pool) for run in runs if len(run.pool)})
     content = {"tables": tables, "methods": methods, "waiting": waiting, "all_runs": runs}
-    return content | {"seeds": seeds, "pools": pools, "unit": runs[0].facts["budget_unit"]}
+    return content | {"seeds": seeds, "pools": pools, "unit": runs[0].unit}
 
 
 def _setup(name: str, methods: Sequence[Method], palette: Mapping[str, str]) -> dict[str, Any]:

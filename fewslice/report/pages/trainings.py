@@ -121,11 +121,6 @@ def save_figures(methods: Sequence[Method], fetch: Fetch, folder: str | Path) ->
     With several labelled splits there is one of each per split, such as curves_tr1_c1.png. Many methods or several
     splits are also shown together, in overview.png.
 
-    Args:
-        methods: The methods of one dataset.
-        fetch: case_id -> the volume on its original grid.
-        folder: Where to write.
-
     Returns:
         The files written; no contours without tested methods.
     """

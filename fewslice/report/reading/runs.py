@@ -123,6 +123,11 @@ class Run:
         return self.facts["seed"]
 
     @property
+    def unit(self) -> str:
+        """What is annotated, in the plural."""
+        return self.facts["budget_unit"]
+
+    @property
     def digest(self) -> str:
         """Digest of its configuration."""
         return str(self.config.get("digest") or self.path.name.rpartition("-")[2])

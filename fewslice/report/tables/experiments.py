@@ -143,7 +143,7 @@ def rounds_table(run: Run) -> Table:
     columns: dict[str, Callable[[Round], str]] = {
         "Round": lambda one: str(one.number),
         "budget": lambda one: percent(one.fraction),
-        run.facts["budget_unit"]: lambda one: count(one.units),
+        run.unit: lambda one: count(one.units),
         "new": lambda one: str(len(one.picks)) if len(one.picks) else "–",
         "patients": lambda one: str(one.picks["patient"].nunique()) if len(one.picks) else "–",
         "strategy": lambda one: one.strategy or "–",

@@ -145,13 +145,7 @@ class Difference:
 
 
 def difference(dice: pd.Series, label: str, baseline: str) -> Difference:
-    """Compares two methods volume by volume.
-
-    Args:
-        dice: See `volume_dice`.
-        label: Of the method.
-        baseline: Label of the other one.
-    """
+    """Compares two methods, given by their labels, volume by volume; `dice` as of `volume_dice`."""
     ours, theirs = dice.loc[label], dice.loc[baseline]
     by_seed = (ours - theirs).dropna().groupby(level="seed").mean()
     shared = ours.index.unique("seed").intersection(theirs.index.unique("seed"))

@@ -155,7 +155,7 @@ def facts(methods: Sequence[Method]) -> list[tuple[str, str]]:
     return [
         ("Dataset", listed(run.dataset for run in runs)),
         ("Labelled split", listed(run.split for run in runs)),
-        ("Unit of budget", listed(run.facts["budget_unit"] for run in runs)),
+        ("Unit of budget", listed(run.unit for run in runs)),
         ("Seeds", listed(sorted({run.seed for run in runs}))),
         ("Training steps", listed(run.config.get("n_iter", "?") for run in runs)),
         ("Tested on", tested if len(table) else "nothing yet"),
