@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fewslice.report.reading.methods import Method
@@ -17,6 +18,7 @@ from fewslice.report.tables.table import (
     Table,
     count,
     duration,
+    highest,
     number,
     percent,
     plus_minus,
@@ -68,13 +70,10 @@ def dice_table(methods: Sequence[Method], metric: str) -> Table:
     their number stands in brackets.
     """
     spread, seeds = stats.over_seeds(stats.columns(methods, metric)), {m.label: len(m.runs) for m in methods}
-    rows, best = _rows(spread, spread.deviation, seeds), set()
-    for column, name in enumerate(spread.mean.columns, start=2):
-        most = spread.count[name].max()
-        means = spread.mean[name].where((spread.count[name] == most) & (most > 0)).dropna()
-        if len(means) > 1 and means.min() < means.max():
-            best |= {(spread.mean.index.get_loc(label), column) for label in means.index[means == means.max()]}
-    return Table(("", "seeds", *spread.mean.columns), rows, frozenset(best), css="numbers volumes many")
+    means = spread.mean.where(spread.count == spread.count.max())
+    best = {(row, column) for column, name in enumerate(means, start=2) for row in highest(list(means[name]))}
+    rows = _rows(spread, spread.deviation, seeds)
+    return Table(("", "seeds", *means), rows, frozenset(best), css="numbers volumes many")
 
 
 def _rows(
@@ -103,7 +102,7 @@ def difference_table(methods: Sequence[Method], metric: str) -> Table | None:
     name = stats.AREA if stats.AREA in values else values.columns[-1]
     rows = _rows(spread, spread.half_width, seeds, signed=True)
     rows = tuple((*row[:2], _verdict(spread, row[0], name), *row[2:]) for row in rows)
-    marks = {(r, c + 3) for r, row in enumerate(spread.excludes_zero.to_numpy()) for c, cell in enumerate(row) if cell}
+    marks = {(row, column + 3) for row, column in np.argwhere(spread.excludes_zero.to_numpy()).tolist()}
     header = ("Difference from random", "seeds", f"verdict ({name})", *values.columns)
     return Table(header, rows, frozenset(marks), css="numbers volumes many")
 
