@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +23,8 @@ _ROWS = 1024
 _CHOSEN, _LABELLED = "#d1603d", "#22303c"
 
 
-class Projection(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Projection:
     """Units in the plane: (N, 2) float64, and in words how they were made and how much of the variance entered."""
 
     points: np.ndarray
