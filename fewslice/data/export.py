@@ -16,8 +16,7 @@ from fewslice.core.errors import ConfigError, DataError
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
 from fewslice.data import resample
-from fewslice.data.cache import BuildReport, PreparedVolume, build_cache, open_prepared
-from fewslice.data.cache_store import LABEL, Store
+from fewslice.data.cache import LABEL, BuildReport, PreparedVolume, Store, build_cache
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import Reader
 from fewslice.data.readers.selection import resolve_patients
@@ -113,7 +112,7 @@ def prepare_dataset(
         good = [case for case in cases if case.case_id not in report.refused]
 
         def write(case: Case) -> bool:
-            volume = open_prepared(store, case, frozenset({LABEL} if case.label_path is not None else ()))
+            volume = store.open(case, frozenset({LABEL} if case.label_path is not None else ()))
             dataset = reader.dataset
             return write_cropped(folder, volume, dataset.target_resolution, affine=affine, grid=dataset.grid)
 

@@ -1,7 +1,7 @@
 """The cache of prepared volumes: what it holds, when it is made again, and that nothing harms it.
 
 Expected values: `fewslice.data.preprocess` (tested by itself) applied to the arrays that the test wrote, and the
-rules in the docstrings of `cache` and `cache_store`.
+rules in the docstrings of `cache`.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ import pytest
 
 from fewslice.core.errors import DataError, FewSliceError
 from fewslice.core.locks import folder_lock
-from fewslice.data import cache_store, preprocess
+from fewslice.data import cache, preprocess
 from fewslice.data.cache import build_cache, open_cache
 from fewslice.data.readers import get_reader
 from tests.data import layouts
@@ -217,7 +217,7 @@ def test_manifest_lists_everything(scans):
     assert sorted(manifest["cases"]) == ["001_ED", "001_ES", "002_ED", "002_ES"]
     assert manifest["settings"]["target_resolution"] == [1.5, 1.5]
     sources = manifest["cases"]["002_ES"]["sources"]["scans/patient002/patient002_frame02.nii.gz"]
-    assert set(sources) == {"sha256", "size", "mtime_ns"} and manifest["settings"]["format"] == cache_store.FORMAT
+    assert set(sources) == {"sha256", "size", "mtime_ns"} and manifest["settings"]["format"] == cache.FORMAT
 
 
 def test_full_disk_stops_with_one_message(scans, monkeypatch):
@@ -262,13 +262,13 @@ def test_killed_build_is_continued(tmp_path):
 
 def test_second_process_waits_and_uses_what_the_first_made(scans):
     reader = get_reader(dataset("acdc"), scans)
-    with folder_lock(cache_store.Store(reader).folder):
+    with folder_lock(cache.Store(reader).folder):
         process = _start(scans)
         time.sleep(1.5)
         assert process.poll() is None and not list(scans.glob("cropped/*/*/entry.json"))
-        store = cache_store.Store(reader)
+        store = cache.Store(reader)
         for case in reader.cases():
-            store.build(case, frozenset({cache_store.LABEL}))
+            store.build(case, frozenset({cache.LABEL}))
     assert process.communicate(timeout=60)[0] == "0\n" and process.returncode == 0
 
 

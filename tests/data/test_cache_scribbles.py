@@ -1,7 +1,7 @@
 """Scribbles, colour and the other grid in the cache and in the readers.
 
 Expected values: arrays that the tests wrote, brought to the grid by `fewslice.data.volume` (tested by itself), and the
-rules in the docstrings of `cache`, `cache_store` and `readers.base`.
+rules in the docstrings of `cache` and `readers.base`.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import pytest
 
 from fewslice.core import files
 from fewslice.core.errors import DataError
-from fewslice.data import cache_store
+from fewslice.data import cache
 from fewslice.data.readers import get_reader
 from fewslice.data.readers.base import Grid
 from fewslice.data.scribbles import case_generator, simulate_scribbles
@@ -103,16 +103,16 @@ def test_scribble_of_another_shape(scans, monkeypatch):
 
 def test_settings_enter_the_digest_only_when_they_change_something():
     plain = dataset("acdc", scribbles="file")
-    written = cache_store.settings(plain)
+    written = cache.settings(plain)
     assert not {"grid", "intensity", "scribbles", "num_channels"} & set(written)
     digests = {files.digest(written)}
     changes = ({"grid": "stretch"}, {"intensity": "as_stored"}, {"scribbles": "simulated"}, {"num_channels": 3})
     for change in changes:
-        digests.add(files.digest(cache_store.settings(dataclasses.replace(plain, **change))))
+        digests.add(files.digest(cache.settings(dataclasses.replace(plain, **change))))
     assert len(digests) == 4, "scribbles of both origins lie side by side"
     stretched = dataset("acdc", grid="stretch")
     without = dataclasses.replace(stretched, target_resolution=(), anti_aliasing="off")
-    assert cache_store.settings(stretched) == cache_store.settings(without)
+    assert cache.settings(stretched) == cache.settings(without)
 
 
 def test_stretched_and_as_stored(scans):
