@@ -16,10 +16,10 @@ import numpy as np
 
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.core.files import read_json
+from fewslice.data.io.access import readable
 from fewslice.data.new_dataset.crop import Footprint, choose_side, footprint
 from fewslice.data.new_dataset.folders import check_lonely_labels, locate
 from fewslice.data.readers import get_reader
-from fewslice.data.readers.access import readable
 from fewslice.data.volume import Case, Volume
 from fewslice.settings.datasets import (
     PATIENT_PATTERN,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fewslice.core.errors import DataError
-from fewslice.data.readers.access import readable
+from fewslice.data.io.access import readable
 from fewslice.data.readers.base import nifti_stem, visible
 from fewslice.data.readers.selection import few
 

@@ -6,6 +6,7 @@ A layout's module says where the files are (`_find`); this class validates what 
 from __future__ import annotations
 
 import abc
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ import numpy as np
 
 from fewslice.core.errors import DataError
 from fewslice.core.registry import Registry
+from fewslice.data.io.access import readable
 from fewslice.data.io.nifti import read_nifti
-from fewslice.data.readers.access import readable
 from fewslice.data.readers.labels import to_classes
 from fewslice.data.scribbles import case_generator, simulate_scribbles
 from fewslice.data.volume import Case, Volume
@@ -86,11 +87,14 @@ class Reader(abc.ABC):
     def _checked_cases(self) -> list[Case]:
         if not self.folder.is_dir():
             raise self._nothing("no such folder" if not self.folder.exists() else "a file")
-        found = sorted(self._find(), key=lambda case: case.case_id)
-        if not found:
+        cases = sorted(self._find(), key=lambda case: case.case_id)
+        if not cases:
             raise self._nothing("no volume in this folder")
-        _check_unique(self.folder, found)
-        return found
+        for case, other in itertools.pairwise(cases):
+            if case.case_id == other.case_id:
+                found = f"two for {case.case_id}: {case.image_path} and {other.image_path}"
+                raise DataError(self.folder, expected="one image per volume", found=found, remedy="Remove one of them.")
+        return cases
 
     def read(self, case: Case, *, with_label: bool = True, with_scribble: bool | None = None) -> Volume:
         """Reads and checks one volume.
@@ -123,8 +127,7 @@ class Reader(abc.ABC):
             codes = _collect(problems, self._read_label, case)
             if codes is not None:
                 problems += _pair_problems(case, image, codes)
-                mapped = _collect(problems, self._to_classes, case, codes)
-                label, notes = mapped or (None, ())
+                label, notes = _collect(problems, self._to_classes, case, codes) or (None, ())
         if not is_simulated and (with_label if with_scribble is None else with_scribble):
             scribble = _collect(problems, self._checked_scribble, case, image, bool(with_scribble))
         if problems:
@@ -186,18 +189,11 @@ class Reader(abc.ABC):
 
     def _to_classes(self, case: Case, codes: Grid) -> tuple[np.ndarray, tuple[str, ...]]:
         is_lenient = self.unknown_codes == "background"
-        return to_classes(
-            codes.array,
-            path=case.label_path,
-            label_map=self.dataset.label_map,
-            num_classes=self.dataset.num_classes,
-            unknown_is_background=is_lenient,
-        )
+        return to_classes(codes.array, case.label_path, self.dataset, unknown_is_background=is_lenient)
 
     def _nothing(self, found: str) -> DataError:
-        root = f"FEWSLICE_DATA or --data_root sets the data root (now {self.root})."
-        remedy = f"{self.dataset.how_to_get.rstrip('.')}. {root}"
-        return DataError(self.folder, expected=self.expects, found=found, remedy=remedy.strip())
+        remedy = f"{self.dataset.how_to_get.rstrip('.')}. FEWSLICE_DATA or --data_root sets the data root "
+        return DataError(self.folder, expected=self.expects, found=found, remedy=f"{remedy}(now {self.root}).")
 
 
 def _collect(problems: list[DataError], function: Any, case: Case, *args: Any) -> Any:
@@ -235,19 +231,6 @@ def _pair_problems(case: Case, image: Grid | None, label: Grid) -> Iterator[Data
         expected = f"the affine {image.affine[:3].round(4).tolist()}, {beside}"
         found = f"{label.affine[:3].round(4).tolist()}, which differs by up to {difference:.4g}"
         yield DataError(case.label_path, expected=expected, found=found, remedy=remedy)
-
-
-def _check_unique(folder: Path, cases: list[Case]) -> None:
-    seen: dict[str, Case] = {}
-    for case in cases:
-        other = seen.setdefault(case.case_id, case)
-        if other is not case:
-            raise DataError(
-                folder,
-                expected="one image per volume",
-                found=f"two for {case.case_id}: {other.image_path} and {case.image_path}",
-                remedy="Remove one of them.",
-            )
 
 
 def visible(folder: Path) -> list[Path]:

@@ -7,25 +7,21 @@ from pathlib import Path
 import numpy as np
 
 from fewslice.core.errors import DataError
+from fewslice.settings.datasets import DatasetConfig
 
 _LARGEST_SPAN = 1 << 20  # of codes that are counted in a table
 
 
 def to_classes(
-    codes: np.ndarray,
-    *,
-    path: Path,
-    label_map: tuple[tuple[int, int], ...],
-    num_classes: int,
-    unknown_is_background: bool = False,
+    codes: np.ndarray, path: Path, dataset: DatasetConfig, *, unknown_is_background: bool = False
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Translates label codes and refuses those that have no meaning.
 
     Args:
         codes: (X, Y, Z) int32.
         path: The label file, for messages.
-        label_map: (code, class) pairs; empty if codes are classes. Code 0 is background unless it is listed.
-        num_classes: Number of classes with the background.
+        dataset: Its `label_map`, empty if codes are classes, and `num_classes` count. Code 0 is background unless the
+            map lists it.
         unknown_is_background: Codes without a class become background, with a note. Files that hold nothing
             but classes are then taken as they are, since they were translated before.
 
@@ -36,6 +32,7 @@ def to_classes(
         DataError: codes without a class; lists them with their counts.
     """
     values, counts = _histogram(codes)
+    label_map, num_classes = dataset.label_map, dataset.num_classes
     known = {0: 0, **dict(label_map)} if label_map else {code: code for code in range(num_classes)}
     is_translated = values[0] >= 0 and values[-1] < num_classes
     if unknown_is_background and is_translated and not known.keys() >= set(values):
