@@ -15,7 +15,7 @@ import numpy as np
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
-from fewslice.data import resample
+from fewslice.data import preprocess
 from fewslice.data.cache import LABEL, BuildReport, PreparedVolume, Store, build_cache
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import Reader
@@ -56,8 +56,8 @@ def cropped_geometry(
         if grid != "resample":
             step, first = _stretched_step(native, size), 0.0
         else:
-            rescaled = resample.rescaled_size(native, volume.spacing_mm[axis] / target_resolution[axis])
-            source, target = resample.overlap(rescaled, size)
+            rescaled = preprocess.rescaled_size(native, volume.spacing_mm[axis] / target_resolution[axis])
+            source, target = preprocess.overlap(rescaled, size)
             step = native / rescaled  # pixel c of the crop has its centre at native (c + first + 0.5) * step - 0.5
             first = (source.start - target.start + 0.5) * step - 0.5
         to_native[axis, axis], to_native[axis, 3] = step, first

@@ -141,21 +141,21 @@ def test_prepare_label_equals_loop(name):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_rescale_slices_equals_scikit_image(seed):
+def test_prepared_volumes_equal_scikit_image(seed):
     rng = np.random.default_rng(seed)
     shape, factors = (*rng.integers(2, 40, 2), 2), rng.uniform(0.2, 2.5, 2)
     image, label = rng.normal(size=shape), rng.integers(0, 4, shape).astype(np.uint8)
+    grid = {"target_resolution": (1.0, 1.0), "size": _rescaled(shape, factors, (1.0, 1.0))}
+    options = {"preserve_range": True, "mode": "constant"}
     for anti_aliasing, value in (("default", None), ("off", False)):
-        result = preprocess.rescale_slices(image, factors, anti_aliasing=anti_aliasing)
+        result = preprocess.prepare_image(image, factors, **grid, anti_aliasing=anti_aliasing)
         for index in range(2):
             expected = skimage.transform.rescale(
-                image[..., index], tuple(factors), order=1, preserve_range=True, mode="constant",
-                anti_aliasing=value,
-            )  # fmt: skip
-            np.testing.assert_allclose(result[..., index], expected, rtol=1e-10, atol=1e-12)
-    nearest = preprocess.rescale_slices(label, factors, order=0)
-    expected = skimage.transform.rescale(label[..., 0], tuple(factors), order=0, preserve_range=True, mode="constant")
-    np.testing.assert_array_equal(nearest[..., 0], expected)
+                image[..., index], tuple(factors), order=1, anti_aliasing=value, **options
+            )
+            np.testing.assert_allclose(result[index], expected, rtol=1e-6, atol=1e-6)
+    expected = skimage.transform.rescale(label[..., 0], tuple(factors), order=0, **options)
+    np.testing.assert_array_equal(preprocess.prepare_label(label, factors, **grid)[0], expected)
 
 
 def test_each_slice_is_prepared_on_its_own():
@@ -218,7 +218,9 @@ def test_restore_rejects_another_number_of_slices():
 
 def test_unknown_anti_aliasing_suggests_a_name():
     with pytest.raises(ConfigError, match="Did you mean 'default'"):
-        preprocess.rescale_slices(np.zeros((3, 3, 1)), (1, 1), anti_aliasing="defalt")
+        preprocess.prepare_image(
+            np.zeros((3, 3, 1)), (1, 1), target_resolution=(1, 1), size=(3, 3), anti_aliasing="defalt"
+        )
 
 
 @pytest.mark.parametrize("spacing, target", [((0, 1), (1, 1)), ((1, 1), (1, -1)), ((1,), (1, 1)), ((1, 1), (1,))])

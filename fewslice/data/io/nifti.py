@@ -15,13 +15,14 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
 
 from fewslice.core.errors import DataError
 from fewslice.core.files import atomic_path
+from fewslice.data.io.access import access_error
 
 Header = nib.Nifti1Header  # nib.Nifti2Header is a subclass
 
@@ -33,35 +34,25 @@ _MM = 2  # code of mm in xyzt_units; 0 is "unknown"
 _FRESH_COPY = "Get a fresh copy of the file (interrupted download or copy, full disk), or leave the case out."
 
 
-class OnGrid(Protocol):
-    """An image or volume that knows where its voxels lie; `header` is None where its file is of another format."""
-
-    spacing_mm: tuple[float, float, float]
-    affine: np.ndarray
-    header: Header | None
-
-
 @dataclass(frozen=True, eq=False)
-class NiftiImage:
-    """One 3-D image of a NIfTI file.
+class Grid:
+    """Voxels with their geometry.
 
     Attributes:
-        path: The file.
-        array: (X, Y, Z) float32 intensities; int32 codes if read as labels.
-        spacing_mm: Size of a voxel along x, y and z, from the header's pixdim (`get_zooms()`), never from the
-            affine: ACDC's affines have unit scale.
-        affine: (4, 4) float64, as the file says.
-        header: The file's header, NIfTI-1 or NIfTI-2.
+        array: (X, Y, Z) float32 intensities, of colour images (X, Y, Z, C), or int32 label codes.
+        spacing_mm: Size of a voxel along x, y and z; of NIfTI files from the header's pixdim (`get_zooms()`), never
+            from the affine: ACDC's affines have unit scale.
+        affine: (4, 4) float64, voxel indices to mm, as the file says.
+        header: The file's header, NIfTI-1 or NIfTI-2; None for other formats.
     """
 
-    path: Path
     array: np.ndarray
     spacing_mm: tuple[float, float, float]
     affine: np.ndarray
-    header: Header
+    header: Header | None = None
 
 
-def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) -> NiftiImage:
+def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) -> Grid:
     """Reads one 3-D image and checks everything that can be checked without knowing what it shows.
 
     Args:
@@ -96,7 +87,7 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) ->
     values = _scaled(path, header, volumes[..., channel])
     _check_finite(path, values)
     array = _as_integers(path, values) if is_label else _as_float32(path, values)
-    return NiftiImage(path, array, _spacing_mm(path, header), _affine(path, header), header)
+    return Grid(array, _spacing_mm(path, header), _affine(path, header), header)
 
 
 def header_from(block: bytes) -> Header:
@@ -132,12 +123,8 @@ def _read(path: Path) -> tuple[Header, np.ndarray]:
 def _check_file(path: Path) -> bool:
     """Checks existence, size and name. Returns whether the content is gzip."""
     if not path.exists():
-        raise DataError(
-            path,
-            expected="a NIfTI file",
-            found="nothing: there is no such file",
-            remedy="Check the path and the name.",
-        )
+        found = "nothing: there is no such file"
+        raise DataError(path, expected="a NIfTI file", found=found, remedy="Check the path and the name.")
     name = path.name.lower()
     if not path.is_file() or not name.endswith((".nii", ".nii.gz")):
         raise DataError(
@@ -152,12 +139,14 @@ def _check_file(path: Path) -> bool:
         raise DataError(path, expected="a NIfTI file", found="an empty file (0 bytes)", remedy=_FRESH_COPY)
     is_gzip = start == b"\x1f\x8b"
     if is_gzip != name.endswith(".gz"):
-        found, right = ("gzip data", ".nii.gz") if is_gzip else ("no gzip data", ".nii, if it is NIfTI at all,")
+        expected, found, ending = "gzip data", "no gzip data", ".nii, if it is NIfTI at all,"
+        if is_gzip:
+            expected, found, ending = "plain NIfTI", "gzip data", ".nii.gz"
         raise DataError(
             path,
-            expected="gzip data, as the name says" if not is_gzip else "plain NIfTI, as the name says",
+            expected=f"{expected}, as the name says",
             found=f"{found} (first bytes {start.hex(' ')})",
-            remedy=f"Rename the file to end with {right} or get a fresh copy.",
+            remedy=f"Rename the file to end with {ending} or get a fresh copy.",
         )
     return is_gzip
 
@@ -171,12 +160,10 @@ def _reading(path: Path) -> Iterator[None]:
         found = f"the gzip stream ends too early ({path.stat().st_size} bytes in the file)"
         raise DataError(path, expected="a complete gzip stream", found=found, remedy=_FRESH_COPY) from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            path, expected="an intact gzip stream", found=f"damage ({error})", remedy=_FRESH_COPY
-        ) from error
+        found = f"damage ({error})"
+        raise DataError(path, expected="an intact gzip stream", found=found, remedy=_FRESH_COPY) from error
     except OSError as error:
-        remedy = "Mend the cause (permissions, disk, network) and repeat the command."
-        raise DataError(path, expected="a readable file", found=error.strerror or str(error), remedy=remedy) from error
+        raise access_error(error, path) from error
 
 
 def _read_header(path: Path, stream: BinaryIO) -> Header:
@@ -209,13 +196,9 @@ def _claimed_bytes(path: Path, header: Header, is_gzip: bool) -> int:
     possible = on_disk * MAX_DEFLATE_RATIO if is_gzip else on_disk
     claim = f"{count} bytes of voxels (shape {tuple(dims[1 : dims[0] + 1])}, {dtype.name}) from byte {offset}"
     if count + offset > possible:
-        kind = "gzip file" if is_gzip else "file"
-        raise DataError(
-            path,
-            expected=claim,
-            found=f"a {kind} of {on_disk} bytes, which cannot hold them",
-            remedy="The file is truncated or its header is damaged. " + _FRESH_COPY,
-        )
+        found = f"a {'gzip ' * is_gzip}file of {on_disk} bytes, which cannot hold them"
+        remedy = "The file is truncated or its header is damaged. " + _FRESH_COPY
+        raise DataError(path, expected=claim, found=found, remedy=remedy)
     if count > MAX_BYTES:
         raise _bad_header(path, f"at most {MAX_BYTES} bytes of voxels", claim)
     return count
@@ -296,12 +279,8 @@ def _scaled(path: Path, header: Header, raw: np.ndarray) -> np.ndarray:
     except nib.spatialimages.HeaderDataError:
         is_finite = False
     if not is_finite:
-        raise DataError(
-            path,
-            expected="finite scl_slope and scl_inter",
-            found=f"scl_slope = {stored[0]}, scl_inter = {stored[1]}",
-            remedy="The header is damaged. Get a fresh copy of the file.",
-        )
+        found = f"scl_slope = {stored[0]}, scl_inter = {stored[1]}"
+        raise _bad_header(path, "finite scl_slope and scl_inter", found)
     if slope in (None, 1.0) and intercept in (None, 0.0):
         return raw
     with np.errstate(over="ignore"):
@@ -361,7 +340,7 @@ def write_nifti(
     path: str | Path,
     array: np.ndarray,
     *,
-    like: OnGrid | None = None,
+    like: Grid | None = None,
     affine: np.ndarray | None = None,
     spacing_mm: Sequence[float] | None = None,
 ) -> None:
@@ -370,7 +349,7 @@ def write_nifti(
     Args:
         path: Target; its name ends with .nii.gz.
         array: (X, Y, Z), a numeric type that NIfTI knows; bool is stored as uint8.
-        like: The image or volume whose zooms, units, affine and qform/sform codes the file gets; of one without a
+        like: The image or `Volume` whose zooms, units, affine and qform/sform codes the file gets; of one without a
             header (another format) zooms and affine.
         affine: (4, 4), replaces the affine of `like`.
         spacing_mm: Size of a voxel, replaces that of `like`.
@@ -395,7 +374,7 @@ def write_nifti(
 
 
 def _new_header(
-    array: np.ndarray, like: OnGrid | None, affine: np.ndarray | None, spacing_mm: Sequence[float] | None
+    array: np.ndarray, like: Grid | None, affine: np.ndarray | None, spacing_mm: Sequence[float] | None
 ) -> Header:
     if like is None and (affine is None or spacing_mm is None):
         raise RuntimeError("write_nifti needs `like`, or both `affine` and `spacing_mm`.")

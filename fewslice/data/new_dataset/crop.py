@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fewslice.data import resample
+from fewslice.data import preprocess
 from fewslice.settings.datasets import STRIDE, DatasetConfig
 
 LARGEST_SIDE = 320  # pixels; memory and time of a training step grow with the square
@@ -105,7 +105,7 @@ def crop_text(dataset: DatasetConfig, footprints: Mapping[str, Footprint]) -> st
 def _kept(item: Footprint, axis: int, resolution_mm: float, side: int) -> np.ndarray:
     """Returns which rows (or columns) of the footprint have their centre within the crop, as bool."""
     size = item.shape[axis]
-    rescaled = resample.rescaled_size(size, item.spacing_mm[axis] / resolution_mm)
-    source, _ = resample.overlap(rescaled, side)
+    rescaled = preprocess.rescaled_size(size, item.spacing_mm[axis] / resolution_mm)
+    source, _ = preprocess.overlap(rescaled, side)
     centres = (item.start[axis] + np.arange(item.counts.shape[axis]) + 0.5) * rescaled / size
     return (centres >= source.start) & (centres < source.stop)

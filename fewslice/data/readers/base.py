@@ -9,7 +9,6 @@ import abc
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 from fewslice.core.errors import DataError
 from fewslice.core.registry import Registry
 from fewslice.data.io.access import readable
-from fewslice.data.io.nifti import read_nifti
+from fewslice.data.io.nifti import Grid, read_nifti
 from fewslice.data.readers.labels import to_classes
 from fewslice.data.scribbles import case_generator, simulate_scribbles
 from fewslice.data.volume import Case, Volume
@@ -28,23 +27,6 @@ READERS = Registry("layout")
 
 SPACING_TOLERANCE_MM = 1e-3
 AFFINE_TOLERANCE_MM = 1e-2
-
-
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """Voxels with their geometry; `fewslice.data.io.nifti.NiftiImage` serves as one.
-
-    Attributes:
-        array: (X, Y, Z) float32 image, of colour images (X, Y, Z, C), or int32 label codes.
-        spacing_mm: Size of a voxel along x, y, z.
-        affine: (4, 4) float64, voxel indices to mm.
-        header: None: the format is not NIfTI.
-    """
-
-    array: np.ndarray
-    spacing_mm: tuple[float, float, float]
-    affine: np.ndarray
-    header: None = None
 
 
 class Reader(abc.ABC):
