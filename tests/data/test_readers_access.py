@@ -15,7 +15,7 @@ from fewslice.core.errors import DataError
 from fewslice.data.cache import build_cache
 from fewslice.data.new_dataset.derive import Request, provisional
 from fewslice.data.readers import get_reader
-from fewslice.data.verify import verify_dataset
+from fewslice.data.verify import examine_dataset
 from tests.data import layouts
 from tests.data.layouts import dataset, image, label, save
 
@@ -123,7 +123,7 @@ def test_volume_in_a_folder_that_cannot_be_entered(tmp_path, refuse, layout, whi
     with pytest.raises(DataError) as error:
         reader.read(case)
     check(error.value, getattr(case, which), errno.EACCES)
-    (problem,) = verify_dataset(reader, [case])
+    (problem,) = examine_dataset(reader, [case]).problems
     assert os.strerror(errno.EACCES) in str(problem)
 
 
