@@ -20,7 +20,7 @@ from fewslice.data.io.access import readable
 from fewslice.data.new_dataset.crop import Footprint, choose_side, footprint
 from fewslice.data.new_dataset.folders import check_lonely_labels, locate
 from fewslice.data.readers import get_reader
-from fewslice.data.volume import Case, Volume
+from fewslice.data.volume import Case
 from fewslice.settings.datasets import (
     PATIENT_PATTERN,
     STRIDE,
@@ -79,7 +79,7 @@ class Checked:
     case: Case
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
-    classes: tuple[int, ...] | None
+    classes: tuple[int, ...] | None = None
     footprint: Footprint | None = None
 
 
@@ -149,28 +149,21 @@ def check_files(
         check_lonely_labels(labels, images, {case.label_path for case in cases})
     for number, case in enumerate(cases, start=1):
         volume, problems = reader.examine(case, with_label=with_labels and case.label_path is not None)
-        if volume is None:
-            yield number, len(cases), case, problems
-            continue
-        yield number, len(cases), case, _checked(volume)
-
-
-def _checked(volume: Volume) -> Checked:
-    classes, where = None, None
-    if volume.label is not None:
-        classes = tuple(int(value) for value in np.unique(volume.label))
-        where = footprint(volume.label, volume.spacing_mm)
-    return Checked(volume.case, volume.image.shape, volume.spacing_mm, classes, where)
+        found = problems if volume is None else Checked(case, volume.image.shape, volume.spacing_mm)
+        if volume is not None and volume.label is not None:
+            where = footprint(volume.label, volume.spacing_mm)
+            found = dataclasses.replace(found, classes=tuple(np.unique(volume.label).tolist()), footprint=where)
+        yield number, len(cases), case, found
 
 
 def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: bool = True) -> DatasetConfig:
     """Returns the settings that fit the volumes.
 
     The resolution is the median spacing within slices; the sides are the smallest multiples of 32 that cover
-    the median field of view and all foreground of every volume, 32 to 320 pixels (`new_dataset_crop`).
+    the median field of view and all foreground of every volume, 32 to 320 pixels (`new_dataset.crop`).
 
     Args:
-        draft: What `provisional` returned.
+        draft: The result of `provisional`.
         checked: The volumes.
         with_labels: False for images only; the classes are then those of the draft.
 
@@ -208,11 +201,10 @@ def _count_classes(draft: DatasetConfig, checked: Sequence[Checked]) -> int:
     found = sorted({value for item in checked for value in item.classes or ()})
     if not any(found):
         raise ConfigError("No label holds anything but background (0). Is --labels the right folder?")
-    count = draft.num_classes
+    count, codes = draft.num_classes, [value for value in found if value]
     if count == _MOST_CLASSES:
         count = found[-1] + 1
-        if found[-1] > len([value for value in found if value]):
-            codes = [value for value in found if value]
+        if found[-1] > len(codes):
             pairs = ",".join(f"{code}:{label}" for label, code in enumerate(codes, start=1))
             values = ", ".join(map(str, found))
             raise ConfigError(

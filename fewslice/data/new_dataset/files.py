@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from fewslice.core.errors import ConfigError
 from fewslice.settings.datasets import PATIENT_PATTERN, DatasetConfig
+from fewslice.settings.splits import Splits
 
 _LINE = 100
 _MOST_COMBINATIONS = {1: 5, 2: 5, 8: 3}  # patients per list -> lists, as in the published tables
 
 
-@dataclass(frozen=True)
-class Tables:
-    """The lists of a `data_cfg_<name>.py`; see `fewslice.settings.splits.Splits`."""
-
-    train: Mapping[str, Mapping[str, Sequence[str]]]
-    val: Mapping[str, Mapping[str, Sequence[str]]]
-    test: Sequence[str]
-
-
 def split_patients(
     labeled: Sequence[str], unlabeled: Sequence[str], *, seed: int, val: int | None, test: int | None
-) -> Tables:
-    """Returns seeded lists by patient: test, validation, and training lists of 1, 2, 8 and all other
-    patients.
+) -> Splits:
+    """Returns seeded lists by patient: test, validation, and training lists of 1, 2, 8 and all other patients.
 
     Args:
         labeled: Patients all of whose volumes have labels.
@@ -41,7 +31,7 @@ def split_patients(
         ConfigError: too few labelled patients.
     """
     if not labeled and unlabeled:
-        return Tables({"unlabeled": {"*": sorted(unlabeled)}}, {}, [])
+        return Splits({"unlabeled": {"*": sorted(unlabeled)}}, {}, ())
     count = len(labeled)
     val = (1 if count < 8 else 2) if val is None else val
     test = max(1, round(count / 5)) if test is None else test
@@ -60,7 +50,7 @@ def split_patients(
     train["trall"] = train["al"] = {"*": sorted(pool)}
     validation = {key: {"*": sorted(validating)} for key in train}
     train["unlabeled"] = {"*": sorted({*pool, *unlabeled})}
-    return Tables(train, validation, sorted(testing))
+    return Splits(train, validation, tuple(sorted(testing)))
 
 
 def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) -> str:
@@ -126,7 +116,7 @@ def next_steps(name: str, *, images_only: bool) -> str:
     return "\n".join(["Next:", *lines, f"  python train_model/{choosing if images_only else training}"])
 
 
-def summary(dataset: DatasetConfig, tables: Tables) -> str:
+def summary(dataset: DatasetConfig, tables: Splits) -> str:
     """Returns one line about sizes, classes and lists."""
     size = f"{dataset.img_size_x} x {dataset.img_size_y} pixels"
     resolution = " x ".join(f"{side:g}" for side in dataset.target_resolution)
@@ -137,7 +127,7 @@ def summary(dataset: DatasetConfig, tables: Tables) -> str:
     return f"Slices of {size} of {resolution} mm; structures {', '.join(dataset.struct_name)}; {lists}."
 
 
-def splits_text(name: str, tables: Tables, seed: int) -> str:
+def splits_text(name: str, tables: Splits, seed: int) -> str:
     """Returns the text of `data_cfg_<name>.py`; lists that serve several keys stand once, on top."""
     everyone = {"*": []}
     shared = {

@@ -37,7 +37,13 @@ def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> t
         if labels is not None:
             labels = _folder(labels, "labels")
             if raw and not _stems(images):
-                raise _labels_for_raw(images, labels, raw)
+                inner = f", or give --images={images / 'imagesTr'} with --labels" if "imagesTr" in raw else ""
+                raise DataError(
+                    images,
+                    expected=f"image files, since --labels={labels} is given",
+                    found=f"a raw folder ({raw}), which holds its own labels",
+                    remedy=f"Leave out --labels{inner}.",
+                )
             _check_pair(images, labels)
             return "paired_folders", (str(images), str(labels))
         if raw == "patient folders":
@@ -77,16 +83,6 @@ def _raw_kind(folder: Path) -> str:
     return "patient folders" if is_acdc else ""
 
 
-def _labels_for_raw(images: Path, labels: Path, raw: str) -> DataError:
-    inner = f", or give --images={images / 'imagesTr'} with --labels" if "imagesTr" in raw else ""
-    return DataError(
-        images,
-        expected=f"image files, since --labels={labels} is given",
-        found=f"a raw folder ({raw}), which holds its own labels",
-        remedy=f"Leave out --labels{inner}.",
-    )
-
-
 def _check_pair(images: Path, labels: Path) -> None:
     """Refuses one folder for both, a folder without a NIfTI file, and labels none of which belongs to an image."""
     if images == labels:
@@ -99,7 +95,7 @@ def _check_pair(images: Path, labels: Path) -> None:
     for folder, kind in ((images, "image"), (labels, "label")):
         _check_files(folder, kind)
     found, names = _stems(labels), _stems(images)
-    if not set(found) & {name for stem in names for name in (stem, re.sub(r"_\d{4}$", "", stem))}:
+    if set(found).isdisjoint([*names, *(re.sub(r"_\d{4}$", "", stem) for stem in names)]):
         raise DataError(
             labels,
             expected=f"a label with the name of each image in {images} that has one",
