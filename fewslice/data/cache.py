@@ -105,15 +105,16 @@ class PreparedSet(Sequence):
 
 @dataclass
 class BuildReport:
-    """Outcome of a build, by case id.
+    """Outcome of a build, by case id, or of the correction of files, by path.
 
     Attributes:
-        folder: The cache.
+        folder: The cache, or the folder of the corrected files.
         done: Cases that were prepared.
         skipped: Cases that were up to date.
         refused: Cases whose files are wrong, with the reason.
         notes: Remarks on cases that were prepared, now or before.
         seconds: How long it took.
+        words: Of the summary, for what was done and skipped.
     """
 
     folder: Path
@@ -122,10 +123,12 @@ class BuildReport:
     refused: dict[str, DataError] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
     seconds: float = 0.0
+    words: tuple[str, str] = ("prepared", "up to date")
 
     def describe(self) -> str:
         """Returns the summary as text: counts, remarks, refused cases with their reasons."""
-        counts = f"{len(self.done)} prepared, {len(self.skipped)} up to date, {len(self.refused)} refused"
+        done, skipped = self.words
+        counts = f"{len(self.done)} {done}, {len(self.skipped)} {skipped}, {len(self.refused)} refused"
         lines = [f"{self.folder}: {counts} ({duration(self.seconds)})"]
         lines += [f"  note  {case_id}: {note}" for case_id, notes in self.notes.items() for note in notes]
         return "\n".join(lines + [f"\nrefused {name}: {error}" for name, error in self.refused.items()])

@@ -54,7 +54,8 @@ def cropped_geometry(
     for axis, size in enumerate(volume.image.shape[1:3]):
         native = volume.native_shape[axis]
         if grid != "resample":
-            step, first = _stretched_step(native, size), 0.0
+            # an axis of one pixel keeps its extent
+            step, first = (native - 1) / (size - 1) if min(native, size) > 1 else native / size, 0.0
         else:
             rescaled = preprocess.rescaled_size(native, volume.spacing_mm[axis] / target_resolution[axis])
             source, target = preprocess.overlap(rescaled, size)
@@ -62,20 +63,10 @@ def cropped_geometry(
             first = (source.start - target.start + 0.5) * step - 0.5
         to_native[axis, axis], to_native[axis, 3] = step, first
         spacing[axis] *= step
-    return _with_scale(volume) @ to_native, tuple(spacing)
-
-
-def _stretched_step(native: int, size: int) -> float:
-    """Returns native pixels per pixel of a stretched axis; an axis of one pixel keeps its extent."""
-    return (native - 1) / (size - 1) if min(native, size) > 1 else native / size
-
-
-def _with_scale(volume: PreparedVolume) -> np.ndarray:
-    """Returns the native affine with columns as long as a voxel, which ACDC's files leave at 1."""
     matrix = volume.affine.copy()
-    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    lengths = np.linalg.norm(matrix[:3, :3], axis=0)  # ACDC's files leave them at 1
     matrix[:3, :3] *= np.asarray(volume.spacing_mm) / np.where(lengths > 0, lengths, 1.0)
-    return matrix
+    return matrix @ to_native, tuple(spacing)
 
 
 def prepare_dataset(

@@ -12,17 +12,17 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fewslice.core import files
-from fewslice.core.console import duration
 from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.core.locks import folder_lock
 from fewslice.core.parallel import default_workers
 from fewslice.core.progress import Progress
+from fewslice.data.cache import BuildReport
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers.base import Reader, nifti_stem, visible
 
@@ -51,23 +51,6 @@ class Job:
     record: Path
     channel: int = 0
     shrink_factor: int = 4
-
-
-@dataclass
-class CorrectionReport:
-    """Files that were corrected, were there already, or were refused, with the reason."""
-
-    folder: Path
-    done: list[Path] = field(default_factory=list)
-    skipped: list[Path] = field(default_factory=list)
-    refused: list[DataError] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def describe(self) -> str:
-        """Returns the summary as text; refused files with their reasons."""
-        counts = f"{len(self.done)} corrected, {len(self.skipped)} done before, {len(self.refused)} refused"
-        lines = [f"{self.folder}: {counts} ({duration(self.seconds)})"]
-        return "\n".join(lines + [f"\nrefused: {error}" for error in self.refused])
 
 
 def n4_correct(image: np.ndarray, spacing_mm: Sequence[float], *, shrink_factor: int = 4) -> np.ndarray:
@@ -154,7 +137,7 @@ def folder_jobs(folder: Path, output: Path, *, shrink_factor: int) -> list[Job]:
 
 def correct_files(
     jobs: Sequence[Job], output: Path, *, workers: int | None = None, progress: bool = True
-) -> CorrectionReport:
+) -> BuildReport:
     """Corrects files in several processes, skipping those that are done. A refused file does not stop the rest.
 
     Args:
@@ -163,13 +146,13 @@ def correct_files(
         workers: Number of processes; default the number of processors.
         progress: Show a progress line.
     """
-    started, report = time.monotonic(), CorrectionReport(output)
+    started, report = time.monotonic(), BuildReport(output, words=("corrected", "done before"))
     with folder_lock(output / _RECORDS), Progress(len(jobs), "N4", is_enabled=progress) as line:
         for job, result in _run(jobs, max(1, min(workers or default_workers(), len(jobs)))):
             if isinstance(result, dict):
-                report.refused.append(DataError(**result))
+                report.refused[str(job.source)] = DataError(**result)
             else:
-                (report.done if result else report.skipped).append(job.target)
+                (report.done if result else report.skipped).append(str(job.target))
             line.update(note=job.source.name)
     report.seconds = time.monotonic() - started
     return report

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from fewslice.core.errors import ConfigError, DataError
-from fewslice.core.files import read_json
-from fewslice.data.io.access import readable
 from fewslice.data.new_dataset.crop import Footprint, choose_side, footprint
 from fewslice.data.new_dataset.folders import check_lonely_labels, locate
 from fewslice.data.readers import get_reader
+from fewslice.data.readers.msd import label_names, read_info
 from fewslice.data.volume import Case
 from fewslice.settings.datasets import (
     PATIENT_PATTERN,
@@ -230,18 +229,11 @@ def _structures(request: Request, info: Path | None) -> tuple[tuple[str, ...], t
     """Returns the structures' names and the (code, class) pairs, from the flags or else from dataset.json."""
     if request.label_map or request.struct_names or info is None:
         return request.struct_names, label_pairs(request.label_map)
-    with readable(info):
-        content = read_json(info)
-    labels = content.get("labels") if isinstance(content, dict) else None
-    codes = {}
-    for key, value in labels.items() if isinstance(labels, dict) else ():
-        code, name = (key, value) if str(key).isdigit() else (value, key)
-        if not str(code).isdigit() or not isinstance(name, str) or "ignore" in name.lower():
-            problem = f"Received: {key!r}: {value!r}"
-            raise ConfigError(f"{info}: `labels` must name one code per structure, none to ignore. {problem}")
-        codes[int(code)] = name
-    codes.pop(0, None)
-    ordered = sorted(codes)
-    is_plain = ordered == list(range(1, len(ordered) + 1))
-    pairs = () if is_plain else tuple((code, label) for label, code in enumerate(ordered, start=1))
-    return tuple(codes[code] for code in ordered), pairs
+    codes = label_names(info, read_info(info))
+    ignored = [name for name in codes.values() if "ignore" in name.lower()]
+    if ignored:
+        raise ConfigError(f"{info}: `labels` must hold structures, none to ignore. Received: {', '.join(ignored)}")
+    structures = sorted(codes.keys() - {0})
+    is_plain = structures == list(range(1, len(structures) + 1))
+    pairs = () if is_plain else tuple((code, label) for label, code in enumerate(structures, start=1))
+    return tuple(codes[code] for code in structures), pairs

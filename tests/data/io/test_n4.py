@@ -4,6 +4,8 @@ Expected values: an image of two tissues under a known smooth shading must come 
 not touched again.
 """
 
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -50,8 +52,11 @@ def test_folder(tmp_path):
     broken.write_bytes(broken.read_bytes()[:-40])
     jobs = n4.folder_jobs(tmp_path / "in", tmp_path / "out", shrink_factor=4)
     report = n4.correct_files(jobs, tmp_path / "out", workers=1, progress=False)
-    assert [path.name for path in report.done] == ["a.nii.gz", "b.nii.gz"]
-    assert sorted(error.path for error in report.refused) == [str(broken.with_name("black.nii.gz")), str(broken)]
+    assert [Path(path).name for path in report.done] == ["a.nii.gz", "b.nii.gz"]
+    assert sorted(report.refused) == [
+        str(broken.with_name("black.nii.gz")),
+        str(broken),
+    ]
     assert "2 corrected, 0 done before, 2 refused" in report.describe() and str(broken) in report.describe()
     old, new = nib.load(tmp_path / "in" / "a.nii.gz"), nib.load(tmp_path / "out" / "a.nii.gz")
     assert new.header.get_zooms() == old.header.get_zooms()
@@ -69,7 +74,7 @@ def test_done_files_are_skipped_and_changed_ones_are_not(tmp_path, monkeypatch):
     def run(factor=4):
         jobs = n4.folder_jobs(tmp_path / "in", tmp_path / "out", shrink_factor=factor)
         report = n4.correct_files(jobs, tmp_path / "out", workers=1, progress=False)
-        return [path.name[0] for path in report.done]
+        return [Path(path).name[0] for path in report.done]
 
     assert run() == ["a", "b", "c", "d"] and run() == []
     save(tmp_path / "in" / "b.nii.gz", array * 2)
