@@ -296,7 +296,9 @@ class Store:
             return False
         entry = self.entry(case)
         sources = dict(entry["sources"])
-        for path in self._sources(case, with_label=bool(annotations)):  # a label not compared keeps its old time
+        for path in self.reader.source_files(
+            case, with_label=bool(annotations)
+        ):  # a label not compared keeps its old time
             sources[self._name(path)] = sources[self._name(path)] | self._stamp(path)
         if sources != entry["sources"]:
             files.write_json(self._file(case, "entry.json"), {**entry, "sources": sources})
@@ -310,7 +312,7 @@ class Store:
             FewSliceError: the file system refuses.
         """
         sources, kept, notes = self._still_true(case)
-        paths = self._sources(case, with_label=bool(annotations))
+        paths = self.reader.source_files(case, with_label=bool(annotations))
         sources |= {self._name(path): self._source(path) for path in paths}
         volume = self.reader.read(case, with_label=LABEL in annotations, with_scribble=SCRIBBLE in annotations)
         arrays, remarks = _prepare(volume, self.reader.dataset, with_image="image" not in kept)
@@ -362,7 +364,7 @@ class Store:
 
     def _source_digest(self, case: Case, entry: Mapping[str, Any], annotations: Annotations) -> str:
         """Returns a digest of the content of the native files that a case was made of, and of how scribbles were."""
-        names = [self._name(path) for path in self._sources(case, with_label=bool(annotations))]
+        names = [self._name(path) for path in self.reader.source_files(case, with_label=bool(annotations))]
         content = [entry["sources"][name]["sha256"] for name in names] + [entry["facts"]]
         is_simulated = SCRIBBLE in annotations and self._key(SCRIBBLE) != SCRIBBLE
         return files.digest(content + (["simulated scribbles"] if is_simulated else []))
@@ -399,15 +401,12 @@ class Store:
             if entry and self._are_sources_same(case, entry, with_label=with_label, by_content=True):
                 kept = {key: record for key, record in entry["arrays"].items() if with_label or key == "image"}
                 kept = {key: record for key, record in kept.items() if self._is_whole(case, key, record, verify=True)}
-                names = [self._name(path) for path in self._sources(case, with_label=with_label)]
+                names = [self._name(path) for path in self.reader.source_files(case, with_label=with_label)]
                 return {name: entry["sources"][name] for name in names}, kept, entry["notes"] if with_label else []
         return {}, {}, []
 
     def _name(self, path: Path) -> str:
         return os.path.relpath(path, self.reader.root)
-
-    def _sources(self, case: Case, *, with_label: bool) -> list[Path]:
-        return self.reader.source_files(case, with_label=with_label)
 
     def _stamp(self, path: Path) -> dict[str, int]:
         status = path.stat()
@@ -420,7 +419,10 @@ class Store:
             return {}  # the reader says what is wrong with it
 
     def _are_sources_same(self, case: Case, entry: Mapping[str, Any], *, with_label: bool, by_content: bool) -> bool:
-        recorded = {path: entry["sources"].get(self._name(path)) for path in self._sources(case, with_label=with_label)}
+        recorded = {
+            path: entry["sources"].get(self._name(path))
+            for path in self.reader.source_files(case, with_label=with_label)
+        }
         return entry.get("facts") == self.reader.facts(case) and all(
             record and self._is_same(path, record, by_content=by_content) for path, record in recorded.items()
         )
