@@ -84,23 +84,17 @@ class PreparedVolume:
         return Volume(self.case, None, self.native_label, None, self.spacing_mm, self.affine, (), self.header)
 
 
-class PreparedSet(Sequence):
+class PreparedSet(tuple[PreparedVolume, ...]):
     """The prepared volumes of several cases, in the order in which they were asked for."""
 
-    def __init__(self, volumes: Sequence[PreparedVolume]):
-        self._volumes = tuple(volumes)
-
-    def __len__(self) -> int:
-        return len(self._volumes)
-
     def __getitem__(self, index):
-        chosen = self._volumes[index]
+        chosen = super().__getitem__(index)
         return PreparedSet(chosen) if isinstance(index, slice) else chosen
 
     @property
     def digest(self) -> str:
         """Stands for the cases and the content of their files; a run records it."""
-        return files.digest([(volume.case.case_id, volume.source_digest) for volume in self._volumes])
+        return files.digest([(volume.case.case_id, volume.source_digest) for volume in self])
 
 
 @dataclass
@@ -296,9 +290,8 @@ class Store:
             return False
         entry = self.entry(case)
         sources = dict(entry["sources"])
-        for path in self.reader.source_files(
-            case, with_label=bool(annotations)
-        ):  # a label not compared keeps its old time
+        # a label that was not compared keeps its old time
+        for path in self.reader.source_files(case, with_label=bool(annotations)):
             sources[self._name(path)] = sources[self._name(path)] | self._stamp(path)
         if sources != entry["sources"]:
             files.write_json(self._file(case, "entry.json"), {**entry, "sources": sources})
@@ -419,12 +412,10 @@ class Store:
             return {}  # the reader says what is wrong with it
 
     def _are_sources_same(self, case: Case, entry: Mapping[str, Any], *, with_label: bool, by_content: bool) -> bool:
-        recorded = {
-            path: entry["sources"].get(self._name(path))
-            for path in self.reader.source_files(case, with_label=with_label)
-        }
+        paths = self.reader.source_files(case, with_label=with_label)
+        records = [(path, entry["sources"].get(self._name(path))) for path in paths]
         return entry.get("facts") == self.reader.facts(case) and all(
-            record and self._is_same(path, record, by_content=by_content) for path, record in recorded.items()
+            record and self._is_same(path, record, by_content=by_content) for path, record in records
         )
 
     def _is_same(self, path: Path, recorded: Mapping[str, Any], *, by_content: bool) -> bool:

@@ -179,9 +179,7 @@ def prepare_label(
 
     Args:
         label: (X, Y, Z) integer.
-        spacing_mm: Native spacing; the first two values count.
-        target_resolution: In-plane resolution of the network's grid, mm.
-        size: (NX, NY) of the network's grid.
+        spacing_mm, target_resolution, size: As in `prepare_image`.
         fill: Value outside of the file's slice.
 
     Returns:
@@ -211,8 +209,7 @@ def restore_probabilities(
     Args:
         probabilities: (Z, NX, NY, K), non-negative, K <= 256.
         native_shape: (X, Y, Z) of the native volume.
-        spacing_mm: Native spacing; the first two values count.
-        target_resolution: In-plane resolution of the network's grid, mm.
+        spacing_mm, target_resolution: As in `prepare_image`.
         anti_aliasing: "default" smooths along an axis whose native grid is coarser, "off" does not.
 
     Returns:

@@ -12,7 +12,7 @@ from fewslice.data.verify import describe, examine_dataset, missing_patients
 from fewslice.settings.splits import Splits
 from tests.data import layouts
 from tests.data.layouts import dataset, image, label, save
-from tests.data.test_readers_pairs import real
+from tests.data.test_readers import real
 
 
 def three_patients(root, layout="acdc"):

@@ -43,22 +43,6 @@ def footprint(label: np.ndarray, spacing_mm: Sequence[float]) -> Footprint | Non
     return Footprint(part, (int(rows[0]), int(columns[0])), label.shape[:2], tuple(spacing_mm[:2]))
 
 
-def choose_side(axis: int, resolution_mm: float, *, fields_mm: Sequence[float], footprints: Sequence[Footprint]) -> int:
-    """Returns the pixels along an axis: a multiple of 32 that covers the median field of view and all foreground.
-
-    Args:
-        axis: 0 or 1.
-        resolution_mm: Of the prepared slices along this axis.
-        fields_mm: Field of view of each volume along this axis.
-        footprints: Of the volumes that hold foreground.
-
-    Returns:
-        32 to 320; at 320 foreground may be lost, see `crop_text`.
-    """
-    median = math.ceil(np.median(fields_mm) / resolution_mm / STRIDE - 1e-3) * STRIDE
-    return min(max(median, needed_side(axis, resolution_mm, footprints)), LARGEST_SIDE)
-
-
 def needed_side(axis: int, resolution_mm: float, footprints: Sequence[Footprint]) -> int:
     """Returns the smallest multiple of 32 pixels along an axis whose crop loses no foreground, without a limit."""
     side = STRIDE

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.data.io.access import readable
-from fewslice.data.new_dataset.crop import Footprint, choose_side, footprint
+from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, needed_side
 from fewslice.data.readers import get_reader
 from fewslice.data.readers.base import nifti_stem, visible
 from fewslice.data.readers.msd import label_names, read_info
@@ -183,8 +184,9 @@ def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: boo
     resolution = tuple(float(f"{np.median([c.spacing_mm[axis] for c in checked]):.5g}") for axis in (0, 1))
     sides, where = [], list(footprints(checked).values())
     for axis in (0, 1):
-        fields_mm = [item.shape[axis] * item.spacing_mm[axis] for item in checked]
-        sides.append(choose_side(axis, resolution[axis], fields_mm=fields_mm, footprints=where))
+        field_mm = np.median([item.shape[axis] * item.spacing_mm[axis] for item in checked])
+        side = math.ceil(field_mm / resolution[axis] / STRIDE - 1e-3) * STRIDE
+        sides.append(min(max(side, needed_side(axis, resolution[axis], where)), LARGEST_SIDE))
     return dataclasses.replace(
         draft, num_classes=count, struct_name=names, target_resolution=resolution, img_size_x=sides[0],
         img_size_y=sides[1], class_weights=tuple(round(1 / count, 4) for _ in range(count)),

@@ -79,10 +79,7 @@ def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) ->
         _line("how_to_get", dataset.how_to_get),
         "",
         "# Prepared slices: pixels (multiples of 32) and mm per pixel.",
-        f"img_size_x = {dataset.img_size_x}",
-        f"img_size_y = {dataset.img_size_y}",
-        f"target_resolution = {dataset.target_resolution!r}",
-        f"image_channel = {dataset.image_channel}",
+        *_values(dataset, "img_size_x", "img_size_y", "target_resolution", "image_channel"),
         "",
         "# Classes: 0 is the background, then the structures in order. label_map: code in the file -> class.",
         f"num_classes = {dataset.num_classes}",
@@ -98,9 +95,7 @@ def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) ->
         _line("unlabeled_split", dataset.unlabeled_split),
         "",
         "# Batch sizes in slices, and validation every so many steps.",
-        f"mtask_bs = {dataset.mtask_bs}",
-        f"batch_size_ft = {dataset.batch_size_ft}",
-        f"val_step_update = {dataset.val_step_update}",
+        *_values(dataset, "mtask_bs", "batch_size_ft", "val_step_update"),
     ]
     return "\n".join(lines) + "\n"
 
@@ -157,6 +152,10 @@ def _paired_lines(dataset: DatasetConfig) -> list[str]:
     if dataset.patient_pattern != PATIENT_PATTERN:
         lines.append(_line("patient_pattern", dataset.patient_pattern))
     return lines
+
+
+def _values(dataset: DatasetConfig, *names: str) -> list[str]:
+    return [f"{name} = {getattr(dataset, name)!r}" for name in names]
 
 
 def _line(name: str, text: str) -> str:

@@ -9,6 +9,7 @@ import abc
 import itertools
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,6 @@ class Reader(abc.ABC):
         self.root = Path(root if root is not None else dataset.data_root).absolute()
         self.folder = self.root / dataset.data_path_tr
         self.notes: list[str] = []
-        self._cases: list[Case] | None = None
 
     @abc.abstractmethod
     def _find(self) -> list[Case]:
@@ -61,12 +61,11 @@ class Reader(abc.ABC):
         Raises:
             DataError: the folder is missing, cannot be read or holds no volume, or two volumes have the same id.
         """
-        if self._cases is None:
-            with readable(self.folder):
-                self._cases = self._checked_cases()
-        return list(self._cases)
+        with readable(self.folder):
+            return list(self._cases)
 
-    def _checked_cases(self) -> list[Case]:
+    @cached_property
+    def _cases(self) -> list[Case]:
         if not self.folder.is_dir():
             raise self._nothing("no such folder" if not self.folder.exists() else "a file")
         cases = sorted(self._find(), key=lambda case: case.case_id)
