@@ -180,12 +180,9 @@ def build_cache(
 
     Args:
         reader: Reads the native volumes.
-        cases: What to prepare.
+        cases, with_scribble, progress, verify: As in `open_cache`.
         with_label: Prepare labels too; None where there is one.
-        with_scribble: Prepare scribbles too.
-        progress: Show a progress line.
         workers: Volumes prepared at a time; default the number of processors.
-        verify: Compare the checksums of what is there, not only sizes and times.
 
     Raises:
         FewSliceError: the file system refuses.

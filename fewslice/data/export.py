@@ -84,9 +84,7 @@ def prepare_dataset(
         reader: Reads the native volumes.
         patients: ("all",), or ids of patients; all their phases are prepared.
         affine: None, or "corrected" or "published" to write NIfTI files too, see `write_cropped`.
-        workers: Volumes at a time; default the number of processors.
-        verify: Compare the checksums of what is there, not only sizes and times.
-        progress: Show progress lines.
+        workers, verify, progress: As in `build_cache`.
 
     Raises:
         ConfigError, DataError: no or unknown patients.

@@ -24,22 +24,14 @@ _WRONG_SHARE = 0.01  # of scribbled pixels; annotators cross borders here and th
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts kept of a volume after it was read.
+    """Facts kept of a volume after it was read."""
 
-    Attributes:
-        content: Digest of the image.
-        shape, spacing_mm: Of the volume.
-        counts: Voxels per class; empty without a label.
-        annotated: Pixels with a scribble; None without scribbles.
-        notes: Text on what is worth knowing.
-    """
-
-    content: str
+    content: str  # digest of the image
     shape: tuple[int, ...]
     spacing_mm: tuple[float, ...]
-    counts: tuple[int, ...]
-    annotated: int | None
-    notes: tuple[str, ...]
+    counts: tuple[int, ...]  # voxels per class; empty without a label
+    annotated: int | None  # pixels with a scribble; None without scribbles
+    notes: tuple[str, ...]  # text on what is worth knowing
 
 
 @dataclass

@@ -71,12 +71,9 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) ->
     header, content = _read(path)
     volumes = _as_volumes(path, header, content)  # (X, Y, Z, C)
     if is_label and volumes.shape[3] != 1:
-        raise DataError(
-            path,
-            expected="a label with one value per voxel",
-            found=f"a 4-D file with {volumes.shape[3]} values per voxel",
-            remedy="Store one integer class per voxel in a 3-D file.",
-        )
+        found = f"a 4-D file with {volumes.shape[3]} values per voxel"
+        remedy = "Store one integer class per voxel in a 3-D file."
+        raise DataError(path, expected="a label with one value per voxel", found=found, remedy=remedy)
     if not 0 <= channel < volumes.shape[3]:
         raise DataError(
             path,
@@ -139,15 +136,11 @@ def _check_file(path: Path) -> bool:
         raise DataError(path, expected="a NIfTI file", found="an empty file (0 bytes)", remedy=_FRESH_COPY)
     is_gzip = start == b"\x1f\x8b"
     if is_gzip != name.endswith(".gz"):
-        expected, found, ending = "gzip data", "no gzip data", ".nii, if it is NIfTI at all,"
-        if is_gzip:
-            expected, found, ending = "plain NIfTI", "gzip data", ".nii.gz"
-        raise DataError(
-            path,
-            expected=f"{expected}, as the name says",
-            found=f"{found} (first bytes {start.hex(' ')})",
-            remedy=f"Rename the file to end with {ending} or get a fresh copy.",
-        )
+        expected = f"{'plain NIfTI' if is_gzip else 'gzip data'}, as the name says"
+        found = f"{'gzip data' if is_gzip else 'no gzip data'} (first bytes {start.hex(' ')})"
+        ending = ".nii.gz" if is_gzip else ".nii, if it is NIfTI at all,"
+        remedy = f"Rename the file to end with {ending} or get a fresh copy."
+        raise DataError(path, expected=expected, found=found, remedy=remedy)
     return is_gzip
 
 
@@ -261,12 +254,8 @@ def _as_volumes(path: Path, header: Header, content: np.ndarray) -> np.ndarray:
     shape = list(header.get_data_shape())
     extra = [size for size in shape[3:] if size > 1]
     if len(extra) > 1:
-        raise DataError(
-            path,
-            expected="3-D, or 4-D with one axis of channels",
-            found=f"shape {tuple(shape)}",
-            remedy="Split the file into 3-D images.",
-        )
+        expected, remedy = "3-D, or 4-D with one axis of channels", "Split the file into 3-D images."
+        raise DataError(path, expected=expected, found=f"shape {tuple(shape)}", remedy=remedy)
     shape = (shape[:3] + [1, 1])[:3] + (extra or [1])
     return content.view(header.get_data_dtype()).reshape(shape, order="F")
 
@@ -290,13 +279,12 @@ def _scaled(path: Path, header: Header, raw: np.ndarray) -> np.ndarray:
 def _check_finite(path: Path, values: np.ndarray) -> None:
     if values.dtype.kind != "f":
         return
-    not_a_number = int(np.isnan(values).sum())
-    infinite = int(np.isinf(values).sum())
-    if not_a_number or infinite:
+    num_nan, num_infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+    if num_nan or num_infinite:
         raise DataError(
             path,
             expected="finite voxel values",
-            found=f"{not_a_number} NaN and {infinite} infinite of {values.size} voxels",
+            found=f"{num_nan} NaN and {num_infinite} infinite of {values.size} voxels",
             remedy="Replace them at the source (for instance by the background value) or leave the case out.",
         )
 
@@ -327,12 +315,9 @@ def _as_integers(path: Path, values: np.ndarray) -> np.ndarray:
         )
     limits = np.iinfo(np.int32)
     if float(rounded.min()) < limits.min or float(rounded.max()) > limits.max:
-        raise DataError(
-            path,
-            expected="labels that fit 32 bits",
-            found=f"values from {rounded.min()} to {rounded.max()}",
-            remedy="This is no label file, or it is damaged.",
-        )
+        found = f"values from {rounded.min()} to {rounded.max()}"
+        remedy = "This is no label file, or it is damaged."
+        raise DataError(path, expected="labels that fit 32 bits", found=found, remedy=remedy)
     return np.array(rounded, np.int32, order="C")
 
 

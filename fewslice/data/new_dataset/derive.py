@@ -39,20 +39,9 @@ _MOST_CLASSES = 255  # stands for "not known yet" while the labels are read
 
 @dataclass(frozen=True)
 class Request:
-    """The user's description of the new dataset.
+    """The user's description of the new dataset: the flags of `scripts/add_dataset.py`, which tells their meaning.
 
-    Args:
-        name: Name for `--dataset`.
-        images: Folder of images, or a raw folder with imagesTr/ and labelsTr/ (MSD, nnU-Net) or patient
-            folders (ACDC).
-        labels: Folder of labels with the same file names; None for a raw folder.
-        images_only: There are no labels, or none that shall count.
-        data_root: Folder below which datasets lie; paths below it are written relative to it.
-        num_classes: Number of classes with the background; None to derive it.
-        struct_names: Names of the structures, without the background; () to derive them.
-        label_map: "code:class" pairs separated by commas; "" if codes are classes.
-        patient_pattern: Regular expression for file stems whose first group is the patient.
-        image_channel: Channel of 4-D images or of "_0000" files.
+    None, () and "" stand for what is derived. Paths below `data_root` are written relative to it.
     """
 
     name: str
