@@ -269,7 +269,7 @@ class Store:
 
         Args:
             case: The case.
-            annotations: What is needed beside the image.
+            annotations: Arrays that are needed beside the image.
             by_content: Compare the content of the sources, not only their sizes and times.
             verify: Compare the checksums of the arrays too, not only their forms.
         """

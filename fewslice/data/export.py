@@ -123,7 +123,7 @@ def write_cropped(
 
     Args:
         folder: Folder of the prepared dataset; each case gets a folder below it.
-        volume: What to write.
+        volume: The prepared volume.
         target_resolution: In-plane resolution that was asked for, mm.
         affine: See `cropped_geometry`.
         grid: The dataset's `grid`.

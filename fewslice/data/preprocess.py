@@ -86,15 +86,15 @@ def rescaled_size(size: int, factor: float) -> int:
     return max(int(np.round(factor * size)), 1)
 
 
-def overlap(length: int, wanted: int) -> tuple[slice, slice]:
-    """Returns the part that is kept of an axis of `length`, and its place in an axis of `wanted` pixels.
+def overlap(length: int, size: int) -> tuple[slice, slice]:
+    """Returns the part that is kept of an axis of `length`, and its place in an axis of `size` pixels.
 
-    A longer axis keeps [(length - wanted) // 2, + wanted), a shorter one starts at (wanted - length) // 2.
+    A longer axis keeps [(length - size) // 2, + size), a shorter one starts at (size - length) // 2.
     """
-    if length > wanted:
-        start = (length - wanted) // 2
-        return slice(start, start + wanted), slice(0, wanted)
-    start = (wanted - length) // 2
+    if length > size:
+        start = (length - size) // 2
+        return slice(start, start + size), slice(0, size)
+    start = (size - length) // 2
     return slice(0, length), slice(start, start + length)
 
 
@@ -126,7 +126,7 @@ def crop_or_pad(array: np.ndarray, size: Sequence[int], *, fill: int = 0) -> np.
         (NX, NY, ...) of the same dtype.
     """
     result = np.full((*size, *array.shape[2:]), fill, array.dtype)
-    parts = [overlap(n, wanted) for n, wanted in zip(array.shape[:2], size, strict=True)]
+    parts = [overlap(n, side) for n, side in zip(array.shape[:2], size, strict=True)]
     source, target = zip(*parts, strict=True)
     result[target] = array[source]
     return result
@@ -155,9 +155,9 @@ def prepare_image(
     factors = resampling_factors(spacing_mm, target_resolution)
     smooth = _is_smoothed(anti_aliasing)
     axes, targets = [], []
-    for native, factor, wanted in zip(image.shape[:2], factors, size, strict=True):
+    for native, factor, side in zip(image.shape[:2], factors, size, strict=True):
         rescaled = rescaled_size(native, factor)
-        source, target = overlap(rescaled, wanted)
+        source, target = overlap(rescaled, side)
         axes.append(resize_matrix(native, rescaled, smooth=smooth)[source])
         targets.append(target)
     result = np.zeros((image.shape[2], *size), np.float32)

@@ -52,7 +52,7 @@ class Findings:
 def examine_dataset(
     reader: Reader, cases: Sequence[Case], *, workers: int | None = None, progress: bool = False
 ) -> Findings:
-    """Reads every image and label of the given cases.
+    """Reads every image and label of some cases.
 
     Problems are files that are missing, unreadable or inconsistent, images that occur twice, and patients
     whose names differ in case or leading zeros only. Volumes without a label are no problem.

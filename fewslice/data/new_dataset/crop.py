@@ -72,11 +72,11 @@ def crop_text(dataset: DatasetConfig, footprints: Mapping[str, Footprint]) -> st
     if not lossy:
         return f"No foreground lies outside {crop} in any of {len(shares)} labelled volumes."
     worst = max(lossy, key=shares.__getitem__)
-    wanted = [needed_side(axis, resolution[axis], list(footprints.values())) for axis in (0, 1)]
-    larger = [max(pair) for pair in zip(wanted, size, strict=True)]
+    needed = [needed_side(axis, resolution[axis], list(footprints.values())) for axis in (0, 1)]
+    larger = [max(pair) for pair in zip(needed, size, strict=True)]
     coarse = [
-        mm if want <= side else math.ceil(100 * mm * want / side) / 100
-        for mm, want, side in zip(resolution, wanted, size, strict=True)
+        mm if enough <= side else math.ceil(100 * mm * enough / side) / 100
+        for mm, enough, side in zip(resolution, needed, size, strict=True)
     ]
     return (
         f"ATTENTION: {crop} cuts off foreground in {len(lossy)} of {len(shares)} labelled volumes, at most "

@@ -237,8 +237,8 @@ def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> t
     """Returns the layout and its folders: (images, labels), or the one folder that holds everything.
 
     Args:
-        images: What `--images` says.
-        labels: What `--labels` says, None if it is not given.
+        images: Value of `--images`.
+        labels: Value of `--labels`, or None.
         images_only: There are no labels, or none that shall count. The second folder is then the one where labels may
             be put later; it need not exist.
 

@@ -16,13 +16,13 @@ _MOST_COMBINATIONS = {1: 5, 2: 5, 8: 3}  # patients per list -> lists, as in the
 
 
 def split_patients(
-    labeled: Sequence[str], unlabeled: Sequence[str], *, seed: int, val: int | None, test: int | None
+    labelled: Sequence[str], unlabelled: Sequence[str], *, seed: int, val: int | None, test: int | None
 ) -> Splits:
     """Returns seeded lists by patient: test, validation, and training lists of 1, 2, 8 and all other patients.
 
     Args:
-        labeled: Patients all of whose volumes have labels.
-        unlabeled: Other patients; they join the list for pretraining, the only one if nobody has labels.
+        labelled: Patients all of whose volumes have labels.
+        unlabelled: Other patients; they join the list for pretraining, the only one if nobody has labels.
         seed: Seed of the shuffle.
         val: Number of validation patients; default 2, or 1 of fewer than 8. They count as labels.
         test: Number of test patients; default a fifth, at least one.
@@ -30,9 +30,9 @@ def split_patients(
     Raises:
         ConfigError: too few labelled patients.
     """
-    if not labeled and unlabeled:
-        return Splits({"unlabeled": {"*": sorted(unlabeled)}}, {}, ())
-    count = len(labeled)
+    if not labelled and unlabelled:
+        return Splits({"unlabeled": {"*": sorted(unlabelled)}}, {}, ())
+    count = len(labelled)
     val = (1 if count < 8 else 2) if val is None else val
     test = max(1, round(count / 5)) if test is None else test
     if val < 1 or test < 0 or count - val - test < 1:
@@ -40,7 +40,7 @@ def split_patients(
             f"{count} labelled patients cannot be split into {test} to test, {val} to validate (at least 1) "
             "and at least 1 to train. Choose other --test and --val."
         )
-    order = [sorted(labeled)[index] for index in np.random.default_rng(seed).permutation(count)]
+    order = [sorted(labelled)[index] for index in np.random.default_rng(seed).permutation(count)]
     testing, validating, pool = order[:test], order[test : test + val], order[test + val :]
     train: dict[str, dict[str, list[str]]] = {}
     for size, most in _MOST_COMBINATIONS.items():
@@ -49,7 +49,7 @@ def split_patients(
             train[f"tr{size}"] = {f"c{index}": ids for index, ids in enumerate(lists, start=1)}
     train["trall"] = train["al"] = {"*": sorted(pool)}
     validation = {key: {"*": sorted(validating)} for key in train}
-    train["unlabeled"] = {"*": sorted({*pool, *unlabeled})}
+    train["unlabeled"] = {"*": sorted({*pool, *unlabelled})}
     return Splits(train, validation, tuple(sorted(testing)))
 
 
@@ -58,7 +58,7 @@ def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) ->
 
     Args:
         dataset: The settings.
-        facts: What was found, for the header.
+        facts: Numbers of volumes and patients, for the header.
         has_labels: Some volumes have labels.
     """
     first = f"pretr_encoder_group_contrastive_loss.py --dataset={dataset.name}"

@@ -39,7 +39,7 @@ class Reader(abc.ABC):
 
     Attributes:
         folder: Where the scans are expected.
-        notes: What `cases` passed over, in words.
+        notes: Text on files that `cases` passed over.
     """
 
     expects: str  # what should be in the folder, in words; set by each layout
