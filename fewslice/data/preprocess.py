@@ -91,11 +91,9 @@ def overlap(length: int, size: int) -> tuple[slice, slice]:
 
     A longer axis keeps [(length - size) // 2, + size), a shorter one starts at (size - length) // 2.
     """
-    if length > size:
-        start = (length - size) // 2
-        return slice(start, start + size), slice(0, size)
-    start = (size - length) // 2
-    return slice(0, length), slice(start, start + length)
+    start, common = abs(length - size) // 2, min(length, size)
+    whole, middle = slice(0, common), slice(start, start + common)
+    return (middle, whole) if length > size else (whole, middle)
 
 
 @functools.lru_cache(maxsize=64)

@@ -36,21 +36,13 @@ _RECORDS = ".n4"  # folder of the records beside the corrected files
 
 @dataclass(frozen=True)
 class Job:
-    """One file to correct.
+    """One file to correct."""
 
-    Attributes:
-        source: Native image.
-        target: Where the corrected image goes.
-        record: Where it is noted what `target` was made of.
-        channel: Channel of a 4-D file.
-        shrink_factor: See `n4_correct`.
-    """
-
-    source: Path
-    target: Path
-    record: Path
-    channel: int = 0
-    shrink_factor: int = 4
+    source: Path  # native image
+    target: Path  # corrected image
+    record: Path  # JSON file that says what `target` was made of
+    channel: int  # of a 4-D file
+    shrink_factor: int  # see `n4_correct`
 
 
 def n4_correct(image: np.ndarray, spacing_mm: Sequence[float], *, shrink_factor: int = 4) -> np.ndarray:

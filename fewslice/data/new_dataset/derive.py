@@ -58,21 +58,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Checked:
-    """One volume that was read without a problem.
-
-    Args:
-        case: The volume.
-        shape: (X, Y, Z) voxels.
-        spacing_mm: Size of a voxel.
-        classes: The classes that its label holds; None without a label.
-        footprint: Where its foreground lies; None if there is none.
-    """
+    """One volume that was read without a problem."""
 
     case: Case
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int]  # X, Y, Z
     spacing_mm: tuple[float, float, float]
-    classes: tuple[int, ...] | None = None
-    footprint: Footprint | None = None
+    classes: tuple[int, ...] | None = None  # that its label holds; None without a label
+    footprint: Footprint | None = None  # where its foreground lies; None if there is none
 
 
 def provisional(request: Request) -> DatasetConfig:

@@ -93,11 +93,9 @@ def patient_names(reader: Reader, ids: Sequence[str]) -> dict[str, str]:
     for item in ids:
         by_number = numbers.get(int(item)) if is_unique and re.fullmatch(r"[0-9]+", item) else None
         names[item] = item if item in known or not by_number else next(iter(by_number))
-    repeated = [item for item in ids if list(names.values()).count(names[item]) > 1]
-    if repeated:
-        raise ConfigError(
-            f"{', '.join(repeated)} are the same patient of {reader.dataset.name}. List each patient once."
-        )
+    same = [item for item in ids if list(names.values()).count(names[item]) > 1]
+    if same:
+        raise ConfigError(f"{', '.join(same)} are the same patient of {reader.dataset.name}. List each patient once.")
     return names
 
 
