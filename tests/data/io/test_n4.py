@@ -30,17 +30,12 @@ def unevenness(array, tissue):
     return array[tissue].std() / array[tissue].mean()
 
 
-@pytest.mark.parametrize("factor, depth", [(1, 3), (2, 3), (4, 3), (4, 1)])
+@pytest.mark.parametrize("factor, depth", [(1, 3), (4, 3), (4, 1)])
 def test_shading_is_removed(factor, depth):
     array, tissue = shaded((64, 72, depth) if factor > 1 else (32, 36, depth))
     corrected = n4.n4_correct(array, (1.5, 1.5, 8.0), shrink_factor=factor)
     assert corrected.shape == array.shape and corrected.dtype == np.float32
     assert unevenness(corrected, tissue) < 0.4 * unevenness(array, tissue)
-
-
-def test_image_without_signal():
-    with pytest.raises(ValueError, match="no positive voxel"):
-        n4.n4_correct(np.zeros((20, 20, 3), np.float32), (1, 1, 1))
 
 
 def test_folder(tmp_path):
@@ -58,6 +53,7 @@ def test_folder(tmp_path):
         str(broken),
     ]
     assert "2 corrected, 0 done before, 2 refused" in report.describe() and str(broken) in report.describe()
+    assert "N4 failed: no positive voxel" in report.describe()
     old, new = nib.load(tmp_path / "in" / "a.nii.gz"), nib.load(tmp_path / "out" / "a.nii.gz")
     assert new.header.get_zooms() == old.header.get_zooms()
     np.testing.assert_array_equal(new.affine, old.affine)
