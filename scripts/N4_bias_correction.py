@@ -8,7 +8,7 @@ With --dataset the corrected images go to a sibling of the dataset's folder (acd
 labels and Info.cfg copied; train on them with --set data_path_tr=acdc_n4. With --input every .nii and .nii.gz below
 the folder is corrected. Header, voxel size and affine stay. Settings as published (threshold 0.001, 4 levels of 50
 iterations), except that the field is estimated on every 4th voxel: about 20 s instead of some minutes per cardiac
-volume and core. --shrink_factor=1 is the published way. Repeating the command continues an interrupted one.
+volume and core. --shrink_factor=1 is the published way. Repeating the command resumes an interrupted one.
 
 Paper: N. Tustison et al., IEEE TMI 29(6), 2010, https://doi.org/10.1109/TMI.2010.2046908
 """
@@ -34,7 +34,6 @@ FLAGS = flags.FLAGS
 
 
 def main(_) -> None:
-    """Copies the flags into one call."""
     if FLAGS.input and (FLAGS["dataset"].present or not FLAGS.output):
         raise ConfigError("Give --input with --output and without --dataset, or --dataset alone.")
     dataset = None if FLAGS.input else read(OnDataset).load_dataset()

@@ -73,18 +73,18 @@ def main(_argv):
     draft = derive.provisional(request)
     checked = check(derive.check_files(draft, with_labels=not FLAGS.images_only))
     dataset = derive.derive(draft, checked, with_labels=not FLAGS.images_only)
-    labeled, unlabeled = derive.patients(checked)
-    tables = files.split_patients(labeled, unlabeled, seed=FLAGS.seed, val=FLAGS.val, test=FLAGS.test)
-    facts = f"{len(checked)} volumes of {len(labeled)} labelled and {len(unlabeled)} other patients"
+    labelled, unlabelled = derive.patients(checked)
+    tables = files.split_patients(labelled, unlabelled, seed=FLAGS.seed, val=FLAGS.val, test=FLAGS.test)
+    facts = f"{len(checked)} volumes of {len(labelled)} labelled and {len(unlabelled)} other patients"
     print(f"Good: {facts}. {files.summary(dataset, tables)}")
-    if labeled:
+    if labelled:
         print(crop.crop_text(dataset, derive.footprints(checked)))
     listed = set(tables.train["unlabeled"]["*"])
     count = sum(case.case.patient_id in listed for case in checked)
     if count < DEFAULT_BATCH:
         print(f"Pretraining has {count} volumes, its default batch needs {DEFAULT_BATCH}: use --bt_size=4 (2 volumes).")
     splits = files.splits_text(FLAGS.name, tables, FLAGS.seed)
-    write(targets, (files.init_text(dataset, facts, has_labels=bool(labeled)), splits))
+    write(targets, (files.init_text(dataset, facts, has_labels=bool(labelled)), splits))
 
 
 def check(results) -> list:

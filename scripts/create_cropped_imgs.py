@@ -5,7 +5,7 @@ Command:
 
 The prepared volumes go to <data root>/<data_path_tr_cropped>/<digest of the settings>/, where training finds them
 (training prepares what is missing by itself; this script does it beforehand and for all volumes). Repeating the
-command continues an interrupted one; what is up to date is skipped, what changed is made again. With --write_nifti
+command resumes an interrupted one; what is up to date is skipped, what changed is made again. With --write_nifti
 each volume is also written as <data_path_tr_cropped>/<volume>/img_cropped.nii.gz and mask_cropped.nii.gz. Volumes
 with faulty files are refused and listed at the end; the exit status is then 1.
 """
@@ -36,7 +36,6 @@ FLAGS = flags.FLAGS
 
 
 def main(_) -> None:
-    """Copies the flags into one call."""
     dataset = read(OnDataset).load_dataset()
     from fewslice.data.export import prepare_dataset
     from fewslice.data.readers import get_reader

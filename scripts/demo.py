@@ -7,7 +7,7 @@ volume), and compares them on ten test volumes.
 Command:
     python scripts/demo.py [--output=demo_output]      (what `make demo` runs)
 
-A repeated command continues an interrupted demonstration, and only rebuilds the report of a finished one.
+A repeated command resumes an interrupted demonstration, and only rebuilds the report of a finished one.
 """
 
 from __future__ import annotations
@@ -44,20 +44,15 @@ LABELS = ("--no_of_tr_imgs=tr1", "--comb_tr_imgs=c1", "--average_decay=0.95", "-
 
 def stages() -> list[tuple[str, type[Training], list[str]]]:
     """Returns (title, class of flags, flags) of the five trainings."""
-    former = [f"--pretr_n_iter={FLAGS.global_n_iter}"]
-    local = [f"--pretr_n_iter={FLAGS.local_n_iter}"]
-    seg = [*LABELS, f"--n_iter={FLAGS.seg_n_iter}"]
-    pretraining = [f"--n_iter={FLAGS.global_n_iter}"]
+    from_global, from_local = (f"--pretr_n_iter={steps}" for steps in (FLAGS.global_n_iter, FLAGS.local_n_iter))
+    labelled = [*LABELS, f"--n_iter={FLAGS.seg_n_iter}"]
+    local = [f"--n_iter={FLAGS.local_n_iter}", from_global]
     return [
-        ("Baseline: one labelled volume, random weights", Baseline, seg),
-        ("Global pretraining of the encoder, without labels", GlobalPretraining, pretraining),
-        ("Fine-tuning from that encoder, same labelled volume", EncoderFineTuning, seg + former),
-        (
-            "Local pretraining of the decoder, without labels",
-            LocalPretraining,
-            [f"--n_iter={FLAGS.local_n_iter}", *former],
-        ),
-        ("Fine-tuning from both, same labelled volume", DecoderFineTuning, seg + local),
+        ("Baseline: one labelled volume, random weights", Baseline, labelled),
+        ("Global pretraining of the encoder, without labels", GlobalPretraining, [f"--n_iter={FLAGS.global_n_iter}"]),
+        ("Fine-tuning from that encoder, same labelled volume", EncoderFineTuning, [*labelled, from_global]),
+        ("Local pretraining of the decoder, without labels", LocalPretraining, local),
+        ("Fine-tuning from both, same labelled volume", DecoderFineTuning, [*labelled, from_local]),
     ]
 
 

@@ -29,7 +29,6 @@ flags.DEFINE_string("title", None, "Heading of the report.")
 
 
 def main(_) -> None:
-    """Reads the flags, prints the tables, writes the report."""
     from fewslice.report.pages.experiments import TITLE, results_path, text_report, write_report_of
     from fewslice.report.reading.methods import group_runs
     from fewslice.report.reading.runs import EXPERIMENTS, choose_experiments, read_experiments, split_results

@@ -4,7 +4,7 @@ Command:
     python scripts/make_phantom.py [--output=FOLDER] [--num_patients=40] [--seed=0]
 
 Without --output it goes to `phantom/` below the data root (FEWSLICE_DATA), where `--dataset=phantom` looks
-for it. Repeating the command continues an interrupted one and does nothing for a finished one. 40 patients
+for it. Repeating the command resumes an interrupted one and does nothing for a finished one. 40 patients
 take about 12 s on one core and 14 MB.
 """
 
@@ -28,7 +28,6 @@ def _show(done: int, total: int) -> None:
 
 
 def main(_) -> None:
-    """Copies the flags into one call."""
     from fewslice.data.phantom.dataset import generate_phantom
     from fewslice.settings.datasets import data_root
 

@@ -26,7 +26,6 @@ flags.DEFINE_string("title", None, "Heading of the report.")
 
 
 def main(_) -> None:
-    """Reads the flags, builds the report, prints its table and path."""
     from fewslice.report.figures.native import fetch_from
     from fewslice.report.pages.trainings import TITLE, missing_lines, text_report, write_training_report
     from fewslice.report.reading.methods import read_methods

@@ -25,7 +25,6 @@ FLAGS = flags.FLAGS
 
 
 def main(_) -> None:
-    """Copies the flags into one call."""
     dataset = read(OnDataset).load_dataset()
     from fewslice.data.readers import get_reader
     from fewslice.data.verify import describe, examine_dataset, missing_patients

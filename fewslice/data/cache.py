@@ -1,16 +1,30 @@
 """Prepared volumes (normalised, resampled, cropped), made once and then memory-mapped.
 
 `open_cache` prepares what is missing or out of date and maps the rest, so a dataset larger than memory can be
-trained on and a second run starts at once. `cache_store` says what lies where.
+trained on and a second run starts at once.
+
+<data root>/<data_path_tr_cropped>/<digest of the settings>/
+    manifest.json                 settings and a table of all cases, for people and other programs
+    <case id>/image.npy           (Z, NX, NY) float32; (Z, NX, NY, C) where `num_channels` is more than 1
+              label.npy           (Z, NX, NY) uint8, and
+              native_label.npy    (X, Y, Z) uint8 on the grid of the file, if the label was asked for
+              scribble.npy        (Z, NX, NY) uint8, num_classes = not annotated, if scribbles were asked for;
+                                  scribble_simulated.npy where the dataset's `scribbles` are simulated
+              entry.json          checksums of sources and arrays; written last, so it vouches for the rest
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
+import io
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,11 +34,19 @@ from fewslice.core.errors import DataError, FewSliceError
 from fewslice.core.locks import folder_lock
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
-from fewslice.data.cache_store import LABEL, NATIVE, SCRIBBLE, Annotations, Store
-from fewslice.data.io.nifti import Header
+from fewslice.data.io.nifti import Header, header_from
 from fewslice.data.readers import Reader, get_reader
-from fewslice.data.volume import Case, Volume
-from fewslice.settings.datasets import DatasetConfig
+from fewslice.data.volume import Case, Volume, image_to_grid, label_to_grid
+from fewslice.settings.datasets import DatasetConfig, without_later_defaults
+
+Annotations = frozenset[str]  # what is asked for beside the image: LABEL, SCRIBBLE, both or nothing
+LABEL, SCRIBBLE, NATIVE = "label", "scribble", "native_label"
+FORMAT = 1  # raise it when preparation or this format changes, so that old caches are not used
+_SETTINGS = (
+    "layout", "data_path_tr", "images_dir", "labels_dir", "image_channel", "label_map", "num_classes",
+    "img_size_x", "img_size_y", "target_resolution", "percentiles", "anti_aliasing", "num_channels", "grid",
+    "intensity",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,43 +84,31 @@ class PreparedVolume:
         return Volume(self.case, None, self.native_label, None, self.spacing_mm, self.affine, (), self.header)
 
 
-class PreparedSet(Sequence):
-    """The prepared volumes of several cases, in the order in which they were asked for.
-
-    Args:
-        volumes: The volumes.
-    """
-
-    def __init__(self, volumes: Sequence[PreparedVolume]):
-        self._volumes = tuple(volumes)
-
-    def __len__(self) -> int:
-        return len(self._volumes)
+class PreparedSet(tuple[PreparedVolume, ...]):
+    """The prepared volumes of several cases, in the order in which they were asked for."""
 
     def __getitem__(self, index):
-        chosen = self._volumes[index]
+        chosen = super().__getitem__(index)
         return PreparedSet(chosen) if isinstance(index, slice) else chosen
-
-    def __iter__(self) -> Iterator[PreparedVolume]:
-        return iter(self._volumes)
 
     @property
     def digest(self) -> str:
         """Stands for the cases and the content of their files; a run records it."""
-        return files.digest([(volume.case.case_id, volume.source_digest) for volume in self._volumes])
+        return files.digest([(volume.case.case_id, volume.source_digest) for volume in self])
 
 
 @dataclass
 class BuildReport:
-    """Outcome of a build, by case id.
+    """Outcome of a build, by case id, or of the correction of files, by path.
 
     Attributes:
-        folder: The cache.
+        folder: The cache, or the folder of the corrected files.
         done: Cases that were prepared.
         skipped: Cases that were up to date.
         refused: Cases whose files are wrong, with the reason.
         notes: Remarks on cases that were prepared, now or before.
         seconds: How long it took.
+        words: Of the summary, for what was done and skipped.
     """
 
     folder: Path
@@ -107,10 +117,12 @@ class BuildReport:
     refused: dict[str, DataError] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
     seconds: float = 0.0
+    words: tuple[str, str] = ("prepared", "up to date")
 
     def describe(self) -> str:
         """Returns the summary as text: counts, remarks, refused cases with their reasons."""
-        counts = f"{len(self.done)} prepared, {len(self.skipped)} up to date, {len(self.refused)} refused"
+        done, skipped = self.words
+        counts = f"{len(self.done)} {done}, {len(self.skipped)} {skipped}, {len(self.refused)} refused"
         lines = [f"{self.folder}: {counts} ({duration(self.seconds)})"]
         lines += [f"  note  {case_id}: {note}" for case_id, notes in self.notes.items() for note in notes]
         return "\n".join(lines + [f"\nrefused {name}: {error}" for name, error in self.refused.items()])
@@ -142,16 +154,14 @@ def open_cache(
         FewSliceError: those of several cases are, with every message; or the file system refuses.
     """
     reader = get_reader(dataset, root)
-    wanted = {"with_label": with_label, "with_scribble": with_scribble}
-    report = build_cache(reader, cases, **wanted, progress=progress, verify=verify)
-    if report.refused:
-        errors = list(report.refused.values())
-        if len(errors) == 1:
-            raise errors[0]
+    asked = {"with_label": with_label, "with_scribble": with_scribble}
+    errors = list(build_cache(reader, cases, **asked, progress=progress, verify=verify).refused.values())
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
         raise FewSliceError(f"{len(errors)} volumes cannot be used:\n" + "\n".join(map(str, errors)))
     store = Store(reader)
-    annotations = _asked_for(**wanted)
-    return PreparedSet([open_prepared(store, case, annotations) for case in cases])
+    return PreparedSet([store.open(case, _asked_for(**asked)) for case in cases])
 
 
 def build_cache(
@@ -166,17 +176,13 @@ def build_cache(
 ) -> BuildReport:
     """Prepares the cases that are missing or out of date. A case that is refused does not stop the others.
 
-    Every case is complete or absent at any moment, so a killed build continues where it was; a second process
-    waits.
+    Every case is complete or absent at any moment, so a killed build resumes where it was; a second process waits.
 
     Args:
         reader: Reads the native volumes.
-        cases: What to prepare.
+        cases, with_scribble, progress, verify: As in `open_cache`.
         with_label: Prepare labels too; None where there is one.
-        with_scribble: Prepare scribbles too.
-        progress: Show a progress line.
         workers: Volumes prepared at a time; default the number of processors.
-        verify: Compare the checksums of what is there, not only sizes and times.
 
     Raises:
         FewSliceError: the file system refuses.
@@ -190,7 +196,10 @@ def build_cache(
 
     def work(job: tuple[Case, Annotations]) -> bool | DataError:
         try:
-            return not store.refresh(*job, verify=verify) and bool(store.build(*job))
+            is_current = store.refresh(*job, verify=verify)
+            if not is_current:
+                store.build(*job)
+            return not is_current
         except DataError as error:
             return error
 
@@ -220,21 +229,245 @@ def _asked_for(with_label: bool, with_scribble: bool) -> Annotations:
     return frozenset(key for key, is_wanted in ((LABEL, with_label), (SCRIBBLE, with_scribble)) if is_wanted)
 
 
-def open_prepared(store: Store, case: Case, annotations: Annotations) -> PreparedVolume:
-    """Maps one case that `build_cache` has prepared."""
-    entry = store.entry(case)
-    if entry is None:
-        raise FewSliceError(f"{store.folder / case.case_id} vanished while it was opened. Repeat the command.")
-    has_label = LABEL in annotations
-    return PreparedVolume(
-        case=case,
-        image=store.load(case, "image"),
-        label=store.load(case, LABEL) if has_label else None,
-        native_shape=tuple(entry["native_shape"]),
-        spacing_mm=tuple(entry["spacing_mm"]),
-        affine=np.asarray(entry["affine"], np.float64),
-        source_digest=store.source_digest(case, entry, annotations),
-        scribble=store.load(case, SCRIBBLE) if SCRIBBLE in annotations else None,
-        native_label=store.load(case, NATIVE) if has_label else None,
-        header=store.header(entry) if has_label else None,
-    )
+def settings(dataset: DatasetConfig) -> dict[str, Any]:
+    """Returns every setting that prepared arrays depend on."""
+    unused = {"target_resolution", "anti_aliasing"} if dataset.grid != "resample" else set()
+    unused |= {"img_size_x", "img_size_y"} if dataset.grid == "native" else set()
+    unused |= {"percentiles"} if dataset.intensity == "as_stored" else set()
+    values = {name: getattr(dataset, name) for name in _SETTINGS if name not in unused}
+    return {"format": FORMAT, **without_later_defaults(values)}
+
+
+class Store:
+    """The prepared volumes of one dataset and one set of settings.
+
+    Args:
+        reader: Reads the native volumes.
+
+    Attributes:
+        folder: Where the prepared volumes are.
+    """
+
+    def __init__(self, reader: Reader):
+        self.reader = reader
+        self.settings = settings(reader.dataset)
+        self.folder = reader.root / reader.dataset.data_path_tr_cropped / files.digest(self.settings)
+
+    def entry(self, case: Case) -> Mapping[str, Any] | None:
+        """Returns the record of a case, or None if there is no usable one."""
+        try:
+            entry = files.read_json(self._file(case, "entry.json"))
+        except (OSError, FewSliceError):
+            return None
+        is_usable = isinstance(entry, dict) and entry.get("format") == FORMAT and "image" in entry.get("arrays", {})
+        return entry if is_usable else None
+
+    def is_current(
+        self, case: Case, annotations: Annotations, *, by_content: bool = False, verify: bool = False
+    ) -> bool:
+        """Whether a case can be used as it is.
+
+        Args:
+            case: The case.
+            annotations: Arrays that are needed beside the image.
+            by_content: Compare the content of the sources, not only their sizes and times.
+            verify: Compare the checksums of the arrays too, not only their forms.
+        """
+        entry = self.entry(case)
+        return (
+            entry is not None
+            and self._holds(case, entry, annotations)
+            and self._are_sources_same(case, entry, with_label=bool(annotations), by_content=by_content)
+            and all(self._is_whole(case, key, record, verify=verify) for key, record in entry["arrays"].items())
+        )
+
+    def refresh(self, case: Case, annotations: Annotations, *, verify: bool = False) -> bool:
+        """Like `is_current`, but sources of another time and the same content count and are recorded."""
+        if not self.is_current(case, annotations, by_content=True, verify=verify):
+            return False
+        entry = self.entry(case)
+        sources = dict(entry["sources"])
+        # a label that was not compared keeps its old time
+        for path in self.reader.source_files(case, with_label=bool(annotations)):
+            sources[self._name(path)] = sources[self._name(path)] | self._stamp(path)
+        if sources != entry["sources"]:
+            files.write_json(self._file(case, "entry.json"), {**entry, "sources": sources})
+        return True
+
+    def build(self, case: Case, annotations: Annotations) -> None:
+        """Reads one case, and prepares and stores what is not there or no longer true.
+
+        Raises:
+            DataError: the native files are missing or wrong.
+            FewSliceError: the file system refuses.
+        """
+        sources, kept, notes = self._still_true(case)
+        paths = self.reader.source_files(case, with_label=bool(annotations))
+        sources |= {self._name(path): self._source(path) for path in paths}
+        volume = self.reader.read(case, with_label=LABEL in annotations, with_scribble=SCRIBBLE in annotations)
+        arrays, remarks = _prepare(volume, self.reader.dataset, with_image="image" not in kept)
+        arrays = {self._key(key): array for key, array in arrays.items() if self._key(key) not in kept}
+        try:
+            self._file(case, "entry.json").unlink(missing_ok=True)
+            for left_over in self._file(case, "").glob(".*.tmp*"):
+                left_over.unlink(missing_ok=True)
+        except OSError as error:
+            raise files.writing_error(self._file(case, ""), error) from error
+        entry = {
+            "format": FORMAT,
+            "case_id": case.case_id,
+            "patient_id": case.patient_id,
+            "phase": case.phase,
+            "sources": sources,
+            "facts": self.reader.facts(case),
+            "arrays": kept | {key: self._save(case, key, array) for key, array in arrays.items()},
+            "native_shape": list(volume.image.shape[:3]),
+            "spacing_mm": list(volume.spacing_mm),
+            "affine": volume.affine.tolist(),
+            "header": None if volume.header is None else base64.b64encode(volume.header.binaryblock).decode(),
+            "notes": list(dict.fromkeys([*notes, *volume.notes, *remarks])),
+        }
+        files.write_json(self._file(case, "entry.json"), entry)
+
+    def open(self, case: Case, annotations: Annotations) -> PreparedVolume:
+        """Maps one case that `build_cache` has prepared."""
+        entry = self.entry(case)
+        if entry is None:
+            raise FewSliceError(f"{self._file(case, '')} vanished while it was opened. Repeat the command.")
+        has_label = LABEL in annotations
+        header = entry.get("header") if has_label else None
+        return PreparedVolume(
+            case=case,
+            image=self._load(case, "image"),
+            label=self._load(case, LABEL) if has_label else None,
+            native_shape=tuple(entry["native_shape"]),
+            spacing_mm=tuple(entry["spacing_mm"]),
+            affine=np.asarray(entry["affine"], np.float64),
+            source_digest=self._source_digest(case, entry, annotations),
+            scribble=self._load(case, SCRIBBLE) if SCRIBBLE in annotations else None,
+            native_label=self._load(case, NATIVE) if has_label else None,
+            header=header_from(base64.b64decode(header)) if header else None,
+        )
+
+    def _load(self, case: Case, key: str) -> np.ndarray:
+        return np.load(self._file(case, f"{self._key(key)}.npy"), mmap_mode="r", allow_pickle=False)
+
+    def _source_digest(self, case: Case, entry: Mapping[str, Any], annotations: Annotations) -> str:
+        """Returns a digest of the content of the native files that a case was made of, and of how scribbles were."""
+        names = [self._name(path) for path in self.reader.source_files(case, with_label=bool(annotations))]
+        content = [entry["sources"][name]["sha256"] for name in names] + [entry["facts"]]
+        is_simulated = SCRIBBLE in annotations and self._key(SCRIBBLE) != SCRIBBLE
+        return files.digest(content + (["simulated scribbles"] if is_simulated else []))
+
+    def write_manifest(self) -> None:
+        """Writes manifest.json from all entries."""
+        entries = {path.parent.name: files.read_json(path) for path in sorted(self.folder.glob("*/entry.json"))}
+        files.write_json(self.folder / "manifest.json", {"settings": self.settings, "cases": entries})
+
+    def _file(self, case: Case, name: str) -> Path:
+        return self.folder / case.case_id / name
+
+    def _key(self, key: str) -> str:
+        """Returns the name under which an array is stored; scribbles of both origins lie side by side."""
+        is_simulated = key == SCRIBBLE and self.reader.dataset.scribbles == "simulated"
+        return "scribble_simulated" if is_simulated else key
+
+    def _holds(self, case: Case, entry: Mapping[str, Any], annotations: Annotations) -> bool:
+        """Whether an entry has what is asked for; those of earlier versions lack native labels and headers."""
+        is_simulated = self.reader.dataset.scribbles == "simulated"
+        if case.label_path is None and (LABEL in annotations or (SCRIBBLE in annotations and is_simulated)):
+            return False  # what is stored is of a label that was taken away
+        if LABEL in annotations and not (NATIVE in entry["arrays"] and "header" in entry):
+            return False
+        return all(self._key(key) in entry["arrays"] for key in annotations)
+
+    def _still_true(self, case: Case) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+        """Returns sources, sound arrays and notes of an entry whose files have not changed: a rebuild keeps them.
+
+        Where only the label has changed or was not asked for, the image is kept alone.
+        """
+        entry = self.entry(case)
+        for with_label in (True, False):
+            if entry and self._are_sources_same(case, entry, with_label=with_label, by_content=True):
+                kept = {key: record for key, record in entry["arrays"].items() if with_label or key == "image"}
+                kept = {key: record for key, record in kept.items() if self._is_whole(case, key, record, verify=True)}
+                names = [self._name(path) for path in self.reader.source_files(case, with_label=with_label)]
+                return {name: entry["sources"][name] for name in names}, kept, entry["notes"] if with_label else []
+        return {}, {}, []
+
+    def _name(self, path: Path) -> str:
+        return os.path.relpath(path, self.reader.root)
+
+    def _stamp(self, path: Path) -> dict[str, int]:
+        status = path.stat()
+        return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+    def _source(self, path: Path) -> dict[str, Any]:
+        try:
+            return {**self._stamp(path), "sha256": files.sha256(path)}
+        except OSError:
+            return {}  # the reader says what is wrong with it
+
+    def _are_sources_same(self, case: Case, entry: Mapping[str, Any], *, with_label: bool, by_content: bool) -> bool:
+        paths = self.reader.source_files(case, with_label=with_label)
+        records = [(path, entry["sources"].get(self._name(path))) for path in paths]
+        return entry.get("facts") == self.reader.facts(case) and all(
+            record and self._is_same(path, record, by_content=by_content) for path, record in records
+        )
+
+    def _is_same(self, path: Path, recorded: Mapping[str, Any], *, by_content: bool) -> bool:
+        try:
+            if by_content:
+                return recorded["size"] == path.stat().st_size and recorded["sha256"] == files.sha256(path)
+            return recorded | self._stamp(path) == recorded
+        except OSError:
+            return False  # missing, or the reader says what is wrong with it
+
+    def _is_whole(self, case: Case, key: str, recorded: Mapping[str, Any], *, verify: bool) -> bool:
+        path = self._file(case, f"{key}.npy")
+        try:
+            with open(path, "rb") as file:
+                np.lib.format.read_magic(file)
+                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+                size = os.fstat(file.fileno()).st_size
+            is_whole = (list(shape), dtype.name, size) == (recorded["shape"], recorded["dtype"], recorded["size"])
+            return is_whole and not (verify and files.sha256(path) != recorded["sha256"])
+        except (OSError, ValueError):
+            return False
+
+    def _save(self, case: Case, key: str, array: np.ndarray) -> dict[str, Any]:
+        """Writes one array and reads it back to see that the disk kept it."""
+        content = io.BytesIO()
+        np.save(content, array, allow_pickle=False)
+        path, checksum = self._file(case, f"{key}.npy"), hashlib.sha256(content.getbuffer()).hexdigest()
+        files.write_bytes(path, content.getbuffer())
+        if files.sha256(path) != checksum:
+            raise DataError(
+                path,
+                expected=f"the array as it was written (sha256 {checksum[:12]}...)",
+                found="another content",
+                remedy="The disk or network drive is faulty. Put the data root on another one.",
+            )
+        shape, size = list(array.shape), content.getbuffer().nbytes
+        return {"sha256": checksum, "size": size, "shape": shape, "dtype": array.dtype.name}
+
+
+def _prepare(volume: Volume, dataset: DatasetConfig, *, with_image: bool) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Returns the arrays to store of a volume, and notes on what a user may want to know."""
+    arrays, notes = {}, []
+    if volume.image.min() == volume.image.max():
+        becomes = " and becomes zero" if dataset.intensity == "percentiles" else ""
+        notes.append(f"the image is constant ({volume.image.flat[0]:g}){becomes}")
+    if with_image:
+        arrays["image"] = image_to_grid(volume.image, volume.spacing_mm, dataset)
+    if volume.scribble is not None:
+        outside = dataset.num_classes
+        arrays[SCRIBBLE] = label_to_grid(volume.scribble, volume.spacing_mm, dataset, outside=outside)
+    if volume.label is not None:
+        arrays[LABEL] = label = label_to_grid(volume.label, volume.spacing_mm, dataset)
+        arrays[NATIVE] = volume.label
+        lost = sorted(set(np.unique(volume.label).tolist()) - set(np.unique(label).tolist()) - {0})
+        if lost:
+            names = ", ".join(dataset.struct_name[number - 1] for number in lost)
+            notes.append(f"nothing of {names} is left after resampling and cropping to {dataset.size}")
+    return arrays, notes

@@ -15,9 +15,8 @@ import numpy as np
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
-from fewslice.data import resample
-from fewslice.data.cache import BuildReport, PreparedVolume, build_cache, open_prepared
-from fewslice.data.cache_store import LABEL, Store
+from fewslice.data import preprocess
+from fewslice.data.cache import LABEL, BuildReport, PreparedVolume, Store, build_cache
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import Reader
 from fewslice.data.readers.selection import resolve_patients
@@ -55,28 +54,19 @@ def cropped_geometry(
     for axis, size in enumerate(volume.image.shape[1:3]):
         native = volume.native_shape[axis]
         if grid != "resample":
-            step, first = _stretched_step(native, size), 0.0
+            # an axis of one pixel keeps its extent
+            step, first = (native - 1) / (size - 1) if min(native, size) > 1 else native / size, 0.0
         else:
-            rescaled = resample.rescaled_size(native, volume.spacing_mm[axis] / target_resolution[axis])
-            source, target = resample.overlap(rescaled, size)
+            rescaled = preprocess.rescaled_size(native, volume.spacing_mm[axis] / target_resolution[axis])
+            source, target = preprocess.overlap(rescaled, size)
             step = native / rescaled  # pixel c of the crop has its centre at native (c + first + 0.5) * step - 0.5
             first = (source.start - target.start + 0.5) * step - 0.5
         to_native[axis, axis], to_native[axis, 3] = step, first
         spacing[axis] *= step
-    return _with_scale(volume) @ to_native, tuple(spacing)
-
-
-def _stretched_step(native: int, size: int) -> float:
-    """Returns native pixels per pixel of a stretched axis; an axis of one pixel keeps its extent."""
-    return (native - 1) / (size - 1) if min(native, size) > 1 else native / size
-
-
-def _with_scale(volume: PreparedVolume) -> np.ndarray:
-    """Returns the native affine with columns as long as a voxel, which ACDC's files leave at 1."""
     matrix = volume.affine.copy()
-    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    lengths = np.linalg.norm(matrix[:3, :3], axis=0)  # ACDC's files leave them at 1
     matrix[:3, :3] *= np.asarray(volume.spacing_mm) / np.where(lengths > 0, lengths, 1.0)
-    return matrix
+    return matrix @ to_native, tuple(spacing)
 
 
 def prepare_dataset(
@@ -94,9 +84,7 @@ def prepare_dataset(
         reader: Reads the native volumes.
         patients: ("all",), or ids of patients; all their phases are prepared.
         affine: None, or "corrected" or "published" to write NIfTI files too, see `write_cropped`.
-        workers: Volumes at a time; default the number of processors.
-        verify: Compare the checksums of what is there, not only sizes and times.
-        progress: Show progress lines.
+        workers, verify, progress: As in `build_cache`.
 
     Raises:
         ConfigError, DataError: no or unknown patients.
@@ -113,7 +101,7 @@ def prepare_dataset(
         good = [case for case in cases if case.case_id not in report.refused]
 
         def write(case: Case) -> bool:
-            volume = open_prepared(store, case, frozenset({LABEL} if case.label_path is not None else ()))
+            volume = store.open(case, frozenset({LABEL} if case.label_path is not None else ()))
             dataset = reader.dataset
             return write_cropped(folder, volume, dataset.target_resolution, affine=affine, grid=dataset.grid)
 
@@ -135,7 +123,7 @@ def write_cropped(
 
     Args:
         folder: Folder of the prepared dataset; each case gets a folder below it.
-        volume: What to write.
+        volume: The prepared volume.
         target_resolution: In-plane resolution that was asked for, mm.
         affine: See `cropped_geometry`.
         grid: The dataset's `grid`.

@@ -3,20 +3,29 @@
 Forward: intensities are scaled by percentiles, every axial slice is resampled to the dataset's in-plane
 resolution and cropped or zero-padded around its centre. Backward: class probabilities return to the native
 grid and become labels. The slice axis is never resampled.
+
+Linear resizing with values outside taken as zero is separable, so an axis is one sparse matrix, cached by its sizes.
+It is equal to `skimage.transform.rescale` / `resize` (mode "constant", preserve_range) of scikit-image 0.26, including
+the Gaussian against aliasing, for any installed version. Cropping is a choice of the matrix' rows (of the result) or
+columns (of the input), so nothing outside the result is ever computed. Labels take the nearest pixel, with the edges of
+the first and last one on each other (`augment.interpolate.resize_nearest`: their centres).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Sequence
 
 import numpy as np
+import scipy.ndimage
+import scipy.sparse
 from absl import logging
 
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.core.registry import unknown_name
-from fewslice.data import resample
 
 ANTI_ALIASING = ("default", "off")
+Matrix = scipy.sparse.csr_array
 _SLICES_AT_ONCE = 8  # bounds the float64 working copy, which matters for volumes of several hundred slices
 
 
@@ -72,30 +81,35 @@ def resampling_factors(spacing_mm: Sequence[float], target_resolution: Sequence[
     return float(native[0] / target[0]), float(native[1] / target[1])
 
 
-def rescale_slices(
-    volume: np.ndarray, factors: Sequence[float], *, order: int = 1, anti_aliasing: str = "default"
-) -> np.ndarray:
-    """Rescales every slice of a volume in plane.
+def rescaled_size(size: int, factor: float) -> int:
+    """Returns the pixels of an axis after rescaling: round(factor * size), halves to even, at least 1."""
+    return max(int(np.round(factor * size)), 1)
 
-    Args:
-        volume: (X, Y, Z), image or label.
-        factors: Output size / input size along X and Y.
-        order: 1 (linear, images) or 0 (nearest, labels).
-        anti_aliasing: "default" smooths images along an axis that shrinks, "off" does not; labels never are.
 
-    Returns:
-        (X', Y', Z) with X' = round(factor * X); float64 for order 1, the input's dtype for order 0.
+def overlap(length: int, size: int) -> tuple[slice, slice]:
+    """Returns the part that is kept of an axis of `length`, and its place in an axis of `size` pixels.
+
+    A longer axis keeps [(length - size) // 2, + size), a shorter one starts at (size - length) // 2.
     """
-    sizes = [resample.rescaled_size(n, f) for n, f in zip(volume.shape[:2], factors, strict=True)]
-    pairs = list(zip(volume.shape[:2], sizes, strict=True))
-    if order == 0:
-        rows, columns = (resample.nearest_indices(*pair) for pair in pairs)
-        return volume[rows][:, columns]
-    axes = [resample.resize_matrix(*pair, smooth=_is_smoothed(anti_aliasing)) for pair in pairs]
-    result = np.empty((*sizes, volume.shape[2]))
-    for chosen in _chunks(volume.shape[2]):
-        result[..., chosen] = resample.resample_slices(volume[..., chosen], axes)
-    return result
+    start, common = abs(length - size) // 2, min(length, size)
+    whole, middle = slice(0, common), slice(start, start + common)
+    return (middle, whole) if length > size else (whole, middle)
+
+
+@functools.lru_cache(maxsize=64)
+def resize_matrix(size: int, new_size: int, *, smooth: bool) -> Matrix:
+    """Returns the (new_size, size) float64 matrix of linear resizing along one axis, zero outside.
+
+    With `smooth`, a shrinking axis is first filtered by a Gaussian of (size / new_size - 1) / 2 pixels.
+    """
+    matrix = np.eye(size)
+    sigma = (size / new_size - 1.0) / 2.0
+    if smooth and sigma > 0:
+        matrix = scipy.ndimage.gaussian_filter1d(matrix, sigma, axis=0, mode="grid-constant")
+    if new_size != size:
+        zoom = (new_size / size, 1.0)
+        matrix = scipy.ndimage.zoom(matrix, zoom, order=1, mode="grid-constant", grid_mode=True)
+    return Matrix(matrix)
 
 
 def crop_or_pad(array: np.ndarray, size: Sequence[int], *, fill: int = 0) -> np.ndarray:
@@ -110,7 +124,7 @@ def crop_or_pad(array: np.ndarray, size: Sequence[int], *, fill: int = 0) -> np.
         (NX, NY, ...) of the same dtype.
     """
     result = np.full((*size, *array.shape[2:]), fill, array.dtype)
-    parts = [resample.overlap(n, wanted) for n, wanted in zip(array.shape[:2], size, strict=True)]
+    parts = [overlap(n, side) for n, side in zip(array.shape[:2], size, strict=True)]
     source, target = zip(*parts, strict=True)
     result[target] = array[source]
     return result
@@ -131,7 +145,7 @@ def prepare_image(
         spacing_mm: Native spacing; the first two values count.
         target_resolution: In-plane resolution of the network's grid, mm.
         size: (NX, NY) of the network's grid.
-        anti_aliasing: "default" or "off", see `rescale_slices`.
+        anti_aliasing: "default" smooths along an axis that shrinks, "off" does not.
 
     Returns:
         (Z, NX, NY) float32.
@@ -139,15 +153,15 @@ def prepare_image(
     factors = resampling_factors(spacing_mm, target_resolution)
     smooth = _is_smoothed(anti_aliasing)
     axes, targets = [], []
-    for native, factor, wanted in zip(image.shape[:2], factors, size, strict=True):
-        rescaled = resample.rescaled_size(native, factor)
-        source, target = resample.overlap(rescaled, wanted)
-        axes.append(resample.matrix_rows(native, rescaled, smooth=smooth, start=source.start, stop=source.stop))
+    for native, factor, side in zip(image.shape[:2], factors, size, strict=True):
+        rescaled = rescaled_size(native, factor)
+        source, target = overlap(rescaled, side)
+        axes.append(resize_matrix(native, rescaled, smooth=smooth)[source])
         targets.append(target)
     result = np.zeros((image.shape[2], *size), np.float32)
-    for chosen in _chunks(image.shape[2]):
-        part = resample.resample_slices(image[..., chosen], axes)
-        result[(chosen, *targets)] = np.moveaxis(part, -1, 0)
+    for start in range(0, image.shape[2], _SLICES_AT_ONCE):
+        chosen = slice(start, start + _SLICES_AT_ONCE)
+        result[(chosen, *targets)] = np.moveaxis(_resample_slices(image[..., chosen], axes), -1, 0)
     return result
 
 
@@ -163,16 +177,17 @@ def prepare_label(
 
     Args:
         label: (X, Y, Z) integer.
-        spacing_mm: Native spacing; the first two values count.
-        target_resolution: In-plane resolution of the network's grid, mm.
-        size: (NX, NY) of the network's grid.
+        spacing_mm, target_resolution, size: As in `prepare_image`.
         fill: Value outside of the file's slice.
 
     Returns:
         (Z, NX, NY) of the input's dtype (uint8).
     """
-    rescaled = rescale_slices(label, resampling_factors(spacing_mm, target_resolution), order=0)
-    return np.ascontiguousarray(np.moveaxis(crop_or_pad(rescaled, size, fill=fill), -1, 0))
+    factors = resampling_factors(spacing_mm, target_resolution)
+    rows, columns = (
+        _nearest_indices(n, rescaled_size(n, factor)) for n, factor in zip(label.shape[:2], factors, strict=True)
+    )
+    return np.ascontiguousarray(np.moveaxis(crop_or_pad(label[rows][:, columns], size, fill=fill), -1, 0))
 
 
 def restore_probabilities(
@@ -192,9 +207,8 @@ def restore_probabilities(
     Args:
         probabilities: (Z, NX, NY, K), non-negative, K <= 256.
         native_shape: (X, Y, Z) of the native volume.
-        spacing_mm: Native spacing; the first two values count.
-        target_resolution: In-plane resolution of the network's grid, mm.
-        anti_aliasing: "default" or "off", see `rescale_slices`; acts where the native grid is coarser.
+        spacing_mm, target_resolution: As in `prepare_image`.
+        anti_aliasing: "default" smooths along an axis whose native grid is coarser, "off" does not.
 
     Returns:
         (X, Y, Z) uint8 label.
@@ -212,19 +226,72 @@ def restore_probabilities(
     smooth = _is_smoothed(anti_aliasing)
     axes, kept, padded = [], [], False
     for native, factor, size in zip(native_shape[:2], factors, probabilities.shape[1:3], strict=True):
-        rescaled = resample.rescaled_size(native, factor)
-        source, target = resample.overlap(size, rescaled)  # from the network's grid to the rescaled one
-        axes.append(resample.matrix_columns(rescaled, native, smooth=smooth, start=target.start, stop=target.stop))
+        rescaled = rescaled_size(native, factor)
+        source, target = overlap(size, rescaled)  # from the network's grid to the rescaled one
+        axes.append(resize_matrix(rescaled, native, smooth=smooth)[:, target])
         kept.append(source)
         padded |= rescaled > size
     result = np.empty(native_shape, np.uint8)
     for index, maps in enumerate(probabilities):
-        result[..., index] = resample.label_of_slice(maps[tuple(kept)], axes, padded=padded)
+        result[..., index] = _label_of_slice(maps[tuple(kept)], axes, padded=padded)
     return result
 
 
-def _chunks(depth: int) -> Iterator[slice]:
-    return (slice(start, min(start + _SLICES_AT_ONCE, depth)) for start in range(0, depth, _SLICES_AT_ONCE))
+@functools.lru_cache(maxsize=64)
+def _nearest_indices(size: int, new_size: int) -> np.ndarray:
+    """Returns the (new_size,) indices of the nearest pixels of an axis, read-only."""
+    indices = np.arange(size, dtype=np.float64)
+    if new_size != size:
+        zoom = new_size / size
+        indices = scipy.ndimage.zoom(indices, zoom, order=0, mode="grid-constant", grid_mode=True)
+    indices = indices.astype(np.intp)
+    indices.setflags(write=False)
+    return indices
+
+
+def _resample_slices(volume: np.ndarray, axes: Sequence[Matrix]) -> np.ndarray:
+    """Applies one matrix to each in-plane axis; every slice stays within its own range of values.
+
+    Args:
+        volume: (X, Y, Z) of any real dtype; the working copy is float64, so pass few slices at once.
+        axes: The matrices (X', X) and (Y', Y).
+
+    Returns:
+        (X', Y', Z) float64.
+    """
+    rows, columns = axes
+    volume = np.asarray(volume, np.float64)
+    low, high = volume.min(axis=(0, 1)), volume.max(axis=(0, 1))
+    depth = volume.shape[2]
+    half = (rows @ volume.reshape(volume.shape[0], -1)).reshape(rows.shape[0], -1, depth)
+    full = columns @ half.transpose(1, 0, 2).reshape(columns.shape[1], -1)
+    return np.clip(full.reshape(-1, rows.shape[0], depth).transpose(1, 0, 2), low, high)
+
+
+def _label_of_slice(maps: np.ndarray, axes: Sequence[Matrix], *, padded: bool) -> np.ndarray:
+    """Resizes class maps and returns the most probable class; ties take the lowest.
+
+    Args:
+        maps: (X, Y, K), non-negative.
+        axes: The matrices (X', X) and (Y', Y).
+        padded: Whether the maps stand in a larger slice of zeros; values are clipped to the slice's range.
+
+    Returns:
+        (X', Y') uint8.
+    """
+    rows, columns = axes
+    low, high = maps.min(initial=0.0 if padded else np.inf), maps.max()
+    depth, (num_y, num_classes) = rows.shape[0], maps.shape[1:]
+    half = rows @ maps.reshape(maps.shape[0], -1).astype(np.float64, copy=False)  # (X', Y * K)
+    half = half.reshape(depth, num_y, num_classes).transpose(1, 2, 0).reshape(num_y, -1)
+    full = (columns @ half).reshape(-1, num_classes, depth)  # (Y', K, X')
+    if low > 0:
+        np.clip(full, low, high, out=full)
+    best, label = full[:, 0].copy(), np.zeros((full.shape[0], depth), np.uint8)
+    for index in range(1, num_classes):
+        label[full[:, index] > best] = index
+        np.maximum(best, full[:, index], out=best)
+    return label.T
 
 
 def _is_smoothed(anti_aliasing: str) -> bool:

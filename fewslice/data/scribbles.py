@@ -56,7 +56,7 @@ def simulate_scribbles(label: np.ndarray, num_classes: int, *, rng: np.random.Ge
         for number in range(num_classes):
             region = label[..., index] == number
             if region.any():
-                rows, columns = _bounding_box(region)
+                rows, columns = scipy.ndimage.find_objects(region.astype(np.uint8))[0]  # its bounding box
                 result[rows, columns, index][scribble_of_region(region[rows, columns], rng)] = number
     return result
 
@@ -85,10 +85,6 @@ def scribble_of_region(region: np.ndarray, rng: np.random.Generator) -> np.ndarr
         path = moved if moved.any() else path
     pen = np.ones((2, 1) if rng.integers(2) else (1, 2), bool)
     return scipy.ndimage.binary_dilation(path, pen) & region
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, slice]:
-    return scipy.ndimage.find_objects(mask.astype(np.uint8))[0]
 
 
 def _eroded(region: np.ndarray, times: int) -> np.ndarray:

@@ -55,7 +55,7 @@ class Volume:
             asked for.
         spacing_mm: Size of a voxel along x, y and z.
         affine: (4, 4) float64, voxel indices to mm as the file says. Its scale is not `spacing_mm` in ACDC.
-        notes: What was read differently from how it stands in the file, in words.
+        notes: Text on what was read differently from how it stands in the file.
         header: The file's NIfTI header, which files on the same grid take over; None for other formats.
     """
 

@@ -1,7 +1,7 @@
 """The cache of prepared volumes: what it holds, when it is made again, and that nothing harms it.
 
 Expected values: `fewslice.data.preprocess` (tested by itself) applied to the arrays that the test wrote, and the
-rules in the docstrings of `cache` and `cache_store`.
+rules in the docstrings of `cache`.
 """
 
 import dataclasses
@@ -16,14 +16,19 @@ import time
 import numpy as np
 import pytest
 
+from fewslice.core import files
 from fewslice.core.errors import DataError, FewSliceError
 from fewslice.core.locks import folder_lock
-from fewslice.data import cache_store, preprocess
+from fewslice.data import cache, preprocess
 from fewslice.data.cache import build_cache, open_cache
 from fewslice.data.readers import get_reader
+from fewslice.data.readers.base import Grid
+from fewslice.data.scribbles import case_generator, simulate_scribbles
+from fewslice.data.verify import describe, examine_dataset
+from fewslice.data.volume import image_to_grid, label_to_grid
 from tests.data import layouts
-from tests.data.layouts import SPACING, dataset, image, label, save
-from tests.data.test_readers_pairs import real
+from tests.data.layouts import AFFINE, SPACING, dataset, image, label, save
+from tests.data.test_readers import real
 from tests.golden_files import REPOSITORY
 
 
@@ -217,18 +222,243 @@ def test_manifest_lists_everything(scans):
     assert sorted(manifest["cases"]) == ["001_ED", "001_ES", "002_ED", "002_ES"]
     assert manifest["settings"]["target_resolution"] == [1.5, 1.5]
     sources = manifest["cases"]["002_ES"]["sources"]["scans/patient002/patient002_frame02.nii.gz"]
-    assert set(sources) == {"sha256", "size", "mtime_ns"} and manifest["settings"]["format"] == cache_store.FORMAT
+    assert set(sources) == {"sha256", "size", "mtime_ns"} and manifest["settings"]["format"] == cache.FORMAT
 
 
 def test_full_disk_stops_with_one_message(scans, monkeypatch):
-    from fewslice.core import files
-
     def full(target, _):
         raise files.writing_error(target, OSError(28, "No space left on device"))
 
     monkeypatch.setattr(files, "write_bytes", full)
     with pytest.raises(FewSliceError, match="No space left on device(.|\n)*repeat the same command"):
         build(scans)
+
+
+def test_one_file_for_image_and_label_serves_both(tmp_path):
+    """In .h5 volumes both lie in one file: labels that are missing in the cache are added, others not made again."""
+    layouts.h5(tmp_path, {"patient001_frame01": "ED", "patient002_frame01": "ED"})
+    settings = dataset("acdc_h5", spacing_table="spacing.csv")
+    without = opened(tmp_path, settings, with_label=False)
+    assert build(tmp_path, settings, with_label=False).done == []
+    assert build(tmp_path, settings).done == ["001_ED", "002_ED"], "a cache without labels is not used where they count"
+    volumes = opened(tmp_path, settings)
+    grid = {"target_resolution": (1.5, 1.5), "size": (32, 32)}
+    for seed, volume in enumerate(volumes):
+        np.testing.assert_array_equal(volume.label, preprocess.prepare_label(label(seed), SPACING, **grid))
+    assert build(tmp_path, settings, with_label=False).done == build(tmp_path, settings).done == []
+    assert opened(tmp_path, settings, with_label=False).digest == without.digest
+
+
+def test_label_changed_while_only_images_were_asked_for(tmp_path):
+    """All files are copied anew, one label with another content; pretraining comes first and looks at images only."""
+    layouts.acdc(tmp_path, {"001": (1, 2), "002": (1, 2)})
+    build(tmp_path)
+    for source in (tmp_path / "scans").rglob("*.nii.gz"):
+        os.utime(source)
+    save(tmp_path / "scans" / "patient001" / "patient001_frame01_gt.nii.gz", label(77))
+    assert build(tmp_path, with_label=False).done == []
+    assert build(tmp_path).done == ["001_ED"]
+    grid = {"target_resolution": (1.5, 1.5), "size": (32, 32)}
+    np.testing.assert_array_equal(opened(tmp_path)[0].label, preprocess.prepare_label(label(77), SPACING, **grid))
+
+
+def test_label_that_was_taken_away_is_not_served(tmp_path):
+    """The stored one would be taken for the truth; images can still be opened."""
+    layouts.acdc(tmp_path, {"001": (1, 2)})
+    opened(tmp_path)
+    next(tmp_path.rglob("*frame01_gt.nii.gz")).unlink()
+    with pytest.raises(DataError, match="an image without a label"):
+        opened(tmp_path)
+    with pytest.raises(DataError, match="an image without a label"):
+        opened(tmp_path, dataset("acdc", scribbles="simulated"), with_label=False, with_scribble=True)
+    assert len(opened(tmp_path, with_label=False)) == 2
+
+
+def stamps(root, *names):
+    return {file: file.stat().st_mtime_ns for name in names for file in root.glob(f"cropped/*/*/{name}")}
+
+
+def test_native_labels_and_headers_are_kept(tmp_path):
+    """Evaluation needs no scan: what it takes from the file lies in the cache."""
+    layouts.acdc(tmp_path, {"001": (1, 2)})
+    volumes = opened(tmp_path)
+    reader = get_reader(dataset("acdc"), tmp_path)
+    for volume in volumes:
+        expected = reader.read(volume.case)
+        assert isinstance(volume.native_label, np.memmap) and not volume.native_label.flags.writeable
+        np.testing.assert_array_equal(volume.native.label, expected.label)
+        assert volume.native.header.binaryblock == expected.header.binaryblock
+        assert volume.native.spacing_mm == expected.spacing_mm and volume.native.case is volume.case
+    assert opened(tmp_path, with_label=False)[0].native_label is None
+
+
+def test_cache_of_an_earlier_version_is_completed(tmp_path):
+    """Native labels and headers came later: they are added, and nothing else is made again."""
+    layouts.acdc(tmp_path, {"001": (1, 2)})
+    before = opened(tmp_path)
+    for file in tmp_path.glob("cropped/*/*/entry.json"):
+        entry = json.loads(file.read_text())
+        del entry["header"], entry["arrays"]["native_label"]
+        file.write_text(json.dumps(entry))
+        file.with_name("native_label.npy").unlink()
+    kept = stamps(tmp_path, "image.npy", "label.npy", "entry.json")
+    assert (
+        build(tmp_path, with_label=False).done == []
+        and stamps(tmp_path, "image.npy", "entry.json").items() <= kept.items()
+    )
+    assert build(tmp_path).done == ["001_ED", "001_ES"] and build(tmp_path).done == []
+    arrays = stamps(tmp_path, "image.npy", "label.npy")
+    assert len(arrays) == 4 and arrays.items() <= kept.items()
+    after = opened(tmp_path)
+    assert after.digest == before.digest
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old.native_label, new.native_label)
+        assert old.header.binaryblock == new.header.binaryblock
+
+
+def test_new_label_leaves_the_image_as_it_is(tmp_path):
+    layouts.acdc(tmp_path, {"001": (1, 2)})
+    build(tmp_path)
+    image = stamps(tmp_path, "image.npy")
+    save(tmp_path / "scans" / "patient001" / "patient001_frame01_gt.nii.gz", label(77))
+    np.testing.assert_array_equal(opened(tmp_path)[0].native_label, label(77))
+    assert stamps(tmp_path, "image.npy") == image
+    path(tmp_path, name="native_label.npy").write_bytes(b"")
+    assert build(tmp_path).done == ["001_ED"] and stamps(tmp_path, "image.npy") == image
+
+
+def h5_settings(**changes):
+    return dataset("acdc_h5", spacing_table="spacing.csv", **{"scribbles": "file", **changes})
+
+
+@pytest.fixture
+def packed(tmp_path):
+    layouts.h5(tmp_path, {"patient001_frame01": "ED", "patient002_frame01": "ED"})
+    return tmp_path
+
+
+def test_scribbles_of_the_files(packed):
+    settings = h5_settings()
+    assert opened(packed, settings)[0].scribble is None
+    volumes = opened(packed, settings, with_label=False, with_scribble=True)
+    for seed, volume in enumerate(volumes):
+        expected = label_to_grid(label(seed, codes=(0, 3, 4)), SPACING, settings, outside=4)
+        np.testing.assert_array_equal(volume.scribble, expected)
+        assert isinstance(volume.scribble, np.memmap) and volume.label is None
+        assert volume.scribble.dtype == np.uint8
+        assert volume.scribble[0, 0, 0] == 4, "14 x 12 pixels do not fill the grid; outside nothing is annotated"
+    assert build(packed, settings).done == build(packed, settings, with_scribble=True).done == []
+    assert opened(packed, settings, with_scribble=True)[1].label.any(), "the label was kept when scribbles were added"
+
+
+def test_scribble_is_checked_like_a_label(packed):
+    settings = h5_settings()
+    build(packed, settings, with_scribble=True)
+    path(packed, name="scribble.npy").write_bytes(b"")
+    assert build(packed, settings, with_scribble=True).done == ["001_ED"]
+    assert build(packed, settings, with_label=False, with_scribble=True, verify=True).done == []
+    layouts.h5(packed, {"patient001_frame01": "ED", "patient002_frame01": "ED"}, scribble=False)
+    report = build(packed, settings, with_label=False, with_scribble=True)
+    assert sorted(report.refused) == ["001_ED", "002_ED"]
+    assert "scribbles of case 001_ED" in str(report.refused["001_ED"])
+    assert 'Set `scribbles = "simulated"`' in str(report.refused["001_ED"])
+    assert len(build(packed, settings).done) == 2
+
+
+def test_simulated_scribbles(packed):
+    settings = h5_settings(scribbles="simulated")
+    for volume in opened(packed, settings, with_label=False, with_scribble=True):
+        seed = {"001": 0, "002": 1}[volume.case.patient_id]
+        native = simulate_scribbles(label(seed).astype(np.uint8), 4, rng=case_generator(volume.case.case_id))
+        np.testing.assert_array_equal(volume.scribble, label_to_grid(native, SPACING, settings, outside=4))
+        assert volume.label is None
+    drawn = h5_settings()
+    made, found = (opened(packed, kind, with_scribble=True) for kind in (settings, drawn))
+    assert made.digest != found.digest and (made[0].scribble != found[0].scribble).any()
+    options = {"with_scribble": True}
+    for kind, asked in ((settings, options), (drawn, options), (drawn, {})):
+        assert build(packed, kind, **asked).done == []
+    reader = get_reader(settings, packed)
+    case = reader.cases()[0]
+    assert reader.read(case).scribble is None
+    assert reader.read(case, with_label=False, with_scribble=True).label is None
+
+
+def test_simulated_scribbles_in_files_of_other_layouts(tmp_path):
+    layouts.acdc(tmp_path, {"001": (1, 2), "002": (1, 2)})
+    reader = get_reader(dataset("acdc", scribbles="file"), tmp_path)
+    with pytest.raises(DataError, match="none in its files"):
+        reader.read(reader.cases()[0], with_scribble=True)
+    (tmp_path / "scans" / "patient002" / "patient002_frame01_gt.nii.gz").unlink()
+    report = build(tmp_path, dataset("acdc", scribbles="simulated"), with_label=None, with_scribble=True)
+    assert list(report.refused) == ["002_ED"] and "a label for case 002_ED" in str(report.refused["002_ED"])
+    layouts.acdc(tmp_path, {"002": (1, 2)})
+    volume = opened(tmp_path, dataset("acdc", scribbles="simulated"), with_scribble=True)[0]
+    assert set(np.unique(volume.scribble)) == {0, 1, 2, 3, 4}
+
+
+def test_scribble_of_another_shape(packed, monkeypatch):
+    reader = get_reader(h5_settings(), packed)
+    monkeypatch.setattr(reader, "_read_scribble", lambda case: np.full((14, 12, 2), 4, np.uint8))
+    with pytest.raises(DataError, match=r"scribbles of shape \(14, 12, 3\)"):
+        reader.read(reader.cases()[0])
+
+
+def test_settings_enter_the_digest_only_when_they_change_something():
+    plain = dataset("acdc", scribbles="file")
+    written = cache.settings(plain)
+    assert not {"grid", "intensity", "scribbles", "num_channels"} & set(written)
+    digests = {files.digest(written)}
+    changes = ({"grid": "stretch"}, {"intensity": "as_stored"}, {"scribbles": "simulated"}, {"num_channels": 3})
+    for change in changes:
+        digests.add(files.digest(cache.settings(dataclasses.replace(plain, **change))))
+    assert len(digests) == 4, "scribbles of both origins lie side by side"
+    stretched = dataset("acdc", grid="stretch")
+    without = dataclasses.replace(stretched, target_resolution=(), anti_aliasing="off")
+    assert cache.settings(stretched) == cache.settings(without)
+
+
+def test_stretched_and_as_stored(packed):
+    settings = h5_settings(grid="stretch", intensity="as_stored", target_resolution=())
+    for seed, volume in enumerate(opened(packed, settings, with_scribble=True)):
+        np.testing.assert_array_equal(volume.image, image_to_grid(image(seed), SPACING, settings))
+        np.testing.assert_array_equal(volume.label, label_to_grid(label(seed), SPACING, settings))
+        assert set(np.unique(volume.image)) <= set(np.unique(image(seed)))
+        assert volume.image[0, 0, 0] == image(seed)[0, 0, 0] and volume.image[2, -1, -1] == image(seed)[-1, -1, 2]
+    entry = json.loads(path(packed, name="entry.json").read_text())
+    assert entry["notes"] == []
+
+
+def colour(reader, monkeypatch):
+    pictures = np.stack([image(seed) for seed in range(3)], axis=-1).astype(np.float32)
+    monkeypatch.setattr(type(reader), "_read_image", lambda self, case: Grid(pictures, SPACING, AFFINE))
+    return pictures
+
+
+def test_colour_images(packed, monkeypatch):
+    settings = h5_settings(num_channels=3)
+    reader = get_reader(settings, packed)
+    pictures = colour(reader, monkeypatch)
+    volume = opened(packed, settings)[0]
+    assert volume.image.shape == (3, 32, 32, 3) and volume.native_shape == (14, 12, 3)
+    np.testing.assert_array_equal(volume.image, image_to_grid(pictures, SPACING, settings))
+    assert examine_dataset(reader, reader.cases()[:1]).problems == []
+    grey = get_reader(h5_settings(), packed)
+    with pytest.raises(DataError, match=r"1 channel \(`num_channels`\)(.|\n)*Set `num_channels = 3`"):
+        grey.read(grey.cases()[0])
+    monkeypatch.undo()
+    with pytest.raises(DataError, match=r"3 channels(.|\n)*Set `num_channels = 1`"):
+        reader.read(reader.cases()[0])
+
+
+def test_check_of_a_dataset_tells_about_scribbles(packed):
+    reader = get_reader(h5_settings(), packed)
+    findings = examine_dataset(reader, reader.cases())
+    drawn = [label(seed, codes=(0, 3, 4)) for seed in range(2)]
+    share = np.mean([(scribble < 4).mean() for scribble in drawn])
+    assert f"  scribbles 2 volumes, {share:.2%} of their pixels" in describe(reader, reader.cases(), findings)
+    wrong = int(((drawn[0] < 4) & (drawn[0] != label(0))).sum())
+    assert f"001_ED: {wrong} of {(drawn[0] < 4).sum()} scribbled pixels have another class" in findings.notes[0]
 
 
 BUILD = """
@@ -245,7 +475,7 @@ def _start(root):
 
 
 def test_killed_build_is_continued(tmp_path):
-    layouts.acdc(tmp_path, {f"{number:03d}": (1, 2) for number in range(1, 41)})
+    layouts.acdc(tmp_path, {f"{number:03d}": (1, 2) for number in range(1, 13)})
     process = _start(tmp_path)
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("cropped/*/*/entry.json"))) < 5 and time.monotonic() < deadline:
@@ -253,7 +483,7 @@ def test_killed_build_is_continued(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     report = build(tmp_path)
-    assert report.skipped and report.done and len(report.done) + len(report.skipped) == 80
+    assert report.skipped and report.done and len(report.done) + len(report.skipped) == 24
     killed = {p.relative_to(tmp_path): p.read_bytes() for p in tmp_path.glob("cropped/*/*/*")}
     shutil.rmtree(tmp_path / "cropped")
     build(tmp_path)
@@ -262,13 +492,13 @@ def test_killed_build_is_continued(tmp_path):
 
 def test_second_process_waits_and_uses_what_the_first_made(scans):
     reader = get_reader(dataset("acdc"), scans)
-    with folder_lock(cache_store.Store(reader).folder):
+    with folder_lock(cache.Store(reader).folder):
         process = _start(scans)
         time.sleep(1.5)
         assert process.poll() is None and not list(scans.glob("cropped/*/*/entry.json"))
-        store = cache_store.Store(reader)
+        store = cache.Store(reader)
         for case in reader.cases():
-            store.build(case, frozenset({cache_store.LABEL}))
+            store.build(case, frozenset({cache.LABEL}))
     assert process.communicate(timeout=60)[0] == "0\n" and process.returncode == 0
 
 

@@ -15,9 +15,10 @@ from fewslice.core.errors import DataError
 from fewslice.data.cache import build_cache
 from fewslice.data.new_dataset.derive import Request, provisional
 from fewslice.data.readers import get_reader
-from fewslice.data.verify import verify_dataset
+from fewslice.data.verify import examine_dataset
 from tests.data import layouts
 from tests.data.layouts import dataset, image, label, save
+from tests.data.test_readers import LAYOUTS
 
 CODES = {errno.EACCES: "chmod", errno.ENOTDIR: "A part of this path is a file", errno.EIO: "network drive"}
 
@@ -48,9 +49,6 @@ def write(layout, root):
     save(scans / "001" / f"{names[0]}.nii.gz", image())
     save(scans / "001" / f"{names[1]}.nii.gz", label())
     return get_reader(settings, root), scans, []
-
-
-LAYOUTS = ("acdc", "acdc_h5", "acdc_slices_h5", "case_folders", "mmwhs", "msd", "paired_folders", "slices_h5")
 
 
 @pytest.fixture
@@ -123,7 +121,7 @@ def test_volume_in_a_folder_that_cannot_be_entered(tmp_path, refuse, layout, whi
     with pytest.raises(DataError) as error:
         reader.read(case)
     check(error.value, getattr(case, which), errno.EACCES)
-    (problem,) = verify_dataset(reader, [case])
+    (problem,) = examine_dataset(reader, [case]).problems
     assert os.strerror(errno.EACCES) in str(problem)
 
 

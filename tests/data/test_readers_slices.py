@@ -16,7 +16,7 @@ import pytest
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.data.cache import build_cache, open_cache
 from fewslice.data.readers import find_cases, get_reader
-from fewslice.data.verify import verify_dataset
+from fewslice.data.verify import examine_dataset
 from fewslice.settings.datasets import load_dataset_config
 from tests.data import layouts
 from tests.data.layouts import SHARED_DATA, SPACING, dataset
@@ -141,7 +141,7 @@ def test_scribble_without_label(tmp_path):
     assert case.label_path is None
     with pytest.raises(DataError, match="an image without a label"):
         reader.read(case)
-    assert reader.has_scribble(case) and verify_dataset(reader, [case]) == []
+    assert reader.has_scribble(case) and examine_dataset(reader, [case]).problems == []
     volume = reader.read(case, with_label=False, with_scribble=True)
     np.testing.assert_array_equal(volume.scribble, content["scribble"].T)
     np.testing.assert_array_equal(volume.image, content["image"].T)

@@ -2,16 +2,17 @@
 
 import dataclasses
 import io
+from pathlib import Path
 
 import pytest
 
 from fewslice.core.progress import Progress
 from fewslice.data.readers import get_reader
-from fewslice.data.verify import describe, examine_dataset, missing_patients, verify_dataset
+from fewslice.data.verify import describe, examine_dataset, missing_patients
 from fewslice.settings.splits import Splits
 from tests.data import layouts
 from tests.data.layouts import dataset, image, label, save
-from tests.data.test_readers_pairs import real
+from tests.data.test_readers import real
 
 
 def three_patients(root, layout="acdc"):
@@ -21,9 +22,9 @@ def three_patients(root, layout="acdc"):
 
 def test_sound_dataset(tmp_path):
     _, reader = three_patients(tmp_path)
-    assert verify_dataset(reader, reader.cases()) == []
+    assert examine_dataset(reader, reader.cases()).problems == []
     findings = examine_dataset(reader, reader.cases())
-    assert findings.labelled == 6 and sum(findings.voxels.values()) == 6 * 504
+    assert [sum(facts.counts) for facts in findings.facts] == 6 * [504]
     text = describe(reader, reader.cases(), findings)
     assert "6 volumes of 3 patients" in text and "14 x 12 x 3 voxels" in text and text.endswith("No problems.")
 
@@ -37,12 +38,12 @@ def test_all_problems_of_all_files(tmp_path):
     last = folder / "patient003" / "patient003_frame02_gt.nii.gz"
     last.write_bytes(last.read_bytes()[:-20])
     cases = reader.cases()
-    problems = verify_dataset(reader, cases, workers=3)
-    assert [(problem.case_id, problem.path.name) for problem in problems] == [
-        ("001_ED", "patient001_frame01.nii.gz"),
-        ("001_ED", "patient001_frame01_gt.nii.gz"),
-        ("001_ES", "patient001_frame02.nii.gz"),
-        ("003_ES", "patient003_frame02_gt.nii.gz"),
+    problems = examine_dataset(reader, cases, workers=3).problems
+    assert [Path(problem.path).name for problem in problems] == [
+        "patient001_frame01.nii.gz",
+        "patient001_frame01_gt.nii.gz",
+        "patient001_frame02.nii.gz",
+        "patient003_frame02_gt.nii.gz",
     ]
     text = describe(reader, cases, examine_dataset(reader, cases))
     assert text.endswith("4 problems.") and all(str(problem) in text for problem in problems)
@@ -52,9 +53,9 @@ def test_copied_image_and_similar_patients(tmp_path):
     folder, reader = three_patients(tmp_path)
     save(folder / "patient003" / "patient003_frame01.nii.gz", image(10).astype("float64"))  # 001_ED, other type
     save(folder / "patient1" / "patient1_frame01.nii.gz", image(77))
-    problems = verify_dataset(reader, reader.cases())
+    problems = examine_dataset(reader, reader.cases()).problems
     assert len(problems) == 2
-    assert problems[0].case_id == "003_ED" and "case 001_ED" in str(problems[0])
+    assert problems[0].path.endswith("patient003_frame01.nii.gz") and "case 001_ED" in str(problems[0])
     assert "001 and 1" in str(problems[1])
 
 
@@ -69,7 +70,7 @@ def test_patients_of_the_lists_that_are_missing(tmp_path):
     away = dataclasses.replace(here, splits=lists(("001", "004"), ("005",), ("003", "006")))
     reader = get_reader(away, tmp_path)
     (problem,) = missing_patients(reader)
-    assert problem.path == tmp_path / "scans"
+    assert problem.path == str(tmp_path / "scans")
     assert "the 5 patients of data_cfg_acdc.py" in str(problem) and "no volume of 3: 004, 005, 006" in str(problem)
     assert "Ask the archive." in str(problem)
     findings = examine_dataset(reader, reader.cases())
@@ -85,7 +86,7 @@ def test_notes_are_no_problems(tmp_path):
     save(folder / "patient002" / "patient002_frame02_gt.nii.gz", label(codes=(0, 1, 3)))
     (folder / "patient003" / "patient003_frame01_gt.nii.gz").unlink()
     findings = examine_dataset(reader, reader.cases())
-    assert findings.problems == [] and findings.labelled == 5
+    assert findings.problems == [] and sum(bool(facts.counts) for facts in findings.facts) == 5
     assert findings.notes == [
         "001_ED: the image is constant (5)",
         "002_ED: the label is empty",
@@ -119,4 +120,4 @@ def test_progress_line():
 @pytest.mark.parametrize("name, folder", [("acdc_h5", "acdc_h5/volumes"), ("acdc", "acdc_nifti")])
 def test_real_scans_are_sound(name, folder):
     reader = real(name, folder)
-    assert verify_dataset(reader, reader.cases()) == []
+    assert examine_dataset(reader, reader.cases()).problems == []

@@ -5,34 +5,24 @@ Running the demonstration takes minutes and is `make demo`; here only what could
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from absl import flags
 
 from fewslice.settings.declare import settings_of
 from fewslice.settings.flags import read_from
 from fewslice.settings.stage_flags import STAGES, Segmentation
+from tests.golden_files import REPOSITORY
+from tests.scripts.running import loaded
 
-ROOT = Path(__file__).resolve().parents[2]
-CHAIN = ROOT / "train_model" / "pretrain_and_fine_tune_script.sh"
+CHAIN = REPOSITORY / "train_model" / "pretrain_and_fine_tune_script.sh"
 
 
 @pytest.fixture(scope="module")
 def demo():
     """scripts/demo.py as a module, with flags of its own."""
-    spec = importlib.util.spec_from_file_location("demo_under_test", ROOT / "scripts" / "demo.py")
-    module = importlib.util.module_from_spec(spec)
-    before = flags.FLAGS
-    kept = set(before)
-    spec.loader.exec_module(module)
-    before(["demo"])
-    yield module
-    for name in set(before) - kept:
-        delattr(before, name)
+    with loaded("demo") as module:
+        yield module
 
 
 def test_every_stage_is_shown_once_and_its_flags_are_right(demo):
@@ -59,15 +49,21 @@ def test_all_trainings_with_labels_get_the_same_steps_volume_and_seed(demo):
     assert len({(args.n_iter, args.train_ids, args.seed, args.average_decay) for args in labelled}) == 1
 
 
-def test_the_chain_hands_flags_to_each_stage_and_stops_at_the_first_failure(tmp_path):
-    log = tmp_path / "log"
-    fake = tmp_path / "python"
-    fake.write_text(f'#!/usr/bin/env bash\necho "$@" >> {log}\n[[ "$1" != tr_baseline.py ]]\n')
+def chain(folder, *arguments, fails="-"):
+    """Runs the chain with an interpreter that writes down its arguments. Returns the status and the calls."""
+    fake = folder / "python"
+    fake.write_text(f'#!/usr/bin/env bash\necho "$@" >> {folder}/log\n[[ "$1" != {fails} ]]\n')
     fake.chmod(0o755)
-    command = ["bash", str(CHAIN), "phantom", "tr2", "c2", "--n_iter=7", "--local_n_iter=3", "--seed=5"]
-    done = subprocess.run(command, env={"PYTHON": str(fake), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
-    assert done.returncode != 0
-    calls = [line.split() for line in log.read_text().splitlines()]
+    environment = {"PYTHON": str(fake), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(["bash", str(CHAIN), *arguments], env=environment, capture_output=True)
+    return done.returncode, [line.split() for line in (folder / "log").read_text().splitlines()]
+
+
+def test_the_chain_hands_flags_to_each_stage_and_stops_at_the_first_failure(tmp_path):
+    status, calls = chain(
+        tmp_path, "phantom", "tr2", "c2", "--n_iter=7", "--local_n_iter=3", "--seed=5", fails="tr_baseline.py"
+    )
+    assert status != 0
     assert [call[0] for call in calls] == [
         "pretr_encoder_global_contrastive_loss.py",
         "pretr_decoder_local_contrastive_loss.py",
@@ -80,29 +76,17 @@ def test_the_chain_hands_flags_to_each_stage_and_stops_at_the_first_failure(tmp_
 
 
 def test_the_chain_hands_batch_sizes_to_the_stages_that_have_them(tmp_path):
-    log = tmp_path / "log"
-    fake = tmp_path / "python"
-    fake.write_text(f'#!/usr/bin/env bash\necho "$@" >> {log}\n')
-    fake.chmod(0o755)
-    command = ["bash", str(CHAIN), "phantom", "--bt_size=6", "--n_parts=3", "--strong_views=1", "--batch_negatives=1"]
-    subprocess.run(command, env={"PYTHON": str(fake), "PATH": "/usr/bin:/bin"}, check=True, capture_output=True)
-    calls = [line.split() for line in log.read_text().splitlines() if line.startswith(("pretr", "ft", "tr"))]
-    assert len(calls) == 5
+    flags = ("--bt_size=6", "--n_parts=3", "--strong_views=1", "--batch_negatives=1")
+    status, calls = chain(tmp_path, "phantom", *flags)
+    calls = [call for call in calls if call[0].startswith(("pretr", "ft", "tr"))]
+    assert status == 0 and len(calls) == 5
     for script, *words in calls:
-        given = {word.split("=")[0][2:] for word in words}
+        names = {word.split("=")[0][2:] for word in words}
         for name in ("bt_size", "n_parts", "strong_views", "batch_negatives"):
-            assert (name in given) == (name in settings_of(STAGES[script.removesuffix(".py")])), (script, name)
+            assert (name in names) == (name in settings_of(STAGES[script.removesuffix(".py")])), (script, name)
 
 
 def test_the_chain_refuses_what_it_does_not_understand():
     done = subprocess.run(["bash", str(CHAIN), "phantom", "--seed", "1"], capture_output=True, text=True)
     assert done.returncode == 1
     assert "--name=value" in done.stderr
-
-
-def test_help_of_the_demo_is_quick_and_complete():
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "demo.py"), "--help"], capture_output=True, text=True, timeout=30
-    )
-    assert "--output" in done.stdout
-    assert "tensorflow" not in done.stderr

@@ -6,23 +6,23 @@ https://doi.org/10.1109/TMI.2010.2046908
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
-import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fewslice.core import files
-from fewslice.core.console import duration
 from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.core.locks import folder_lock
 from fewslice.core.parallel import default_workers
 from fewslice.core.progress import Progress
+from fewslice.data.cache import BuildReport
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers.base import Reader, nifti_stem, visible
 
@@ -36,43 +36,16 @@ _RECORDS = ".n4"  # folder of the records beside the corrected files
 
 @dataclass(frozen=True)
 class Job:
-    """One file to correct.
+    """One file to correct."""
 
-    Attributes:
-        source: Native image.
-        target: Where the corrected image goes.
-        record: Where it is noted what `target` was made of.
-        channel: Channel of a 4-D file.
-        shrink_factor: See `n4_correct`.
-    """
-
-    source: Path
-    target: Path
-    record: Path
-    channel: int = 0
-    shrink_factor: int = 4
+    source: Path  # native image
+    target: Path  # corrected image
+    record: Path  # JSON file that says what `target` was made of
+    channel: int  # of a 4-D file
+    shrink_factor: int  # see `n4_correct`
 
 
-@dataclass
-class CorrectionReport:
-    """Files that were corrected, were there already, or were refused, with the reason."""
-
-    folder: Path
-    done: list[Path] = field(default_factory=list)
-    skipped: list[Path] = field(default_factory=list)
-    refused: list[DataError] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def describe(self) -> str:
-        """Returns the summary as text; refused files with their reasons."""
-        counts = f"{len(self.done)} corrected, {len(self.skipped)} done before, {len(self.refused)} refused"
-        lines = [f"{self.folder}: {counts} ({duration(self.seconds)})"]
-        return "\n".join(lines + [f"\nrefused: {error}" for error in self.refused])
-
-
-def n4_correct(
-    image: np.ndarray, spacing_mm: Sequence[float], *, shrink_factor: int = 4, threads: int = 1
-) -> np.ndarray:
+def n4_correct(image: np.ndarray, spacing_mm: Sequence[float], *, shrink_factor: int = 4) -> np.ndarray:
     """Divides an image by its estimated bias field.
 
     Args:
@@ -80,7 +53,6 @@ def n4_correct(
         spacing_mm: Size of a voxel along x, y and z.
         shrink_factor: The field is estimated on every n-th voxel along each axis that keeps 16 samples, and
             applied at full size. 1 is the published setting (much slower).
-        threads: Threads of ITK. With one the result is the same on every run.
 
     Returns:
         (X, Y, Z) float32.
@@ -104,7 +76,7 @@ def n4_correct(
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
     n4.SetConvergenceThreshold(THRESHOLD)
     n4.SetMaximumNumberOfIterations(ITERATIONS)
-    n4.SetNumberOfThreads(threads)
+    n4.SetNumberOfThreads(1)  # with one the result is the same on every run
     try:
         corrected = n4.Execute(small)
         if small is not full:
@@ -132,14 +104,12 @@ def dataset_jobs(reader: Reader, output: Path, *, shrink_factor: int) -> list[Jo
     images = {case.image_path for case in reader.cases()}
     labels = {case.label_path for case in reader.cases()}
     for path in sorted(reader.folder.rglob("*")):
-        relative = path.relative_to(reader.folder)
         if path in labels or (path.name in _COMPANIONS and path.is_file()):
-            _copy(path, output / relative)
+            copy = output / path.relative_to(reader.folder)
+            if not (copy.is_file() and files.sha256(path) == files.sha256(copy)):
+                files.write_bytes(copy, path.read_bytes())
     channel = reader.dataset.image_channel
-    return [
-        _job(image, reader.folder, output, channel=_channel(image, channel), shrink_factor=shrink_factor)
-        for image in sorted(images)
-    ]
+    return [_job(image, reader.folder, output, channel, shrink_factor) for image in sorted(images)]
 
 
 def folder_jobs(folder: Path, output: Path, *, shrink_factor: int) -> list[Job]:
@@ -154,12 +124,12 @@ def folder_jobs(folder: Path, output: Path, *, shrink_factor: int) -> list[Job]:
     if not images:
         found = "no such file in it" if folder.is_dir() else "no such folder"
         raise DataError(folder, expected="a folder of NIfTI files", found=found, remedy="Check --input.")
-    return [_job(image, folder, output, channel=0, shrink_factor=shrink_factor) for image in images]
+    return [_job(image, folder, output, 0, shrink_factor) for image in images]
 
 
 def correct_files(
     jobs: Sequence[Job], output: Path, *, workers: int | None = None, progress: bool = True
-) -> CorrectionReport:
+) -> BuildReport:
     """Corrects files in several processes, skipping those that are done. A refused file does not stop the rest.
 
     Args:
@@ -168,13 +138,13 @@ def correct_files(
         workers: Number of processes; default the number of processors.
         progress: Show a progress line.
     """
-    started, report = time.monotonic(), CorrectionReport(output)
+    started, report = time.monotonic(), BuildReport(output, words=("corrected", "done before"))
     with folder_lock(output / _RECORDS), Progress(len(jobs), "N4", is_enabled=progress) as line:
         for job, result in _run(jobs, max(1, min(workers or default_workers(), len(jobs)))):
-            if isinstance(result, DataError):
-                report.refused.append(result)
+            if isinstance(result, dict):
+                report.refused[str(job.source)] = DataError(**result)
             else:
-                (report.done if result else report.skipped).append(job.target)
+                (report.done if result else report.skipped).append(str(job.target))
             line.update(note=job.source.name)
     report.seconds = time.monotonic() - started
     return report
@@ -193,8 +163,9 @@ def correct_file(job: Job) -> bool | dict[str, str]:
             "threshold": THRESHOLD,
             "iterations": list(ITERATIONS),
         }
-        if _is_done(job, settings):
-            return False
+        with contextlib.suppress(FewSliceError, OSError):  # a record that is missing or damaged counts for nothing
+            if files.read_json(job.record) == {**settings, "target": files.sha256(job.target)}:
+                return False
         native = read_nifti(job.source, channel=job.channel)
         try:
             corrected = n4_correct(native.array, native.spacing_mm, shrink_factor=job.shrink_factor)
@@ -212,30 +183,18 @@ def correct_file(job: Job) -> bool | dict[str, str]:
         return {"path": error.path, "expected": error.expected, "found": error.found, "remedy": error.remedy}
 
 
-def _is_done(job: Job, settings: dict) -> bool:
-    if not job.record.is_file() or not job.target.is_file():
-        return False
-    try:
-        recorded = files.read_json(job.record)
-    except FewSliceError:
-        return False
-    return recorded == {**settings, "target": files.sha256(job.target)}
-
-
-def _run(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, bool | DataError]]:
-    """Yields jobs with their results as they come. Processes, since SimpleITK holds the interpreter's lock."""
+def _run(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, bool | dict[str, str]]]:
+    """Yields jobs with their results as they come. Processes, since Ctrl-C shall not wait for N4."""
     if workers == 1:
-        for job in jobs:
-            yield job, _result(correct_file(job))
+        yield from ((job, correct_file(job)) for job in jobs)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
+    ignore_interrupt = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}  # the parent acts
+    pool = ProcessPoolExecutor(workers, mp_context=context, **ignore_interrupt)
     try:
         pending = {pool.submit(correct_file, job): job for job in jobs}
-        while pending:
-            finished, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield pending.pop(future), _result(future.result())
+        for future in as_completed(pending):
+            yield pending[future], future.result()
         pool.shutdown()
     except BaseException:
         for process in multiprocessing.active_children():
@@ -244,37 +203,17 @@ def _run(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, bool | DataEr
         raise
 
 
-def _result(result: bool | dict[str, str]) -> bool | DataError:
-    return DataError(result.pop("path"), **result) if isinstance(result, dict) else result
-
-
-def _ignore_interrupt() -> None:
-    """Ctrl-C is handled by the parent alone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _job(image: Path, folder: Path, output: Path, *, channel: int, shrink_factor: int) -> Job:
-    relative = image.relative_to(folder)
-    target = output / relative.with_name(f"{nifti_stem(image)}.nii.gz")
-    record = output / _RECORDS / relative.with_name(f"{nifti_stem(image)}.json")
-    return Job(image, target, record, channel, shrink_factor)
-
-
-def _channel(image: Path, channel: int) -> int:
-    """Returns the channel to read: that of the dataset for 4-D files, 0 for a file per channel ("_0001")."""
-    return 0 if (nifti_stem(image) or "").endswith(f"_{channel:04d}") else channel
-
-
-def _copy(source: Path, target: Path) -> None:
-    if target.is_file() and files.sha256(source) == files.sha256(target):
-        return
-    with files.atomic_path(target) as temporary:
-        shutil.copyfile(source, temporary)
+def _job(image: Path, folder: Path, output: Path, channel: int, shrink_factor: int) -> Job:
+    relative, stem = image.relative_to(folder).parent, nifti_stem(image)
+    if stem.endswith(f"_{channel:04d}"):  # a file per channel
+        channel = 0
+    record = output / _RECORDS / relative / f"{stem}.json"
+    return Job(image, output / relative / f"{stem}.nii.gz", record, channel, shrink_factor)
 
 
 def _check_folders(folder: Path, output: Path) -> None:
     folder, output = folder.resolve(), output.resolve()
-    if output == folder or folder in output.parents:
+    if output.is_relative_to(folder):
         raise ConfigError(f"The output must be a folder outside the input. Received: {output} and {folder}")
 
 

@@ -15,13 +15,14 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
 
 from fewslice.core.errors import DataError
 from fewslice.core.files import atomic_path
+from fewslice.data.io.access import access_error
 
 Header = nib.Nifti1Header  # nib.Nifti2Header is a subclass
 
@@ -33,35 +34,25 @@ _MM = 2  # code of mm in xyzt_units; 0 is "unknown"
 _FRESH_COPY = "Get a fresh copy of the file (interrupted download or copy, full disk), or leave the case out."
 
 
-class OnGrid(Protocol):
-    """An image or volume that knows where its voxels lie; `header` is None where its file is of another format."""
-
-    spacing_mm: tuple[float, float, float]
-    affine: np.ndarray
-    header: Header | None
-
-
 @dataclass(frozen=True, eq=False)
-class NiftiImage:
-    """One 3-D image of a NIfTI file.
+class Grid:
+    """Voxels with their geometry.
 
     Attributes:
-        path: The file.
-        array: (X, Y, Z) float32 intensities; int32 codes if read as labels.
-        spacing_mm: Size of a voxel along x, y and z, from the header's pixdim (`get_zooms()`), never from the
-            affine: ACDC's affines have unit scale.
-        affine: (4, 4) float64, as the file says.
-        header: The file's header, NIfTI-1 or NIfTI-2.
+        array: (X, Y, Z) float32 intensities, of colour images (X, Y, Z, C), or int32 label codes.
+        spacing_mm: Size of a voxel along x, y and z; of NIfTI files from the header's pixdim (`get_zooms()`), never
+            from the affine: ACDC's affines have unit scale.
+        affine: (4, 4) float64, voxel indices to mm, as the file says.
+        header: The file's header, NIfTI-1 or NIfTI-2; None for other formats.
     """
 
-    path: Path
     array: np.ndarray
     spacing_mm: tuple[float, float, float]
     affine: np.ndarray
-    header: Header
+    header: Header | None = None
 
 
-def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) -> NiftiImage:
+def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) -> Grid:
     """Reads one 3-D image and checks everything that can be checked without knowing what it shows.
 
     Args:
@@ -80,12 +71,9 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) ->
     header, content = _read(path)
     volumes = _as_volumes(path, header, content)  # (X, Y, Z, C)
     if is_label and volumes.shape[3] != 1:
-        raise DataError(
-            path,
-            expected="a label with one value per voxel",
-            found=f"a 4-D file with {volumes.shape[3]} values per voxel",
-            remedy="Store one integer class per voxel in a 3-D file.",
-        )
+        found = f"a 4-D file with {volumes.shape[3]} values per voxel"
+        remedy = "Store one integer class per voxel in a 3-D file."
+        raise DataError(path, expected="a label with one value per voxel", found=found, remedy=remedy)
     if not 0 <= channel < volumes.shape[3]:
         raise DataError(
             path,
@@ -96,7 +84,7 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) ->
     values = _scaled(path, header, volumes[..., channel])
     _check_finite(path, values)
     array = _as_integers(path, values) if is_label else _as_float32(path, values)
-    return NiftiImage(path, array, _spacing_mm(path, header), _affine(path, header), header)
+    return Grid(array, _spacing_mm(path, header), _affine(path, header), header)
 
 
 def header_from(block: bytes) -> Header:
@@ -132,12 +120,8 @@ def _read(path: Path) -> tuple[Header, np.ndarray]:
 def _check_file(path: Path) -> bool:
     """Checks existence, size and name. Returns whether the content is gzip."""
     if not path.exists():
-        raise DataError(
-            path,
-            expected="a NIfTI file",
-            found="nothing: there is no such file",
-            remedy="Check the path and the name.",
-        )
+        found = "nothing: there is no such file"
+        raise DataError(path, expected="a NIfTI file", found=found, remedy="Check the path and the name.")
     name = path.name.lower()
     if not path.is_file() or not name.endswith((".nii", ".nii.gz")):
         raise DataError(
@@ -152,13 +136,11 @@ def _check_file(path: Path) -> bool:
         raise DataError(path, expected="a NIfTI file", found="an empty file (0 bytes)", remedy=_FRESH_COPY)
     is_gzip = start == b"\x1f\x8b"
     if is_gzip != name.endswith(".gz"):
-        found, right = ("gzip data", ".nii.gz") if is_gzip else ("no gzip data", ".nii, if it is NIfTI at all,")
-        raise DataError(
-            path,
-            expected="gzip data, as the name says" if not is_gzip else "plain NIfTI, as the name says",
-            found=f"{found} (first bytes {start.hex(' ')})",
-            remedy=f"Rename the file to end with {right} or get a fresh copy.",
-        )
+        expected = f"{'plain NIfTI' if is_gzip else 'gzip data'}, as the name says"
+        found = f"{'gzip data' if is_gzip else 'no gzip data'} (first bytes {start.hex(' ')})"
+        ending = ".nii.gz" if is_gzip else ".nii, if it is NIfTI at all,"
+        remedy = f"Rename the file to end with {ending} or get a fresh copy."
+        raise DataError(path, expected=expected, found=found, remedy=remedy)
     return is_gzip
 
 
@@ -171,12 +153,10 @@ def _reading(path: Path) -> Iterator[None]:
         found = f"the gzip stream ends too early ({path.stat().st_size} bytes in the file)"
         raise DataError(path, expected="a complete gzip stream", found=found, remedy=_FRESH_COPY) from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            path, expected="an intact gzip stream", found=f"damage ({error})", remedy=_FRESH_COPY
-        ) from error
+        found = f"damage ({error})"
+        raise DataError(path, expected="an intact gzip stream", found=found, remedy=_FRESH_COPY) from error
     except OSError as error:
-        remedy = "Mend the cause (permissions, disk, network) and repeat the command."
-        raise DataError(path, expected="a readable file", found=error.strerror or str(error), remedy=remedy) from error
+        raise access_error(error, path) from error
 
 
 def _read_header(path: Path, stream: BinaryIO) -> Header:
@@ -209,13 +189,9 @@ def _claimed_bytes(path: Path, header: Header, is_gzip: bool) -> int:
     possible = on_disk * MAX_DEFLATE_RATIO if is_gzip else on_disk
     claim = f"{count} bytes of voxels (shape {tuple(dims[1 : dims[0] + 1])}, {dtype.name}) from byte {offset}"
     if count + offset > possible:
-        kind = "gzip file" if is_gzip else "file"
-        raise DataError(
-            path,
-            expected=claim,
-            found=f"a {kind} of {on_disk} bytes, which cannot hold them",
-            remedy="The file is truncated or its header is damaged. " + _FRESH_COPY,
-        )
+        found = f"a {'gzip ' * is_gzip}file of {on_disk} bytes, which cannot hold them"
+        remedy = "The file is truncated or its header is damaged. " + _FRESH_COPY
+        raise DataError(path, expected=claim, found=found, remedy=remedy)
     if count > MAX_BYTES:
         raise _bad_header(path, f"at most {MAX_BYTES} bytes of voxels", claim)
     return count
@@ -278,12 +254,8 @@ def _as_volumes(path: Path, header: Header, content: np.ndarray) -> np.ndarray:
     shape = list(header.get_data_shape())
     extra = [size for size in shape[3:] if size > 1]
     if len(extra) > 1:
-        raise DataError(
-            path,
-            expected="3-D, or 4-D with one axis of channels",
-            found=f"shape {tuple(shape)}",
-            remedy="Split the file into 3-D images.",
-        )
+        expected, remedy = "3-D, or 4-D with one axis of channels", "Split the file into 3-D images."
+        raise DataError(path, expected=expected, found=f"shape {tuple(shape)}", remedy=remedy)
     shape = (shape[:3] + [1, 1])[:3] + (extra or [1])
     return content.view(header.get_data_dtype()).reshape(shape, order="F")
 
@@ -296,12 +268,8 @@ def _scaled(path: Path, header: Header, raw: np.ndarray) -> np.ndarray:
     except nib.spatialimages.HeaderDataError:
         is_finite = False
     if not is_finite:
-        raise DataError(
-            path,
-            expected="finite scl_slope and scl_inter",
-            found=f"scl_slope = {stored[0]}, scl_inter = {stored[1]}",
-            remedy="The header is damaged. Get a fresh copy of the file.",
-        )
+        found = f"scl_slope = {stored[0]}, scl_inter = {stored[1]}"
+        raise _bad_header(path, "finite scl_slope and scl_inter", found)
     if slope in (None, 1.0) and intercept in (None, 0.0):
         return raw
     with np.errstate(over="ignore"):
@@ -311,13 +279,12 @@ def _scaled(path: Path, header: Header, raw: np.ndarray) -> np.ndarray:
 def _check_finite(path: Path, values: np.ndarray) -> None:
     if values.dtype.kind != "f":
         return
-    not_a_number = int(np.isnan(values).sum())
-    infinite = int(np.isinf(values).sum())
-    if not_a_number or infinite:
+    num_nan, num_infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+    if num_nan or num_infinite:
         raise DataError(
             path,
             expected="finite voxel values",
-            found=f"{not_a_number} NaN and {infinite} infinite of {values.size} voxels",
+            found=f"{num_nan} NaN and {num_infinite} infinite of {values.size} voxels",
             remedy="Replace them at the source (for instance by the background value) or leave the case out.",
         )
 
@@ -348,12 +315,9 @@ def _as_integers(path: Path, values: np.ndarray) -> np.ndarray:
         )
     limits = np.iinfo(np.int32)
     if float(rounded.min()) < limits.min or float(rounded.max()) > limits.max:
-        raise DataError(
-            path,
-            expected="labels that fit 32 bits",
-            found=f"values from {rounded.min()} to {rounded.max()}",
-            remedy="This is no label file, or it is damaged.",
-        )
+        found = f"values from {rounded.min()} to {rounded.max()}"
+        remedy = "This is no label file, or it is damaged."
+        raise DataError(path, expected="labels that fit 32 bits", found=found, remedy=remedy)
     return np.array(rounded, np.int32, order="C")
 
 
@@ -361,7 +325,7 @@ def write_nifti(
     path: str | Path,
     array: np.ndarray,
     *,
-    like: OnGrid | None = None,
+    like: Grid | None = None,
     affine: np.ndarray | None = None,
     spacing_mm: Sequence[float] | None = None,
 ) -> None:
@@ -370,7 +334,7 @@ def write_nifti(
     Args:
         path: Target; its name ends with .nii.gz.
         array: (X, Y, Z), a numeric type that NIfTI knows; bool is stored as uint8.
-        like: The image or volume whose zooms, units, affine and qform/sform codes the file gets; of one without a
+        like: The image or `Volume` whose zooms, units, affine and qform/sform codes the file gets; of one without a
             header (another format) zooms and affine.
         affine: (4, 4), replaces the affine of `like`.
         spacing_mm: Size of a voxel, replaces that of `like`.
@@ -395,7 +359,7 @@ def write_nifti(
 
 
 def _new_header(
-    array: np.ndarray, like: OnGrid | None, affine: np.ndarray | None, spacing_mm: Sequence[float] | None
+    array: np.ndarray, like: Grid | None, affine: np.ndarray | None, spacing_mm: Sequence[float] | None
 ) -> Header:
     if like is None and (affine is None or spacing_mm is None):
         raise RuntimeError("write_nifti needs `like`, or both `affine` and `spacing_mm`.")

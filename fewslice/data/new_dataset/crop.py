@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fewslice.data import resample
+from fewslice.data import preprocess
 from fewslice.settings.datasets import STRIDE, DatasetConfig
 
 LARGEST_SIDE = 320  # pixels; memory and time of a training step grow with the square
@@ -43,22 +43,6 @@ def footprint(label: np.ndarray, spacing_mm: Sequence[float]) -> Footprint | Non
     return Footprint(part, (int(rows[0]), int(columns[0])), label.shape[:2], tuple(spacing_mm[:2]))
 
 
-def choose_side(axis: int, resolution_mm: float, *, fields_mm: Sequence[float], footprints: Sequence[Footprint]) -> int:
-    """Returns the pixels along an axis: a multiple of 32 that covers the median field of view and all foreground.
-
-    Args:
-        axis: 0 or 1.
-        resolution_mm: Of the prepared slices along this axis.
-        fields_mm: Field of view of each volume along this axis.
-        footprints: Of the volumes that hold foreground.
-
-    Returns:
-        32 to 320; at 320 foreground may be lost, see `crop_text`.
-    """
-    median = math.ceil(np.median(fields_mm) / resolution_mm / STRIDE - 1e-3) * STRIDE
-    return min(max(median, needed_side(axis, resolution_mm, footprints)), LARGEST_SIDE)
-
-
 def needed_side(axis: int, resolution_mm: float, footprints: Sequence[Footprint]) -> int:
     """Returns the smallest multiple of 32 pixels along an axis whose crop loses no foreground, without a limit."""
     side = STRIDE
@@ -88,11 +72,11 @@ def crop_text(dataset: DatasetConfig, footprints: Mapping[str, Footprint]) -> st
     if not lossy:
         return f"No foreground lies outside {crop} in any of {len(shares)} labelled volumes."
     worst = max(lossy, key=shares.__getitem__)
-    wanted = [needed_side(axis, resolution[axis], list(footprints.values())) for axis in (0, 1)]
-    larger = [max(pair) for pair in zip(wanted, size, strict=True)]
+    needed = [needed_side(axis, resolution[axis], list(footprints.values())) for axis in (0, 1)]
+    larger = [max(pair) for pair in zip(needed, size, strict=True)]
     coarse = [
-        mm if want <= side else math.ceil(100 * mm * want / side) / 100
-        for mm, want, side in zip(resolution, wanted, size, strict=True)
+        mm if enough <= side else math.ceil(100 * mm * enough / side) / 100
+        for mm, enough, side in zip(resolution, needed, size, strict=True)
     ]
     return (
         f"ATTENTION: {crop} cuts off foreground in {len(lossy)} of {len(shares)} labelled volumes, at most "
@@ -105,7 +89,7 @@ def crop_text(dataset: DatasetConfig, footprints: Mapping[str, Footprint]) -> st
 def _kept(item: Footprint, axis: int, resolution_mm: float, side: int) -> np.ndarray:
     """Returns which rows (or columns) of the footprint have their centre within the crop, as bool."""
     size = item.shape[axis]
-    rescaled = resample.rescaled_size(size, item.spacing_mm[axis] / resolution_mm)
-    source, _ = resample.overlap(rescaled, side)
+    rescaled = preprocess.rescaled_size(size, item.spacing_mm[axis] / resolution_mm)
+    source, _ = preprocess.overlap(rescaled, side)
     centres = (item.start[axis] + np.arange(item.counts.shape[axis]) + 0.5) * rescaled / size
     return (centres >= source.start) & (centres < source.stop)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -15,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from fewslice.core.errors import ConfigError, DataError
-from fewslice.core.files import read_json
-from fewslice.data.new_dataset.crop import Footprint, choose_side, footprint
-from fewslice.data.new_dataset.folders import check_lonely_labels, locate
+from fewslice.data.io.access import readable
+from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, needed_side
 from fewslice.data.readers import get_reader
-from fewslice.data.readers.access import readable
-from fewslice.data.volume import Case, Volume
+from fewslice.data.readers.base import nifti_stem, visible
+from fewslice.data.readers.msd import label_names, read_info
+from fewslice.data.readers.selection import few
+from fewslice.data.volume import Case
 from fewslice.settings.datasets import (
     PATIENT_PATTERN,
     STRIDE,
@@ -31,25 +33,15 @@ from fewslice.settings.datasets import (
 )
 from fewslice.settings.splits import Splits
 
+_PATIENT = re.compile(r"patient\d+", re.IGNORECASE)
 _MOST_CLASSES = 255  # stands for "not known yet" while the labels are read
 
 
 @dataclass(frozen=True)
 class Request:
-    """The user's description of the new dataset.
+    """The user's description of the new dataset: the flags of `scripts/add_dataset.py`, which tells their meaning.
 
-    Args:
-        name: Name for `--dataset`.
-        images: Folder of images, or a raw folder with imagesTr/ and labelsTr/ (MSD, nnU-Net) or patient
-            folders (ACDC).
-        labels: Folder of labels with the same file names; None for a raw folder.
-        images_only: There are no labels, or none that shall count.
-        data_root: Folder below which datasets lie; paths below it are written relative to it.
-        num_classes: Number of classes with the background; None to derive it.
-        struct_names: Names of the structures, without the background; () to derive them.
-        label_map: "code:class" pairs separated by commas; "" if codes are classes.
-        patient_pattern: Regular expression for file stems whose first group is the patient.
-        image_channel: Channel of 4-D images or of "_0000" files.
+    None, () and "" stand for what is derived. Paths below `data_root` are written relative to it.
     """
 
     name: str
@@ -66,21 +58,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Checked:
-    """One volume that was read without a problem.
-
-    Args:
-        case: The volume.
-        shape: (X, Y, Z) voxels.
-        spacing_mm: Size of a voxel.
-        classes: The classes that its label holds; None without a label.
-        footprint: Where its foreground lies; None if there is none.
-    """
+    """One volume that was read without a problem."""
 
     case: Case
-    shape: tuple[int, int, int]
+    shape: tuple[int, int, int]  # X, Y, Z
     spacing_mm: tuple[float, float, float]
-    classes: tuple[int, ...] | None
-    footprint: Footprint | None = None
+    classes: tuple[int, ...] | None = None  # that its label holds; None without a label
+    footprint: Footprint | None = None  # where its foreground lies; None if there is none
 
 
 def provisional(request: Request) -> DatasetConfig:
@@ -149,28 +133,21 @@ def check_files(
         check_lonely_labels(labels, images, {case.label_path for case in cases})
     for number, case in enumerate(cases, start=1):
         volume, problems = reader.examine(case, with_label=with_labels and case.label_path is not None)
-        if volume is None:
-            yield number, len(cases), case, problems
-            continue
-        yield number, len(cases), case, _checked(volume)
-
-
-def _checked(volume: Volume) -> Checked:
-    classes, where = None, None
-    if volume.label is not None:
-        classes = tuple(int(value) for value in np.unique(volume.label))
-        where = footprint(volume.label, volume.spacing_mm)
-    return Checked(volume.case, volume.image.shape, volume.spacing_mm, classes, where)
+        found = problems if volume is None else Checked(case, volume.image.shape, volume.spacing_mm)
+        if volume is not None and volume.label is not None:
+            where = footprint(volume.label, volume.spacing_mm)
+            found = dataclasses.replace(found, classes=tuple(np.unique(volume.label).tolist()), footprint=where)
+        yield number, len(cases), case, found
 
 
 def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: bool = True) -> DatasetConfig:
     """Returns the settings that fit the volumes.
 
     The resolution is the median spacing within slices; the sides are the smallest multiples of 32 that cover
-    the median field of view and all foreground of every volume, 32 to 320 pixels (`new_dataset_crop`).
+    the median field of view and all foreground of every volume, 32 to 320 pixels (`new_dataset.crop`).
 
     Args:
-        draft: What `provisional` returned.
+        draft: The result of `provisional`.
         checked: The volumes.
         with_labels: False for images only; the classes are then those of the draft.
 
@@ -188,8 +165,9 @@ def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: boo
     resolution = tuple(float(f"{np.median([c.spacing_mm[axis] for c in checked]):.5g}") for axis in (0, 1))
     sides, where = [], list(footprints(checked).values())
     for axis in (0, 1):
-        fields_mm = [item.shape[axis] * item.spacing_mm[axis] for item in checked]
-        sides.append(choose_side(axis, resolution[axis], fields_mm=fields_mm, footprints=where))
+        field_mm = np.median([item.shape[axis] * item.spacing_mm[axis] for item in checked])
+        side = math.ceil(field_mm / resolution[axis] / STRIDE - 1e-3) * STRIDE
+        sides.append(min(max(side, needed_side(axis, resolution[axis], where)), LARGEST_SIDE))
     return dataclasses.replace(
         draft, num_classes=count, struct_name=names, target_resolution=resolution, img_size_x=sides[0],
         img_size_y=sides[1], class_weights=tuple(round(1 / count, 4) for _ in range(count)),
@@ -208,11 +186,10 @@ def _count_classes(draft: DatasetConfig, checked: Sequence[Checked]) -> int:
     found = sorted({value for item in checked for value in item.classes or ()})
     if not any(found):
         raise ConfigError("No label holds anything but background (0). Is --labels the right folder?")
-    count = draft.num_classes
+    count, codes = draft.num_classes, [value for value in found if value]
     if count == _MOST_CLASSES:
         count = found[-1] + 1
-        if found[-1] > len([value for value in found if value]):
-            codes = [value for value in found if value]
+        if found[-1] > len(codes):
             pairs = ",".join(f"{code}:{label}" for label, code in enumerate(codes, start=1))
             values = ", ".join(map(str, found))
             raise ConfigError(
@@ -238,18 +215,134 @@ def _structures(request: Request, info: Path | None) -> tuple[tuple[str, ...], t
     """Returns the structures' names and the (code, class) pairs, from the flags or else from dataset.json."""
     if request.label_map or request.struct_names or info is None:
         return request.struct_names, label_pairs(request.label_map)
-    with readable(info):
-        content = read_json(info)
-    labels = content.get("labels") if isinstance(content, dict) else None
-    codes = {}
-    for key, value in labels.items() if isinstance(labels, dict) else ():
-        code, name = (key, value) if str(key).isdigit() else (value, key)
-        if not str(code).isdigit() or not isinstance(name, str) or "ignore" in name.lower():
-            problem = f"Received: {key!r}: {value!r}"
-            raise ConfigError(f"{info}: `labels` must name one code per structure, none to ignore. {problem}")
-        codes[int(code)] = name
-    codes.pop(0, None)
-    ordered = sorted(codes)
-    is_plain = ordered == list(range(1, len(ordered) + 1))
-    pairs = () if is_plain else tuple((code, label) for label, code in enumerate(ordered, start=1))
-    return tuple(codes[code] for code in ordered), pairs
+    codes = label_names(info, read_info(info))
+    ignored = [name for name in codes.values() if "ignore" in name.lower()]
+    if ignored:
+        raise ConfigError(f"{info}: `labels` must hold structures, none to ignore. Received: {', '.join(ignored)}")
+    structures = sorted(codes.keys() - {0})
+    is_plain = structures == list(range(1, len(structures) + 1))
+    pairs = () if is_plain else tuple((code, label) for label, code in enumerate(structures, start=1))
+    return tuple(codes[code] for code in structures), pairs
+
+
+def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> tuple[str, tuple[str, ...]]:
+    """Returns the layout and its folders: (images, labels), or the one folder that holds everything.
+
+    Args:
+        images: Value of `--images`.
+        labels: Value of `--labels`, or None.
+        images_only: There are no labels, or none that shall count. The second folder is then the one where labels may
+            be put later; it need not exist.
+
+    Raises:
+        DataError: a folder that is not there or is a file, holds no NIfTI file, is raw although `--labels` is given,
+            or images and labels none of which have the same name.
+    """
+    images = _folder(images, "images")
+    with readable(images):
+        raw = _raw_kind(images)
+        if labels is not None:
+            labels = _folder(labels, "labels")
+            if raw and not _stems(images):
+                inner = f", or give --images={images / 'imagesTr'} with --labels" if "imagesTr" in raw else ""
+                raise DataError(
+                    images,
+                    expected=f"image files, since --labels={labels} is given",
+                    found=f"a raw folder ({raw}), which holds its own labels",
+                    remedy=f"Leave out --labels{inner}.",
+                )
+            _check_pair(images, labels)
+            return "paired_folders", (str(images), str(labels))
+        if raw == "patient folders":
+            return "acdc", (str(images),)
+        if images_only:
+            images = images / "imagesTr" if (images / "imagesTr").is_dir() else images
+            _check_files(images, "image")
+            return "paired_folders", (str(images), f"{images}_labels")
+        if raw:
+            _check_pair(images / "imagesTr", images / "labelsTr")
+            if (images / "dataset.json").is_file():
+                return "msd", (str(images),)
+            return "paired_folders", (str(images / "imagesTr"), str(images / "labelsTr"))
+    raise DataError(
+        images,
+        expected="imagesTr/ and labelsTr/ (MSD, nnU-Net) or folders patient001, ... (ACDC), as there is no --labels",
+        found=_content(images),
+        remedy="Give the folder of the labels with --labels, say --images_only if there are none, or correct --images.",
+    )
+
+
+def _folder(path: Path, flag: str) -> Path:
+    folder = Path(os.path.normpath(path.absolute()))
+    with readable(folder):
+        if folder.is_dir():
+            return folder
+        is_file = folder.exists()
+    remedy = f"Give the folder that holds it: --{flag}={path.parent}" if is_file else f"Correct --{flag}={path}."
+    found = "a file" if is_file else "no such folder"
+    raise DataError(folder, expected=f"a folder of {flag} (`--{flag}`)", found=found, remedy=remedy)
+
+
+def _raw_kind(folder: Path) -> str:
+    if (folder / "imagesTr").is_dir() and (folder / "labelsTr").is_dir():
+        return "imagesTr/ and labelsTr/"
+    is_acdc = any(path.is_dir() and _PATIENT.fullmatch(path.name) for path in visible(folder))
+    return "patient folders" if is_acdc else ""
+
+
+def _check_pair(images: Path, labels: Path) -> None:
+    """Refuses one folder for both, a folder without a NIfTI file, and labels none of which belongs to an image."""
+    if images == labels:
+        raise DataError(
+            labels,
+            expected="a folder of labels that is not that of the images",
+            found="the same folder for --images and --labels",
+            remedy="Put images and labels into two folders, under the same file names.",
+        )
+    for folder, kind in ((images, "image"), (labels, "label")):
+        _check_files(folder, kind)
+    found, names = _stems(labels), _stems(images)
+    if set(found).isdisjoint([*names, *(re.sub(r"_\d{4}$", "", stem) for stem in names)]):
+        raise DataError(
+            labels,
+            expected=f"a label with the name of each image in {images} that has one",
+            found=f"not one: the images are {few(names)}; the labels {few(found)}",
+            remedy="Rename them: the image of label <name>.nii.gz is <name>.nii.gz or <name>_0000.nii.gz.",
+        )
+
+
+def _check_files(folder: Path, kind: str) -> None:
+    if not _stems(folder):
+        hint = ", or say --images_only if there are none" if kind == "label" else ""
+        raise DataError(
+            folder,
+            expected=f"{kind} files, *.nii.gz or *.nii",
+            found=_content(folder),
+            remedy=f"Put the {kind}s there (convert other formats to NIfTI first), or name their folder{hint}.",
+        )
+
+
+def check_lonely_labels(folder: Path, images: Path, used: set[Path | None]) -> None:
+    """Refuses labels that belong to no image.
+
+    Raises:
+        DataError: names them.
+    """
+    with readable(folder):
+        lonely = [path.name for path in visible(folder) if nifti_stem(path) and path not in used]
+    if lonely:
+        raise DataError(
+            folder,
+            expected=f"an image in {images} for every label (same name)",
+            found=f"labels without an image: {few(lonely)}",
+            remedy="Rename or remove them. An image may also be called <label>_0000.nii.gz.",
+        )
+
+
+def _stems(folder: Path) -> list[str]:
+    return [stem for stem in map(nifti_stem, visible(folder)) if stem]
+
+
+def _content(folder: Path) -> str:
+    names: Sequence[Path] = visible(folder)
+    return few([f"{path.name}/" if path.is_dir() else path.name for path in names]) if names else "an empty folder"

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from fewslice.core.errors import ConfigError
 from fewslice.settings.datasets import PATIENT_PATTERN, DatasetConfig
+from fewslice.settings.splits import Splits
 
 _LINE = 100
 _MOST_COMBINATIONS = {1: 5, 2: 5, 8: 3}  # patients per list -> lists, as in the published tables
 
 
-@dataclass(frozen=True)
-class Tables:
-    """The lists of a `data_cfg_<name>.py`; see `fewslice.settings.splits.Splits`."""
-
-    train: Mapping[str, Mapping[str, Sequence[str]]]
-    val: Mapping[str, Mapping[str, Sequence[str]]]
-    test: Sequence[str]
-
-
 def split_patients(
-    labeled: Sequence[str], unlabeled: Sequence[str], *, seed: int, val: int | None, test: int | None
-) -> Tables:
-    """Returns seeded lists by patient: test, validation, and training lists of 1, 2, 8 and all other
-    patients.
+    labelled: Sequence[str], unlabelled: Sequence[str], *, seed: int, val: int | None, test: int | None
+) -> Splits:
+    """Returns seeded lists by patient: test, validation, and training lists of 1, 2, 8 and all other patients.
 
     Args:
-        labeled: Patients all of whose volumes have labels.
-        unlabeled: Other patients; they join the list for pretraining, the only one if nobody has labels.
+        labelled: Patients all of whose volumes have labels.
+        unlabelled: Other patients; they join the list for pretraining, the only one if nobody has labels.
         seed: Seed of the shuffle.
         val: Number of validation patients; default 2, or 1 of fewer than 8. They count as labels.
         test: Number of test patients; default a fifth, at least one.
@@ -40,9 +30,9 @@ def split_patients(
     Raises:
         ConfigError: too few labelled patients.
     """
-    if not labeled and unlabeled:
-        return Tables({"unlabeled": {"*": sorted(unlabeled)}}, {}, [])
-    count = len(labeled)
+    if not labelled and unlabelled:
+        return Splits({"unlabeled": {"*": sorted(unlabelled)}}, {}, ())
+    count = len(labelled)
     val = (1 if count < 8 else 2) if val is None else val
     test = max(1, round(count / 5)) if test is None else test
     if val < 1 or test < 0 or count - val - test < 1:
@@ -50,7 +40,7 @@ def split_patients(
             f"{count} labelled patients cannot be split into {test} to test, {val} to validate (at least 1) "
             "and at least 1 to train. Choose other --test and --val."
         )
-    order = [sorted(labeled)[index] for index in np.random.default_rng(seed).permutation(count)]
+    order = [sorted(labelled)[index] for index in np.random.default_rng(seed).permutation(count)]
     testing, validating, pool = order[:test], order[test : test + val], order[test + val :]
     train: dict[str, dict[str, list[str]]] = {}
     for size, most in _MOST_COMBINATIONS.items():
@@ -59,8 +49,8 @@ def split_patients(
             train[f"tr{size}"] = {f"c{index}": ids for index, ids in enumerate(lists, start=1)}
     train["trall"] = train["al"] = {"*": sorted(pool)}
     validation = {key: {"*": sorted(validating)} for key in train}
-    train["unlabeled"] = {"*": sorted({*pool, *unlabeled})}
-    return Tables(train, validation, sorted(testing))
+    train["unlabeled"] = {"*": sorted({*pool, *unlabelled})}
+    return Splits(train, validation, tuple(sorted(testing)))
 
 
 def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) -> str:
@@ -68,7 +58,7 @@ def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) ->
 
     Args:
         dataset: The settings.
-        facts: What was found, for the header.
+        facts: Numbers of volumes and patients, for the header.
         has_labels: Some volumes have labels.
     """
     first = f"pretr_encoder_group_contrastive_loss.py --dataset={dataset.name}"
@@ -89,10 +79,7 @@ def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) ->
         _line("how_to_get", dataset.how_to_get),
         "",
         "# Prepared slices: pixels (multiples of 32) and mm per pixel.",
-        f"img_size_x = {dataset.img_size_x}",
-        f"img_size_y = {dataset.img_size_y}",
-        f"target_resolution = {dataset.target_resolution!r}",
-        f"image_channel = {dataset.image_channel}",
+        *_values(dataset, "img_size_x", "img_size_y", "target_resolution", "image_channel"),
         "",
         "# Classes: 0 is the background, then the structures in order. label_map: code in the file -> class.",
         f"num_classes = {dataset.num_classes}",
@@ -108,9 +95,7 @@ def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) ->
         _line("unlabeled_split", dataset.unlabeled_split),
         "",
         "# Batch sizes in slices, and validation every so many steps.",
-        f"mtask_bs = {dataset.mtask_bs}",
-        f"batch_size_ft = {dataset.batch_size_ft}",
-        f"val_step_update = {dataset.val_step_update}",
+        *_values(dataset, "mtask_bs", "batch_size_ft", "val_step_update"),
     ]
     return "\n".join(lines) + "\n"
 
@@ -126,7 +111,7 @@ def next_steps(name: str, *, images_only: bool) -> str:
     return "\n".join(["Next:", *lines, f"  python train_model/{choosing if images_only else training}"])
 
 
-def summary(dataset: DatasetConfig, tables: Tables) -> str:
+def summary(dataset: DatasetConfig, tables: Splits) -> str:
     """Returns one line about sizes, classes and lists."""
     size = f"{dataset.img_size_x} x {dataset.img_size_y} pixels"
     resolution = " x ".join(f"{side:g}" for side in dataset.target_resolution)
@@ -137,7 +122,7 @@ def summary(dataset: DatasetConfig, tables: Tables) -> str:
     return f"Slices of {size} of {resolution} mm; structures {', '.join(dataset.struct_name)}; {lists}."
 
 
-def splits_text(name: str, tables: Tables, seed: int) -> str:
+def splits_text(name: str, tables: Splits, seed: int) -> str:
     """Returns the text of `data_cfg_<name>.py`; lists that serve several keys stand once, on top."""
     everyone = {"*": []}
     shared = {
@@ -167,6 +152,10 @@ def _paired_lines(dataset: DatasetConfig) -> list[str]:
     if dataset.patient_pattern != PATIENT_PATTERN:
         lines.append(_line("patient_pattern", dataset.patient_pattern))
     return lines
+
+
+def _values(dataset: DatasetConfig, *names: str) -> list[str]:
+    return [f"{name} = {getattr(dataset, name)!r}" for name in names]
 
 
 def _line(name: str, text: str) -> str:

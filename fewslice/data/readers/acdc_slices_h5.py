@@ -8,10 +8,11 @@ ACDC_testing_volumes/patient101_frame01.h5 ...
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from pathlib import Path
 
 from fewslice.core.errors import DataError
-from fewslice.data.readers.acdc_info import facts_of_info, facts_of_row, phases_of_info
+from fewslice.data.readers.acdc import facts_of_info, facts_of_row, phases_of
 from fewslice.data.readers.base import READERS, visible
 from fewslice.data.readers.slices_h5 import SlicesH5Reader
 from fewslice.data.volume import Case
@@ -30,7 +31,7 @@ class AcdcSlicesH5Reader(SlicesH5Reader):
 
     def _find(self) -> list[Case]:
         patients: dict[str, dict[int, list[Path]]] = {}
-        for name, paths in self._volumes().items():
+        for name, paths in self._volumes.items():
             match = _VOLUME.fullmatch(name)
             if match:
                 patients.setdefault(match[1], {})[int(match[2])] = paths
@@ -44,33 +45,22 @@ class AcdcSlicesH5Reader(SlicesH5Reader):
 
     def patient_facts(self, case: Case) -> dict[str, str | float]:
         """Returns diagnosis group, height and weight from patient001.cfg, or from such columns of `spacing_table`."""
-        info = self._infos().get(_VOLUME.match(case.image_path.name)[1])
-        return facts_of_info(info) if info else facts_of_row(self._row(case), self.root / self.dataset.spacing_table)
+        info = self._infos.get(_VOLUME.match(case.image_path.name)[1])
+        return facts_of_info(info) if info else facts_of_row(self._row(case), self._table_path)
 
+    @cached_property
     def _infos(self) -> dict[str, Path]:
-        """Returns patient -> its .cfg file."""
-        if not hasattr(self, "_info_files"):
-            paths = (path for folder in self._folders() for path in visible(folder))
-            found = ((re.fullmatch(r"patient(\d+)\.cfg", path.name, re.IGNORECASE), path) for path in paths)
-            self._info_files = {match[1]: path for match, path in found if match}
-        return self._info_files
+        """Patient -> its .cfg file."""
+        paths = (path for folder in self._folders() for path in visible(folder))
+        found = ((re.fullmatch(r"patient(\d+)\.cfg", path.name, re.IGNORECASE), path) for path in paths)
+        return {match[1]: path for match, path in found if match}
 
     def _phases(self, patient: str, frames: dict[int, list[Path]]) -> dict[str, int]:
         """Returns phase -> frame for the frames that are there."""
-        info = self._infos().get(patient)
-        there = ", ".join(str(frame) for frame in sorted(frames))
-        if info is None and len(frames) > 2:
-            raise DataError(
-                self.folder,
-                expected=f"patient{patient}.cfg with the lines ED: <frame> and ES: <frame>",
-                found=f"no such file, and {len(frames)} frames: {there}",
-                remedy="Put the patient's Info.cfg there under this name; it tells which frames are ED and ES.",
-            )
-        if info is None:
-            return dict(zip(("ED", "ES"), sorted(frames), strict=False))
-        phases = phases_of_info(info)
+        info = self._infos.get(patient, self.folder / f"patient{patient}.cfg")
+        phases = phases_of(info, frames)
         if not set(frames) <= set(phases.values()):
-            expected = f"the frames of this patient that are here: {there}"
+            expected = f"the frames of this patient that are here: {', '.join(map(str, sorted(frames)))}"
             found = ", ".join(f"{phase}: {frame}" for phase, frame in phases.items())
             raise DataError(info, expected=expected, found=found, remedy="Put the right files together.")
         return {phase: frame for phase, frame in phases.items() if frame in frames}

@@ -1,4 +1,4 @@
-"""Shared by all readers: finding cases once, and checking that image and label belong together.
+"""Shared by all readers: finding cases once, checking that image and label belong together, and label codes as classes.
 
 A layout's module says where the files are (`_find`); this class validates what it finds and reads.
 """
@@ -6,9 +6,10 @@ A layout's module says where the files are (`_find`); this class validates what 
 from __future__ import annotations
 
 import abc
+import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +17,17 @@ import numpy as np
 
 from fewslice.core.errors import DataError
 from fewslice.core.registry import Registry
-from fewslice.data.io.nifti import read_nifti
-from fewslice.data.readers.access import readable
-from fewslice.data.readers.labels import to_classes
+from fewslice.data.io.access import readable
+from fewslice.data.io.nifti import Grid, read_nifti
 from fewslice.data.scribbles import case_generator, simulate_scribbles
 from fewslice.data.volume import Case, Volume
 from fewslice.settings.datasets import DatasetConfig
 
 READERS = Registry("layout")
+_LARGEST_SPAN = 1 << 20  # of label codes that are counted in a table
 
 SPACING_TOLERANCE_MM = 1e-3
 AFFINE_TOLERANCE_MM = 1e-2
-
-
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """Voxels with their geometry; `fewslice.data.io.nifti.NiftiImage` serves as one.
-
-    Attributes:
-        array: (X, Y, Z) float32 image, of colour images (X, Y, Z, C), or int32 label codes.
-        spacing_mm: Size of a voxel along x, y, z.
-        affine: (4, 4) float64, voxel indices to mm.
-        header: None: the format is not NIfTI.
-    """
-
-    array: np.ndarray
-    spacing_mm: tuple[float, float, float]
-    affine: np.ndarray
-    header: None = None
 
 
 class Reader(abc.ABC):
@@ -55,7 +39,7 @@ class Reader(abc.ABC):
 
     Attributes:
         folder: Where the scans are expected.
-        notes: What `cases` passed over, in words.
+        notes: Text on files that `cases` passed over.
     """
 
     expects: str  # what should be in the folder, in words; set by each layout
@@ -66,7 +50,6 @@ class Reader(abc.ABC):
         self.root = Path(root if root is not None else dataset.data_root).absolute()
         self.folder = self.root / dataset.data_path_tr
         self.notes: list[str] = []
-        self._cases: list[Case] | None = None
 
     @abc.abstractmethod
     def _find(self) -> list[Case]:
@@ -78,19 +61,21 @@ class Reader(abc.ABC):
         Raises:
             DataError: the folder is missing, cannot be read or holds no volume, or two volumes have the same id.
         """
-        if self._cases is None:
-            with readable(self.folder):
-                self._cases = self._checked_cases()
-        return list(self._cases)
+        with readable(self.folder):
+            return list(self._cases)
 
-    def _checked_cases(self) -> list[Case]:
+    @cached_property
+    def _cases(self) -> list[Case]:
         if not self.folder.is_dir():
             raise self._nothing("no such folder" if not self.folder.exists() else "a file")
-        found = sorted(self._find(), key=lambda case: case.case_id)
-        if not found:
+        cases = sorted(self._find(), key=lambda case: case.case_id)
+        if not cases:
             raise self._nothing("no volume in this folder")
-        _check_unique(self.folder, found)
-        return found
+        for case, other in itertools.pairwise(cases):
+            if case.case_id == other.case_id:
+                found = f"two for {case.case_id}: {case.image_path} and {other.image_path}"
+                raise DataError(self.folder, expected="one image per volume", found=found, remedy="Remove one of them.")
+        return cases
 
     def read(self, case: Case, *, with_label: bool = True, with_scribble: bool | None = None) -> Volume:
         """Reads and checks one volume.
@@ -123,8 +108,7 @@ class Reader(abc.ABC):
             codes = _collect(problems, self._read_label, case)
             if codes is not None:
                 problems += _pair_problems(case, image, codes)
-                mapped = _collect(problems, self._to_classes, case, codes)
-                label, notes = mapped or (None, ())
+                label, notes = _collect(problems, self._to_classes, case, codes) or (None, ())
         if not is_simulated and (with_label if with_scribble is None else with_scribble):
             scribble = _collect(problems, self._checked_scribble, case, image, bool(with_scribble))
         if problems:
@@ -186,18 +170,11 @@ class Reader(abc.ABC):
 
     def _to_classes(self, case: Case, codes: Grid) -> tuple[np.ndarray, tuple[str, ...]]:
         is_lenient = self.unknown_codes == "background"
-        return to_classes(
-            codes.array,
-            path=case.label_path,
-            label_map=self.dataset.label_map,
-            num_classes=self.dataset.num_classes,
-            unknown_is_background=is_lenient,
-        )
+        return _to_classes(codes.array, case.label_path, self.dataset, unknown_is_background=is_lenient)
 
     def _nothing(self, found: str) -> DataError:
-        root = f"FEWSLICE_DATA or --data_root sets the data root (now {self.root})."
-        remedy = f"{self.dataset.how_to_get.rstrip('.')}. {root}"
-        return DataError(self.folder, expected=self.expects, found=found, remedy=remedy.strip())
+        remedy = f"{self.dataset.how_to_get.rstrip('.')}. FEWSLICE_DATA or --data_root sets the data root "
+        return DataError(self.folder, expected=self.expects, found=found, remedy=f"{remedy}(now {self.root}).")
 
 
 def _collect(problems: list[DataError], function: Any, case: Case, *args: Any) -> Any:
@@ -237,17 +214,67 @@ def _pair_problems(case: Case, image: Grid | None, label: Grid) -> Iterator[Data
         yield DataError(case.label_path, expected=expected, found=found, remedy=remedy)
 
 
-def _check_unique(folder: Path, cases: list[Case]) -> None:
-    seen: dict[str, Case] = {}
-    for case in cases:
-        other = seen.setdefault(case.case_id, case)
-        if other is not case:
-            raise DataError(
-                folder,
-                expected="one image per volume",
-                found=f"two for {case.case_id}: {other.image_path} and {case.image_path}",
-                remedy="Remove one of them.",
-            )
+def _to_classes(
+    codes: np.ndarray, path: Path, dataset: DatasetConfig, *, unknown_is_background: bool = False
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Translates label codes and refuses those that have no meaning.
+
+    Args:
+        codes: (X, Y, Z) int32.
+        path: The label file, for messages.
+        dataset: Its `label_map`, empty if codes are classes, and `num_classes` count. Code 0 is background unless the
+            map lists it.
+        unknown_is_background: Codes without a class become background, with a note. Files that hold nothing
+            but classes are then taken as they are, since they were translated before.
+
+    Returns:
+        (X, Y, Z) uint8 classes, and notes on what was changed.
+
+    Raises:
+        DataError: codes without a class; lists them with their counts.
+    """
+    values, counts = _histogram(codes)
+    label_map, num_classes = dataset.label_map, dataset.num_classes
+    known = {0: 0, **dict(label_map)} if label_map else {code: code for code in range(num_classes)}
+    is_translated = values[0] >= 0 and values[-1] < num_classes
+    if unknown_is_background and is_translated and not known.keys() >= set(values):
+        known = {code: code for code in range(num_classes)}
+    unknown = {value: count for value, count in zip(values, counts, strict=True) if value not in known}
+    listed = ", ".join(f"{value} ({count} voxels)" for value, count in list(unknown.items())[:10])
+    listed += f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
+    is_foreign = not any(known.get(value) for value in values)
+    if unknown and (not unknown_is_background or is_foreign):
+        raise DataError(
+            path,
+            expected=f"label values {_ranges(known)} ({'`label_map`' if label_map else '`num_classes`'})",
+            found=f"also {listed}",
+            remedy="Correct the file, or set `label_map` (code in the file -> class) in the init file.",
+        )
+    classes = np.zeros(codes.shape, np.uint8)
+    for value in values:
+        if known.get(value):
+            classes[codes == value] = known[value]
+    notes = (f"label values {listed} have no class and were read as background",) if unknown else ()
+    return classes, notes
+
+
+def _histogram(codes: np.ndarray) -> tuple[list[int], list[int]]:
+    """Returns the codes that occur, rising, and how often each does."""
+    low, high = int(codes.min()), int(codes.max())
+    if high - low > _LARGEST_SPAN:
+        values, counts = np.unique(codes, return_counts=True)
+    else:
+        counts = np.bincount((codes - low).ravel())
+        values = np.flatnonzero(counts)
+        counts, values = counts[values], values + low
+    return values.tolist(), counts.tolist()
+
+
+def _ranges(known: dict[int, int]) -> str:
+    codes = sorted(known)
+    if codes == list(range(len(codes))):
+        return f"0 to {codes[-1]}"
+    return ", ".join(str(code) for code in codes)
 
 
 def visible(folder: Path) -> list[Path]:

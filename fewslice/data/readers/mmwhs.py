@@ -30,22 +30,15 @@ class MmwhsReader(CaseFoldersReader):
     unknown_codes = "background"
 
     def _find(self) -> list[Case]:
-        cases = [case for folder in (self.folder, *self._subfolders()) for case in _official(folder)]
+        below = [path for path in visible(self.folder) if path.is_dir() and re.fullmatch("mr_(train|test)", path.name)]
+        numbers: dict[tuple[Path, str], str] = {}
+        for path in (path for folder in (self.folder, *below) for path in visible(folder)):
+            match = _OFFICIAL.fullmatch(nifti_stem(path) or "")
+            if match:
+                numbers[path.parent, match[1]] = match[2]
+        cases = []
+        for (folder, stem), number in numbers.items():
+            label = first_existing(folder, f"{stem}_label")
+            image = first_existing(folder, f"{stem}_image")
+            cases.append(Case(number, number, "", image, label if label.exists() else None))
         return cases + super()._find()
-
-    def _subfolders(self) -> list[Path]:
-        return [path for path in visible(self.folder) if path.is_dir() and re.fullmatch("mr_(train|test)", path.name)]
-
-
-def _official(folder: Path) -> list[Case]:
-    stems: dict[str, str] = {}
-    for path in visible(folder):
-        match = _OFFICIAL.fullmatch(nifti_stem(path) or "")
-        if match:
-            stems[match[1]] = match[2]
-    cases = []
-    for stem, number in stems.items():
-        label = first_existing(folder, f"{stem}_label")
-        image = first_existing(folder, f"{stem}_image")
-        cases.append(Case(number, number, "", image, label if label.exists() else None))
-    return cases

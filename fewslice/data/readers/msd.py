@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fewslice.core.errors import DataError
+from fewslice.data.io.access import readable
 from fewslice.data.readers.base import READERS, nifti_stem
 from fewslice.data.readers.paired_folders import PairedFoldersReader
 from fewslice.data.volume import Case
@@ -26,17 +27,18 @@ class MsdReader(PairedFoldersReader):
     expects = "imagesTr/, labelsTr/ and dataset.json, as in the Medical Segmentation Decathlon or nnU-Net raw"
 
     def _find(self) -> list[Case]:
-        info = _read_info(self.folder / "dataset.json", self.expects, self.dataset.how_to_get)
-        self._check_labels(info)
+        path = self.folder / "dataset.json"
+        if not path.is_file():
+            raise DataError(path, expected=self.expects, found="no dataset.json", remedy=self.dataset.how_to_get)
+        info = read_info(path)
+        self._check_labels(path, label_names(path, info))
         cases = self._pairs(self.dataset.images_dir, self.dataset.labels_dir)
         if (self.folder / "imagesTs").is_dir() and self.dataset.images_dir != "imagesTs":
             cases += self._pairs("imagesTs", "labelsTs")
         return cases + self._listed_but_missing(info, {case.case_id for case in cases})
 
-    def _check_labels(self, info: Mapping[str, Any]) -> None:
+    def _check_labels(self, path: Path, codes: Mapping[int, str]) -> None:
         """Compares the codes that dataset.json names with `label_map` and `num_classes`."""
-        path = self.folder / "dataset.json"
-        codes = _codes(path, info.get("labels"))
         known = {0: 0, **dict(self.dataset.label_map)} if self.dataset.label_map else {}
         classes = [known.get(code) for code in codes] if known else sorted(codes)
         listed = ", ".join(f"{code} {name}" for code, name in sorted(codes.items()))
@@ -68,11 +70,11 @@ class MsdReader(PairedFoldersReader):
         return cases
 
 
-def _read_info(path: Path, expects: str, how_to_get: str) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise DataError(path, expected=expects, found="no dataset.json", remedy=how_to_get)
+def read_info(path: Path) -> Mapping[str, Any]:
+    """Returns the content of dataset.json. Raises `DataError` where it is no JSON object."""
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        with readable(path):
+            info = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         remedy = "Restore the file from the dataset's archive."
         raise DataError(path, expected="valid JSON", found=str(error), remedy=remedy) from error
@@ -81,8 +83,13 @@ def _read_info(path: Path, expects: str, how_to_get: str) -> Mapping[str, Any]:
     return info
 
 
-def _codes(path: Path, labels: Any) -> dict[int, str]:
-    """Returns code -> name from either form of `labels`: {"0": "background"} or {"background": 0}."""
+def label_names(path: Path, info: Mapping[str, Any]) -> dict[int, str]:
+    """Returns code -> name from either form of `labels`: {"0": "background"} or {"background": 0}.
+
+    Raises:
+        DataError: `labels` is missing, has several codes for a name, or one code twice.
+    """
+    labels = info.get("labels")
     items = list(labels.items()) if isinstance(labels, Mapping) else []
     pairs = [(value, key) if _is_code(value) else (key, value) for key, value in items]
     if not pairs or not all(_is_code(code) and isinstance(name, str) for code, name in pairs):
@@ -94,12 +101,8 @@ def _codes(path: Path, labels: Any) -> dict[int, str]:
         )
     codes = {int(code): name for code, name in pairs}
     if len(codes) != len(pairs):
-        raise DataError(
-            path,
-            expected="a different code for each label",
-            found=f"labels = {json.dumps(labels)[:200]}",
-            remedy="Correct `labels`.",
-        )
+        found = f"labels = {json.dumps(labels)[:200]}"
+        raise DataError(path, expected="a different code for each label", found=found, remedy="Correct `labels`.")
     return codes
 
 

@@ -52,8 +52,8 @@ class PairedFoldersReader(Reader):
                 remedy="Rename the file or change the pattern in the dataset's init file.",
             )
         phase = re.search(r"_(ED|ES)$", stem, re.IGNORECASE)
-        wanted = set(self.dataset.phases) | set(self.dataset.unlabeled_phases)
-        return Case(stem, patient, phase[1].upper() if phase and wanted != {""} else "", image, label)
+        phases = set(self.dataset.phases) | set(self.dataset.unlabeled_phases)
+        return Case(stem, patient, phase[1].upper() if phase and phases != {""} else "", image, label)
 
     def _read_image(self, case: Case) -> Grid:
         has_file_per_channel = nifti_stem(case.image_path) != case.case_id

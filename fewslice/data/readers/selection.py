@@ -14,7 +14,7 @@ _SHOWN = 12  # ids named in a message before it says "and N more"
 
 
 def find_cases(reader: Reader, patient_ids: Sequence[str], phases: Sequence[str]) -> list[Case]:
-    """Returns the volumes of the given patients in the given phases.
+    """Returns the volumes of some patients in some phases.
 
     An id of digits only also finds the patient whose id ends with that number ("000" finds "prostate_00"),
     if the final numbers of the dataset's ids are all different.
@@ -93,14 +93,14 @@ def patient_names(reader: Reader, ids: Sequence[str]) -> dict[str, str]:
     for item in ids:
         by_number = numbers.get(int(item)) if is_unique and re.fullmatch(r"[0-9]+", item) else None
         names[item] = item if item in known or not by_number else next(iter(by_number))
-    twice = [item for item in ids if list(names.values()).count(names[item]) > 1]
-    if twice:
-        raise ConfigError(f"{', '.join(twice)} are the same patient of {reader.dataset.name}. List each patient once.")
+    same = [item for item in ids if list(names.values()).count(names[item]) > 1]
+    if same:
+        raise ConfigError(f"{', '.join(same)} are the same patient of {reader.dataset.name}. List each patient once.")
     return names
 
 
 def _missing(reader: Reader, missing: list[tuple[str, str]]) -> DataError:
-    wanted = [f"{patient} ({phase})" if phase else patient for patient, phase in missing]
+    absent = [f"{patient} ({phase})" if phase else patient for patient, phase in missing]
     known = sorted({case.patient_id for case in reader.cases()})
     phases = sorted({case.phase for case in reader.cases() if case.phase})
     remedy = f"The folder holds {len(known)} patients: {few(known)}"
@@ -109,7 +109,7 @@ def _missing(reader: Reader, missing: list[tuple[str, str]]) -> DataError:
     return DataError(
         reader.folder,
         expected=f"volumes of all patients that the split lists ({reader.expects})",
-        found=f"none for {few(wanted)}",
+        found=f"none for {few(absent)}",
         remedy=remedy.strip(),
     )
 

@@ -10,26 +10,26 @@ video are slices; its images have a last axis for red, green and blue.
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from fewslice.core.errors import DataError
-from fewslice.data.readers.base import READERS, Grid, Reader, visible
-from fewslice.data.readers.h5_files import VOLUME, holds, read_array, require_finite, require_scribble
-from fewslice.data.readers.spacing_table import read_spacing_table, spacing_of
+from fewslice.data.readers.base import READERS, Grid, visible
+from fewslice.data.readers.h5_files import FILE, VOLUME, H5Reader, holds, read_array
 from fewslice.data.volume import Case
 from fewslice.settings.datasets import patient_of
 
-_FILE = re.compile(r"(.+?)(?:_slice_(\d+))?\.h5", re.IGNORECASE)
 _FOLDER = re.compile(r".*(slices|volumes)", re.IGNORECASE)
 _COLOURS = 3
 
 
 @READERS.register("slices_h5")
-class SlicesH5Reader(Reader):
+class SlicesH5Reader(H5Reader):
     """Reads slice files and volume files; the case id is the volume's name, whose patient `patient_pattern` finds.
 
     The slice files `<volume>_slice_<number>.h5` of one volume are stacked in the order of their numbers. Where a volume
@@ -42,14 +42,14 @@ class SlicesH5Reader(Reader):
         255. The published files hold 0 to 255 in the training slices and 0 to 1 in the other volumes of one dataset,
         which its code fed to the network as they are. Images of one channel are not touched.
         Differs from the published code, which read one digit of the slice number and took slice 10 for slice 1.
-        The affine is diag(-x, -y, z) of the voxel size, as in `acdc_h5`.
     """
 
+    label_kinds = "fiu"
     expects = "training_slices/<volume>_slice_0.h5, ..., val_volumes/<volume>.h5, ... with `image` and perhaps `label`"
 
     def _find(self) -> list[Case]:
         cases = []
-        for name, paths in self._volumes().items():
+        for name, paths in self._volumes.items():
             patient = patient_of(name, self.dataset.patient_pattern)
             if patient:
                 cases.append(self._case(name, patient, "", paths))
@@ -60,39 +60,28 @@ class SlicesH5Reader(Reader):
     def _case(self, case_id: str, patient: str, phase: str, paths: Sequence[Path]) -> Case:
         return Case(case_id, patient, phase, paths[0], None if holds(paths[0], "label") is False else paths[0])
 
-    def has_scribble(self, case: Case) -> bool:
-        """Whether the file of the volume, or its first slice file, holds a scribble."""
-        return holds(case.image_path, "scribble") is True
-
     def source_files(self, case: Case, *, with_label: bool = True) -> list[Path]:
         """Returns all slice files of the volume in the order of their numbers, or its one file."""
-        return list(self._stacks().get(case.image_path, (case.image_path,)))
+        return list(self._stacks.get(case.image_path, (case.image_path,)))
 
     def facts(self, case: Case) -> dict[str, object]:
         """Returns the voxel size and, of slice files, their number, which decide the result beside the files."""
-        facts: dict[str, object] = {"spacing_mm": list(self._spacing(case))}
-        paths = self._stacks().get(case.image_path)
-        return facts | ({"slices": len(paths)} if paths else {})
+        paths = self._stacks.get(case.image_path)
+        return super().facts(case) | ({"slices": len(paths)} if paths else {})
 
-    def _volumes(self) -> dict[str, list[Path]]:
-        """Returns volume name -> its slice files by number, or its one file; sorted by name."""
-        if not hasattr(self, "_found"):
-            self._found = self._search()
-        return self._found
-
+    @cached_property
     def _stacks(self) -> dict[Path, list[Path]]:
-        """Returns first slice file -> all slice files of the volume."""
-        if not hasattr(self, "_by_first"):
-            stacks = (paths for paths in self._volumes().values() if _number(paths[0]) is not None)
-            self._by_first = {paths[0]: paths for paths in stacks}
-        return self._by_first
+        """First slice file -> all slice files of the volume."""
+        return {paths[0]: paths for paths in self._volumes.values() if _number(paths[0]) is not None}
 
-    def _search(self) -> dict[str, list[Path]]:
+    @cached_property
+    def _volumes(self) -> dict[str, list[Path]]:
+        """Volume name -> its slice files by number, or its one file; sorted by name."""
         slices: dict[str, list[Path]] = {}
         volumes: dict[str, list[Path]] = {}
         for folder in self._folders():
             for path in visible(folder):
-                match = _FILE.fullmatch(path.name)
+                match = FILE.fullmatch(path.name)
                 if match and path.suffix:
                     (volumes if match[2] is None else slices).setdefault(match[1], []).append(path)
         for name, paths in {**volumes, **slices}.items():
@@ -113,23 +102,6 @@ class SlicesH5Reader(Reader):
         below = [path for path in visible(self.folder) if _FOLDER.fullmatch(path.name) and path.is_dir()]
         return [self.folder, *below]
 
-    def _row(self, case: Case) -> Mapping[str, str]:
-        """Returns the row of the spacing table, {} without a table."""
-        if not self.dataset.spacing_table:
-            return {}
-        path = self.root / self.dataset.spacing_table
-        if not hasattr(self, "_rows"):
-            self._rows = read_spacing_table(path, self.dataset.how_to_get, with_phase=False)
-        name = _FILE.fullmatch(case.image_path.name)[1]
-        if name.lower() not in self._rows:
-            expected = f"a row for the volume {name}"
-            raise DataError(path, expected=expected, found="none", remedy="Add it, or leave the volume out.")
-        return self._rows[name.lower()]
-
-    def _spacing(self, case: Case) -> tuple[float, float, float]:
-        row = self._row(case)
-        return spacing_of(row) if row else (1.0, 1.0, 1.0)
-
     def _array(self, case: Case, key: str, kinds: str, *, is_optional: bool = False) -> np.ndarray | None:
         """Returns the (X, Y, Z) or (X, Y, Z, 3) array `key` of a volume, or None if it is optional and absent."""
         paths = self.source_files(case)
@@ -147,35 +119,21 @@ class SlicesH5Reader(Reader):
             raise DataError(paths[0], expected="red, green and blue", found=found, remedy="Set `num_channels`.")
         return np.swapaxes(array, 0, 2)
 
-    def _grid(self, case: Case, array: np.ndarray) -> Grid:
-        spacing = self._spacing(case)
-        return Grid(array, spacing, np.diag([-spacing[0], -spacing[1], spacing[2], 1.0]))
-
     def _read_image(self, case: Case) -> Grid:
-        array = np.ascontiguousarray(self._array(case, "image", "fiu"), np.float32)
-        require_finite(array, case.image_path)
-        return self._grid(case, _unit_colours(array, case.image_path) if array.ndim == 4 else array)
-
-    def _read_label(self, case: Case) -> Grid:
-        if case.label_path is None:
-            return super()._read_label(case)
-        array = self._array(case, "label", "fiu")
-        if not np.array_equal(array, np.rint(array)):
-            remedy = "Store classes as whole numbers."
-            raise DataError(case.image_path, expected="a label of whole numbers", found="others", remedy=remedy)
-        return self._grid(case, np.ascontiguousarray(array, np.int32))
-
-    def _read_scribble(self, case: Case) -> np.ndarray | None:
-        array = self._array(case, "scribble", "iu", is_optional=True)
-        if array is None:
-            return None
-        require_scribble(array, case.image_path, self.dataset.num_classes)
-        return np.ascontiguousarray(array, np.uint8)
+        grid = super()._read_image(case)
+        if grid.array.ndim < 4:
+            return grid
+        low, high = float(grid.array.min()), float(grid.array.max())
+        if low < 0 or high > 255:
+            found, remedy = f"{low:g} to {high:g}", "Store the frames as 0 to 255 or as 0 to 1."
+            expected = "colours from 0 to 255, or from 0 to 1"
+            raise DataError(case.image_path, expected=expected, found=found, remedy=remedy)
+        return dataclasses.replace(grid, array=grid.array / np.float32(255)) if high > 1 else grid
 
 
 def _number(path: Path) -> int | None:
     """Returns the slice number in a file name, None for a volume."""
-    number = _FILE.fullmatch(path.name)[2]
+    number = FILE.fullmatch(path.name)[2]
     return None if number is None else int(number)
 
 
@@ -211,11 +169,3 @@ def _stacked(
             remedy = "All slices of a volume must have one shape. Get a fresh copy, or leave the volume out."
             raise DataError(path, expected=expected, found=f"shape {array.shape}", remedy=remedy)
     return np.stack(arrays)
-
-
-def _unit_colours(array: np.ndarray, path: Path) -> np.ndarray:
-    low, high = float(array.min()), float(array.max())
-    if low < 0 or high > 255:
-        found, remedy = f"{low:g} to {high:g}", "Store the frames as 0 to 255 or as 0 to 1."
-        raise DataError(path, expected="colours from 0 to 255, or from 0 to 1", found=found, remedy=remedy)
-    return array / np.float32(255) if high > 1 else array

@@ -23,7 +23,7 @@ from fewslice.active.pool import Crops
 from fewslice.active.units import Units
 from fewslice.core import files
 from fewslice.core.registry import Registry
-from fewslice.data import cache_store
+from fewslice.data import cache
 from fewslice.data.cache import PreparedSet
 from fewslice.settings.datasets import DatasetConfig
 
@@ -85,7 +85,7 @@ def image_key(volumes: PreparedSet, pool: Units, dataset: DatasetConfig) -> dict
         "scans": volumes.digest,
         "units": len(pool),
         "boxes": hashlib.sha256(boxes.tobytes()).hexdigest(),
-        "prepared": json.loads(files.to_json(cache_store.settings(dataset))),
+        "prepared": json.loads(files.to_json(cache.settings(dataset))),
     }
 
 

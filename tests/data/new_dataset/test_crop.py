@@ -45,9 +45,17 @@ def test_one_large_field_of_view_enlarges_the_crop():
     )
 
 
-def test_large_field_with_central_foreground_changes_nothing():
-    large, _ = volume((200, 200, 2), [(slice(68, 132), slice(90, 110))])  # rows 68 to 131 are the middle 64
-    assert settings(small("b"), small("c"), large).size == (64, 64)
+@pytest.mark.parametrize(
+    "shape, boxes, others, size",
+    [
+        ((200, 200, 2), [(slice(68, 132), slice(90, 110))], "bc", (64, 64)),  # rows 68 to 131 are the middle 64
+        ((900, 900, 1), [], "bc", (64, 64)),
+        ((512, 512, 2), [(slice(200, 300), slice(200, 300))], "", (320, 320)),
+    ],
+    ids=["central_foreground", "no_foreground", "median_above_the_limit"],
+)
+def test_size(shape, boxes, others, size):
+    assert settings(*map(small, others), volume(shape, boxes)[0]).size == size
 
 
 def test_beyond_the_limit_the_largest_share_is_told_with_the_remedy():
@@ -63,17 +71,6 @@ def test_beyond_the_limit_the_largest_share_is_told_with_the_remedy():
     assert "in init_acdc.py set img_size_x = 352, img_size_y = 64" in text
     coarse = float(re.search(r"target_resolution = \(([\d.]+), 1\)", text)[1])
     assert coarse > 1 and needed_side(0, coarse, [large.footprint, less.footprint]) <= 320
-
-
-def test_median_field_above_the_limit_is_cut_at_the_limit():
-    item, _ = volume((512, 512, 2), [(slice(200, 300), slice(200, 300))])
-    assert settings(item).size == (320, 320)
-
-
-def test_volumes_without_foreground_do_not_matter():
-    empty, _ = volume((900, 900, 1), [])
-    assert empty.footprint is None
-    assert settings(small("b"), small("c"), empty).size == (64, 64)
 
 
 @pytest.mark.parametrize("shape", [(75, 90), (64, 64), (33, 101), (90, 75)])

@@ -1,0 +1,31 @@
+"""Every script answers `--help` and wrong flags at once, in a process of its own."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.golden_files import REPOSITORY
+
+SCRIPTS = sorted(path.stem for path in (REPOSITORY / "scripts").glob("*.py"))
+
+
+def run(script, *arguments):
+    command = [sys.executable, str(REPOSITORY / "scripts" / f"{script}.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_is_quick_and_complete(script):
+    started = time.monotonic()
+    answer = run(script, "--help")
+    assert time.monotonic() - started < 6
+    assert f"python scripts/{script}.py" in answer.stdout and "Default" in answer.stdout or "default" in answer.stdout
+    assert "tensorflow" not in answer.stderr
+
+
+def test_wrong_flags_are_one_message():
+    wrong, name = run("verify_dataset", "--worker=1"), run("create_cropped_imgs", "--dataset=acdcc")
+    assert wrong.returncode != 0 and "workers" in wrong.stderr
+    assert name.returncode != 0 and "Did you mean 'acdc'" in name.stderr and "Traceback" not in name.stderr
