@@ -32,9 +32,9 @@ def steps(stage: Stages = "encoder", side: int = 192, rows: int = 0) -> Work:
     """
     from benchmarks import stages
 
-    one = stages.stage(stage, side, rows)
-    kinds = (*(["plain"] if one.plain else []), *stages.POLICIES)
-    return Work({kind: one.step(kind) for kind in kinds}, len(one.batches(0)[0]))
+    prepared = stages.stage(stage, side, rows)
+    kinds = (*(["plain"] if prepared.plain else []), *stages.POLICIES)
+    return Work({kind: prepared.step(kind) for kind in kinds}, len(prepared.batches(0)[0]))
 
 
 @benchmark(stage="unet", side=32, rows=2, steps=1)
@@ -50,21 +50,21 @@ def batches(
     from fewslice.train.callbacks import MovingAverage, StepMonitor, StopSignal
     from models import transfer
 
-    one = stages.stage(stage, side, rows)
-    step, model, numbers = one.step(precision), one.compiled(precision), itertools.count()
+    prepared = stages.stage(stage, side, rows)
+    step, model, numbers = prepared.step(precision), prepared.compiled(precision), itertools.count()
     average = MovingAverage(transfer.named_variables(model), 0.99, transfer.read_weights(model))
 
     def fit() -> None:
         monitor = StepMonitor(0, steps, StopSignal(), after_step=average.update, totals={})
-        data = StepBatches(one.batches, 0, steps)
+        data = StepBatches(prepared.batches, 0, steps)
         model.fit(data, epochs=1, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[monitor])
 
     functions = {
         f"{steps} steps of the network alone": lambda: [step() for _ in range(steps)],
         f"{steps} steps with batches, callbacks, average": fit,
-        f"making {steps} batches": lambda: [one.batches(next(numbers)) for _ in range(steps)],
+        f"making {steps} batches": lambda: [prepared.batches(next(numbers)) for _ in range(steps)],
     }
-    return Work(functions, steps * len(one.batches(0)[0]))
+    return Work(functions, steps * len(prepared.batches(0)[0]))
 
 
 @benchmark(network="unet", side=32)

@@ -272,5 +272,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
         flags |= {"folder": args.folder} if args.folder else {}
         command = [sys.executable, "-m", "benchmarks", args.name, "--here"]
         command += [f"--{name}={value}" for name, value in flags.items()]
-        environment = {"TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ | dict.fromkeys(THREADS, str(args.threads))
+        environment = {"TF_CPP_MIN_LOG_LEVEL": "3"} | os.environ | dict.fromkeys(THREADS, str(args.threads))
         subprocess.run(command, check=True, env=environment)

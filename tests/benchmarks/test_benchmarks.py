@@ -53,8 +53,8 @@ def test_command_measures_each_combination(capfd):
     ("name", "side", "rows"), [("group", 32, 12), ("joint", 32, 4), ("scribble", 16, 2), ("dmpls", 16, 2)]
 )
 def test_batches_fit_network_and_loss(name, side, rows, eager):
-    one = stages.stage(name, side, rows)
-    assert np.isfinite(one.compiled("float32").train_on_batch(*one.batches(0))).all()
+    prepared = stages.stage(name, side, rows)
+    assert np.isfinite(prepared.compiled("float32").train_on_batch(*prepared.batches(0))).all()
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
@@ -68,11 +68,11 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 @pytest.mark.parametrize(("name", "rows"), [("encoder", 16), ("decoder", 4), ("unet", 3)])
 def test_plain_networks_and_losses_are_ours(name, rows):
-    one = stages.stage(name, 64, rows)
-    ours, plain = one.compiled("float32"), one.compiled("plain")
+    prepared = stages.stage(name, 64, rows)
+    ours, plain = prepared.compiled("float32"), prepared.compiled("plain")
     copy_weights(ours, plain)
     assert len(plain.trainable_variables) == len(ours.trainable_variables)
-    images, targets = one.batches(0)
+    images, targets = prepared.batches(0)
     expected = ours(images, training=True)
     np.testing.assert_allclose(plain(images, training=True), expected, rtol=0, atol=2e-4 * np.abs(expected).max())
     assert float(plain.loss(targets, expected)) == pytest.approx(float(ours.loss(targets, expected)), rel=1e-4)
