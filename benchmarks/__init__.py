@@ -1,1 +1,1 @@
-"""The fast parts measured against the same work written plainly; see README.md in this folder."""
+"""Speed and memory of the optimised parts; see README.md in this folder."""

@@ -1,7 +1,7 @@
-"""The same networks and losses, written plainly: what everything here is compared with.
+"""Networks and losses written plainly: the reference of the ratios.
 
 Convolutions with bias, Keras' batch normalisation in its unfused form, up-sampled images that are convolved,
-float32 throughout, losses as loops over pairs in the graph. `tests/benchmarks` checks that they compute what ours do.
+float32 throughout, losses as loops over pairs in the graph. `tests/benchmarks` checks that they compute the same.
 """
 
 from __future__ import annotations
@@ -52,17 +52,6 @@ def unet(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
     return keras.Model(inputs, x)
 
 
-def joint_net(image_shape: tuple[int, int, int], num_classes: int, num_labelled: int) -> keras.Model:
-    """Builds the U-Net with two heads: image -> logits of the first rows, embeddings of the others, float32."""
-    inputs = keras.Input(image_shape)
-    shared = _decoder(_encoder(inputs), 5)
-    x = _block(_block(shared, 16, "seg_c1_a"), 16, "seg_c1_b")
-    last = layers.Conv2D(num_classes, 3, padding="same", use_bias=False, dtype="float32", name="seg_fin_layer")
-    y = _block(shared[num_labelled:, :], 16, "cont_c1_a", kernel_size=1, bias=False)
-    y = layers.Conv2D(16, 1, use_bias=False, name="cont_c1_b")(y)
-    return keras.Model(inputs, {"logits": last(x[:num_labelled, :]), "embeddings": y})
-
-
 def global_net(image_shape: tuple[int, int, int]) -> keras.Model:
     """Builds the encoder with its head: image -> embedding (batch, 128)."""
     inputs = keras.Input(image_shape)
@@ -93,7 +82,7 @@ def _cosine(a: Any, b: Any) -> Any:
 
 
 def _term(anchor: Any, positive: Any, negatives: Any, temperature: float) -> Any:
-    """One term of a loss: two vectors (D,) and the negatives (K, D), gathered for this term."""
+    """One term of a loss: two embeddings (D,) and the negatives (K, D), gathered for this term."""
     own = ops.exp(_cosine(anchor, positive) / temperature)
     return -ops.log(own / (own + ops.sum(ops.exp(_cosine(negatives, anchor) / temperature))))
 
@@ -102,7 +91,7 @@ class GlobalLoop(keras.losses.Loss):
     """G^D as a loop over pairs; rows are [slot, view, partition], from slowest to fastest.
 
     Args:
-        ids: (N, 3) volume slot, partition, view of the rows.
+        ids: (N, 3) integers: volume slot, partition, view of the rows.
         temperature: Divides the cosines.
     """
 

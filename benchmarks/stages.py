@@ -1,174 +1,204 @@
-"""The training step of each stage, ours and plain, on one fixed batch of random numbers."""
+"""The stages of training as the benchmarks run them: network, loss, optimiser and the function step -> batch.
+
+Data are six volumes of ten smooth slices with nested structures. Batches are those of the stages' own input pipelines.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 import numpy as np
+from scipy import ndimage
 
 import losses
 import models
-from benchmarks import joint, plain
+from benchmarks import plain
+from fewslice.augment.rot_flip import RotFlip
+from fewslice.augment.segmentation import SegmentationAugmentation
+from fewslice.data.batches import annotated, contrastive, generator, group, joint
+from fewslice.stages.joint.contrastive import assemble
+from fewslice.train.optimizers import CoupledAdam, CoupledSGD, polynomial_decay
 from fewslice.train.setup import optimizer
 from models.joint import EMBEDDINGS, LOGITS
 
-STAGES = ("encoder", "decoder", "unet")  # and "joint", whose network has two outputs
-LOSS_WEIGHTS = {LOGITS: 1.0, EMBEDDINGS: 0.1}
-PRECISIONS = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+CLASSES, N_POS, IGNORE = 4, 3, 255
+ROWS = {"encoder": 24, "decoder": 20, "group": 36, "unet": 20, "joint": 20, "scribble": 6, "dmpls": 6}
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+Batches = Callable[[int], tuple[np.ndarray, Any]]
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Sizes of a benchmark; the defaults are the published ones (24, 20, 20 and 40 rows of 192 x 192).
+class Stage:
+    """A stage at one size; `rows` are those of a batch (of joint training: the labelled ones, as many again follow).
 
     Attributes:
-        side: Of the images in pixels.
-        slots: Volumes in the encoder's batch, each with 4 partitions and 2 views.
-        images: Images in the decoder's batch, each with 2 views.
-        slices: Slices in the U-Net's batch, and labelled ones in that of joint training.
-        pairs: Pairs of slices for the pixel contrastive loss of joint training.
-        n_pos: Pixels per class and slice that it compares.
-        num_blocks: Decoder blocks of the local stage.
-        num_classes: Of the segmentation.
+        network, loss: Make ours.
+        batches: Step -> images and targets.
+        plain: The same network and loss, written plainly, if `benchmarks.plain` has them.
+        optimizer: Makes the optimiser.
+        loss_weights: By output.
     """
 
-    side: int = 192
-    slots: int = 3
-    images: int = 10
-    slices: int = 20
-    pairs: int = 10
-    n_pos: int = 3
-    num_blocks: int = 3
-    num_classes: int = 4
+    network: Callable[[], keras.Model]
+    loss: Callable[[], Any]
+    batches: Batches
+    plain: tuple[Callable[[], keras.Model], Callable[[], Any]] | None = None
+    optimizer: Callable[[], keras.optimizers.Optimizer] = lambda: optimizer(1e-3)
+    loss_weights: dict[str, float] | None = None
 
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        return self.side, self.side, 1
+    def compiled(self, kind: str) -> keras.Model:
+        """Returns a network ready to train; `kind` is "plain", "float32" or "bfloat16"."""
+        keras.utils.set_random_seed(0)
+        before = keras.mixed_precision.dtype_policy()
+        keras.mixed_precision.set_dtype_policy(POLICIES.get(kind, "float32"))
+        try:
+            network, loss = self.plain if kind == "plain" else (self.network, self.loss)
+            model = network()
+            model.compile(self.optimizer(), loss=loss(), loss_weights=self.loss_weights, jit_compile=False)
+        finally:
+            keras.mixed_precision.set_dtype_policy(before)
+        return model
+
+    def step(self, kind: str) -> Callable[[], Any]:
+        """Returns a function that trains one step on a fixed batch."""
+        import tensorflow as tf
+
+        model = self.compiled(kind)
+        inputs, targets = keras.tree.map_structure(tf.constant, self.batches(0))
+        return lambda: model.train_on_batch(inputs, targets)
 
 
-def batch(stage: str, sizes: Sizes, kind: str = "float32") -> tuple[np.ndarray, Any]:
-    """Returns inputs and targets: structure ids of the contrastive stages, one-hot labels of the U-Net.
-
-    Those of joint training are a dictionary, and others for the plain loss (`kind` "plain") than for ours.
-    """
-    if stage == "joint":
-        return joint.fixed_batch(sizes, is_plain=kind == "plain")
+def volumes(side: int) -> list[SimpleNamespace]:
+    """Returns six volumes, image (10, side, side) float32 and label uint8; every class is in every slice."""
     rng = np.random.default_rng(0)
-    if stage == "encoder":
-        targets = losses.row_layout(2, sizes.slots).astype(np.float32)
-    elif stage == "decoder":
-        targets = losses.local_row_layout(0, sizes.images).astype(np.float32)
-    else:
-        labels = rng.integers(sizes.num_classes, size=(sizes.slices, sizes.side, sizes.side))
-        targets = np.eye(sizes.num_classes, dtype=np.float32)[labels]
-    return rng.standard_normal((len(targets), *sizes.image_shape), dtype=np.float32), targets
+    distance = np.hypot(*(np.indices((side, side)) - side / 2))
+    label = np.stack([np.digitize(-distance, [-side / 4, -side / 6, -side / 8]).astype(np.uint8)] * 10)
+    noise = rng.standard_normal((6, *label.shape), dtype=np.float32)
+    images = 0.2 * label + 0.5 + ndimage.gaussian_filter(noise, (0, 0, 2, 2))
+    return [SimpleNamespace(image=image, label=label) for image in images]
 
 
-def regions(sizes: Sizes) -> losses.RegionTable:
-    """Returns the 13 regions of 3x3 pixels with 5 negatives each."""
-    size = models.local_map_size(sizes.image_shape, sizes.num_blocks)
-    return losses.region_table(size, 13, local_reg_size=1, no_of_neg_local_regions=5)
+def stage(name: str, side: int, rows: int = 0) -> Stage:
+    """Returns a stage.
 
+    Args:
+        name: A key of `ROWS`.
+        side: Of the slices in pixels.
+        rows: Rows of a batch; 0 takes the published number.
 
-def our_network(stage: str, sizes: Sizes) -> keras.Model:
-    """Builds our network of a stage, in the precision of the policy that is set."""
-    if stage == "encoder":
-        return models.build_global_net(sizes.image_shape)
-    if stage == "unet":
-        return models.build_unet(sizes.image_shape, sizes.num_classes)
-    if stage == "joint":
-        return models.build_joint_net(sizes.image_shape, sizes.num_classes, num_labelled=sizes.slices)
-    table = regions(sizes)
-    model = models.build_local_net(
-        sizes.image_shape,
-        sizes.num_blocks,
-        positions=table.positions,
-        region_size=table.region_size,
-        use_projection=True,
-    )
-    models.freeze(model, "enc_")
-    return model
-
-
-def our_loss(stage: str, sizes: Sizes) -> Any:
-    """Returns our loss of a stage, or the two of joint training by output."""
-    if stage == "joint":
-        contrast = losses.PixelContrastive(joint.EXP_NO, sizes.num_classes, n_pos=sizes.n_pos)
-        return {LOGITS: losses.segmentation_loss(2), EMBEDDINGS: contrast}
-    if stage == "encoder":
-        return losses.GlobalContrastive(2)
-    return losses.segmentation_loss(2) if stage == "unet" else losses.LocalContrastive(0, regions(sizes))
-
-
-def plain_network(stage: str, sizes: Sizes) -> keras.Model:
-    """Builds the plain network of a stage."""
-    if stage == "encoder":
-        return plain.global_net(sizes.image_shape)
-    if stage == "unet":
-        return plain.unet(sizes.image_shape, sizes.num_classes)
-    if stage == "joint":
-        return plain.joint_net(sizes.image_shape, sizes.num_classes, sizes.slices)
-    return plain.local_net(sizes.image_shape, sizes.num_blocks, regions(sizes).positions)
-
-
-def plain_loss(stage: str, sizes: Sizes) -> Any:
-    """Returns the plain loss of a stage, or the two of joint training by output."""
-    if stage == "joint":
-        return {LOGITS: plain.DiceLoop(), EMBEDDINGS: joint.PackedPixelLoop(sizes)}
-    if stage == "encoder":
-        return plain.GlobalLoop(losses.row_layout(2, sizes.slots))
-    if stage == "unet":
-        return plain.DiceLoop()
-    negatives = [np.flatnonzero(row).tolist() for row in regions(sizes).negative_mask]
-    return plain.LocalLoop(negatives, sizes.images)
-
-
-def compiled(stage: str, kind: str, sizes: Sizes) -> keras.Model:
-    """Returns a network ready to train; `kind` is "plain", "float32" or "bfloat16"."""
-    keras.utils.set_random_seed(0)
-    before = keras.mixed_precision.dtype_policy()
-    keras.mixed_precision.set_dtype_policy(PRECISIONS.get(kind, "float32"))
-    try:
-        if kind == "plain":
-            model, loss = plain_network(stage, sizes), plain_loss(stage, sizes)
-        else:
-            model, loss = our_network(stage, sizes), our_loss(stage, sizes)
-    finally:
-        keras.mixed_precision.set_dtype_policy(before)
-    weights = LOSS_WEIGHTS if stage == "joint" else None
-    model.compile(optimizer(1e-3), loss=loss, loss_weights=weights, jit_compile=False)
-    return model
-
-
-def arithmetic(stage: str, model: keras.Model, sizes: Sizes) -> float:
-    """Returns the floating-point operations of one training step's convolutions and dense layers.
-
-    Forward, gradient of the input (not of the image) and of the kernel cost the same. A frozen encoder is not accounted
-    for.
+    Raises:
+        KeyError: another name.
     """
-    of_some = {"seg_fin_layer": sizes.slices, "cont_c1_a": 2 * sizes.pairs, "cont_c1_b": 2 * sizes.pairs}
-    all_rows = len(batch(stage, sizes)[0])
-    total = 0
-    for layer in model.layers:
-        if not hasattr(layer, "kernel"):
-            continue
-        if isinstance(layer, models.layers.UpsampledConv2D):
-            places = np.prod(layer.input.shape[1:3]) * 9 / 4  # 3x3 taps at each pixel of the small image
-        else:
-            places = np.prod(layer.output.shape[1:-1])
-        rows = of_some.get(layer.name, all_rows)
-        passes = 2 if layer.input is model.input else 3
-        total += 2 * passes * rows * places * np.prod(layer.kernel.shape)
-    return float(total)
+    rows, shape, data = rows or ROWS[name], (side, side, 1), volumes(side)
+    makers = {"encoder": _encoder, "decoder": _decoder, "group": _group, "unet": _unet, "joint": _joint}
+    if name in makers:
+        return makers[name](shape, rows, data)
+    return _scribble(shape, rows, data, branches=2 if name == "dmpls" else 1)
 
 
-def step(stage: str, kind: str, sizes: Sizes) -> Callable[[], Any]:
-    """Returns a function that trains one step on a fixed batch."""
-    import tensorflow as tf
+def _encoder(shape: tuple[int, int, int], rows: int, data: list[Any]) -> Stage:
+    def batches(step: int) -> tuple[np.ndarray, np.ndarray]:
+        drawn = contrastive.global_batch(generator(0, 0, step), data, exp_no=2, bt_size=rows // 4, n_parts=4)
+        return drawn.images, drawn.ids.astype(np.float32)
 
-    model = compiled(stage, kind, sizes)
-    inputs, targets = keras.tree.map_structure(tf.constant, batch(stage, sizes, kind))
-    return lambda: model.train_on_batch(inputs, targets)
+    return Stage(
+        lambda: models.build_global_net(shape),
+        lambda: losses.GlobalContrastive(2),
+        batches,
+        (lambda: plain.global_net(shape), lambda: plain.GlobalLoop(batches(0)[1].astype(int))),
+    )
+
+
+def _decoder(shape: tuple[int, int, int], rows: int, data: list[Any]) -> Stage:
+    """Three blocks, 13 regions of 3x3 pixels with 5 negatives each, frozen encoder."""
+    size = models.local_map_size(shape, 3)
+    table = losses.region_table(size, 13, local_reg_size=1, no_of_neg_local_regions=5)
+    regions = {"positions": table.positions, "region_size": table.region_size}
+
+    def network() -> keras.Model:
+        model = models.build_local_net(shape, 3, **regions, use_projection=True)
+        models.freeze(model, "enc_")
+        return model
+
+    def batches(step: int) -> tuple[np.ndarray, np.ndarray]:
+        drawn = contrastive.local_batch(generator(0, 0, step), data, exp_no=0, bt_size=rows // 2)
+        return drawn.images, drawn.ids.astype(np.float32)
+
+    negatives = [np.flatnonzero(row).tolist() for row in table.negative_mask]
+    plainly = (lambda: plain.local_net(shape, 3, table.positions), lambda: plain.LocalLoop(negatives, rows // 2))
+    return Stage(network, lambda: losses.LocalContrastive(0, table), batches, plainly)
+
+
+def _group(shape: tuple[int, int, int], rows: int, data: list[Any]) -> Stage:
+    plan = group.GroupPlan(rows // 2, use_slice_pos=True, use_phase=True)
+    sampler = group.GroupSampler(group.SliceHierarchy([len(volume.image) for volume in data]), plan, seed=0)
+
+    def batches(step: int) -> tuple[np.ndarray, np.ndarray]:
+        drawn = group.group_batch(generator(0, 0, step), data, sampler.at_step(step)[1], plan)
+        return drawn.images, drawn.ids.astype(np.float32)
+
+    return Stage(
+        lambda: models.build_group_encoder(shape),
+        lambda: losses.GroupContrastive(0.1, loss_wt=1.0, neg_loss_wt=1.0, pos_loss_wts=(1.0,), pos_loss_masks=((),)),
+        batches,
+        optimizer=lambda: CoupledAdam(1e-3, l2=1e-4),
+    )
+
+
+def _unet(shape: tuple[int, int, int], rows: int, data: list[Any]) -> Stage:
+    augmentation = SegmentationAugmentation()
+
+    def batches(step: int) -> tuple[np.ndarray, np.ndarray]:
+        options = {"batch_size": rows, "num_classes": CLASSES, "augmentation": augmentation}
+        drawn = contrastive.segmentation_batch(generator(0, 0, step), data, **options)
+        return drawn.images, drawn.labels
+
+    return Stage(
+        lambda: models.build_unet(shape, CLASSES),
+        lambda: losses.segmentation_loss(2),
+        batches,
+        (lambda: plain.unet(shape, CLASSES), plain.DiceLoop),
+    )
+
+
+def _joint(shape: tuple[int, int, int], rows: int, data: list[Any]) -> Stage:
+    """Inter-image, as published; Dice + 0.1 * pixel contrastive loss."""
+    pool, augmentation = joint.LabelPool([volume.label for volume in data], CLASSES), SegmentationAugmentation()
+    pools = SimpleNamespace(labelled=pool, unlabelled=pool, labelled_volumes=data, unlabelled_volumes=data)
+    plan = joint.JointPlan(bt_size=rows // 2, exp_no=1, num_labelled=rows, n_pos=N_POS, min_classes_seg=3)
+
+    def batches(step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        rng = generator(0, 0, step)
+        return assemble(rng, joint.draw_joint_batch(rng, pool, pool, plan=plan), pools, augmentation=augmentation)
+
+    contrast = losses.PixelContrastive(1, CLASSES, n_pos=N_POS)
+    return Stage(
+        lambda: models.build_joint_net(shape, CLASSES, num_labelled=rows),
+        lambda: {LOGITS: losses.segmentation_loss(2), EMBEDDINGS: contrast},
+        batches,
+        loss_weights={LOGITS: 1.0, EMBEDDINGS: 0.1},
+    )
+
+
+def _scribble(shape: tuple[int, int, int], rows: int, data: list[Any], *, branches: int) -> Stage:
+    """1 % of the pixels are scribbled."""
+    images, labels = (np.concatenate([getattr(volume, name) for volume in data]) for name in ("image", "label"))
+    scribbles = np.where(np.random.default_rng(0).random(labels.shape) < 0.01, labels, np.uint8(IGNORE))
+    options = {"batch_size": rows, "augmentation": RotFlip(), "ignore_value": IGNORE}
+    slices = annotated.AnnotatedSlices(images, scribbles, range(len(images)), seed=0, **options)
+
+    def batches(step: int) -> tuple[np.ndarray, np.ndarray]:
+        drawn = slices.batch(step)
+        return drawn.images, losses.mixing_targets(drawn.labels, drawn.mixing) if branches == 2 else drawn.labels
+
+    return Stage(
+        lambda: models.build_scribble_unet(shape, CLASSES, branches=branches),
+        lambda: losses.DynamicPseudoLabel(IGNORE) if branches == 2 else losses.PartialCrossEntropy(IGNORE),
+        batches,
+        optimizer=lambda: CoupledSGD(polynomial_decay(0.01, 60000), l2=1e-4, momentum=0.9),
+    )

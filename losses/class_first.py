@@ -1,7 +1,7 @@
 """Logits and labels with the classes before the pixels.
 
 The arrays that Keras hands over have the classes last, and a softmax over an innermost axis of a few classes
-is slow on a CPU: with the pixels innermost the segmentation losses take half the time (`benchmarks/losses.py`).
+is slow on a CPU: with the pixels innermost the segmentation losses take half the time (`benchmarks/README.md`).
 """
 
 from __future__ import annotations

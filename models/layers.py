@@ -1,7 +1,7 @@
 """Layers that the networks share.
 
 `BatchNormalization` takes TensorFlow's fused kernel where TensorFlow is the backend (the only place of this
-package that imports it; `benchmarks/layers.py` measures what it brings) and plain `keras.ops` elsewhere.
+package that imports it; `benchmarks/README.md` says what it brings) and plain `keras.ops` elsewhere.
 `tests/models/test_layers.py` compares both.
 """
 
