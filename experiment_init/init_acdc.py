@@ -15,7 +15,6 @@ Try     python train_model/tr_baseline.py --dataset=acdc --no_of_tr_imgs=tr1 --c
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "acdc"
 data_path_tr = "acdc"
-data_path_tr_cropped = "cropped/acdc"
 how_to_get = (
     "Register at https://humanheart-project.creatis.insa-lyon.fr/database and download the ACDC training set "
     "(about 3 GB, CC BY-NC-SA 4.0). Put patient001 ... patient100 directly below the folder named above."

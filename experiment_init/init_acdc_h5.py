@@ -14,7 +14,6 @@ Try     python train_model/tr_baseline.py --dataset=acdc_h5 --no_of_tr_imgs=tr1 
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "acdc_h5"
 data_path_tr = "acdc_h5/volumes"
-data_path_tr_cropped = "cropped/acdc_h5"
 spacing_table = "acdc_h5/spacing/acdc_training_facts.csv"  # below the data root, like all paths
 how_to_get = (
     "Take the .h5 volumes from https://github.com/HiLab-git/WSL4MIS (data/ACDC/ACDC_training_volumes; "

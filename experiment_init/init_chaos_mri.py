@@ -13,7 +13,6 @@ Layout  <data root>/wsl4mis_data/CHAOS/MRI/training_slices/patient01_slice_0.h5 
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "slices_h5"
 data_path_tr = "wsl4mis_data/CHAOS/MRI"
-data_path_tr_cropped = "cropped/chaos_mri"
 patient_pattern = r"patient_?(\d+)(?:_volume)?"
 how_to_get = (
     "Take the MR training set of CHAOS from https://doi.org/10.5281/zenodo.3431873 (CC BY-SA 4.0), and write "
@@ -39,5 +38,4 @@ unlabeled_split = "al"
 
 # Batch sizes in slices, and validation every so many steps.
 mtask_bs = 6
-batch_size_ft = 10
 val_step_update = 200

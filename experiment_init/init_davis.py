@@ -14,7 +14,6 @@ Layout  <data root>/wsl4mis_data/DAVIS/training_slices/bear_slice_00000.h5 ...
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "slices_h5"
 data_path_tr = "wsl4mis_data/DAVIS"
-data_path_tr_cropped = "cropped/davis"
 patient_pattern = r"(.+)"
 how_to_get = (
     "Download DAVIS (TrainVal, 480p) from https://davischallenge.org, and write each video into .h5 files as "
@@ -40,5 +39,4 @@ unlabeled_split = "al"
 
 # Batch sizes in slices, and validation every so many steps.
 mtask_bs = 6
-batch_size_ft = 10
 val_step_update = 200

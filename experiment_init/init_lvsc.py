@@ -16,7 +16,6 @@ Layout  <data root>/wsl4mis_data/LVSC/training_slices/DET0001101_SA1_slice_0.h5 
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "slices_h5"
 data_path_tr = "wsl4mis_data/LVSC"
-data_path_tr_cropped = "cropped/lvsc"
 patient_pattern = r"(DET\d+)_[SL]A\d+"
 how_to_get = (
     "Register at https://www.cardiacatlas.org and download the training set of the LV Segmentation Challenge, "
@@ -41,5 +40,4 @@ unlabeled_split = "al"
 
 # Batch sizes in slices, and validation every so many steps.
 mtask_bs = 6
-batch_size_ft = 10
 val_step_update = 200

@@ -12,7 +12,6 @@ Try     python train_model/tr_baseline.py --dataset=mmwhs --no_of_tr_imgs=tr1 --
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "mmwhs"
 data_path_tr = "mmwhs"
-data_path_tr_cropped = "cropped/mmwhs"
 how_to_get = (
     "Register at http://www.sdspeople.fudan.edu.cn/zhuangxiahai/0/mmwhs/ and download the MR training set "
     "(20 volumes). Put mr_train_<id>_image.nii.gz and mr_train_<id>_label.nii.gz into the folder named above."

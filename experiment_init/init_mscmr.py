@@ -15,7 +15,6 @@ Layout  <data root>/wsl4mis_data/MSCMR/training_slices/patient_13_slice_0.h5 ...
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "slices_h5"
 data_path_tr = "wsl4mis_data/MSCMR"
-data_path_tr_cropped = "cropped/mscmr"
 patient_pattern = r"patient_?(\d+)"
 how_to_get = (
     "Take scans and scribbles from https://github.com/BWGZK/CycleMix (after registering for the scans at "
@@ -40,5 +39,4 @@ unlabeled_split = "al"
 
 # Batch sizes in slices, and validation every so many steps.
 mtask_bs = 6
-batch_size_ft = 10
 val_step_update = 200

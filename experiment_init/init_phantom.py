@@ -11,7 +11,6 @@ Try     python train_model/tr_baseline.py --dataset=phantom --no_of_tr_imgs=tr1 
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "acdc"
 data_path_tr = "phantom"
-data_path_tr_cropped = "cropped/phantom"
 how_to_get = "Write the synthetic scans with: python scripts/make_phantom.py"
 
 # Prepared slices: pixels (multiples of 32) and mm per pixel. Small, so that a demonstration takes minutes.

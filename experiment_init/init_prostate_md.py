@@ -13,7 +13,6 @@ Try     python train_model/tr_baseline.py --dataset=prostate_md --no_of_tr_imgs=
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "msd"
 data_path_tr = "Task05_Prostate"
-data_path_tr_cropped = "cropped/prostate_md"
 how_to_get = (
     "Download Task05_Prostate.tar (about 230 MB, CC BY-SA 4.0) from http://medicaldecathlon.com and "
     "unpack it into the data root."
