@@ -111,12 +111,12 @@ class DatasetConfig:
     ]
     class_weights: Annotated[
         Numbers,
-        Must(lambda value: min(value, default=0) >= 0 and sum(value) > 0, "non-negative, not all zero"),
+        Must(lambda value: min(value, default=0) >= 0 and sum(value) > 0, "numbers of 0 or more, not all zero"),
         "One weight per class, the background first. Default: all equal.",
     ] = ()
     label_map: Annotated[
         tuple[tuple[int, int], ...],
-        Must(lambda value: len({code for code, _ in value}) == len(value), "a dict with each code once"),
+        Must(lambda value: len({code for code, _ in value}) == len(value), "a dict of whole numbers, each code once"),
         "Code in the label file -> class, if the codes are not 0, 1, 2, ...",
     ] = ()
     unlabeled_split: Annotated[str, "Split key that pretraining uses by default."]

@@ -24,6 +24,8 @@ from typing import Annotated, Any, Literal, dataclass_transform
 
 from annotated_types import Ge, Gt, Lt
 
+from fewslice.core.options import describe
+
 Switch = Literal[0, 1]
 Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0)]
@@ -147,39 +149,12 @@ class Setting:
     optional: bool
     rules: tuple[Any, ...]
 
-    @property
-    def bounds(self) -> dict[str, float]:
-        """The bounds among the rules: "ge" -> 0."""
-        return {name: getattr(rule, name) for rule in self.rules for name in _BOUNDS if hasattr(rule, name)}
-
-    @property
-    def must(self) -> str:
-        """What an allowed value is, in words; "" if every value of the type is."""
-        texts = [rule.text for rule in self.rules if isinstance(rule, Must)]
-        if typing.get_origin(self.kind) is Literal:
-            texts.append("one of " + ", ".join(map(str, typing.get_args(self.kind))))
-        match self.bounds:
-            case {"ge": low, "le": high}:
-                texts.append(f"a whole number from {low} to {high}")
-            case {"ge": low, "lt": high}:
-                texts.append(f"at least {low} and below {high}")
-            case {"ge": low}:
-                texts.append(f"{low} or larger")
-            case {"gt": 0}:
-                texts.append("a positive number")
-        return " and ".join(texts)
-
     def problem(self, value: Any, shown: Callable[[Any], str] = str) -> str:
         """Returns what is wrong with a value, in a sentence; "" if it is right."""
-        if value is None and self.optional:
+        fits = _fits(self.kind, value) and all(_obeys(rule, value) for rule in self.rules)
+        if fits or (value is None and self.optional):
             return ""
-        fits = _fits(self.kind, value)
-        obeys = fits and all(rule.is_right(value) for rule in self.rules if isinstance(rule, Must))
-        if obeys and all(_BOUNDS[name](value, bound) for name, bound in self.bounds.items()):
-            return ""
-        is_tuple = typing.get_origin(self.kind) is tuple
-        text = type_text(self.kind) if is_tuple and not fits else self.must or type_text(self.kind)
-        return f"`{self.name}` must be {text}. Received: {self.name}={shown(value)}"
+        return f"`{self.name}` must be {describe(self.kind, self.rules)}. Received: {self.name}={shown(value)}"
 
 
 @functools.cache
@@ -195,12 +170,10 @@ def settings_of(cls: type) -> Mapping[str, Setting]:
     return types.MappingProxyType(found)
 
 
-def type_text(kind: Any) -> str:
-    """Returns what a value of a type is called in messages."""
-    if typing.get_origin(kind) is tuple:
-        inner = typing.get_args(kind)[0]
-        return {str: "a tuple of texts", float: "a tuple of numbers"}.get(inner, "a dict of whole numbers")
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}[kind]
+def _obeys(rule: Any, value: Any) -> bool:
+    if isinstance(rule, Must):
+        return rule.is_right(value)
+    return all(is_right(value, getattr(rule, name)) for name, is_right in _BOUNDS.items() if hasattr(rule, name))
 
 
 def _fits(kind: Any, value: Any) -> bool:

@@ -91,8 +91,7 @@ def _define(setting: Setting, flag_values: flags.FlagValues) -> None:
             raise flags.ValidationError(problem)
         return True
 
-    if setting.must or name == "dataset":
-        flags.register_validator(name, check, flag_values=flag_values)
+    flags.register_validator(name, check, flag_values=flag_values)
 
 
 def help_text(setting: Setting) -> str:
