@@ -19,7 +19,7 @@ from fewslice.core import options
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.settings import load
 from fewslice.settings.compat import coreclr
-from fewslice.settings.experiment import Query
+from fewslice.settings.experiment import QuerySettings
 from fewslice.settings.load import load_experiment
 from fewslice.settings.yaml import Named, YamlFile
 
@@ -111,7 +111,7 @@ def test_every_mistake_is_named_with_its_line(read, old, new, line, words):
 
 
 def test_the_text_that_the_mistakes_are_put_into_is_right(read):
-    kcenter = Query(strategy=Named("kcenter"), features=Named("encoder", {"batch_size": 128}))
+    kcenter = QuerySettings(strategy=Named("kcenter"), features=Named("encoder", {"batch_size": 128}))
     assert read(LINES).round_queries() == [kcenter, RANDOM]
 
 
@@ -226,7 +226,7 @@ def query(strategy, given=None, *, score=None, **rest):
     """Returns a query with all options of its strategy."""
     complete, wrong = options.registered_options("strategy", strategy, STRATEGIES.get(strategy), given or {})
     assert wrong == []
-    return Query(strategy=Named(strategy, complete), score=Named(score) if score else None, **rest)
+    return QuerySettings(strategy=Named(strategy, complete), score=Named(score) if score else None, **rest)
 
 
 RANDOM = query("random")
