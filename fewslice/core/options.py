@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import inspect
 import json
 import types
@@ -29,6 +30,12 @@ _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
 _ABSENT = object()
 
 
+@functools.lru_cache(512)
+def hints_of(source: type | Callable) -> dict[str, Any]:
+    """Returns the annotations of a class or a function by name, with what `Annotated` adds to them."""
+    return typing.get_type_hints(source, include_extras=True)
+
+
 def options_of(source: type | Callable) -> Known:
     """Returns {option: (type, default)} in the order of definition.
 
@@ -38,8 +45,7 @@ def options_of(source: type | Callable) -> Known:
     """
     is_class = isinstance(source, type) and not dataclasses.is_dataclass(source)
     source = source.__init__ if is_class else source
-    hints = typing.get_type_hints(source, include_extras=True)
-    found = {}
+    hints, found = hints_of(source), {}
     if dataclasses.is_dataclass(source):
         for field in [field for field in dataclasses.fields(source) if field.init]:
             default = REQUIRED if field.default is dataclasses.MISSING else field.default
@@ -84,7 +90,7 @@ def registered_options(
         All its options, given or not, as plain values; and (place, what is wrong).
     """
     of_class = getattr(registered, "options_class", None)
-    checked, problems = check(as_type(options_of(of_class or registered)), given, kind=f"option of {kind} {name!r}")
+    checked, problems = check(_type_of(of_class or registered), given, kind=f"option of {kind} {name!r}")
     if problems:
         return {}, problems
     found = vars(checked)
@@ -111,6 +117,18 @@ def as_type(known: Known, base: type | None = None) -> type:
     return made
 
 
+@functools.lru_cache(256)
+def _type_of(source: type | Callable) -> type:
+    return as_type(options_of(source))
+
+
+@functools.lru_cache(256)
+def _adapter(wanted: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(wanted)
+
+
 def check(
     wanted: Any, values: Any, *, kind: str = "", moved: Callable[[Place], str] = lambda place: ""
 ) -> tuple[Any, list[tuple[Place, str]]]:
@@ -125,11 +143,11 @@ def check(
     Returns:
         An instance of `wanted`, None if anything is wrong; and (place, what is wrong in words) in the order of fields.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
-    adapter, text = TypeAdapter(wanted), json.dumps(values, default=_plain)
+    text = json.dumps(values, default=_plain)
     try:
-        return adapter.validate_json(text), []
+        return _adapter(wanted).validate_json(text), []
     except ValidationError as error:
         errors = error.errors(include_url=False)
     whole = [(place, value) for place, value in _whole_floats(errors, values) if float(value).is_integer()]
@@ -176,8 +194,7 @@ def fields_of(wanted: Any) -> dict[str, Any]:
     """Returns the keys of a dataclass with their types; of other types none."""
     for one in alternatives(wanted):
         if dataclasses.is_dataclass(one):
-            hints = typing.get_type_hints(one, include_extras=True)
-            return {field.name: hints[field.name] for field in dataclasses.fields(one)}
+            return {field.name: hints_of(one)[field.name] for field in dataclasses.fields(one)}
     return {}
 
 

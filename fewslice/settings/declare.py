@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal, dataclass_transform
 
 from annotated_types import Ge, Gt, Lt
 
-from fewslice.core.options import describe
+from fewslice.core.options import describe, hints_of
 
 Switch = Literal[0, 1]
 Count = Annotated[int, Ge(1)]
@@ -100,7 +100,7 @@ def declared(cls: type) -> type:
     for base in filter(dataclasses.is_dataclass, cls.__mro__[1:]):
         for field in dataclasses.fields(base):
             if field.name in vars(cls) and field.name not in own:
-                own = own | {field.name: _inherit(cls, field, _hints(base)[field.name])}
+                own = own | {field.name: _inherit(cls, field, hints_of(base)[field.name])}
     cls.__annotations__ = own
     made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
     made.__pydantic_config__ = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
@@ -122,11 +122,6 @@ def _parts(hint: Any) -> list[Any]:
     kind, *metadata = typing.get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
     about = next((each for each in metadata if isinstance(each, (str, Help))), None)
     return [kind, *(each for each in metadata if each is not about), Help(about) if isinstance(about, str) else about]
-
-
-@functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls, include_extras=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +157,7 @@ def settings_of(cls: type) -> Mapping[str, Setting]:
     """Returns the settings of a declared class by name: its fields with a help."""
     found = {}
     for field in dataclasses.fields(cls):
-        kind, *rules, about = _parts(_hints(cls)[field.name])
+        kind, *rules, about = _parts(hints_of(cls)[field.name])
         if about is not None:
             kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
             optional = type(None) in kinds

@@ -11,6 +11,7 @@ Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
@@ -276,12 +277,9 @@ _MFC = {"use_labels": False, "default_pos_val": 1.0, "pos_wt": 1.0, "normalize_p
 
 def read_published(reader: Reader) -> Experiment | None:
     """Returns the experiment of a published file, None if anything is wrong, which the reader notes."""
-    groups = {"model": (_class_of(reader, "model", MODELS), ...), "policy": (Policy, ...), "exp_dir": (PlainName, ...)}
     kinds = {**GEOMETRIES, **dict.fromkeys(registry.of(STRATEGY).names())}
-    groups["data_geometry"] = (_class_of(reader, "data_geometry", kinds) | None, None)
-    groups["model_uncertainty"] = (_class_of(reader, "model_uncertainty", UNCERTAINTIES) | None, None)
-    fields = [(name, kind) if default is ... else (name, kind, default) for name, (kind, default) in groups.items()]
-    wanted = declared(dataclasses.make_dataclass("File", fields, kw_only=True))
+    of_group = {"model": MODELS, "data_geometry": kinds, "model_uncertainty": UNCERTAINTIES}
+    wanted = _file_class(*(_class_of(reader, group, of_type) for group, of_type in of_group.items()))
     idle = list(_without_idle(reader, wanted))
     file = reader.read(wanted, _moved)
     if file is None or reader.problems:
@@ -298,6 +296,15 @@ def read_published(reader: Reader) -> Experiment | None:
     if idle := sorted([*idle, *translation.idle()]):
         logging.info("No effect here: %s (%s).", ", ".join(idle), reader.file.path)
     return found
+
+
+@functools.lru_cache(64)
+def _file_class(model: Any, geometry: Any, uncertainty: Any) -> type:
+    """Returns the class of a whole file with these classes of its groups."""
+    required = {"model": model, "policy": Policy, "exp_dir": PlainName}
+    optional = {"data_geometry": geometry | None, "model_uncertainty": uncertainty | None}
+    known = {name: (kind, options.REQUIRED) for name, kind in required.items()}
+    return options.as_type(known | {name: (kind, None) for name, kind in optional.items()})
 
 
 def _in_published_words(text: str) -> str:
@@ -356,13 +363,13 @@ def _own_options(kind: str) -> options.Known:
     return own | {name: (own[name][0], default) for name, default in (_MFC if kind == KCENTER else {}).items()}
 
 
+@functools.lru_cache(64)
+def _class_of_geometry(kind: str, registered: Any) -> type:
+    return options.as_type(_own_options(kind), GEOMETRIES.get(kind, ByFeatures))
+
+
 def _geometry_class(kind: str) -> type:
-    fields = [
-        (name, of) if default is options.REQUIRED else (name, of, dataclasses.field(default=default))
-        for name, (of, default) in _own_options(kind).items()
-    ]
-    bases = (GEOMETRIES.get(kind, ByFeatures),)
-    return dataclasses.make_dataclass(bases[0].__name__, fields, bases=bases, frozen=True, kw_only=True)
+    return _class_of_geometry(kind, _registered(kind)[-1])
 
 
 def _moved(place: Place) -> str:
