@@ -81,7 +81,7 @@ exp_dir: mine
         ("ensemble_size: 2", "base_lr: 0,01", 4, "Write the decimal point as a dot"),
         ("ensemble_size: 2", "patch_size: [250, 256]", 4, "multiples of 16"),
         ("ensemble_size: 2", "ensemble_sise: 2", 4, "Did you mean 'ensemble_size'?"),
-        ("ensemble_size: 2", "model_type: strong", 4, "`model_type` stands twice, first in line 3"),
+        ("ensemble_size: 2", "model_type: strong", 4, "duplicate key `model_type`, first in line 3"),
         ("ensemble_size: 2", "rounds: []", 4, "'rounds' stands in the group `policy`"),
         ("ensemble_size: 2", "dataset: ACDCC", 4, "Did you mean 'ACDC'?"),
         ("ensemble_size: 2", "val_epoch: 2", 4, "`model.val_epoch` counts only for lvm_med. Remove it."),

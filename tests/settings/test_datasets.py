@@ -287,7 +287,7 @@ def test_unknown_dataset_names_the_nearest():
         ('"c2": ["b"]', '"c2": []', "`train['tr1']['c2']` is empty"),
         ('"c2": ["b"]', '"c2": [7]', "ids are strings, in quotes. Received: 7"),
         ('"c2": ["b"]', '"c2": "b"', "must be a list of patient ids. Received: 'b'"),
-        ('"c2": ["b"]', '"c1": ["b"]', "data_cfg_mine.py:4: the key 'c1' stands twice"),
+        ('"c2": ["b"]', '"c1": ["b"]', "data_cfg_mine.py:4: duplicate key 'c1'"),
         ('"c2": ["b"]', '"c2": ["b" "d"]', 'data_cfg_mine.py:4: a comma is missing between "b" and "d"'),
         ("val = {", "vall = {", "Unknown table 'vall'. Did you mean 'val'"),
         ('unlabeled = ("pool",)', 'unlabeled = ("pol",)', "Did you mean 'pool'"),

@@ -67,7 +67,7 @@ def test_a_key_twice_is_a_problem_with_both_lines(read):
     file = read("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\na: 2\n")
     assert file.values == {"a": 1, "b": {"c": 1, "d": 2}}
     assert [line for line, _ in file.problems] == [5, 6]
-    assert "`c` stands twice, first in line 3" in file.problems[0][1] and "first in line 1" in file.problems[1][1]
+    assert "duplicate key `c`, first in line 3" in file.problems[0][1] and "first in line 1" in file.problems[1][1]
 
 
 @pytest.mark.parametrize(
