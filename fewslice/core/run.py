@@ -118,7 +118,7 @@ class Run:
         """Whether the run has been finished with `n_iter` steps."""
         return self.steps_done == self.n_iter
 
-    def start(self, versions: Mapping[str, str], seconds_log: bool = True) -> None:
+    def start(self, versions: Mapping[str, str]) -> None:
         """Records configuration, versions and command, and starts `logs/run.log`.
 
         Raises:
@@ -136,8 +136,7 @@ class Run:
         files.write_json(self.dir / "versions.json", versions)
         program = os.path.basename(sys.argv[0])
         files.write_text(self.dir / "command.txt", shlex.join(["python", program, *sys.argv[1:]]) + "\n")
-        if seconds_log:
-            self._start_log()
+        self._start_log()
 
     def finish(self, record: Mapping[str, Any] | None = None) -> None:
         """Marks the run as finished."""

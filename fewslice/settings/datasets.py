@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from fewslice.core import registry
-from fewslice.core.errors import ConfigError
+from fewslice.core.errors import ConfigError, listed
 from fewslice.core.registry import unknown_name
 from fewslice.settings import dataset_files
 from fewslice.settings.dataset_files import ExperimentFile
@@ -24,7 +24,6 @@ from fewslice.settings.declare import Count, Help, Must, declared, settings_of
 from fewslice.settings.splits import (
     Splits,
     freeze_table,
-    labeled_overlap,
     overlap_problems,
     table_problems,
     val_patients,
@@ -224,7 +223,7 @@ def load_dataset_config(
         text = f"`unlabeled_split`: {unknown_name('split', unlabeled, splits.train)}"
         problems.append(f"{places['unlabeled_split']}: {text}")
     if problems or splits is None:
-        raise ConfigError(_all_at_once(name, problems))
+        raise ConfigError(listed(f"The dataset {name!r}", problems))
     root = {"data_root": Path(os.path.abspath(data_root))} if data_root else {}
     return DatasetConfig(name=name, splits=splits, **root, **_completed(name, values))
 
@@ -263,14 +262,14 @@ def check_labeled_split(dataset: DatasetConfig, key: str, comb: str) -> tuple[tu
             f"--no_of_tr_imgs={key}: {dataset.name} has no validation list for {key}; it serves pretraining "
             f"without labels only. For a labelled training choose one of {', '.join(known)}."
         )
-    shared = labeled_overlap(dataset.splits, key, comb)
-    if shared:
+    train, val = dataset.splits.train_ids(key, comb), dataset.splits.val_ids(key, comb)
+    if shared := sorted(set(train) & set(val)):
         raise ConfigError(
             f"--no_of_tr_imgs={key} --comb_tr_imgs={comb}: training and validation list of {dataset.name} "
             f"share patients {', '.join(shared)}; this list serves pretraining without labels only. For a "
             f"labelled training choose one of {', '.join(known)}."
         )
-    return dataset.splits.train_ids(key, comb), dataset.splits.val_ids(key, comb)
+    return train, val
 
 
 def check_pretraining_split(dataset: DatasetConfig, key: str, comb: str, *, prefix: str = "") -> tuple[str, ...]:
@@ -323,12 +322,6 @@ def _unknown(file: ExperimentFile, kind: str, known: tuple[str, ...], ignored: s
         for key in file.assigned
         if key not in known and key not in ignored
     ]
-
-
-def _all_at_once(name: str, problems: list[str]) -> str:
-    if len(problems) == 1:
-        return problems[0]
-    return f"The dataset {name!r} has {len(problems)} problems:\n" + "\n".join(f"  - {text}" for text in problems)
 
 
 def layouts() -> tuple[str, ...]:
@@ -391,16 +384,10 @@ def parse(name: str, text: str) -> Any:
 def label_pairs(text: str) -> tuple[tuple[int, int], ...]:
     """Returns the (code, class) pairs of a text such as "205:1,420:2". Raises `ConfigError` if it is none."""
     try:
-        return tuple(_pair(part) for part in text.split(",")) if text.strip() else ()
+        pairs = [part.split(":") for part in text.split(",")] if text.strip() else []
+        return tuple((int(code), int(label)) for code, label in pairs)
     except ValueError:
         raise ConfigError(f"expected code:label pairs separated by commas. Received: {text}") from None
-
-
-def _pair(text: str) -> tuple[int, int]:
-    code, separator, label = text.partition(":")
-    if not separator:
-        raise ValueError(text)
-    return int(code), int(label)
 
 
 def patient_of(stem: str, pattern: str = PATIENT_PATTERN) -> str | None:

@@ -151,11 +151,6 @@ def overlap_problems(splits: Splits) -> list[tuple[tuple[str, ...], str]]:
     return problems
 
 
-def labeled_overlap(splits: Splits, key: str, comb: str) -> list[str]:
-    """Returns the patients that the training list `key`, `comb` shares with its validation list, sorted."""
-    return _shared(splits.train_ids(key, comb), splits.val_ids(key, comb))
-
-
 def val_patients(splits: Splits) -> set[str]:
     """Returns every patient that validates some labelled training (lists of unlabelled keys do not count)."""
     tables = (combs for key, combs in splits.val.items() if key not in splits.unlabeled)

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import yaml
 
 from fewslice.core import options, registry
-from fewslice.core.errors import ConfigError, DataError
+from fewslice.core.errors import ConfigError, DataError, listed
 from fewslice.core.options import Place, name_of
 
 LARGEST_BYTES = 200_000
@@ -293,11 +293,8 @@ class Reader:
         found = [(line, f"{self.file.path}:{line}: {text}") for line, text in self.file.problems]
         found += [(self.file.line(place), f"{self.where(place)}: {text}") for place, text in self.problems]
         texts = list(dict.fromkeys(text for _, text in sorted(found, key=lambda pair: pair[0])))
-        if len(texts) == 1:
-            raise ConfigError(texts[0])
         if texts:
-            listed = "\n".join(f"  - {text}" for text in texts)
-            raise ConfigError(f"{self.file.path} has {len(texts)} problems:\n{listed}")
+            raise ConfigError(listed(self.file.path, texts))
 
     def read(self, wanted: Any, moved: Callable[[Place], str] = lambda place: "") -> Any:
         """Returns the values as an instance of a declared class, None if anything is wrong, which is noted.
