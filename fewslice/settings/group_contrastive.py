@@ -100,20 +100,20 @@ class GroupContrastive:
         found = {}
         names = ("neg_loss_wt", *(f"pos_loss{number}_wt" for number in TERMS))
         weighted = [name for name in names if getattr(self, name)]
+        off = " ".join(f"{dash}{name}=0" for name in weighted or self.partners)
         if not weighted and not self.loss_wt:
-            found["loss_wt"] = (
-                f"All terms of the loss have the weight 0. Give {dash}loss_wt=1, or a weight of a group term."
-            )
+            text = "All terms of the loss have the weight 0. Give {}loss_wt=1, or a weight of a group term."
+            found["loss_wt"] = text.format(dash)
         if weighted and not self.partners:
+            given = ", ".join(f"{dash}{name}={getattr(self, name)}" for name in weighted)
             found[weighted[0]] = (
-                f"{', '.join(f'{dash}{name}={getattr(self, name)}' for name in weighted)}: a group term needs groups, "
-                f"and no partner is on. For SimCLR give {' '.join(f'{dash}{name}=0' for name in weighted)}; else "
+                f"{given}: a group term needs groups, and no partner is on. For SimCLR give {off}; else "
                 f"{dash}use_slice_pos=1, {dash}use_phase=1 or {dash}use_patient=1."
             )
         if self.partners and not weighted:
+            given = ", ".join(f"{dash}{name}=1" for name in self.partners)
             found[self.partners[0]] = (
-                f"{', '.join(f'{dash}{name}=1' for name in self.partners)}: groups have no effect where no group term "
-                f"has a weight. For SimCLR give {' '.join(f'{dash}{name}=0' for name in self.partners)}; else a "
+                f"{given}: groups have no effect where no group term has a weight. For SimCLR give {off}; else a "
                 f"weight, such as {dash}pos_loss1_wt=0.35."
             )
         size = self.group_size

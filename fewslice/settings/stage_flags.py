@@ -517,18 +517,8 @@ class JointTraining(Segmentation, PseudoLabels, MeanTeacher, UniMatch, CopyPaste
         return f"it belongs to --method={methods}" if methods else super().no_effect(name)
 
 
-STAGES: Mapping[str, type[Training]] = {
-    cls.stage: cls
-    for cls in (
-        GlobalPretraining,
-        LocalPretraining,
-        EncoderFineTuning,
-        DecoderFineTuning,
-        GroupPretraining,
-        Baseline,
-        JointTraining,
-    )
-}
+_IN_ORDER = (GlobalPretraining, LocalPretraining, EncoderFineTuning, DecoderFineTuning, GroupPretraining, Baseline)
+STAGES: Mapping[str, type[Training]] = {cls.stage: cls for cls in (*_IN_ORDER, JointTraining)}
 LABELLED_STAGES = tuple(stage for stage, cls in STAGES.items() if issubclass(cls, Segmentation))
 
 

@@ -348,7 +348,7 @@ def _class_of(reader: Reader, group: str, kinds: Mapping[str, Any]) -> Any:
 
 
 def _registered(kind: str) -> tuple[str, str, Any]:
-    """Returns the strategy, or score, that a type of geometry stands for: its kind, name, and itself."""
+    """Returns kind, name and object of the strategy, or score, that a type of geometry stands for."""
     of, name = {VAAL: (SCORE, VAAL), KCENTER: (STRATEGY, "mfc")}.get(kind, (STRATEGY, kind))
     return of, name, registry.of(of).get(name)
 
@@ -560,10 +560,8 @@ class Translation:
 
     def problems(self) -> Iterator[tuple[Place, str]]:
         """Yields (place, message) of keys that do not fit each other, but for what the native form finds, too."""
-        rows, has_encoder = (
-            self._problems_of_model() + self._problems_of_policy(),
-            isinstance(self.geometry, ByFeatures),
-        )
+        rows = self._problems_of_model() + self._problems_of_policy()
+        has_encoder = isinstance(self.geometry, ByFeatures)
         if self.uncertainty is not None and not self.is_random:
             rows += self._problems_of_scores()
         if has_encoder and (self.weights[1] == "gcl" or not self.is_random):
@@ -634,11 +632,8 @@ class Translation:
     def _problems_of_scores(self) -> list[Row]:
         named, of_passes = self.uncertainty.score_func, getattr(self.model, "db_score_func", None)
         names = [*SCORES, MEAN_SCORE, *(name for name in registry.of(SCORE).names() if name != VAAL)]
-        is_mean, drops, place = (
-            named == MEAN_SCORE,
-            isinstance(self.model, DropoutDmpls),
-            "model_uncertainty.score_func",
-        )
+        is_mean, place = named == MEAN_SCORE, "model_uncertainty.score_func"
+        drops = isinstance(self.model, DropoutDmpls)
         return [
             (named not in names, place, registry.unknown_name("score", named, names)),
             (is_mean and not drops, place,
