@@ -169,10 +169,8 @@ class _LogFile(std_logging.FileHandler):
 
 def find_runs(root: str | os.PathLike, dataset: str, stage: str) -> list[tuple[Path, dict[str, Any]]]:
     """Returns (directory, config) of every run of a stage that has been started, sorted by name."""
-    found = []
-    for config in sorted((Path(root) / dataset / stage).glob("*/config.json")):
-        found.append((config.parent, _settings(config)))
-    return found
+    configs = sorted((Path(root) / dataset / stage).glob("*/config.json"))
+    return [(config.parent, _settings(config)) for config in configs]
 
 
 def _settings(path: Path) -> dict[str, Any]:
