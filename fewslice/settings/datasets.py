@@ -256,18 +256,15 @@ def check_labeled_split(dataset: DatasetConfig, key: str, comb: str) -> tuple[tu
     Raises:
         ConfigError: unknown key or combination, or training and validation share patients.
     """
-    known = dataset.splits.keys(labeled_only=True)
+    known = ", ".join(dataset.splits.keys(labeled_only=True))
+    only = f"serves pretraining without labels only. For a labelled training choose one of {known}."
     if key in dataset.splits.train and key not in dataset.splits.val:
-        raise ConfigError(
-            f"--no_of_tr_imgs={key}: {dataset.name} has no validation list for {key}; it serves pretraining "
-            f"without labels only. For a labelled training choose one of {', '.join(known)}."
-        )
+        raise ConfigError(f"--no_of_tr_imgs={key}: {dataset.name} has no validation list for {key}; it {only}")
     train, val = dataset.splits.train_ids(key, comb), dataset.splits.val_ids(key, comb)
     if shared := sorted(set(train) & set(val)):
         raise ConfigError(
-            f"--no_of_tr_imgs={key} --comb_tr_imgs={comb}: training and validation list of {dataset.name} "
-            f"share patients {', '.join(shared)}; this list serves pretraining without labels only. For a "
-            f"labelled training choose one of {', '.join(known)}."
+            f"--no_of_tr_imgs={key} --comb_tr_imgs={comb}: training and validation list of {dataset.name} share "
+            f"patients {', '.join(shared)}; this list {only}"
         )
     return train, val
 
