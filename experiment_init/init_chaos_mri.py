@@ -20,8 +20,7 @@ how_to_get = (
     "with the columns volume, spacing_x_mm, spacing_y_mm and spacing_z_mm gives voxel sizes."
 )
 
-# Prepared slices: every slice is stretched to this size by the nearest pixel, and intensities stay as they are,
-# as published. img_size_* are multiples of 32.
+# Prepared slices, as published: stretched to this size (multiples of 32) by the nearest pixel, intensities as stored.
 img_size_x = 256
 img_size_y = 256
 grid = "stretch"
@@ -33,9 +32,6 @@ struct_name = ("liver", "right_kidney", "left_kidney", "spleen")
 label_map = {1: 1, 2: 2, 3: 3, 4: 4, 63: 1, 126: 2, 189: 3, 252: 4}
 scribbles = "simulated"
 
-# Split of data_cfg_chaos_mri.py that pretraining uses unless --no_of_tr_imgs says otherwise.
-unlabeled_split = "al"
-
-# Batch sizes in slices, and validation every so many steps.
-mtask_bs = 6
-val_step_update = 200
+unlabeled_split = "al"  # of data_cfg_chaos_mri.py; pretraining uses it unless --no_of_tr_imgs says otherwise
+mtask_bs = 6  # slices per step
+val_step_update = 200  # steps from one validation to the next
