@@ -9,7 +9,7 @@ import functools
 import os
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -256,7 +256,7 @@ def check_labeled_split(dataset: DatasetConfig, key: str, comb: str) -> tuple[tu
     Raises:
         ConfigError: unknown key or combination, or training and validation share patients.
     """
-    known = ", ".join(dataset.splits.keys(labeled_only=True))
+    known = ", ".join(dataset.splits.labelled_keys())
     only = f"serves pretraining without labels only. For a labelled training choose one of {known}."
     if key in dataset.splits.train and key not in dataset.splits.val:
         raise ConfigError(f"--no_of_tr_imgs={key}: {dataset.name} has no validation list for {key}; it {only}")
@@ -403,7 +403,7 @@ def value_problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Returns everything that is wrong with the values that are present, as (attribute, message) pairs."""
     found = {name: ATTRIBUTES[name].problem(value, repr) for name, value in values.items()}
     good = {name: value for name, value in values.items() if not found[name]}
-    return [(name, text) for name, text in found.items() if text] + _joint_problems(good)
+    return [(name, text) for name, text in found.items() if text] + [*_joint_problems(good)]
 
 
 def _plain(value: Any) -> Any:
@@ -427,29 +427,25 @@ def _completed(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(map(float, value)) if is_numbers[key] else value for key, value in values.items()}
 
 
-def _joint_problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    wrong = []
-    if "layout" in values and values["layout"] not in layouts():
-        wrong.append(("layout", f"`layout`: {unknown_name('layout', values['layout'], layouts())}"))
-    classes = values.get("num_classes")
+def _joint_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    layout, classes = values.get("layout"), values.get("num_classes")
     names, weights = values.get("struct_name"), values.get("class_weights")
+    if layout is not None and layout not in layouts():
+        yield "layout", f"`layout`: {unknown_name('layout', layout, layouts())}"
     if classes is not None and names is not None and len(names) != classes - 1:
-        expected = f"`struct_name` must have num_classes - 1 = {classes - 1} names."
-        text = f"{expected} Received {len(names)}: {', '.join(names)}"
-        wrong.append(("struct_name", text))
+        received = f"{len(names)}: {', '.join(names)}"
+        yield "struct_name", f"`struct_name` must have num_classes - 1 = {classes - 1} names. Received {received}"
     if classes is not None and weights is not None and len(weights) != classes:
-        text = f"`class_weights` must have num_classes = {classes} numbers. Received {len(weights)}: {weights}"
-        wrong.append(("class_weights", text))
-    outside = [pair for pair in values.get("label_map", ()) if classes is not None and not 0 <= pair[1] < classes]
-    if outside:
-        text = f"`label_map` must lead to labels 0 to {classes - 1} (num_classes - 1). Received: {dict(outside)}"
-        wrong.append(("label_map", text))
+        received = f"{len(weights)}: {weights}"
+        yield "class_weights", f"`class_weights` must have num_classes = {classes} numbers. Received {received}"
+    if classes is not None and any(not 0 <= label < classes for _, label in values.get("label_map", ())):
+        outside = {code: label for code, label in values["label_map"] if not 0 <= label < classes}
+        must = f"must lead to labels 0 to {classes - 1} (num_classes - 1)"
+        yield "label_map", f"`label_map` {must}. Received: {outside}"
     for name in ("phases", "unlabeled_phases"):
         strange = sorted(set(values.get(name, ())) - {"ED", "ES"})
-        if strange and values.get("layout") in ("acdc", "acdc_h5", "acdc_slices_h5"):
+        if strange and layout in ("acdc", "acdc_h5", "acdc_slices_h5"):
             received = ", ".join(map(repr, strange))
-            wrong.append((name, f'`{name}` may hold "ED" and "ES" in this layout. Received: {received}'))
-    if values.get("layout") == "acdc_h5" and not values.get("spacing_table"):
-        text = "`spacing_table` must name the csv with the voxel sizes, since .h5 volumes hold none."
-        wrong.append(("layout", text))
-    return wrong
+            yield name, f'`{name}` may hold "ED" and "ES" in this layout. Received: {received}'
+    if layout == "acdc_h5" and not values.get("spacing_table"):
+        yield "layout", "`spacing_table` must name the csv with the voxel sizes, since .h5 volumes hold none."

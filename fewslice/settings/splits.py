@@ -53,13 +53,9 @@ class Splits:
             raise ConfigError(f"The table `test` of data_cfg_{self.dataset}.py is empty: there is nothing to test on.")
         return self.test
 
-    def keys(self, *, labeled_only: bool = False) -> list[str]:
-        """Returns the keys of the training table, in the order of the file.
-
-        Args:
-            labeled_only: Leave out the lists that are for pretraining without labels.
-        """
-        return [key for key in self.train if not (labeled_only and key in self.unlabeled)]
+    def labelled_keys(self) -> list[str]:
+        """Returns the keys of the lists for labelled training, in the order of the file."""
+        return [key for key in self.train if key not in self.unlabeled]
 
     def _look_up(self, name: str, table: Table, key: str, comb: str, *, prefix: str = "") -> tuple[str, ...]:
         where = f" (table `{name}` of experiment_init/data_cfg_{self.dataset}.py)"

@@ -69,7 +69,7 @@ def test_shipped_datasets_load_without_a_problem(name):
     dataset = datasets.load_dataset_config(name)
     assert dataset.name == name and name in datasets.dataset_names()
     assert dataset.unlabeled_split in dataset.splits.train
-    for key in dataset.splits.keys(labeled_only=True):
+    for key in dataset.splits.labelled_keys():
         for comb in dataset.splits.train[key]:
             train, val = datasets.check_labeled_split(dataset, key, "c1" if comb == "*" else comb)
             assert train and val
