@@ -143,8 +143,10 @@ def read_json(path: str | os.PathLike) -> Any:
         raise FewSliceError(f"{path} is not valid JSON: {error}. Delete it and repeat the command.") from error
 
 
-def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Writes `rows` to `path` atomically. Missing values and NaN become empty cells."""
+def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Writes `rows` to `path` atomically. Missing values and NaN become empty cells; `columns` default to all keys."""
+    if columns is None:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=columns, restval="", lineterminator="\n")
     writer.writeheader()

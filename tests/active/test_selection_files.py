@@ -56,7 +56,7 @@ def change(path, line, **cells):
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
     rows[line] |= cells
-    files.write_csv(path, rows, list(rows[0]))
+    files.write_csv(path, rows)
 
 
 @pytest.mark.parametrize(

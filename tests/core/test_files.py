@@ -128,10 +128,15 @@ def test_damaged_json_names_the_file(tmp_path, content):
         files.read_json(path)
 
 
-def test_csv_has_empty_cells(tmp_path):
+def test_csv_has_the_union_of_columns_and_empty_cells(tmp_path):
     path = tmp_path / "a.csv"
-    files.write_csv(path, [{"a": 1, "b": math.nan}, {"a": 2, "c": "x,y"}], ["a", "b", "c"])
+    files.write_csv(path, [{"a": 1, "b": math.nan}, {"a": 2, "c": "x,y"}])
     assert path.read_text() == 'a,b,c\n1,,\n2,,"x,y"\n'
+
+
+def test_csv_with_given_columns_and_no_rows(tmp_path):
+    files.write_csv(tmp_path / "a.csv", [], ["a", "b"])
+    assert (tmp_path / "a.csv").read_text() == "a,b\n"
 
 
 def test_sha256_is_that_of_the_content(tmp_path):

@@ -30,7 +30,7 @@ def write_experiment(root: Path, strategy: str, *, seed: int = 0, dataset: str =
     files.write_json(run / "config.json", values)
     files.write_json(run / "versions.json", {"keras": "3.15.0"})
     files.write_text(run / "command.txt", f"python run_al_exp.py --config={strategy}.yml --seed={seed}\n")
-    files.write_csv(run / "pool.csv", [{**unit(i), "depth": DEPTH} for i in range(VOLUMES * DEPTH)], [*unit(0), "depth"])
+    files.write_csv(run / "pool.csv", [{**unit(i), "depth": DEPTH} for i in range(VOLUMES * DEPTH)])
     files.write_json(run / "DONE", {})
     return run
 
