@@ -93,12 +93,6 @@ def test_disk_that_fails_while_a_folder_is_synchronised(tmp_path, monkeypatch):
         files.write_text(tmp_path / "a", "x")
 
 
-def test_folder_that_is_a_file(tmp_path):
-    (tmp_path / "a").write_text("x")
-    with pytest.raises(FewSliceError, match="Cannot write"):
-        files.write_text(tmp_path / "a" / "b.txt", "y")
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_kill_while_writing_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
