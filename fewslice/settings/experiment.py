@@ -75,12 +75,9 @@ class QuerySettings:
     @property
     def needs_network(self) -> bool:
         """Whether it looks at a trained segmentation network."""
-        looks_at = [
-            self.features is not None and registry.of(FEATURES).get(self.features.name).needs_network,
-            self.score is not None and registry.of(SCORE).get(self.score.name).source == "passes",
-            "gradients" in registry.of(STRATEGY).get(self.strategy.name).needs,
-        ]
-        return any(looks_at)
+        of_features = self.features is not None and registry.of(FEATURES).get(self.features.name).needs_network
+        of_passes = self.score is not None and registry.of(SCORE).get(self.score.name).source == "passes"
+        return of_features or of_passes or "gradients" in registry.of(STRATEGY).get(self.strategy.name).needs
 
 
 @declared
@@ -219,8 +216,7 @@ class Experiment:
         if self.encoder is None and self.warm_start == ENCODER:
             yield ("warm_start",), "the weights of the experiment's encoder need the key `encoder`. Add it."
         if self.encoder is not None and not is_used:
-            text = "no query looks at the encoder. Let `features` be `encoder`, or remove it."
-            yield (ENCODER,), text
+            yield (ENCODER,), "no query looks at the encoder. Let `features` be `encoder`, or remove it."
         if self.encoder is not None and not self.encoder.run:
             yield from (((ENCODER, name), text.replace("=", ": ")) for name, text in self.encoder.problems().items())
 

@@ -242,13 +242,15 @@ class Stochastic(Ensemble):
 class EnsembleKwargs:
     skip: bool = False
     train: bool = True
-    inf_val: bool = True
+    inf_val: Annotated[bool, Must(bool, "true: the checkpoint with the best validation Dice is evaluated")] = True
     inf_test: bool = False
 
 
 @declared
 class ScoreKwargs:
-    skip: bool = False
+    skip: Annotated[
+        bool, Must(lambda value: not value, "false; write rounds without ranking as [share, 0, random]")
+    ] = False
 
 
 @declared
@@ -616,13 +618,9 @@ class Translation:
         ]  # fmt: skip
 
     def _problems_of_policy(self) -> list[Row]:
-        policy, ranked, without = self.policy, not self.is_random, "write rounds without ranking as [share, 0, random]."
+        policy, ranked = self.policy, not self.is_random
         is_batches = isinstance(self.uncertainty, Stochastic)
         return [
-            (not policy.ensemble_kwargs.inf_val, "policy.ensemble_kwargs.inf_val",
-             "`inf_val` must be true: the checkpoint with the best validation Dice is evaluated."),
-            (policy.uncertainty_kwargs.skip, "policy.uncertainty_kwargs.skip", without),
-            (policy.geometry_kwargs.skip, "policy.geometry_kwargs.skip", without),
             (ranked and self.geometry is None and self.uncertainty is None, "policy.policy_type",
              "ranked needs a data_geometry or model_uncertainty group. Add one, or write random."),
             (ranked and policy.rank_type == "inc" and (self.geometry is not None or is_batches), "policy.rank_type",
