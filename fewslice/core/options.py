@@ -220,7 +220,7 @@ def alternatives(wanted: Any) -> tuple[Any, ...]:
 
 
 def describe(wanted: Any, rules: Sequence[Any] = ()) -> str:
-    """Returns what a value of a type must be, in words; `rules` bound it further.
+    """Returns the description of the values of a type, in words; `rules` bound it further.
 
     >>> from typing import Annotated, Literal
     >>> from annotated_types import Ge, Le

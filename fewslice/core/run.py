@@ -222,8 +222,8 @@ def find_upstream(
     asked = ", ".join(f"{key}={value}" for key, value in wanted.items())
     if len(finished) > 1:
         unmatched = functools.partial(unmatched_settings, wanted=wanted, defaults=defaults, left_out=left_out)
-        told = ((path, settings_text(unmatched(path))) for path in finished)
-        lines = "\n".join(f"  --{flag}={path}" + (f"   ({text})" if text else "") for path, text in told)
+        choices = ((path, settings_text(unmatched(path))) for path in finished)
+        lines = "\n".join(f"  --{flag}={path}" + (f"   ({text})" if text else "") for path, text in choices)
         raise ConfigError(f"{len(finished)} runs of {stage} have {asked}. None is preferred; choose one:\n{lines}")
     if matching:
         raise ConfigError(f"{matching[0]} is not finished. Repeat its command to continue it:\n  {command}")
@@ -264,14 +264,14 @@ def unmatched_settings(
     config = _settings(run / "config.json")
     usual = {name: value for name, value in defaults(str(config.get("stage"))).items() if value is not None}
     asked = {"dataset", "digest", *left_out, *(wanted or {})}
-    told = {name: config[name] for name in usual if name in config and config[name] != usual[name]}
+    unusual = {name: config[name] for name in usual if name in config and config[name] != usual[name]}
     mine = _flat({**usual, **config})
     beside = find_runs(run.parents[2], run.parents[1].name, run.parent.name) if wanted else []
     for path, other in beside:
         if path != run and all(other.get(key) == value for key, value in wanted.items()):
             theirs = _flat({**usual, **other})
-            told |= {name: value for name, value in mine.items() if theirs.get(name) != value}
-    return {name: value for name, value in told.items() if name not in asked}
+            unusual |= {name: value for name, value in mine.items() if theirs.get(name) != value}
+    return {name: value for name, value in unusual.items() if name not in asked}
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:

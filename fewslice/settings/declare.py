@@ -145,7 +145,7 @@ class Setting:
     rules: tuple[Any, ...]
 
     def problem(self, value: Any, shown: Callable[[Any], str] = str) -> str:
-        """Returns what is wrong with a value, in a sentence; "" if it is right."""
+        """Returns the mistake in a value, in a sentence; "" if it is right."""
         fits = _fits(self.kind, value) and all(_obeys(rule, value) for rule in self.rules)
         if fits or (value is None and self.optional):
             return ""

@@ -174,7 +174,7 @@ class Experiment:
         return found
 
     def plans(self, pool_size: int) -> list[RoundPlan]:
-        """Returns what each round does in a pool of so many units.
+        """Returns the plan of each round in a pool of so many units.
 
         Raises:
             ConfigError: a round would train on nothing, or the rounds add more than the pool.

@@ -133,7 +133,7 @@ def stage_of(path: str | Path | None) -> str:
 
 
 def _start(config: Mapping[str, Any]) -> str:
-    """Returns what a run starts from if that is not usual: "pretrained", or "random" although it has a teacher."""
+    """Returns the start of a run if that is not usual: "pretrained", or "random" although it has a teacher."""
     weights, teacher = config.get("initial_weights"), config.get("teacher_sha256")
     if weights and weights == teacher:
         return "pretrained" if str(config.get("start_stage") or "").startswith("ft_pretr") else ""

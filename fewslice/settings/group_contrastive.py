@@ -130,7 +130,7 @@ class GroupContrastive:
 
 
 def batch_size_problem(batch_size: int, group_size: int) -> str:
-    """Returns what is wrong with the slices of a batch of groups, "" if they are two whole groups or more."""
+    """Returns the mistake in the batch size for groups, "" if it is two whole groups or more."""
     if batch_size % group_size == 0 and batch_size >= 2 * group_size:
         return ""
     near = sorted({max(count, 2) * group_size for count in (batch_size // group_size, -(-batch_size // group_size))})

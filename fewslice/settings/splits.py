@@ -77,7 +77,7 @@ def freeze_table(table: Mapping[str, Mapping[str, Iterable[str]]]) -> Table:
 
 
 def table_problems(name: str, table: Any) -> list[tuple[tuple[str, ...], str]]:
-    """Returns what is wrong with the form of one split table, as (place in the table, message) pairs.
+    """Returns the mistakes in the form of one split table, as (place in the table, message) pairs.
 
     Args:
         name: "train", "val" or "test".
@@ -116,7 +116,7 @@ def _list_problems(label: str, ids: Any) -> list[str]:
     seen = [identifier for identifier in ids if isinstance(identifier, str)]
     twice = sorted({identifier for identifier in seen if seen.count(identifier) > 1})
     if twice:
-        problems.append(f"{label}: each id may stand once. Twice or more: {', '.join(twice)}")
+        problems.append(f"{label}: each id may be listed once. Twice or more: {', '.join(twice)}")
     return problems
 
 
@@ -133,7 +133,7 @@ def overlap_problems(splits: Splits) -> list[tuple[tuple[str, ...], str]]:
                 shared = _shared(ids, splits.test)
                 if shared:
                     text = f"`{name}[{key!r}][{comb!r}]` and `test` share patients {', '.join(shared)}"
-                    problems.append(((name, key, comb), f"{text}. Test patients may stand in `test` only."))
+                    problems.append(((name, key, comb), f"{text}. Test patients may be listed in `test` only."))
     for key, combinations in splits.train.items():
         if key in splits.unlabeled or key not in splits.val:
             continue

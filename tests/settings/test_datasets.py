@@ -239,7 +239,7 @@ def test_missing_files(tmp_path, write):
         ('["t"]', '["a", "t"]', "data_cfg_mine.py:3: `train['tr1']['c1']` and `test` share patients a"),
         ('["t"]', '["v"]', "`val['tr1']['*']` and `test` share patients v"),
         ('"c2": ["b"]', '"c2": ["v"]', "data_cfg_mine.py:4: `train['tr1']['c2']` and `val['tr1']['c2']` share"),
-        ('"c2": ["b"]', '"c2": ["b", "b"]', "each id may stand once. Twice or more: b"),
+        ('"c2": ["b"]', '"c2": ["b", "b"]', "each id may be listed once. Twice or more: b"),
         ('"c2": ["b"]', '"c2": []', "`train['tr1']['c2']` is empty"),
         ('"c2": ["b"]', '"c2": [7]', "ids are strings, in quotes. Received: 7"),
         ('"c2": ["b"]', '"c2": "b"', "must be a list of patient ids. Received: 'b'"),
