@@ -6,22 +6,14 @@ validation videos as 5 and 15.
 """
 # fmt: off
 
-train = {
-    "al": {
-        "*": [
-            "bear", "bmx-bumps", "boat", "breakdance-flare", "bus", "car-turn", "dance-jump", "dog-agility",
-            "drift-turn", "elephant", "flamingo", "hike", "hockey", "horsejump-low", "kite-walk", "lucia",
-            "mallard-fly", "mallard-water", "motocross-bumps", "motorbike", "paragliding", "rhino", "rollerblade",
-            "scooter-gray", "soccerball", "stroller", "surf", "swing", "tennis", "train",
-        ],
-    },
-}
+train = {"al": {"*": [
+    "bear", "bmx-bumps", "boat", "breakdance-flare", "bus", "car-turn", "dance-jump", "dog-agility",
+    "drift-turn", "elephant", "flamingo", "hike", "hockey", "horsejump-low", "kite-walk", "lucia",
+    "mallard-fly", "mallard-water", "motocross-bumps", "motorbike", "paragliding", "rhino", "rollerblade",
+    "scooter-gray", "soccerball", "stroller", "surf", "swing", "tennis", "train",
+]}}
 
-val = {
-    "al": {
-        "*": ["cows", "drift-straight", "motocross-jump", "camel", "soapbox"],
-    },
-}
+val = {"al": {"*": ["cows", "drift-straight", "motocross-jump", "camel", "soapbox"]}}
 
 test = [
     "car-roundabout", "scooter-black", "car-shadow", "blackswan", "parkour", "breakdance", "dog", "horsejump-high",

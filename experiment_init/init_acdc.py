@@ -15,7 +15,6 @@ Try     python train_model/tr_baseline.py --dataset=acdc --no_of_tr_imgs=tr1 --c
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "acdc"
 data_path_tr = "acdc"
-data_path_tr_cropped = "cropped/acdc"
 how_to_get = (
     "Register at https://humanheart-project.creatis.insa-lyon.fr/database and download the ACDC training set "
     "(about 3 GB, CC BY-NC-SA 4.0). Put patient001 ... patient100 directly below the folder named above."
@@ -38,10 +37,7 @@ scribbles = "simulated"  # the files hold masks only; see fewslice/data/scribble
 phases = ("ED",)
 unlabeled_phases = ("ED",)
 
-# Split of data_cfg_acdc.py that pretraining uses unless --no_of_tr_imgs says otherwise.
-unlabeled_split = "tr52"
-
-# Batch sizes in slices, and validation every so many steps.
-mtask_bs = 20
-batch_size_ft = 10
-val_step_update = 50
+unlabeled_split = "tr52"  # of data_cfg_acdc.py; pretraining uses it unless --no_of_tr_imgs says otherwise
+mtask_bs = 20  # slices per step
+batch_size_ft = 10  # slices per step of the local contrastive stage
+val_step_update = 50  # steps from one validation to the next

@@ -14,7 +14,6 @@ Try     python train_model/tr_baseline.py --dataset=acdc_h5 --no_of_tr_imgs=tr1 
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "acdc_h5"
 data_path_tr = "acdc_h5/volumes"
-data_path_tr_cropped = "cropped/acdc_h5"
 spacing_table = "acdc_h5/spacing/acdc_training_facts.csv"  # below the data root, like all paths
 how_to_get = (
     "Take the .h5 volumes from https://github.com/HiLab-git/WSL4MIS (data/ACDC/ACDC_training_volumes; "
@@ -36,10 +35,7 @@ class_weights = (0.1, 0.3, 0.3, 0.3)  # background first; used by --dsc_loss=0 a
 phases = ("ED",)
 unlabeled_phases = ("ED", "ES")
 
-# Split of data_cfg_acdc_h5.py that pretraining uses unless --no_of_tr_imgs says otherwise.
-unlabeled_split = "tr15"
-
-# Batch sizes in slices, and validation every so many steps.
-mtask_bs = 20
-batch_size_ft = 10
-val_step_update = 50
+unlabeled_split = "tr15"  # of data_cfg_acdc_h5.py; pretraining uses it unless --no_of_tr_imgs says otherwise
+mtask_bs = 20  # slices per step
+batch_size_ft = 10  # slices per step of the local contrastive stage
+val_step_update = 50  # steps from one validation to the next

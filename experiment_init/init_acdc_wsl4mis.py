@@ -17,15 +17,13 @@ Layout  <data root>/wsl4mis_data/ACDC/ACDC_training_slices/patient001_frame01_sl
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "acdc_slices_h5"
 data_path_tr = "wsl4mis_data/ACDC"
-data_path_tr_cropped = "cropped/acdc_wsl4mis"
 how_to_get = (
     "Take ACDC_training_slices and ACDC_training_volumes from https://github.com/HiLab-git/WSL4MIS (data/ACDC; "
     "CC BY-NC-SA 4.0) and put both folders into the folder named above. A csv table named by `spacing_table` "
     "with the columns volume, spacing_x_mm, spacing_y_mm and spacing_z_mm gives voxel sizes."
 )
 
-# Prepared slices: every slice is stretched to this size by the nearest pixel, and intensities stay as they are,
-# as published. img_size_* are multiples of 32.
+# Prepared slices, as published: stretched to this size (multiples of 32) by the nearest pixel, intensities as stored.
 img_size_x = 256
 img_size_y = 256
 grid = "stretch"
@@ -35,12 +33,7 @@ intensity = "as_stored"
 num_classes = 4
 struct_name = ("rv", "myo", "lv")
 phases = ("ED", "ES")
-unlabeled_phases = ("ED", "ES")
 
-# Split of data_cfg_acdc_wsl4mis.py that pretraining uses unless --no_of_tr_imgs says otherwise.
-unlabeled_split = "al"
-
-# Batch sizes in slices, and validation every so many steps.
-mtask_bs = 6
-batch_size_ft = 10
-val_step_update = 200
+unlabeled_split = "al"  # of data_cfg_acdc_wsl4mis.py; pretraining uses it unless --no_of_tr_imgs says otherwise
+mtask_bs = 6  # slices per step
+val_step_update = 200  # steps from one validation to the next

@@ -13,7 +13,6 @@ Layout  <data root>/wsl4mis_data/CHAOS/CT_LIVER/training_slices/patient_10_slice
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "slices_h5"
 data_path_tr = "wsl4mis_data/CHAOS/CT_LIVER"
-data_path_tr_cropped = "cropped/chaos_ct"
 patient_pattern = r"patient_?(\d+)(?:_volume)?"
 how_to_get = (
     "Take the CT training set of CHAOS from https://doi.org/10.5281/zenodo.3431873 (CC BY-SA 4.0), and write "
@@ -21,8 +20,7 @@ how_to_get = (
     "with the columns volume, spacing_x_mm, spacing_y_mm and spacing_z_mm gives voxel sizes."
 )
 
-# Prepared slices: every slice is stretched to this size by the nearest pixel, and intensities stay as they are,
-# as published. img_size_* are multiples of 32.
+# Prepared slices, as published: stretched to this size (multiples of 32) by the nearest pixel, intensities as stored.
 img_size_x = 256
 img_size_y = 256
 grid = "stretch"
@@ -33,10 +31,6 @@ num_classes = 2
 struct_name = ("liver",)
 scribbles = "simulated"
 
-# Split of data_cfg_chaos_ct.py that pretraining uses unless --no_of_tr_imgs says otherwise.
-unlabeled_split = "al"
-
-# Batch sizes in slices, and validation every so many steps.
-mtask_bs = 6
-batch_size_ft = 10
-val_step_update = 200
+unlabeled_split = "al"  # of data_cfg_chaos_ct.py; pretraining uses it unless --no_of_tr_imgs says otherwise
+mtask_bs = 6  # slices per step
+val_step_update = 200  # steps from one validation to the next

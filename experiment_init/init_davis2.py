@@ -14,15 +14,13 @@ Layout  <data root>/wsl4mis_data/DAVIS2/training_slices/bear_slice_00000.h5 ...
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "slices_h5"
 data_path_tr = "wsl4mis_data/DAVIS2"
-data_path_tr_cropped = "cropped/davis2"
 patient_pattern = r"(.+)"
 how_to_get = (
     "Download DAVIS (TrainVal, 480p) from https://davischallenge.org, and write each video into .h5 files as "
     "init_davis2.py describes."
 )
 
-# Prepared slices: every slice is stretched to this size by the nearest pixel, and intensities stay as they are,
-# as published. img_size_* are multiples of 32.
+# Prepared slices, as published: stretched to this size (multiples of 32) by the nearest pixel, intensities as stored.
 img_size_x = 256
 img_size_y = 256
 grid = "stretch"
@@ -37,10 +35,6 @@ struct_name = (
 )  # fmt: skip
 scribbles = "simulated"
 
-# Split of data_cfg_davis2.py that pretraining uses unless --no_of_tr_imgs says otherwise.
-unlabeled_split = "al"
-
-# Batch sizes in slices, and validation every so many steps.
-mtask_bs = 6
-batch_size_ft = 10
-val_step_update = 200
+unlabeled_split = "al"  # of data_cfg_davis2.py; pretraining uses it unless --no_of_tr_imgs says otherwise
+mtask_bs = 6  # slices per step
+val_step_update = 200  # steps from one validation to the next

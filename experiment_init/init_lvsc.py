@@ -16,7 +16,6 @@ Layout  <data root>/wsl4mis_data/LVSC/training_slices/DET0001101_SA1_slice_0.h5 
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "slices_h5"
 data_path_tr = "wsl4mis_data/LVSC"
-data_path_tr_cropped = "cropped/lvsc"
 patient_pattern = r"(DET\d+)_[SL]A\d+"
 how_to_get = (
     "Register at https://www.cardiacatlas.org and download the training set of the LV Segmentation Challenge, "
@@ -24,8 +23,7 @@ how_to_get = (
     "with the columns volume, spacing_x_mm, spacing_y_mm and spacing_z_mm gives voxel sizes."
 )
 
-# Prepared slices: every slice is stretched to this size by the nearest pixel, and intensities stay as they are,
-# as published. img_size_* are multiples of 32.
+# Prepared slices, as published: stretched to this size (multiples of 32) by the nearest pixel, intensities as stored.
 img_size_x = 256
 img_size_y = 256
 grid = "stretch"
@@ -36,10 +34,6 @@ num_classes = 2
 struct_name = ("myo",)
 scribbles = "simulated"
 
-# Split of data_cfg_lvsc.py that pretraining uses unless --no_of_tr_imgs says otherwise.
-unlabeled_split = "al"
-
-# Batch sizes in slices, and validation every so many steps.
-mtask_bs = 6
-batch_size_ft = 10
-val_step_update = 200
+unlabeled_split = "al"  # of data_cfg_lvsc.py; pretraining uses it unless --no_of_tr_imgs says otherwise
+mtask_bs = 6  # slices per step
+val_step_update = 200  # steps from one validation to the next

@@ -12,7 +12,6 @@ Try     python train_model/tr_baseline.py --dataset=mmwhs --no_of_tr_imgs=tr1 --
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "mmwhs"
 data_path_tr = "mmwhs"
-data_path_tr_cropped = "cropped/mmwhs"
 how_to_get = (
     "Register at http://www.sdspeople.fudan.edu.cn/zhuangxiahai/0/mmwhs/ and download the MR training set "
     "(20 volumes). Put mr_train_<id>_image.nii.gz and mr_train_<id>_label.nii.gz into the folder named above."
@@ -31,10 +30,7 @@ struct_name = ("myo", "la", "lv", "ra", "rv", "aa", "pa")
 label_map = {205: 1, 420: 2, 500: 3, 550: 4, 600: 5, 820: 6, 850: 7}
 class_weights = (0.09, 0.13, 0.13, 0.13, 0.13, 0.13, 0.13, 0.13)  # background first; for --dsc_loss=0 and 4
 
-# Split of data_cfg_mmwhs.py that pretraining uses unless --no_of_tr_imgs says otherwise.
-unlabeled_split = "tr10"
-
-# Batch sizes in slices, and validation every so many steps.
-mtask_bs = 20
-batch_size_ft = 10
-val_step_update = 50
+unlabeled_split = "tr10"  # of data_cfg_mmwhs.py; pretraining uses it unless --no_of_tr_imgs says otherwise
+mtask_bs = 20  # slices per step
+batch_size_ft = 10  # slices per step of the local contrastive stage
+val_step_update = 50  # steps from one validation to the next

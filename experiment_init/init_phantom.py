@@ -11,7 +11,6 @@ Try     python train_model/tr_baseline.py --dataset=phantom --no_of_tr_imgs=tr1 
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "acdc"
 data_path_tr = "phantom"
-data_path_tr_cropped = "cropped/phantom"
 how_to_get = "Write the synthetic scans with: python scripts/make_phantom.py"
 
 # Prepared slices: pixels (multiples of 32) and mm per pixel. Small, so that a demonstration takes minutes.
@@ -30,10 +29,7 @@ scribbles = "simulated"  # the files hold masks only; see fewslice/data/scribble
 phases = ("ED",)
 unlabeled_phases = ("ED", "ES")
 
-# Split of data_cfg_phantom.py that pretraining uses unless --no_of_tr_imgs says otherwise.
-unlabeled_split = "tr24"
-
-# Batch sizes in slices, and validation every so many steps.
-mtask_bs = 20
-batch_size_ft = 10
-val_step_update = 50
+unlabeled_split = "tr24"  # of data_cfg_phantom.py; pretraining uses it unless --no_of_tr_imgs says otherwise
+mtask_bs = 20  # slices per step
+batch_size_ft = 10  # slices per step of the local contrastive stage
+val_step_update = 50  # steps from one validation to the next

@@ -13,7 +13,6 @@ Try     python train_model/tr_baseline.py --dataset=prostate_md --no_of_tr_imgs=
 # Where the scans are, below the data root: the folder FEWSLICE_DATA, or data_root/ in the checkout.
 layout = "msd"
 data_path_tr = "Task05_Prostate"
-data_path_tr_cropped = "cropped/prostate_md"
 how_to_get = (
     "Download Task05_Prostate.tar (about 230 MB, CC BY-SA 4.0) from http://medicaldecathlon.com and "
     "unpack it into the data root."
@@ -31,10 +30,7 @@ num_classes = 3
 struct_name = ("pz", "cz")
 class_weights = (0.1, 0.45, 0.45)  # background first; used by --dsc_loss=0 and 4
 
-# Split of data_cfg_prostate_md.py that pretraining uses unless --no_of_tr_imgs says otherwise.
-unlabeled_split = "tr22"
-
-# Batch sizes in slices, and validation every so many steps.
-mtask_bs = 20
-batch_size_ft = 10
-val_step_update = 50
+unlabeled_split = "tr22"  # of data_cfg_prostate_md.py; pretraining uses it unless --no_of_tr_imgs says otherwise
+mtask_bs = 20  # slices per step
+batch_size_ft = 10  # slices per step of the local contrastive stage
+val_step_update = 50  # steps from one validation to the next

@@ -139,17 +139,7 @@ def versions() -> dict[str, str]:
 
     import keras
 
-    names = (
-        "tensorflow-cpu",
-        "tensorflow",
-        "jax",
-        "torch",
-        "keras",
-        "numpy",
-        "scipy",
-        "scikit-image",
-        "nibabel",
-    )
+    names = ("tensorflow-cpu", "tensorflow", "jax", "torch", "keras", "numpy", "scipy", "scikit-image", "nibabel")
     found = {"python": platform.python_version(), "backend": keras.backend.backend()}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -10,7 +10,6 @@ import io
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,24 +21,7 @@ from fewslice.core.files import atomic_path, sync_folder, to_json, writing_error
 
 _RECORD = "record.json"
 _NAMES = "names of the arrays"
-_MEMBER = ".npy"
-PREVIOUS = ".previous"
-
-# What zipfile, zlib and NumPy raise on a damaged file, according to where the damage is.
-_DAMAGE = (
-    OSError,
-    ValueError,
-    LookupError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-    RuntimeError,
-    TypeError,
-    SyntaxError,
-    MemoryError,
-    OverflowError,
-    AttributeError,
-)
+_AFRESH = "delete the run or round that it belongs to and repeat the command that wrote it."
 
 
 def save_arrays(
@@ -57,7 +39,7 @@ def save_arrays(
 
 
 def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Reads what `save_arrays` wrote, verifying every checksum.
+    """Reads a file of `save_arrays`, verifying every checksum.
 
     Raises:
         DataError: the file is missing or damaged.
@@ -68,28 +50,15 @@ def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
         if set(record.pop(_NAMES, arrays)) != set(arrays):
             raise ValueError("arrays are missing")
     except FileNotFoundError as error:
-        raise DataError(
-            path,
-            expected="a weight file",
-            found="nothing",
-            remedy="Correct the path; or delete the run or round that it belongs to and repeat the command that wrote "
-            "it.",
-        ) from error
+        remedy = f"Correct the path; or {_AFRESH}"
+        raise DataError(path, expected="a weight file", found="nothing", remedy=remedy) from error
     except PermissionError as error:
-        raise DataError(
-            path,
-            expected="a readable weight file",
-            found=f"no permission ({error.strerror})",
-            remedy="Make it readable for you (chmod, chown).",
-        ) from error
-    except _DAMAGE as error:
-        raise DataError(
-            path,
-            expected="an intact checkpoint (.npz)",
-            found=f"a damaged file ({error or type(error).__name__})",
-            remedy="Correct the path if this is another file; otherwise delete the run or round that it belongs to and "
-            "repeat the command that wrote it.",
-        ) from error
+        found, remedy = f"no permission ({error.strerror})", "Make it readable for you (chmod, chown)."
+        raise DataError(path, expected="a readable weight file", found=found, remedy=remedy) from error
+    except Exception as error:  # zipfile, zlib and NumPy raise many kinds, according to where the damage is
+        found = f"a damaged file ({error or type(error).__name__})"
+        remedy = f"Correct the path if this is another file; otherwise {_AFRESH}"
+        raise DataError(path, expected="an intact checkpoint (.npz)", found=found, remedy=remedy) from error
     return arrays, record
 
 
@@ -100,7 +69,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         for member in archive.namelist():
             content = io.BytesIO(archive.read(member))
             array = np.lib.format.read_array(content, allow_pickle=False)
-            arrays[member.removesuffix(_MEMBER).replace("|", "/")] = array
+            arrays[member.removesuffix(".npy").replace("|", "/")] = array
     return arrays
 
 
@@ -147,4 +116,4 @@ def load_state(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str
 
 
 def _previous(path: Path) -> Path:
-    return path.with_name(path.stem + PREVIOUS + path.suffix)
+    return path.with_name(path.stem + ".previous" + path.suffix)

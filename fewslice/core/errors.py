@@ -7,6 +7,14 @@ broken internal contract raises `RuntimeError` instead and keeps its traceback.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+
+
+def listed(subject: str, problems: Sequence[str]) -> str:
+    """Returns one problem as it is, several as a list."""
+    if len(problems) == 1:
+        return problems[0]
+    return "\n  - ".join([f"{subject} has {len(problems)} problems:", *problems])
 
 
 class FewSliceError(Exception):

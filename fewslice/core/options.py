@@ -1,21 +1,20 @@
 """Values against declared types: what can be set, and one check that finds everything wrong at once.
 
 Types are those of dataclasses, or of the keyword-only parameters of a function, with the bounds of `annotated_types`.
-pydantic does the work; the messages say in words what a value must be.
+pydantic does the work, and is imported at the first check; the messages say in words what a value must be.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import inspect
 import json
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
 
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
@@ -31,6 +30,12 @@ _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
 _ABSENT = object()
 
 
+@functools.lru_cache(512)
+def hints_of(source: type | Callable) -> dict[str, Any]:
+    """Returns the annotations of a class or a function by name, with what `Annotated` adds to them."""
+    return typing.get_type_hints(source, include_extras=True)
+
+
 def options_of(source: type | Callable) -> Known:
     """Returns {option: (type, default)} in the order of definition.
 
@@ -40,24 +45,19 @@ def options_of(source: type | Callable) -> Known:
     """
     is_class = isinstance(source, type) and not dataclasses.is_dataclass(source)
     source = source.__init__ if is_class else source
-    hints = typing.get_type_hints(source, include_extras=True)
+    hints, found = hints_of(source), {}
     if dataclasses.is_dataclass(source):
-        return {
-            field.name: (hints[field.name], default_of(field)) for field in dataclasses.fields(source) if field.init
-        }
-    found = {}
+        for field in [field for field in dataclasses.fields(source) if field.init]:
+            default = REQUIRED if field.default is dataclasses.MISSING else field.default
+            if field.default_factory is not dataclasses.MISSING:
+                default = field.default_factory()
+            found[field.name] = hints[field.name], default
+        return found
     for name, parameter in inspect.signature(source).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             default = parameter.default
             found[name] = hints.get(name, Any if default in (None, REQUIRED) else type(default)), default
     return found
-
-
-def default_of(field: dataclasses.Field) -> Any:
-    """Returns the default of a dataclass's field, `REQUIRED` if it has none."""
-    if field.default is not dataclasses.MISSING:
-        return field.default
-    return REQUIRED if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def checked_options(kind: str, known: Known, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def checked_options(kind: str, known: Known, given: Mapping[str, Any]) -> dict[s
         ConfigError: unknown options, each answered with the nearest known one, wrong types and missing options, all
             at once.
     """
-    checked, problems = check(as_type(known), given, subject=lambda place: f"The {kind} {place[0]!r}", kind=kind)
+    checked, problems = check(as_type(known), given, kind=kind)
     if problems:
         raise ConfigError("\n".join(text for _, text in problems))
     return {name: getattr(checked, name) for name in given}
@@ -90,10 +90,7 @@ def registered_options(
         All its options, given or not, as plain values; and (place, what is wrong).
     """
     of_class = getattr(registered, "options_class", None)
-    known, called = options_of(of_class or registered), f"option of {kind} {name!r}"
-    checked, problems = check(
-        as_type(known), given, subject=lambda place: f"The {called} {name_of(place)!r}", kind=called
-    )
+    checked, problems = check(_type_of(of_class or registered), given, kind=f"option of {kind} {name!r}")
     if problems:
         return {}, problems
     found = vars(checked)
@@ -107,72 +104,77 @@ def registered_options(
     return json.loads(json.dumps(found, default=_plain)), []
 
 
-def as_type(known: Known) -> type:
-    """Returns a dataclass with these options."""
+def as_type(known: Known, base: type | None = None) -> type:
+    """Returns a frozen dataclass with these options, and those of a frozen `base`."""
     fields = [
         (name, kind)
         if default is REQUIRED
         else (name, kind, dataclasses.field(default_factory=lambda value=default: value))
         for name, (kind, default) in known.items()
     ]
-    made = dataclasses.make_dataclass("Options", fields, kw_only=True)
+    made = dataclasses.make_dataclass("Options", fields, bases=(base,) if base else (), frozen=True, kw_only=True)
     made.__pydantic_config__ = _STRICT
     return made
 
 
+@functools.lru_cache(256)
+def _type_of(source: type | Callable) -> type:
+    return as_type(options_of(source))
+
+
+@functools.lru_cache(256)
+def _adapter(wanted: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(wanted)
+
+
 def check(
-    wanted: Any,
-    values: Any,
-    *,
-    subject: Callable[[Place], str] = lambda place: f"`{name_of(place)}`",
-    kind: str = "",
-    moved: Callable[[Place], str] = lambda place: "",
+    wanted: Any, values: Any, *, kind: str = "", moved: Callable[[Place], str] = lambda place: ""
 ) -> tuple[Any, list[tuple[Place, str]]]:
     """Checks values as a file holds them, nested dicts and lists of plain values.
 
     Args:
         wanted: A dataclass (`fewslice.settings.declare`, `as_type`).
         values: What was given.
-        subject: Place -> how messages name it.
-        kind: What keys are called in the message about unknown ones; "" is "key of <group>".
+        kind: What keys are called in messages, such as "option of strategy 'mfc'"; "" is "key of <group>".
         moved: Place of an unknown key -> where it belongs, in a sentence; "" if nobody knows.
 
     Returns:
         An instance of `wanted`, None if anything is wrong; and (place, what is wrong in words) in the order of fields.
     """
-    adapter, text = TypeAdapter(wanted), json.dumps(values, default=_plain)
+    from pydantic import ValidationError
+
+    text = json.dumps(values, default=_plain)
     try:
-        return adapter.validate_json(text), []
+        return _adapter(wanted).validate_json(text), []
     except ValidationError as error:
         errors = error.errors(include_url=False)
     whole = [(place, value) for place, value in _whole_floats(errors, values) if float(value).is_integer()]
     if whole:  # 1e4 is a whole number, too
         values = json.loads(text)
-        for place, value in whole:
-            _put(values, place, int(value))
-        return check(wanted, values, subject=subject, kind=kind, moved=moved)
+        for (*outer, last), value in whole:
+            _at(values, tuple(outer))[last] = int(value)
+        return check(wanted, values, kind=kind, moved=moved)
     problems: dict[Place, str] = {}
     for each in errors:
         is_key = each["type"] in _UNKNOWN + _MISSING
         place = _place(each["loc"], values, keeps_last=is_key)
         if any(place[: len(other)] == other for other in problems):
             continue  # another branch of a union
+        of_type = type_at(wanted, place)
+        subject, must = f"The {kind} {name_of(place)!r}" if kind else f"`{name_of(place)}`", describe(of_type)
         if each["type"] in _UNKNOWN:
-            known, called = fields_of(type_at(wanted, place[:-1])), kind or "key" + _of(place[:-1])
+            called = kind or "key" + (f" of {name_of(place[:-1])}" if place[:-1] else "")
+            known = fields_of(type_at(wanted, place[:-1]))
             problems[place] = moved(place) or unknown_name(called, str(place[-1]), known)
         elif each["type"] in _MISSING:
-            must = describe(type_at(wanted, place))
-            problems[place] = f"{subject(place)} must be given{'' if must == 'anything' else f': {must}'}."
+            problems[place] = f"{subject} must be given{'' if must == 'anything' else f': {must}'}."
         else:
-            problems[place] = wrong_value(subject(place), type_at(wanted, place), _at(values, place))
+            value = _at(values, place)
+            problems[place] = f"{subject} must be {must}. Received: {shown(value)}. {_remedy(of_type, value)}".rstrip()
     unknown_first = sorted(problems.items(), key=lambda item: not item[1].startswith("Unknown"))
     return None, unknown_first if kind else list(problems.items())
-
-
-def wrong_value(subject: str, wanted: Any, value: Any) -> str:
-    """Returns the message for a value that does not fit its type, with a remedy where one can be guessed."""
-    remedy = _remedy(wanted, value)
-    return f"{subject} must be {describe(wanted)}. Received: {shown(value)}.{' ' if remedy else ''}{remedy}"
 
 
 def name_of(place: Place) -> str:
@@ -192,8 +194,7 @@ def fields_of(wanted: Any) -> dict[str, Any]:
     """Returns the keys of a dataclass with their types; of other types none."""
     for one in alternatives(wanted):
         if dataclasses.is_dataclass(one):
-            hints = typing.get_type_hints(one, include_extras=True)
-            return {field.name: hints[field.name] for field in dataclasses.fields(one)}
+            return {field.name: hints_of(one)[field.name] for field in dataclasses.fields(one)}
     return {}
 
 
@@ -203,8 +204,9 @@ def type_at(wanted: Any, place: Place) -> Any:
         if isinstance(part, str):
             wanted = fields_of(wanted).get(part, Any)
         else:
-            items = [typing.get_args(one) for one in alternatives(wanted) if typing.get_origin(one) in (tuple, list)]
-            wanted = _item(items[0], part) if items else Any
+            lists = [one for one in alternatives(wanted) if typing.get_origin(one) in (tuple, list)]
+            items = typing.get_args(lists[0]) if lists else (Any, ...)
+            wanted = items[0] if items[-1] is ... else items[min(part, len(items) - 1)]
     return wanted
 
 
@@ -218,7 +220,7 @@ def alternatives(wanted: Any) -> tuple[Any, ...]:
 
 
 def describe(wanted: Any, rules: Sequence[Any] = ()) -> str:
-    """Returns what a value of a type must be, in words; `rules` bound it further.
+    """Returns the description of the values of a type, in words; `rules` bound it further.
 
     >>> from typing import Annotated, Literal
     >>> from annotated_types import Ge, Le
@@ -232,11 +234,6 @@ def describe(wanted: Any, rules: Sequence[Any] = ()) -> str:
     is_union = typing.get_origin(wanted) in (types.UnionType, typing.Union)
     words = [describe(one, rules) for one in typing.get_args(wanted)] if is_union else [_word(wanted, rules)]
     return ", or ".join(words) if any("," in word for word in words) else " or ".join(words)
-
-
-def rules_of(wanted: Any) -> tuple[Any, ...]:
-    """Returns what `Annotated` adds to a type."""
-    return _without_rules(wanted)[1]
 
 
 def _without_rules(wanted: Any, rules: Sequence[Any] = ()) -> tuple[Any, tuple[Any, ...]]:
@@ -262,16 +259,16 @@ def _word(wanted: Any, rules: Sequence[Any]) -> str:
     if origin is not None or wanted not in (int, float):
         return "anything" if wanted is Any else _WORDS.get(wanted, getattr(wanted, "__name__", str(wanted)))
     bounds = {name: getattr(rule, name) for rule in rules for name in ("gt", "ge", "lt", "le") if hasattr(rule, name)}
-    text = _WORDS[wanted] + _range(bounds, is_whole=wanted is int)
+    text = "a positive number" if bounds == {"gt": 0} else _WORDS[wanted] + _range(bounds)
     multiples = [rule.multiple_of for rule in rules if hasattr(rule, "multiple_of")]
     return f"{text}, a multiple of {multiples[0]}" if multiples else text
 
 
-def _range(bounds: Mapping[str, float], *, is_whole: bool) -> str:
+def _range(bounds: Mapping[str, float]) -> str:
     low, high = bounds.get("ge"), bounds.get("le")
     if low is not None and high is not None:
         return f" from {low:g} to {high:g}" if max(abs(low), abs(high)) < 1e6 else f" from {low} to {high}"
-    if is_whole and low is not None and len(bounds) == 1:
+    if low is not None and len(bounds) == 1:
         return f", {low} or larger"
     words = {"gt": "above", "ge": "from", "lt": "below", "le": "at most"}
     texts = [f"{words[name]} {bound:g}" for name, bound in bounds.items()]
@@ -280,7 +277,7 @@ def _range(bounds: Mapping[str, float], *, is_whole: bool) -> str:
 
 def _remedy(wanted: Any, value: Any) -> str:
     kinds = alternatives(wanted)
-    own = [rule.remedy for rule in rules_of(wanted) if hasattr(rule, "remedy")]
+    own = [rule.remedy for rule in _without_rules(wanted)[1] if hasattr(rule, "remedy")]
     if own and isinstance(value, tuple(one for one in kinds if isinstance(one, type))):
         return own[0](value)
     words = [part for one in kinds if typing.get_origin(one) is typing.Literal for part in typing.get_args(one)]
@@ -300,18 +297,10 @@ def _remedy(wanted: Any, value: Any) -> str:
     return ""
 
 
-def _of(place: Place) -> str:
-    return f" of {name_of(place)}" if place else ""
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     return value.item() if hasattr(value, "item") else {"no plain value": repr(value)}
-
-
-def _item(parts: tuple[Any, ...], index: int) -> Any:
-    return parts[0] if len(parts) == 1 or parts[-1] is ... else parts[min(index, len(parts) - 1)]
 
 
 def _place(location: tuple, values: Any, *, keeps_last: bool) -> Place:
@@ -335,11 +324,6 @@ def _at(values: Any, place: Place) -> Any:
             return _ABSENT
         values = values[part]
     return values
-
-
-def _put(values: Any, place: Place, value: Any) -> None:
-    *outer, last = place
-    _at(values, tuple(outer))[last] = value
 
 
 def _whole_floats(errors: list, values: Any) -> list[tuple[Place, float]]:

@@ -118,7 +118,7 @@ class Run:
         """Whether the run has been finished with `n_iter` steps."""
         return self.steps_done == self.n_iter
 
-    def start(self, versions: Mapping[str, str], seconds_log: bool = True) -> None:
+    def start(self, versions: Mapping[str, str]) -> None:
         """Records configuration, versions and command, and starts `logs/run.log`.
 
         Raises:
@@ -136,8 +136,7 @@ class Run:
         files.write_json(self.dir / "versions.json", versions)
         program = os.path.basename(sys.argv[0])
         files.write_text(self.dir / "command.txt", shlex.join(["python", program, *sys.argv[1:]]) + "\n")
-        if seconds_log:
-            self._start_log()
+        self._start_log()
 
     def finish(self, record: Mapping[str, Any] | None = None) -> None:
         """Marks the run as finished."""
@@ -170,10 +169,8 @@ class _LogFile(std_logging.FileHandler):
 
 def find_runs(root: str | os.PathLike, dataset: str, stage: str) -> list[tuple[Path, dict[str, Any]]]:
     """Returns (directory, config) of every run of a stage that has been started, sorted by name."""
-    found = []
-    for config in sorted((Path(root) / dataset / stage).glob("*/config.json")):
-        found.append((config.parent, _settings(config)))
-    return found
+    configs = sorted((Path(root) / dataset / stage).glob("*/config.json"))
+    return [(config.parent, _settings(config)) for config in configs]
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -225,8 +222,8 @@ def find_upstream(
     asked = ", ".join(f"{key}={value}" for key, value in wanted.items())
     if len(finished) > 1:
         unmatched = functools.partial(unmatched_settings, wanted=wanted, defaults=defaults, left_out=left_out)
-        told = ((path, settings_text(unmatched(path))) for path in finished)
-        lines = "\n".join(f"  --{flag}={path}" + (f"   ({text})" if text else "") for path, text in told)
+        choices = ((path, settings_text(unmatched(path))) for path in finished)
+        lines = "\n".join(f"  --{flag}={path}" + (f"   ({text})" if text else "") for path, text in choices)
         raise ConfigError(f"{len(finished)} runs of {stage} have {asked}. None is preferred; choose one:\n{lines}")
     if matching:
         raise ConfigError(f"{matching[0]} is not finished. Repeat its command to continue it:\n  {command}")
@@ -267,14 +264,14 @@ def unmatched_settings(
     config = _settings(run / "config.json")
     usual = {name: value for name, value in defaults(str(config.get("stage"))).items() if value is not None}
     asked = {"dataset", "digest", *left_out, *(wanted or {})}
-    told = {name: config[name] for name in usual if name in config and config[name] != usual[name]}
+    unusual = {name: config[name] for name in usual if name in config and config[name] != usual[name]}
     mine = _flat({**usual, **config})
     beside = find_runs(run.parents[2], run.parents[1].name, run.parent.name) if wanted else []
     for path, other in beside:
         if path != run and all(other.get(key) == value for key, value in wanted.items()):
             theirs = _flat({**usual, **other})
-            told |= {name: value for name, value in mine.items() if theirs.get(name) != value}
-    return {name: value for name, value in told.items() if name not in asked}
+            unusual |= {name: value for name, value in mine.items() if theirs.get(name) != value}
+    return {name: value for name, value in unusual.items() if name not in asked}
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from fewslice.core.errors import ConfigError
 from fewslice.settings import dataset_files, datasets
 from fewslice.settings.declare import Count, Must, declared
 from fewslice.settings.stage_flags import OnDataset, Resume, ScriptFlags
+from fewslice.settings.yaml import scalar
 
 Budget = Annotated[
     str,
@@ -59,7 +60,7 @@ class SelectArgs(OnDataset):
 
     encoder: Annotated[
         str,
-        "Run folder of a network that turns slices into vectors, such as one of "
+        "Run folder of a network that turns slices into embeddings, such as one of "
         "pretr_encoder_group_contrastive_loss, or pixels, or none.",
     ] = "none"
     budget: Annotated[Budget, "Slices to choose: a share of the pool, such as 5%, or a number, such as 12."] = "5%"
@@ -77,7 +78,7 @@ class SelectArgs(OnDataset):
         "Phases of the pool, separated by commas: ED or ED,ES. Default: `unlabeled_phases`.",
     ] = None
     labelled: Annotated[
-        str | None, "CSV file with a column unit_id, such as a former query.csv: slices that are annotated already."
+        str | None, "CSV file with a column unit_id, such as an earlier query.csv: slices that are annotated already."
     ] = None
     network: Annotated[
         str | None, "Run folder of a segmentation network, for strategies that look at its uncertainty."
@@ -99,7 +100,8 @@ class SelectArgs(OnDataset):
     def strategy_options(self) -> dict[str, Any]:
         """Name -> value of `--options`: numbers, true, false, null or text."""
         found = datasets.parse_overrides(self.options, flag="options", example="k_nn=20")
-        return {name: option_value(text.strip()) for name, text in found.items()}
+        texts = {name: text.strip() for name, text in found.items()}
+        return {name: None if text.lower() == "none" else scalar(text) for name, text in texts.items()}
 
     def completed(self) -> tuple[Self, datasets.DatasetConfig]:
         """Returns these flags with the pool and the folders filled in, and the dataset's settings.
@@ -121,15 +123,3 @@ class SelectArgs(OnDataset):
             labelled=os.path.abspath(self.labelled) if self.labelled else None,
             output=os.path.abspath(self.output) if self.output else None,
         ), dataset
-
-
-def option_value(text: str) -> Any:
-    """Returns the value of an option: a number, true, false, null or the text itself."""
-    words = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    if re.fullmatch(r"[+-]?\d+", text, re.ASCII):
-        return int(text)
-    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.ASCII | re.IGNORECASE):
-        return float(text)
-    return text

@@ -1,4 +1,4 @@
-"""How many units are annotated after each round, and for how long networks are trained on them.
+"""How many units are annotated after each round.
 
 Vepa et al., 2024, https://arxiv.org/abs/2411.15763: rounds add shares of the pool. They may add numbers of units, too.
 """
@@ -11,19 +11,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from fewslice.core.errors import ConfigError
-
-
-def cumulative_fractions(amounts: Sequence[float | int], count: int | None = None) -> tuple[float, ...]:
-    """Returns the share of the pool that is annotated after each round.
-
-    Args:
-        amounts: See `cumulative_budgets`.
-        count: Units in the pool; only needed where amounts are numbers of units.
-
-    Raises:
-        ConfigError: see `cumulative_budgets`.
-    """
-    return tuple(float(share) for share in _shares(amounts, count))
 
 
 def cumulative_budgets(amounts: Sequence[float | int], count: int) -> tuple[int, ...]:
@@ -44,25 +31,19 @@ def cumulative_budgets(amounts: Sequence[float | int], count: int) -> tuple[int,
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ConfigError(f"The pool must hold at least one unit. Received: {count!r}")
-    return tuple(math.floor(count * share) for share in _shares(amounts, count))
+    return tuple(math.floor(count * share) for share in cumulative_shares(amounts, count))
 
 
-def training_shares(
-    amounts: Sequence[float | int], extra: Sequence[float], count: int | None = None
-) -> tuple[float, ...]:
-    """Returns the share of the whole schedule that each round trains for: all that was annotated or added so far.
+def cumulative_shares(amounts: Sequence[float | int], count: int | None = None) -> list[Fraction]:
+    """Returns the exact share of the pool that is annotated after each round.
 
     Args:
         amounts: See `cumulative_budgets`.
-        extra: Share that each round adds to the training of itself and later ones. The sums may be above 1.
-        count: See `cumulative_fractions`.
+        count: Units in the pool; only needed where amounts are numbers of units.
+
+    Raises:
+        ConfigError: see `cumulative_budgets`.
     """
-    longer = itertools.accumulate(Fraction(repr(float(share))) for share in extra)
-    return tuple(float(one + other) for one, other in zip(_shares(amounts, count), longer, strict=True))
-
-
-def _shares(amounts: Sequence[float | int], count: int | None) -> list[Fraction]:
-    """Returns the exact share of the pool after each round; shares are the decimal numbers that they are written as."""
     bad = [one for one in amounts if isinstance(one, bool) or not (math.isfinite(one) and one >= 0)]
     if bad:
         raise ConfigError(f"What a round adds must be 0 or more. Received: {bad[0]!r}")

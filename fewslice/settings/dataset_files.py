@@ -87,7 +87,7 @@ class ExperimentFile:
             keys = [key for key in node.keys if isinstance(key, ast.Constant)]
             values = [key.value for key in keys]
             twice = [key for key in keys if values.count(key.value) > 1]
-            found |= {(key.lineno, f"the key {key.value!r} stands twice; only the last would count.") for key in twice}
+            found |= {(key.lineno, f"duplicate key {key.value!r}; only the last would count.") for key in twice}
         tokens = tokenize.generate_tokens(io.StringIO(self._source).readline)
         tokens = [token for token in tokens if token.type not in (tokenize.NL, tokenize.COMMENT)]
         for first, second in itertools.pairwise(tokens):

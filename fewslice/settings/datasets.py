@@ -9,14 +9,14 @@ import functools
 import os
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
 from fewslice.core import registry
-from fewslice.core.errors import ConfigError
+from fewslice.core.errors import ConfigError, listed
 from fewslice.core.registry import unknown_name
 from fewslice.settings import dataset_files
 from fewslice.settings.dataset_files import ExperimentFile
@@ -24,7 +24,6 @@ from fewslice.settings.declare import Count, Help, Must, declared, settings_of
 from fewslice.settings.splits import (
     Splits,
     freeze_table,
-    labeled_overlap,
     overlap_problems,
     table_problems,
     val_patients,
@@ -111,12 +110,12 @@ class DatasetConfig:
     ]
     class_weights: Annotated[
         Numbers,
-        Must(lambda value: min(value, default=0) >= 0 and sum(value) > 0, "non-negative, not all zero"),
+        Must(lambda value: min(value, default=0) >= 0 and sum(value) > 0, "numbers of 0 or more, not all zero"),
         "One weight per class, the background first. Default: all equal.",
     ] = ()
     label_map: Annotated[
         tuple[tuple[int, int], ...],
-        Must(lambda value: len({code for code, _ in value}) == len(value), "a dict with each code once"),
+        Must(lambda value: len({code for code, _ in value}) == len(value), "a dict of whole numbers, each code once"),
         "Code in the label file -> class, if the codes are not 0, 1, 2, ...",
     ] = ()
     unlabeled_split: Annotated[str, "Split key that pretraining uses by default."]
@@ -224,7 +223,7 @@ def load_dataset_config(
         text = f"`unlabeled_split`: {unknown_name('split', unlabeled, splits.train)}"
         problems.append(f"{places['unlabeled_split']}: {text}")
     if problems or splits is None:
-        raise ConfigError(_all_at_once(name, problems))
+        raise ConfigError(listed(f"The dataset {name!r}", problems))
     root = {"data_root": Path(os.path.abspath(data_root))} if data_root else {}
     return DatasetConfig(name=name, splits=splits, **root, **_completed(name, values))
 
@@ -257,20 +256,17 @@ def check_labeled_split(dataset: DatasetConfig, key: str, comb: str) -> tuple[tu
     Raises:
         ConfigError: unknown key or combination, or training and validation share patients.
     """
-    known = dataset.splits.keys(labeled_only=True)
+    known = ", ".join(dataset.splits.labelled_keys())
+    only = f"serves pretraining without labels only. For a labelled training choose one of {known}."
     if key in dataset.splits.train and key not in dataset.splits.val:
+        raise ConfigError(f"--no_of_tr_imgs={key}: {dataset.name} has no validation list for {key}; it {only}")
+    train, val = dataset.splits.train_ids(key, comb), dataset.splits.val_ids(key, comb)
+    if shared := sorted(set(train) & set(val)):
         raise ConfigError(
-            f"--no_of_tr_imgs={key}: {dataset.name} has no validation list for {key}; it serves pretraining "
-            f"without labels only. For a labelled training choose one of {', '.join(known)}."
+            f"--no_of_tr_imgs={key} --comb_tr_imgs={comb}: training and validation list of {dataset.name} share "
+            f"patients {', '.join(shared)}; this list {only}"
         )
-    shared = labeled_overlap(dataset.splits, key, comb)
-    if shared:
-        raise ConfigError(
-            f"--no_of_tr_imgs={key} --comb_tr_imgs={comb}: training and validation list of {dataset.name} "
-            f"share patients {', '.join(shared)}; this list serves pretraining without labels only. For a "
-            f"labelled training choose one of {', '.join(known)}."
-        )
-    return dataset.splits.train_ids(key, comb), dataset.splits.val_ids(key, comb)
+    return train, val
 
 
 def check_pretraining_split(dataset: DatasetConfig, key: str, comb: str, *, prefix: str = "") -> tuple[str, ...]:
@@ -323,12 +319,6 @@ def _unknown(file: ExperimentFile, kind: str, known: tuple[str, ...], ignored: s
         for key in file.assigned
         if key not in known and key not in ignored
     ]
-
-
-def _all_at_once(name: str, problems: list[str]) -> str:
-    if len(problems) == 1:
-        return problems[0]
-    return f"The dataset {name!r} has {len(problems)} problems:\n" + "\n".join(f"  - {text}" for text in problems)
 
 
 def layouts() -> tuple[str, ...]:
@@ -391,16 +381,10 @@ def parse(name: str, text: str) -> Any:
 def label_pairs(text: str) -> tuple[tuple[int, int], ...]:
     """Returns the (code, class) pairs of a text such as "205:1,420:2". Raises `ConfigError` if it is none."""
     try:
-        return tuple(_pair(part) for part in text.split(",")) if text.strip() else ()
+        pairs = [part.split(":") for part in text.split(",")] if text.strip() else []
+        return tuple((int(code), int(label)) for code, label in pairs)
     except ValueError:
         raise ConfigError(f"expected code:label pairs separated by commas. Received: {text}") from None
-
-
-def _pair(text: str) -> tuple[int, int]:
-    code, separator, label = text.partition(":")
-    if not separator:
-        raise ValueError(text)
-    return int(code), int(label)
 
 
 def patient_of(stem: str, pattern: str = PATIENT_PATTERN) -> str | None:
@@ -419,7 +403,7 @@ def value_problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Returns everything that is wrong with the values that are present, as (attribute, message) pairs."""
     found = {name: ATTRIBUTES[name].problem(value, repr) for name, value in values.items()}
     good = {name: value for name, value in values.items() if not found[name]}
-    return [(name, text) for name, text in found.items() if text] + _joint_problems(good)
+    return [(name, text) for name, text in found.items() if text] + [*_joint_problems(good)]
 
 
 def _plain(value: Any) -> Any:
@@ -443,29 +427,25 @@ def _completed(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(map(float, value)) if is_numbers[key] else value for key, value in values.items()}
 
 
-def _joint_problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    wrong = []
-    if "layout" in values and values["layout"] not in layouts():
-        wrong.append(("layout", f"`layout`: {unknown_name('layout', values['layout'], layouts())}"))
-    classes = values.get("num_classes")
+def _joint_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    layout, classes = values.get("layout"), values.get("num_classes")
     names, weights = values.get("struct_name"), values.get("class_weights")
+    if layout is not None and layout not in layouts():
+        yield "layout", f"`layout`: {unknown_name('layout', layout, layouts())}"
     if classes is not None and names is not None and len(names) != classes - 1:
-        expected = f"`struct_name` must have num_classes - 1 = {classes - 1} names."
-        text = f"{expected} Received {len(names)}: {', '.join(names)}"
-        wrong.append(("struct_name", text))
+        received = f"{len(names)}: {', '.join(names)}"
+        yield "struct_name", f"`struct_name` must have num_classes - 1 = {classes - 1} names. Received {received}"
     if classes is not None and weights is not None and len(weights) != classes:
-        text = f"`class_weights` must have num_classes = {classes} numbers. Received {len(weights)}: {weights}"
-        wrong.append(("class_weights", text))
-    outside = [pair for pair in values.get("label_map", ()) if classes is not None and not 0 <= pair[1] < classes]
-    if outside:
-        text = f"`label_map` must lead to labels 0 to {classes - 1} (num_classes - 1). Received: {dict(outside)}"
-        wrong.append(("label_map", text))
+        received = f"{len(weights)}: {weights}"
+        yield "class_weights", f"`class_weights` must have num_classes = {classes} numbers. Received {received}"
+    if classes is not None and any(not 0 <= label < classes for _, label in values.get("label_map", ())):
+        outside = {code: label for code, label in values["label_map"] if not 0 <= label < classes}
+        must = f"must lead to labels 0 to {classes - 1} (num_classes - 1)"
+        yield "label_map", f"`label_map` {must}. Received: {outside}"
     for name in ("phases", "unlabeled_phases"):
         strange = sorted(set(values.get(name, ())) - {"ED", "ES"})
-        if strange and values.get("layout") in ("acdc", "acdc_h5", "acdc_slices_h5"):
+        if strange and layout in ("acdc", "acdc_h5", "acdc_slices_h5"):
             received = ", ".join(map(repr, strange))
-            wrong.append((name, f'`{name}` may hold "ED" and "ES" in this layout. Received: {received}'))
-    if values.get("layout") == "acdc_h5" and not values.get("spacing_table"):
-        text = "`spacing_table` must name the csv with the voxel sizes, since .h5 volumes hold none."
-        wrong.append(("layout", text))
-    return wrong
+            yield name, f'`{name}` may hold "ED" and "ES" in this layout. Received: {received}'
+    if layout == "acdc_h5" and not values.get("spacing_table"):
+        yield "layout", "`spacing_table` must name the csv with the voxel sizes, since .h5 volumes hold none."

@@ -24,6 +24,8 @@ from typing import Annotated, Any, Literal, dataclass_transform
 
 from annotated_types import Ge, Gt, Lt
 
+from fewslice.core.options import describe, hints_of
+
 Switch = Literal[0, 1]
 Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0)]
@@ -98,7 +100,7 @@ def declared(cls: type) -> type:
     for base in filter(dataclasses.is_dataclass, cls.__mro__[1:]):
         for field in dataclasses.fields(base):
             if field.name in vars(cls) and field.name not in own:
-                own = own | {field.name: _inherit(cls, field, _hints(base)[field.name])}
+                own = own | {field.name: _inherit(cls, field, hints_of(base)[field.name])}
     cls.__annotations__ = own
     made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
     made.__pydantic_config__ = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
@@ -122,11 +124,6 @@ def _parts(hint: Any) -> list[Any]:
     return [kind, *(each for each in metadata if each is not about), Help(about) if isinstance(about, str) else about]
 
 
-@functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls, include_extras=True)
-
-
 @dataclasses.dataclass(frozen=True)
 class Setting:
     """A declared setting.
@@ -147,39 +144,12 @@ class Setting:
     optional: bool
     rules: tuple[Any, ...]
 
-    @property
-    def bounds(self) -> dict[str, float]:
-        """The bounds among the rules: "ge" -> 0."""
-        return {name: getattr(rule, name) for rule in self.rules for name in _BOUNDS if hasattr(rule, name)}
-
-    @property
-    def must(self) -> str:
-        """What an allowed value is, in words; "" if every value of the type is."""
-        texts = [rule.text for rule in self.rules if isinstance(rule, Must)]
-        if typing.get_origin(self.kind) is Literal:
-            texts.append("one of " + ", ".join(map(str, typing.get_args(self.kind))))
-        match self.bounds:
-            case {"ge": low, "le": high}:
-                texts.append(f"a whole number from {low} to {high}")
-            case {"ge": low, "lt": high}:
-                texts.append(f"at least {low} and below {high}")
-            case {"ge": low}:
-                texts.append(f"{low} or larger")
-            case {"gt": 0}:
-                texts.append("a positive number")
-        return " and ".join(texts)
-
     def problem(self, value: Any, shown: Callable[[Any], str] = str) -> str:
-        """Returns what is wrong with a value, in a sentence; "" if it is right."""
-        if value is None and self.optional:
+        """Returns the mistake in a value, in a sentence; "" if it is right."""
+        fits = _fits(self.kind, value) and all(_obeys(rule, value) for rule in self.rules)
+        if fits or (value is None and self.optional):
             return ""
-        fits = _fits(self.kind, value)
-        obeys = fits and all(rule.is_right(value) for rule in self.rules if isinstance(rule, Must))
-        if obeys and all(_BOUNDS[name](value, bound) for name, bound in self.bounds.items()):
-            return ""
-        is_tuple = typing.get_origin(self.kind) is tuple
-        text = type_text(self.kind) if is_tuple and not fits else self.must or type_text(self.kind)
-        return f"`{self.name}` must be {text}. Received: {self.name}={shown(value)}"
+        return f"`{self.name}` must be {describe(self.kind, self.rules)}. Received: {self.name}={shown(value)}"
 
 
 @functools.cache
@@ -187,7 +157,7 @@ def settings_of(cls: type) -> Mapping[str, Setting]:
     """Returns the settings of a declared class by name: its fields with a help."""
     found = {}
     for field in dataclasses.fields(cls):
-        kind, *rules, about = _parts(_hints(cls)[field.name])
+        kind, *rules, about = _parts(hints_of(cls)[field.name])
         if about is not None:
             kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
             optional = type(None) in kinds
@@ -195,12 +165,10 @@ def settings_of(cls: type) -> Mapping[str, Setting]:
     return types.MappingProxyType(found)
 
 
-def type_text(kind: Any) -> str:
-    """Returns what a value of a type is called in messages."""
-    if typing.get_origin(kind) is tuple:
-        inner = typing.get_args(kind)[0]
-        return {str: "a tuple of texts", float: "a tuple of numbers"}.get(inner, "a dict of whole numbers")
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}[kind]
+def _obeys(rule: Any, value: Any) -> bool:
+    if isinstance(rule, Must):
+        return rule.is_right(value)
+    return all(is_right(value, getattr(rule, name)) for name, is_right in _BOUNDS.items() if hasattr(rule, name))
 
 
 def _fits(kind: Any, value: Any) -> bool:

@@ -8,15 +8,17 @@ the registries of `fewslice.core.registry`, so that plugins count as much as wha
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le, Len, MultipleOf
 
-from fewslice.core import options, registry
+from fewslice.core import registry
 from fewslice.core.errors import ConfigError
 from fewslice.core.options import Place
 from fewslice.settings import budgets
@@ -50,35 +52,32 @@ PlainName = Annotated[
 
 
 @declared
-class Query:
+class QuerySettings:
     """A query: strategy, features, score and rules. In files: the strategy alone, or a mapping."""
 
     SHORT: ClassVar[str] = "strategy"
-    strategy: Annotated[Named, Registered(STRATEGY), Help("Strategy that chooses, with its options.")] = Named("random")
-    features: Annotated[Named | None, Registered(FEATURES), Help("Kind of features that the strategy sees.")] = None
-    score: Annotated[
-        Named | None, Registered(SCORE), Help("Uncertainty score that the strategy sees, with its options.")
-    ] = None
-    passes: Annotated[Count, Help("MC-dropout passes of each network; 1 is one pass without dropout.")] = 1
+    strategy: Annotated[Named, Registered(STRATEGY), "Strategy that chooses, with its options."] = Named("random")
+    features: Annotated[Named | None, Registered(FEATURES), "Kind of features that the strategy sees."] = None
+    score: Annotated[Named | None, Registered(SCORE), "Uncertainty score that the strategy sees, with its options."] = (
+        None
+    )
+    passes: Annotated[Count, "MC-dropout passes of each network; 1 is one pass without dropout."] = 1
     combine: Annotated[
         Literal["mean_probabilities", "mean_scores"],
-        Help("One score of the mean probabilities of all networks and passes, or the mean of one score per network."),
+        "One score of the mean probabilities of all networks and passes, or the mean of one score per network.",
     ] = "mean_probabilities"
-    ascending: Annotated[bool, Help("true: the lowest scores are chosen.")] = False
-    case_cap: Annotated[int | None, Ge(1), Help("Units of one case per round at most.")] = None
+    ascending: Annotated[bool, "true: the lowest scores are chosen."] = False
+    case_cap: Annotated[int | None, Ge(1), "Units of one case per round at most."] = None
     per_label: Annotated[
-        int, Ge(0), Help("Units of each image-level class that come first; what is left is filled by rank.")
+        int, Ge(0), "Units of each image-level class that come first; what is left is filled by rank."
     ] = 0
 
     @property
     def needs_network(self) -> bool:
         """Whether it looks at a trained segmentation network."""
-        looks_at = [
-            self.features is not None and registry.of(FEATURES).get(self.features.name).needs_network,
-            self.score is not None and registry.of(SCORE).get(self.score.name).source == "passes",
-            "gradients" in registry.of(STRATEGY).get(self.strategy.name).needs,
-        ]
-        return any(looks_at)
+        of_features = self.features is not None and registry.of(FEATURES).get(self.features.name).needs_network
+        of_passes = self.score is not None and registry.of(SCORE).get(self.score.name).source == "passes"
+        return of_features or of_passes or "gradients" in registry.of(STRATEGY).get(self.strategy.name).needs
 
 
 @declared
@@ -89,13 +88,11 @@ class Round:
     add: Annotated[
         float | int,
         Must(lambda value: value >= 0, "a share of the pool such as 0.05, or a number of units such as 20"),
-        Help("Units to annotate: a share of the pool (0.05) or a number (20)."),
+        "Units to annotate: a share of the pool (0.05) or a number (20).",
     ]
-    query: Annotated[Query | None, Help("How this round chooses, in place of the experiment's `query`.")] = None
-    train: Annotated[bool, Help("false: the round only annotates.")] = True
-    longer: Annotated[
-        float, Ge(0), Le(1), Help("Share by which the training of this and later rounds is lengthened.")
-    ] = 0.0
+    query: Annotated[QuerySettings | None, "How this round chooses, in place of the experiment's `query`."] = None
+    train: Annotated[bool, "false: the round only annotates."] = True
+    longer: Annotated[float, Ge(0), Le(1), "Share by which the training of this and later rounds is lengthened."] = 0.0
 
 
 @declared
@@ -103,10 +100,10 @@ class Members:
     """The networks of a round. In files: their number alone, or a mapping."""
 
     SHORT: ClassVar[str] = "count"
-    kind: Annotated[
-        str, Registered("kind of members"), Help("How members differ; `seeds`: same data, other seeds.")
-    ] = "seeds"
-    count: Annotated[Count, Help("Networks per round; the one with the best validation Dice is tested.")] = 1
+    kind: Annotated[str, Registered("kind of members"), "How members differ; `seeds`: same data, other seeds."] = (
+        "seeds"
+    )
+    count: Annotated[Count, "Networks per round; the one with the best validation Dice is tested."] = 1
 
 
 @declared
@@ -115,9 +112,9 @@ class Encoder(GroupContrastive):
 
     SHORT: ClassVar[str] = "run"
     run: Annotated[
-        str, Help("Run directory of a pretrained encoder that is used as it is; the other keys are idle then.")
+        str, "Run directory of a pretrained encoder that is used as it is; the other keys are idle then."
     ] = ""
-    epochs: Annotated[Count, Help("Epochs of pretraining.")] = 100
+    epochs: Annotated[Count, "Epochs of pretraining."] = 100
 
 
 @declared
@@ -125,44 +122,40 @@ class Experiment:
     """An experiment of active learning."""
 
     name: Annotated[PlainName, Help("Name of the run.", in_digest=False)]
-    dataset: Annotated[str, Help("Dataset, as `--dataset`.")]
+    dataset: Annotated[str, "Dataset, as `--dataset`."]
     network: Annotated[
         Named,
         Registered("network"),
-        Help("Segmentation network with its options: batch size, learning rate, steps, ..."),
+        "Segmentation network with its options: batch size, learning rate, steps, ...",
     ]
     rounds: Annotated[tuple[Round, ...], Len(1), Help("The rounds; some can be added later.", in_digest=False)]
-    query: Annotated[Query, Help("How units are chosen once a network is trained.")] = Query()
+    query: Annotated[QuerySettings, "How units are chosen once a network is trained."] = QuerySettings()
     first_query: Annotated[
-        Query | None,
-        Help("How units are chosen until then. Default: `query`, or `random` where that needs a trained network."),
+        QuerySettings | None,
+        "How units are chosen until then. Default: `query`, or `random` where that needs a trained network.",
     ] = None
     unit: Annotated[
-        Named, Registered("unit"), Help("What is annotated: slice, image, volume, or patch with its size and stride.")
+        Named, Registered("unit"), "What is annotated: slice, image, volume, or patch with its size and stride."
     ] = Named("slice")
-    annotation: Annotated[str, Registered("annotation"), Help("What an annotator draws: `mask` or `scribble`.")] = (
-        "mask"
-    )
+    annotation: Annotated[str, Registered("annotation"), "What an annotator draws: `mask` or `scribble`."] = "mask"
     annotator: Annotated[
         str,
         Registered("annotator"),
         Help("`simulated` takes the stored labels, `files` waits for a person's.", in_digest=False),
     ] = "simulated"
-    members: Annotated[Members, Help("The networks of a round.")] = Members()
-    encoder: Annotated[Encoder | None, Help("Self-supervised encoder that gives embeddings, or its run.")] = None
+    members: Annotated[Members, "The networks of a round."] = Members()
+    encoder: Annotated[Encoder | None, "Self-supervised encoder that gives embeddings, or its run."] = None
     warm_start: Annotated[
-        str, Help("Run directory whose weights every network starts from; `encoder` for the one above.")
+        str, "Run directory whose weights every network starts from; `encoder` for the one above."
     ] = ""
-    split: Annotated[str, Help("List of `data_cfg_<dataset>.py` whose training cases are the pool.")] = "al"
-    comb: Annotated[str, Help("Its combination.")] = "c1"
-    size: Annotated[tuple[Side, Side] | None, Help("Rows and columns of the network's input; null: the dataset's.")] = (
-        None
-    )
-    test: Annotated[bool, Help("Scores the test volumes after each round.")] = True
-    mixed_precision: Annotated[bool, Help("Computes in half precision where that is exact enough.")] = False
-    seed: Annotated[int, Ge(0), Le(2**31 - 1), Help("Seeds choices, encoder and networks.")] = 0
+    split: Annotated[str, "List of `data_cfg_<dataset>.py` whose training cases are the pool."] = "al"
+    comb: Annotated[str, "Its combination."] = "c1"
+    size: Annotated[tuple[Side, Side] | None, "Rows and columns of the network's input; null: the dataset's."] = None
+    test: Annotated[bool, "Scores the test volumes after each round."] = True
+    mixed_precision: Annotated[bool, "Computes in half precision where that is exact enough."] = False
+    seed: Annotated[int, Ge(0), Le(2**31 - 1), "Seeds choices, encoder and networks."] = 0
 
-    def queries(self) -> Iterator[tuple[Place, Query]]:
+    def queries(self) -> Iterator[tuple[Place, QuerySettings]]:
         """Yields the place of each query in the file, and the query."""
         yield ("query",), self.query
         if self.first_query is not None:
@@ -171,9 +164,9 @@ class Experiment:
             if one.query is not None:
                 yield ("rounds", number, "query"), one.query
 
-    def round_queries(self) -> list[Query]:
+    def round_queries(self) -> list[QuerySettings]:
         """Returns the query of each round."""
-        first = self.first_query or (Query() if self.query.needs_network else self.query)
+        first = self.first_query or (QuerySettings() if self.query.needs_network else self.query)
         found, has_network = [], False
         for one in self.rounds:
             found.append(one.query or (self.query if has_network else first))
@@ -181,25 +174,27 @@ class Experiment:
         return found
 
     def plans(self, pool_size: int) -> list[RoundPlan]:
-        """Returns what each round does in a pool of so many units.
+        """Returns the plan of each round in a pool of so many units.
 
         Raises:
             ConfigError: a round would train on nothing, or the rounds add more than the pool.
         """
         amounts = [one.add for one in self.rounds]
         units = budgets.cumulative_budgets(amounts, pool_size)
-        fractions = budgets.cumulative_fractions(amounts, pool_size)
-        shares = budgets.training_shares(amounts, [one.longer for one in self.rounds], pool_size)
+        shares = budgets.cumulative_shares(amounts, pool_size)
         empty = [number for number, one in enumerate(self.rounds) if one.train and not units[number]]
         if empty:
             raise ConfigError(
-                f"Round {empty[0]} would train on nothing: {fractions[empty[0]]:g} of {pool_size} units is less than "
-                "one. Let it add more, or only annotate."
+                f"Round {empty[0]} would train on nothing: {float(shares[empty[0]]):g} of {pool_size} units is less "
+                "than one. Let it add more, or only annotate."
             )
-        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(Conditions)}
+        shared = {each.name: getattr(self, each.name) for each in dataclasses.fields(RoundPlan) if each.kw_only}
+        longer = itertools.accumulate(Fraction(repr(float(one.longer))) for one in self.rounds)
         return [
-            RoundPlan(number, fractions[number], units[number], query, one.train, shares[number], **shared)
-            for number, (one, query) in enumerate(zip(self.rounds, self.round_queries(), strict=True))
+            RoundPlan(number, float(share), count, query, one.train, float(share + more), **shared)
+            for number, (one, count, share, more, query) in enumerate(
+                zip(self.rounds, units, shares, longer, self.round_queries(), strict=True)
+            )
         ]
 
     def settings(self) -> dict[str, Any]:
@@ -208,8 +203,8 @@ class Experiment:
         The name of the run is not among them, nor the rounds, which can be added to, nor who annotates.
         """
         names = [name for name, setting in settings_of(Experiment).items() if setting.help.in_digest]
-        found = {name: getattr(self, name) for name in names}
-        return plain(found) | {"strategy": self.query.strategy.name}
+        found = {name: getattr(self, name) for name in names} | {"strategy": self.query.strategy.name}
+        return json.loads(json.dumps(found, default=dataclasses.asdict))
 
     def problems(self) -> Iterator[tuple[Place, str]]:
         """Yields (place, message) of settings that do not fit each other."""
@@ -221,14 +216,13 @@ class Experiment:
         if self.encoder is None and self.warm_start == ENCODER:
             yield ("warm_start",), "the weights of the experiment's encoder need the key `encoder`. Add it."
         if self.encoder is not None and not is_used:
-            text = "no query looks at the encoder. Let `features` be `encoder`, or remove it."
-            yield (ENCODER,), text
+            yield (ENCODER,), "no query looks at the encoder. Let `features` be `encoder`, or remove it."
         if self.encoder is not None and not self.encoder.run:
             yield from (((ENCODER, name), text.replace("=", ": ")) for name, text in self.encoder.problems().items())
 
     def _round_problems(self) -> Iterator[tuple[Place, str]]:
         try:
-            budgets.cumulative_fractions([one.add for one in self.rounds])
+            budgets.cumulative_shares([one.add for one in self.rounds])
         except ConfigError as error:
             yield ("rounds",), str(error)
         if not self.rounds[0].add:
@@ -239,7 +233,7 @@ class Experiment:
             if getattr(registry.of(kind).get(one.name), "needs_labelled", False):
                 yield ("rounds", 0), f"{one.name} needs annotated units. Let the first round choose at random."
 
-    def _query_problems(self, place: Place, query: Query) -> Iterator[tuple[Place, str]]:
+    def _query_problems(self, place: Place, query: QuerySettings) -> Iterator[tuple[Place, str]]:
         name, given = query.strategy.name, query.strategy.options
         needs = registry.of(STRATEGY).get(name).needs
         if query.features is None and "features" in needs:
@@ -253,7 +247,7 @@ class Experiment:
         weight = given.get("uncertainty_wt", 0)
         if query.score is None and ("scores" in needs or weight):
             yield (*place, "strategy"), f"{name} needs scores of networks. Add `score`, such as `entropy`."
-        if query.score is None and (query.passes > 1 or query.combine != Query().combine or query.ascending):
+        if query.score is None and (query.passes > 1 or query.combine != QuerySettings().combine or query.ascending):
             yield place, "`passes`, `combine` and `ascending` have no effect without `score`. Remove them."
         if query.score is not None:
             yield from self._score_problems(place, query, is_used="scores" in needs or bool(weight))
@@ -262,7 +256,7 @@ class Experiment:
             text = "full masks drawn by a person weigh all pixels alike. Write `use_labels: false`, or "
             yield (*place, "strategy", "use_labels"), text + "`annotator: simulated`."
 
-    def _score_problems(self, place: Place, query: Query, *, is_used: bool) -> Iterator[tuple[Place, str]]:
+    def _score_problems(self, place: Place, query: QuerySettings, *, is_used: bool) -> Iterator[tuple[Place, str]]:
         score, network = registry.of(SCORE).get(query.score.name), registry.of("network").get(self.network.name)
         if not is_used:
             more = " or give it a weight by `uncertainty_wt`" if "uncertainty_wt" in query.strategy.options else ""
@@ -274,10 +268,28 @@ class Experiment:
             yield (*place, "score"), text + "dropout."
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Conditions:
-    """Settings shared by all rounds of an experiment, as in `Experiment`."""
+@dataclasses.dataclass(frozen=True)
+class RoundPlan:
+    """Everything that decides what one round does; written to `rounds/<number>/plan.json`.
 
+    Attributes:
+        number: From 0.
+        fraction: Share of the pool that is annotated after this round.
+        units: The same as a number of units.
+        query: How they are chosen.
+        train: Whether networks are trained on them.
+        training_share: Share of the whole schedule that these networks are trained for.
+
+    The others are those of `Experiment`.
+    """
+
+    number: int
+    fraction: float
+    units: int
+    query: QuerySettings = QuerySettings()
+    train: bool = True
+    training_share: float = 1.0
+    _: dataclasses.KW_ONLY
     network: Named | None = None
     members: Members = Members()
     encoder: Encoder | None = None
@@ -288,45 +300,3 @@ class Conditions:
     size: tuple[int, int] | None = None
     mixed_precision: bool = False
     seed: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class RoundPlan(Conditions):
-    """Everything that decides what one round does; written to `rounds/<number>/plan.json`.
-
-    Attributes:
-        number: From 0.
-        fraction: Share of the pool that is annotated after this round.
-        units: The same as a number of units.
-        query: How they are chosen.
-        train: Whether networks are trained on them.
-        training_share: Share of the whole schedule that these networks are trained for.
-    """
-
-    number: int
-    fraction: float
-    units: int
-    query: Query = Query()
-    train: bool = True
-    training_share: float = 1.0
-
-    def as_json(self) -> dict[str, Any]:
-        """Returns the plan as plain values."""
-        return plain(dataclasses.asdict(self))
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> RoundPlan:
-        """Returns the plan that `as_json` wrote.
-
-        Raises:
-            ConfigError: values that are no plan.
-        """
-        found, problems = options.check(cls, values)
-        if problems:
-            raise ConfigError("\n".join(text for _, text in problems))
-        return found
-
-
-def plain(values: Any) -> Any:
-    """Returns settings as JSON values."""
-    return json.loads(json.dumps(values, default=dataclasses.asdict))

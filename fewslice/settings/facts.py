@@ -23,6 +23,7 @@ from typing import Any
 from fewslice.core.errors import FewSliceError
 from fewslice.core.files import digest, read_json
 from fewslice.core.run import FACTS
+from fewslice.settings.compat.coreclr import MEAN_SCORE, SCORES, SCORES_OF_PASSES
 from fewslice.settings.stage_flags import GroupPretraining, JointTraining, later_defaults
 
 SPLIT = "labelled split"
@@ -53,10 +54,6 @@ _SETUP_TABLES = {"dataset", "annotation", "unit", "network", "members", "warm_st
 _SETUP_TABLES |= {"model"}  # of runs from before experiments had a form of their own
 _FOR_SCORES = {"model.T", "model.db_score_func", "model.inf_train_type", "model.feature_decoder_index"}
 _NETWORK, _DROPOUT = "model.model_type", "db_"  # networks with dropout for scores are compared with those without
-# Published names of scores.
-_SCORES = {"entropy_w_label_probs": "entropy", "ensemble_variance_ratio": "variance_ratio",
-           "entropy_w_label_counts": "vote_entropy"}  # fmt: skip
-_PASS_SCORES = {"entropy_score": "entropy", "bald_score": "bald"}
 _RUN_NAME = re.compile(r"(_s\d+)?-[0-9a-f]{8,}")  # how the name of a run ends
 
 
@@ -136,7 +133,7 @@ def stage_of(path: str | Path | None) -> str:
 
 
 def _start(config: Mapping[str, Any]) -> str:
-    """Returns what a run starts from if that is not usual: "pretrained", or "random" although it has a teacher."""
+    """Returns the start of a run if that is not usual: "pretrained", or "random" although it has a teacher."""
     weights, teacher = config.get("initial_weights"), config.get("teacher_sha256")
     if weights and weights == teacher:
         return "pretrained" if str(config.get("start_stage") or "").startswith("ft_pretr") else ""
@@ -146,19 +143,15 @@ def _start(config: Mapping[str, Any]) -> str:
 
 
 def _method(config: Mapping[str, Any], strategy: str) -> str:
-    query = config.get("query")
+    query, uncertainty, model = (config.get(name) for name in ("query", "model_uncertainty", "model"))
     if isinstance(query, Mapping):
         score = (query.get("score") or {}).get("name")
-        if strategy not in ("uncertainty", "stochastic_batches") or not score:
-            return strategy
-        return score if strategy == "uncertainty" else f"{strategy} {score}"
-    tables = [config.get(name) for name in ("model_uncertainty", "model")]
-    uncertainty, model = (table if isinstance(table, Mapping) else {} for table in tables)
-    if strategy not in ("uncertainty", "stochastic_batches") or not uncertainty.get("score_func"):
+    else:  # a run from before experiments had a form of their own
+        score = uncertainty.get("score_func") if isinstance(uncertainty, Mapping) else None
+        of_passes = model.get("db_score_func") if isinstance(model, Mapping) else None
+        score = SCORES_OF_PASSES.get(of_passes, score) if score == MEAN_SCORE else SCORES.get(score, score)
+    if strategy not in ("uncertainty", "stochastic_batches") or not score:
         return strategy
-    named = str(uncertainty["score_func"])
-    of_passes = _PASS_SCORES.get(str(model.get("db_score_func")), named)
-    score = of_passes if named == "mean_score" else _SCORES.get(named, named)
     return score if strategy == "uncertainty" else f"{strategy} {score}"
 
 

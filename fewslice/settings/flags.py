@@ -66,7 +66,7 @@ def read(cls: type[ScriptFlags], flag_values: flags.FlagValues = FLAGS) -> Any:
 
 
 def read_from(cls: type[ScriptFlags], texts: Iterable[str]) -> Any:
-    """Returns what `read` would if the script were called with the flags `texts` ("--seed=1", ...)."""
+    """Returns the result of `read` for a script called with the flags `texts` ("--seed=1", ...)."""
     own = flags.FlagValues()
     define(cls, flag_values=own)
     own([cls.__name__, *texts])
@@ -91,12 +91,11 @@ def _define(setting: Setting, flag_values: flags.FlagValues) -> None:
             raise flags.ValidationError(problem)
         return True
 
-    if setting.must or name == "dataset":
-        flags.register_validator(name, check, flag_values=flag_values)
+    flags.register_validator(name, check, flag_values=flag_values)
 
 
 def help_text(setting: Setting) -> str:
-    """Returns what `--help` says about a flag."""
+    """Returns the text of a flag in `--help`."""
     text, about = setting.help.text, setting.help
     if about.no_effect:
         return f"{text} Accepted and ignored: {about.no_effect}."

@@ -100,20 +100,20 @@ class GroupContrastive:
         found = {}
         names = ("neg_loss_wt", *(f"pos_loss{number}_wt" for number in TERMS))
         weighted = [name for name in names if getattr(self, name)]
+        off = " ".join(f"{dash}{name}=0" for name in weighted or self.partners)
         if not weighted and not self.loss_wt:
-            found["loss_wt"] = (
-                f"All terms of the loss have the weight 0. Give {dash}loss_wt=1, or a weight of a group term."
-            )
+            text = "All terms of the loss have the weight 0. Give {}loss_wt=1, or a weight of a group term."
+            found["loss_wt"] = text.format(dash)
         if weighted and not self.partners:
+            given = ", ".join(f"{dash}{name}={getattr(self, name)}" for name in weighted)
             found[weighted[0]] = (
-                f"{', '.join(f'{dash}{name}={getattr(self, name)}' for name in weighted)}: a group term needs groups, "
-                f"and no partner is on. For SimCLR give {' '.join(f'{dash}{name}=0' for name in weighted)}; else "
+                f"{given}: a group term needs groups, and no partner is on. For SimCLR give {off}; else "
                 f"{dash}use_slice_pos=1, {dash}use_phase=1 or {dash}use_patient=1."
             )
         if self.partners and not weighted:
+            given = ", ".join(f"{dash}{name}=1" for name in self.partners)
             found[self.partners[0]] = (
-                f"{', '.join(f'{dash}{name}=1' for name in self.partners)}: groups have no effect where no group term "
-                f"has a weight. For SimCLR give {' '.join(f'{dash}{name}=0' for name in self.partners)}; else a "
+                f"{given}: groups have no effect where no group term has a weight. For SimCLR give {off}; else a "
                 f"weight, such as {dash}pos_loss1_wt=0.35."
             )
         size = self.group_size
@@ -130,7 +130,7 @@ class GroupContrastive:
 
 
 def batch_size_problem(batch_size: int, group_size: int) -> str:
-    """Returns what is wrong with the slices of a batch of groups, "" if they are two whole groups or more."""
+    """Returns the mistake in the batch size for groups, "" if it is two whole groups or more."""
     if batch_size % group_size == 0 and batch_size >= 2 * group_size:
         return ""
     near = sorted({max(count, 2) * group_size for count in (batch_size // group_size, -(-batch_size // group_size))})

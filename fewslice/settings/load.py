@@ -30,16 +30,11 @@ def load_experiment(path: str | os.PathLike, overrides: Mapping[str, str] | None
         found = read_published(reader)
     else:
         reader = Reader(file, overrides or {}, Experiment)
-        found = _read_native(reader)
+        found = reader.read(Experiment)
+        if found is not None:
+            if found.dataset not in datasets.dataset_names():
+                folder = dataset_files.experiments_folder()
+                reader.problem(("dataset",), dataset_files.unknown_dataset(folder, found.dataset))
+            reader.problems += found.problems()
     reader.raise_problems()
-    return found
-
-
-def _read_native(reader: Reader) -> Experiment | None:
-    found = reader.read(Experiment)
-    if found is not None:
-        if found.dataset not in datasets.dataset_names():
-            folder = dataset_files.experiments_folder()
-            reader.problem(("dataset",), dataset_files.unknown_dataset(folder, found.dataset))
-        reader.problems += found.problems()
     return found

@@ -53,13 +53,9 @@ class Splits:
             raise ConfigError(f"The table `test` of data_cfg_{self.dataset}.py is empty: there is nothing to test on.")
         return self.test
 
-    def keys(self, *, labeled_only: bool = False) -> list[str]:
-        """Returns the keys of the training table, in the order of the file.
-
-        Args:
-            labeled_only: Leave out the lists that are for pretraining without labels.
-        """
-        return [key for key in self.train if not (labeled_only and key in self.unlabeled)]
+    def labelled_keys(self) -> list[str]:
+        """Returns the keys of the lists for labelled training, in the order of the file."""
+        return [key for key in self.train if key not in self.unlabeled]
 
     def _look_up(self, name: str, table: Table, key: str, comb: str, *, prefix: str = "") -> tuple[str, ...]:
         where = f" (table `{name}` of experiment_init/data_cfg_{self.dataset}.py)"
@@ -81,7 +77,7 @@ def freeze_table(table: Mapping[str, Mapping[str, Iterable[str]]]) -> Table:
 
 
 def table_problems(name: str, table: Any) -> list[tuple[tuple[str, ...], str]]:
-    """Returns what is wrong with the form of one split table, as (place in the table, message) pairs.
+    """Returns the mistakes in the form of one split table, as (place in the table, message) pairs.
 
     Args:
         name: "train", "val" or "test".
@@ -120,7 +116,7 @@ def _list_problems(label: str, ids: Any) -> list[str]:
     seen = [identifier for identifier in ids if isinstance(identifier, str)]
     twice = sorted({identifier for identifier in seen if seen.count(identifier) > 1})
     if twice:
-        problems.append(f"{label}: each id may stand once. Twice or more: {', '.join(twice)}")
+        problems.append(f"{label}: each id may be listed once. Twice or more: {', '.join(twice)}")
     return problems
 
 
@@ -137,7 +133,7 @@ def overlap_problems(splits: Splits) -> list[tuple[tuple[str, ...], str]]:
                 shared = _shared(ids, splits.test)
                 if shared:
                     text = f"`{name}[{key!r}][{comb!r}]` and `test` share patients {', '.join(shared)}"
-                    problems.append(((name, key, comb), f"{text}. Test patients may stand in `test` only."))
+                    problems.append(((name, key, comb), f"{text}. Test patients may be listed in `test` only."))
     for key, combinations in splits.train.items():
         if key in splits.unlabeled or key not in splits.val:
             continue
@@ -149,11 +145,6 @@ def overlap_problems(splits: Splits) -> list[tuple[tuple[str, ...], str]]:
                 remedy = f"Remove them from one, or name {key!r} in `unlabeled` if it serves pretraining only."
                 problems.append((("train", key, comb), f"{text}. {remedy}"))
     return problems
-
-
-def labeled_overlap(splits: Splits, key: str, comb: str) -> list[str]:
-    """Returns the patients that the training list `key`, `comb` shares with its validation list, sorted."""
-    return _shared(splits.train_ids(key, comb), splits.val_ids(key, comb))
 
 
 def val_patients(splits: Splits) -> set[str]:

@@ -184,8 +184,6 @@ class Earlier:
 
 @declared
 class GlobalContrastive:
-    """The global contrastive loss."""
-
     lr_reg: Annotated[Positive, "Learning rate of pretraining."] = 0.001
     temp_fac: Annotated[Positive, "Temperature of the contrastive loss."] = 0.1
     global_loss_exp_no: Annotated[
@@ -198,8 +196,6 @@ class GlobalContrastive:
 
 @declared
 class Crop:
-    """The crop of a view."""
-
     bbox_dim: Annotated[
         int, Ge(2), "Side in pixels of the random crop, at most a slice's side, that is resized to it."
     ] = 100
@@ -207,15 +203,11 @@ class Crop:
 
 @declared
 class GlobalBatches(Crop):
-    """What a batch of the global stage is made of."""
-
     bt_size: Annotated[Count, "Slices per step of the global stage, before augmentation."] = 12
 
 
 @declared
 class LocalContrastive:
-    """The local contrastive loss."""
-
     local_loss_exp_no: Annotated[
         LocalLoss, "Local contrastive loss: 0 within a slice (L^R), 1 across volumes too (L^D). Shared default: 0."
     ] = 0
@@ -236,15 +228,11 @@ class LocalContrastive:
 
 @declared
 class Augmentation:
-    """Whether there is any."""
-
     data_aug: Annotated[Switch, "0 switches all augmentation off."] = 1
 
 
 @declared
 class Views(Augmentation):
-    """The views of contrastive pretraining."""
-
     data_aug = inherited(0, no_effect=_VIEWS)
     strong_views: Annotated[
         Switch,
@@ -283,8 +271,6 @@ class Segmentation(Training):
 
 @declared
 class Mixup:
-    """Mixup of labelled slices."""
-
     mixup: Annotated[
         NotNegative,
         Help(
@@ -297,15 +283,11 @@ class Mixup:
 
 @declared
 class GlobalPretraining(Training, Views, GlobalBatches, GlobalContrastive):
-    """Flags of pretr_encoder_global_contrastive_loss.py."""
-
     stage = "pretr_encoder_global_contrastive_loss"
 
 
 @declared
 class LocalPretraining(Training, Views, GlobalBatches, LocalContrastive, GlobalContrastive, Earlier):
-    """Flags of pretr_decoder_local_contrastive_loss.py."""
-
     stage = "pretr_decoder_local_contrastive_loss"
     upstream = GlobalPretraining.stage
 
@@ -323,8 +305,6 @@ class LocalPretraining(Training, Views, GlobalBatches, LocalContrastive, GlobalC
 
 @declared
 class GroupPretraining(Training, GroupContrastive):
-    """Flags of pretr_encoder_group_contrastive_loss.py."""
-
     stage = "pretr_encoder_group_contrastive_loss"
 
     n_iter = inherited(
@@ -334,8 +314,6 @@ class GroupPretraining(Training, GroupContrastive):
 
 @declared
 class Baseline(Segmentation, Mixup):
-    """Flags of tr_baseline.py."""
-
     stage = "tr_baseline"
 
     no_of_tr_imgs = "tr2"
@@ -343,8 +321,6 @@ class Baseline(Segmentation, Mixup):
 
 @declared
 class EncoderFineTuning(GlobalBatches, GlobalContrastive, Segmentation, Mixup, Augmentation, Earlier):
-    """Flags of ft_pretr_encoder_net_global_loss.py."""
-
     stage = "ft_pretr_encoder_net_global_loss"
     upstream = GlobalPretraining.stage
 
@@ -354,8 +330,6 @@ class EncoderFineTuning(GlobalBatches, GlobalContrastive, Segmentation, Mixup, A
 
 @declared
 class DecoderFineTuning(LocalContrastive, GlobalContrastive, Segmentation, Mixup, Augmentation, Earlier):
-    """Flags of ft_pretr_encoder_decoder_net_local_loss.py."""
-
     stage = "ft_pretr_encoder_decoder_net_local_loss"
     upstream = LocalPretraining.stage
 
@@ -454,7 +428,7 @@ _METHODS = {
 
 @declared
 class JointTraining(Segmentation, PseudoLabels, MeanTeacher, UniMatch, CopyPaste, Augmentation, Crop):
-    """Flags of prop_method_joint_tr_rand_init.py. Its upstream run is the teacher."""
+    """The upstream run is the teacher."""
 
     stage = "prop_method_joint_tr_rand_init"
     upstream = Baseline.stage
@@ -517,18 +491,8 @@ class JointTraining(Segmentation, PseudoLabels, MeanTeacher, UniMatch, CopyPaste
         return f"it belongs to --method={methods}" if methods else super().no_effect(name)
 
 
-STAGES: Mapping[str, type[Training]] = {
-    cls.stage: cls
-    for cls in (
-        GlobalPretraining,
-        LocalPretraining,
-        EncoderFineTuning,
-        DecoderFineTuning,
-        GroupPretraining,
-        Baseline,
-        JointTraining,
-    )
-}
+_IN_ORDER = (GlobalPretraining, LocalPretraining, EncoderFineTuning, DecoderFineTuning, GroupPretraining, Baseline)
+STAGES: Mapping[str, type[Training]] = {cls.stage: cls for cls in (*_IN_ORDER, JointTraining)}
 LABELLED_STAGES = tuple(stage for stage, cls in STAGES.items() if issubclass(cls, Segmentation))
 
 

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import os
 import re
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from fewslice.core import options, registry
-from fewslice.core.errors import ConfigError, DataError
+from fewslice.core.errors import ConfigError, DataError, listed
 from fewslice.core.options import Place, name_of
 
 LARGEST_BYTES = 200_000
@@ -53,6 +54,7 @@ class Registered:
 class Named:
     """A registered object and its options. In files: a name alone, or a mapping with `name` and the options."""
 
+    SHORT: ClassVar[str] = "name"
     name: str
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -66,7 +68,7 @@ class YamlFile:
         values: The top-level mapping; nested dict, list, str, int, float, bool, None.
         lines: Place -> line from 1; a place is the keys and list positions that lead to a value, such as
             ("policy", "rounds", 2). The line is that of the key, for items of a list that of the item.
-        problems: (line, message) of what can be read but is wrong: keys that stand twice.
+        problems: (line, message) of what can be read but is wrong: duplicate keys.
     """
 
     path: str
@@ -89,9 +91,8 @@ def read_yaml(path: str | os.PathLike) -> YamlFile:
         ConfigError: it is no YAML, or YAML that these settings do without (tags, several documents, merge keys); the
             message names file and line.
     """
-    shown, text = os.fspath(path), _text(Path(path))
-    _check_events(shown, text)
-    node = _composed(shown, text)
+    shown = os.fspath(path)
+    node = _root(shown, _text(Path(path)))
     if not isinstance(node, yaml.MappingNode):
         line = node.start_mark.line + 1 if node is not None else 1
         raise ConfigError(f"{shown}:{line}: expected keys with values. {_EMPTY}")
@@ -106,9 +107,7 @@ def parse_value(text: str) -> Any:
     Raises:
         ConfigError: it is no value.
     """
-    _check_events("", text)
-    node = _composed("", text)
-    reader = _Reader("")
+    node, reader = _root("", text), _Reader("")
     value = reader.value(node, ()) if node is not None else None
     if reader.problems:
         raise ConfigError(reader.problems[0][1])
@@ -116,7 +115,7 @@ def parse_value(text: str) -> Any:
 
 
 def scalar(text: str) -> Any:
-    """Returns what a word without quotes means by the rules of YAML 1.2.
+    """Returns the value of a word without quotes by the rules of YAML 1.2.
 
     >>> scalar("1e-4"), scalar("no"), scalar("true"), scalar("007"), scalar("~")
     (0.0001, 'no', True, 7, None)
@@ -132,38 +131,33 @@ def scalar(text: str) -> Any:
 
 
 def _text(path: Path) -> str:
+    refusal = functools.partial(DataError, path, expected="a YAML file with the settings of an experiment")
     remedy = "Name a file such as experiments/phantom_quick.yml."
-    expected = "a YAML file with the settings of an experiment"
     if path.is_dir():
-        raise DataError(path, expected=expected, found="a folder", remedy=remedy)
+        raise refusal(found="a folder", remedy=remedy)
     if not path.exists():
         paths = [*path.parent.glob("*/*.yml"), *path.parent.glob("*.yml")] if path.parent.is_dir() else []
         near = {other.name: other for other in paths}
         here = sorted(other.name for other in paths if other.parent == path.parent)
-        found = "nothing" + (f"; the folder holds {', '.join(here)}" if here else "")
         closest = difflib.get_close_matches(path.name, near, n=1)
         remedy = f"Did you mean {near[closest[0]]}?" if closest else remedy
-        raise DataError(path, expected=expected, found=found, remedy=remedy)
+        raise refusal(found="nothing" + (f"; the folder holds {', '.join(here)}" if here else ""), remedy=remedy)
     try:
         with path.open("rb") as stream:
             raw = stream.read(LARGEST_BYTES + 1)
     except OSError as error:
-        raise DataError(
-            path, expected=expected, found=f"cannot be read: {error.strerror}", remedy="Look at its permissions."
-        ) from error
+        raise refusal(found=f"cannot be read: {error.strerror}", remedy="Look at its permissions.") from error
     if len(raw) > LARGEST_BYTES:
-        raise DataError(path, expected=expected, found=f"more than {LARGEST_BYTES} bytes", remedy=remedy)
+        raise refusal(found=f"more than {LARGEST_BYTES} bytes", remedy=remedy)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise DataError(
-            path, expected="text in UTF-8", found=f"other bytes in line {line}", remedy="Save it as UTF-8 text."
-        ) from error
+        found = "other bytes in line {}".format(raw[: error.start].count(b"\n") + 1)
+        raise DataError(path, expected="text in UTF-8", found=found, remedy="Save it as UTF-8 text.") from error
 
 
-def _check_events(shown: str, text: str) -> None:
-    """Refuses what cannot be read or is not wanted, before anything recursive looks at the file."""
+def _root(shown: str, text: str) -> yaml.Node | None:
+    """Returns the outermost node, after refusing what these settings do without and what recursion could not bear."""
     depth = documents = 0
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -179,12 +173,6 @@ def _check_events(shown: str, text: str) -> None:
                 raise ConfigError(f"{place}a second document begins with `---`. Keep one experiment per file.")
             if getattr(event, "tag", None) is not None:
                 raise ConfigError(f"{place}the tag {event.tag!r} is not allowed. Write the plain value.")
-    except yaml.YAMLError as error:
-        raise ConfigError(_unreadable(shown, text, error)) from error
-
-
-def _composed(shown: str, text: str) -> yaml.Node | None:
-    try:
         return yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise ConfigError(_unreadable(shown, text, error)) from error
@@ -206,12 +194,13 @@ def _unreadable(shown: str, text: str, error: yaml.YAMLError) -> str:
         remedy = "Indent with spaces, not with tabs."
     elif "undefined alias" in str(error.problem):
         remedy = "Put texts with * in quotes."
-    what = f"YAML cannot read this: {error.problem}"
-    return (
-        f"{_at(shown, mark.line + 1)}{what}: {line.strip()!r}. {remedy}"
-        if line.strip()
-        else (f"{_at(shown, mark.line + 1)}{what}. {remedy}")
-    )
+    what = f"YAML cannot read this: {error.problem}" + (f": {line.strip()!r}" if line.strip() else "")
+    return f"{_at(shown, mark.line + 1)}{what}. {remedy}"
+
+
+def _short(wanted: Any) -> str | None:
+    """Returns the key that a value alone stands for in place of a mapping, None if there is none."""
+    return next((one.SHORT for one in options.alternatives(wanted) if hasattr(one, "SHORT")), None)
 
 
 class _Reader:
@@ -251,8 +240,7 @@ class _Reader:
                 raise ConfigError(f"{_at(self.shown, line)}merge keys (<<) are not allowed. Write the keys out.")
             if key in found:
                 first = self.lines[(*place, key)]
-                text = f"the key `{key}` stands twice, first in line {first}. Remove one of them."
-                self.problems.append((line, text))
+                self.problems.append((line, f"duplicate key `{key}`, first in line {first}. Remove one of them."))
                 _Reader(self.shown).value(value_node, ())  # refuses what cannot be read in it, too
                 continue
             self.lines[(*place, key)] = line
@@ -305,11 +293,8 @@ class Reader:
         found = [(line, f"{self.file.path}:{line}: {text}") for line, text in self.file.problems]
         found += [(self.file.line(place), f"{self.where(place)}: {text}") for place, text in self.problems]
         texts = list(dict.fromkeys(text for _, text in sorted(found, key=lambda pair: pair[0])))
-        if len(texts) == 1:
-            raise ConfigError(texts[0])
         if texts:
-            listed = "\n".join(f"  - {text}" for text in texts)
-            raise ConfigError(f"{self.file.path} has {len(texts)} problems:\n{listed}")
+            raise ConfigError(listed(self.file.path, texts))
 
     def read(self, wanted: Any, moved: Callable[[Place], str] = lambda place: "") -> Any:
         """Returns the values as an instance of a declared class, None if anything is wrong, which is noted.
@@ -325,14 +310,12 @@ class Reader:
 
     def _whole(self, wanted: Any, value: Any, place: Place) -> Any:
         """Returns a value without abbreviations and with all options of what it names."""
-        kinds = options.alternatives(wanted)
-        kind = next((rule.kind for rule in typing.get_args(wanted)[1:] if isinstance(rule, Registered)), None)
-        if kind and isinstance(value, (str, dict)):
-            return self._named(kind, value, place) if Named in kinds else self._known(kind, value, place)
-        fields = options.fields_of(wanted)
-        short = next((one.SHORT for one in kinds if hasattr(one, "SHORT")), None)
+        fields, short = options.fields_of(wanted), _short(wanted)
         if short and value is not None and not isinstance(value, dict):
             value = {short: value}
+        kind = next((rule.kind for rule in typing.get_args(wanted)[1:] if isinstance(rule, Registered)), None)
+        if kind and isinstance(value, (str, dict)):
+            return self._named(kind, value, place) if short else self._known(kind, value, place)
         if isinstance(value, dict):
             return {name: self._whole(fields.get(name, Any), inner, (*place, name)) for name, inner in value.items()}
         if isinstance(value, list):
@@ -345,15 +328,15 @@ class Reader:
             self.problem(place, f"`{name_of(place)}`: {registry.unknown_name(kind, name, names)}")
         return name
 
-    def _named(self, kind: str, value: str | dict[str, Any], place: Place) -> dict[str, Any]:
-        given = dict(value) if isinstance(value, dict) else {"name": value}
+    def _named(self, kind: str, value: dict[str, Any], place: Place) -> dict[str, Any]:
+        given = dict(value)
         name = given.pop("name", None)
         if not isinstance(name, str):
             must = f"must be the name of a {kind}. Received: {options.shown(name)}."
             self.problem((*place, "name"), f"`{name_of((*place, 'name'))}` {must}")
             return {"name": ""}
         before = len(self.problems)
-        self._known(kind, name, (*place, "name") if isinstance(value, dict) else place)
+        self._known(kind, name, (*place, "name"))
         if len(self.problems) > before:
             return {"name": name}
         found, problems = options.registered_options(kind, name, registry.of(kind).get(name), given)
@@ -366,9 +349,7 @@ class Reader:
         self._origins[place] = f"--set {name}={text}"
         target: Any = self.values
         for number, part in enumerate(place[:-1]):
-            declared = options.type_at(wanted, place[: number + 1])
-            short = next((one.SHORT for one in options.alternatives(declared) if hasattr(one, "SHORT")), None)
-            short = "name" if Named in options.alternatives(declared) else short
+            short = _short(options.type_at(wanted, place[: number + 1]))
             inner = target.get(part)
             if short and inner is not None and not isinstance(inner, dict):
                 inner = {short: inner}

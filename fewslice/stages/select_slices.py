@@ -38,7 +38,7 @@ from fewslice.learner.networks import network_of
 from fewslice.report.figures import embedding_map, gallery
 from fewslice.settings import datasets, facts
 from fewslice.settings.al_flags import SelectArgs
-from fewslice.settings.experiment import Named, Query, RoundPlan
+from fewslice.settings.experiment import Named, QuerySettings, RoundPlan
 from fewslice.settings.splits import val_patients
 from fewslice.train import encoder_runs
 from fewslice.train.encoder_runs import NONE, EncoderRun, find_encoder, find_segmentation
@@ -181,7 +181,7 @@ class Selection:
     def choose(self) -> Choice:
         """Returns the choice on disk, if there is one, or a new one, which is written."""
         args = self.args
-        query = Query(
+        query = QuerySettings(
             strategy=Named(args.strategy, self.options), score=Named(args.score) if self.network is not None else None
         )
         units = int(self.is_labelled.sum()) + self.budget

@@ -16,8 +16,7 @@ from fewslice.active.loop import Loop
 from fewslice.active.query import register
 from fewslice.core import files
 from fewslice.core.errors import ConfigError, DataError
-from fewslice.settings.experiment import Named, RoundPlan
-from fewslice.settings.experiment import Query as QuerySettings
+from fewslice.settings.experiment import Named, QuerySettings, RoundPlan
 from tests.active.units import make_pool
 
 COUNT, IGNORE = 12, 4

@@ -35,14 +35,13 @@ images = rng.random((8, 32, 32, 1)).astype("float32")
 images[:, 8:20, 10:22] += 1
 # Rows of the contrastive batch: 2 volumes x 2 views x 2 partitions.
 ids = np.array([[v, p, w] for v in range(2) for w in range(2) for p in range(2)], "float32")
-out = {"backend": keras.backend.backend()}
 
-def train(folder, make, loss, target, n_iter, decay=0.0):
+def train(folder, n_iter):
     backend.configure(seed=0, mixed_precision=False)
-    model = make()
-    model.compile(keras.optimizers.Adam(1e-3), loss=loss)
-    plan = Plan(make_batch=lambda step: (images, target), describe_batch=lambda step: [], n_iter=n_iter, segment=2,
-                average_decay=decay)
+    model = make_small()
+    model.compile(keras.optimizers.Adam(1e-3), loss=losses.GlobalContrastive(2, 0.1))
+    plan = Plan(make_batch=lambda step: (images, ids), describe_batch=lambda step: [], n_iter=n_iter, segment=2,
+                average_decay=0.9)
     with Run(root, "toy", "stage", folder, {}, n_iter=n_iter) as run:
         trainer = Trainer(run, model, plan)
         trainer.train()
@@ -53,13 +52,11 @@ def make_small():
     x = models.layers.BatchNormalization(name="bn")(keras.layers.Conv2D(4, 3, strides=4, name="conv")(inputs))
     return keras.Model(inputs, keras.layers.Dense(16, name="head")(keras.layers.Flatten()(x)))
 
-loss = losses.GlobalContrastive(2, 0.1)
-_, calm = train("calm", make_small, loss, ids, 4, 0.9)
-train("cut", make_small, loss, ids, 3, 0.9)
-_, cut = train("cut", make_small, loss, ids, 4, 0.9)
-out["same"] = all(np.array_equal(calm[name], cut[name]) for name in calm)
-out["global"], _ = train("global", lambda: models.build_global_net((32, 32, 1), seed=1), loss, ids, 6)
-print(json.dumps(out))
+rows, calm = train("calm", 6)
+train("cut", 3)
+_, cut = train("cut", 6)
+same = all(np.array_equal(calm[name], cut[name]) for name in calm)
+print(json.dumps({"backend": keras.backend.backend(), "loss": rows, "same": same}))
 """
 
 
@@ -77,5 +74,5 @@ def test_fit_lowers_the_loss_and_continues_exactly(backend, tmp_path):
     assert done.returncode == 0, done.stderr
     out = json.loads(done.stdout.splitlines()[-1])
     assert out["backend"] == backend
-    assert out["global"][-1] < out["global"][0]
+    assert out["loss"][-1] < out["loss"][0]
     assert out["same"], "a continued run ends with other weights"

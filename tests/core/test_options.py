@@ -1,4 +1,4 @@
-"""Settings by name, and images in batches. Expected values: by hand."""
+"""Options against their declared types. Expected values: by hand."""
 
 from __future__ import annotations
 
@@ -23,12 +23,8 @@ class Settings:
 
 def test_a_class_and_a_function_say_what_can_be_set():
     known = options_of(Settings)
-    assert {name: default for name, (_, default) in known.items()} == {
-        "count": REQUIRED,
-        "rate": 0.5,
-        "names": [],
-        "mode": None,
-    }
+    found = {name: default for name, (_, default) in known.items()}
+    assert found == {"count": REQUIRED, "rate": 0.5, "names": [], "mode": None}
 
     def function(query, *, step=1, size: int | str = "all", free=None):
         return query, step, size, free

@@ -79,7 +79,7 @@ def test_images_only(folder):
     text = run(folder, "--images_only", "--struct_names=liver,cyst", labels=False)
     dataset = written(folder)
     assert "11 volumes of 0 labelled and 10 other patients" in text and "select_slices.py --dataset=mine" in text
-    assert dataset.splits.keys() == ["unlabeled"] and not dataset.splits.test
+    assert list(dataset.splits.train) == ["unlabeled"] and not dataset.splits.test
     assert set(dataset.splits.train_ids("unlabeled", "c1")) == {f"p{index}" for index in range(10)}
     assert dataset.num_classes == 3 and dataset.size == (64, 64)
     assert all(case.label_path is None for case in get_reader(dataset).cases())
@@ -149,7 +149,7 @@ def test_raw_folder_takes_names_from_its_description(tmp_path):
     run(tmp_path, labels=False)
     dataset = written(tmp_path)
     assert dataset.struct_name == ("front", "back") and dataset.size == (64, 64)
-    assert dataset.splits.keys() == ["tr1", "trall", "al", "unlabeled"]
+    assert list(dataset.splits.train) == ["tr1", "trall", "al", "unlabeled"]
 
 
 def test_patient_pattern_groups_files(folder):

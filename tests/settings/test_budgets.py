@@ -1,4 +1,4 @@
-"""How many units each round buys.
+"""How many units are annotated after each round.
 
 Expected values: by hand, and the budget tables of `coreclr_splits.json`, recorded from the published code.
 """
@@ -11,7 +11,7 @@ import json
 import pytest
 
 from fewslice.core.errors import ConfigError
-from fewslice.settings.budgets import cumulative_budgets, cumulative_fractions
+from fewslice.settings.budgets import cumulative_budgets, cumulative_shares
 from tests.golden_files import ROOT
 
 LISTS = ROOT.parent / "spec" / "coreclr_splits.json"
@@ -33,7 +33,7 @@ def test_shares_are_decimal_numbers():
     tenths = [0.1] * 10
     assert cumulative_budgets(tenths, 10) == tuple(range(1, 11))
     assert published(tenths, 10)[1] == (1, 2, 3, 4, 5, 6, 7, 7, 9, 9)
-    assert cumulative_fractions(STANDARD)[6] == 0.15
+    assert float(cumulative_shares(STANDARD)[6]) == 0.15
     assert cumulative_budgets([0.7, 0.1], 10) == (7, 8) and cumulative_budgets([1.0], 7) == (7,)
 
 
@@ -44,7 +44,8 @@ def test_published_rounds_do_not_depend_on_the_arithmetic():
 
 
 def test_numbers_of_units():
-    assert cumulative_budgets([3, 0, 4], 10) == (3, 3, 7) and cumulative_fractions([3, 0, 4], 10) == (0.3, 0.3, 0.7)
+    assert cumulative_budgets([3, 0, 4], 10) == (3, 3, 7)
+    assert list(map(float, cumulative_shares([3, 0, 4], 10))) == [0.3, 0.3, 0.7]
 
 
 @pytest.mark.golden

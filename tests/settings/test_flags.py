@@ -7,7 +7,6 @@ training the published configuration for ACDC (100 epochs of 483 batches, 9 slic
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -34,29 +33,16 @@ LOCAL = {
 }  # fmt: skip
 CONTRASTIVE = {"lr_reg": 0.001, "temp_fac": 0.1, "global_loss_exp_no": 2, "n_parts": 4}
 SEGMENTATION = {
-    "lr_seg": 0.001,
-    "dsc_loss": 2,
-    "rd_en": 1,
-    "ri_en": 1,
-    "rd_ni": 1,
-    "sigma": 5.0,
-    "en_1hot": 1,
-    "ri_per_image": 1,
+    "lr_seg": 0.001, "dsc_loss": 2, "rd_en": 1, "ri_en": 1, "rd_ni": 1, "sigma": 5.0, "en_1hot": 1, "ri_per_image": 1,
     "strong_aug": 0,
-}
+}  # fmt: skip
 EARLIER = {
     "pretr_data_aug": 0, "pretr_no_of_tr_imgs": None, "pretr_comb_tr_imgs": "c1", "pretr_ver": 0,
     "pretr_n_iter": 10001,
 }  # fmt: skip
 EVERY = {
-    "dataset": "acdc",
-    "comb_tr_imgs": "c1",
-    "ver": 0,
-    "n_iter": 10001,
-    "seed": 0,
-    "devices": 1,
-    "resume": True,
-}
+    "dataset": "acdc", "comb_tr_imgs": "c1", "ver": 0, "n_iter": 10001, "seed": 0, "devices": 1, "resume": True,
+}  # fmt: skip
 
 DEFAULTS = {
     ENCODER: EVERY | CONTRASTIVE | {"no_of_tr_imgs": None, "data_aug": 0, "bbox_dim": 100, "bt_size": 12},
@@ -120,24 +106,15 @@ def test_both_ways_to_write_a_flag():
     [
         (ENCODER, "--temp_fac=0", "`temp_fac` must be a positive number. Received: temp_fac=0"),
         (ENCODER, "--temp_fac=nan", "`temp_fac` must be a positive number"),
-        (ENCODER, "--n_parts=1", "`n_parts` must be 2 or larger. Received: n_parts=1"),
+        (ENCODER, "--n_parts=1", "`n_parts` must be a whole number, 2 or larger. Received: n_parts=1"),
         (ENCODER, "--global_loss_exp_no=5", "`global_loss_exp_no` must be a whole number from 0 to 4"),
-        (ENCODER, "--bt_size=0", "`bt_size` must be 1 or larger"),
-        (ENCODER, "--bbox_dim=1", "`bbox_dim` must be 2 or larger. Received: bbox_dim=1"),
         (GROUP, "--encoder=resnet34", "`encoder` must be one of resnet18, resnet50. Received: encoder=resnet34"),
         (GROUP, "--pos_loss1_mask=2;3", "`pos_loss1_mask` must be positions from 0 to 3 separated by commas"),
         (GROUP, "--pos_loss1_mask=4", "`pos_loss1_mask` must be positions from 0 to 3 separated by commas"),
-        (GROUP, "--pos_loss2_wt=-1", "`pos_loss2_wt` must be 0 or larger"),
-        (GROUP, "--positives=some", "`positives` must be one of group, all"),
-        (GROUP, "--temperature=0", "`temperature` must be a positive number"),
-        (DECODER, "--no_of_decoder_blocks=6", "`no_of_decoder_blocks` must be a whole number from 1 to 5"),
-        (DECODER, "--no_of_local_regions=10", "`no_of_local_regions` must be one of 9, 13"),
-        (DECODER, "--local_loss_exp_no=2", "`local_loss_exp_no` must be a whole number from 0 to 1"),
-        (BASELINE, "--rd_en=2", "`rd_en` must be one of 0, 1"),
-        (BASELINE, "--dsc_loss=9", "`dsc_loss` must be a whole number from 0 to 4"),
-        (BASELINE, "--lr_seg=-1", "`lr_seg` must be a positive number"),
+        (GROUP, "--pos_loss2_wt=-1", "`pos_loss2_wt` must be a number, 0 or larger"),
+        (DECODER, "--no_of_local_regions=10", "`no_of_local_regions` must be 9 or 13"),
         (BASELINE, "--lr_seg=inf", "`lr_seg` must be a positive number"),
-        (BASELINE, "--n_iter=0", "`n_iter` must be 1 or larger"),
+        (BASELINE, "--average_decay=1", "`average_decay` must be a number from 0, below 1"),
         (BASELINE, "--n_iter=ten", "ten"),
         (BASELINE, "--dataset=acdcc", "Unknown dataset 'acdcc'. Did you mean 'acdc'?"),
         (BASELINE, "--dataset=mine", "For your own scans, scripts/add_dataset.py writes experiment_init/init_"),
@@ -163,12 +140,6 @@ def test_labeled_stage_gets_its_lists_and_the_earlier_split():
     assert args.pretr_no_of_tr_imgs == "tr52" and args.stage == FT_DECODER
 
 
-def test_values_are_frozen():
-    args, _ = completed(BASELINE)
-    with pytest.raises(AttributeError):
-        args.seed = 1
-
-
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -185,15 +156,12 @@ def test_wrong_values_that_need_the_dataset(arguments, message):
         completed(BASELINE, *arguments)
 
 
-def test_set_reaches_the_settings():
-    _, dataset = completed(BASELINE, "--set", "img_size_x=256")
-    assert dataset.size == (256, 192)
-
-
-def test_data_root_belongs_to_the_dataset_and_to_no_digest(monkeypatch, tmp_path):
+def test_overrides_and_data_root_reach_the_settings(monkeypatch, tmp_path):
     monkeypatch.setenv("FEWSLICE_DATA", "elsewhere")
-    args, dataset = completed(BASELINE, f"--data_root={tmp_path}")
-    assert args.data_root == str(tmp_path) == str(dataset.data_root) and os.environ["FEWSLICE_DATA"] == "elsewhere"
+    args, dataset = completed(BASELINE, f"--data_root={tmp_path}", "--set", "img_size_x=256")
+    assert dataset.size == (256, 192) and args.data_root == str(tmp_path) == str(dataset.data_root)
+    with pytest.raises(AttributeError):
+        args.seed = 1
 
 
 def test_flags_without_effect_are_announced(caplog):
@@ -265,10 +233,7 @@ def test_a_stage_may_explain_a_flag_in_its_own_way():
     "argument, status, message",
     [
         ("--help", 0, "--dsc_loss"),
-        ("--dataset=acdcc", 1, "Did you mean 'acdc'"),
         ("--dataset=mine", 1, "scripts/add_dataset.py"),
-        ("--sed=1", 1, "seed"),
-        ("acdc", 1, "Unexpected argument: acdc"),
     ],
 )
 def test_scripts_answer_within_two_seconds(tmp_path, argument, status, message):

@@ -42,11 +42,8 @@ def test_words_mean_what_yaml_1_2_says(read, text, value):
     assert found == value and type(found) is type(value)
 
 
-def test_not_a_number():
+def test_quotes_make_texts_and_nan_a_number(read):
     assert math.isnan(yaml_files.scalar(".nan"))
-
-
-def test_quotes_make_texts(read):
     values = read("a: '1'\nb: \"true\"\nc: ''\n'1': x\n").values
     assert values == {"a": "1", "b": "true", "c": "", "1": "x"}
 
@@ -59,15 +56,11 @@ def test_every_value_knows_its_line(read):
     assert file.line(("a", "absent", 3)) == 2 and file.line(("absent",)) == 2 and file.problems == ()
 
 
-def test_aliases_repeat_a_value(read):
-    assert read("a: &x [1]\nb: *x\n").values == {"a": [1], "b": [1]}
-
-
 def test_a_key_twice_is_a_problem_with_both_lines(read):
     file = read("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\na: 2\n")
     assert file.values == {"a": 1, "b": {"c": 1, "d": 2}}
     assert [line for line, _ in file.problems] == [5, 6]
-    assert "`c` stands twice, first in line 3" in file.problems[0][1] and "first in line 1" in file.problems[1][1]
+    assert "duplicate key `c`, first in line 3" in file.problems[0][1] and "first in line 1" in file.problems[1][1]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +91,8 @@ def test_mistakes_are_named_with_their_line(read, text, line, words):
     assert f"mine.yml:{line}: " in message and words in message
 
 
-def test_aliases_that_multiply_are_refused(read):
+def test_aliases_repeat_a_value_and_may_not_multiply(read):
+    assert read("a: &x [1]\nb: *x\n").values == {"a": [1], "b": [1]}
     lines = ["a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
     message = problem(read, "\n".join(lines))

@@ -19,7 +19,7 @@ def finished(root, **settings):
     args, _ = GlobalPretraining(n_iter=10001).completed()
     run = Run(root, "acdc", args.stage, "m", {**digest_values(args), "n_iter": 10001, **settings}, n_iter=10001)
     with run:
-        run.start({}, seconds_log=False)
+        run.start({})
         checkpoint.save_arrays(run.checkpoints / "last.npz", {"w": np.ones(2)}, {"step": 4})
         run.finish()
     return run.dir

@@ -11,6 +11,7 @@ Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
@@ -241,13 +242,15 @@ class Stochastic(Ensemble):
 class EnsembleKwargs:
     skip: bool = False
     train: bool = True
-    inf_val: bool = True
+    inf_val: Annotated[bool, Must(bool, "true: the checkpoint with the best validation Dice is evaluated")] = True
     inf_test: bool = False
 
 
 @declared
 class ScoreKwargs:
-    skip: bool = False
+    skip: Annotated[
+        bool, Must(lambda value: not value, "false; write rounds without ranking as [share, 0, random]")
+    ] = False
 
 
 @declared
@@ -276,12 +279,9 @@ _MFC = {"use_labels": False, "default_pos_val": 1.0, "pos_wt": 1.0, "normalize_p
 
 def read_published(reader: Reader) -> Experiment | None:
     """Returns the experiment of a published file, None if anything is wrong, which the reader notes."""
-    groups = {"model": (_class_of(reader, "model", MODELS), ...), "policy": (Policy, ...), "exp_dir": (PlainName, ...)}
     kinds = {**GEOMETRIES, **dict.fromkeys(registry.of(STRATEGY).names())}
-    groups["data_geometry"] = (_class_of(reader, "data_geometry", kinds) | None, None)
-    groups["model_uncertainty"] = (_class_of(reader, "model_uncertainty", UNCERTAINTIES) | None, None)
-    fields = [(name, kind) if default is ... else (name, kind, default) for name, (kind, default) in groups.items()]
-    wanted = declared(dataclasses.make_dataclass("File", fields, kw_only=True))
+    of_group = {"model": MODELS, "data_geometry": kinds, "model_uncertainty": UNCERTAINTIES}
+    wanted = _file_class(*(_class_of(reader, group, of_type) for group, of_type in of_group.items()))
     idle = list(_without_idle(reader, wanted))
     file = reader.read(wanted, _moved)
     if file is None or reader.problems:
@@ -298,6 +298,15 @@ def read_published(reader: Reader) -> Experiment | None:
     if idle := sorted([*idle, *translation.idle()]):
         logging.info("No effect here: %s (%s).", ", ".join(idle), reader.file.path)
     return found
+
+
+@functools.lru_cache(64)
+def _file_class(model: Any, geometry: Any, uncertainty: Any) -> type:
+    """Returns the class of a whole file with these classes of its groups."""
+    required = {"model": model, "policy": Policy, "exp_dir": PlainName}
+    optional = {"data_geometry": geometry | None, "model_uncertainty": uncertainty | None}
+    known = {name: (kind, options.REQUIRED) for name, kind in required.items()}
+    return options.as_type(known | {name: (kind, None) for name, kind in optional.items()})
 
 
 def _in_published_words(text: str) -> str:
@@ -341,7 +350,7 @@ def _class_of(reader: Reader, group: str, kinds: Mapping[str, Any]) -> Any:
 
 
 def _registered(kind: str) -> tuple[str, str, Any]:
-    """Returns the strategy, or score, that a type of geometry stands for: its kind, name, and itself."""
+    """Returns kind, name and object of the strategy, or score, that a type of geometry stands for."""
     of, name = {VAAL: (SCORE, VAAL), KCENTER: (STRATEGY, "mfc")}.get(kind, (STRATEGY, kind))
     return of, name, registry.of(of).get(name)
 
@@ -356,13 +365,13 @@ def _own_options(kind: str) -> options.Known:
     return own | {name: (own[name][0], default) for name, default in (_MFC if kind == KCENTER else {}).items()}
 
 
+@functools.lru_cache(64)
+def _class_of_geometry(kind: str, registered: Any) -> type:
+    return options.as_type(_own_options(kind), GEOMETRIES.get(kind, ByFeatures))
+
+
 def _geometry_class(kind: str) -> type:
-    fields = [
-        (name, of) if default is options.REQUIRED else (name, of, dataclasses.field(default=default))
-        for name, (of, default) in _own_options(kind).items()
-    ]
-    bases = (GEOMETRIES.get(kind, ByFeatures),)
-    return dataclasses.make_dataclass(bases[0].__name__, fields, bases=bases, frozen=True, kw_only=True)
+    return _class_of_geometry(kind, _registered(kind)[-1])
 
 
 def _moved(place: Place) -> str:
@@ -553,10 +562,8 @@ class Translation:
 
     def problems(self) -> Iterator[tuple[Place, str]]:
         """Yields (place, message) of keys that do not fit each other, but for what the native form finds, too."""
-        rows, has_encoder = (
-            self._problems_of_model() + self._problems_of_policy(),
-            isinstance(self.geometry, ByFeatures),
-        )
+        rows = self._problems_of_model() + self._problems_of_policy()
+        has_encoder = isinstance(self.geometry, ByFeatures)
         if self.uncertainty is not None and not self.is_random:
             rows += self._problems_of_scores()
         if has_encoder and (self.weights[1] == "gcl" or not self.is_random):
@@ -611,13 +618,9 @@ class Translation:
         ]  # fmt: skip
 
     def _problems_of_policy(self) -> list[Row]:
-        policy, ranked, without = self.policy, not self.is_random, "write rounds without ranking as [share, 0, random]."
+        policy, ranked = self.policy, not self.is_random
         is_batches = isinstance(self.uncertainty, Stochastic)
         return [
-            (not policy.ensemble_kwargs.inf_val, "policy.ensemble_kwargs.inf_val",
-             "`inf_val` must be true: the checkpoint with the best validation Dice is evaluated."),
-            (policy.uncertainty_kwargs.skip, "policy.uncertainty_kwargs.skip", without),
-            (policy.geometry_kwargs.skip, "policy.geometry_kwargs.skip", without),
             (ranked and self.geometry is None and self.uncertainty is None, "policy.policy_type",
              "ranked needs a data_geometry or model_uncertainty group. Add one, or write random."),
             (ranked and policy.rank_type == "inc" and (self.geometry is not None or is_batches), "policy.rank_type",
@@ -627,11 +630,8 @@ class Translation:
     def _problems_of_scores(self) -> list[Row]:
         named, of_passes = self.uncertainty.score_func, getattr(self.model, "db_score_func", None)
         names = [*SCORES, MEAN_SCORE, *(name for name in registry.of(SCORE).names() if name != VAAL)]
-        is_mean, drops, place = (
-            named == MEAN_SCORE,
-            isinstance(self.model, DropoutDmpls),
-            "model_uncertainty.score_func",
-        )
+        is_mean, place = named == MEAN_SCORE, "model_uncertainty.score_func"
+        drops = isinstance(self.model, DropoutDmpls)
         return [
             (named not in names, place, registry.unknown_name("score", named, names)),
             (is_mean and not drops, place,
