@@ -29,7 +29,6 @@ setup(
         "pydantic>=2.7,<3",  # settings: types, ranges, unions, all problems at once
         "pandas>=2.2,<4",  # tables of the report
         "Jinja2>=3.1,<4",  # pages of the report, with autoescape
-        "rich>=13,<16",  # progress bars; Keras has it already
     ],
     extras_require={
         "dev": ["pytest>=8,<10", "pytest-xdist>=3.8,<4", "ruff>=0.6,<1", "jax>=0.5,<1"],
