@@ -91,7 +91,7 @@ exp_dir: mine
         ("model_type: dmpls", "model_type: spml_mv", 3, "no longer exists"),
         ("model:\n", "mdel:\n", 2, "Unknown key 'mdel'. Did you mean 'model'?"),
         ("feature_model: true", "feature_model: yes", 7, "must be true or false. Received: 'yes'. Write true."),
-        ("contrastive: true", "contrastive: true\n  metric: off", 9, "Known: cosine, dot, euclidean"),
+        ("contrastive: true", "contrastive: true\n  metric: off", 9, "one of euclidean, cosine, dot"),
         ("contrastive: true", "contrastive: true\n  features: encodr", 9, "Did you mean 'encoder'?"),
         ("contrastive: true", "contrastive: true\n  k_nn: 3", 9, "counts only for typiclust"),
         ("contrastive: true", "contrastive: false", 7, "ImageNet weights"),
@@ -204,7 +204,7 @@ def test_keys_without_effect_are_named_in_one_line(read, monkeypatch, keys, grou
         ({"data_geometry": {"data_geometry_type": "vaal"}}, "needs annotated units"),
         ({"data_geometry": {"data_geometry_type": "uncertainty"}}, "needs scores of networks"),
         ({"data_geometry": {"data_geometry_type": "probcover", "deltaa": 1}}, "Did you mean 'delta'?"),
-        ({"data_geometry": {**KCENTER, "label_wt": -1, "use_labels": True}}, "`label_wt` must not be negative"),
+        ({"data_geometry": {**KCENTER, "label_wt": -1, "use_labels": True}}, "label_wt` must be a number from 0"),
         ({"model": {"dataset": "MSCMR"}, "data_geometry": {**KCENTER, "height_wt": 1}}, "no such metadata"),
     ],
 )  # fmt: skip

@@ -170,9 +170,6 @@ def row_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.sqrt(np.sum(np.square(difference, out=difference), axis=1))
 
 
-METRICS = ("euclidean", "cosine", "dot")
-
-
 def vector_distances(
     rows: np.ndarray, centre: np.ndarray, metric: str, weights: np.ndarray | float = 1.0
 ) -> np.ndarray:

@@ -6,18 +6,17 @@ Source: Vepa et al., "Integrating deep metric learning with coreset for active l
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from fewslice.active.measures.kcenter import METRICS, UNIT, finite_norms, margin, products, vector_distances
+from fewslice.active.measures.kcenter import UNIT, finite_norms, margin, products, vector_distances
 from fewslice.active.measures.pixels import PixelStore, as_pixel_store
 from fewslice.active.units import Units
 from fewslice.core.errors import ConfigError
-from fewslice.core.registry import unknown_name
+from fewslice.settings.declare import Help, NotNegative, declared
 
 # Slices are compared on this grid whatever the network's, as published: how often the embedding is repeated, and what
 # the weight of the pixels means, depend on it.
@@ -26,69 +25,45 @@ _ROUNDING = 1e-12  # share of its summands by which a float64 distance can be of
 _ELEMENTS = 1 << 18  # of the embeddings that are in work at a time
 
 
-@dataclasses.dataclass(frozen=True)
+@declared
 class MfcOptions:
     """Weights of the distance; the defaults are the published configuration for ACDC.
 
     D(x, c) = pos_wt * |x - c|_w / nu + sqrt(r) * |h_x - h_c| + extra_feature_wt * (terms), with the weights w of the
-    centre c: `label_wt` where its scribble lies, `default_pos_val` elsewhere.
-
-    Attributes:
-        metric: "euclidean", "cosine" (1 - cosine of the angle) or "dot" (minus the product), for both differences.
-        use_labels: Whether the scribble weights the pixels; otherwise all weigh 1.
-        label_wt: Weight of a pixel under the scribble.
-        default_pos_val: Weight of all others. At 0 they are not even read.
-        pos_wt: Weight of the pixels.
-        normalize_pos_by_label_ct: Whether nu is the number of pixels with a weight, not 1.
-        fuse_image_data: Whether the pixels enter at all.
-        fuse_image_data_size_prop: The embedding (d values) is repeated r = floor(prop * pixels / d) times.
-        extra_feature_wt: Weight of the sum of all terms below.
-        patient_wt: Weight of 1 for another patient.
-        phase_wt: Weight of the difference of phases.
-        group_wt: Weight of 1 for another diagnosis group.
-        height_wt: Weight of the difference of heights, in standard deviations.
-        weight_wt: Weight of the difference of body weights, in standard deviations.
-        slice_rel_pos_wt: Weight of the difference of positions, as share of the slices of a volume.
-        slice_mid_wt: Weight of 1 - |share_x - 1/2| - |share_c - 1/2|.
-        slice_pos_wt: Weight of 1 for another position.
-        uncertainty_wt: Weight of the sum of both uncertainties.
-        max_dist: With wt_max_dist_mult, the limit of the absolute value of the nine weights above; None is no limit.
-        wt_max_dist_mult: See `max_dist`.
+    centre c: `label_wt` where its scribble lies, `default_pos_val` elsewhere. The terms are those of `Extra`.
     """
 
-    metric: str = "euclidean"
-    use_labels: bool = True
-    label_wt: float = 1.0
-    default_pos_val: float = 0.0
-    pos_wt: float = 1500.0
-    normalize_pos_by_label_ct: bool = True
-    fuse_image_data: bool = True
-    fuse_image_data_size_prop: float = 0.1
-    extra_feature_wt: float = 1.0
-    patient_wt: float = 0.0
-    phase_wt: float = 0.0
-    group_wt: float = 0.0
-    height_wt: float = 0.0
-    weight_wt: float = 0.0
-    slice_rel_pos_wt: float = 0.0
-    slice_mid_wt: float = 0.0
-    slice_pos_wt: float = 0.0
-    uncertainty_wt: float = 0.0
-    max_dist: float | None = None
-    wt_max_dist_mult: float = 1.0
+    metric: Annotated[
+        Literal["euclidean", "cosine", "dot"],
+        Help("euclidean, cosine (1 - cosine of the angle) or dot (minus the product), of both parts."),
+    ] = "euclidean"
+    use_labels: Annotated[bool, Help("Whether the scribble weights the pixels; otherwise all weigh 1.")] = True
+    label_wt: Annotated[NotNegative, Help("Weight of a pixel under the scribble.")] = 1.0
+    default_pos_val: Annotated[NotNegative, Help("Weight of all others. At 0 they are not even read.")] = 0.0
+    pos_wt: Annotated[NotNegative, Help("Weight of the pixels.")] = 1500.0
+    normalize_pos_by_label_ct: Annotated[bool, Help("Whether nu is the number of pixels with a weight, not 1.")] = True
+    fuse_image_data: Annotated[bool, Help("Whether the pixels enter at all.")] = True
+    fuse_image_data_size_prop: Annotated[
+        NotNegative, Help("The embedding (d values) is repeated r = floor(prop * pixels / d) times.")
+    ] = 0.1
+    extra_feature_wt: Annotated[float, Help("Weight of the sum of all terms below.")] = 1.0
+    patient_wt: Annotated[float, Help("Weight of 1 for another patient.")] = 0.0
+    phase_wt: Annotated[float, Help("Weight of the difference of phases.")] = 0.0
+    group_wt: Annotated[float, Help("Weight of 1 for another diagnosis group.")] = 0.0
+    height_wt: Annotated[float, Help("Weight of the difference of heights, in standard deviations.")] = 0.0
+    weight_wt: Annotated[float, Help("Weight of the difference of body weights, in standard deviations.")] = 0.0
+    slice_rel_pos_wt: Annotated[float, Help("Weight of the difference of positions, as share of the volume.")] = 0.0
+    slice_mid_wt: Annotated[float, Help("Weight of 1 - |share_x - 1/2| - |share_c - 1/2|.")] = 0.0
+    slice_pos_wt: Annotated[float, Help("Weight of 1 for another position.")] = 0.0
+    uncertainty_wt: Annotated[float, Help("Weight of the sum of both uncertainties.")] = 0.0
+    max_dist: Annotated[
+        float | None, Help("With wt_max_dist_mult, the limit of the nine weights above in size; null is no limit.")
+    ] = None
+    wt_max_dist_mult: Annotated[float, Help("See `max_dist`.")] = 1.0
 
     def __post_init__(self):
-        problems = [
-            f"`{name}` must not be negative. Received: {getattr(self, name)}"
-            for name in ("label_wt", "default_pos_val", "pos_wt", "fuse_image_data_size_prop")
-            if not getattr(self, name) >= 0
-        ]
-        if self.metric not in METRICS:
-            problems.append(unknown_name("metric", self.metric, METRICS))
         if self.max_dist is not None and not self.max_dist * self.wt_max_dist_mult >= 0:
-            problems.append("`max_dist` times `wt_max_dist_mult` must not be negative.")
-        if problems:
-            raise ConfigError("\n".join(problems))
+            raise ConfigError("`max_dist` times `wt_max_dist_mult` must not be negative.")
 
 
 class MfcDistance:

@@ -182,11 +182,3 @@ def test_cold_probabilistic_takes_the_farthest():
     features = np.random.default_rng(1).normal(size=(25, 3))
     cold = select("pkcenter", query(25, 9, [3], features=features), {"temp_init": 1e-6})
     assert cold.indices.tolist() == plain(features, 9, [3], None)[0]
-
-
-def test_probabilistic_refuses():
-    parts = query(25, 9, features=np.ones((25, 3)))
-    with pytest.raises(ConfigError, match="`temp_init` must be positive"):
-        select("pkcenter", parts, {"temp_init": 0})
-    with pytest.raises(ConfigError, match="must be None or 'inv_iter'"):
-        select("pkcenter", parts, {"temp_scale": "iter"})
