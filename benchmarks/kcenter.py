@@ -131,8 +131,7 @@ def open_pool(folder: Path) -> tuple[PixelStore, np.ndarray, np.ndarray]:
     """Returns the pixels, masks and features of `random_pool`, the first two memory-mapped."""
     modes = {"pixels": "r", "masks": "r", "features": None}
     found = {name: np.load(folder / f"{name}.npy", mmap_mode=mode, allow_pickle=False) for name, mode in modes.items()}
-    step = 1 / 255 if found["pixels"].dtype == np.uint8 else 1.0
-    return PixelStore(found["pixels"], step, (SIDE, SIDE)), found["masks"], found["features"]
+    return PixelStore(found["pixels"], (SIDE, SIDE)), found["masks"], found["features"]
 
 
 def choose_by_mfc(pool: tuple[PixelStore, np.ndarray, np.ndarray], picks: int) -> list[int]:
@@ -165,7 +164,7 @@ def mfc_part() -> None:
 def plain_mfc(store: PixelStore, masks: np.ndarray, features: np.ndarray, centre: int) -> np.ndarray:
     """Returns the (N,) distances from float64 differences, only the pixels under the scribble."""
     drawn = np.flatnonzero(masks[centre].reshape(-1) != 4)
-    values = store.array[drawn].astype(np.float64) * store.step
+    values = store.array[drawn].astype(np.float64)
     pixels = np.sqrt(np.square(values - values[:, [centre]]).sum(axis=0)) * 1500 / len(drawn)
     return pixels + np.sqrt(12 * squares_float64(features, centre))
 

@@ -5,7 +5,6 @@ Nothing is copied: images, masks and scribbles are read from the memory-mapped v
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from fewslice.active.measures.mfc import PHASES, patient_metadata
-from fewslice.active.measures.pixels import PixelStore, open_pixel_store, resize_nearest, write_pixel_store
+from fewslice.active.measures.pixels import PixelStore, stored_pixels
 from fewslice.active.units import UNITS, Case, Units, checked_metadata
+from fewslice.augment.interpolate import resize_nearest
 from fewslice.core import files
-from fewslice.core.errors import ConfigError, DataError
+from fewslice.core.errors import ConfigError
 from fewslice.data.cache import PreparedSet, PreparedVolume
 from fewslice.settings.experiment import Named
 
@@ -140,34 +140,15 @@ def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (" ..." if names[5:] else "")
 
 
-def open_pixels(
-    volumes: PreparedSet, pool: Units, folder: Path, *, shape: tuple[int, int], dtype: str = "float16"
-) -> PixelStore:
+def open_pixels(volumes: PreparedSet, pool: Units, folder: Path, *, shape: tuple[int, int]) -> PixelStore:
     """Returns the pixels of all units side by side, memory-mapped; writes them into `folder` if they are not there.
 
     Args:
         volumes: The volumes of the pool, prepared with the same settings whenever this folder is used.
         pool: The units, one slice thick.
-        folder: Where pixels-<digest>.npy is or comes to lie: 2 bytes per pixel of the pool for float16.
+        folder: Where pixels-<digest>.npy is or comes to lie: 2 bytes per pixel of the pool.
         shape: Rows and columns of the stored crops.
-        dtype: See `write_pixel_store`. For "uint8" intensities are clipped to 0 to 1, their 1st and 99th percentile.
-
-    Raises:
-        ConfigError: unknown dtype.
-        FewSliceError: the file system refuses.
     """
     crops = Crops(volumes, pool)
-    first = crops[0].shape
-    key = {"scans": volumes.digest, "from": (len(crops), *first), "to": tuple(shape), "dtype": dtype}
-    path = Path(folder) / f"pixels-{files.digest(key)}.npy"
-    if path.exists():
-        with contextlib.suppress(DataError):  # incomplete or damaged: written anew
-            return open_pixel_store(path)
-    is_bounded, is_flat = dtype == "uint8", first[2] == 1
-
-    def images():
-        for unit in range(len(crops)):
-            image = np.clip(crops[unit], 0, 1) if is_bounded else crops[unit]
-            yield image[..., 0] if is_flat else image
-
-    return write_pixel_store(path, images(), len(crops), shape=shape, dtype=dtype)
+    key = {"scans": volumes.digest, "from": (len(crops), *crops[0].shape), "to": tuple(shape), "dtype": "float16"}
+    return stored_pixels(folder / f"pixels-{files.digest(key)}.npy", crops, shape)

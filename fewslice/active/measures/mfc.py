@@ -201,7 +201,7 @@ class MaskedPixels:
         store = as_pixel_store(pixels)
         if masks is not None and masks.shape != (len(store), *store.shape[:2]):
             raise ConfigError(f"The masks must be {(len(store), *store.shape[:2])}. Received: {masks.shape}")
-        self.array, self.step = store.array, store.step
+        self.array = store.array
         self.channels = store.shape[2] if len(store.shape) == 3 else 1
         self.masks, self.ignore_value = masks, ignore_value
         self.weights = (label_wt, default_pos_val) if masks is not None else (1.0, 1.0)
@@ -230,8 +230,7 @@ class MaskedPixels:
             if weight:
                 total += weight * self._squares(rows, centre)
         relative = (_MOST_ROWS + 10) * UNIT
-        total *= self.step**2
-        tiny = self.pixels * max(1.0, *self.weights) * 1e-37 * self.step**2
+        tiny = self.pixels * max(1.0, *self.weights) * 1e-37
         return np.sqrt(np.maximum(total * (1 - relative) - tiny, 0)), np.sqrt(total * (1 + relative) + tiny)
 
     def exact(self, rows: np.ndarray, centre: int, metric: str = "euclidean") -> np.ndarray:
@@ -247,7 +246,7 @@ class MaskedPixels:
             vector_distances(self.array[places[:, None], rows[start : start + step]].T, own, metric, weights)
             for start in range(0, len(rows), step)
         ]
-        return np.concatenate(found) * {"euclidean": self.step, "dot": self.step**2, "cosine": 1.0}[metric]
+        return np.concatenate(found)
 
     def _parts(self, centre: int) -> list[tuple[np.ndarray, float]]:
         """Returns the annotated pixels of a centre with their weight, and if it is needed the others with theirs."""

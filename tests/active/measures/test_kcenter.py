@@ -163,7 +163,7 @@ def test_strategies_agree():
     rows = pixels.reshape(30, -1)
     expected = plain(rows, 7, [3, 8], None)[0]
     assert select("kcenter", query(30, 7, [3, 8], features=rows)).indices.tolist() == expected
-    for given in (pixels, PixelStore(np.ascontiguousarray(rows.T), 1 / 255, (4, 5))):
+    for given in (pixels, PixelStore(np.ascontiguousarray(rows.T), (4, 5))):
         assert select("coreset", query(30, 7, [3, 8], pixels=given)).indices.tolist() == expected
 
 

@@ -6,9 +6,10 @@ import pytest
 from fewslice.active.measures import mfc as mfc_pixels
 from fewslice.active.measures.kcenter import greedy
 from fewslice.active.measures.mfc import Extra, MaskedPixels, MfcDistance, MfcOptions, pool_columns
-from fewslice.active.measures.pixels import as_pixel_store, open_pixel_store, resize_nearest, write_pixel_store
+from fewslice.active.measures.pixels import as_pixel_store, stored_pixels
 from fewslice.active.query import select
-from fewslice.core.errors import ConfigError, DataError
+from fewslice.augment.interpolate import resize_nearest
+from fewslice.core.errors import ConfigError
 from tests.active.measures.test_kcenter import query
 from tests.reference import kcenter as reference
 
@@ -227,41 +228,21 @@ def test_colours_are_all_weighted(case):
     )
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
-def test_store(case, tmp_path, dtype, monkeypatch):
-    monkeypatch.setattr("fewslice.active.measures.pixels._BLOCK_BYTES", 5 * SIDE * SIDE)
-    images = case[0][:, :4] / 255.0
-    store = write_pixel_store(tmp_path / "pixels.npy", images, COUNT, shape=(SIDE, SIDE), dtype=dtype)
-    resized = np.stack([resize_nearest(image, (SIDE, SIDE)) for image in images])
+def test_store(case, tmp_path, monkeypatch):
+    monkeypatch.setattr("fewslice.active.measures.pixels._BLOCK_BYTES", 5 * 2 * SIDE * SIDE)
+    images, path = case[0][:, :4, :, None] / 255.0, tmp_path / "pixels.npy"
+    store = stored_pixels(path, images, (SIDE, SIDE))
+    resized = np.stack([resize_nearest(image[..., 0], (SIDE, SIDE)) for image in images]).astype(np.float16)
     assert len(store) == COUNT and store.shape == (SIDE, SIDE) and isinstance(store.array, np.memmap)
-    tolerance = 0 if dtype == "float32" else 1e-3
-    np.testing.assert_allclose(store.array.T * store.step, resized.reshape(COUNT, -1), atol=tolerance, rtol=1e-6)
-    exact = MaskedPixels(store, case[1]).exact(EVERYTHING, 3)
-    np.testing.assert_allclose(
-        exact, MaskedPixels(resized, case[1]).exact(EVERYTHING, 3), atol=1e-2 if tolerance else 1e-6
-    )
-    lower, upper = MaskedPixels(store, case[1]).bounds(3)
+    np.testing.assert_array_equal(store.array.T, resized.reshape(COUNT, -1))
+    stored, plain = (MaskedPixels(pixels, case[1]) for pixels in (store, resized))
+    exact = stored.exact(EVERYTHING, 3)
+    np.testing.assert_array_equal(exact, plain.exact(EVERYTHING, 3))
+    lower, upper = stored.bounds(3)
     assert (lower <= exact).all() and (exact <= upper).all()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["pixels.json", "pixels.npy"]
-
-
-def test_store_refuses(case, tmp_path):
-    path = tmp_path / "pixels.npy"
-    images = case[0] / 255.0
-    with pytest.raises(ConfigError, match="intensities from 0 to 1"):
-        write_pixel_store(path, images * 2, COUNT)
-    for count in (COUNT - 1, COUNT + 1):
-        with pytest.raises(ConfigError, match="announced"):
-            write_pixel_store(path, images, count, shape=(SIDE, SIDE))
-    with pytest.raises(ConfigError, match="holds uint8, float16, float32"):
-        write_pixel_store(path, images, COUNT, dtype="int64")
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(DataError, match="a pixel store"):
-        open_pixel_store(path)
-    write_pixel_store(path, images, COUNT, shape=(SIDE, SIDE))
-    np.save(path, np.zeros((3, 3), np.uint8))
-    with pytest.raises(DataError, match="repeat the command"):
-        open_pixel_store(path)
+    assert list(tmp_path.iterdir()) == [path]
+    np.save(path, np.zeros((3, 3), np.uint8))  # damaged: written anew
+    np.testing.assert_array_equal(stored_pixels(path, images, (SIDE, SIDE)).array.T, resized.reshape(COUNT, -1))
 
 
 def test_resize_by_hand():
