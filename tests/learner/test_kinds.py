@@ -82,6 +82,11 @@ def test_pixels_are_the_images(make_inputs):
     np.testing.assert_array_equal(found, inputs.images.take(range(len(found))).reshape(len(found), -1))
 
 
+def test_predictions_are_probabilities(make_inputs):
+    found = np.array(FEATURES.get("predictions")(make_inputs(["001"], [])), np.float32)
+    np.testing.assert_allclose(found.reshape(len(found), 32 * 32, 3).sum(axis=-1), 1, atol=2e-3)
+
+
 def test_pooled_map_is_the_mean_of_the_map(make_inputs):
     whole = np.array(FEATURES.get("encoder_map")(make_inputs(["001"], []), level=1), np.float32)
     pooled = FEATURES.get("pooled_map")(make_inputs(["001"], []), level=1)

@@ -53,13 +53,6 @@ def _trained(images, tmp_path_factory):
     return folder, cut, scores
 
 
-def test_half_precision_does_not_make_scores_equal(trained, images, tmp_path):
-    """Networks of an experiment may compute in bfloat16; VAAL's do not."""
-    with backend.precision("mixed_bfloat16"):
-        half = train_vaal(tmp_path, images, LABELLED, options=TINY, seed=3, save_every=4)
-    assert np.array_equal(half, trained[2])
-
-
 def test_scores_are_one_minus_belief_and_the_state_goes(trained):
     folder, _, scores = trained
     assert scores.shape == (14,) and scores.dtype == np.float64
@@ -70,7 +63,8 @@ def test_scores_are_one_minus_belief_and_the_state_goes(trained):
 def test_an_interrupted_training_ends_as_the_other(images, trained):
     _, cut, scores = trained
     assert checkpoint.load_state(cut / STATE)[1]["iteration"] == 4
-    resumed = train_vaal(cut, images, LABELLED, options=TINY, seed=3)
+    with backend.precision("mixed_bfloat16"):  # of the experiment's networks; VAAL's scores are not made equal by it
+        resumed = train_vaal(cut, images, LABELLED, options=TINY, seed=3)
     np.testing.assert_array_equal(resumed, scores)
 
 

@@ -13,6 +13,5 @@ def coreset(query: Query) -> Choice:
 
     Source: Sener and Savarese, 2018, https://arxiv.org/abs/1708.00489, with pixels in place of embeddings.
     """
-    return euclidean_k_center(
-        as_pixel_store(query.pixels).array.T, query.budget, labelled=query.labelled, rng=query.rng
-    )
+    rows = as_pixel_store(query.pixels).array.T
+    return euclidean_k_center(rows, query.budget, labelled=query.labelled, rng=query.rng)

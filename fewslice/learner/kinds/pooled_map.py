@@ -19,4 +19,6 @@ def pooled_map(inputs: Inputs, *, level: Level = 0) -> np.ndarray:
     Source: ours; small enough for strategies whose work grows with D.
     """
     network, model = inputs.find_network()
-    return inputs.rows(network.encoder_map(model, level), "pooled")
+    return inputs.rows(
+        network.encoder_map(model, level), reduce=lambda maps: maps.mean(axis=tuple(range(1, maps.ndim - 1)))
+    )
