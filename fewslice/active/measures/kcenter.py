@@ -156,9 +156,9 @@ class PlainDistance:
 
 
 def chunks(rows: np.ndarray, columns: int, elements: int = 1 << 18) -> Iterator[np.ndarray]:
-    """Yields indices of rows with so many columns in parts of about `elements` values; at least one part."""
+    """Yields indices of rows with so many columns in parts of about `elements` values."""
     step = max(1, elements // max(1, columns))
-    for start in range(0, max(1, len(rows)), step):
+    for start in range(0, len(rows), step):
         yield rows[start : start + step]
 
 
@@ -412,8 +412,6 @@ class _State:
     def _measure(self, rows: np.ndarray) -> None:
         """Brings the exact distances of `rows` up to date: float64 differences for centres that may be the nearest."""
         rows = rows[self.known[rows] < len(self.centres)]
-        if not len(rows):
-            return
         for part in chunks(rows, max(self.columns, self.pass_centres)):
             values = self._rows(part)
             for first in range(int(self.known[part].min()), len(self.centres), self.pass_centres):

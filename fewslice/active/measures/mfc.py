@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from fewslice.active.measures.kcenter import UNIT, finite_norms, margin, products, vector_distances
+from fewslice.active.measures.kcenter import UNIT, chunks, finite_norms, margin, products, vector_distances
 from fewslice.active.measures.pixels import PixelStore, as_pixel_store
 from fewslice.active.units import Units
 from fewslice.core.errors import ConfigError
@@ -22,7 +22,6 @@ from fewslice.settings.declare import Help, NotNegative, declared
 # the weight of the pixels means, depend on it.
 GRID = (256, 256)
 _ROUNDING = 1e-12  # share of its summands by which a float64 distance can be off
-_ELEMENTS = 1 << 18  # of the embeddings that are in work at a time
 
 
 @declared
@@ -67,18 +66,18 @@ class MfcOptions:
 
 
 class MfcDistance:
-    """The distance as `fewslice.active.measures.kcenter.greedy` wants it. Parts that are None have no influence.
+    """The distance for `fewslice.active.measures.kcenter.greedy`. Parts that are None have no influence.
 
     Args:
         options: Weights.
-        pixels: Pixels with the weights of every centre, or None.
-        features: (N, d) embeddings, or None.
-        extra: Metadata and uncertainty, or None.
+        pixels: Pixels with the weights of every centre.
+        features: (N, d) embeddings.
+        extra: Metadata and uncertainty.
 
     Notes:
         Differs from the published code: "cosine" is 1 minus the cosine (there the similarity itself, so that the
         nearest counted as farthest) and the weights hold for it, too; a centre without any weighted pixel has a pixel
-        distance of 0 (there not a number).
+        distance of 0 (there NaN).
         Memory beside the pixels: the embeddings once in float32 if they are not, and a few numbers per unit.
     """
 
@@ -121,46 +120,45 @@ class MfcDistance:
         return lower - _ROUNDING * size, upper + _ROUNDING * size
 
     def _bounds(self, centre: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        found, everything = [], np.arange(self.count)
+        """Returns the bounds of each part."""
+        everything = np.arange(self.count)
         if self.options.metric != "euclidean":
-            found += [(values, values) for values in self._vectors(everything, centre)]
-        else:
-            if self.pixels is not None:
-                scale = self.options.pos_wt / self._nu(centre)
-                low, high = self.pixels.bounds(centre)
-                found.append((scale * low, scale * high))
-            if self.features is not None:
-                found.append(self._embedding_bounds(centre))
+            return [(values, values) for values in self._parts(everything, centre)]
+        parts = []
+        if self.pixels is not None:
+            scale = self._pixel_weight(centre)
+            low, high = self.pixels.bounds(centre)
+            parts.append((scale * low, scale * high))
+        if self.features is not None:
+            parts.append(self._embedding_bounds(centre))
         if self.extra is not None:
-            term = self.options.extra_feature_wt * self.extra.to(everything, centre)
-            found += [(term, term)]
-        return found
+            terms = self.options.extra_feature_wt * self.extra.to(everything, centre)
+            parts.append((terms, terms))
+        return parts
 
     def exact(self, rows: np.ndarray, centre: int) -> np.ndarray:
-        total = sum(self._vectors(rows, centre), start=np.zeros(len(rows)))
-        if self.extra is not None:
-            total = total + self.options.extra_feature_wt * self.extra.to(rows, centre)
-        return total
+        return sum(self._parts(rows, centre), start=np.zeros(len(rows)))
 
-    def _nu(self, centre: int) -> float:
-        return max(1, self.pixels.weighted(centre)) if self.options.normalize_pos_by_label_ct else 1.0
+    def _pixel_weight(self, centre: int) -> float:
+        nu = max(1, self.pixels.weighted(centre)) if self.options.normalize_pos_by_label_ct else 1.0
+        return self.options.pos_wt / nu
 
-    def _vectors(self, rows: np.ndarray, centre: int) -> list[np.ndarray]:
-        """Returns the weighted distances of the pixels and of the embeddings, each (R,), from float64 differences."""
-        found = []
+    def _parts(self, rows: np.ndarray, centre: int) -> list[np.ndarray]:
+        """Returns the weighted distances of pixels, embeddings and metadata, each (R,), from float64 differences."""
+        parts, metric = [], self.options.metric
         if self.pixels is not None:
-            scale = self.options.pos_wt / self._nu(centre)
-            found.append(scale * self.pixels.exact(rows, centre, self.options.metric))
+            parts.append(self._pixel_weight(centre) * self.pixels.exact(rows, centre, metric))
         if self.features is not None:
             # repeated r times, a difference and a product grow by r, a cosine does not
-            factor = {"euclidean": np.sqrt(self.repeats), "dot": self.repeats, "cosine": 1.0}[self.options.metric]
-            step = max(1, _ELEMENTS // self.features.shape[1])
-            parts = [
-                vector_distances(self.features[rows[at : at + step]], self.features[centre], self.options.metric)
-                for at in range(0, len(rows), step)
+            factor = {"euclidean": np.sqrt(self.repeats), "dot": self.repeats, "cosine": 1.0}[metric]
+            distances = [
+                vector_distances(self.features[part], self.features[centre], metric)
+                for part in chunks(rows, self.features.shape[1])
             ]
-            found.append(factor * np.concatenate(parts))
-        return found
+            parts.append(factor * np.concatenate(distances))
+        if self.extra is not None:
+            parts.append(self.options.extra_feature_wt * self.extra.to(rows, centre))
+        return parts
 
     def _embedding_bounds(self, centre: int) -> tuple[np.ndarray, np.ndarray]:
         product = products(self.single[[centre]], self.single)[0]
@@ -212,7 +210,7 @@ class MaskedPixels:
 
     @property
     def pixels(self) -> int:
-        """Number of pixel values of a unit."""
+        """Pixel values of a unit."""
         return len(self.array)
 
     def weighted(self, centre: int) -> int:
@@ -222,8 +220,8 @@ class MaskedPixels:
     def bounds(self, centre: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns bounds (N,) of the Euclidean distances.
 
-        Differences and squares are computed in float32, sums of at most 64 of them, too; nothing cancels, so that the
-        error of the sum is a few dozen unit roundoffs of itself.
+        Differences, squares and sums of at most 64 of them are float32; nothing cancels, so that the error of the sum
+        is a few dozen unit roundoffs of itself.
         """
         total = np.zeros(len(self))
         for rows, weight in self._parts(centre):
@@ -234,22 +232,21 @@ class MaskedPixels:
         return np.sqrt(np.maximum(total * (1 - relative) - tiny, 0)), np.sqrt(total * (1 + relative) + tiny)
 
     def exact(self, rows: np.ndarray, centre: int, metric: str = "euclidean") -> np.ndarray:
-        """Returns the (R,) distances of the units `rows`, computed in float64 throughout."""
+        """Returns the (R,) distances of the units `rows`, float64 throughout."""
         parts = [(places, weight) for places, weight in self._parts(centre) if weight]
         places = np.concatenate([places for places, _ in parts] or [np.empty(0, np.int64)])
         if not len(places):
             return np.zeros(len(rows))
         weights = np.concatenate([np.full(len(places), weight) for places, weight in parts])
         own = self.array[places, centre].astype(np.float64)
-        step = max(1, _PIXEL_ELEMENTS // len(places))
-        found = [
-            vector_distances(self.array[places[:, None], rows[start : start + step]].T, own, metric, weights)
-            for start in range(0, len(rows), step)
+        distances = [
+            vector_distances(self.array[places[:, None], part].T, own, metric, weights)
+            for part in chunks(rows, len(places), _PIXEL_ELEMENTS)
         ]
-        return np.concatenate(found)
+        return np.concatenate(distances)
 
     def _parts(self, centre: int) -> list[tuple[np.ndarray, float]]:
-        """Returns the annotated pixels of a centre with their weight, and if it is needed the others with theirs."""
+        """Returns the annotated pixels of a centre with their weight, and where it is not 0 the others with theirs."""
         if self.masks is None:
             return [(np.arange(self.pixels), 1.0)]
         is_drawn = np.asarray(self.masks[centre]).reshape(-1) != self.ignore_value
@@ -322,11 +319,9 @@ class Extra:
     """
 
     def __init__(self, weights: Any, columns: Mapping[str, np.ndarray]):
-        given = {name: getattr(weights, name) for name in COLUMNS}
-        if weights.max_dist is not None:
-            limit = weights.max_dist * weights.wt_max_dist_mult
-            given = {name: float(np.clip(weight, -limit, limit)) for name, weight in given.items()}
-        self.weights = {name: weight for name, weight in given.items() if weight}
+        limit = np.inf if weights.max_dist is None else weights.max_dist * weights.wt_max_dist_mult
+        clipped = {name: float(np.clip(getattr(weights, name), -limit, limit)) for name in COLUMNS}
+        self.weights = {name: weight for name, weight in clipped.items() if weight}
         missing = sorted({COLUMNS[name] for name in self.weights} - set(columns))
         if missing:
             raise ConfigError(
@@ -366,7 +361,7 @@ def _term(name: str, values: np.ndarray, centre: np.ndarray) -> np.ndarray:
 
 
 def pool_columns(pool: Units) -> dict[str, np.ndarray]:
-    """Returns the columns that a pool gives.
+    """Returns the columns of a pool.
 
     Its patients, places and depths give "patient", "slice_pos" and "slice_rel_pos" (place / number of slices); its
     metadata "phase" (1 end-diastole, 0 end-systole), "group" (N,) codes or (N, G) one-hot, "height" and "weight",
@@ -380,22 +375,20 @@ def pool_columns(pool: Units) -> dict[str, np.ndarray]:
         "slice_pos": pool.positions,
         "slice_rel_pos": pool.positions / pool.depths,
     }
-    columns |= {name: pool.metadata[name] for name in ("phase", "group") if name in pool.metadata}
-    columns |= {name: _standard(pool.metadata[name]) for name in ("height", "weight") if name in pool.metadata}
+    for name in {"phase", "group", "height", "weight"} & set(pool.metadata):
+        values = pool.metadata[name]
+        if name in ("height", "weight"):
+            spread = values.std(ddof=1) if len(values) > 1 else 0.0
+            values = (values - values.mean()) / spread if spread > 0 else np.zeros(len(values))
+        columns[name] = values
     return columns
 
 
-def _standard(values: np.ndarray) -> np.ndarray:
-    spread = values.std(ddof=1) if len(values) > 1 else 0.0
-    return (values - values.mean()) / spread if spread > 0 else np.zeros(len(values))
-
-
-Facts = Mapping[str, Any]
 PHASES = {"ED": 1.0, "ES": 0.0}
 _NUMBERS = {"height": "height_cm", "weight": "weight_kg"}
 
 
-def patient_metadata(patients: Sequence[Any], facts: Mapping[Any, Facts]) -> dict[str, np.ndarray]:
+def patient_metadata(patients: Sequence[Any], facts: Mapping[Any, Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """Returns metadata for `make_pool`, a row per unit.
 
     Args:
@@ -411,16 +404,16 @@ def patient_metadata(patients: Sequence[Any], facts: Mapping[Any, Facts]) -> dic
         ConfigError: a height or weight that is not finite.
     """
     rows = [facts.get(patient, {}) for patient in np.asarray(patients).tolist()]
-    found: dict[str, np.ndarray] = {}
+    metadata: dict[str, np.ndarray] = {}
     if rows and all("group" in row for row in rows):
-        found["group"] = one_hot([row["group"] for row in rows])
+        metadata["group"] = one_hot([row["group"] for row in rows])
     for name, key in _NUMBERS.items():
         if rows and all(key in row for row in rows):
             values = np.array([row[key] for row in rows], np.float64)
             if not np.isfinite(values).all():
                 raise ConfigError(f"The {key} of some patients is not a finite number.")
-            found[name] = values
-    return found
+            metadata[name] = values
+    return metadata
 
 
 def one_hot(values: Sequence[Any]) -> np.ndarray:
