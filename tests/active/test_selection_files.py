@@ -69,7 +69,7 @@ def change(path, line, **cells):
         ({"order": "3"}, "line 3: order='3' for 2"),
         ({"position": "2"}, "line 3: position='2' for 0"),
         ({"patient": "x"}, "line 3: patient='x' for 0"),
-        ({"value": "much"}, "line 3: value='much' is no number"),
+        ({"value": "much"}, "line 3: value='much' is not a number"),
     ],
 )
 def test_a_query_that_does_not_fit(tmp_path, cells, message):
