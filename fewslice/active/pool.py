@@ -25,17 +25,12 @@ SLICES = Named(name="slice")
 
 
 def cases_of(volumes: Sequence[PreparedVolume], facts: Sequence[Mapping[str, Any]] | None = None) -> tuple[Case, ...]:
-    """Returns the cases that prepared volumes are.
-
-    Args:
-        volumes: Prepared volumes.
-        facts: Facts about each (`Reader.patient_facts`); its phase is added.
-    """
-    known = facts or [{}] * len(volumes)
-    return tuple(
-        Case(one.case.case_id, one.case.patient_id, tuple(one.image.shape[:3]), {"phase": one.case.phase, **fact})
-        for one, fact in zip(volumes, known, strict=True)
-    )
+    """Returns the cases of prepared volumes, with their phase and other facts (`Reader.patient_facts`)."""
+    cases = []
+    for volume, more in zip(volumes, facts or [{}] * len(volumes), strict=True):
+        case, shape = volume.case, tuple(volume.image.shape[:3])
+        cases.append(Case(case.case_id, case.patient_id, shape, {"phase": case.phase, **more}))
+    return tuple(cases)
 
 
 def make_pool(cases: Sequence[Case], unit: Named = SLICES) -> Units:
@@ -63,11 +58,11 @@ def open_pool(
 def _metadata(pool: Units) -> dict[str, np.ndarray]:
     of_unit = pool.case_of(np.arange(len(pool)))
     phases = [case.facts.get("phase") for case in pool.cases]
-    found = {}
-    if all(phase in PHASES for phase in phases):
-        found["phase"] = np.array([PHASES[phase] for phase in phases])[of_unit]
     by_case = {case.case_id: case.facts for case in pool.cases}
-    return found | patient_metadata([pool.cases[place].case_id for place in of_unit], by_case)
+    metadata = patient_metadata([pool.cases[place].case_id for place in of_unit], by_case)
+    if all(phase in PHASES for phase in phases):
+        metadata["phase"] = np.array([PHASES[phase] for phase in phases])[of_unit]
+    return metadata
 
 
 class Crops(Sequence):
@@ -115,15 +110,15 @@ class Crops(Sequence):
         if not 0 <= unit < len(self):
             raise IndexError(f"The pool has the units 0 to {len(self) - 1}. Received: {unit}")
         box = self._pool.box(int(unit))
-        found = self._arrays[box.case][box.slices]
+        crop = self._arrays[box.case][box.slices]
         if self._dims == 2:
             if box.size[0] != 1:
                 raise ConfigError(f"A 2D network needs units of one slice. {self._pool.name(unit)} has {box.size[0]}.")
-            found = found[0]
-            if self._size is not None and found.shape[:2] != tuple(self._size):
-                found = resize_nearest(found, self._size)
+            crop = crop[0]
+            if self._size is not None and crop.shape[:2] != tuple(self._size):
+                crop = resize_nearest(crop, self._size)
         has_channels = self._arrays[box.case].ndim == 4
-        return np.array(found if has_channels or not self._is_image else found[..., None], self.dtype)
+        return np.array(crop if has_channels or not self._is_image else crop[..., None], self.dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -132,8 +127,8 @@ class Crops(Sequence):
 
     def take(self, units: Sequence[int]) -> np.ndarray:
         """Returns (n, ...) the crops of some units, of one size, together."""
-        found = [self[unit] for unit in units]
-        return np.stack(found) if found else np.empty((0, *self.shape[1:]), self.dtype)
+        crops = [self[unit] for unit in units]
+        return np.stack(crops) if crops else np.empty((0, *self.shape[1:]), self.dtype)
 
 
 def _few(names: Sequence[str]) -> str:
