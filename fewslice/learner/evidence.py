@@ -1,4 +1,4 @@
-"""Evidence for strategies: features, pixels and annotations of units, scores and gradients by the last round's networks.
+"""Evidence for strategies: features, pixels and annotations of units; scores and gradients of the last networks.
 
 A score comes from maps of each case by passes of networks, reduced to means over the units' boxes; or from the images
 of the units by a training of its own.

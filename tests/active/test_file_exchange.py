@@ -152,9 +152,3 @@ def test_another_grid_and_damage_are_told_together(make, tmp_path):
     with pytest.raises(FewSliceError, match="2 annotations cannot be used") as error:
         annotator.annotate(tmp_path, UNITS)
     assert "the grid of 001_ED" in str(error.value) and other.name in str(error.value)
-
-
-def test_nothing_queried_nothing_handed_out(make, tmp_path):
-    annotator, _ = make("scribble")
-    assert len(annotator.annotate(tmp_path, np.empty(0, np.int64))) == 0
-    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,6 @@ import pytest
 from fewslice.active.measures.coverage import purity_radius, unit_rows
 from fewslice.active.measures.typical import cluster_units, typical_units, typicality
 from fewslice.active.query import best, best_first, select
-from fewslice.active.strategies.stochastic_batches import batch_means
 from fewslice.active.strategies.uncertainty_herding import smallest_distance
 from fewslice.core.errors import ConfigError
 from tests.active.units import choose, make_query, make_units, query_of
@@ -68,11 +67,6 @@ def test_uncertainty_takes_the_highest_scores_in_order():
     assert indices == [3, 4, 2] and values.tolist() == [0.7, 0.6, 0.5]
 
 
-def test_batch_means():
-    np.testing.assert_allclose(batch_means(np.array([1.0, 3.0, 5.0, 7.0, 4.0]), 2), [2, 2, 6, 6, 4])
-    np.testing.assert_allclose(batch_means(np.array([1.0, 3.0]), 10), [2, 2])
-
-
 def test_stochastic_batches_are_taken_whole_and_the_last_is_cut():
     scores = np.random.default_rng(1).random(23)
     indices, values = choose("stochastic_batches", 12, (4, 9), scores=scores, options={"sbatch_size": 5})
@@ -80,12 +74,6 @@ def test_stochastic_batches_are_taken_whole_and_the_last_is_cut():
     for start, stop in ((0, 5), (5, 10)):
         np.testing.assert_allclose(values[start:stop], scores[indices[start:stop]].mean(), rtol=1e-12)
     assert len({choose("stochastic_batches", 12, scores=scores, seed=seed)[0][0] for seed in range(5)}) > 1
-
-
-def test_batches_of_one_are_the_uncertainty():
-    scores = np.random.default_rng(1).random(23)
-    found = choose("stochastic_batches", 6, scores=scores, options={"sbatch_size": 1})
-    assert found[0] == choose("uncertainty", 6, scores=scores)[0]
 
 
 @pytest.mark.parametrize("neighbours", [1, 4])
@@ -222,13 +210,6 @@ def test_badge_draws_in_proportion_to_squared_distances():
     np.testing.assert_allclose(choice.values, [np.nan, np.sqrt(26), 1.0], rtol=1e-6)
     first = {choose("badge", 1, (0,), seed=seed, gradients=gradients)[0][0] for seed in range(40)}
     assert first == {1, 2, 3, 4}
-
-
-def test_badge_does_not_draw_the_same_point_while_others_differ():
-    gradients = np.repeat(np.eye(3), 3, axis=0)
-    for seed in range(10):
-        indices, _ = choose("badge", 3, seed=seed, gradients=gradients)
-        assert sorted(index // 3 for index in indices) == [0, 1, 2]
 
 
 def volume_query(name, budget, labelled=(), seed=0, depths=(7, 5, 6, 4, 8)):

@@ -126,7 +126,7 @@ def test_batches_are_reshuffled_passes_over_each_group(images):
 
 def test_a_loss_that_is_no_number_stops(images, tmp_path, monkeypatch):
     monkeypatch.setattr(vaal._Training, "step", lambda self: (float("nan"), 0.0))
-    with pytest.raises(TrainingError, match="not a number at iteration 0"):
+    with pytest.raises(TrainingError, match="NaN loss of VAAL at iteration 0"):
         train_vaal(tmp_path, images, LABELLED, options=TINY)
 
 

@@ -58,14 +58,6 @@ def test_by_hand(engine):
     assert choice.values.tolist() == [10.0, 4.0, 2.0, 1.0]
 
 
-def test_equals_the_loops(engine):
-    features = np.random.default_rng(0).normal(size=(30, 3))
-    expected, _ = reference.greedy(
-        30, lambda unit, centre, _: reference.euclidean(features[unit], features[centre]), 20, already=[4, 9]
-    )
-    assert engine(features, 20, labelled=[4, 9], rng=np.random.default_rng(0)).indices.tolist() == expected
-
-
 def random_features(seed):
     rng = np.random.default_rng(seed)
     count, columns = int(rng.integers(2, 150)), int(rng.choice([1, 2, 3, 40, 1500]))
@@ -93,14 +85,6 @@ def test_same_picks_and_values_as_the_update_per_pick(seed, monkeypatch):
     indices, values = plain(features, budget, labelled, choice.indices[0])
     assert choice.indices.tolist() == indices
     np.testing.assert_array_equal(choice.values, values)
-
-
-def test_memory_map_of_halves(tmp_path):
-    values = np.random.default_rng(0).normal(size=(300, 20)).astype(np.float16)
-    np.save(tmp_path / "features.npy", values)
-    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
-    choice = euclidean_k_center(mapped, 30, labelled=[7], rng=np.random.default_rng(0))
-    assert choice.indices.tolist() == plain(values, 30, [7], None)[0]
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e15])
@@ -165,9 +149,3 @@ def test_probabilistic_equals_the_loops(labelled, scale):
         features, 9, np.random.default_rng(5), already=labelled, temp_scale=scale, distinct=True
     )
     assert choice.indices.tolist() == expected
-
-
-def test_cold_probabilistic_takes_the_farthest():
-    features = np.random.default_rng(1).normal(size=(25, 3))
-    cold = select("pkcenter", query(25, 9, [3], features=features), {"temp_init": 1e-6})
-    assert cold.indices.tolist() == plain(features, 9, [3], None)[0]
