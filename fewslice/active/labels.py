@@ -98,11 +98,6 @@ class Labels:
         return volume
 
     @property
-    def cases(self) -> list[int]:
-        """Places of the cases with annotations, ascending."""
-        return sorted({box.case for part in self.rounds for box in part.boxes})
-
-    @property
     def is_complete(self) -> bool:
         """Whether every voxel of every annotated box has a class, as in full masks."""
         return all(not (part.values == self.ignore_value).any() for part in self.rounds)

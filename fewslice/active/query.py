@@ -221,7 +221,9 @@ def _check(name: str, strategy: Strategy, query: Query) -> None:
         values = getattr(query, need)
         if values is None:
             raise ConfigError(f"The strategy {name!r} needs {need}, of which there are none. {_REMEDIES[need]}")
-        if len(values) != count:
+    for need in _REMEDIES:
+        values = getattr(query, need)
+        if values is not None and len(values) != count:
             raise ConfigError(f"The pool has {count} units, but there are {need} of {len(values)}.")
     if query.has_rules and not strategy.obeys_rules:
         known = ", ".join(other for other in STRATEGIES.names() if STRATEGIES.get(other).obeys_rules)

@@ -23,7 +23,7 @@ def test_patches_of_two_rounds_make_a_partial_volume():
     expected = np.full((2, 3, 4), IGNORE)
     expected[0, :2, :2], expected[1, 1:, 2:] = parts[0][0], parts[2][0]
     assert np.array_equal(labels.volume(0), expected) and np.array_equal(labels.volume(1), parts[1])
-    assert len(labels) == 3 and labels.units.tolist() == [first, other, second] and labels.cases == [0, 1]
+    assert len(labels) == 3 and labels.units.tolist() == [first, other, second]
     assert labels.count_voxels() == 3 + 4 + 3 and not labels.is_complete
     assert [np.array_equal(labels.labels(place), part) for place, part in enumerate(parts)] == [True] * 3
 

@@ -16,9 +16,18 @@ from fewslice.learner.vaal import VaalOptions
 from fewslice.learner.vaal import training as vaal
 from fewslice.learner.vaal.training import SCORES, STATE, train_vaal
 from tests.reference import vaal as reference
+from tests.train_model import tiny
 
 TINY = VaalOptions(width=2, latent_dim=3, batch_size=6, num_epochs=3)
 LABELLED = np.arange(14) < 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _eager():
+    """A training of a few steps is quicker without tracing."""
+    tiny.run_eagerly(True)
+    yield
+    tiny.run_eagerly(False)
 
 
 @pytest.fixture(scope="module", name="images")
@@ -81,8 +90,6 @@ def test_one_step_of_each_network(images, targets):
     options = dataclasses.replace(TINY, vae_steps_per=1, adversary_param=0.5, vae_beta=2.0)
     options = dataclasses.replace(options, discriminator_targets=targets)
     training = vaal._Training(images, LABELLED, options=options, seed=3)
-    if keras.backend.backend() == "tensorflow":  # quicker for a single step
-        training.pair.run_eagerly = training.discriminator.run_eagerly = True
     assert training.iterations == 7 and training.sizes == [4, 6]
     batch, noise = training._batch(0), training._noise(0)
     assert sorted(batch[:4].sum((1, 2, 3)).tolist()) == sorted(images[:4].sum((1, 2, 3)).tolist())
