@@ -24,15 +24,6 @@ IMAGE, MASK, SCRIBBLE = "image", "label", "scribble"
 SLICES = Named(name="slice")
 
 
-def cases_of(volumes: Sequence[PreparedVolume], facts: Sequence[Mapping[str, Any]] | None = None) -> tuple[Case, ...]:
-    """Returns the cases of prepared volumes, with their phase and other facts (`Reader.patient_facts`)."""
-    cases = []
-    for volume, more in zip(volumes, facts or [{}] * len(volumes), strict=True):
-        case, shape = volume.case, tuple(volume.image.shape[:3])
-        cases.append(Case(case.case_id, case.patient_id, shape, {"phase": case.phase, **more}))
-    return tuple(cases)
-
-
 def make_pool(cases: Sequence[Case], unit: Named = SLICES) -> Units:
     """Returns all units of a registered kind in these cases, case by case.
 
@@ -51,8 +42,12 @@ def make_pool(cases: Sequence[Case], unit: Named = SLICES) -> Units:
 def open_pool(
     volumes: Sequence[PreparedVolume], unit: Named = SLICES, facts: Sequence[Mapping[str, Any]] | None = None
 ) -> Units:
-    """Returns `make_pool` of prepared volumes."""
-    return make_pool(cases_of(volumes, facts), unit)
+    """Returns `make_pool` of prepared volumes, with their phases and other facts (`Reader.patient_facts`)."""
+    cases = []
+    for volume, more in zip(volumes, facts or [{}] * len(volumes), strict=True):
+        case, shape = volume.case, tuple(volume.image.shape[:3])
+        cases.append(Case(case.case_id, case.patient_id, shape, {"phase": case.phase, **more}))
+    return make_pool(cases, unit)
 
 
 def _metadata(pool: Units) -> dict[str, np.ndarray]:

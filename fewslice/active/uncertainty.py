@@ -1,8 +1,8 @@
 """Uncertainty of a network, its dropout passes or an ensemble: maps of a case, and their means over units.
 
-Scores come from class probabilities of M passes (one network: M = 1; MC dropout: passes; an ensemble: members) by
-running sums, so that memory does not grow with M: at most four arrays of the size of one pass. Larger is more
-uncertain. p is the mean over passes, H(q) = -sum_c q_c log(q_c + 1e-10) in nats.
+Scores come from class probabilities of M passes (MC dropout) or members (an ensemble) by running sums: memory does not
+grow with M, at most four arrays of the size of one pass. Larger is more uncertain. p is the mean over passes,
+H(q) = -sum_c q_c log(q_c + 1e-10) in nats.
 
 Source: Vepa et al., 2024, arXiv 2411.15763 (entropy and variance ratio of ensembles); Gal et al., 2017, arXiv
 1703.02910 (entropy, BALD, variation ratio). The scores are files in `fewslice/active/scores/`.

@@ -31,8 +31,8 @@ from fewslice.learner.kinds import FEATURES as KINDS
 from fewslice.learner.kinds import Inputs
 from fewslice.learner.learner import case_images, load_member, member_folder
 from fewslice.learner.members import MEMBERS
-from fewslice.learner.networks import SCORING_BATCH, Maps, Network, network_of
-from fewslice.learner.passes import DropoutPasses, Passes
+from fewslice.learner.networks import SCORING_BATCH, Network, network_of
+from fewslice.learner.passes import DropoutPasses, Maps, Passes
 from fewslice.settings import datasets
 from fewslice.train.encoder_runs import EncoderRun
 

@@ -11,7 +11,7 @@ https://arxiv.org/abs/2411.15763.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -19,10 +19,10 @@ import numpy as np
 from fewslice.active.uncertainty import PassStatistics
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.core.progress import Progress
-from fewslice.learner.networks import Maps
 from fewslice.train.predict import padded_batches, sliding_window, softmax, window_starts
 
 _STATE = "seed_generator_state"
+Maps = Iterator[list[dict[str, np.ndarray]]]
 
 
 class Passes:

@@ -163,25 +163,22 @@ class FileExchange:
                 remedy=remedy,
             )
         ignore, asked = self._task.ignore_value, self._asked(volume, boxes)
-        labels = np.full(shape, ignore, np.uint8)
-        labels[asked] = self._values(path, found.array[asked])
-        if (found.array[~asked] != ignore).any():
-            logging.warning("%s is annotated beyond the queried units; that is not used.", path)
-        for box in boxes:
-            self._check_box(path, volume, labels, box)
-        return labels
-
-    def _values(self, path: Path, drawn: np.ndarray) -> np.ndarray:
-        ignore = self._task.ignore_value
+        drawn = found.array[asked]
         wrong = np.unique(drawn[(drawn < 0) | (drawn > ignore)])
         if len(wrong):
             raise DataError(
                 path,
                 expected=f"values 0 to {ignore} ({ignore} = not annotated)",
-                found=f"{', '.join(map(str, wrong[:8]))} in what was asked for",
+                found=f"{', '.join(map(str, wrong[:8]))} in the queried units",
                 remedy="Relabel them.",
             )
-        return drawn.astype(np.uint8)
+        labels = np.full(shape, ignore, np.uint8)
+        labels[asked] = drawn
+        if (found.array[~asked] != ignore).any():
+            logging.warning("%s is annotated beyond the queried units; that is not used.", path)
+        for box in boxes:
+            self._check_box(path, volume, labels, box)
+        return labels
 
     def _check_box(self, path: Path, volume: Volume, labels: np.ndarray, box: Box) -> None:
         """Refuses a box without annotation, and dense masks with holes."""

@@ -17,7 +17,6 @@ def badge(query: Query, *, first: Literal["uniform", "largest"] = "uniform") -> 
     all these are 0, uniformly. The values are the distances. One distance per unit is held.
 
     Args:
-        query: Needs gradients.
         first: How the first unit is found: "uniform" as k-means++ says, or "largest", the longest gradient.
 
     Source: Ash et al., 2020, arXiv 1906.03671, algorithm 1.

@@ -41,7 +41,6 @@ def coregcn(query: Query, options: CoreGcnOptions) -> Choice:
     features of some hundred values (a pooled map of the network) suit it, not whole maps.
 
     Args:
-        query: Needs features.
         options: Graph, network and training.
 
     Source: Caramalau et al., 2021, arXiv 2006.10219; values of Vepa et al., 2024, arXiv 2411.15763.

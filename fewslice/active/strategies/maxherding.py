@@ -17,7 +17,6 @@ def maxherding(query: Query, *, bandwidth: Positive = 1.0, normalise: bool = Tru
     the pool, memory linearly.
 
     Args:
-        query: Needs features.
         bandwidth: Of the kernel.
         normalise: Scales features to length 1 first, as in the paper, so that a bandwidth of 1 suits any encoder.
 

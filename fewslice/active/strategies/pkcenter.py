@@ -16,7 +16,6 @@ def pkcenter(query: Query, *, temp_init: Positive = 1.0, temp_scale: Literal["in
     """Draws units with probability proportional to exp((distance - largest distance) / temperature).
 
     Args:
-        query: What is known.
         temp_init: Temperature, in units of the distance.
         temp_scale: None keeps it, "inv_iter" divides it by 1 + the number of units labelled or chosen so far.
 

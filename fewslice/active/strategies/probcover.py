@@ -26,7 +26,6 @@ def probcover(
     Time grows with the square of the pool, memory linearly.
 
     Args:
-        query: Needs features.
         delta: Radius of the balls; None: the largest at which the share `purity` of the balls holds units of
             one cluster only.
         purity: See `delta`.

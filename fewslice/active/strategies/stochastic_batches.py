@@ -15,7 +15,6 @@ def stochastic_batches(query: Query, *, sbatch_size: Count = 10) -> Choice:
     The last batch that is taken is cut to the budget. The values are the batches' means.
 
     Args:
-        query: Needs scores.
         sbatch_size: Units per batch; the last batch may be smaller.
 
     Source: Gaillochet et al., 2023, arXiv 2301.07670.

@@ -14,7 +14,6 @@ def typiclust(query: Query, *, min_cluster_size: int = 5, max_num_clusters: Coun
     """Clusters all units and takes from one cluster after the other the unit that has the nearest neighbours.
 
     Args:
-        query: Needs features.
         min_cluster_size: Clusters of this size or smaller are left out, unless all are.
         max_num_clusters: There are as many clusters as units annotated afterwards, but not more than this.
         k_nn: Neighbours that typicality looks at, at most; half a cluster where that is less.

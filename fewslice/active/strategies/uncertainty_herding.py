@@ -11,10 +11,9 @@ from fewslice.settings.declare import Positive
 
 @register("uncertainty_herding", needs=(FEATURES, SCORES))
 def uncertainty_herding(query: Query, *, bandwidth: Positive | None = None, normalise: bool = True) -> Choice:
-    """Is `maxherding` with each unit weighted by its score.
+    """Is `maxherding` with each unit weighted by its score; if one is negative, the smallest is subtracted from all.
 
     Args:
-        query: Needs features and scores. If a score is negative, the smallest is subtracted from all.
         bandwidth: Of the kernel. None: the smallest distance between two annotated units that differ, so that
             the kernel narrows as annotations grow dense and scores count for more; 1 if there are no two.
         normalise: Scales features to length 1 first.

@@ -19,7 +19,7 @@ Names and options are known before Keras is imported, which takes seconds: metho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
@@ -33,14 +33,13 @@ if TYPE_CHECKING:
     import keras
 
     from fewslice.active.labels import Labels
-    from fewslice.learner.passes import Member
+    from fewslice.learner.passes import Maps, Member
     from fewslice.learner.samplers import Batches
     from fewslice.settings.experiment import Named, RoundPlan
 
 NETWORKS = Registry("network", __name__)
 _STATISTICS = 10  # batches that statistics of batch normalisation are measured on
 SCORING_BATCH = 16  # slices or windows that a network gets at a time where nothing is trained
-Maps = Iterator[list[dict[str, np.ndarray]]]
 
 
 class Schedule(NamedTuple):
