@@ -104,13 +104,6 @@ def test_labelled_lists(tmp_path):
         read_labelled(path, POOL)
 
 
-def test_a_list_without_its_header(tmp_path):
-    path = tmp_path / "mine.csv"
-    path.write_text("volume0_slice1\nvolume4_slice7\n")
-    with pytest.raises(DataError, match="columns volume0_slice1\n.*The first line must be `unit_id`"):
-        read_labelled(path, POOL)
-
-
 def test_selection_says_what_was_chosen(tmp_path):
     path, is_labelled = tmp_path / "selection.json", np.arange(30) < 6
     write_selection(path, POOL, is_labelled, CHOICE, facts={"settings": {"seed": 3}})

@@ -33,14 +33,6 @@ def test_maps_become_rows(model, images, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["maps.npy", "pooled.npy"]
 
 
-def test_gradient_by_hand():
-    # two pixels, one feature: p = (0.9, 0.1) and (0.1, 0.9); p - onehot(argmax) = (-0.1, 0.1) and (0.1, -0.1)
-    logits = np.log([[[[9.0, 1.0], [1.0, 9.0]]]]).astype(np.float32)
-    features = np.array([[[[2.0], [6.0]]]], np.float32)
-    found = kernel_gradients(features, logits, (1, 1))
-    np.testing.assert_allclose(found[0, 0, 0, 0], [(-0.2 + 0.6) / 2, (0.2 - 0.6) / 2], rtol=1e-5)
-
-
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (2, 3)])
 def test_gradient_is_that_of_the_mean_cross_entropy(size):
     rng = np.random.default_rng(1)

@@ -9,7 +9,6 @@ import pytest
 import models
 from fewslice.active.pool import SLICES, open_pool
 from fewslice.core import checkpoint
-from fewslice.core.errors import ConfigError
 from fewslice.core.options import options_of
 from fewslice.data.cache import open_cache
 from fewslice.data.readers import find_cases, get_reader
@@ -91,8 +90,3 @@ def test_pooled_map_is_the_mean_of_the_map(make_inputs):
     whole = np.array(FEATURES.get("encoder_map")(make_inputs(["001"], []), level=1), np.float32)
     pooled = FEATURES.get("pooled_map")(make_inputs(["001"], []), level=1)
     np.testing.assert_allclose(pooled, whole.reshape(len(whole), -1, 4).mean(axis=1), atol=2e-3)
-
-
-def test_unknown_name():
-    with pytest.raises(ConfigError, match="Unknown kind of features 'pixel'. Did you mean 'pixels'"):
-        FEATURES.get("pixel")

@@ -154,13 +154,6 @@ def test_terms_equal_the_loops(limit):
         np.testing.assert_allclose(distance.exact(EVERYTHING, centre), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_codes_and_one_hot_groups_mean_the_same():
-    codes = np.array([0.0, 1.0, 2.0, 1.0])
-    options = MfcOptions(group_wt=2.0)
-    terms = [Extra(options, {"group": group}).to(np.arange(4), 1) for group in (codes, np.eye(3)[codes.astype(int)])]
-    assert terms[0].tolist() == terms[1].tolist() == [2.0, 0.0, 2.0, 0.0]
-
-
 def test_uncertainty_adds_up_and_no_unit_is_chosen_twice(case):
     images, masks, features = case
     scores = np.random.default_rng(0).random(COUNT)
