@@ -132,6 +132,11 @@ class Choice:
     indices: np.ndarray
     values: np.ndarray
 
+    @classmethod
+    def unranked(cls, indices: Sequence[int]) -> Choice:
+        """Returns a choice without values."""
+        return cls(np.asarray(indices, np.int64), np.full(len(indices), np.nan))
+
 
 Strategy = Callable[..., "Sequence[int] | Choice"]
 
@@ -204,9 +209,9 @@ def select(name: str, query: Query, options: Mapping[str, Any] | None = None) ->
         text = "The budget of %d is larger than the %d units that are left; all are taken."
         logging.warning(text, query.budget, len(candidates))
     if query.budget >= len(candidates) and not query.has_rules:
-        return Choice(candidates, np.full(len(candidates), np.nan))
+        return Choice.unranked(candidates)
     if query.budget == 0 or not len(candidates):
-        return Choice(np.empty(0, np.int64), np.empty(0))
+        return Choice.unranked([])
     return _checked(name, query, strategy(query, *positional, **by_keyword))
 
 
@@ -258,9 +263,7 @@ _REMEDIES = {
 
 def _checked(name: str, query: Query, choice: Sequence[int] | Choice) -> Choice:
     """Returns the choice. Refuses one that breaks the contract."""
-    if not isinstance(choice, Choice):
-        indices = np.asarray(choice, np.int64)
-        choice = Choice(indices, np.full(len(indices), np.nan))
+    choice = choice if isinstance(choice, Choice) else Choice.unranked(choice)
     indices = choice.indices
     problem = ""
     if choice.values.shape != indices.shape or (len(indices) != query.budget and not query.has_rules):

@@ -91,7 +91,7 @@ def read_finished(folder: Path, before: Labels) -> Labels:
     """Returns the labels from before and of a finished round, after checking its files.
 
     Raises:
-        DataError: a file is missing or was changed, or the round continues other rounds than these.
+        DataError: a file is missing or was changed, or the round followed other rounds than these.
     """
     verify(folder)
     labels = before.extended(read_revealed(folder, before))
@@ -100,7 +100,7 @@ def read_finished(folder: Path, before: Labels) -> Labels:
         raise DataError(
             path,
             expected="the units that this round and those before it have annotated",
-            found="other units; a round before it is not the one that it continued",
+            found="other units; a round before it is not the one that it followed",
             remedy=f"Restore that round; or delete {folder} and all later rounds, and repeat the command.",
         )
     return labels

@@ -55,7 +55,6 @@ def register(
         function.needs = tuple(needs)
         function.compares = compares
         function.source = source
-        function.needs_network = source == PASSES
         function.options_class = options
         function.needs_labelled = needs_labelled
         return SCORES.register(name)(function)

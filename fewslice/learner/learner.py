@@ -123,7 +123,13 @@ class Learner:
         set_best(model, path)
         for role, prepared in ((_VAL, self.val), (_TEST, self.test)):
             if prepared is not None:
-                scores = self._evaluate(self._predict(network, model), prepared, path / "eval" / role)
+                scores = volumes.evaluate_cases(
+                    ((volume, volume.native) for volume in prepared),
+                    self._predict(network, model),
+                    dataset=self.dataset,
+                    out_dir=path / "eval" / role,
+                    save_predictions=role == _TEST,
+                )
                 numbers |= summary(scores, self.dataset.struct_name, prefix=role)
         dice = [f"{role} Dice {numbers[f'{role}_dice']:.3f}" for role in (_VAL, _TEST) if f"{role}_dice" in numbers]
         logging.info("%s: %s", path, ", ".join(dice))
@@ -154,15 +160,6 @@ class Learner:
 
     def _predict(self, network: Network, model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
         return network.predictor(network.part(model), self.dataset.mtask_bs)
-
-    def _evaluate(self, predict: Callable, prepared: cache.PreparedSet, folder: Path) -> list[VolumeScore]:
-        return volumes.evaluate_cases(
-            ((volume, volume.native) for volume in prepared),
-            predict,
-            dataset=self.dataset,
-            out_dir=folder,
-            save_predictions=folder.name == _TEST,
-        )
 
 
 def case_images(volumes: cache.PreparedSet) -> list[np.ndarray]:
@@ -207,11 +204,12 @@ def summary(scores: Sequence[VolumeScore], struct_name: Sequence[str], *, prefix
         "hd95_voxels": np.array([score.hd95_voxels for score in scores]),
     }
     means = {name: [statistics(column)["mean"] for column in table.T] for name, table in tables.items()}
-    found: dict[str, Any] = {f"{prefix}_dice": mean_foreground_dice(scores)}
-    for name in ("hd95_mm", "hd95_voxels"):
-        found[f"{prefix}_{name}"] = statistics(means[name])["mean"]
     rows = {
         structure: {name: values[index] for name, values in means.items()}
         for index, structure in enumerate(struct_name)
     }
-    return found | ({"per_structure": rows} if prefix == _TEST else {f"{prefix}_per_structure": rows})
+    return {
+        f"{prefix}_dice": mean_foreground_dice(scores),
+        **{f"{prefix}_{name}": statistics(means[name])["mean"] for name in ("hd95_mm", "hd95_voxels")},
+        "per_structure" if prefix == _TEST else f"{prefix}_per_structure": rows,
+    }

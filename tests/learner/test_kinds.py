@@ -37,7 +37,7 @@ def networks(tmp_path_factory):
 
 @pytest.fixture
 def make_inputs(tiny_root, monkeypatch, networks, tmp_path):
-    """A function (patients, asked) -> inputs of their slices in a folder of its own; `asked` notes what was wanted."""
+    """A function (patients, asked) -> inputs of their slices in a folder of its own; `asked` notes the calls."""
     monkeypatch.setenv("FEWSLICE_DATA", str(tiny_root))
     monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(tiny_root / "experiments"))
     dataset = datasets.load_dataset_config("tiny", {})

@@ -74,7 +74,7 @@ def _ramp(shape, dtype=None):
 def test_passes_depend_on_seed_batch_and_pass_only(dropout_network):
     pool, options = images(5), {"passes": 4, "batch_size": 2}
     first = pool_scores([DropoutPasses(dropout_network, seed=1)], pool, ["bald"], **options)["bald"]
-    dropout_network.predict_on_batch(pool[:2])  # the generators go on
+    dropout_network.predict_on_batch(pool[:2])  # advances the generators
     again = pool_scores([DropoutPasses(dropout_network, seed=1)], pool, ["bald"], **options)["bald"]
     np.testing.assert_array_equal(first, again)
     other = pool_scores([DropoutPasses(dropout_network, seed=2)], pool, ["bald"], **options)["bald"]

@@ -1,10 +1,10 @@
-"""Greedy k-center: again and again the unit that lies farthest from all centres.
+"""Greedy k-center: one after the other the unit that lies farthest from all centres.
 
 `greedy` works with any distance to a centre; `euclidean_k_center` makes the same choice for Euclidean distances of
 millions of rows, where three things make it quick:
 
-- distances come from single-precision matrix products with a rigorous bound of their error; only the few rows that this
-  leaves undecided are computed as float64 differences;
+- distances come from single-precision matrix products with a rigorous error bound; only the few rows that this leaves
+  undecided are computed as float64 differences;
 - a distance to the nearest centre never grows, so an old one is an upper bound: as long as the farthest row of a block
   of candidates is farther than the bounds of all others, new centres are compared with the block alone;
 - when it no longer is, the rows with the largest bounds are compared with the centres that they missed, many at once in
@@ -180,7 +180,7 @@ def vector_distances(
         rows: Numbers of any type, computed in float64.
         centre: Numbers of any type.
         metric: "euclidean" sqrt(sum w (x - c)^2), "dot" -sum w x c, "cosine" 1 - the cosine of the angle in the
-            weighted product, 1 where a vector is zero.
+            weighted product, 1 where a row is zero.
         weights: (D,) or one, not negative.
     """
     rows, centre = np.ascontiguousarray(rows, np.float64), np.asarray(centre, np.float64)
@@ -264,8 +264,8 @@ def euclidean_k_center(
 
     Notes:
         Memory beside the features: some 50 bytes per row, a block of N / 64 rows (at least 1024) in float32 and a few
-        MiB. Features that are not float32 are converted piece by piece wherever they are looked at. The larger the
-        norms are in comparison with the distances, the more rows need float64; the picks stay exact.
+        MiB; features of other types are converted piece by piece. The larger the norms are in comparison with the
+        distances, the more rows need float64; the picks stay exact.
     """
     state = _State(features)
     if len(labelled):
@@ -336,7 +336,7 @@ class _State:
         return found
 
     def _decide(self) -> tuple[int, float] | None:
-        """Returns what `farthest` does if the block is enough to tell."""
+        """Returns the result of `farthest` if the block is enough to decide, else None."""
         if self.block is None or not self.is_free[self.block].any():
             return None
         found = self._farthest_of(self.block, self.ceiling)
@@ -383,7 +383,7 @@ class _State:
         return np.asarray(self.features[indices], np.float32)
 
     def _compare(self, where: np.ndarray, rows: np.ndarray, centres: np.ndarray, centre_rows: np.ndarray) -> None:
-        """Lowers the approximate squared distances of the rows `where` to those to `centres`."""
+        """Lowers the approximate squared distances of the rows `where` by those to `centres`."""
         halves = products(centre_rows, rows)  # (M, R)
         halves -= (self.squares[centres] / 2)[:, None]
         squared = self.squares[where] - 2 * halves.max(axis=0)

@@ -51,7 +51,7 @@ def coregcn(query: Query, options: CoreGcnOptions) -> Choice:
     """
     early = min(max(options.starting_sample - len(query.labelled), 0), query.budget)
     if options.use_random_start:
-        start = Choice(query.rng.choice(query.candidates, early, replace=False), np.full(early, np.nan))
+        start = Choice.unranked(query.rng.choice(query.candidates, early, replace=False))
     else:
         start = euclidean_k_center(query.features, early, labelled=query.labelled, rng=query.rng)
     left = query.budget - early

@@ -220,7 +220,7 @@ class _Training:
             return
         arrays, record, damaged = loaded
         for text in damaged:
-            logging.warning("Damaged state, continuing from the one before: %s", text)
+            logging.warning("Damaged state, resuming from the one before: %s", text)
         _check_record(path, record["made of"], made_of)
         for name, variable in self._variables().items():
             variable.assign(arrays[name])
