@@ -84,9 +84,6 @@ def test_float32_and_float16_are_summed_in_float32():
         statistics = PassStatistics()
         statistics.update(passes[0].astype(dtype))
         assert statistics.mean.dtype == np.float32
-
-
-def test_half_precision_certainty_is_a_number():
     certain = np.zeros((3, 1, 2, 2, 4), np.float16)
     certain[..., 0] = 1
     assert all(np.isfinite(values).all() for values in scores(certain).values())

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 
-from fewslice.active.labels import Labels, Revealed, join
 from fewslice.active.pool import make_pool
 from fewslice.active.units import Case
 from fewslice.core.errors import ConfigError
@@ -15,6 +14,7 @@ from fewslice.learner.members import MEMBERS
 from fewslice.learner.networks import NETWORKS, network_of
 from fewslice.learner.passes import DropoutPasses
 from fewslice.settings.experiment import Named, RoundPlan
+from tests.active.units import annotate
 from tests.train_model import tiny_al
 
 CLASSES, SIDE = 3, 32
@@ -31,9 +31,8 @@ def small():
 @pytest.fixture(scope="module")
 def labels():
     pool = make_pool([Case("a", "a", (3, SIDE, SIDE))])
-    boxes = tuple(pool.box(unit) for unit in (0, 2))
     values = np.random.default_rng(0).integers(0, CLASSES + 1, (2, 1, SIDE, SIDE))
-    return Labels(pool, CLASSES).extended(Revealed(0, np.array([0, 2]), boxes, join(list(values))))
+    return annotate(pool, CLASSES, {"a_slice_00": values[0], "a_slice_02": values[1]})
 
 
 @pytest.mark.parametrize("name", NETWORKS.names())
