@@ -8,35 +8,20 @@ import shutil
 import numpy as np
 import pytest
 
-from fewslice.active import annotators
-from fewslice.active.annotators import ANNOTATIONS, Task, WaitingForAnnotations
-from fewslice.active.pool import open_pool
+from fewslice.active.annotators import ANNOTATORS, WaitingForAnnotations
 from fewslice.core.errors import FewSliceError
-from fewslice.data.cache import open_cache
 from fewslice.data.io.nifti import read_nifti, write_nifti
-from fewslice.data.readers import find_cases, get_reader
+from fewslice.data.readers import get_reader
 from fewslice.data.volume import label_to_grid
-from fewslice.settings import datasets
-from tests.train_model import tiny
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tiny.write_dataset(tmp_path_factory.mktemp("exchange"))
 
 
 @pytest.fixture
-def make(root, monkeypatch):
+def make(make_task):
     """A function kind -> (annotator, task) for the slices of two volumes."""
-    monkeypatch.setenv("FEWSLICE_DATA", str(root))
-    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(root / "experiments"))
-    dataset = datasets.load_dataset_config("tiny")
-    cases = find_cases(get_reader(dataset), ["001", "002"], ("ED",))
-    volumes = open_cache(dataset, cases, with_label=False, progress=False)
 
     def build(kind):
-        task = Task(open_pool(volumes), volumes, dataset, ANNOTATIONS.get(kind))
-        return annotators.ANNOTATORS.get("files")(task), task
+        task = make_task(kind)
+        return ANNOTATORS.get("files")(task), task
 
     return build
 
@@ -152,9 +137,3 @@ def test_another_grid_and_damage_are_told_together(make, tmp_path):
     with pytest.raises(FewSliceError, match="2 annotations cannot be used") as error:
         annotator.annotate(tmp_path, UNITS)
     assert "the grid of 001_ED" in str(error.value) and other.name in str(error.value)
-
-
-def test_nothing_queried_nothing_handed_out(make, tmp_path):
-    annotator, _ = make("scribble")
-    assert len(annotator.annotate(tmp_path, np.empty(0, np.int64))) == 0
-    assert list(tmp_path.iterdir()) == []

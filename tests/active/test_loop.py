@@ -13,7 +13,6 @@ import pytest
 
 from fewslice.active.annotators import WaitingForAnnotations
 from fewslice.active.loop import Loop
-from fewslice.active.query import register
 from fewslice.core import files
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.settings.experiment import Named, QuerySettings, RoundPlan
@@ -87,6 +86,7 @@ class Killed(BaseException):
 def count_writes(monkeypatch, limit: int | None) -> list[int]:
     """Makes the write number `limit` fail right before or right after the file is in place, as a kill would."""
     real, done = files.os.replace, [0]
+    monkeypatch.setattr(files.os, "fsync", lambda file: None)  # a kill, no power failure
 
     def replace(source, target):
         done[0] += 1
@@ -103,17 +103,16 @@ def count_writes(monkeypatch, limit: int | None) -> list[int]:
 def test_killed_at_every_write(tmp_path, monkeypatch):
     whole = tmp_path / "whole"
     done = count_writes(monkeypatch, None)
-    make_loop(whole).run(plans(2, 5, 7))
+    make_loop(whole).run(plans(2, 5))
     expected, writes = contents(whole), done[0]
-    # 7 writes a round, and scores.csv in two of them
-    assert writes == 23 and len({*queried(whole, 0), *queried(whole, 1), *queried(whole, 2)}) == 7
+    assert writes == 15 and len({*queried(whole, 0), *queried(whole, 1)}) == 5  # 7 writes a round, and scores.csv
     for limit in range(2, 2 * writes + 2):
         folder = tmp_path / str(limit)
         count_writes(monkeypatch, limit)
         with pytest.raises(Killed):
-            make_loop(folder).run(plans(2, 5, 7))
+            make_loop(folder).run(plans(2, 5))
         count_writes(monkeypatch, None)
-        make_loop(folder).run(plans(2, 5, 7))
+        make_loop(folder).run(plans(2, 5))
         found = {name: value for name, value in contents(folder).items() if ".tmp" not in name}
         assert found == expected, limit
 
@@ -181,12 +180,6 @@ def test_a_round_that_only_annotates(tmp_path):
     assert queried(tmp_path, 1) == left[:2] and queried(tmp_path, 2) == left[2:4]
 
 
-def test_scores_that_are_no_numbers_are_told(tmp_path):
-    loop = make_loop(tmp_path, evidence={"scores": lambda situation: np.full(COUNT, np.nan)})
-    with pytest.raises(ConfigError, match="not finite"):
-        loop.run(plans(2, 4))
-
-
 def test_waiting_for_annotations_keeps_the_choice(tmp_path):
     class Waiting:
         def annotate(self, folder, units):
@@ -197,15 +190,6 @@ def test_waiting_for_annotations_keeps_the_choice(tmp_path):
     choice = queried(tmp_path, 0)
     make_loop(tmp_path).run(plans(3, 5))
     assert queried(tmp_path, 0) == choice and len(choice) == 3
-
-
-def test_an_unknown_strategy_runs_without_touching_anything_else(tmp_path):
-    @register("test_from_behind")
-    def from_behind(query, *, step: int = 1):
-        return query.candidates[::-1][:: step or 1][: query.budget]
-
-    make_loop(tmp_path).run([plan(0, 3, "test_from_behind", {"step": 2})])
-    assert queried(tmp_path, 0) == ["p1_v3_s11", "p1_v3_s9", "p1_v2_s7"]
 
 
 def test_the_picture_shows_the_choice(tmp_path):

@@ -31,11 +31,7 @@ BACK, _HANDED_OUT = "annotated", "to_annotate"
 
 @ANNOTATORS.register("files")
 class FileExchange:
-    """Hands out the cases of the chosen units as NIfTI files and takes the painted labels back.
-
-    Args:
-        task: What is annotated, and how.
-    """
+    """Hands out the cases of the chosen units as NIfTI files and takes the painted labels back."""
 
     def __init__(self, task: Task):
         self._task = task
@@ -75,7 +71,7 @@ class FileExchange:
         return folder / BACK / f"{case_id}_annotation.nii.gz"
 
     def _others(self, folder: Path, chosen: dict[str, list[Box]]) -> str:
-        """Returns which files lie where annotations are expected, but are none; "" if there is no such file."""
+        """Returns a sentence about other files where annotations are expected; "" if there is none."""
         expected = {self._returned(folder, case_id).name for case_id in chosen}
         others = [path.name for path in visible(folder / BACK) if path.name not in expected]
         return f" Other names there, which do not count: {few(others)}." if others else ""
@@ -167,25 +163,22 @@ class FileExchange:
                 remedy=remedy,
             )
         ignore, asked = self._task.ignore_value, self._asked(volume, boxes)
-        labels = np.full(shape, ignore, np.uint8)
-        labels[asked] = self._values(path, found.array[asked])
-        if (found.array[~asked] != ignore).any():
-            logging.warning("%s is annotated where it was not asked for; that is not used.", path)
-        for box in boxes:
-            self._check_box(path, volume, labels, box)
-        return labels
-
-    def _values(self, path: Path, drawn: np.ndarray) -> np.ndarray:
-        ignore = self._task.ignore_value
+        drawn = found.array[asked]
         wrong = np.unique(drawn[(drawn < 0) | (drawn > ignore)])
         if len(wrong):
             raise DataError(
                 path,
                 expected=f"values 0 to {ignore} ({ignore} = not annotated)",
-                found=f"{', '.join(map(str, wrong[:8]))} in what was asked for",
+                found=f"{', '.join(map(str, wrong[:8]))} in the queried units",
                 remedy="Relabel them.",
             )
-        return drawn.astype(np.uint8)
+        labels = np.full(shape, ignore, np.uint8)
+        labels[asked] = drawn
+        if (found.array[~asked] != ignore).any():
+            logging.warning("%s is annotated beyond the queried units; that is not used.", path)
+        for box in boxes:
+            self._check_box(path, volume, labels, box)
+        return labels
 
     def _check_box(self, path: Path, volume: Volume, labels: np.ndarray, box: Box) -> None:
         """Refuses a box without annotation, and dense masks with holes."""
