@@ -44,7 +44,6 @@ def our_batches(stage: str, sizes) -> Callable[[int], Any]:
     import numpy as np
 
     from benchmarks import joint
-    from fewslice.augment.pretraining import ViewSettings
     from fewslice.augment.segmentation import SegmentationAugmentation
     from fewslice.data.batches import contrastive as samplers
     from fewslice.data.batches import generator
@@ -58,8 +57,8 @@ def our_batches(stage: str, sizes) -> Callable[[int], Any]:
         return drawn.images, drawn.labels
 
     def contrastive(step: int) -> tuple[np.ndarray, np.ndarray]:
-        options = {"exp_no": 2, "bt_size": 2 * sizes.slots, "n_parts": 4, "settings": ViewSettings()}
-        drawn = samplers.global_batch(generator(0, 0, step), data, **options)
+        plan = samplers.plan_global_batch(2, bt_size=2 * sizes.slots, n_parts=4)
+        drawn = samplers.contrastive_batch(generator(0, 0, step), data, plan, box=100)
         return drawn.images, drawn.ids.astype(np.float32)
 
     if stage == "joint":

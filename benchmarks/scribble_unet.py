@@ -26,15 +26,14 @@ IGNORE = 255
 
 def batches(side: int, count: int = 6):
     """Returns slices that make a batch of `count` of (side, side), with scribbles on 1 % of the pixels."""
-    from fewslice.augment.rot_flip import RotFlip
+    from fewslice.augment.rot_flip import rot_flip
     from fewslice.data.batches.annotated import AnnotatedSlices
 
     rng = np.random.default_rng(0)
     images = rng.standard_normal((2 * count, side, side), dtype=np.float32)
     scribbles = np.where(rng.random(images.shape) < 0.01, rng.integers(4, size=images.shape), IGNORE).astype(np.uint8)
-    return AnnotatedSlices(
-        images, scribbles, range(2 * count), seed=0, batch_size=count, augmentation=RotFlip(), ignore_value=IGNORE
-    )
+    options = {"batch_size": count, "augmentation": rot_flip, "ignore_value": IGNORE}
+    return AnnotatedSlices(images.__getitem__, scribbles.__getitem__, range(2 * count), seed=0, **options)
 
 
 def step(side: int, branches: int, precision: str, **network: Any) -> Callable[[], Any]:

@@ -5,17 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fewslice.augment.strong_intensity import (
-    StrongIntensity,
-    bias_field,
-    cutout,
-    gaussian_blur,
-    strong_intensity,
-)
-from fewslice.core.errors import ConfigError
+from fewslice.augment.strong_intensity import bias_field, cutout, gaussian_blur, strong_intensity
+from tests.augment.coins import Coins
 from tests.reference import augment as reference
-
-OFF = {"gamma": None, "bias": 0.0, "blur": 0.0, "noise": 0.0, "cutout": 0.0}
 
 
 def _images(seed=0, side=32):
@@ -64,59 +56,29 @@ def test_cutout_fills_the_box_with_the_mean():
     np.testing.assert_array_equal(out, image)
 
 
-def test_all_off_changes_nothing():
+def test_no_coin_changes_nothing():
     images = _images()
-    settings = StrongIntensity(probability=1.0, **OFF)
-    np.testing.assert_array_equal(strong_intensity(np.random.default_rng(0), images, settings=settings), images)
-    none = StrongIntensity(probability=0.0)
-    np.testing.assert_array_equal(strong_intensity(np.random.default_rng(0), images, settings=none), images)
+    np.testing.assert_array_equal(strong_intensity(Coins(), images), images)
+    np.testing.assert_array_equal(strong_intensity(Coins(4), images, cuts_out=False), images)
 
 
-@pytest.mark.parametrize(
-    "name, value", [("gamma", (0.5, 2.0)), ("bias", 0.4), ("blur", 1.5), ("noise", 0.1), ("cutout", 0.3)]
-)
-def test_each_transform_alone_changes_every_image(name, value):
+@pytest.mark.parametrize("transform", range(5), ids=["gamma", "bias", "blur", "noise", "cutout"])
+def test_each_transform_alone_changes_every_image(transform):
     images = _images()
-    settings = StrongIntensity(probability=1.0, **{**OFF, name: value})
-    out = strong_intensity(np.random.default_rng(3), images, settings=settings)
+    out = strong_intensity(Coins(transform, seed=3), images)
     assert out.shape == images.shape and out.dtype == np.float32
     assert (np.abs(out - images).max(axis=(1, 2, 3)) > 1e-3).all()
 
 
-def test_gamma_keeps_the_order_of_grey_values():
+def test_gamma_keeps_the_order_of_intensities():
     images = _images()
-    settings = StrongIntensity(probability=1.0, **{**OFF, "gamma": (0.5, 2.0)})
-    out = strong_intensity(np.random.default_rng(1), images, settings=settings)
-    order = np.argsort(images[0].ravel())
-    assert (np.diff(out[0].ravel()[order]) >= 0).all()
-
-
-def test_range_determinism_and_input_kept():
-    images = _images()
-    before = images.copy()
-    first = strong_intensity(np.random.default_rng(7), images)
-    np.testing.assert_array_equal(first, strong_intensity(np.random.default_rng(7), images))
-    np.testing.assert_array_equal(images, before)
-    assert first.min() >= 0 and first.max() <= 1.5
+    out = strong_intensity(Coins(0), images)
+    assert (np.diff(out[0].ravel()[np.argsort(images[0].ravel())]) >= 0).all()
 
 
 @pytest.mark.parametrize("side", [32, 64, 96])
-def test_no_image_becomes_constant(side):
-    images = _images(side=side)
+def test_all_together_stay_in_range_and_leave_no_image_constant(side):
     for seed in range(10):
-        out = strong_intensity(np.random.default_rng(seed), images, settings=StrongIntensity(probability=1.0))
+        out = strong_intensity(Coins(*range(5), seed=seed), _images(side=side))
+        assert out.min() >= 0 and out.max() <= 1.5
         assert (np.ptp(out, axis=(1, 2, 3)) > 0).all()
-
-
-@pytest.mark.parametrize(
-    "kwargs, words",
-    [
-        ({"probability": 1.5}, "`probability` must lie in"),
-        ({"gamma": (2.0, 1.0)}, "`gamma` must be"),
-        ({"cutout": 1.0}, "`cutout` must lie in"),
-        ({"noise": -1.0}, "`noise` must not be negative"),
-    ],
-)
-def test_settings_out_of_range(kwargs, words):
-    with pytest.raises(ConfigError, match=words):
-        StrongIntensity(**kwargs)

@@ -149,18 +149,11 @@ def test_exact_inverse_leaves_every_visible_pixel_in_its_place(percent):
     view = VolumeView("scaling", percent / 100)
     ramp = np.broadcast_to(np.arange(96, dtype=np.float32), (1, 96, 96))
     seen, is_visible = apply_view(view, ramp), visible(view, (96, 96))
-    exact, published = (np.abs(undo_view(view, seen, published=p) - ramp)[:, is_visible] for p in (False, True))
-    assert exact.max() < 1e-4
+    exact = undo_view(view, seen)
+    published = apply_view(VolumeView("scaling", 2 - view.amount), seen)
+    assert np.abs(exact - ramp)[:, is_visible].max() < 1e-4
     if percent in (90, 110):
-        assert np.median(published) > 0.1
-
-
-def test_published_inverse_is_a_scaling_by_two_minus_s():
-    volume = _volume((2, 30, 30))
-    back = undo_view(VolumeView("scaling", 1.07), volume, published=True)
-    np.testing.assert_array_equal(back, apply_view(VolumeView("scaling", 0.93), volume))
-    for view in (VolumeView("rotation", 20.0), VolumeView("mirror")):
-        np.testing.assert_array_equal(undo_view(view, volume, published=True), undo_view(view, volume))
+        assert np.median(np.abs(published - ramp)[:, is_visible]) > 0.1
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=NAMES)
@@ -178,15 +171,6 @@ def test_labels_are_the_argmax_of_the_way_back(view):
     labels = undo_to_labels(view, probabilities)
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, undo_view(view, probabilities).argmax(axis=-1))
-
-
-def test_input_is_left_alone_and_result_is_new():
-    for view in VIEWS:
-        volume = _volume()
-        kept = volume.copy()
-        out = apply_view(view, volume)
-        out[:] = -1
-        np.testing.assert_array_equal(volume, kept)
 
 
 def test_ranges_and_shares_of_the_draws():

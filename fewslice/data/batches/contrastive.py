@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fewslice.augment.mixup import random_mixup
-from fewslice.augment.pretraining import ViewSettings, global_views, local_views
+from fewslice.augment.pretraining import augmented_view
 from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch, one_hot
 from fewslice.core.errors import ConfigError
 from fewslice.data.volume import with_channel_axis
@@ -150,29 +150,13 @@ def plan_local_batch(exp_no: int, bt_size: int, n_parts: int) -> BatchPlan:
     return BatchPlan(slots, n_parts, num_views=2, include_original=False, use_partitions=True)
 
 
-def partition_edges(depth: int, n_parts: int, *, name: str = "the volume") -> np.ndarray:
-    """Returns where the partitions of a volume begin and end.
+def partition_edges(depths: np.ndarray, n_parts: int) -> np.ndarray:
+    """Returns where the partitions of volumes begin and end: (volumes, n_parts + 1) integers, increasing.
 
-    Args:
-        depth: Slices of the volume.
-        n_parts: Partitions.
-        name: What to call the volume in a message.
-
-    Returns:
-        (n_parts + 1,) int64, increasing; partition k is [edges[k], edges[k + 1]). Edge k is floor(k * depth / n_parts),
-        so sizes differ by one at most and every slice belongs to one.
-
-    Raises:
-        ConfigError: Fewer slices than partitions, or no partition.
+    Partition k is [edges[k], edges[k + 1]) with edge k = floor(k * depth / n_parts), so sizes differ by one at most and
+    every slice belongs to one.
     """
-    if n_parts < 1:
-        raise ConfigError(f"`n_parts` must be at least 1. Received: n_parts={n_parts}")
-    if depth < n_parts:
-        raise ConfigError(
-            f"`n_parts`={n_parts} partitions need as many slices, but {name} has {depth}. "
-            f"Use --n_parts={max(depth, 1)} or less, or leave this volume out of the split."
-        )
-    return np.arange(n_parts + 1) * depth // n_parts
+    return np.arange(n_parts + 1) * depths[:, None] // n_parts
 
 
 def locate_slices(flat: np.ndarray, depths: Sequence[int]) -> np.ndarray:
@@ -234,7 +218,7 @@ def sample_partitions(
         depths: Slices of each volume.
         num_volumes: Volumes wanted.
         n_parts: Partitions of a volume.
-        names: What to call the volumes in messages.
+        names: Of the volumes, for messages.
 
     Returns:
         (num_volumes, n_parts, 2) int64: volume index, slice index.
@@ -252,12 +236,11 @@ def sample_partitions(
     if shallow:
         fewest = max(1, min(depths))
         raise ConfigError(
-            f"`n_parts`={n_parts} partitions need as many slices, but some volumes have fewer: "
-            f"{', '.join(shallow)}. "
+            f"`n_parts`={n_parts} partitions need as many slices, but some volumes have fewer: {', '.join(shallow)}. "
             f"Use --n_parts={fewest} or less, or leave them out of the split."
         )
     volumes = rng.permutation(len(depths))[:num_volumes]
-    edges = np.stack([partition_edges(depths[volume], n_parts) for volume in volumes])
+    edges = partition_edges(np.asarray(depths)[volumes], n_parts)
     slices = rng.integers(edges[:, :-1], edges[:, 1:])  # (num_volumes, n_parts)
     return np.stack([np.broadcast_to(volumes[:, None], slices.shape), slices], axis=-1)
 
@@ -348,72 +331,34 @@ def _assemble(views: list[np.ndarray], sources: np.ndarray, plan: BatchPlan) -> 
     return ContrastiveBatch(images.reshape(plan.num_rows, *views[0].shape[1:]), ids, rows)
 
 
-def global_batch(
+def contrastive_batch(
     rng: np.random.Generator,
     volumes: Sequence[Any],
+    plan: BatchPlan,
     *,
-    exp_no: int,
-    bt_size: int,
-    n_parts: int,
-    settings: ViewSettings | None = None,
+    box: int | None = None,
+    strong: bool = False,
 ) -> ContrastiveBatch:
-    """Makes a batch for global pre-training, see `plan_global_batch`.
+    """Makes a batch for global or local pre-training.
 
     Args:
-        rng: Draws the slices, then the views.
+        rng: Draws the slices, then view after view.
         volumes: Unlabelled volumes.
-        exp_no: Variant, 0 to 4.
-        bt_size: The batch size of the command line.
-        n_parts: Partitions of a volume.
-        settings: How views are made; None takes the published limits.
+        plan: What the batch is made of.
+        box: Crop of global views, see `augmented_view`; None for local views, in which positions correspond.
+        strong: See `augmented_view`.
 
     Returns:
         The batch. No row is blank unless its slice is.
 
     Raises:
-        ConfigError: Sizes that do not fit each other or the volumes, each with what would fit.
+        ConfigError: Fewer volumes than the plan has, or volumes with fewer slices than partitions.
     """
-    plan = plan_global_batch(exp_no, bt_size, n_parts)
     sources = _draw_sources(rng, volumes, plan)
-    views = global_views(
-        rng,
-        gather_slices(volumes, sources),
-        num_views=plan.num_views,
-        include_original=plan.include_original,
-        settings=settings,
-        draws=plan.draws,
-    )
-    return _assemble(views, sources, plan)
-
-
-def local_batch(
-    rng: np.random.Generator,
-    volumes: Sequence[Any],
-    *,
-    exp_no: int,
-    bt_size: int,
-    n_parts: int = 4,
-    settings: ViewSettings | None = None,
-) -> ContrastiveBatch:
-    """Makes a batch for local pre-training, see `plan_local_batch`. Positions in its two views correspond.
-
-    Args:
-        rng: Draws the slices, then the views.
-        volumes: Unlabelled volumes.
-        exp_no: Variant, 0 or 1.
-        bt_size: Slices of the batch.
-        n_parts: Partitions of a volume.
-        settings: How views are made; None takes the published limits.
-
-    Returns:
-        The batch, 2 * bt_size rows.
-
-    Raises:
-        ConfigError: As for `global_batch`.
-    """
-    plan = plan_local_batch(exp_no, bt_size, n_parts)
-    sources = _draw_sources(rng, volumes, plan)
-    views = local_views(rng, gather_slices(volumes, sources), settings=settings)
+    slices = gather_slices(volumes, sources)
+    views = [slices] if plan.include_original else []
+    while len(views) < plan.num_views:
+        views.append(augmented_view(rng, slices, box=box, strong=strong, draws=plan.draws))
     return _assemble(views, sources, plan)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from fewslice.augment.group_views import GroupViewSettings, group_view
+from fewslice.augment.group_views import group_view
 from fewslice.core.errors import ConfigError
 from fewslice.data.batches import generator
 from fewslice.data.batches.contrastive import ContrastiveBatch, gather_slices
@@ -168,19 +168,19 @@ def draw_groups(rng: np.random.Generator, hierarchy: SliceHierarchy, plan: Group
         ConfigError: See `SliceHierarchy.check`.
     """
     hierarchy.check(plan)
-    members = np.arange(len(hierarchy))[:, None]
+    anchor = np.arange(len(hierarchy))
+    members = anchor[:, None]
     if plan.use_slice_pos:
-        anchor = members[:, 0]
         step = 2 * rng.integers(2, size=len(anchor)) - 1
         step = np.where(anchor == hierarchy.volume_first, 1, step)
         step = np.where(anchor == hierarchy.volume_first + hierarchy.volume_size - 1, -1, step)
         members = np.column_stack([members, anchor + step])
-    if plan.use_phase:
-        partner = _draw_others(rng, members, hierarchy.volume_first, hierarchy.volume_size)
-        members = np.column_stack([members, partner])
-    if plan.use_patient:
-        partner = _draw_others(rng, members, hierarchy.patient_first, hierarchy.patient_size)
-        members = np.column_stack([members, partner])
+    for is_used, first, size in (
+        (plan.use_phase, hierarchy.volume_first, hierarchy.volume_size),
+        (plan.use_patient, hierarchy.patient_first, hierarchy.patient_size),
+    ):
+        if is_used:
+            members = np.column_stack([members, _draw_others(rng, members, first, size)])
     return members
 
 
@@ -278,25 +278,19 @@ class GroupSampler:
 
 
 def group_batch(
-    rng: np.random.Generator,
-    volumes: Sequence[Any],
-    sources: np.ndarray,
-    plan: GroupPlan,
-    *,
-    settings: GroupViewSettings | None = None,
+    rng: np.random.Generator, volumes: Sequence[Any], sources: np.ndarray, plan: GroupPlan
 ) -> ContrastiveBatch:
     """Makes the two views of a batch.
 
     Args:
         rng: Draws the first views, then the second.
-        volumes: Arrays (depth, H, W), or objects with such an `image`.
+        volumes: Objects with `image` (depth, H, W).
         sources: (B, 2) volume index, slice index, from `GroupSampler.at_step`.
         plan: What the batch is made of.
-        settings: Limits of the views; None takes the published ones.
 
     Returns:
         2B rows, with ids image, group, position in the group.
     """
     images = gather_slices(volumes, sources)
-    views = [group_view(rng, images, settings=settings) for _ in range(2)]
+    views = [group_view(rng, images) for _ in range(2)]
     return ContrastiveBatch(np.concatenate(views), plan.ids(), np.tile(sources, (2, 1)).astype(np.int32))

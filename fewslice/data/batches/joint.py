@@ -68,24 +68,21 @@ class LabelPool:
                 )
         self.present = np.concatenate(tables)
 
-    def qualifying(self, min_classes: int, *, what: str = "slices") -> np.ndarray:
-        """Returns the slices that show at least `min_classes` classes, background included.
+    def draw(self, rng: np.random.Generator, count: int, min_classes: int, *, what: str = "slices") -> np.ndarray:
+        """Draws slices uniformly from those that show enough classes, with replacement.
 
         Args:
-            min_classes: 1 to K.
-            what: What to call the slices in the message.
+            rng: Random generator.
+            count: Number of slices.
+            min_classes: Classes, background included, that a slice must show.
+            what: Name of the slices in the message.
 
         Returns:
-            (n,) int64 positions in the concatenation of all volumes, n > 0, ascending.
+            (count, 2) int64: volume index, slice index.
 
         Raises:
-            ConfigError: `min_classes` out of range, or no slice qualifies.
+            ConfigError: No slice shows so many.
         """
-        if not 1 <= min_classes <= self.num_classes:
-            raise ConfigError(
-                f"`min_classes` must be 1 to the number of classes, {self.num_classes}. "
-                f"Received: min_classes={min_classes}"
-            )
         counts = self.present.sum(axis=1)
         flat = np.flatnonzero(counts >= min_classes)
         if len(flat) == 0:
@@ -95,24 +92,6 @@ class LabelPool:
                 f"counts): the most are {most}, in {int(np.sum(counts == most))} slices. "
                 f"Use min_classes={most} or less, or a split with other volumes."
             )
-        return flat
-
-    def draw(self, rng: np.random.Generator, count: int, min_classes: int, *, what: str = "slices") -> np.ndarray:
-        """Draws slices uniformly from those that show enough classes, with replacement.
-
-        Args:
-            rng: Random generator.
-            count: Slices wanted.
-            min_classes: See `qualifying`.
-            what: What to call the slices in messages.
-
-        Returns:
-            (count, 2) int64: volume index, slice index.
-
-        Raises:
-            ConfigError: No slice qualifies.
-        """
-        flat = self.qualifying(min_classes, what=what)
         return locate_slices(flat[rng.integers(len(flat), size=count)], self.depths)
 
     def gather(self, sources: np.ndarray) -> np.ndarray:
@@ -276,16 +255,6 @@ class JointPlan:
     n_pos: int = 3
     min_classes: int | None = None
     min_classes_seg: int = 1
-
-    def __post_init__(self):
-        pair_table(self.bt_size, self.exp_no)
-        problems = [
-            f"`{name}` must be at least 1. Received: {name}={getattr(self, name)}"
-            for name in ("num_labelled", "n_pos")
-            if getattr(self, name) < 1
-        ]
-        if problems:
-            raise ConfigError("\n".join(problems))
 
 
 def draw_joint_batch(

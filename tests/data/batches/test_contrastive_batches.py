@@ -8,14 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fewslice.augment.pretraining import ViewSettings
 from fewslice.augment.segmentation import SegmentationAugmentation
-from fewslice.augment.strong_intensity import StrongIntensity
 from fewslice.core.errors import ConfigError
 from fewslice.data.batches.contrastive import (
     BatchPlan,
-    global_batch,
-    local_batch,
+    contrastive_batch,
     plan_global_batch,
     plan_local_batch,
     segmentation_batch,
@@ -132,21 +129,27 @@ def test_sizes_that_messages_name_do_fit(bt_size, n_parts):
                 plan(exp_no, int(value), n_parts)
 
 
-@pytest.mark.parametrize("exp_no", range(5))
-@pytest.mark.parametrize("n_parts", [3, 4, 6])
-@pytest.mark.parametrize("strong", [None, StrongIntensity()])
-def test_global_batches(exp_no, n_parts, strong):
+def _batch(seed, volumes, plan, box=100, strong=False):
+    return contrastive_batch(np.random.default_rng(seed), volumes, plan, box=box, strong=strong)
+
+
+@pytest.mark.parametrize(
+    "plan, box",
+    [(plan_global_batch(exp_no, 12, n_parts), 100) for exp_no in range(5) for n_parts in (3, 4, 6)]
+    + [(plan_local_batch(*sizes), None) for sizes in ((0, 10, 4), (1, 12, 4), (1, 9, 3))],
+    ids=str,
+)
+@pytest.mark.parametrize("strong", [False, True])
+def test_contrastive_batches(plan, box, strong):
     volumes = _volumes()
-    settings = ViewSettings(strong=strong)
-    for seed in range(3):
-        rng = np.random.default_rng([seed, 0, 7])
-        batch = global_batch(rng, volumes, exp_no=exp_no, bt_size=12, n_parts=n_parts, settings=settings)
-        plan = plan_global_batch(exp_no, 12, n_parts)
-        np.testing.assert_array_equal(batch.ids, plan.ids())
-        assert batch.images.shape == (plan.num_rows, 32, 32, 1) and batch.images.dtype == np.float32
-        assert batch.sources.shape == (plan.num_rows, 2)
-        assert np.ptp(batch.images, axis=(1, 2, 3)).min() > 0
-        _check_rows(batch, volumes, plan)
+    for volume in volumes:
+        volume.setflags(write=False)
+    batch = _batch([1, 0, 7], volumes, plan, box, strong)
+    np.testing.assert_array_equal(batch.ids, plan.ids())
+    assert batch.images.shape == (plan.num_rows, 32, 32, 1) and batch.images.dtype == np.float32
+    assert batch.images.flags.writeable and batch.sources.shape == (plan.num_rows, 2)
+    assert np.ptp(batch.images, axis=(1, 2, 3)).min() > 0
+    _check_rows(batch, volumes, plan)
 
 
 def _check_rows(batch, volumes, plan):
@@ -165,20 +168,6 @@ def _check_rows(batch, volumes, plan):
         assert len(set().union(*per_slot)) == plan.num_slots
 
 
-@pytest.mark.parametrize("exp_no, bt_size, n_parts", [(0, 10, 4), (1, 12, 4), (1, 9, 3)])
-@pytest.mark.parametrize("strong", [None, StrongIntensity()])
-def test_local_batches(exp_no, bt_size, n_parts, strong):
-    volumes = _volumes()
-    rng = np.random.default_rng(0)
-    settings = ViewSettings(strong=strong)
-    batch = local_batch(rng, volumes, exp_no=exp_no, bt_size=bt_size, n_parts=n_parts, settings=settings)
-    plan = plan_local_batch(exp_no, bt_size, n_parts)
-    assert batch.images.shape == (2 * bt_size, 32, 32, 1)
-    np.testing.assert_array_equal(batch.ids, plan.ids())
-    assert np.ptp(batch.images, axis=(1, 2, 3)).min() > 0
-    _check_rows(batch, volumes, plan)
-
-
 @pytest.mark.parametrize("side", [32, 64, 96])
 def test_dark_and_off_centre_volumes_give_no_blank_rows(side):
     """In the published code, a batch of the default setting has 16 black rows of 48."""
@@ -189,17 +178,15 @@ def test_dark_and_off_centre_volumes_give_no_blank_rows(side):
         volume[:, -4:, -4:] = 1
     for exp_no in range(5):
         for seed in range(4):
-            rng = np.random.default_rng(seed)
-            batch = global_batch(rng, dark + corner, exp_no=exp_no, bt_size=12, n_parts=4)
+            batch = _batch(seed, dark + corner, plan_global_batch(exp_no, 12, 4))
             assert np.ptp(batch.images, axis=(1, 2, 3)).min() > 0
 
 
 def test_batches_are_functions_of_the_generator_also_in_threads():
-    volumes = _volumes()
+    volumes, plan = _volumes(), plan_global_batch(2, 12, 4)
 
     def make(step):
-        rng = np.random.default_rng([3, 1, step])
-        return global_batch(rng, volumes, exp_no=2, bt_size=12, n_parts=4)
+        return _batch([3, 1, step], volumes, plan)
 
     alone = [make(step) for step in range(8)]
     with ThreadPoolExecutor(3) as pool:
@@ -209,23 +196,14 @@ def test_batches_are_functions_of_the_generator_also_in_threads():
     assert (alone[0].images != alone[1].images).any()
 
 
-def test_volumes_are_left_as_they_are():
-    volumes = _volumes()
-    for volume in volumes:
-        volume.setflags(write=False)
-    batch = global_batch(np.random.default_rng(0), volumes, exp_no=2, bt_size=12, n_parts=4)
-    local = local_batch(np.random.default_rng(0), volumes, exp_no=1, bt_size=12)
-    assert batch.images.flags.writeable and local.images.flags.writeable
-
-
 def test_errors_name_volumes():
     case = SimpleNamespace(case_id="017_ES")
     volumes = [SimpleNamespace(image=volume) for volume in _volumes()]
     volumes.append(SimpleNamespace(image=np.ones((3, 32, 32), np.float32), case=case))
     with pytest.raises(ConfigError, match=r"017_ES \(3\).*--n_parts=3 or less"):
-        global_batch(np.random.default_rng(0), volumes, exp_no=2, bt_size=12, n_parts=4)
-    with pytest.raises(ConfigError, match="needs 6 different volumes, but the split has 4"):
-        global_batch(np.random.default_rng(0), volumes[:4], exp_no=2, bt_size=12, n_parts=4)
+        _batch(0, volumes, plan_global_batch(2, 12, 4))
+    with pytest.raises(ConfigError, match="needs 6 different volumes, but the split has 4.*smaller --bt_size"):
+        _batch(0, volumes[:4], plan_global_batch(2, 12, 4))
 
 
 def _labelled(classes=4):
