@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
-from fewslice.augment.interpolate import BilinearSampler, LinearTaps, inside, nearest_at, separable_sample
+from fewslice.augment.interpolate import BilinearSampler, LinearTaps, inside, nearest_at, read_only, separable_sample
 
 MAX_ROTATION_DEG = 15.0
 MAX_SCALING = 0.05
@@ -80,9 +80,8 @@ def _scale_taps(side: int, scale: float) -> tuple[slice, LinearTaps, np.ndarray]
     weight_high = np.where(low + 1 < side, fraction, 0).astype(np.float32)
     low, high = np.clip(low, 0, side - 1), np.clip(low + 1, 0, side - 1)
     nearest = np.clip(np.ceil(position - 0.5), 0, side - 1).astype(np.intp)
-    for array in (low, high, weight_low, weight_high, nearest):
-        array.setflags(write=False)
-    return slice(before, before + kept), LinearTaps(low, high, weight_low, weight_high), nearest
+    *taps, nearest = read_only(low, high, weight_low, weight_high, nearest)
+    return slice(before, before + kept), LinearTaps(*taps), nearest
 
 
 def scale(image: np.ndarray, label: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:

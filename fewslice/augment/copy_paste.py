@@ -17,21 +17,20 @@ from fewslice.augment.cutmix import box_masks, mix
 BOX_RATIO = 2 / 3
 
 
-def copy_paste_boxes(rng: np.random.Generator, batch: int, height: int, width: int) -> np.ndarray:
+def copy_paste_boxes(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
     """Draws the box of each image, uniformly from all places where it fits.
 
     Args:
         rng: Draws all first rows, then all first columns.
-        batch: Number of images.
-        height: Rows of an image in pixels.
-        width: Columns of an image in pixels.
+        shape: (batch, H, W).
 
     Returns:
-        (batch, height, width) bool, True inside the box.
+        (batch, H, W) bool, True inside the box.
     """
-    sizes = [max(1, round(BOX_RATIO * side)) for side in (height, width)]
-    first = [rng.integers(side - size + 1, size=batch) for side, size in zip((height, width), sizes, strict=True)]
-    return box_masks(tuple(first), tuple(np.full(batch, size) for size in sizes), (height, width))
+    batch, *sides = shape
+    sizes = [max(1, round(BOX_RATIO * side)) for side in sides]
+    first = [rng.integers(side - size + 1, size=batch) for side, size in zip(sides, sizes, strict=True)]
+    return box_masks(tuple(first), tuple(np.full(batch, size) for size in sizes), tuple(sides))
 
 
 def copy_paste(

@@ -4,7 +4,7 @@ Yang et al., 2023, UniMatch, https://arxiv.org/abs/2208.09910; French et al., 20
 Yun et al., 2019, https://arxiv.org/abs/1905.04899. Images, pseudo-labels and their confidences are mixed with the same
 mask:
 
-    boxes = cutmix_boxes(rng, *images.shape[:3])
+    boxes = cutmix_boxes(rng, images.shape[:3])
     mixed, mixed_labels = (mix(x, np.roll(x, 1, axis=0), boxes) for x in (images, pseudo_labels))
 
 Notes:
@@ -39,18 +39,17 @@ def box_masks(
     return inside[0][:, :, None] & inside[1][:, None, :]
 
 
-def cutmix_boxes(rng: np.random.Generator, batch: int, height: int, width: int) -> np.ndarray:
+def cutmix_boxes(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
     """Draws one box for each image, area and aspect uniformly.
 
     Args:
         rng: Draws for all images: the coins, the areas, the shapes, the first rows, the first columns.
-        batch: Number of images.
-        height: Rows of an image in pixels.
-        width: Columns of an image in pixels.
+        shape: (batch, H, W).
 
     Returns:
-        (batch, height, width) bool, True inside the box, all False for images without one.
+        (batch, H, W) bool, True inside the box, all False for images without one.
     """
+    batch, height, width = shape
     coin, *uniform = rng.random((5, batch))
     share = AREA[0] + (AREA[1] - AREA[0]) * uniform[0]
     low, high = np.maximum(ASPECT[0], share), np.minimum(ASPECT[1], 1 / share)  # so that neither side exceeds 1

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fewslice.augment.interpolate import LinearTaps, separable_sample
+from fewslice.augment.interpolate import LinearTaps, read_only, separable_sample
 from fewslice.augment.strong_intensity import gaussian_blur
 
 CROP_AREA = (0.8, 1.0)  # fraction of the image
@@ -123,10 +123,7 @@ def _clamped_taps(n_in: int, n_out: int) -> LinearTaps:
     position = np.clip((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5, 0, n_in - 1)
     low = position.astype(np.intp)
     fraction = (position - low).astype(np.float32)
-    taps = LinearTaps(low, np.minimum(low + 1, n_in - 1), 1 - fraction, fraction)
-    for array in taps:
-        array.setflags(write=False)
-    return taps
+    return LinearTaps(*read_only(low, np.minimum(low + 1, n_in - 1), 1 - fraction, fraction))
 
 
 def resized_crop(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:

@@ -27,7 +27,8 @@ class LinearTaps(NamedTuple):
     weight_high: np.ndarray
 
 
-def _frozen(*arrays: np.ndarray) -> list[np.ndarray]:
+def read_only(*arrays: np.ndarray) -> list[np.ndarray]:
+    """Returns the arrays, which can no longer be written to: tables that are shared."""
     for array in arrays:
         array.setflags(write=False)
     return list(arrays)
@@ -49,7 +50,7 @@ def mirrored_taps(n_in: int, n_out: int) -> LinearTaps:
         return np.clip(np.where(index > n_in - 1, 2 * (n_in - 1) - index, index), 0, n_in - 1)
 
     return LinearTaps(
-        *_frozen(mirror(low), mirror(low + 1), (1 - fraction).astype(np.float32), fraction.astype(np.float32))
+        *read_only(mirror(low), mirror(low + 1), (1 - fraction).astype(np.float32), fraction.astype(np.float32))
     )
 
 

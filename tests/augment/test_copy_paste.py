@@ -28,7 +28,7 @@ def test_by_hand():
 
 @pytest.mark.parametrize("height, width, expected", [(192, 192, (128, 128)), (96, 160, (64, 107)), (2, 3, (1, 2))])
 def test_boxes_have_two_thirds_of_each_side(height, width, expected):
-    boxes = copy_paste_boxes(np.random.default_rng(0), 50, height, width)
+    boxes = copy_paste_boxes(np.random.default_rng(0), (50, height, width))
     assert boxes.shape == (50, height, width) and boxes.dtype == bool
     assert (boxes.any(axis=2).sum(axis=1) == expected[0]).all()
     assert (boxes.any(axis=1).sum(axis=1) == expected[1]).all()
@@ -36,7 +36,7 @@ def test_boxes_have_two_thirds_of_each_side(height, width, expected):
 
 
 def test_places_are_uniform_and_reach_both_ends():
-    boxes = copy_paste_boxes(np.random.default_rng(0), 4000, 9, 9)  # box of 6: four places per axis
+    boxes = copy_paste_boxes(np.random.default_rng(0), (4000, 9, 9))  # box of 6: four places per axis
     for axis in (1, 2):
         first = boxes.any(axis=3 - axis).argmax(axis=1)
         np.testing.assert_allclose(np.bincount(first) / 4000, [0.25] * 4, atol=0.03)
@@ -44,7 +44,7 @@ def test_places_are_uniform_and_reach_both_ends():
 
 @pytest.mark.parametrize("count", [1, 2, 5, 6])
 def test_images_labels_and_mask_tell_the_same_origin(count):
-    boxes = copy_paste_boxes(np.random.default_rng(2), count, 24, 24)
+    boxes = copy_paste_boxes(np.random.default_rng(2), (count, 24, 24))
     images, labels, is_unlabelled = copy_paste(_batch(1, count), _batch(2, count, seed=1), boxes=boxes)
     intensity = images[..., 0]
     np.testing.assert_array_equal(intensity % 10, labels)
@@ -58,7 +58,7 @@ def test_images_labels_and_mask_tell_the_same_origin(count):
 def test_one_hot_labels():
     (images, labels), (others, guesses) = _batch(1), _batch(2, seed=1)
     onehot, soft = np.eye(4, dtype=np.float32)[labels], np.eye(4, dtype=np.float32)[guesses]
-    boxes = copy_paste_boxes(np.random.default_rng(0), 6, 24, 24)
+    boxes = copy_paste_boxes(np.random.default_rng(0), (6, 24, 24))
     _, hard, _ = copy_paste((images, labels), (others, guesses), boxes=boxes)
     _, mixed, _ = copy_paste((images, onehot), (others, soft), boxes=boxes)
     np.testing.assert_array_equal(mixed.argmax(axis=-1), hard)

@@ -38,7 +38,7 @@ def test_box_by_hand():
     200 sqrt(0.25) = 100. First row 0.5 * 81 = 40, first column 0.999 * 101 = 100. Image 1 has no box (coin 0.5).
     """
     u = [[0.49, 0.5], [0.08 / 0.38, 0.3], [0.1 / (10 / 3 - 0.3), 0.5], [0.5, 0.5], [0.999, 0.5]]
-    masks = cutmix_boxes(_Recorded(*u), 2, 100, 200)
+    masks = cutmix_boxes(_Recorded(*u), (2, 100, 200))
     assert _extent(masks[0]) == (40, 59, 100, 199)
     assert masks[0].sum() == 20 * 100 and not masks[1].any()
 
@@ -46,7 +46,7 @@ def test_box_by_hand():
 @pytest.mark.parametrize("shape", [(192, 192), (96, 160)])
 def test_areas_and_shapes(shape):
     height, width = shape
-    masks = cutmix_boxes(np.random.default_rng(0), 4000, height, width)
+    masks = cutmix_boxes(np.random.default_rng(0), (4000, height, width))
     assert masks.shape == (4000, height, width) and masks.dtype == bool
     masks = masks[masks.any(axis=(1, 2))]
     assert len(masks) / 4000 == pytest.approx(0.5, abs=0.05)
@@ -62,7 +62,7 @@ def test_areas_and_shapes(shape):
 
 
 def test_boxes_reach_every_corner():
-    masks = cutmix_boxes(np.random.default_rng(0), 6000, 24, 24)
+    masks = cutmix_boxes(np.random.default_rng(0), (6000, 24, 24))
     often = masks.mean(axis=0)
     assert often[[0, 0, -1, -1], [0, -1, 0, -1]].min() > 0.0015
     np.testing.assert_allclose(often, often[::-1, ::-1], atol=0.05)
@@ -80,7 +80,7 @@ def test_everything_is_mixed_with_the_same_mask():
     labels = rng.integers(0, 4, (6, 20, 20)).astype(np.uint8)
     images = (labels + 10 * np.arange(6)[:, None, None]).astype(np.float32)[..., None]
     onehot = np.eye(4, dtype=np.float32)[labels]
-    partners, boxes = rng.permutation(6), cutmix_boxes(rng, 6, 20, 20)
+    partners, boxes = rng.permutation(6), cutmix_boxes(rng, (6, 20, 20))
     mixed, mixed_labels, mixed_onehot = (mix(x, x[partners], boxes) for x in (images, labels, onehot))
     assert mixed.dtype == np.float32 and mixed_labels.dtype == np.uint8
     np.testing.assert_array_equal(mixed[..., 0] % 10, mixed_labels)

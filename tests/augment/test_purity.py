@@ -22,7 +22,7 @@ SHAPE = (6, 24, 24)
 
 
 def paste(rng, images, labels):
-    boxes = copy_paste_boxes(rng, *SHAPE)
+    boxes = copy_paste_boxes(rng, SHAPE)
     return copy_paste((images, labels), (images[::-1], labels[::-1]), boxes=boxes)
 
 
@@ -34,7 +34,7 @@ TRANSFORMS = {
     "affine": random_affine,
     "copy_paste": paste,
     "crop_resize": lambda rng, images, labels: [random_crop_and_resize(rng, images)],
-    "cutmix": lambda rng, images, labels: [mix(images, images[::-1], cutmix_boxes(rng, *SHAPE))],
+    "cutmix": lambda rng, images, labels: [mix(images, images[::-1], cutmix_boxes(rng, SHAPE))],
     "group_view": lambda rng, images, labels: [group_view(rng, images)],
     "intensity": lambda rng, images, labels: [pretraining_intensity(rng, images, per_image=True)],
     "mixup": lambda rng, images, labels: random_mixup(rng, images, onehot=np.eye(4, dtype=np.float32)[labels]),

@@ -1,11 +1,9 @@
 """Training batches from volumes in memory or memory-mapped, each a pure function of its generator.
 
-Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511. A caller makes the generator of one step with
-`np.random.default_rng([seed, epoch, step])`; the batch then depends on nothing else, whichever thread builds it. A plan
-says how many volumes, partitions and views a contrastive batch has and which row is which; the losses work from the ids
-of the rows (volume slot, partition, view), so that positives and negatives follow from what a row shows and not from
-where it stands. A volume is cut into `n_parts` partitions of consecutive slices; slices of one partition show about the
-same anatomy in every volume, since volumes are roughly aligned along depth.
+Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511. A plan says how many volumes, partitions and views a
+contrastive batch has and which row is which; the losses work from the ids of the rows (volume slot, partition, view).
+A volume is cut into `n_parts` partitions of consecutive slices; slices of one partition show about the same anatomy in
+every volume, since volumes are roughly aligned along depth.
 
 A volume is an array (depth, H, W), or an object with such arrays as `image` and, where labels are needed,
 `label` (`fewslice.data.cache.PreparedVolume`); `case.case_id` names it in messages.
@@ -13,10 +11,9 @@ A volume is an array (depth, H, W), or an object with such arrays as `image` and
 Notes:
     Differs from the published code, which fixed the number of rows first (4 * bt_size, or 5 * bt_size + 4) and left
     those that no group of blocks filled black: 16 of 48 in the default setting. Here the number of volumes follows from
-    `bt_size` and `n_parts`, every row is filled, and a `bt_size` that does not fit raises. There partitions had
-    floor(depth / n_parts) slices each, so that the last depth mod n_parts slices were never drawn; rows for which there
-    were no volumes stayed black, here asking for more volumes than there are raises; and the volumes of one batch were
-    drawn in two calls, so that a volume could be its own partner; here each is drawn once.
+    `bt_size` and `n_parts`, every row is filled, and sizes that do not fit, or too few volumes, raise. There partitions
+    had floor(depth / n_parts) slices each, so that the last depth mod n_parts slices were never drawn; and the volumes
+    of one batch were drawn in two calls, so that a volume could be its own partner; here each is drawn once.
 """
 
 from __future__ import annotations
@@ -33,9 +30,6 @@ from fewslice.augment.pretraining import augmented_view
 from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch, one_hot
 from fewslice.core.errors import ConfigError
 from fewslice.data.volume import with_channel_axis
-
-GLOBAL_EXPERIMENTS = (0, 1, 2, 3, 4)
-LOCAL_EXPERIMENTS = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -73,18 +67,6 @@ class BatchPlan:
         return np.ascontiguousarray(grid[[0, 2, 1]].T)
 
 
-def _check(kind: str, value: int, known: tuple[int, ...], bt_size: int, n_parts: int) -> None:
-    problems = []
-    if value not in known:
-        problems.append(f"`{kind}` must be one of {', '.join(map(str, known))}. Received: {kind}={value}")
-    if bt_size < 1:
-        problems.append(f"`bt_size` must be at least 1. Received: bt_size={bt_size}")
-    if n_parts < 1:
-        problems.append(f"`n_parts` must be at least 1. Received: n_parts={n_parts}")
-    if problems:
-        raise ConfigError("\n".join(problems))
-
-
 def _slots(bt_size: int, n_parts: int, *, slices_per_bt: int, least: int) -> int:
     """Returns bt_size * slices_per_bt / n_parts if that is a whole number of at least `least` volumes."""
     slices = bt_size * slices_per_bt
@@ -109,14 +91,12 @@ def plan_global_batch(exp_no: int, bt_size: int, n_parts: int) -> BatchPlan:
 
     Args:
         exp_no: Variant, 0 to 4.
-        bt_size: The batch size of the command line.
-        n_parts: Partitions of a volume; not used by variant 0.
+        bt_size: The batch size of the command line, at least 1.
+        n_parts: Partitions of a volume, at least 1; not used by variant 0.
 
     Raises:
-        ConfigError: An unknown variant, or a `bt_size` that leaves a volume incomplete; the message names the
-            nearest that do not.
+        ConfigError: A `bt_size` that leaves a volume incomplete; the message names the nearest that do not.
     """
-    _check("global_loss_exp_no", exp_no, GLOBAL_EXPERIMENTS, bt_size, n_parts)
     if exp_no == 0:
         return BatchPlan(bt_size, 1, num_views=2, include_original=False, use_partitions=False)
     if exp_no == 1:
@@ -143,7 +123,6 @@ def plan_local_batch(exp_no: int, bt_size: int, n_parts: int) -> BatchPlan:
     Raises:
         ConfigError: As for `plan_global_batch`.
     """
-    _check("local_loss_exp_no", exp_no, LOCAL_EXPERIMENTS, bt_size, n_parts)
     if exp_no == 0:
         return BatchPlan(bt_size, 1, num_views=2, include_original=False, use_partitions=False)
     slots = _slots(bt_size, n_parts, slices_per_bt=1, least=2)

@@ -26,6 +26,7 @@ from fewslice.augment.group_views import group_view
 from fewslice.core.errors import ConfigError
 from fewslice.data.batches import generator
 from fewslice.data.batches.contrastive import ContrastiveBatch, gather_slices
+from fewslice.settings.group_contrastive import batch_size_problem
 
 _PLAN = 2**31 - 2  # step numbers from which the batches of an epoch and their order are drawn; no training step
 _ORDER = 2**31 - 3
@@ -51,13 +52,8 @@ class GroupPlan:
     use_patient: bool = False
 
     def __post_init__(self):
-        size = self.group_size
-        if self.batch_size % size or self.batch_size < 2 * size:
-            near = sorted({max(self.batch_size // size, 2) * size, max(-(-self.batch_size // size), 2) * size})
-            raise ConfigError(
-                f"`batch_size` must be a multiple of the group size, {size}, and at least {2 * size}. "
-                f"Received: {self.batch_size}. Use {' or '.join(map(str, near))}."
-            )
+        if problem := batch_size_problem(self.batch_size, self.group_size):
+            raise ConfigError(problem)
 
     @property
     def group_size(self) -> int:

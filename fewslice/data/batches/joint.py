@@ -147,7 +147,7 @@ def pair_table(bt_size: int, exp_no: int) -> np.ndarray:
         (2, bt_size) int64, first and second image of each pair, as places in [L0, L1, ..., U0, U1, ...].
 
     Raises:
-        ConfigError: `bt_size` below 2, or an unknown `exp_no`.
+        ConfigError: `bt_size` below 2.
 
     Notes:
         For `bt_size` 10 this is the published table, which was written out by hand; the published code fails
@@ -156,8 +156,6 @@ def pair_table(bt_size: int, exp_no: int) -> np.ndarray:
     >>> pair_table(4, 1).tolist()  # L0|L0, L1|U1, U0|U0, U0|U1
     [[0, 1, 2, 2], [0, 3, 2, 3]]
     """
-    if exp_no not in (0, 1):
-        raise ConfigError(f"`local_loss_exp_no` must be one of 0, 1. Received: local_loss_exp_no={exp_no}")
     if bt_size < 2:
         raise ConfigError(
             f"`bt_size` must be at least 2, a labelled and an unlabelled pair. Received: bt_size={bt_size}"

@@ -92,7 +92,7 @@ def unimatch_rows(
     views, boxes = [], []
     for _ in range(2):
         view = strong_view(rng, weak)
-        box = cutmix_boxes(rng, *view.shape[:3])
+        box = cutmix_boxes(rng, view.shape[:3])
         views.append(mix(view, np.roll(view, 1, axis=0), box))
         boxes.append(box)
     return [weak, *views], np.stack(boxes, axis=-1).astype(np.float32)
@@ -116,6 +116,6 @@ def copy_paste_rows(
     """
     rows = np.arange(len(weak)) % len(known.images)
     unknown = np.zeros((*weak.shape[:3], known.labels.shape[-1]), np.float32)
-    boxes = copy_paste_boxes(rng, *weak.shape[:3])
+    boxes = copy_paste_boxes(rng, weak.shape[:3])
     mixed, labels, is_unlabelled = copy_paste((known.images[rows], known.labels[rows]), (weak, unknown), boxes=boxes)
     return [mixed, weak], np.concatenate([labels, is_unlabelled[..., None]], axis=-1, dtype=np.float32)

@@ -55,7 +55,7 @@ class Heart:
     slope: tuple[float, float]  # shift (x, y) of that centre per mm of z
     angle: float  # direction from the left to the right ventricle
     twist: float  # change of that direction per mm of z
-    papillary: np.ndarray  # rows (direction, distance, size, elongation), the middle two relative to the cavity's radius
+    papillary: np.ndarray  # rows (direction, distance, size, elongation), the middle two over the cavity's radius
     waves: np.ndarray  # (k, 6) smooth deformation of the outline, see `waves`
 
     def contracted(self, rng: np.random.Generator) -> Heart:

@@ -169,10 +169,7 @@ def paint_torso(torso: Torso, x: np.ndarray, y: np.ndarray, z: float, *, edge_mm
 
     Args:
         torso: The patient.
-        x: Column positions in mm, float32 (rows, columns).
-        y: Row positions in mm, same shape.
-        z: Position of the slice in mm.
-        edge_mm: Width of the border over which a pixel is shared by two tissues.
+        x, y, z, edge_mm: As for `heart.heart_masks`.
     """
     values = torso.values
     spacing = (float(x[0, 1] - x[0, 0]), float(y[1, 0] - y[0, 0]))

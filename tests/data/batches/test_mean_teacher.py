@@ -70,7 +70,7 @@ def test_unimatch_draws_in_the_documented_order(plain):
     weak = _slices(OTHERS, sample_slices(rng, [5] * 4, 4))
     np.testing.assert_array_equal(found.images[:7], np.concatenate([known.images, weak]))
     for view, rows in enumerate((found.images[7:11], found.images[11:])):
-        strong, outside = strong_view(rng, weak), ~cutmix_boxes(rng, 4, 16, 16)
+        strong, outside = strong_view(rng, weak), ~cutmix_boxes(rng, (4, 16, 16))
         np.testing.assert_array_equal(found.targets[..., view], ~outside)
         np.testing.assert_array_equal(rows[outside], strong[outside])
         assert np.abs(rows - weak).max() > 0.05
@@ -89,7 +89,7 @@ def test_copy_paste_rows(plain, counts):
         else:
             assert mixed[i, r, c, 0] == known[i % n, r, c, 0]
             np.testing.assert_array_equal(found.targets[i, r, c, :3], found.labels[i % n, r, c])
-    side = copy_paste_boxes(np.random.default_rng(0), 1, 16, 16).sum()
+    side = copy_paste_boxes(np.random.default_rng(0), (1, 16, 16)).sum()
     shares = found.targets[..., 3].sum(axis=(1, 2))  # first half: all but the box is unlabelled; second half: the box
     assert shares.tolist() == [256 - side] * (u // 2) + [side] * (u - u // 2)
 
