@@ -53,12 +53,3 @@ def test_images_labels_and_mask_tell_the_same_origin(count):
     share = (intensity < 200).mean(axis=(1, 2))  # of labelled pixels: the box of 16 x 16 of 24 x 24, or the rest
     half = count // 2
     np.testing.assert_allclose(share, [4 / 9] * half + [5 / 9] * (count - half))
-
-
-def test_one_hot_labels():
-    (images, labels), (others, guesses) = _batch(1), _batch(2, seed=1)
-    onehot, soft = np.eye(4, dtype=np.float32)[labels], np.eye(4, dtype=np.float32)[guesses]
-    boxes = copy_paste_boxes(np.random.default_rng(0), (6, 24, 24))
-    _, hard, _ = copy_paste((images, labels), (others, guesses), boxes=boxes)
-    _, mixed, _ = copy_paste((images, onehot), (others, soft), boxes=boxes)
-    np.testing.assert_array_equal(mixed.argmax(axis=-1), hard)

@@ -23,7 +23,7 @@ def test_golden(path):
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (24, 31), (33, 20)])
-@pytest.mark.parametrize("box", [(9, 9), (12, 5), (30, 30)])
+@pytest.mark.parametrize("box", [(9, 9), (12, 5), (40, 40)])
 def test_same_as_loops(shape, box):
     rng = np.random.default_rng(0)
     images = rng.random((3, *shape, 1), dtype=np.float32)
@@ -48,11 +48,6 @@ def test_every_size_works_and_stays_in_range(side):
     out = random_crop_and_resize(np.random.default_rng(1), images)
     assert out.shape == images.shape
     assert images.min() - 1e-6 <= out.min() and out.max() <= images.max() + 1e-6
-
-
-def test_whole_image_is_unchanged():
-    images = np.random.default_rng(0).random((2, 40, 40, 1), dtype=np.float32)
-    np.testing.assert_array_equal(crop_and_resize(images, [0, 0], [0, 0], box=(40, 40)), images)
 
 
 def test_box_holds_for_both_axes():

@@ -43,7 +43,7 @@ def test_box_by_hand():
     assert masks[0].sum() == 20 * 100 and not masks[1].any()
 
 
-@pytest.mark.parametrize("shape", [(192, 192), (96, 160)])
+@pytest.mark.parametrize("shape", [(96, 96), (60, 100)])
 def test_areas_and_shapes(shape):
     height, width = shape
     masks = cutmix_boxes(np.random.default_rng(0), (4000, height, width))
@@ -66,12 +66,6 @@ def test_boxes_reach_every_corner():
     often = masks.mean(axis=0)
     assert often[[0, 0, -1, -1], [0, -1, 0, -1]].min() > 0.0015
     np.testing.assert_allclose(often, often[::-1, ::-1], atol=0.05)
-
-
-def test_mix_by_hand():
-    x, partner = np.zeros((1, 2, 2, 1), np.float32), np.ones((1, 2, 2, 1), np.float32)
-    mask = np.array([[[True, False], [False, True]]])
-    np.testing.assert_array_equal(mix(x, partner, mask)[0, :, :, 0], [[1, 0], [0, 1]])
 
 
 def test_everything_is_mixed_with_the_same_mask():

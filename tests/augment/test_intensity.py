@@ -75,12 +75,8 @@ def test_brightness_and_contrast_are_independent():
     pairs = [_recover(images, pretraining_intensity(np.random.default_rng(seed), images)) for seed in range(200)]
     delta, factor = np.array(pairs)[:, :, 0].T
     assert abs(np.corrcoef(delta, factor)[0, 1]) < 0.2
-
-
-def test_pretraining_clips():
-    images = np.random.default_rng(0).normal(0.7, 2, (3, 8, 8, 1)).astype(np.float32)
-    out = pretraining_intensity(np.random.default_rng(0), images)
-    assert out.min() == 0 and out.max() == 1.5
+    clipped = pretraining_intensity(np.random.default_rng(0), 100 * (images - 0.7))
+    assert clipped.min() == 0 and clipped.max() == 1.5
 
 
 @pytest.mark.parametrize("batch, halves", [(4, 2), (5, 3), (1, 1)])

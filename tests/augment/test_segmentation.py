@@ -119,10 +119,6 @@ def test_split_range(batch, lowest, highest):
     assert drawn == set(range(lowest, highest + 1))
 
 
-def test_one_hot():
-    assert one_hot(np.array([[[0, 2]]]), 3).tolist() == [[[[1, 0, 0], [0, 0, 1]]]]
-
-
 @pytest.mark.parametrize("value", [4, -1])
 def test_unknown_label(value):
     images, labels = _batch()

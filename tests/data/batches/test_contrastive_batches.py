@@ -60,33 +60,20 @@ def test_golden_two_views(path):
 
 
 @pytest.mark.parametrize(
-    "exp_no, bt_size, n_parts, slots, views, rows",
-    [
-        (0, 12, 4, 12, 2, 24),
-        (0, 5, 3, 5, 2, 10),
-        (1, 12, 4, 3, 3, 36),
-        (1, 12, 3, 4, 3, 36),
-        (2, 12, 4, 6, 2, 48),
-        (2, 10, 4, 5, 2, 40),
-        (2, 8, 4, 4, 2, 32),
-        (2, 12, 3, 8, 2, 48),
-        (2, 12, 6, 4, 2, 48),
-        (3, 12, 4, 4, 3, 48),
-        (4, 12, 4, 4, 3, 48),
-        (4, 8, 4, 3, 3, 36),
-    ],
+    "make, sizes, slots, views",
+    [(plan_global_batch, (0, bt_size, 4), bt_size, 2) for bt_size in (12, 5)]
+    + [(plan_global_batch, (1, 12, n_parts), 12 // n_parts, 3) for n_parts in (4, 3)]
+    + [(plan_global_batch, (2, *sizes), 2 * sizes[0] // sizes[1], 2) for sizes in ((12, 4), (10, 4), (12, 3), (12, 6))]
+    + [(plan_global_batch, (exp_no, 12, 4), 4, 3) for exp_no in (3, 4)]
+    + [(plan_global_batch, (4, 8, 4), 3, 3)]
+    + [(plan_local_batch, sizes, slots, 2) for *sizes, slots in ((0, 10, 4, 10), (1, 12, 4, 3), (1, 9, 3, 3))],
 )
-def test_global_plans(exp_no, bt_size, n_parts, slots, views, rows):
-    plan = plan_global_batch(exp_no, bt_size, n_parts)
-    assert (plan.num_slots, plan.num_views, plan.num_rows) == (slots, views, rows)
-    assert plan.n_parts == (1 if exp_no == 0 else n_parts)
-    assert plan.include_original == (exp_no > 0)
-
-
-@pytest.mark.parametrize("exp_no, bt_size, n_parts, slots", [(0, 10, 4, 10), (1, 12, 4, 3), (1, 9, 3, 3)])
-def test_local_plans(exp_no, bt_size, n_parts, slots):
-    plan = plan_local_batch(exp_no, bt_size, n_parts)
-    assert (plan.num_slots, plan.num_views, plan.num_rows) == (slots, 2, 2 * bt_size)
+def test_plans(make, sizes, slots, views):
+    exp_no, _, n_parts = sizes
+    plan, n_parts = make(*sizes), n_parts if exp_no else 1
+    assert (plan.num_slots, plan.n_parts, plan.num_views) == (slots, n_parts, views)
+    assert plan.num_rows == slots * n_parts * views
+    assert plan.include_original == (exp_no > 0 and make is plan_global_batch)
 
 
 def test_ids_by_hand():
@@ -114,16 +101,14 @@ def test_plans_that_do_not_fit(plan, exp_no, bt_size, n_parts, words):
         plan(exp_no, bt_size, n_parts)
 
 
-@pytest.mark.parametrize("bt_size", range(1, 30))
-@pytest.mark.parametrize("n_parts", range(1, 8))
-def test_sizes_that_messages_name_do_fit(bt_size, n_parts):
-    for plan, exp_no in ((plan_global_batch, 1), (plan_global_batch, 2), (plan_local_batch, 1)):
-        try:
-            plan(exp_no, bt_size, n_parts)
-        except ConfigError as error:
-            named = str(error).split("--bt_size=")[1].split(",")[0].split(" or ")
-            for value in named:
-                plan(exp_no, int(value), n_parts)
+def test_sizes_that_messages_name_do_fit():
+    for bt_size, n_parts in np.ndindex(30, 8):
+        for plan, exp_no in ((plan_global_batch, 1), (plan_global_batch, 2), (plan_local_batch, 1)):
+            try:
+                plan(exp_no, bt_size + 1, n_parts + 1)
+            except ConfigError as error:
+                for value in str(error).split("--bt_size=")[1].split(",")[0].split(" or "):
+                    plan(exp_no, int(value), n_parts + 1)
 
 
 def _batch(seed, volumes, plan, box=100, strong=False):
@@ -223,24 +208,13 @@ def test_segmentation_batch_without_augmentation():
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 20])
-def test_segmentation_batch(batch_size):
-    volumes = _labelled()
+def test_segmentation_batch_with_augmentation(batch_size):
+    volumes, options = _labelled(), {"batch_size": batch_size, "augmentation": SegmentationAugmentation()}
     for seed in range(5):
-        first, second = (
-            segmentation_batch(
-                np.random.default_rng(seed),
-                volumes,
-                batch_size=batch_size,
-                num_classes=4,
-                augmentation=SegmentationAugmentation(),
-            )
-            for _ in range(2)
-        )
-        for one, other in zip(first, second, strict=True):
-            np.testing.assert_array_equal(one, other)
-        assert first.images.shape == (batch_size, 32, 32, 1) and first.labels.shape == (batch_size, 32, 32, 4)
-        np.testing.assert_allclose(first.labels.sum(-1), 1, atol=1e-6)
-        assert np.ptp(first.images, axis=(1, 2, 3)).min() > 0
+        batch = segmentation_batch(np.random.default_rng(seed), volumes, num_classes=4, **options)
+        assert batch.images.shape == (batch_size, 32, 32, 1) and batch.labels.shape == (batch_size, 32, 32, 4)
+        np.testing.assert_allclose(batch.labels.sum(-1), 1, atol=1e-6)
+        assert np.ptp(batch.images, axis=(1, 2, 3)).min() > 0
 
 
 def test_segmentation_batch_with_mixup_by_hand():
@@ -258,8 +232,3 @@ def test_segmentation_batch_with_mixup_by_hand():
     assert mixed.images.dtype == mixed.labels.dtype == np.float32
     np.testing.assert_allclose(mixed.labels.sum(-1), 1, atol=1e-6)
     assert ((mixed.labels > 0.01) & (mixed.labels < 0.99)).any()
-
-
-def test_segmentation_batch_with_too_few_classes():
-    with pytest.raises(ConfigError, match=r"0 to 2 \(`num_classes`=3\)"):
-        segmentation_batch(np.random.default_rng(0), _labelled(), batch_size=5, num_classes=3)
