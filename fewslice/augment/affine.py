@@ -21,14 +21,9 @@ BLANK_BELOW = 0.001
 
 
 def rotation_points(shape: tuple[int, int], degrees: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns where each pixel of an image that is rotated about its centre looks: rows and columns, float64.
+    """Returns the row and column, (H, W) float64 each, that every pixel of an image rotated about its centre shows.
 
-    Args:
-        shape: (H, W).
-        degrees: Angle, see `rotate`.
-
-    Returns:
-        Two arrays (H, W).
+    `shape` is (H, W); for the angle see `rotate`.
     """
     height, width = shape
     cos, sin = float(special.cosdg(degrees)), float(special.sindg(degrees))  # exact at multiples of 90

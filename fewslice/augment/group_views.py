@@ -4,7 +4,7 @@ Vepa et al., 2024, https://arxiv.org/abs/2411.15763. In this order, for every im
 the size of the image, mirroring of the columns, an affine change (nearest neighbour, 0 outside), a Gaussian blur of
 5 x 5 pixels, with some probability an erased box. Intensities are not changed otherwise.
 
-What is drawn (`draw_views`) and what is made of it are separate; the pieces follow torchvision's conventions.
+Drawing (`draw_views`) and applying (`apply_views`) are separate; the pieces follow torchvision's conventions.
 
 Notes:
     A box is enlarged, never made smaller, so whether shrinking smooths before it samples (torchvision does by now, and
@@ -62,7 +62,7 @@ class GroupViewDraws(NamedTuple):
 
 
 def draw_views(rng: np.random.Generator, batch: int, shape: tuple[int, int]) -> GroupViewDraws:
-    """Draws what happens to `batch` images of `shape` (H, W), each kind of change for all images at once."""
+    """Draws the changes of `batch` images of `shape` (H, W), each kind for all images at once."""
     height, width = shape
     crops, is_valid = _draw_boxes(rng, batch, shape, CROP_AREA, CROP_ASPECT, largest=0)
     crops[~is_valid] = _central_box(shape, CROP_ASPECT)

@@ -102,7 +102,7 @@ class BilinearSampler:
         self._pointers = np.arange(0, 4 * shape[0] * shape[1] + 1, 4, dtype=np.int32)
 
     def operator(self, rows: np.ndarray, columns: np.ndarray) -> sparse.csr_array:
-        """Returns the matrix for given points. Points outside the image are moved to its edge.
+        """Returns the matrix that samples at points. Those outside the image are moved to its edge.
 
         Args:
             rows: (H, W) float32 or float64, row coordinates in pixels. Changed in place.
@@ -160,7 +160,7 @@ def nearest_sources(size: int, new: int) -> np.ndarray:
 
 
 def inside(shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Tells which points (rows, columns), in pixels, lie within an image of `shape` (H, W)."""
+    """Returns the mask of the points (rows, columns), in pixels, that lie within an image of `shape` (H, W)."""
     return (rows >= 0) & (rows <= shape[0] - 1) & (columns >= 0) & (columns <= shape[1] - 1)
 
 

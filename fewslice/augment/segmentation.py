@@ -105,7 +105,7 @@ def augment_segmentation_batch(
         images: (batch, H, W, 1) float32.
         labels: (batch, H, W) integer classes.
         num_classes: Classes including the background.
-        settings: What is done beside the affine operations.
+        settings: The changes beside the affine operations.
 
     Returns:
         (batch, H, W, 1) float32 images and (batch, H, W, num_classes) float32 one-hot labels, soft where

@@ -8,7 +8,7 @@ Notes:
     Differs from the published code in three ways. There a scaling by s was undone by a scaling by 2 - s, here by the
     exact inverse of the sampling grid, whose factor is that of the rounded size and whose centre is that of the crop.
     There the scaling also hit the class axis of the probabilities, here it never does. And there a pixel that a view
-    does not show counted as background; `visible` tells which ones those are.
+    does not show counted as background; `visible` is the mask of the others.
 """
 
 from __future__ import annotations
@@ -155,14 +155,9 @@ def undo_to_labels(view: VolumeView, probabilities: np.ndarray) -> np.ndarray:
 
 
 def visible(view: VolumeView, shape: tuple[int, int]) -> np.ndarray:
-    """Tells which pixels of the original come back whole when the view is undone.
+    """Returns the mask of the pixels of the original that come back whole when the view is undone.
 
-    Args:
-        view: The operation.
-        shape: (H, W).
-
-    Returns:
-        (H, W) bool. False where one of the interpolated values lies outside the view or shows the outside.
+    It is bool of `shape` (H, W), False where one of the interpolated values lies outside the view or shows the outside.
     """
     ones = np.ones((1, *shape), np.float32)
     return undo_view(view, apply_view(view, ones))[0] > SEEN_ABOVE

@@ -38,13 +38,13 @@ class AnnotatedBatch(NamedTuple):
 
 
 def units_of_step(seed: int, step: int, count: int, batch_size: int) -> np.ndarray:
-    """Returns which units a step sees: the next `batch_size` of one shuffled epoch after the other.
+    """Returns the units of a step: the next `batch_size` of one shuffled epoch after the other.
 
     Args:
         seed: Random seed.
         step: Training step, from 0.
-        count: Number of units.
-        batch_size: Units of a batch, more or fewer than there are.
+        count: Number of units, larger or smaller than a batch.
+        batch_size: Units of a batch.
 
     Returns:
         (batch_size,) int64 positions, 0 to count - 1.

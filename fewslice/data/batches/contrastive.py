@@ -130,7 +130,7 @@ def plan_local_batch(exp_no: int, bt_size: int, n_parts: int) -> BatchPlan:
 
 
 def partition_edges(depths: np.ndarray, n_parts: int) -> np.ndarray:
-    """Returns where the partitions of volumes begin and end: (volumes, n_parts + 1) integers, increasing.
+    """Returns the bounds of the partitions of volumes: (volumes, n_parts + 1) integers, increasing.
 
     Partition k is [edges[k], edges[k + 1]) with edge k = floor(k * depth / n_parts), so sizes differ by one at most and
     every slice belongs to one.
@@ -139,15 +139,7 @@ def partition_edges(depths: np.ndarray, n_parts: int) -> np.ndarray:
 
 
 def locate_slices(flat: np.ndarray, depths: Sequence[int]) -> np.ndarray:
-    """Turns positions in the concatenation of all volumes into (volume index, slice index).
-
-    Args:
-        flat: (n,) integers in [0, sum(depths)).
-        depths: Slices of each volume.
-
-    Returns:
-        (n, 2) int64.
-    """
+    """Returns (n, 2) int64, volume and slice index of positions (n,) in the concatenation of volumes of `depths`."""
     ends = np.cumsum(depths)
     volumes = np.searchsorted(ends, flat, side="right")
     return np.stack([volumes, flat - (ends - np.asarray(depths))[volumes]], axis=1)
@@ -159,7 +151,7 @@ def sample_slices(rng: np.random.Generator, depths: Sequence[int], count: int) -
     Args:
         rng: Random generator.
         depths: Slices of each volume.
-        count: Slices wanted.
+        count: Number of slices.
 
     Returns:
         (count, 2) int64: volume index, slice index.
@@ -173,11 +165,11 @@ def sample_slices(rng: np.random.Generator, depths: Sequence[int], count: int) -
     return locate_slices(rng.integers(total, size=count), depths)
 
 
-def check_number_of_volumes(wanted: int, found: int) -> None:
+def check_number_of_volumes(needed: int, available: int) -> None:
     """Raises `ConfigError` if a batch needs more volumes than a split has."""
-    if wanted > found:
+    if needed > available:
         raise ConfigError(
-            f"The batch needs {wanted} different volumes, but the split has {found}. "
+            f"The batch needs {needed} different volumes, but the split has {available}. "
             "Use a smaller --bt_size, a larger --n_parts (fewer volumes per batch) or a larger split."
         )
 
@@ -195,7 +187,7 @@ def sample_partitions(
     Args:
         rng: Draws the volumes, then the slices volume by volume.
         depths: Slices of each volume.
-        num_volumes: Volumes wanted.
+        num_volumes: Number of volumes.
         n_parts: Partitions of a volume.
         names: Of the volumes, for messages.
 
@@ -203,7 +195,7 @@ def sample_partitions(
         (num_volumes, n_parts, 2) int64: volume index, slice index.
 
     Raises:
-        ConfigError: More volumes wanted than there are, or a volume with fewer slices than partitions
+        ConfigError: Fewer volumes than asked for, or a volume with fewer slices than partitions
             (whether or not it would be drawn).
     """
     check_number_of_volumes(num_volumes, len(depths))
@@ -323,7 +315,7 @@ def contrastive_batch(
     Args:
         rng: Draws the slices, then view after view.
         volumes: Unlabelled volumes.
-        plan: What the batch is made of.
+        plan: Composition of the batch.
         box: Crop of global views, see `augmented_view`; None for local views, in which positions correspond.
         strong: See `augmented_view`.
 
@@ -357,7 +349,7 @@ def segmentation_batch(
         volumes: Objects with `image` and `label`.
         batch_size: Slices of the batch.
         num_classes: Classes including the background.
-        augmentation: What is done; None leaves slices and labels as they are.
+        augmentation: None leaves slices and labels as they are.
         mixup: Parameter of the Beta distribution of `random_mixup`; 0 mixes nothing.
 
     Raises:

@@ -10,7 +10,7 @@ Everything drawn is a pure function of (seed, epoch, index).
 Notes:
     Differs from the published code, which draws again until a partner is new and so never ends where a volume or
     patient has too few slices (here `ConfigError`), and takes the neighbour of a volume's only slice from the next
-    volume. The law of what is drawn is the same.
+    volume. The law of the draws is the same.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class SliceHierarchy:
         depths: Slices of each volume, at least 1.
         patients: Patient of each volume; None: each volume has its own. A patient's volumes need not follow
             each other; patients keep the order of their first volume.
-        names: What to call the volumes in messages.
+        names: Of the volumes, for messages.
 
     Attributes:
         sources: (N, 2) int64 volume index, slice index.
@@ -194,7 +194,7 @@ def draw_batches(rng: np.random.Generator, hierarchy: SliceHierarchy, plan: Grou
     Args:
         rng: Random generator.
         hierarchy: The slices.
-        plan: What a batch is made of.
+        plan: Composition of a batch.
 
     Returns:
         (batches, B) int64 positions in flat order, group after group; at least one batch. With groups all
@@ -221,11 +221,11 @@ def draw_batches(rng: np.random.Generator, hierarchy: SliceHierarchy, plan: Grou
 
 
 class GroupSampler:
-    """The batches of all epochs; what a step sees depends on the seed and its number only.
+    """The batches of all epochs; that of a step depends on the seed and its number only.
 
     Args:
         hierarchy: The slices.
-        plan: What a batch is made of.
+        plan: Composition of a batch.
         seed: Random seed.
         reset_every_epoch: Whether each epoch draws new groups and batches, whose number then varies by about 1%;
             otherwise the batches of the first come in a new order. Without groups they are always new.
@@ -282,7 +282,7 @@ def group_batch(
         rng: Draws the first views, then the second.
         volumes: Objects with `image` (depth, H, W).
         sources: (B, 2) volume index, slice index, from `GroupSampler.at_step`.
-        plan: What the batch is made of.
+        plan: Composition of the batch.
 
     Returns:
         2B rows, with ids image, group, position in the group.

@@ -28,12 +28,10 @@ class LabelPool:
     Args:
         labels: One (depth, H, W) array of integers per volume, memory-mapped or not; not copied.
         num_classes: K, background included.
-        names: What to call the volumes in messages.
+        names: Of the volumes, for messages.
         confidence: One (depth, H, W) uint8 array per volume, 255 where a label is certain; None: all are.
 
     Attributes:
-        labels: As given.
-        num_classes: As given.
         depths: Slices of each volume.
         present: (slices, K) boolean, all volumes one after the other.
 
@@ -129,7 +127,7 @@ def _classes_of_volume(volume: np.ndarray, num_classes: int, name: str) -> np.nd
 
 
 def pair_table(bt_size: int, exp_no: int) -> np.ndarray:
-    """Returns which slice stands in which image of which pair.
+    """Returns the slices that make the first and the second images of the pairs.
 
     The slices are h = bt_size // 2 labelled ones, L0, L1, ..., followed by bt_size - h unlabelled ones, U0, U1,
     ... (one more if `bt_size` is odd; unlabelled slices abound). Each is in at least one pair.
@@ -265,7 +263,7 @@ def draw_joint_batch(
             contrastive loss, then the pixels.
         labelled: True labels.
         unlabelled: Pseudo-labels (true ones where they are known), same classes and size of slices.
-        plan: What to draw.
+        plan: Sizes of the batch.
 
     Raises:
         ConfigError: No slice shows enough classes, or the pools do not fit each other.

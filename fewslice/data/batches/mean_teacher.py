@@ -29,7 +29,7 @@ class TaughtBatch(NamedTuple):
     Attributes:
         images: (N, H, W, 1) float32, in the order that the network of the method wants.
         labels: (n, H, W, K) float32, of the labelled rows.
-        targets: What the loss of the unlabelled rows needs, see there.
+        targets: Of the loss of the unlabelled rows, see there.
         labelled_sources: (n, 2) int32: volume and slice of the labelled rows.
         unlabelled_sources: (u, 2) int32: the same for the unlabelled ones.
     """
@@ -54,7 +54,7 @@ def taught_batch(
     num_classes: int,
     augmentation: SegmentationAugmentation | None = None,
 ) -> TaughtBatch:
-    """Makes a batch of labelled slices and of what a method makes of unlabelled ones.
+    """Makes a batch of labelled slices and of the rows that a method makes from unlabelled ones.
 
     Args:
         rng: Draws the labelled rows, the unlabelled slices, their affine change, then what `make_rows` needs.

@@ -189,15 +189,15 @@ def generate_phantom(
 
 
 def _claim(folder: Path, identity: dict) -> None:
-    """Notes in `folder` what it holds, or raises if it holds something else."""
+    """Notes the identity of a phantom in `folder`, or raises if the folder holds something else."""
     note = folder / "phantom.json"
     if note.is_file():
-        found = read_json(note)
-        if found != identity:
+        held = read_json(note)
+        if held != identity:
             raise DataError(
                 note,
                 expected=f"a phantom of seed {identity['seed']} (version {identity['version']})",
-                found=f"seed {found.get('seed')} (version {found.get('version')})" if isinstance(found, dict) else "?",
+                found=f"seed {held.get('seed')} (version {held.get('version')})" if isinstance(held, dict) else "?",
                 remedy="Choose another --output, or delete the folder to make it anew.",
             )
         return

@@ -1,4 +1,4 @@
-"""The heart of a synthetic patient: what varies between patients, and where its tissues lie in a slice.
+"""The heart of a synthetic patient: the geometry that varies between patients, and the masks of its tissues in a slice.
 
 Coordinates are millimetres in the image plane, relative to the middle of the field of view: `x` grows along
 the columns, `y` along the rows (downwards on screen), `z` from the base towards the apex, 0 at the first
@@ -236,6 +236,6 @@ def heart_masks(
 
 
 def label_slice(masks: HeartMasks) -> np.ndarray:
-    """Returns the label, uint8: what fills most of each pixel (0 none, 1 RV, 2 myocardium, 3 LV)."""
+    """Returns the label, uint8, the tissue that fills most of each pixel (0 none, 1 RV, 2 myocardium, 3 LV)."""
     background = 1 - masks.rv - masks.myo - masks.lv
     return np.argmax(np.stack([background, masks.rv, masks.myo, masks.lv]), axis=0).astype(np.uint8)
