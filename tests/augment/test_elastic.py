@@ -12,7 +12,7 @@ from tests.reference import augment as reference
 
 
 def deform(rng, images, onehot, sigma):
-    """What a training batch does to the rows that are deformed."""
+    """Deforms rows as a training batch does."""
     fields = enlarge_grids(draw_grids(rng, len(images), sigma=sigma), images.shape[1:3])
     return warp_pairs(images, onehot, fields)
 
@@ -60,7 +60,7 @@ def test_warp_same_as_loops(shape):
 
 
 def test_warp_by_whole_pixels():
-    """Displacement (1, 0) takes each pixel from the row above; the first row goes on outside."""
+    """Displacement (1, 0) takes each pixel from the row above; outside, the first row is repeated."""
     maps = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
     fields = np.zeros((1, 2, 3, 3), np.float32)
     fields[0, 0] = 1

@@ -65,7 +65,7 @@ def test_range():
     assert first.min() >= 0 and first.max() <= 1.5 and np.isfinite(first).all()
 
 
-def test_blank_and_negative_images_stay_finite():
+def test_blank_and_negative_images_become_blank():
     images = np.zeros((8, 8, 8, 1), np.float32)
     images[4:] = -0.3
     out = strong_view(np.random.default_rng(0), images)

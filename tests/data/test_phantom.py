@@ -8,12 +8,10 @@ from fewslice.data.io.nifti import read_nifti
 from fewslice.data.phantom import dataset
 from fewslice.data.phantom.dataset import generate_phantom, make_patient
 
-PATIENTS = range(1, 9)
-
 
 @pytest.fixture(scope="module")
 def patients():
-    return {number: make_patient(number) for number in PATIENTS}
+    return {number: make_patient(number) for number in range(1, 6)}
 
 
 def test_ranges(patients):
@@ -47,7 +45,7 @@ def test_anatomy_by_slice(patients):
         incomplete_at_apex += not complete[-1]
         for k in range(label.shape[2]):
             assert (label[..., k] == 2).any() or not (label[..., k] == 3).any()
-    assert incomplete_at_base >= 4 and incomplete_at_apex >= 4
+    assert incomplete_at_base >= 2 and incomplete_at_apex >= 2
 
 
 def test_systole_empties_the_left_ventricle_and_keeps_the_muscle(patients):

@@ -74,9 +74,9 @@ def test_positions_equal_the_loops(shape):
     assert positions.dtype == np.int32 and valid.dtype == bool
     for image in range(2 * len(labels_a)):
         for c in (1, 2, 3):
-            wanted = expected.get((image, c))
-            assert valid[image, c - 1].tolist() == [wanted is not None] * 3
-            assert positions[image, c - 1].tolist() == [list(p) for p in wanted or [(0, 0)] * 3]
+            pixels = expected.get((image, c))
+            assert valid[image, c - 1].tolist() == [pixels is not None] * 3
+            assert positions[image, c - 1].tolist() == [list(p) for p in pixels or [(0, 0)] * 3]
 
 
 def test_positions_are_uniform_over_the_pixels_of_the_class():
