@@ -34,7 +34,7 @@ class SliceBatches:
         images: (slices, rows, columns, channels) of each case.
         seed: Of order and augmentation.
         batch_size: Slices per step.
-        augmentation: See `fewslice.data.batches.annotated.annotated_batch`.
+        augmentation: See `fewslice.data.batches.annotated.AnnotatedSlices`.
         targets: (labels (B, H, W) int32, number in [0, 1)) -> targets of the loss.
     """
 

@@ -158,12 +158,8 @@ def contrastive_plan(args: GlobalPretraining | LocalPretraining, dataset: Datase
     """
     if isinstance(args, GlobalPretraining):
         return plan_global_batch(args.global_loss_exp_no, args.bt_size, args.n_parts)
-    return plan_local_batch(args.local_loss_exp_no, local_bt_size(args, dataset), args.n_parts)
-
-
-def local_bt_size(args: LocalPretraining, dataset: DatasetConfig) -> int:
-    """Returns the slices of a step of the local stage: 3 volumes for variant 1, else `batch_size_ft` slices."""
-    return 3 * args.n_parts if args.local_loss_exp_no == 1 else dataset.batch_size_ft
+    bt_size = 3 * args.n_parts if args.local_loss_exp_no == 1 else dataset.batch_size_ft  # variant 1: three volumes
+    return plan_local_batch(args.local_loss_exp_no, bt_size, args.n_parts)
 
 
 def group_plan(settings: GroupContrastive) -> GroupPlan:

@@ -16,8 +16,6 @@ from absl import logging
 
 import losses
 import models
-from fewslice.augment.pretraining import ViewSettings
-from fewslice.augment.strong_intensity import StrongIntensity
 from fewslice.core import backend
 from fewslice.core.errors import ConfigError
 from fewslice.data import cache
@@ -25,7 +23,7 @@ from fewslice.data.batches import contrastive, generator
 from fewslice.evaluate.collapse import effective_rank
 from fewslice.settings import datasets
 from fewslice.settings.stage_flags import GlobalPretraining, GroupPretraining, LocalPretraining
-from fewslice.stages.checks import local_bt_size
+from fewslice.stages.checks import contrastive_plan
 from fewslice.train import setup
 from fewslice.train.trainer import Plan, Trainer
 
@@ -67,18 +65,6 @@ def source_of(seed: int, epoch: int, step: int) -> np.random.Generator:
 
 def pretrain_encoder(args: GlobalPretraining, dataset: datasets.DatasetConfig) -> None:
     """Trains encoder and head g1 with the global contrastive loss."""
-    settings = _views(args, box=args.bbox_dim)
-
-    def draw(rng: np.random.Generator, volumes: Any) -> contrastive.ContrastiveBatch:
-        return contrastive.global_batch(
-            rng,
-            volumes,
-            exp_no=args.global_loss_exp_no,
-            bt_size=args.bt_size,
-            n_parts=args.n_parts,
-            settings=settings,
-        )
-
     origin = setup.find_origin(args, dataset)
 
     def make() -> keras.Model:
@@ -88,7 +74,7 @@ def pretrain_encoder(args: GlobalPretraining, dataset: datasets.DatasetConfig) -
 
     loss = losses.GlobalContrastive(args.global_loss_exp_no, args.temp_fac)
     method = f"exp{args.global_loss_exp_no}_parts{args.n_parts}_bt{args.bt_size}_s{args.seed}"
-    batches = _by_segment(args, dataset, draw)
+    batches = _by_segment(args, dataset, box=args.bbox_dim)
     pretrain(args, dataset, Task(method, batches, loss, make, origin, args.lr_reg))
 
 
@@ -96,14 +82,6 @@ def pretrain_decoder(args: LocalPretraining, dataset: datasets.DatasetConfig) ->
     """Trains decoder blocks and head g2 with the local contrastive loss; the encoder stays as it was pretrained."""
     origin = setup.find_origin(args, dataset)
     exp_no = args.local_loss_exp_no
-    batch_size = local_bt_size(args, dataset)
-    settings = _views(args)
-
-    def draw(rng: np.random.Generator, volumes: Any) -> contrastive.ContrastiveBatch:
-        return contrastive.local_batch(
-            rng, volumes, exp_no=exp_no, bt_size=batch_size, n_parts=args.n_parts, settings=settings
-        )
-
     shape = setup.image_shape(dataset)
     negatives = args.no_of_neg_regs_override if exp_no == 1 else args.no_of_neg_local_regions
     regions = _regions(models.local_map_size(shape, args.no_of_decoder_blocks), args, negatives)
@@ -125,19 +103,22 @@ def pretrain_decoder(args: LocalPretraining, dataset: datasets.DatasetConfig) ->
         exp_no, regions, temperature=args.temp_fac, batch_negatives=bool(args.batch_negatives)
     )
     method = f"local{exp_no}_dec{args.no_of_decoder_blocks}_global{args.global_loss_exp_no}_s{args.seed}"
-    batches = _by_segment(args, dataset, draw)
+    batches = _by_segment(args, dataset)
     pretrain(args, dataset, Task(method, batches, loss, make, origin, args.lr_reg))
 
 
 def _by_segment(
-    args: Pretraining,
-    dataset: datasets.DatasetConfig,
-    draw: Callable[[np.random.Generator, Any], contrastive.ContrastiveBatch],
+    args: Pretraining, dataset: datasets.DatasetConfig, *, box: int | None = None
 ) -> Callable[[cache.PreparedSet], tuple[BatchOfStep, str]]:
     """Returns `Task.open_batches` of a stage that draws each batch by itself; an epoch is a segment of the training."""
+    plan, strong = contrastive_plan(args, dataset), bool(args.strong_views)
 
     def open_batches(volumes: cache.PreparedSet) -> tuple[BatchOfStep, str]:
-        return lambda step: draw(source_of(args.seed, step // dataset.val_step_update, step), volumes), ""
+        def batch(step: int) -> contrastive.ContrastiveBatch:
+            rng = source_of(args.seed, step // dataset.val_step_update, step)
+            return contrastive.contrastive_batch(rng, volumes, plan, box=box, strong=strong)
+
+        return batch, ""
 
     return open_batches
 
@@ -159,12 +140,6 @@ def _regions(size: tuple[int, int], args: LocalPretraining, negatives: int) -> l
             *size,
         )
     return table
-
-
-def _views(args: Pretraining, box: int | None = None) -> ViewSettings:
-    strong = StrongIntensity() if args.strong_views else None
-    extra = {} if box is None else {"box": box}
-    return ViewSettings(per_image=bool(args.strong_views), strong=strong, **extra)
 
 
 def pretrain(

@@ -12,7 +12,6 @@ from absl import logging
 import losses
 import models
 from fewslice.augment.segmentation import SegmentationAugmentation
-from fewslice.augment.strong_intensity import StrongIntensity
 from fewslice.core import backend
 from fewslice.data import cache
 from fewslice.data.batches import contrastive, generator
@@ -119,5 +118,5 @@ def augmentation_of(args: Segmentation) -> SegmentationAugmentation:
         rd_ni=bool(args.rd_ni),
         sigma=args.sigma,
         per_image=bool(args.ri_per_image),
-        strong=StrongIntensity(cutout=0) if args.strong_aug else None,
+        strong=bool(args.strong_aug),
     )

@@ -199,7 +199,9 @@ def continued(root, steps, n_iter=3):
     rng = np.random.default_rng(0)
     images = rng.normal(size=(4, 8, 8)).astype(np.float32)
     scribbles = np.where(rng.random((4, 8, 8)) < 0.8, 255, images > 0).astype(np.uint8)
-    slices = AnnotatedSlices(images, scribbles, [3, 0, 2], seed=1, batch_size=2, ignore_value=255)
+    slices = AnnotatedSlices(
+        images.__getitem__, scribbles.__getitem__, [3, 0, 2], seed=1, batch_size=2, ignore_value=255
+    )
 
     def make_batch(step):
         batch = slices.batch(step)

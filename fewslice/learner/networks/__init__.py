@@ -121,16 +121,16 @@ class Network:
 
 
 class SliceNetwork(Network):
-    """A network of whole slices, augmented by `RotFlip`."""
+    """A network of whole slices, augmented by `rot_flip`."""
 
     def input_shape(self, size: tuple[int, int], channels: int) -> tuple[int, ...]:
         return (*size, channels)
 
     def batches(self, labels: Labels, images: Sequence[np.ndarray], *, seed: int) -> Batches:
-        from fewslice.augment.rot_flip import RotFlip
+        from fewslice.augment.rot_flip import rot_flip
         from fewslice.learner.samplers import SliceBatches
 
-        how = {"seed": seed, "batch_size": self.batch_size, "augmentation": RotFlip(), "targets": self.targets}
+        how = {"seed": seed, "batch_size": self.batch_size, "augmentation": rot_flip, "targets": self.targets}
         return SliceBatches(labels, images, **how)
 
     def targets(self, labels: np.ndarray, mixing: float) -> np.ndarray:

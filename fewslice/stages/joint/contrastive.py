@@ -122,7 +122,7 @@ def assemble(
             contrastive.gather_slices(pools.unlabelled_volumes, drawn.unlabelled),
         ]
     )[drawn.pairs]
-    views = [augmented_view(rng, half, crop=False) for half in np.split(slices, 2)]
+    views = [augmented_view(rng, half) for half in np.split(slices, 2)]
     packed = losses.pixel_targets(drawn.labels, drawn.positions, drawn.valid, confidence=drawn.confidence)
     targets = {LOGITS: onehot, EMBEDDINGS: packed}
     return np.concatenate([images, *views]), targets
