@@ -23,7 +23,7 @@ if [[ $# -gt 0 && "$1" != -* ]]; then no_of_tr_imgs=$1; shift; fi
 if [[ $# -gt 0 && "$1" != -* ]]; then comb_tr_imgs=$1; shift; fi
 
 global_n_iter=10001 local_n_iter=10001 seg_n_iter=10001
-common=() places=() former=() pretraining=() encoder=() decoder=() local_only=()
+common=() places=() upstream=() pretraining=() encoder=() decoder=() local_only=()
 for argument in "$@"; do
   case "$argument" in
     --n_iter=*) global_n_iter=${argument#*=}; local_n_iter=$global_n_iter; seg_n_iter=$global_n_iter ;;
@@ -34,7 +34,7 @@ for argument in "$@"; do
     --n_parts=*) pretraining+=("$argument"); encoder+=("$argument"); decoder+=("$argument") ;;
     --strong_views=*) pretraining+=("$argument") ;;
     --batch_negatives=*) local_only+=("$argument") ;;
-    --ver=*) common+=("$argument"); former+=("--pretr_ver=${argument#*=}") ;;
+    --ver=*) common+=("$argument"); upstream+=("--pretr_ver=${argument#*=}") ;;
     --runs_dir=* | --data_root=*)
       argument=${argument%%=*}=$(absolute "${argument#*=}"); places+=("$argument"); common+=("$argument") ;;
     --seed=* | --set=* | --average_decay=* | --mixed_precision | --jit_compile | --noresume | --tensorboard)
@@ -53,8 +53,8 @@ common=("--dataset=$dataset" ${common[@]+"${common[@]}"})
 labels=("--no_of_tr_imgs=$no_of_tr_imgs" "--comb_tr_imgs=$comb_tr_imgs" "--n_iter=$seg_n_iter")
 
 stage pretr_encoder_global_contrastive_loss.py "${common[@]}" ${pretraining[@]+"${pretraining[@]}"} "--n_iter=$global_n_iter"
-stage pretr_decoder_local_contrastive_loss.py "${common[@]}" ${pretraining[@]+"${pretraining[@]}"} ${local_only[@]+"${local_only[@]}"} ${former[@]+"${former[@]}"} "--n_iter=$local_n_iter" "--pretr_n_iter=$global_n_iter"
+stage pretr_decoder_local_contrastive_loss.py "${common[@]}" ${pretraining[@]+"${pretraining[@]}"} ${local_only[@]+"${local_only[@]}"} ${upstream[@]+"${upstream[@]}"} "--n_iter=$local_n_iter" "--pretr_n_iter=$global_n_iter"
 stage tr_baseline.py "${common[@]}" "${labels[@]}"
-stage ft_pretr_encoder_net_global_loss.py "${common[@]}" ${encoder[@]+"${encoder[@]}"} ${former[@]+"${former[@]}"} "${labels[@]}" "--pretr_n_iter=$global_n_iter"
-stage ft_pretr_encoder_decoder_net_local_loss.py "${common[@]}" ${decoder[@]+"${decoder[@]}"} ${former[@]+"${former[@]}"} "${labels[@]}" "--pretr_n_iter=$local_n_iter"
+stage ft_pretr_encoder_net_global_loss.py "${common[@]}" ${encoder[@]+"${encoder[@]}"} ${upstream[@]+"${upstream[@]}"} "${labels[@]}" "--pretr_n_iter=$global_n_iter"
+stage ft_pretr_encoder_decoder_net_local_loss.py "${common[@]}" ${decoder[@]+"${decoder[@]}"} ${upstream[@]+"${upstream[@]}"} "${labels[@]}" "--pretr_n_iter=$local_n_iter"
 stage ../scripts/make_report.py "--dataset=$dataset" ${places[@]+"${places[@]}"}

@@ -1,6 +1,6 @@
 """The encoder that gives slice embeddings: an upstream run, pixels, or none.
 
-Needs no Keras, so that a wrong path is told at once.
+Needs no Keras, so that a wrong path is refused at once.
 """
 
 from __future__ import annotations
@@ -109,14 +109,14 @@ def find_network(value: str, dataset: DatasetConfig, *, flag: str, stages: tuple
 
 
 def differences(run: EncoderRun, dataset: DatasetConfig) -> list[str]:
-    """Returns what else differs between a run's dataset and this one and may make its vectors worse, in words."""
+    """Returns the further differences between a run's dataset and this one, which may make its embeddings worse."""
     theirs, mine = run.config["dataset_config"], vars(dataset)
-    found = []
+    texts = []
     for name in ("name", "target_resolution", "percentiles", *LATER_DEFAULTS):
         value = list(mine[name]) if isinstance(mine[name], tuple) else mine[name]
         before = theirs.get(name, LATER_DEFAULTS.get(name))
-        found += [f"{name} was {before} and is {value}"] * (before != value)
-    return found
+        texts += [f"{name} was {before} and is {value}"] * (before != value)
+    return texts
 
 
 def _check_grid(what: str, config: Mapping[str, Any], dataset: DatasetConfig) -> None:
@@ -126,9 +126,9 @@ def _check_grid(what: str, config: Mapping[str, Any], dataset: DatasetConfig) ->
     names = ("img_size_x", "img_size_y", "num_channels")
     differing = {name: theirs.get(name) for name in names if theirs.get(name) != getattr(dataset, name)}
     if differing:
-        told = ", ".join(f"{name} {value} and not {getattr(dataset, name)}" for name, value in differing.items())
+        parts = ", ".join(f"{name} {value} and not {getattr(dataset, name)}" for name, value in differing.items())
         raise ConfigError(
-            f"{what} was trained for other slices than those of {dataset.name}: {told}. Choose another run, or prepare "
-            f"the slices alike: {' '.join(f'--set {name}={value}' for name, value in differing.items())} "
+            f"{what} was trained for other slices than those of {dataset.name}: {parts}. Choose another run, or "
+            f"prepare the slices alike: {' '.join(f'--set {name}={value}' for name, value in differing.items())} "
             "(and target_resolution, data_path_tr_cropped, as in that run's command.txt)."
         )
