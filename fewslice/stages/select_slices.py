@@ -87,10 +87,6 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
 class Selection:
     """A checked request: pool, strategy, encoder. Prepares missing volumes of the pool.
 
-    Args:
-        args: The flags.
-        dataset: The dataset's settings.
-
     Attributes:
         pool: All slices of `volumes`.
         is_labelled: (N,) bool.

@@ -62,7 +62,7 @@ FLAGS = {
     JOINT: ("--no_of_tr_imgs=tr1", "--n_iter=6", "--pretr_n_iter=4", "--bt_size=2", "--refresh_every=4"),
 }
 TIMES = ("seconds", "steps_per_s")
-FILTERS = (4, 4, 4, 8, 8, 8)  # of the U-Net's levels, see `quick_networks`
+FILTERS = (16,) * 6  # of the U-Net's levels, see `quick_networks`
 
 
 def write_dataset(root: Path) -> Path:
@@ -101,7 +101,7 @@ def environment(root: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def quick_networks() -> Iterator[pytest.MonkeyPatch]:
-    """Makes U-Nets of a few channels and lets TensorFlow run operation by operation for the length of a block.
+    """Makes small U-Nets and lets TensorFlow run operation by operation for the length of a block.
 
     Most of the time of a run of a few steps would be spent on tracing, and on writing weights.
     """
