@@ -162,10 +162,9 @@ def _regions(size: tuple[int, int], args: LocalPretraining) -> losses.RegionTabl
     return table
 
 
-def _views(args: Pretraining, box: int | None = None) -> ViewSettings:
+def _views(args: Pretraining, **box: int) -> ViewSettings:
     strong = StrongIntensity() if args.strong_views else None
-    extra = {} if box is None else {"box": box}
-    return ViewSettings(per_image=bool(args.strong_views), strong=strong, **extra)
+    return ViewSettings(per_image=bool(args.strong_views), strong=strong, **box)
 
 
 def pretrain_group_encoder(args: GroupPretraining, dataset: datasets.DatasetConfig) -> Path:

@@ -17,12 +17,8 @@ from fewslice.settings.stage_flags import LABELLED_STAGES, GlobalPretraining, Gr
 
 PIXELS, NONE = "pixels", "none"
 RESNET, UNET = "resnet", "unet"
-WEIGHTS: Mapping[str, str] = {
-    GlobalPretraining.stage: "last.npz",
-    LocalPretraining.stage: "last.npz",
-    GroupPretraining.stage: "last.npz",
-    **{stage: "best.npz" for stage in LABELLED_STAGES},
-}
+_PRETRAINING = (GlobalPretraining.stage, LocalPretraining.stage, GroupPretraining.stage)
+WEIGHTS = dict.fromkeys(_PRETRAINING, "last.npz") | dict.fromkeys(LABELLED_STAGES, "best.npz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,28 +44,20 @@ class EncoderRun:
 
 
 def find_encoder(value: str, dataset: DatasetConfig, *, flag: str = "encoder") -> EncoderRun | None:
-    """Returns the run that a flag names; None for "pixels" and "none".
-
-    Raises:
-        ConfigError: no run, or one whose network does not fit the dataset.
-        FewSliceError: its config.json is damaged.
-    """
+    """Returns the run that a flag names, see `find_network`; None for "pixels" and "none"."""
     return None if value in (PIXELS, NONE) else find_network(value, dataset, flag=flag, stages=tuple(WEIGHTS))
 
 
-def find_segmentation(value: str, dataset: DatasetConfig, *, flag: str = "network") -> EncoderRun:
-    """Returns the run of a segmentation network that a flag names.
+def find_segmentation(value: str, dataset: DatasetConfig) -> EncoderRun:
+    """Returns the run of a segmentation network that `--network` names.
 
     Raises:
-        ConfigError: no run, one without a segmentation network, or one that does not fit the dataset.
-        FewSliceError: its config.json is damaged.
+        ConfigError, FewSliceError: see `find_network`; or another number of classes.
     """
-    run = find_network(value, dataset, flag=flag, stages=LABELLED_STAGES)
-    if run.config.get("dataset_config", {}).get("num_classes") != dataset.num_classes:
-        raise ConfigError(
-            f"--{flag}={value} has {run.config['dataset_config'].get('num_classes')} classes, {dataset.name} has "
-            f"{dataset.num_classes}."
-        )
+    run = find_network(value, dataset, flag="network", stages=LABELLED_STAGES)
+    classes = run.config["dataset_config"].get("num_classes")
+    if classes != dataset.num_classes:
+        raise ConfigError(f"--network={value} has {classes} classes, {dataset.name} has {dataset.num_classes}.")
     return run
 
 

@@ -106,7 +106,7 @@ class BestTracker:
 
     def state(self) -> dict[str, Any]:
         """Returns all that a resumed run needs, as plain numbers; `best` is -inf before the first number."""
-        return {"best": self.best, "best_step": self.best_step, "last_step": self.last_step}
+        return dict(vars(self))
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restores `state()`; null (the JSON form of -inf) means that nothing was seen."""
