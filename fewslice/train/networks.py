@@ -62,8 +62,7 @@ def fill(model: keras.Model, weights: Mapping[str, Any], *, path: Path, kind: st
     Args:
         model: The network.
         weights: Name -> value.
-        path: Where they come from, for the message.
-        kind: What `model` is, for the message.
+        path, kind: Where the weights come from and what `model` is, for the message.
 
     Raises:
         ConfigError: a weight is missing or has another shape.

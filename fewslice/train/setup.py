@@ -1,4 +1,4 @@
-"""Steps that all stages share: volumes, run directories, earlier stages, optimizer."""
+"""Steps that all stages share: volumes, run directories, weights of earlier stages, optimizer."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from absl import logging
 
 import models
@@ -48,17 +49,10 @@ def image_shape(dataset: datasets.DatasetConfig) -> tuple[int, int, int]:
 
 
 def open_volumes(
-    dataset: datasets.DatasetConfig,
-    patients: Sequence[str],
-    phases: Sequence[str],
-    *,
-    with_label: bool,
-    with_scribble: bool = False,
+    dataset: datasets.DatasetConfig, patients: Sequence[str], phases: Sequence[str], *, with_label: bool
 ) -> cache.PreparedSet:
     """Returns the prepared volumes of some patients, building the cache where it is missing or stale."""
-    reader = get_reader(dataset)
-    cases = find_cases(reader, patients, phases)
-    return cache.open_cache(dataset, cases, with_label=with_label, with_scribble=with_scribble)
+    return cache.open_cache(dataset, find_cases(get_reader(dataset), patients, phases), with_label=with_label)
 
 
 def find_origin(args: Training, dataset: datasets.DatasetConfig) -> Origin:
@@ -75,11 +69,11 @@ def find_origin(args: Training, dataset: datasets.DatasetConfig) -> Origin:
     if path is None:
         return Origin()
     folder = path if path.is_dir() else path.absolute().parent.parent
-    wanted = None if args.init_from else upstream.wanted_of(args)
-    unmatched = unmatched_settings(folder, wanted, defaults=defaults, left_out=not_in_digest())
+    settings = None if args.init_from else upstream.settings_of_upstream(args)
+    unmatched = unmatched_settings(folder, settings, defaults=defaults, left_out=not_in_digest())
     origin = _read(path, LAST, "its last weights may be those of an earlier length.")
-    told = f"; {settings_text(unmatched)}" if unmatched else ""
-    logging.info("Starting from %s (step %s%s).", os.path.relpath(origin.path), origin.step, told)
+    unusual = f"; {settings_text(unmatched)}" if unmatched else ""
+    logging.info("Starting from %s (step %s%s).", os.path.relpath(origin.path), origin.step, unusual)
     return origin
 
 
@@ -102,7 +96,7 @@ def find_teacher(args: JointTraining, dataset: datasets.DatasetConfig) -> Origin
 
 
 def _read(path: Path, name: str, risk: str) -> Origin:
-    """Returns the weights of a file, or those called `name` of a run; `risk` is what it means that this goes on."""
+    """Returns the weights of a file, or those called `name` of a run; `risk` is what it means if this one resumes."""
     if path.is_dir():
         if not (path / "DONE").exists():
             logging.warning("%s is not finished; %s", path, risk)
@@ -159,10 +153,20 @@ def open_run(
         **(extra or {}),
     }
     settings.pop("init_from", None)
-    told = facts.of_training({"start_stage": facts.stage_of(origin.path), "n_iter": args.n_iter, **settings})
+    known = facts.of_training({"start_stage": facts.stage_of(origin.path), "n_iter": args.n_iter, **settings})
     return Run(
-        args.runs_dir, dataset.name, args.stage, method, settings, n_iter=args.n_iter, resume=args.resume, facts=told
+        args.runs_dir, dataset.name, args.stage, method, settings, n_iter=args.n_iter, resume=args.resume, facts=known
     )
+
+
+def begin(run: Run, args: Training) -> bool:
+    """Configures the backend and starts a run; returns False, and says so, if it is finished."""
+    if run.is_done:
+        logging.info("Already finished: %s", run.dir)
+        return False
+    backend.configure(seed=args.seed, mixed_precision=args.mixed_precision, devices=args.devices)
+    run.start(backend.versions())
+    return True
 
 
 def build(
@@ -186,3 +190,16 @@ def build(
 def case_ids(volumes: cache.PreparedSet) -> list[str]:
     """Returns the ids of prepared volumes, in order."""
     return [volume.case.case_id for volume in volumes]
+
+
+def describe_slices(
+    volumes: Sequence[cache.PreparedVolume], sources: np.ndarray, **labels: str
+) -> list[dict[str, Any]]:
+    """Returns where the slices of a batch come from, for the record of a divergence.
+
+    Args:
+        volumes: The volumes.
+        sources: (n, 2) place of the volume, and of the slice in it.
+        **labels: Stand in every entry.
+    """
+    return [{**labels, "case_id": volumes[volume].case.case_id, "slice_index": int(index)} for volume, index in sources]

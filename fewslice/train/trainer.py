@@ -1,8 +1,8 @@
-"""Training that continues bit for bit after any interruption.
+"""Training that resumes bit for bit after any interruption.
 
 `fit` is called for one segment of steps at a time (`val_step_update` of them). Between two segments the network is
-validated, and weights, optimizer, random state, averages and the log are written as one file. A repeated command reads
-that file and continues; since batches depend on the step's number only, the weights end up the same as without the
+validated, and weights, optimizer, random state, averages and the log are written as one file. A repeated command
+resumes from that file; since batches depend on the step's number only, the weights end up the same as without the
 interruption.
 """
 
@@ -58,8 +58,8 @@ class Plan:
         tensorboard: Whether to write TensorBoard logs.
         kept: The part of the network whose weights are averaged and written; None is all of it.
         writes_last: Whether the last weights are written after each validation too, not only at the end.
-        can_be_extended: Whether a larger `n_iter` may go on from here. Then a last segment that is shorter than the
-            others does not choose the best weights, since a longer run would not look at that step.
+        can_be_extended: Whether a run with a larger `n_iter` may resume from here. Then a last segment that is shorter
+            than the others does not choose the best weights, since a longer run would not look at that step.
     """
 
     make_batch: Callable[[int], tuple[Any, Any]]
@@ -79,8 +79,8 @@ class Plan:
 class BestTracker:
     """Remembers the best value of a run and where it was reached; equal after a resume.
 
-    The first value that is a number always counts; a later one must exceed the best by more than 1e-7. NaN
-    never does. Best and last are kept apart: `last_step` moves with every update.
+    The first value other than NaN always counts; a later one must exceed the best by more than 1e-7. `last_step` moves
+    with every update.
 
     Example:
         >>> tracker = BestTracker()
@@ -106,7 +106,7 @@ class BestTracker:
 
     def state(self) -> dict[str, Any]:
         """Returns all that a resumed run needs, as plain numbers; `best` is -inf before the first number."""
-        return {"best": self.best, "best_step": self.best_step, "last_step": self.last_step}
+        return dict(vars(self))
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restores `state()`; null (the JSON form of -inf) means that nothing was seen."""
@@ -138,10 +138,10 @@ class Trainer:
         self._weights = transfer.named_variables(self._kept)
 
     def train(self) -> None:
-        """Runs until `plan.n_iter` steps are done, continuing from the saved state if there is one.
+        """Runs until `plan.n_iter` steps are done, resuming from the saved state if there is one.
 
         Raises:
-            TrainingError: the loss is not a number; the step and its batch are saved.
+            TrainingError: the loss is NaN or infinite; the step and its batch are saved.
             Interrupted: Ctrl-C or a termination signal; the state is saved.
         """
         resumed = self._restore()
@@ -178,8 +178,8 @@ class Trainer:
         self._partial["steps"] += monitor.steps
         self._partial["seconds"] += time.perf_counter() - started
         self.step += monitor.steps
-        if monitor.diverged:
-            self._diverged(self.step)
+        if not math.isfinite(monitor.loss):
+            self._diverged(self.step - 1, monitor.loss)
         if self.step % self.plan.segment == 0:
             row = self._validated(chooses=True)
             self.rows.append(row)
@@ -282,10 +282,10 @@ class Trainer:
             return False
         arrays, record, damaged = loaded
         for text in damaged:
-            logging.warning("Damaged state, continuing from the one before: %s", text)
-        wanted = {name: tuple(variable.shape) for name, variable in self._variables.items()}
-        found = {name: array.shape for name, array in arrays.items() if not name.startswith("average/")}
-        if wanted != found or record["digest"] != self.run.digest:
+            logging.warning("Damaged state, resuming from the one before: %s", text)
+        shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
+        saved = {name: array.shape for name, array in arrays.items() if not name.startswith("average/")}
+        if saved != shapes or record["digest"] != self.run.digest:
             raise DataError(
                 self.run.checkpoints / STATE,
                 expected="the state of this network and optimizer, trained on the present data",
@@ -307,16 +307,16 @@ class Trainer:
         self._partial = record["partial"]
         if "sum" in self._partial:  # written before networks had several losses
             self._partial["sums"] = {"loss": self._partial.pop("sum")} if self._partial["steps"] else {}
-        logging.info("Continuing after step %d of %d.", self.step, self.plan.n_iter)
+        logging.info("Resuming after step %d of %d.", self.step, self.plan.n_iter)
         return True
 
-    def _diverged(self, step: int) -> None:
-        path = self.run.logs / f"nan_step_{step - 1:06d}.json"
-        files.write_json(path, {"step": step - 1, "batch": self.plan.describe_batch(step - 1)})
+    def _diverged(self, step: int, loss: float) -> None:
+        path = self.run.logs / f"nan_step_{step:06d}.json"
+        files.write_json(path, {"step": step, "batch": self.plan.describe_batch(step)})
         raise TrainingError(
-            f"The loss is not a number at step {step - 1}. The slices of that step stand in {path}; the last saved "
-            "state is unharmed. Lower the learning rate, raise the temperature or look at these slices; repeating the "
-            "same command would end the same way."
+            f"{'NaN' if math.isnan(loss) else 'Infinite'} loss at step {step}. Its slices are listed in {path}; the "
+            "last saved state is unharmed. Lower the learning rate, raise the temperature or look at these slices; "
+            "repeating the same command would end the same way."
         )
 
 

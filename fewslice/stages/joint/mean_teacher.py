@@ -20,7 +20,8 @@ from fewslice.data.batches import generator
 from fewslice.data.batches.mean_teacher import TaughtBatch, UnlabelledRows, copy_paste_rows, taught_batch, unimatch_rows
 from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages import segmentation
-from fewslice.stages.joint.job import Job, Prepared
+from fewslice.stages.joint.job import Job
+from fewslice.stages.segmentation import Prepared
 from fewslice.train import evaluation, setup
 from fewslice.train.trainer import Plan
 from models.joint import LOGITS
@@ -109,12 +110,8 @@ def plan(job: Job, network: keras.Model, make: UnlabelledRows, counts: tuple[int
     def describe(step: int) -> list[dict[str, Any]]:
         drawn = draw(step)
         return [
-            {"part": part, "case_id": volumes[volume].case.case_id, "slice_index": int(index)}
-            for part, volumes, sources in (
-                ("labelled", labelled, drawn.labelled_sources),
-                ("unlabelled", others, drawn.unlabelled_sources),
-            )
-            for volume, index in sources
+            *setup.describe_slices(labelled, drawn.labelled_sources, part="labelled"),
+            *setup.describe_slices(others, drawn.unlabelled_sources, part="unlabelled"),
         ]
 
     return Plan(
