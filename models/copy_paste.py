@@ -1,7 +1,4 @@
-"""The network of bidirectional copy-paste.
-
-Reference: Bai et al., 2023, https://arxiv.org/abs/2305.00673.
-"""
+"""The network of bidirectional copy-paste."""
 
 from __future__ import annotations
 
@@ -9,8 +6,8 @@ import keras
 from keras import layers
 
 from models.joint import LOGITS, Rows
-from models.teacher import CONSISTENCY, AveragedTeacher, check_counts
-from models.unet import build_unet
+from models.teacher import CONSISTENCY, AveragedTeacher
+from models.unet import build_unet, check_at_least_one
 
 
 def build_copy_paste_net(
@@ -46,7 +43,7 @@ def build_copy_paste_net(
     Source:
         Bai et al., 2023, https://arxiv.org/abs/2305.00673, section 3.
     """
-    check_counts(num_labelled=num_labelled, num_unlabelled=num_unlabelled)
+    check_at_least_one(num_labelled=num_labelled, num_unlabelled=num_unlabelled)
     unet = build_unet(image_shape, num_classes, seed=seed)
     images = keras.Input(image_shape, name="image")
     num_trained = num_labelled + num_unlabelled

@@ -19,7 +19,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from models.layers import BatchNormalization
+from models.layers import PYTORCH, BatchNormalization
 from models.unet import LayerSeeds, he_normal
 
 BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # depth -> residual blocks of each of the four stages
@@ -27,7 +27,6 @@ EXPANSION = {18: 1, 50: 4}  # output channels of a block / its width
 WIDTH = 64
 PROJECTION_SIZE = 64
 EMBEDDING = "avgpool"  # layer whose output is h
-_MOMENTUM, _EPSILON = 0.9, 1e-5
 
 
 def _convolution(x, filters: int, name: str, seeds: LayerSeeds, *, kernel_size: int = 3, strides: int = 1):
@@ -47,7 +46,7 @@ def _convolution(x, filters: int, name: str, seeds: LayerSeeds, *, kernel_size: 
 
 
 def _normalised(x, name: str):
-    return BatchNormalization(use_bias=False, momentum=_MOMENTUM, epsilon=_EPSILON, name=name)(x)
+    return BatchNormalization(use_bias=False, name=name, **PYTORCH)(x)
 
 
 def _block(x, width: int, name: str, seeds: LayerSeeds, *, depth: int, strides: int):

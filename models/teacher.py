@@ -33,9 +33,8 @@ class AveragedTeacher(layers.Layer):
     """
 
     def __init__(self, student: keras.Model, decay: float, **kwargs):
-        super().__init__(
-            **{"dtype": "float32", "autocast": False, **kwargs}
-        )  # the average is taken in float32, also under mixed precision
+        # The average is taken in float32, also under mixed precision.
+        super().__init__(**{"dtype": "float32", "autocast": False, **kwargs})
         if not 0 <= decay < 1:
             raise ValueError(f"`decay` must be at least 0 and below 1. Received: decay={decay}")
         self.decay = float(decay)
@@ -61,16 +60,13 @@ class AveragedTeacher(layers.Layer):
 
     def call(self, inputs, training=False):
         if training:
-            decay = self._next_decay()
+            decay = self.decay
+            if self._warms_up:
+                self.calls.assign(self.calls + 1.0)
+                decay = ops.minimum(decay, self.calls / (9.0 + self.calls))
             for own, followed in self._pairs():
                 own.assign(own + (1.0 - decay) * (ops.stop_gradient(ops.convert_to_tensor(followed)) - own))
         return ops.stop_gradient(self.network(inputs, training=False))
-
-    def _next_decay(self):
-        if not self._warms_up:
-            return self.decay
-        self.calls.assign(self.calls + 1.0)
-        return ops.minimum(self.decay, self.calls / (9.0 + self.calls))
 
     def _pairs(self):
         return zip(self.network.variables, self._student().variables, strict=True)
@@ -97,10 +93,3 @@ def start_teacher(model: keras.Model, *, warm_up: bool = False) -> None:
     teacher = model.get_layer("teacher")
     if isinstance(teacher, AveragedTeacher):
         teacher.start(warm_up=warm_up)
-
-
-def check_counts(**counts: int) -> None:
-    """Raises `ValueError` if a number of rows is below 1."""
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")

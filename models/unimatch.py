@@ -1,7 +1,4 @@
-"""The network of UniMatch: weak-to-strong consistency with two strong views and one of dropped features.
-
-Reference: Yang et al., 2023, https://arxiv.org/abs/2208.09910.
-"""
+"""The network of UniMatch: weak-to-strong consistency with two strong views and one of dropped features."""
 
 from __future__ import annotations
 
@@ -10,8 +7,8 @@ from keras import layers
 
 from models.joint import LOGITS, Rows
 from models.layers import BatchNormalization
-from models.teacher import CONSISTENCY, AveragedTeacher, StopGradient, check_counts
-from models.unet import ENCODER_FILTERS, build_unet
+from models.teacher import CONSISTENCY, AveragedTeacher, StopGradient
+from models.unet import ENCODER_FILTERS, build_unet, check_at_least_one
 
 
 def without_statistics(network: keras.Model) -> keras.Model:
@@ -29,12 +26,6 @@ def without_statistics(network: keras.Model) -> keras.Model:
     still = keras.models.clone_model(network, clone_function=lambda layer: layer, call_function=call)
     inputs = still.inputs if len(still.inputs) > 1 else still.inputs[0]
     return keras.Model(inputs, still.outputs[0], name=f"{network.name}_still")
-
-
-def _decoder(unet: keras.Model) -> tuple[list, keras.Model]:
-    """Returns the outputs of the encoder's six levels, and the rest of the network as a model of these."""
-    levels = [unet.get_layer(f"enc_c{level}_b_relu").output for level in range(1, len(ENCODER_FILTERS) + 1)]
-    return levels, keras.Model(levels, unet.output, name="decoder")
 
 
 def build_unimatch_net(
@@ -78,42 +69,31 @@ def build_unimatch_net(
         Differs from the published code in that the strong views' statistics are kept out of inference, and in the
         averaged teacher. There, all rows move the statistics.
     """
-    check_counts(num_labelled=num_labelled, num_unlabelled=num_unlabelled)
+    check_at_least_one(num_labelled=num_labelled, num_unlabelled=num_unlabelled)
     if not 0 <= feature_dropout < 1:
         raise ValueError(f"`feature_dropout` must be at least 0 and below 1. Received: {feature_dropout}")
     unet = build_unet(image_shape, num_classes, seed=seed)
     images = keras.Input(image_shape, name="image")
-    counts = num_labelled, num_unlabelled
-    teacher = AveragedTeacher(unet, teacher_decay, name="teacher") if teacher_decay else None
-    outputs = _outputs(unet, images, counts, teacher=teacher, dropout=feature_dropout, seed=seed)
-    return keras.Model(images, outputs, name="unimatch"), unet
-
-
-def _outputs(
-    unet: keras.Model, images, counts: tuple[int, int], *, teacher: AveragedTeacher | None, dropout: float, seed: int
-) -> dict:
-    num_labelled, num_clean = counts[0], sum(counts)
-    levels, decoder = _decoder(unet)
+    num_clean = num_labelled + num_unlabelled
+    levels = [unet.get_layer(f"enc_c{level}_b_relu").output for level in range(1, len(ENCODER_FILTERS) + 1)]
+    decoder = keras.Model(levels, unet.output, name="decoder")
     clean_levels = keras.Model(unet.input, levels, name="encoder")(Rows(0, num_clean, name="clean_rows")(images))
     clean = decoder(clean_levels)
-    rows = num_labelled, num_clean
-    if teacher is None:
-        views = [StopGradient(name="teacher")(Rows(*rows, name="weak_logits")(clean))]
+    if teacher_decay:
+        weak = Rows(num_labelled, num_clean, name="weak_images")(images)
+        views = [AveragedTeacher(unet, teacher_decay, name="teacher")(weak)]
     else:
-        views = [teacher(Rows(*rows, name="weak_images")(images))]
-    if dropout:
-        weak = [Rows(num_labelled, num_clean, name=f"weak_level{i}")(x) for i, x in enumerate(clean_levels, 1)]
-        views.append(without_statistics(decoder)(_dropped(weak, dropout, seed)))
+        views = [StopGradient(name="teacher")(Rows(num_labelled, num_clean, name="weak_logits")(clean))]
+    if feature_dropout:
+        dropped = []
+        for level, x in enumerate(clean_levels, start=1):
+            x = Rows(num_labelled, num_clean, name=f"weak_level{level}")(x)
+            drop = layers.SpatialDropout2D(feature_dropout, seed=seed + level, name=f"feature_dropout{level}")
+            dropped.append(drop(x))
+        views.append(without_statistics(decoder)(dropped))
     views.append(without_statistics(unet)(Rows(num_clean, name="strong_rows")(images)))
-    return {
+    outputs = {
         LOGITS: Rows(0, num_labelled, name="labelled_logits")(clean),
         CONSISTENCY: layers.Concatenate(axis=0, name="views")(views),
     }
-
-
-def _dropped(levels: list, rate: float, seed: int) -> list:
-    """Drops whole channels of each encoder level."""
-    return [
-        layers.SpatialDropout2D(rate, seed=seed + level, name=f"feature_dropout{level}")(x)
-        for level, x in enumerate(levels, start=1)
-    ]
+    return keras.Model(images, outputs, name="unimatch"), unet

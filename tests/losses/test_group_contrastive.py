@@ -102,11 +102,8 @@ def expected_sum(z, ids):
     return expected
 
 
-def test_terms_add_up_compiled_with_any_batch_size_and_from_config():
-    loss = full_loss()
-    copy = keras.losses.deserialize(keras.losses.serialize(loss))
-    assert isinstance(copy, GroupContrastive) and copy.get_config() == loss.get_config()
-    traced = compiled(copy)
+def test_terms_add_up_compiled_with_any_batch_size():
+    traced = compiled(full_loss())
     for batch_size in (8, 12):
         ids, z = group_row_layout(batch_size, 4).astype(np.float32), embeddings(2 * batch_size)
         assert float(traced(ids, z)) == pytest.approx(expected_sum(z, ids), rel=2e-6)
@@ -133,15 +130,6 @@ def test_groups_have_no_influence_without_group_terms():
     plain = evaluate(GroupContrastive(), ids, z)
     assert evaluate(GroupContrastive(), group_row_layout(6), z) == plain
     assert evaluate(GroupContrastive(neg_loss_wt=0.1), ids, z) != pytest.approx(plain)
-
-
-def test_half_precision_embeddings_are_compared_in_float32():
-    ids = group_row_layout(8, 4)
-    z = embeddings(16).astype(np.float16)
-    loss = full_loss()
-    value, (grad,) = value_and_grad(lambda x: loss(ids, x), z, dtype="float16")
-    assert value == pytest.approx(expected_sum(z, ids), rel=2e-6)
-    assert np.isfinite(grad).all() and np.abs(grad).max() > 0
 
 
 def test_extreme_embeddings_have_finite_gradients():
