@@ -27,10 +27,7 @@ class CrossEntropyDice(IntegerLabelLoss):
 
     Args:
         ignore_value: Label of pixels that count in neither part; None, as published: all count.
-        **kwargs: As in `losses.registry.Loss`.
-
-    Raises:
-        ValueError: an `ignore_value` that is no label; shapes that do not fit.
+        **kwargs: As in `losses.pixels.IntegerLabelLoss`, errors too.
 
     Example:
         >>> labels = np.random.default_rng(0).integers(4, size=(2, 8, 8))

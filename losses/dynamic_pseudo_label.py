@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from losses import checks
 from losses.info_nce import at_least_float32
 from losses.pixels import IntegerLabelLoss, batch_dice, check_integer_labels, known_cross_entropy, softmax
 from losses.registry import register
@@ -71,13 +72,8 @@ class DynamicPseudoLabel(IntegerLabelLoss):
         self, ignore_value: int | None, *, partial_weight: float = 1.0, pseudo_weight: float = 0.5, **kwargs: Any
     ):
         super().__init__(ignore_value, **kwargs)
-        if not (partial_weight >= 0 and pseudo_weight >= 0):
-            raise ValueError(
-                "`partial_weight` and `pseudo_weight` must not be negative. "
-                f"Received: partial_weight={partial_weight}, pseudo_weight={pseudo_weight}"
-            )
-        self.partial_weight = float(partial_weight)
-        self.pseudo_weight = float(pseudo_weight)
+        self.partial_weight = checks.not_negative("partial_weight", partial_weight)
+        self.pseudo_weight = checks.not_negative("pseudo_weight", pseudo_weight)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         self._check_shapes(y_true, y_pred)

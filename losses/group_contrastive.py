@@ -14,7 +14,6 @@ https://arxiv.org/abs/2411.15763; Chen et al., 2020, SimCLR, https://arxiv.org/a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,9 +105,9 @@ class GroupContrastive(Loss):
     ):
         super().__init__(**kwargs)
         self.temperature = checks.positive("temperature", temperature)
-        self.loss_wt = _weight("loss_wt", loss_wt)
-        self.neg_loss_wt = _weight("neg_loss_wt", neg_loss_wt)
-        self.pos_loss_wts = [_weight("pos_loss_wts", weight) for weight in pos_loss_wts]
+        self.loss_wt = checks.not_negative("loss_wt", loss_wt)
+        self.neg_loss_wt = checks.not_negative("neg_loss_wt", neg_loss_wt)
+        self.pos_loss_wts = [checks.not_negative("pos_loss_wts", weight) for weight in pos_loss_wts]
         self.pos_loss_masks = _masks(pos_loss_masks, len(self.pos_loss_wts))
         self.positives = checks.one_of("positives", positives, ("group", "all"))
         if not self.loss_wt + self.neg_loss_wt + sum(self.pos_loss_wts):
@@ -165,12 +164,6 @@ def _mean(pairs: Any) -> Any:
     """Returns (N, N) float32, 1 / number of pairs where there is one."""
     pairs = ops.cast(pairs, "float32")
     return pairs / ops.maximum(ops.sum(pairs), 1.0)
-
-
-def _weight(name: str, value: float) -> float:
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"`{name}` must not be negative or infinite. Received: {value}")
-    return float(value)
 
 
 def _masks(masks: Sequence[Sequence[int]], count: int) -> list[list[int]]:

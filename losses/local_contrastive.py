@@ -67,8 +67,8 @@ class LocalContrastive(Loss):
         >>> regions = region_table(48, 13, local_reg_size=1)
         >>> loss = LocalContrastive(0, regions)
         >>> ids = local_row_layout(0, num_slots=10)  # (20, 3)
-        >>> vectors = np.random.default_rng(0).normal(size=(20, len(regions.positions), 128))
-        >>> value, start = loss(ids, vectors), loss.random_level(ids)  # start: 2 log 11 = 4.80
+        >>> embeddings = np.random.default_rng(0).normal(size=(20, len(regions.positions), 128))
+        >>> value, start = loss(ids, embeddings), loss.random_level(ids)  # start: 2 log 11 = 4.80
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class LocalContrastive(Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         if len(y_pred.shape) != 3 or y_pred.shape[1] not in (None, len(self.regions.positions)):
             raise ValueError(
-                f"`y_pred` must hold one vector per position of `regions`, shape (maps, "
+                f"`y_pred` must hold one embedding per position of `regions`, shape (maps, "
                 f"{len(self.regions.positions)}, channels). Received: y_pred.shape={tuple(y_pred.shape)}"
             )
         positive_mask, batch_mask = self.masks(y_true)
@@ -123,7 +123,7 @@ class LocalContrastive(Loss):
         return ops.cast(positives & valid, "float32"), extra
 
     def random_level(self, ids: Any) -> float:
-        """Returns the loss of vectors that say nothing (all cosines equal); learning falls below it.
+        """Returns the loss of embeddings that say nothing (all cosines equal); learning falls below it.
 
         With k negatives per region in both directions it is 2 log(1 + 2 k).
 
@@ -139,15 +139,15 @@ class LocalContrastive(Loss):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "regions": self.regions.get_config()}
 
-    def _logits(self, vectors: Any) -> Any:
+    def _logits(self, embeddings: Any) -> Any:
         """Returns s(a at a region, b at the same region or at one of its K negatives), (R, M, 1 + K, M).
 
         Args:
-            vectors: (M, U, D) normalised.
+            embeddings: (M, U, D) normalised.
         """
         num_regions, width = self._compared.shape
-        num_maps, channels = ops.shape(vectors)[0], vectors.shape[-1]
-        by_position = ops.transpose(vectors, (1, 0, 2))  # (U, M, D): whole rows are gathered, which is quick
+        num_maps, channels = ops.shape(embeddings)[0], embeddings.shape[-1]
+        by_position = ops.transpose(embeddings, (1, 0, 2))  # (U, M, D): whole rows are gathered, which is quick
         compared = ops.take(by_position, self._compared, axis=0)  # (R, 1 + K, M, D)
         anchors = compared[:, 0] / self.temperature
         others = ops.reshape(compared, (num_regions, width * num_maps, channels))

@@ -17,10 +17,7 @@ class PartialCrossEntropy(IntegerLabelLoss):
 
     Args:
         ignore_value: Label of pixels without annotation; None: all are annotated.
-        **kwargs: As in `losses.registry.Loss`.
-
-    Raises:
-        ValueError: an `ignore_value` that is no label; shapes that do not fit.
+        **kwargs: As in `losses.pixels.IntegerLabelLoss`, errors too.
 
     Source:
         Tang et al., 2018, https://arxiv.org/abs/1804.01346; Luo et al., 2022, https://arxiv.org/abs/2203.02106,

@@ -110,8 +110,8 @@ class PixelContrastive(Loss):
     ):
         super().__init__(**kwargs)
         self.exp_no = checks.one_of("exp_no", exp_no, (0, 1))
-        self.num_classes = _at_least("num_classes", num_classes, 2)
-        self.n_pos = _at_least("n_pos", n_pos, 1)
+        self.num_classes = checks.at_least("num_classes", num_classes, 2)
+        self.n_pos = checks.at_least("n_pos", n_pos, 1)
         self.temperature = checks.positive("temperature", temperature)
         self.normalisation = checks.one_of("normalisation", normalisation, ("mean", "nested"))
 
@@ -200,15 +200,9 @@ class PixelContrastive(Loss):
         return ops.reshape(ops.exp(-math.log(self.divisor) * power), (-1,))
 
 
-def _at_least(name: str, value: int, least: int) -> int:
-    if value != int(value) or value < least:
-        raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {name}={value}")
-    return int(value)
-
-
-def _is_nonzero(vectors: Any) -> Any:
-    """Returns (...) boolean, whether a vector (..., C) has an entry other than exactly zero."""
-    return ops.any(vectors != 0, axis=-1)
+def _is_nonzero(embeddings: Any) -> Any:
+    """Returns (...) boolean, whether an embedding (..., C) has an entry other than exactly zero."""
+    return ops.any(embeddings != 0, axis=-1)
 
 
 def _partner(rows: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the segmentation losses share: logits and labels with the classes before the pixels, and sums over them.
+"""Parts of the segmentation losses: logits and labels with the classes before the pixels, and sums over them.
 
 The arrays that Keras hands over have the classes last, and a softmax over an innermost axis of a few classes is slow on
 a CPU: with the pixels innermost the segmentation losses take half the time (`benchmarks/losses.py`).
@@ -77,7 +77,7 @@ class IntegerLabelLoss(Loss):
         **kwargs: As in `losses.registry.Loss`.
 
     Raises:
-        ValueError: an `ignore_value` that is no label.
+        ValueError: an `ignore_value` that is no label; shapes that do not fit.
     """
 
     def __init__(self, ignore_value: int | None, **kwargs: Any):

@@ -17,10 +17,7 @@ class StrongSegmentation(IntegerLabelLoss):
 
     Args:
         ignore_value: Label of pixels that count in neither part; None: all count.
-        **kwargs: As in `losses.registry.Loss`.
-
-    Raises:
-        ValueError: an `ignore_value` that is no label; shapes that do not fit.
+        **kwargs: As in `losses.pixels.IntegerLabelLoss`, errors too.
 
     Source:
         Vepa et al., 2024, https://arxiv.org/abs/2411.15763 (full supervision), as published.

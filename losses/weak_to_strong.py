@@ -16,7 +16,7 @@ class WeakToStrong(Loss):
 
     `y_true`: (u, H, W, 2), for the first and the second strong view 1 within the box of CutMix and 0 elsewhere; inside
     the box, row i shows row i - 1 (row 0 the last one). `y_pred`: logits (3 u or 4 u, H, W, K), see
-    `models.unimatch.build_unimatch_net`: [teacher, on the unmixed images | dropped features, if any | strong view |
+    `models.build_unimatch_net`: [teacher, on the unmixed images | dropped features, if any | strong view |
     second strong view].
 
     The loss is a weighted sum over the views of the Dice loss of the whole batch (`batch_dice`): 0.5 for the dropped

@@ -15,7 +15,9 @@ if keras.backend.backend() == "tensorflow":
 else:
     tf = None
 
-PYTORCH = {"momentum": 0.9, "epsilon": 1e-5}  # normalisation of networks that were published in PyTorch
+# Normalisation of the networks that were published in PyTorch, but for the moving variance, which is divided by n, not
+# by n - 1.
+PYTORCH = {"momentum": 0.9, "epsilon": 1e-5}
 
 
 def _has_kernel(inputs) -> bool:
@@ -180,8 +182,8 @@ class RegionVectors(keras.layers.Layer):
         size = range(self.region_size)
         pixels = [(row + i) * width + column + j for row, column in self.positions for i in size for j in size]
         flat = ops.reshape(inputs, (-1, height * width, channels))
-        vectors = ops.take(flat, ops.convert_to_tensor(pixels, "int32"), axis=1)
-        return ops.reshape(vectors, (-1, len(self.positions), self.region_size**2 * channels))
+        embeddings = ops.take(flat, ops.convert_to_tensor(pixels, "int32"), axis=1)
+        return ops.reshape(embeddings, (-1, len(self.positions), self.region_size**2 * channels))
 
     def get_config(self):
         return {**super().get_config(), "positions": self.positions, "region_size": self.region_size}

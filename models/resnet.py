@@ -8,8 +8,7 @@ Reference: He et al., 2016, https://arxiv.org/abs/1512.03385; the head: Vepa et 
 https://arxiv.org/abs/2411.15763.
 
 Notes:
-    As torchvision, epsilon 1e-5 and moving statistics with momentum 0.9; the moving variance is that of the population
-    (divided by n, not n - 1). ResNet-50 has its stride in the 3x3 convolution, as torchvision.
+    ResNet-50 has its stride in the 3x3 convolution, as torchvision. Normalisation: `models.layers.PYTORCH`.
     The published training sends the two views through the network one after the other, each with its own batch
     statistics. Here both are rows of one batch and share them, as in SimCLR on one device.
 """
@@ -118,7 +117,7 @@ def build_group_encoder(
         image_shape: (height, width, channels), any sides.
         depth: 18 or 50.
         width: Channels of the first stage; 64 is the network of the paper.
-        projection_size: Of the vectors that the loss compares.
+        projection_size: Of the embeddings that the loss compares.
         seed: Of the initial weights.
 
     See `embedding_part` for the network that is used afterwards.

@@ -13,8 +13,7 @@ https://arxiv.org/abs/2411.15763.
 
 Notes:
     Initial values are those of PyTorch's convolutions, as published: uniform within 1 / sqrt(fan-in), biases too.
-    Epsilon 1e-5 and moving statistics with momentum 0.9 likewise; the moving variance is that of the population
-    (divided by n, not n - 1).
+    Normalisation: `models.layers.PYTORCH`.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ https://arxiv.org/abs/2411.15763.
 
 Notes:
     Initial values are those of the published code: He-normal with biases of 0 for the convolutions, the linear layer of
-    the decoder and the discriminator; PyTorch's uniform ones, within 1 / sqrt(fan-in), for the rest. Epsilon 1e-5,
-    moving statistics with momentum 0.9; the moving variance is divided by n, not n - 1.
+    the decoder and the discriminator; PyTorch's uniform ones, within 1 / sqrt(fan-in), for the rest. Normalisation:
+    `models.layers.PYTORCH`.
 """
 
 from __future__ import annotations

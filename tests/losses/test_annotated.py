@@ -87,7 +87,7 @@ def test_wrong_arguments_are_named():
     for value in (-1, 1.5, True):
         with pytest.raises(ValueError, match="`ignore_value` must be an integer, 0 or more, or None"):
             PartialCrossEntropy(value)
-    with pytest.raises(ValueError, match="`partial_weight` and `pseudo_weight` must not be negative"):
+    with pytest.raises(ValueError, match="`pseudo_weight` must not be negative"):
         DynamicPseudoLabel(4, pseudo_weight=-1)
     with pytest.raises(ValueError, match=r"`share` must lie in \[0, 1\]. Received: share=2"):
         mixing_targets(np.zeros((1, 2, 2), int), 2)

@@ -8,7 +8,7 @@ from tests.backend import evaluate, value_and_grad
 from tests.reference import local_contrastive as reference
 
 
-def vectors(num_maps, regions, channels=6, seed=0):
+def embeddings(num_maps, regions, channels=6, seed=0):
     shape = (num_maps, len(regions.positions), channels)
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
@@ -41,7 +41,7 @@ def test_two_maps_by_hand():
 def test_equals_the_loops(exp_no, num_slots, n_parts, temperature, num_negatives, batch_negatives):
     regions = region_table(8, 9, local_reg_size=0, no_of_neg_local_regions=num_negatives)
     ids = local_row_layout(exp_no, num_slots, n_parts)
-    y_pred = vectors(len(ids), regions)
+    y_pred = embeddings(len(ids), regions)
     maps, corners, negatives = as_loops(regions, y_pred)
     expected = reference.paper_loss(exp_no, maps, ids, corners, negatives, temperature, batch_negatives)
     loss = LocalContrastive(exp_no, regions, temperature=temperature, batch_negatives=batch_negatives)
@@ -49,10 +49,10 @@ def test_equals_the_loops(exp_no, num_slots, n_parts, temperature, num_negatives
 
 
 @pytest.mark.parametrize("exp_no", [0, 1])
-def test_order_of_rows_length_of_vectors_and_padding_do_not_matter(exp_no):
+def test_order_of_rows_length_of_embeddings_and_padding_do_not_matter(exp_no):
     regions = region_table(12)
     ids = local_row_layout(exp_no, 3, 2)
-    y_pred = vectors(len(ids), regions)
+    y_pred = embeddings(len(ids), regions)
     loss = LocalContrastive(exp_no, regions, batch_negatives=True)
     expected = pytest.approx(evaluate(loss, ids, y_pred), rel=1e-5)
     order = np.random.default_rng(1).permutation(len(ids))
@@ -67,7 +67,7 @@ def test_positions_that_no_region_uses_get_no_gradient():
     regions = region_table(12, 13, local_reg_size=1)
     unused = RegionTable(regions.positions, 3, regions.negative_mask[:1])
     ids = local_row_layout(0, 2)
-    _, (grad,) = value_and_grad(lambda v: LocalContrastive(0, unused)(ids, v), vectors(4, regions))
+    _, (grad,) = value_and_grad(lambda v: LocalContrastive(0, unused)(ids, v), embeddings(4, regions))
     used = unused.negative_mask[0].copy()
     used[0] = True
     assert np.all(np.any(grad != 0, axis=(0, 2)) == used)
@@ -78,7 +78,7 @@ def test_positions_that_no_region_uses_get_no_gradient():
 def test_gradient_is_finite_at_low_temperature(exp_no, scale):
     regions = region_table(12)
     ids = local_row_layout(exp_no, 2, 2)
-    y_pred = vectors(len(ids), regions) * np.float32(scale)
+    y_pred = embeddings(len(ids), regions) * np.float32(scale)
     loss = LocalContrastive(exp_no, regions, temperature=0.005, batch_negatives=True)
     value, (grad,) = value_and_grad(lambda v: loss(ids, v), y_pred)
     assert np.isfinite(value) and np.all(np.isfinite(grad))
@@ -86,7 +86,7 @@ def test_gradient_is_finite_at_low_temperature(exp_no, scale):
 
 @pytest.mark.parametrize("batch_negatives", [False, True])
 @pytest.mark.parametrize("exp_no", [0, 1])
-def test_random_level_is_the_loss_of_equal_vectors(exp_no, batch_negatives):
+def test_random_level_is_the_loss_of_equal_embeddings(exp_no, batch_negatives):
     regions = region_table(12)
     ids = local_row_layout(exp_no, 3, 4)
     loss = LocalContrastive(exp_no, regions, batch_negatives=batch_negatives)
@@ -99,7 +99,7 @@ def test_random_level_is_the_loss_of_equal_vectors(exp_no, batch_negatives):
 def test_without_pairs_the_loss_is_zero():
     regions = region_table(12)
     value, (grad,) = value_and_grad(
-        lambda v: LocalContrastive(0, regions)([[0, 0, 0], [1, 0, 0]], v), vectors(2, regions)
+        lambda v: LocalContrastive(0, regions)([[0, 0, 0], [1, 0, 0]], v), embeddings(2, regions)
     )
     assert value == 0 and np.all(grad == 0)
 
@@ -116,7 +116,7 @@ def test_wrong_arguments(args, kwargs, message):
         LocalContrastive(*args, region_table(12), **kwargs)
 
 
-def test_vectors_must_fit_the_regions():
+def test_embeddings_must_fit_the_regions():
     regions = region_table(12)
     with pytest.raises(ValueError, match=r"shape \(maps, 17, channels\)"):
         LocalContrastive(0, regions)(local_row_layout(0, 1), np.zeros((2, 13, 4)))

@@ -34,11 +34,11 @@ def batch(num_labelled=2, num_pairs=2, num_classes=4):
     """Images, and the targets of both losses."""
     rng = np.random.default_rng(1)
     labels = rng.integers(num_classes, size=(num_labelled + 2 * num_pairs, 32, 32))
-    found = [[np.argwhere(image == c)[:3] for c in range(1, num_classes)] for image in labels[num_labelled:]]
+    positions = [[np.argwhere(image == c)[:3] for c in range(1, num_classes)] for image in labels[num_labelled:]]
     valid = np.ones((2 * num_pairs, num_classes - 1, 3), bool)
     targets = {
         "logits": np.eye(num_classes, dtype=np.float32)[labels[:num_labelled]],
-        "embeddings": pixel_targets(labels[num_labelled:], np.array(found), valid),
+        "embeddings": pixel_targets(labels[num_labelled:], np.array(positions), valid),
     }
     return images(len(labels)), targets
 
@@ -145,8 +145,8 @@ def test_saved_and_loaded(tmp_path):
     model.save(tmp_path / "joint.keras")
     copy = keras.models.load_model(tmp_path / "joint.keras")
     for training in (False, True):
-        wanted, found = values(model(images(4), training=training)), values(copy(images(4), training=training))
-        assert all(np.allclose(found[name], wanted[name], atol=1e-5) for name in wanted)
+        expected, loaded = values(model(images(4), training=training)), values(copy(images(4), training=training))
+        assert all(np.allclose(loaded[name], expected[name], atol=1e-5) for name in expected)
     config = json.loads(json.dumps(Rows(1, 3, name="rows").get_config()))
     assert Rows.from_config(config).get_config() == config
 

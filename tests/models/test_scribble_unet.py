@@ -160,7 +160,7 @@ def test_initial_values_are_pytorchs_and_depend_on_seed_and_name():
     assert all((value == 1).all() for name, value in first.items() if name.endswith(("/gamma", "_variance")))
 
 
-def continued(root, steps, n_iter=3):
+def resumed(root, steps, n_iter=3):
     """Trains on scribbles in as many runs as `steps` has entries. Returns the weights."""
     rng = np.random.default_rng(0)
     images = rng.normal(size=(4, 8, 8)).astype(np.float32)
@@ -182,8 +182,8 @@ def continued(root, steps, n_iter=3):
     return read_weights(model)
 
 
-def test_training_continues_exactly_dropout_included(tmp_path):
-    whole, parts = continued(tmp_path / "one", [3]), continued(tmp_path / "two", [1, 3])
+def test_training_resumes_exactly_dropout_included(tmp_path):
+    whole, parts = resumed(tmp_path / "one", [3]), resumed(tmp_path / "two", [1, 3])
     for name, value in whole.items():
         np.testing.assert_array_equal(value, parts[name], err_msg=name)
 

@@ -1,4 +1,4 @@
-"""The networks of `models.unimatch` and `models.copy_paste`, and what they share in `models.teacher`."""
+"""The networks with a mean teacher, and the teacher."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import losses
 import models
 from models.joint import LOGITS
 from models.layers import BatchNormalization
-from models.teacher import CONSISTENCY, AveragedTeacher
-from models.unimatch import without_statistics
+from models.teacher import CONSISTENCY, AveragedTeacher, without_statistics
 from tests.models.networks import number
 
 SHAPE = (32, 32, 1)
