@@ -51,6 +51,7 @@ DEFAULT_BATCH = 6  # volumes in a batch of global pretraining unless flags say o
 
 
 def main(_argv):
+    from fewslice.data.geometry_notes import geometry_notes
     from fewslice.data.new_dataset import crop, derive, files
 
     folder = Path(FLAGS.output_dir or dataset_files.experiments_folder())
@@ -77,6 +78,8 @@ def main(_argv):
     tables = files.split_patients(labelled, unlabelled, seed=FLAGS.seed, val=FLAGS.val, test=FLAGS.test)
     facts = f"{len(checked)} volumes of {len(labelled)} labelled and {len(unlabelled)} other patients"
     print(f"Good: {facts}. {files.summary(dataset, tables)}")
+    for note in geometry_notes({item.case.case_id: item.lie for item in checked}, dataset.orientation):
+        print(f"Note: {note}.")
     if labelled:
         print(crop.crop_text(dataset, derive.footprints(checked)))
     listed = set(tables.train["unlabeled"]["*"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from fewslice.active.annotators import ANNOTATORS, WaitingForAnnotations
 from fewslice.core.errors import FewSliceError
+from fewslice.data.io.geometry import turned
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import get_reader
 from fewslice.data.volume import label_to_grid
@@ -66,7 +68,8 @@ def test_what_is_handed_out(make, tmp_path):
     ]
     blank = read_nifti(folder / "001_ED_annotation.nii.gz", is_label=True)
     image = read_nifti(folder / "001_ED_image.nii.gz")
-    native = get_reader(task.dataset).read(task.volumes[0].case, with_label=False)
+    as_stored = dataclasses.replace(task.dataset, orientation="as_stored")
+    native = get_reader(as_stored).read(task.volumes[0].case, with_label=False)
     assert (blank.array == 3).all() and np.array_equal(image.array, native.image)
     assert np.allclose(blank.affine, native.affine) and blank.spacing_mm == pytest.approx(native.spacing_mm)
     assert "1 rv, 2 lv; 3 = not annotated" in (folder / "README.txt").read_text()
@@ -81,8 +84,10 @@ def test_scribbles_come_back_on_the_networks_grid(make, tmp_path):
         annotator.annotate(tmp_path, UNITS)
     second = paint(tmp_path, "002_ED_annotation.nii.gz", scribble(2))
     masks = np.concatenate(annotator.annotate(tmp_path, UNITS))
-    spacing = [volume.spacing_mm for volume in task.volumes]
-    grids = [label_to_grid(a, s, task.dataset, outside=3) for a, s in zip((first, second), spacing, strict=True)]
+    grids = [
+        label_to_grid(turned(drawn, volume.axes), volume.spacing_mm, task.dataset, outside=3)
+        for drawn, volume in zip((first, second), task.volumes, strict=True)
+    ]
     assert np.array_equal(masks, [grids[1][2], grids[0][1], grids[0][2]])
     assert set(np.unique(masks)) == {0, 1, 3}
 

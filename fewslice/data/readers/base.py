@@ -6,6 +6,7 @@ A layout's module says where the files are (`_find`); this class validates what 
 from __future__ import annotations
 
 import abc
+import dataclasses
 import itertools
 import re
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import numpy as np
 
 from fewslice.core.errors import DataError
 from fewslice.core.registry import Registry
+from fewslice.data.io import geometry
 from fewslice.data.io.access import readable
 from fewslice.data.io.nifti import Grid, read_nifti
 from fewslice.data.scribbles import case_generator, simulate_scribbles
@@ -25,9 +27,6 @@ from fewslice.settings.datasets import DatasetConfig
 
 READERS = Registry("layout")
 _LARGEST_SPAN = 1 << 20  # of label codes that are counted in a table
-
-SPACING_TOLERANCE_MM = 1e-3
-AFFINE_TOLERANCE_MM = 1e-2
 
 
 class Reader(abc.ABC):
@@ -107,6 +106,7 @@ class Reader(abc.ABC):
         if with_label or (with_scribble and is_simulated):
             codes = _collect(problems, self._read_label, case)
             if codes is not None:
+                codes = codes if image is None else aligned(codes, image, image.array.shape[:3])
                 problems += _pair_problems(case, image, codes)
                 label, notes = _collect(problems, self._to_classes, case, codes) or (None, ())
         if not is_simulated and (with_label if with_scribble is None else with_scribble):
@@ -115,8 +115,17 @@ class Reader(abc.ABC):
             return None, problems
         if with_scribble and is_simulated:
             scribble = simulate_scribbles(label, self.dataset.num_classes, rng=case_generator(case.case_id))
-        kept = label if with_label else None
-        return Volume(case, image.array, kept, scribble, image.spacing_mm, image.affine, notes, image.header), []
+        return self._turned(case, image, label if with_label else None, scribble, notes), []
+
+    def _turned(
+        self, case: Case, image: Grid, label: np.ndarray | None, scribble: np.ndarray | None, notes: tuple[str, ...]
+    ) -> Volume:
+        """Returns the volume with the axes of the dataset's `orientation`; all lies as the image's header says."""
+        is_canonical = self.dataset.orientation == "canonical" and geometry.has_orientation(image.header)
+        axes = geometry.canonical_axes(image.affine) if is_canonical else geometry.STORED
+        arrays = (None if array is None else geometry.turned(array, axes) for array in (image.array, label, scribble))
+        affine = geometry.turned_affine(image.affine, axes, image.array.shape)
+        return Volume(case, *arrays, geometry.permuted(image.spacing_mm, axes), affine, notes, image.header, axes)
 
     def has_scribble(self, case: Case) -> bool:
         """Whether the files hold a scribble of a case, reading no voxels; False if that is unknown."""
@@ -199,19 +208,66 @@ def _pair_problems(case: Case, image: Grid | None, label: Grid) -> Iterator[Data
     """Yields what keeps image and label from lying on the same grid."""
     if image is None:
         return
-    beside = f"as its image {case.image_path}"
-    remedy = "Export image and label on the same grid (resample the label by nearest neighbour)."
     if image.array.shape[:3] != label.array.shape:  # colour images have a fourth axis
-        expected, found = f"shape {image.array.shape[:3]}, {beside}", f"shape {label.array.shape}"
-        yield DataError(case.label_path, expected=expected, found=found, remedy=remedy)
-    if np.abs(np.subtract(image.spacing_mm, label.spacing_mm)).max() > SPACING_TOLERANCE_MM:
-        expected, found = f"voxels of {image.spacing_mm} mm, {beside}", f"{label.spacing_mm} mm"
-        yield DataError(case.label_path, expected=expected, found=found, remedy=remedy)
-    difference = float(np.abs(image.affine - label.affine).max())
-    if difference > AFFINE_TOLERANCE_MM:
-        expected = f"the affine {image.affine[:3].round(4).tolist()}, {beside}"
-        found = f"{label.affine[:3].round(4).tolist()}, which differs by up to {difference:.4g}"
-        yield DataError(case.label_path, expected=expected, found=found, remedy=remedy)
+        expected = f"shape {image.array.shape[:3]}, as its image {case.image_path}"
+        remedy = "Export image and label on the same grid (resample the label by nearest neighbour)."
+        yield DataError(case.label_path, expected=expected, found=f"shape {label.array.shape}", remedy=remedy)
+    error = misplaced(case.label_path, label, image, image.array.shape[:3], f"its image {case.image_path}")
+    if error is not None:
+        yield error
+
+
+def aligned(label: Grid, image: Grid | Volume, shape: tuple[int, ...]) -> Grid:
+    """Returns a label that lies on its image with other axes (as programs save that know RAS only) with the image's.
+
+    Any other is returned as it is. `shape` is that of the image as it is stored.
+    """
+    if not (geometry.has_orientation(image.header) and geometry.has_orientation(label.header)):
+        return label
+    spacing = geometry.permuted(image.spacing_mm, geometry.inverse(image.axes))
+    ours = geometry.readings(image.header, image.affine, spacing)
+    theirs = geometry.readings(label.header, label.affine, label.spacing_mm)[0]
+    axes = geometry.axes_between(ours[0], theirs)
+    theirs = geometry.turned_affine(theirs, axes, label.array.shape)
+    array = geometry.turned(label.array, axes)
+    is_on_it = array.shape == tuple(shape) and not geometry.misfit_mm(ours[:1], [theirs], shape)
+    if axes == geometry.STORED or not is_on_it:
+        return label
+    return dataclasses.replace(label, array=array, affine=theirs, spacing_mm=spacing, header=image.header)
+
+
+def misplaced(
+    path: Path, label: Grid, image: Grid | Volume, shape: tuple[int, ...], name: str, *, remedy: str = ""
+) -> DataError | None:
+    """Returns the error of a label whose corners lie elsewhere than its image's by every usual reading, or None.
+
+    Args:
+        path: Of the label, for the message.
+        label: The label as it is stored.
+        image: Its image.
+        shape: Of the image as it is stored.
+        name: Of the image, for the message.
+        remedy: What comes first among the remedies.
+    """
+    spacing = geometry.permuted(image.spacing_mm, geometry.inverse(image.axes))
+    ours = geometry.readings(image.header, image.affine, spacing)
+    theirs = geometry.label_readings(label.header, label.affine, label.spacing_mm)
+    distance = geometry.misfit_mm(ours, theirs, shape)
+    if not distance:
+        return None
+    facts = [
+        f"voxels of {tuple(round(side, 5) for side in sides)} mm, axes to {geometry.direction_letters(each[0])}"
+        for sides, each in ((spacing, ours), (label.spacing_mm, theirs))
+    ]
+    lacks = geometry.has_orientation(image.header) and not geometry.has_orientation(label.header)
+    return DataError(
+        path,
+        expected=f"the grid of {name}, corners within {geometry.tolerance_mm(ours[0]):.2g} mm ({facts[0]})",
+        found=f"a corner {distance:.3g} mm off ({facts[1]})" + ("; its header gives no place" if lacks else ""),
+        remedy=f"{remedy}If it lies on the image voxel by voxel and only its header is wrong, give it the image's: "
+        "nibabel.save(nibabel.Nifti1Image(label.dataobj, None, image.header), file). Otherwise resample it to the "
+        "image's grid by nearest neighbour.",
+    )
 
 
 def _to_classes(
