@@ -228,10 +228,12 @@ def aligned(label: Grid, image: Grid | Volume, shape: tuple[int, ...]) -> Grid:
     ours = geometry.readings(image.header, image.affine, spacing)
     theirs = geometry.readings(label.header, label.affine, label.spacing_mm)[0]
     axes = geometry.axes_between(ours[0], theirs)
+    if axes == geometry.STORED or not geometry.misfit_mm(ours, [theirs], shape):
+        return label
     theirs = geometry.turned_affine(theirs, axes, label.array.shape)
     array = geometry.turned(label.array, axes)
-    is_on_it = array.shape == tuple(shape) and not geometry.misfit_mm(ours[:1], [theirs], shape)
-    if axes == geometry.STORED or not is_on_it:
+    alike = [each for each in ours if geometry.world_axes(each) == geometry.world_axes(ours[0])]
+    if array.shape != tuple(shape) or geometry.misfit_mm(alike, [theirs], shape):
         return label
     return dataclasses.replace(label, array=array, affine=theirs, spacing_mm=spacing, header=image.header)
 
