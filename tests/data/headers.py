@@ -65,5 +65,5 @@ def write(path: Path, array: np.ndarray, kind: str) -> Path:
     header["pixdim"][1:4] = pixdim
     header["magic"], header["vox_offset"] = b"n+1", 352
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(header.binaryblock + bytes(4) + array.tobytes(order="F")))
+    path.write_bytes(gzip.compress(header.binaryblock + bytes(4) + array.tobytes(order="F"), mtime=0))
     return path

@@ -14,7 +14,7 @@ from fewslice.core.errors import DataError
 from fewslice.data import cache
 from fewslice.data.geometry_notes import geometry_notes, lie_of
 from fewslice.data.io import geometry
-from fewslice.data.io.nifti import write_nifti
+from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import get_reader
 from fewslice.data.readers.base import aligned
 from tests.data import headers
@@ -195,17 +195,14 @@ def test_notes_name_the_volumes(tmp_path, kinds, words):
 
 def test_notes_only_where_something_is_odd(tmp_path):
     assert geometry_notes(lies(tmp_path, "usual", "sform_only", "qform_only", "oblique"), "canonical") == []
-    assert geometry_notes(lies(tmp_path, "no_codes", "no_codes"), "canonical") == []
-    mixed = geometry_notes(lies(tmp_path, "usual", "head_first"), "as_stored")
+    assert geometry_notes(lies(tmp_path / "none", "no_codes", "no_codes"), "canonical") == []
+    mixed = geometry_notes(lies(tmp_path / "mixed", "usual", "head_first"), "as_stored")
     assert len(mixed) == 1 and '"canonical" turns them' in mixed[0]
     (lie,) = lies(tmp_path, "usual").values()
     (note,) = geometry_notes({"a": dataclasses.replace(lie, spacing_mm=(5.0, 1.5, 1.5), lengths_mm=())}, "canonical")
     assert "5 x 1.5 x 1.5 mm) lies on axis 1 in a" in note
-    tilted = geometry_notes({"a": dataclasses.replace(lie, tilt_degrees=44.0)}, "canonical")
-    assert (
-        "44 degrees" in tilted[0]
-        and geometry_notes({"a": dataclasses.replace(lie, tilt_degrees=44.0)}, "as_stored") == []
-    )
+    tilted = {"a": dataclasses.replace(lie, tilt_degrees=44.0)}
+    assert "44 degrees" in geometry_notes(tilted, "canonical")[0] and geometry_notes(tilted, "as_stored") == []
 
 
 def test_caches_and_digests_change_only_where_arrays_do(tmp_path):
@@ -224,11 +221,5 @@ def test_caches_and_digests_change_only_where_arrays_do(tmp_path):
 
 def test_aligned_leaves_what_does_not_fit(tmp_path):
     volume, _, mask = read(tmp_path)
-    grid = dataclasses.replace(read_grid(volume.case.label_path), array=mask[:-1])
+    grid = dataclasses.replace(read_nifti(volume.case.label_path, is_label=True), array=mask[:-1])
     assert aligned(grid, volume, SHAPE) is grid
-
-
-def read_grid(path):
-    from fewslice.data.io.nifti import read_nifti
-
-    return read_nifti(path, is_label=True)
