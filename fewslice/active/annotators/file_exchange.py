@@ -23,7 +23,7 @@ from fewslice.core.errors import DataError, FewSliceError
 from fewslice.data.io import geometry
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import get_reader
-from fewslice.data.readers.base import aligned, misplaced, visible
+from fewslice.data.readers.base import on_grid_of, visible
 from fewslice.data.readers.selection import few
 from fewslice.data.volume import Volume, label_from_grid, label_to_grid
 
@@ -152,16 +152,9 @@ class FileExchange:
 
     def _checked(self, path: Path, volume: Volume, boxes: list[Box]) -> np.ndarray:
         """Returns the native labels (X, Y, Z) uint8 of a file that came back."""
-        shape = volume.image.shape[:3]
-        stored = geometry.permuted(shape, geometry.inverse(volume.axes))
-        found = aligned(read_nifti(path, is_label=True), volume, stored)
-        template = path.parent.parent / _HANDED_OUT / path.name
-        if found.array.shape != stored:
-            remedy = f"Bring the drawing back to the grid of {template} by nearest neighbour, and save it again."
-            raise DataError(path, expected=f"shape {stored}", found=f"{found.array.shape}", remedy=remedy)
-        error = misplaced(path, found, volume, stored, template.name, remedy=f"Compare with {template}. ")
-        if error is not None:
-            raise error
+        shape, template = volume.image.shape[:3], path.parent.parent / _HANDED_OUT / path.name
+        found = read_nifti(path, is_label=True)
+        found = on_grid_of(volume, found, path, name=template.name, remedy=f"Compare with {template}. ")
         codes = geometry.turned(found.array, volume.axes)
         ignore, asked = self._task.ignore_value, self._asked(volume, boxes)
         drawn = codes[asked]

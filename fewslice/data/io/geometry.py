@@ -1,4 +1,4 @@
-"""Where voxels lie in the body: arrays turned to common axes and back, and two files compared by their corners in mm.
+"""Where voxels lie in the body: arrays turned to common axes and back, and the affines that programs read in a header.
 
 Axes of a turned array are three numbers: the stored axis that each axis shows, counted from 1, negative where it runs
 the other way. (1, 2, 3) is the array as it is stored.
@@ -6,6 +6,7 @@ the other way. (1, 2, 3) is the array as it is stored.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,14 +19,6 @@ if TYPE_CHECKING:
 Axes = tuple[int, int, int]
 STORED: Axes = (1, 2, 3)
 TOLERANCE = 0.05  # of the shorter side of a pixel: so far may the corners of an image and its label lie apart
-_SAME_SCALE = 1e-3  # relative difference of a column's length and pixdim that is rounding
-
-
-def axes_between(affine: np.ndarray, other: np.ndarray) -> Axes:
-    """Returns the axes that turn an array with the affine `other` to point where one with `affine` does."""
-    here, there = world_axes(affine) or STORED, world_axes(other) or STORED
-    places = {abs(axis): (place + 1) * (1 if axis > 0 else -1) for place, axis in enumerate(there)}
-    return tuple(places[abs(axis)] * (1 if axis > 0 else -1) for axis in here)
 
 
 def has_orientation(header: Header | None) -> bool:
@@ -33,33 +26,41 @@ def has_orientation(header: Header | None) -> bool:
     return header is not None and bool(header["sform_code"] > 0 or header["qform_code"] > 0)
 
 
-def world_axes(affine: np.ndarray) -> Axes | None:
-    """Returns 1 (left-right), 2 (back-front) or 3 (feet-head) for each stored axis, negative where it runs to L, P, I.
+def world_axes(affine: np.ndarray) -> Axes:
+    """Returns 1 (to R), 2 (to A) or 3 (to S) for each stored axis, negative where it runs to L, P or I.
 
-    The nearest assignment of axes in all; None where a column of the affine is zero.
+    It is the nearest assignment of all three together; (1, 2, 3) where a column of the affine is zero.
     """
-    lengths = column_lengths(affine)
+    lengths, columns = column_lengths(affine), np.arange(3)
     if not (lengths > 0).all():
-        return None
+        return STORED
     cosines = affine[:3, :3] / lengths
-    columns = np.arange(3)
     best = max(itertools.permutations(range(3)), key=lambda rows: round(abs(cosines[rows, columns]).sum(), 6))
     return tuple((row + 1) * (1 if cosines[row, column] > 0 else -1) for column, row in enumerate(best))
 
 
+def letters(affine: np.ndarray) -> str:
+    """Returns where the stored axes point, such as "LPS"."""
+    return "".join("RAS"[axis - 1] if axis > 0 else "LPI"[-axis - 1] for axis in world_axes(affine))
+
+
 def canonical_axes(affine: np.ndarray) -> Axes:
     """Returns the axes that point to R, A and S. The third stays the third; the first two are swapped if need be."""
-    world = world_axes(affine) or STORED
+    world = world_axes(affine)
     order = (*sorted((0, 1), key=lambda column: abs(world[column])), 2)
     return tuple((column + 1) * (1 if world[column] > 0 else -1) for column in order)
 
 
+def axes_between(affine: np.ndarray, other: np.ndarray) -> Axes:
+    """Returns the axes that turn an array with the affine `other` to point where one with `affine` does."""
+    back = inverse(world_axes(other))
+    return tuple(back[abs(axis) - 1] * (1 if axis > 0 else -1) for axis in world_axes(affine))
+
+
 def inverse(axes: Axes) -> Axes:
     """Returns the axes that turn an array back."""
-    back = [0, 0, 0]
-    for place, axis in enumerate(axes, start=1):
-        back[abs(axis) - 1] = place if axis > 0 else -place
-    return tuple(back)
+    places = {abs(axis): place if axis > 0 else -place for place, axis in enumerate(axes, start=1)}
+    return places[1], places[2], places[3]
 
 
 def turned(array: np.ndarray, axes: Axes) -> np.ndarray:
@@ -72,11 +73,9 @@ def turned(array: np.ndarray, axes: Axes) -> np.ndarray:
 
 def turned_affine(affine: np.ndarray, axes: Axes, shape: Sequence[int]) -> np.ndarray:
     """Returns the affine of the turned array of a stored one of this shape."""
-    to_stored = np.zeros((4, 4))
-    to_stored[3, 3] = 1.0
+    to_stored = np.diag([0.0, 0.0, 0.0, 1.0])
     for place, axis in enumerate(axes):
-        to_stored[abs(axis) - 1, place] = np.sign(axis)
-        to_stored[abs(axis) - 1, 3] = 0 if axis > 0 else shape[abs(axis) - 1] - 1
+        to_stored[abs(axis) - 1, [place, 3]] = np.sign(axis), 0 if axis > 0 else shape[abs(axis) - 1] - 1
     return affine @ to_stored
 
 
@@ -90,69 +89,57 @@ def column_lengths(affine: np.ndarray) -> np.ndarray:
     return np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
 
 
-def is_same_scale(affine: np.ndarray, spacing_mm: Sequence[float]) -> bool:
-    """Whether the columns of an affine are as long as the voxels."""
-    lengths = column_lengths(affine)
-    return bool((np.abs(lengths - spacing_mm) <= _SAME_SCALE * np.asarray(spacing_mm))[lengths > 0].all())
-
-
-def with_scale(affine: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Returns the affine with columns as long as the voxels. (ACDC's have unit length.)"""
+def with_scale(affine: np.ndarray, spacing_mm: Sequence[float], *, is_straight: bool = False) -> np.ndarray:
+    """Returns the affine with columns as long as the voxels (ACDC's have unit length), and orthogonal if asked for."""
     scaled, lengths = np.array(affine, np.float64), column_lengths(affine)
-    if not is_same_scale(affine, spacing_mm):
-        scaled[:3, :3] *= np.asarray(spacing_mm) / np.where(lengths > 0, lengths, 1.0)
+    cosines = scaled[:3, :3] / np.where(lengths > 0, lengths, 1.0)
+    if is_straight and (lengths > 0).all():
+        left, _, right = np.linalg.svd(cosines)
+        cosines = left @ right
+    scaled[:3, :3] = cosines * np.asarray(spacing_mm)
     return scaled
 
 
 def readings(header: Header | None, affine: np.ndarray, spacing_mm: Sequence[float]) -> list[np.ndarray]:
     """Returns the affines (4, 4) that programs take from one header; the first one is what counts here.
 
-    The sform with the voxels' scale, without shear, as it stands; the qform. Of a header with neither: from the first
-    voxel to L, P, S (ITK), the centred one of nibabel, and that of Analyze.
+    The sform with the scale of pixdim, without shear, as it stands; the qform. Of a header with neither: to L, P, S
+    from the first voxel (ITK), the centred one of nibabel, that of Analyze.
     """
     if header is None:
         return [with_scale(affine, spacing_mm)]
     if not has_orientation(header):
         scale = np.diag([*spacing_mm, 1.0])
         return [np.diag([-1.0, -1.0, 1.0, 1.0]) @ scale, header.get_base_affine(), scale]
-    found, codes = [], (int(header["sform_code"]), int(header["qform_code"]))
-    if codes[0] > 0:
+    every = []
+    if header["sform_code"] > 0:
         sform = header.get_sform()
-        scaled = with_scale(sform, spacing_mm)
-        found += [scaled, without_shear(scaled, spacing_mm), sform]
-    if codes[1] > 0:
-        try:
-            found.append(header.get_qform())
-        except ValueError:  # a quaternion that is none; nibabel's HeaderDataError is not needed where an sform is
-            found += [] if found else [affine]
-    return found
-
-
-def without_shear(affine: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Returns the nearest affine with orthogonal axes, as a qform and ITK have them."""
-    straight, lengths = np.array(affine, np.float64), column_lengths(affine)
-    if (lengths > 0).all():
-        left, _, right = np.linalg.svd(affine[:3, :3] / lengths)
-        straight[:3, :3] = left @ right * np.asarray(spacing_mm)
-    return straight
+        every += [with_scale(sform, spacing_mm), with_scale(sform, spacing_mm, is_straight=True), sform]
+    if header["qform_code"] > 0:
+        with contextlib.suppress(ValueError):  # a quaternion that is none does no harm beside an sform
+            header = header.copy()
+            header["pixdim"][1:4] = spacing_mm
+            every.append(header.get_qform())
+    return every
 
 
 def for_painting(header: Header | None, spacing_mm: Sequence[float]) -> Header | None:
     """Returns a header on which programs agree: where scale or angles of the sform are off, with scale and a qform."""
     if header is None or header["sform_code"] <= 0:
         return header
-    sform, code = header.get_sform(), int(header["sform_code"])
-    scaled, header = with_scale(sform, spacing_mm), header.copy()
-    if not np.allclose(sform, without_shear(scaled, spacing_mm), rtol=0, atol=_SAME_SCALE * min(spacing_mm)):
-        header.set_sform(scaled, code)
-        if header["qform_code"] <= 0:
-            header.set_qform(scaled, code, strip_shears=True)
+    scaled, straight, sform = readings(header, header.get_sform(), spacing_mm)[:3]
+    if np.allclose(sform, straight, rtol=0, atol=1e-3 * min(spacing_mm)):
+        return header
+    header, code = header.copy(), int(header["sform_code"])
+    header.set_sform(scaled, code)
+    if header["qform_code"] <= 0:
+        header.set_qform(scaled, code, strip_shears=True)
     return header
 
 
-def largest_distance_mm(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
-    """Returns how far two affines place the same corner voxel apart, at the worst of the eight corners."""
-    corners = np.array([[*corner, 1] for corner in itertools.product(*((0, size - 1) for size in shape[:3]))]).T
+def distance_mm(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
+    """Returns how far apart two affines place the same corner voxel, at the worst of the eight corners."""
+    corners = np.array([*itertools.product(*((0, size - 1) for size in shape[:3]), (1,))]).T
     return float(np.linalg.norm(((np.asarray(affine) - other) @ corners)[:3], axis=0).max())
 
 
@@ -161,26 +148,6 @@ def tolerance_mm(affine: np.ndarray) -> float:
     return TOLERANCE * float(column_lengths(affine)[:2].min())
 
 
-def misfit_mm(image: list[np.ndarray], label: list[np.ndarray], shape: Sequence[int]) -> float:
-    """Returns 0.0 where a label lies on its image, else how far its worst corner is off.
-
-    Args:
-        image: All `readings` of the image's header.
-        label: Those of the label's that may count, the first one for the distance.
-        shape: Voxels along the stored axes.
-    """
-    for ours, theirs in itertools.product(image, label):
-        if largest_distance_mm(ours, theirs, shape) <= tolerance_mm(ours):
-            return 0.0
-    return largest_distance_mm(image[0], label[0], shape)
-
-
-def label_readings(header: Header | None, affine: np.ndarray, spacing_mm: Sequence[float]) -> list[np.ndarray]:
-    """Returns the affines that a label may mean: the usual one; as it stands where pixdim is 1 and was never set."""
-    usual = readings(header, affine, spacing_mm)[:1]
-    return usual + ([affine] if has_orientation(header) and np.allclose(spacing_mm, 1.0) else [])
-
-
-def direction_letters(affine: np.ndarray) -> str:
-    """Returns where the stored axes point, such as "LPS"; "" where a column of the affine is zero."""
-    return "".join("RAS"[axis - 1] if axis > 0 else "LPI"[-axis - 1] for axis in world_axes(affine) or ())
+def fits(image: Sequence[np.ndarray], label: Sequence[np.ndarray], shape: Sequence[int]) -> bool:
+    """Whether the corners of an image and a label lie together by any of their readings; voxels along stored axes."""
+    return any(distance_mm(a, b, shape) <= tolerance_mm(a) for a, b in itertools.product(image, label))

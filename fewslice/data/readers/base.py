@@ -106,8 +106,8 @@ class Reader(abc.ABC):
         if with_label or (with_scribble and is_simulated):
             codes = _collect(problems, self._read_label, case)
             if codes is not None:
-                codes = codes if image is None else aligned(codes, image, image.array.shape[:3])
-                problems += _pair_problems(case, image, codes)
+                if image is not None:
+                    codes = _collect(problems, self._on_image, case, image, codes) or codes
                 label, notes = _collect(problems, self._to_classes, case, codes) or (None, ())
         if not is_simulated and (with_label if with_scribble is None else with_scribble):
             scribble = _collect(problems, self._checked_scribble, case, image, bool(with_scribble))
@@ -116,6 +116,9 @@ class Reader(abc.ABC):
         if with_scribble and is_simulated:
             scribble = simulate_scribbles(label, self.dataset.num_classes, rng=case_generator(case.case_id))
         return self._turned(case, image, label if with_label else None, scribble, notes), []
+
+    def _on_image(self, case: Case, image: Grid, label: Grid) -> Grid:
+        return on_grid_of(image, label, case.label_path, name=f"its image {case.image_path}")
 
     def _turned(
         self, case: Case, image: Grid, label: np.ndarray | None, scribble: np.ndarray | None, notes: tuple[str, ...]
@@ -204,68 +207,48 @@ def _channel_problems(case: Case, image: Grid, num_channels: int) -> Iterator[Da
         yield DataError(case.image_path, expected=expected, found=str(found), remedy=remedy)
 
 
-def _pair_problems(case: Case, image: Grid | None, label: Grid) -> Iterator[DataError]:
-    """Yields what keeps image and label from lying on the same grid."""
-    if image is None:
-        return
-    if image.array.shape[:3] != label.array.shape:  # colour images have a fourth axis
-        expected = f"shape {image.array.shape[:3]}, as its image {case.image_path}"
-        remedy = "Export image and label on the same grid (resample the label by nearest neighbour)."
-        yield DataError(case.label_path, expected=expected, found=f"shape {label.array.shape}", remedy=remedy)
-    error = misplaced(case.label_path, label, image, image.array.shape[:3], f"its image {case.image_path}")
-    if error is not None:
-        yield error
+def on_grid_of(image: Grid | Volume, label: Grid, path: Path, *, name: str, remedy: str = "") -> Grid:
+    """Returns a label whose corners lie where its image's do, by any usual reading of the two headers.
 
-
-def aligned(label: Grid, image: Grid | Volume, shape: tuple[int, ...]) -> Grid:
-    """Returns a label that lies on its image with other axes (as programs save that know RAS only) with the image's.
-
-    Any other is returned as it is. `shape` is that of the image as it is stored.
-    """
-    if not (geometry.has_orientation(image.header) and geometry.has_orientation(label.header)):
-        return label
-    spacing = geometry.permuted(image.spacing_mm, geometry.inverse(image.axes))
-    ours = geometry.readings(image.header, image.affine, spacing)
-    theirs = geometry.readings(label.header, label.affine, label.spacing_mm)[0]
-    axes = geometry.axes_between(ours[0], theirs)
-    if axes == geometry.STORED or not geometry.misfit_mm(ours, [theirs], shape):
-        return label
-    theirs = geometry.turned_affine(theirs, axes, label.array.shape)
-    array = geometry.turned(label.array, axes)
-    alike = [each for each in ours if geometry.world_axes(each) == geometry.world_axes(ours[0])]
-    if array.shape != tuple(shape) or geometry.misfit_mm(alike, [theirs], shape):
-        return label
-    return dataclasses.replace(label, array=array, affine=theirs, spacing_mm=spacing, header=image.header)
-
-
-def misplaced(
-    path: Path, label: Grid, image: Grid | Volume, shape: tuple[int, ...], name: str, *, remedy: str = ""
-) -> DataError | None:
-    """Returns the error of a label whose corners lie elsewhere than its image's by every usual reading, or None.
+    One that lies there with other axes, as programs save that know RAS only, gets the axes of the image's file.
 
     Args:
-        path: Of the label, for the message.
+        image: The image.
         label: The label as it is stored.
-        image: Its image.
-        shape: Of the image as it is stored.
-        name: Of the image, for the message.
+        path: Of the label, for messages.
+        name: Of the image, for messages.
         remedy: What comes first among the remedies.
+
+    Raises:
+        DataError: another shape, or corners elsewhere.
     """
-    spacing = geometry.permuted(image.spacing_mm, geometry.inverse(image.axes))
+    array, back = image.image if isinstance(image, Volume) else image.array, geometry.inverse(image.axes)
+    shape, spacing = (geometry.permuted(values, back) for values in (array.shape, image.spacing_mm))
     ours = geometry.readings(image.header, image.affine, spacing)
-    theirs = geometry.label_readings(label.header, label.affine, label.spacing_mm)
-    distance = geometry.misfit_mm(ours, theirs, shape)
-    if not distance:
-        return None
+    usual = geometry.readings(label.header, label.affine, label.spacing_mm)[0]
+    never_set = geometry.has_orientation(label.header) and np.allclose(label.spacing_mm, 1.0)  # pixdim
+    theirs = [usual, label.affine] if never_set else [usual]
+    if label.array.shape == shape and geometry.fits(ours, theirs, shape):
+        return label
+    is_placed = [geometry.has_orientation(each.header) for each in (image, label)]
+    axes = geometry.axes_between(ours[0], usual) if all(is_placed) else geometry.STORED
+    if axes != geometry.STORED and geometry.permuted(label.array.shape, axes) == shape:
+        moved = geometry.turned_affine(usual, axes, label.array.shape)
+        if geometry.fits([each for each in ours if geometry.letters(each) == geometry.letters(moved)], [moved], shape):
+            return dataclasses.replace(label, array=geometry.turned(label.array, axes), affine=moved)
+    if label.array.shape != shape:
+        remedy += "Export image and label on the same grid (resample the label by nearest neighbour)."
+        found = f"shape {label.array.shape}"
+        raise DataError(path, expected=f"shape {shape}, as {name}", found=found, remedy=remedy)
     facts = [
-        f"voxels of {tuple(round(side, 5) for side in sides)} mm, axes to {geometry.direction_letters(each[0])}"
-        for sides, each in ((spacing, ours), (label.spacing_mm, theirs))
+        f"voxels of {tuple(round(side, 5) for side in sides)} mm, axes to {geometry.letters(affine)}"
+        for sides, affine in ((spacing, ours[0]), (label.spacing_mm, usual))
     ]
-    lacks = geometry.has_orientation(image.header) and not geometry.has_orientation(label.header)
-    return DataError(
+    silent = "; its header gives no place (sform_code and qform_code are 0)" if is_placed == [True, False] else ""
+    raise DataError(
         path,
         expected=f"the grid of {name}, corners within {geometry.tolerance_mm(ours[0]):.2g} mm ({facts[0]})",
-        found=f"a corner {distance:.3g} mm off ({facts[1]})" + ("; its header gives no place" if lacks else ""),
+        found=f"a corner {geometry.distance_mm(ours[0], usual, shape):.3g} mm off ({facts[1]}){silent}",
         remedy=f"{remedy}If it lies on the image voxel by voxel and only its header is wrong, give it the image's: "
         "nibabel.save(nibabel.Nifti1Image(label.dataobj, None, image.header), file). Otherwise resample it to the "
         "image's grid by nearest neighbour.",
