@@ -32,23 +32,14 @@ _OBLIQUE = (
 
 @dataclass(frozen=True)
 class Lie:
-    """How the stored array of one volume lies.
+    """How the stored array of one volume lies."""
 
-    Attributes:
-        spacing_mm: Size of a voxel along the stored axes, as pixdim says.
-        lengths_mm: The same as the affine says; that of pixdim where nothing does.
-        is_silent: There is a header, and it does not say how the axes lie.
-        directions: Where the stored axes point, such as "LPS"; "" where nothing says so.
-        tilt_degrees: Largest angle between an axis and the nearest one of the body.
-        apart_mm: How far sform and qform place the same corner apart; 0.0 up to one side of a pixel.
-    """
-
-    spacing_mm: tuple[float, ...]
-    lengths_mm: tuple[float, ...]
-    is_silent: bool = False
-    directions: str = ""
-    tilt_degrees: float = 0.0
-    apart_mm: float = 0.0
+    spacing_mm: tuple[float, ...]  # along the stored axes, as pixdim says
+    lengths_mm: tuple[float, ...]  # the same as the affine says; that of pixdim where nothing does
+    is_silent: bool = False  # there is a header, and it does not say how the axes lie
+    directions: str = ""  # where the stored axes point, such as "LPS"
+    tilt_degrees: float = 0.0  # largest angle between an axis and the nearest one of the body
+    apart_mm: float = 0.0  # between the same corner by sform and by qform; 0.0 up to one side of a pixel
 
     @property
     def long_axis(self) -> int | None:
@@ -67,7 +58,7 @@ def lie_of(volume: Volume) -> Lie:
     if not geometry.has_orientation(header):
         return Lie(spacing, spacing, header is not None)
     every = geometry.readings(header, volume.affine, spacing)
-    lengths = geometry.permuted(geometry.column_lengths(volume.affine).tolist(), back)
+    lengths = geometry.column_lengths(header.get_best_affine()).tolist()
     stated = tuple(mm or side for mm, side in zip(lengths, spacing, strict=True))
     cosines = np.abs(every[0][:3, :3] / spacing).max(axis=0)
     tilt = float(np.degrees(np.arccos(min(1.0, *cosines[cosines > 0]))))
@@ -76,12 +67,7 @@ def lie_of(volume: Volume) -> Lie:
 
 
 def geometry_notes(lies: Mapping[str, Lie], orientation: str) -> list[str]:
-    """Returns one remark per kind of trouble, with the volumes that have it.
-
-    Args:
-        lies: Case id -> how it lies.
-        orientation: The dataset's setting.
-    """
+    """Returns one remark per kind of trouble, with the volumes (case id -> how it lies) that have it."""
     notes, known = [], {name: lie for name, lie in lies.items() if lie.directions}
     is_canonical = orientation == "canonical"
 
@@ -95,8 +81,8 @@ def geometry_notes(lies: Mapping[str, Lie], orientation: str) -> list[str]:
             notes.append(text.format(who=who, count=count, axis=axis, **sides, **dataclasses.asdict(first)))
 
     if known:
-        usual = _most([lie.directions for lie in known.values()])
-        plane = _most([_line(lie) for lie in known.values()])
+        values = [lie.directions for lie in known.values()], [_line(lie) for lie in known.values()]
+        usual, plane = (Counter(found).most_common(1)[0][0] for found in values)
         how = "arrays are turned to one orientation, and predictions come back as their scan is stored"
         how = how if is_canonical else 'arrays stay so (`orientation = "as_stored"`); "canonical" turns them'
         how = f"{{count}} are not stored as {usual} like the others, but as {{directions}} ({{who}}): {how}"
@@ -110,10 +96,6 @@ def geometry_notes(lies: Mapping[str, Lie], orientation: str) -> list[str]:
     add(_LONG, lambda lie: lie.long_axis is not None)
     add("sform and qform place {who} {apart_mm:.3g} mm apart; the sform counts", lambda lie: lie.apart_mm)
     return notes
-
-
-def _most(values: list[str]) -> str:
-    return Counter(values).most_common(1)[0][0]
 
 
 def _line(lie: Lie) -> str:

@@ -58,7 +58,7 @@ class Volume:
         scribble: (X, Y, Z) uint8, classes and num_classes = not annotated, or None if there is none or it was not
             asked for.
         spacing_mm: Size of a voxel along x, y and z.
-        affine: (4, 4) float64, voxel indices to mm. Its scale is not `spacing_mm` in ACDC.
+        affine: (4, 4) float64, voxel indices to mm. As stored, its scale is not `spacing_mm` in ACDC.
         notes: Text on what was read differently from how it stands in the file.
         header: The file's NIfTI header, which files on the same grid take over; None for other formats.
         axes: How the arrays were turned against the file (`fewslice.data.io.geometry`).

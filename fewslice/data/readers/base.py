@@ -127,7 +127,8 @@ class Reader(abc.ABC):
         is_canonical = self.dataset.orientation == "canonical" and geometry.has_orientation(image.header)
         axes = geometry.canonical_axes(image.affine) if is_canonical else geometry.STORED
         arrays = (None if array is None else geometry.turned(array, axes) for array in (image.array, label, scribble))
-        affine = geometry.turned_affine(image.affine, axes, image.array.shape)
+        scaled = geometry.with_scale(image.affine, image.spacing_mm) if is_canonical else image.affine
+        affine = geometry.turned_affine(scaled, axes, image.array.shape)
         return Volume(case, *arrays, geometry.permuted(image.spacing_mm, axes), affine, notes, image.header, axes)
 
     def has_scribble(self, case: Case) -> bool:
@@ -208,16 +209,10 @@ def _channel_problems(case: Case, image: Grid, num_channels: int) -> Iterator[Da
 
 
 def on_grid_of(image: Grid | Volume, label: Grid, path: Path, *, name: str, remedy: str = "") -> Grid:
-    """Returns a label whose corners lie where its image's do, by any usual reading of the two headers.
+    """Returns a label, as stored, whose corners lie where its image's do by any usual reading of the two headers.
 
-    One that lies there with other axes, as programs save that know RAS only, gets the axes of the image's file.
-
-    Args:
-        image: The image.
-        label: The label as it is stored.
-        path: Of the label, for messages.
-        name: Of the image, for messages.
-        remedy: What comes first among the remedies.
+    One that lies there with other axes, as programs save that know RAS only, gets the axes of the image's file. For
+    messages are the path of the label, the name of the image, and what comes first among the remedies.
 
     Raises:
         DataError: another shape, or corners elsewhere.
