@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -39,6 +39,7 @@ class Lie:
     is_silent: bool = False  # there is a header, and it does not say how the axes lie
     directions: str = ""  # where the stored axes point, such as "LPS"
     tilt_degrees: float = 0.0  # largest angle between an axis and the nearest one of the body
+    cosines: np.ndarray = field(default_factory=lambda: np.eye(3), repr=False, compare=False)  # columns: stored axes
     apart_mm: float = 0.0  # between the same corner by sform and by qform; 0.0 up to one side of a pixel
 
     @property
@@ -60,10 +61,23 @@ def lie_of(volume: Volume) -> Lie:
     every = geometry.readings(header, volume.affine, spacing)
     lengths = geometry.column_lengths(header.get_best_affine()).tolist()
     stated = tuple(mm or side for mm, side in zip(lengths, spacing, strict=True))
-    cosines = np.abs(every[0][:3, :3] / spacing).max(axis=0)
-    tilt = float(np.degrees(np.arccos(min(1.0, *cosines[cosines > 0]))))
+    cosines = every[0][:3, :3] / spacing
+    nearest = np.abs(cosines).max(axis=0)
+    tilt = float(np.degrees(np.arccos(min(1.0, *nearest[nearest > 0]))))
     apart = geometry.distance_mm(every[0], every[-1], shape) if len(every) == 4 else 0.0
-    return Lie(spacing, stated, False, geometry.letters(every[0]), tilt, apart if apart > min(spacing[:2]) else 0.0)
+    apart = apart if apart > min(spacing[:2]) else 0.0
+    return Lie(spacing, stated, False, geometry.letters(every[0]), tilt, cosines, apart)
+
+
+def best_orientation(lies: Collection[Lie]) -> str:
+    """Returns the `orientation` for a new dataset: "as_stored" for oblique scans within 60 degrees of each other.
+
+    They are stored alike (short-axis views), but the axes of the body nearest to theirs may differ.
+    """
+    known = [lie for lie in lies if lie.directions]
+    is_alike = all(np.sum(lie.cosines * known[0].cosines) > 2 for lie in known)  # the trace, 1 + 2 cos(angle)
+    is_oblique = any(lie.tilt_degrees > _OBLIQUE_DEGREES for lie in known)
+    return "as_stored" if is_alike and is_oblique else "canonical"
 
 
 def geometry_notes(lies: Mapping[str, Lie], orientation: str) -> list[str]:

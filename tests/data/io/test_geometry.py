@@ -12,7 +12,7 @@ import pytest
 
 from fewslice.core.errors import DataError
 from fewslice.data import cache
-from fewslice.data.geometry_notes import geometry_notes, lie_of
+from fewslice.data.geometry_notes import best_orientation, geometry_notes, lie_of
 from fewslice.data.io import geometry
 from fewslice.data.io.nifti import Grid, read_nifti, write_nifti
 from fewslice.data.readers import get_reader
@@ -212,6 +212,22 @@ def test_notes_only_where_something_is_odd(tmp_path):
     assert "5 x 1.5 x 1.5 mm) lies on axis 1 in a" in note
     tilted = {"a": dataclasses.replace(lie, tilt_degrees=44.0)}
     assert "44 degrees" in geometry_notes(tilted, "canonical")[0] and geometry_notes(tilted, "as_stored") == []
+
+
+def test_oblique_scans_that_are_stored_alike_stay_so(tmp_path):
+    (lie,) = lies(tmp_path, "usual").values()
+
+    def lying(tilt, *affines):
+        cosines = [affine[:3, :3] / SPACING for affine in affines]
+        return [dataclasses.replace(lie, cosines=each, tilt_degrees=tilt) for each in cosines]
+
+    for tilt, affines, found in [
+        (43, (turn(43) @ LPS, turn(47) @ LPS, turn(60) @ LPS), "as_stored"),
+        (43, (turn(43) @ LPS, turn(43) @ placed(1, -1, 1)), "canonical"),
+        (43, (turn(43) @ LPS, turn(43) @ placed(1, 1, 1)), "canonical"),
+        (10, (turn(10) @ LPS, LPS), "canonical"),
+    ]:
+        assert best_orientation(lying(tilt, *affines)) == found
 
 
 def test_caches_and_digests_change_only_where_arrays_do(tmp_path):
