@@ -13,6 +13,7 @@ a seed. Nothing is written if a file has a problem.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -51,6 +52,7 @@ DEFAULT_BATCH = 6  # volumes in a batch of global pretraining unless flags say o
 
 
 def main(_argv):
+    from fewslice.data.geometry_notes import best_orientation, geometry_notes
     from fewslice.data.new_dataset import crop, derive, files
 
     folder = Path(FLAGS.output_dir or dataset_files.experiments_folder())
@@ -72,11 +74,17 @@ def main(_argv):
     )
     draft = derive.provisional(request)
     checked = check(derive.check_files(draft, with_labels=not FLAGS.images_only))
+    if best_orientation([item.lie for item in checked]) != draft.orientation:
+        print('Oblique scans, all stored alike: orientation = "as_stored". Sizes are measured once more.')
+        draft = dataclasses.replace(draft, orientation="as_stored")
+        checked = check(derive.check_files(draft, with_labels=not FLAGS.images_only))
     dataset = derive.derive(draft, checked, with_labels=not FLAGS.images_only)
     labelled, unlabelled = derive.patients(checked)
     tables = files.split_patients(labelled, unlabelled, seed=FLAGS.seed, val=FLAGS.val, test=FLAGS.test)
     facts = f"{len(checked)} volumes of {len(labelled)} labelled and {len(unlabelled)} other patients"
     print(f"Good: {facts}. {files.summary(dataset, tables)}")
+    for note in geometry_notes({item.case.case_id: item.lie for item in checked}, dataset.orientation):
+        print(f"Note: {note}.")
     if labelled:
         print(crop.crop_text(dataset, derive.footprints(checked)))
     listed = set(tables.train["unlabeled"]["*"])

@@ -46,7 +46,7 @@ def open_pool(
     cases = []
     for volume, more in zip(volumes, facts or [{}] * len(volumes), strict=True):
         case, shape = volume.case, tuple(volume.image.shape[:3])
-        cases.append(Case(case.case_id, case.patient_id, shape, {"phase": case.phase, **more}))
+        cases.append(Case(case.case_id, case.patient_id, shape, {"phase": case.phase, **more}, volume.axes[2] < 0))
     return make_pool(cases, unit)
 
 

@@ -65,7 +65,7 @@ def _facts(pool: Units, index: int) -> dict[str, Any]:
         "unit_id": pool.name(index),
         "patient": case.patient,
         "volume": case.case_id,
-        "position": "_".join(map(str, box.start)) if pool.can_overlap else box.start[0],
+        "position": "_".join(map(str, pool.place_in_file(box)[: 3 if pool.can_overlap else 1])),
     }
 
 

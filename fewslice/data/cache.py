@@ -34,6 +34,7 @@ from fewslice.core.errors import DataError, FewSliceError
 from fewslice.core.locks import folder_lock
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
+from fewslice.data.io.geometry import STORED, Axes
 from fewslice.data.io.nifti import Header, header_from
 from fewslice.data.readers import Reader, get_reader
 from fewslice.data.volume import Case, Volume, image_to_grid, label_to_grid
@@ -45,7 +46,7 @@ FORMAT = 1  # raise it when preparation or this format changes, so that old cach
 _SETTINGS = (
     "layout", "data_path_tr", "images_dir", "labels_dir", "image_channel", "label_map", "num_classes",
     "img_size_x", "img_size_y", "target_resolution", "percentiles", "anti_aliasing", "num_channels", "grid",
-    "intensity",
+    "intensity", "orientation",
 )  # fmt: skip
 
 
@@ -58,13 +59,14 @@ class PreparedVolume:
         image: (Z, NX, NY) float32, memory-mapped; the 1st and 99th percentile are 0 and 1, not clipped. With several
             channels (Z, NX, NY, C); with the dataset's `intensity` "as_stored" the file's values.
         label: (Z, NX, NY) uint8, memory-mapped, or None if not asked for.
-        native_shape: (X, Y, Z) of the file.
+        native_shape: (X, Y, Z) of the file, its axes turned as `axes` says; so are those of all else but `header`.
         spacing_mm: Size of a native voxel along x, y and z.
-        affine: (4, 4) float64 of the file.
+        affine: (4, 4) float64.
         source_digest: Stands for the content of the native files.
         scribble: (Z, NX, NY) uint8, memory-mapped, num_classes = not annotated, or None if not asked for.
         native_label: (X, Y, Z) uint8 on the grid of the file, memory-mapped, or None if `label` is.
         header: The file's NIfTI header; None for other formats, or if the label was not asked for.
+        axes: As in `Volume`.
     """
 
     case: Case
@@ -77,11 +79,17 @@ class PreparedVolume:
     scribble: np.ndarray | None = None
     native_label: np.ndarray | None = None
     header: Header | None = None
+    axes: Axes = STORED
+
+    def file_slice(self, index: int) -> int:
+        """Returns the number in the file of a slice here; both count from 0."""
+        return index if self.axes[2] > 0 else self.native_shape[2] - 1 - index
 
     @property
     def native(self) -> Volume:
         """The label and the geometry of the file, as the cache holds them; without image and scribble."""
-        return Volume(self.case, None, self.native_label, None, self.spacing_mm, self.affine, (), self.header)
+        where = (self.spacing_mm, self.affine, (), self.header, self.axes)
+        return Volume(self.case, None, self.native_label, None, *where)
 
 
 class PreparedSet(tuple[PreparedVolume, ...]):
@@ -233,6 +241,8 @@ def settings(dataset: DatasetConfig) -> dict[str, Any]:
     """Returns every setting that prepared arrays depend on."""
     unused = {"target_resolution", "anti_aliasing"} if dataset.grid != "resample" else set()
     unused |= {"img_size_x", "img_size_y"} if dataset.grid == "native" else set()
+    has_no_affine = dataset.layout.endswith("h5")
+    unused |= {"orientation"} if dataset.orientation == "as_stored" or has_no_affine else set()
     unused |= {"percentiles"} if dataset.intensity == "as_stored" else set()
     values = {name: getattr(dataset, name) for name in _SETTINGS if name not in unused}
     return {"format": FORMAT, **without_later_defaults(values)}
@@ -324,6 +334,7 @@ class Store:
             "native_shape": list(volume.image.shape[:3]),
             "spacing_mm": list(volume.spacing_mm),
             "affine": volume.affine.tolist(),
+            "axes": list(volume.axes),
             "header": None if volume.header is None else base64.b64encode(volume.header.binaryblock).decode(),
             "notes": list(dict.fromkeys([*notes, *volume.notes, *remarks])),
         }
@@ -347,6 +358,7 @@ class Store:
             scribble=self._load(case, SCRIBBLE) if SCRIBBLE in annotations else None,
             native_label=self._load(case, NATIVE) if has_label else None,
             header=header_from(base64.b64decode(header)) if header else None,
+            axes=tuple(entry.get("axes", STORED)),
         )
 
     def _load(self, case: Case, key: str) -> np.ndarray:
@@ -357,7 +369,9 @@ class Store:
         names = [self._name(path) for path in self.reader.source_files(case, with_label=bool(annotations))]
         content = [entry["sources"][name]["sha256"] for name in names] + [entry["facts"]]
         is_simulated = SCRIBBLE in annotations and self._key(SCRIBBLE) != SCRIBBLE
-        return files.digest(content + (["simulated scribbles"] if is_simulated else []))
+        content += ["simulated scribbles"] if is_simulated else []
+        axes = tuple(entry.get("axes", STORED))
+        return files.digest(content + ([["axes", axes]] if axes != STORED else []))
 
     def write_manifest(self) -> None:
         """Writes manifest.json from all entries."""

@@ -14,6 +14,7 @@ import numpy as np
 from fewslice.core.errors import DataError
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
+from fewslice.data.geometry_notes import Lie, geometry_notes, lie_of
 from fewslice.data.readers import Reader
 from fewslice.data.readers.selection import few, patient_names
 from fewslice.data.volume import Case
@@ -32,6 +33,7 @@ class Facts:
     counts: tuple[int, ...]  # voxels per class; empty without a label
     annotated: int | None  # pixels with a scribble; None without scribbles
     notes: tuple[str, ...]  # text on what is worth knowing
+    lie: Lie
 
 
 @dataclass
@@ -70,6 +72,8 @@ def examine_dataset(
             line.update(note=cases[index].case_id)
     findings, duplicates = Findings(notes=list(reader.notes)), []
     seen: dict[str, Case] = {}
+    lies = {case.case_id: results[index].lie for index, case in enumerate(cases) if isinstance(results[index], Facts)}
+    findings.notes += geometry_notes(lies, reader.dataset.orientation)
     for index, case in enumerate(cases):
         result = results[index]
         if isinstance(result, list):
@@ -126,7 +130,7 @@ def _examine(reader: Reader, case: Case) -> Facts | list[DataError]:
             if wrong > _WRONG_SHARE * annotated:
                 notes.append(f"{wrong} of {annotated} scribbled pixels have another class than the label")
     content = hashlib.sha256(np.ascontiguousarray(volume.image)).hexdigest() + str(volume.image.shape)
-    return Facts(content, volume.image.shape[:3], volume.spacing_mm, counts, annotated, tuple(notes))
+    return Facts(content, volume.image.shape[:3], volume.spacing_mm, counts, annotated, tuple(notes), lie_of(volume))
 
 
 def describe(reader: Reader, cases: Sequence[Case], findings: Findings) -> str:

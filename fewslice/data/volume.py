@@ -17,6 +17,7 @@ import numpy as np
 
 from fewslice.augment.interpolate import resize_nearest
 from fewslice.data import preprocess
+from fewslice.data.io.geometry import STORED, Axes
 
 if TYPE_CHECKING:
     from fewslice.data.io.nifti import Header
@@ -44,7 +45,10 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """The voxels of one volume on the grid of its file. Axes are the file's (x, y, z); x is a slice's row.
+    """The voxels of one volume on the grid of its file, with axes (x, y, z); x is a slice's row.
+
+    The axes are the file's, or with the dataset's `orientation` "canonical" turned to R, A, S: the third stays the
+    third. Everything here agrees in that but `header`.
 
     Attributes:
         case: Where the volume came from.
@@ -54,9 +58,10 @@ class Volume:
         scribble: (X, Y, Z) uint8, classes and num_classes = not annotated, or None if there is none or it was not
             asked for.
         spacing_mm: Size of a voxel along x, y and z.
-        affine: (4, 4) float64, voxel indices to mm as the file says. Its scale is not `spacing_mm` in ACDC.
+        affine: (4, 4) float64, voxel indices to mm. As stored, its scale is not `spacing_mm` in ACDC.
         notes: Text on what was read differently from how it stands in the file.
         header: The file's NIfTI header, which files on the same grid take over; None for other formats.
+        axes: How the arrays were turned against the file (`fewslice.data.io.geometry`).
     """
 
     case: Case
@@ -67,6 +72,7 @@ class Volume:
     affine: np.ndarray
     notes: tuple[str, ...] = ()
     header: Header | None = None
+    axes: Axes = STORED
 
 
 def with_channel_axis(images: np.ndarray) -> np.ndarray:

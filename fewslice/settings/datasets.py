@@ -129,6 +129,14 @@ class DatasetConfig:
         Must(_are_different, 'a tuple such as ("ED", "ES")'),
         "Volumes that pretraining uses. Default: as `phases`.",
     ] = ("",)
+    orientation: Annotated[
+        Literal["canonical", "as_stored"],
+        Help(
+            "canonical turns arrays to R, A, S as the file's affine says, the third axis staying the slice axis; "
+            "as_stored leaves them, as published code does.",
+            in_digest=False,
+        ),
+    ] = "canonical"
     image_channel: Annotated[int, Ge(0), "Channel of a 4-D image."] = 0
     num_channels: Annotated[
         int,
@@ -231,10 +239,10 @@ def load_dataset_config(
 def config_dict(config: DatasetConfig) -> dict[str, Any]:
     """Returns the settings as a plain dict for digests and `config.json`.
 
-    The split tables, `how_to_get`, `scribbles` and `data_root` are left out: another list in the file must not change
-    the digest of a run that does not use it. A run records the ids that it does use, and the digest of prepared volumes
-    tells where their scribbles come from. Attributes that came later are left out where they change nothing, so that
-    the digest of an older run stays.
+    The split tables, `how_to_get`, `scribbles`, `orientation` and `data_root` are left out: another list in the file
+    must not change the digest of a run that does not use it. A run records the ids that it does use, and the digest of
+    prepared volumes tells where their scribbles come from and which were turned. Attributes that came later are left
+    out where they change nothing, so that the digest of an older run stays.
     """
     fields = (field.name for field in dataclasses.fields(config))
     values = {name: getattr(config, name) for name in fields if name not in _NOT_IN_DIGESTS}

@@ -202,4 +202,5 @@ def describe_slices(
         sources: (n, 2) place of the volume, and of the slice in it.
         **labels: Stand in every entry.
     """
-    return [{**labels, "case_id": volumes[volume].case.case_id, "slice_index": int(index)} for volume, index in sources]
+    named = ((volumes[volume], int(index)) for volume, index in sources)
+    return [{**labels, "case_id": of.case.case_id, "slice_index": of.file_slice(index)} for of, index in named]

@@ -19,7 +19,8 @@ def volume(case_id, depth, *, phase="", channels=0, seed=0, side=6):
     shape = (depth, side, 4) + ((channels,) if channels else ())
     label = rng.integers(0, 3, shape[:3]).astype(np.uint8)
     image = (rng.random(shape) * 1.4 - 0.2).astype(np.float32)
-    return SimpleNamespace(case=Case(case_id, patient, phase, None, None), image=image, label=label, scribble=None)
+    arrays = {"image": image, "label": label, "scribble": None, "axes": (1, 2, 3)}
+    return SimpleNamespace(case=Case(case_id, patient, phase, None, None), **arrays)
 
 
 class Volumes(list):

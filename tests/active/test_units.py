@@ -1,5 +1,6 @@
 """Units are boxes in cases. Expected values: by hand, and plain loops over all boxes."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -136,3 +137,13 @@ def test_strategies_without_rules_are_refused_for_patches():
     pool = lattice()
     with pytest.raises(ConfigError, match="'kcenter' obeys no rules.*random"):
         select("kcenter", query_of(pool, 2, features=np.zeros((len(pool), 2))))
+
+
+def test_names_count_slices_as_the_file_does():
+    flipped = [dataclasses.replace(case, is_reversed=True) for case in CASES]
+    pool = pool_of(flipped)
+    assert [pool.name(unit) for unit in (0, 2, 3)] == ["a_slice_02", "a_slice_00", "b_slice_04"]
+    assert pool.find("b_slice_04") == 3 and pool.place_in_file(pool.box(3)) == (4, 0, 0)
+    patches = pool_of(flipped, Named(name="patch", options={"size": (2, 4, 3), "stride": (1, 4, 2)}))
+    assert patches.box(0).start == (0, 0, 0) and patches.name(0) == "a_patch_1_0_0"  # slices 1 and 2 of three
+    assert all(patches.find(patches.name(unit)) == unit for unit in range(len(patches)))

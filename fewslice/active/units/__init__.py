@@ -49,12 +49,18 @@ class Case:
         patient: Its patient.
         shape: Voxels along (slice, row, column) on the network's grid.
         facts: Known about it without annotation: {"phase": "ED", "grade": "benign", ...}.
+        is_reversed: Its slices run against those of its file.
     """
 
     case_id: str
     patient: Any
     shape: tuple[int, int, int]
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    is_reversed: bool = False
+
+    def file_slice(self, first: int, count: int = 1) -> int:
+        """Returns the first slice in the file of `count` slices from `first` on here, or the other way round."""
+        return int(self.shape[0] - first - count if self.is_reversed else first)
 
 
 class Units:
@@ -120,6 +126,10 @@ class Units:
     def name(self, unit: int) -> str:
         """Returns the name of a unit."""
         return str(self._names[unit])
+
+    def place_in_file(self, box: Box) -> tuple[int, int, int]:
+        """Returns the start of a box; its slice counted as in the file."""
+        return (self.cases[box.case].file_slice(box.start[0], box.size[0]), *box.start[1:])
 
     def find(self, name: str) -> int:
         """Returns the index of the unit called `name`. Raises `KeyError` if there is none."""

@@ -69,15 +69,16 @@ class Patches(Units):
 
     def name(self, unit: int) -> str:
         box = self.box(unit)
-        return f"{self.cases[box.case].case_id}_patch_{'_'.join(map(str, box.start))}"
+        return f"{self.cases[box.case].case_id}_patch_{'_'.join(map(str, self.place_in_file(box)))}"
 
     def find(self, name: str) -> int:
         match = _NAME.fullmatch(name)
         case = self._case_places[match[1]] if match and match[1] in self._case_places else None
         if case is None:
             raise KeyError(name)
-        places = []
-        for axis, first in zip(self._axes[case], map(int, match.groups()[1:]), strict=True):
+        places, starts = [], [int(text) for text in match.groups()[1:]]
+        starts[0] = self.cases[case].file_slice(starts[0], int(self._sizes[case][0]))
+        for axis, first in zip(self._axes[case], starts, strict=True):
             if first not in axis:
                 raise KeyError(name)
             places.append(int(np.searchsorted(axis, first)))

@@ -22,5 +22,5 @@ def slices(cases: Sequence[Case]) -> Units:
     index = np.concatenate([np.arange(depth) for depth in depths]) if depths else np.empty(0, np.int64)
     start = np.stack([index, np.zeros_like(index), np.zeros_like(index)], axis=1)
     size = np.array([(1, *each.shape[1:]) for each in cases], np.int32).reshape(-1, 3)[case]
-    names = [slice_name(cases[of].case_id, place) for of, place in zip(case, index, strict=True)]
+    names = [slice_name(cases[of].case_id, cases[of].file_slice(place)) for of, place in zip(case, index, strict=True)]
     return Units(cases, case, start, size, unit_ids=names)

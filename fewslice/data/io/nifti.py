@@ -23,6 +23,7 @@ import numpy as np
 from fewslice.core.errors import DataError
 from fewslice.core.files import atomic_path
 from fewslice.data.io.access import access_error
+from fewslice.data.io.geometry import STORED, Axes, has_orientation, inverse, permuted, turned
 
 Header = nib.Nifti1Header  # nib.Nifti2Header is a subclass
 
@@ -42,14 +43,16 @@ class Grid:
         array: (X, Y, Z) float32 intensities, of colour images (X, Y, Z, C), or int32 label codes.
         spacing_mm: Size of a voxel along x, y and z; of NIfTI files from the header's pixdim (`get_zooms()`), never
             from the affine: ACDC's affines have unit scale.
-        affine: (4, 4) float64, voxel indices to mm, as the file says.
+        affine: (4, 4) float64, voxel indices to mm, as the file says; of a file that does not, as ITK reads it.
         header: The file's header, NIfTI-1 or NIfTI-2; None for other formats.
+        axes: How the array was turned against the file (`fewslice.data.io.geometry`).
     """
 
     array: np.ndarray
     spacing_mm: tuple[float, float, float]
     affine: np.ndarray
     header: Header | None = None
+    axes: Axes = STORED
 
 
 def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) -> Grid:
@@ -235,6 +238,8 @@ def _spacing_mm(path: Path, header: Header) -> tuple[float, float, float]:
 
 def _affine(path: Path, header: Header) -> np.ndarray:
     """Returns the (4, 4) float64 matrix from voxel indices to mm: sform, else qform, else from pixdim."""
+    if not has_orientation(header):
+        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.diag([*_spacing_mm(path, header), 1.0])
     try:
         matrix = np.asarray(header.get_best_affine(), np.float64)
     except (nib.spatialimages.HeaderDataError, ValueError) as error:
@@ -333,11 +338,11 @@ def write_nifti(
 
     Args:
         path: Target; its name ends with .nii.gz.
-        array: (X, Y, Z), a numeric type that NIfTI knows; bool is stored as uint8.
-        like: The image or `Volume` whose zooms, units, affine and qform/sform codes the file gets; of one without a
-            header (another format) zooms and affine.
-        affine: (4, 4), replaces the affine of `like`.
-        spacing_mm: Size of a voxel, replaces that of `like`.
+        array: (X, Y, Z), a numeric type that NIfTI knows; bool is stored as uint8. Its axes are those of `like`.
+        like: The image or `Volume` whose zooms, units, affine and qform/sform codes the file gets, with the axes of its
+            file; of one without a header (another format) zooms and affine.
+        affine: (4, 4), replaces the affine of `like` in its file.
+        spacing_mm: Size of a voxel, replaces that of `like` in its file.
 
     Raises:
         RuntimeError: an array or name that cannot be written, or too little to make a header from.
@@ -349,6 +354,8 @@ def write_nifti(
     if array.ndim != 3 or array.dtype.kind not in "biuf":
         raise RuntimeError(f"Expected a 3-D numeric array. Received: shape {array.shape}, {array.dtype}")
     array = array.astype(np.uint8) if array.dtype.kind == "b" else array
+    if like is not None:
+        array = turned(array, inverse(like.axes))
     if like is not None and like.header is None:
         affine, spacing_mm, like = like.affine, like.spacing_mm, None
     header = _new_header(array, like, affine, spacing_mm)
@@ -372,7 +379,8 @@ def _new_header(
     header["cal_min"], header["cal_max"] = 0.0, 0.0
     header["magic"] = b"n+1" if header.sizeof_hdr == 348 else header["magic"]
     header["vox_offset"] = header.single_vox_offset
-    spacing_mm = tuple(float(size) for size in (like.spacing_mm if spacing_mm is None else spacing_mm))
+    spacing_mm = permuted(like.spacing_mm, inverse(like.axes)) if spacing_mm is None else spacing_mm
+    spacing_mm = tuple(float(size) for size in spacing_mm)
     if affine is not None:
         _set_affine(header, np.asarray(affine, np.float64), spacing_mm, is_new=like is None)
     header.set_zooms(spacing_mm)

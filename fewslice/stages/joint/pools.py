@@ -198,7 +198,7 @@ def draw_gallery(
         image, label, other = (np.moveaxis(np.asarray(array), 0, -1) for array in (volume.image, after, other))
         slices = contours.choose_slices(other, label)
         window = contours.choose_window([other, label], (1.0, 1.0, 1.0))
-        captions = tuple(f"slice {index + 1}" for index in slices)
+        captions = tuple(f"slice {volume.file_slice(index) + 1}" for index in slices)
         rows.append(contours.Row(volume.case.case_id, image, other, label, (1.0, 1.0, 1.0), slices, window, captions))
     names = ("line: pseudo-label", "filled: true" if has_truth else "filled: before refinement")
     files.write_bytes(path, style.png_bytes(contours.plot_rows(rows, struct_name, names=names)))
