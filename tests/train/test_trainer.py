@@ -108,7 +108,9 @@ def test_log_and_files(calm):
     assert calm.arrays()[1] == {"step": 8}
     assert calm.validations == 3
     best = max(calm.log()[:2], key=lambda row: float(row["val_dice"]))
-    assert calm.arrays("best.npz")[1] == {"step": int(best["step"]), "val_dice": float(best["val_dice"])}
+    assert calm.arrays("best.npz")[1] == {
+        "step": int(best["step"]), "val_dice": float(best["val_dice"]), "run": calm.run.digest
+    }  # fmt: skip
 
 
 def test_the_loss_column_is_the_mean_of_the_losses_of_the_steps(tmp_path):
@@ -202,13 +204,14 @@ def test_the_last_step_can_be_the_best_where_a_run_ends_there(tmp_path, can_be_e
     session = Session(tmp_path, can_be_extended=can_be_extended)
     trainer = session.trainer
     trainer.plan = dataclasses.replace(trainer.plan, validate=lambda: {"val_dice": trainer.step / 8})
-    assert session.train().arrays("best.npz")[1] == {"step": best, "val_dice": best / 8}
+    record = session.train().arrays("best.npz")[1]
+    assert record == {"step": best, "val_dice": best / 8, "run": session.run.digest}
 
 
 def test_fewer_steps_than_saved(tmp_path):
     with pytest.raises(Interrupted):
         Session(tmp_path, batch=stopping(5)).train()
-    with pytest.raises(ConfigError, match="trained for . steps, more than the 1 asked for now.*delete that folder"):
+    with pytest.raises(ConfigError, match="trained for . steps, more than the 1 asked for now.*move that folder"):
         Session(tmp_path, n_iter=1).train()
 
 
@@ -253,7 +256,7 @@ def test_both_states_damaged(tmp_path):
         Session(tmp_path, batch=stopping(7)).train()
     for state in (tmp_path / "toy" / "stage").glob("*/checkpoints/state*.npz"):
         state.write_bytes(b"")
-    with pytest.raises(DataError, match="--noresume"):
+    with pytest.raises(DataError, match="which keeps its weights"):
         Session(tmp_path).train()
 
 
