@@ -28,6 +28,8 @@ LOCKS: dict[Path, tuple[int, int]] = {}  # lock file that this process holds -> 
 
 def writing_error(path: Path, error: OSError) -> FewSliceError:
     """Returns the message for a failed write: what could not be written, why, what is unharmed, what to do."""
+    if vanished := _vanished(path):
+        return vanished
     if error.errno in _NO_SPACE:
         remedy = "Free some space (or raise the quota) and repeat the same command; it continues where it stopped."
     elif error.errno in _NO_PERMISSION:
@@ -50,7 +52,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = None
-    check_folder(path)
+    if vanished := _vanished(path):
+        raise vanished
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
@@ -71,18 +74,18 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def check_folder(path: Path) -> None:
-    """Refuses to write into a folder that this process has locked and that was removed or replaced since.
+def _vanished(path: Path) -> FewSliceError | None:
+    """Returns the message for a path in a folder that this process has locked and that was removed or replaced since.
 
-    Raises:
-        FewSliceError: it was. Otherwise a new folder would come into being that lacks what was written before.
+    Writing there would make a new folder that lacks what was written before.
     """
     for lock, identity in LOCKS.items():
         if lock.parent in path.absolute().parents and identity != identity_of(lock):
-            raise FewSliceError(
+            return FewSliceError(
                 f"{lock.parent} was removed, moved or replaced while this process was working in it; it stops, and "
                 "writes no more. Put the folder back, or leave it as it is, and repeat the same command."
             )
+    return None
 
 
 def identity_of(path: Path) -> tuple[int, int] | None:
