@@ -82,9 +82,11 @@ def read_config(path: Path, remedy: str = REMEDY) -> dict[str, Any]:
     """Returns config.json of a run.
 
     Raises:
-        DataError: it is missing, is no table, or its settings are not those of its digest.
+        DataError: it is missing, is no table, or was changed, as its digest or DONE beside it says.
     """
-    config = files.read_record(path, remedy=remedy)
+    config, known = files.read_record(path, remedy=remedy), (sums(path.parent) or {}).get(path.name)
+    if known and files.sha256(path) != known:
+        raise _changed(path, "another content than when it was finished", remedy)
     settings = {name: value for name, value in config.items() if name not in _NOT_IN_DIGEST}
     if config.get(_DIGEST, digest := files.digest(settings)) != digest:
         expected, found = f"the settings with the digest {config[_DIGEST]}", "others: it was changed"

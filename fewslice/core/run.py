@@ -126,21 +126,25 @@ class Run:
     def is_done(self) -> bool:
         """Whether the run has been finished with `n_iter` steps, and its files are still those that it wrote.
 
-        The log names those that are not; they are made again from the saved state.
-
-        Raises:
-            DataError: one that cannot be made again.
+        The log names those that are not; `start` has them made again from the saved state, or refuses.
         """
         if self.steps_done != self.n_iter:
             return False
         found = done.problems(self.dir)
-        lasting = [name for name in found if name.endswith(done.BEST) or self._is_tidied]
-        for error in (found[name] for name in lasting):
-            remedy = "Restore it from a copy. Without one, --noresume trains the same network again."
-            raise DataError(error.path, expected=error.expected, found=error.found, remedy=remedy)
         for error in found.values():
-            logging.warning("Made again from what is saved: %s", "; ".join(map(str.strip, str(error).splitlines()[:3])))
+            logging.warning("Not as it was when finished: %s (%s)", error.path, error.found)
         return not found
+
+    def _refuse_changed(self) -> None:
+        """Refuses, with `DataError`, changed files of a finished run that nothing makes again."""
+        for name, error in done.problems(self.dir).items():
+            remedy = ""
+            if name.endswith(done.BEST) or self._is_tidied:
+                remedy = "Restore it from a copy. Without one, --noresume trains the same network again."
+            elif name.endswith(("query.csv", f"/{done.NAME}")) and Path(error.path).exists():
+                remedy = "Restore it; or move it elsewhere and repeat the command, which makes it again."
+            if remedy:
+                raise DataError(error.path, expected=error.expected, found=error.found, remedy=remedy)
 
     @property
     def _is_tidied(self) -> bool:
@@ -151,19 +155,21 @@ class Run:
         """Records configuration, versions and command, and starts `logs/run.log`.
 
         Raises:
-            ConfigError: the run was finished with more steps than are asked for now.
+            ConfigError: the run was finished with more steps than are asked for now, or it was tidied.
+            DataError: a file of it was changed that nothing makes again.
         """
         if self.steps_done > self.n_iter:
             raise ConfigError(
                 f"{self.dir} was trained for {self.steps_done} steps; --n_iter={self.n_iter} is fewer. "
                 "Give at least as many, another --ver, or --noresume to start afresh."
             )
+        self._refuse_changed()
         if self.steps_done and self._is_tidied:
             raise ConfigError(
                 f"{self.dir} was trained for {self.steps_done} steps and then tidied: without its saved state it can "
                 f"be used, but not trained on. Give --n_iter={self.steps_done}, or another --ver for a new run."
             )
-        (self.dir / "DONE").unlink(missing_ok=True)
+        (self.dir / done.NAME).unlink(missing_ok=True)
         files.write_json(
             self.dir / "config.json", {**self.settings, "n_iter": self.n_iter, "digest": self.digest, **self.facts}
         )
@@ -185,7 +191,7 @@ class Run:
         done.write(self.dir, {**(record or {}), "n_iter": self.n_iter}, _VOUCHED)
         size = sum(path.stat().st_size for path in done.states(self.dir))
         if size:
-            text = "Only a longer training needs its saved states (%.1f MB); `make_report.py --tidy` removes them."
+            text = "Saved states take %.1f MB. Only longer trainings need them; --tidy of the report removes them."
             logging.info(text, size / 1e6)
 
     def _start_log(self) -> None:

@@ -56,7 +56,16 @@ def test_changed_settings_are_no_others(tmp_path):
     run = finished(tmp_path)
     config = run.dir / "config.json"
     config.write_text(config.read_text().replace('"temp_fac": 0.1', '"temp_fac": 0.2'))
+    files.write_json(run.dir / "DONE", {"n_iter": 4})
     with pytest.raises(DataError, match="others: it was changed"):
+        find_runs(tmp_path, "acdc", "tr_baseline")
+
+
+def test_changed_steps_in_the_settings(tmp_path):
+    """They are no part of the digest, and decide which run a later stage takes."""
+    config = finished(tmp_path).dir / "config.json"
+    config.write_text(config.read_text().replace('"n_iter": 4', '"n_iter": 9'))
+    with pytest.raises(DataError, match="another content than when it was finished"):
         find_runs(tmp_path, "acdc", "tr_baseline")
 
 
@@ -71,7 +80,7 @@ def test_what_differs_is_named_and_made_again(tmp_path, caplog):
     }  # fmt: skip
     with caplog.at_level(logging.WARNING):
         assert not run.is_done
-    assert "Made again from what is saved" in caplog.text and "per_volume.csv" in caplog.text
+    assert "Not as it was when finished" in caplog.text and "per_volume.csv" in caplog.text
     with make(tmp_path) as again:
         again.start({})
         again.finish({})
@@ -81,9 +90,30 @@ def test_what_differs_is_named_and_made_again(tmp_path, caplog):
 def test_what_cannot_be_made_again_keeps_the_mark(tmp_path):
     run = finished(tmp_path)
     (run.checkpoints / "best.npz").unlink()
-    with pytest.raises(DataError, match=r"best.npz\n.*\n.*no such file\n.*Restore it from a copy"):
-        run.is_done  # noqa: B018
+    for n_iter in (4, 6):
+        with (
+            make(tmp_path, n_iter=n_iter) as again,
+            pytest.raises(DataError, match=r"best.npz\n.*\n.*no such file\n.*Restore it from a copy"),
+        ):
+            again.start({})
     assert (run.dir / "DONE").exists()
+
+
+@pytest.mark.parametrize("name", ["query.csv", "rounds/000/DONE"])
+def test_what_is_taken_over_as_it_is_must_be_unchanged(tmp_path, name):
+    """A choice of slices, and a round that is consistent by itself; a missing one is made again."""
+    with make(tmp_path) as run:
+        run.start({})
+        files.write_text(run.dir / name, "units")
+        run.finish({})
+    (run.dir / name).write_text("other units")
+    for n_iter in (4, 6):
+        with make(tmp_path, n_iter=n_iter) as again, pytest.raises(DataError, match="or move it elsewhere and repeat"):
+            again.start({})
+    (run.dir / name).unlink()
+    with make(tmp_path) as again:
+        assert not again.is_done
+        again.start({})
 
 
 def test_a_digit_of_the_mark_itself(tmp_path):
@@ -157,8 +187,9 @@ def test_a_tidied_run_is_finished_but_not_extended(tmp_path):
         more.start({})
     assert run.is_done
     (run.dir / "config.json").write_text("{}")
-    with pytest.raises(DataError, match="Restore it from a copy"):
-        run.is_done  # noqa: B018
+    with make(tmp_path) as again, pytest.raises(DataError, match="Restore it from a copy"):
+        again.start({})
+    assert (run.dir / "DONE").exists()
 
 
 def test_an_unfinished_run_is_not_tidied(tmp_path):

@@ -266,7 +266,6 @@ def test_runs_from_before_there_were_checksums_are_named_in_one_line(tmp_path):
         ("rounds/001/DONE", lambda path: path.unlink(), {0.01, 0.03}),
         ("rounds/001/member_0/eval/test/per_volume.csv", replaced("0.5", "0.9"), {0.01, 0.02, 0.03}),
         ("pool.csv", replaced("9", "8"), {0.01, 0.02, 0.03}),
-        ("DONE", lambda path: path.write_text("[]"), {0.01, 0.02, 0.03}),
     ],
 )
 def test_an_experiment_that_is_not_what_it_wrote(tmp_path, name, change, left):
