@@ -16,7 +16,7 @@ from typing import NoReturn
 from absl import app, flags
 
 from fewslice.core import console, plugins
-from fewslice.core.errors import FewSliceError
+from fewslice.core.errors import DataError, FewSliceError
 
 
 def run(main: Callable[[Sequence[str]], object]) -> None:
@@ -34,6 +34,10 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
             main(argv)
         except FewSliceError as error:
             _refuse(str(error))
+        except PermissionError as error:
+            path, found = error.filename or "A file", error.strerror or "no permission"
+            remedy = "Make the file and its folder accessible for you (chmod, chown), and repeat the same command."
+            _refuse(str(DataError(path, expected="a file that you may use", found=found, remedy=remedy)))
         except KeyboardInterrupt as error:
             sys.stdout.flush()
             print(f"\n{error or 'Interrupted.'} Repeat the same command to continue.", file=sys.stderr)

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
+from fewslice.core import done, files
 from fewslice.core.errors import DataError
 from fewslice.core.files import atomic_path, sync_folder, to_json, writing_error
 
 _RECORD = "record.json"
 _NAMES = "names of the arrays"
-_AFRESH = "delete the run or round that it belongs to and repeat the command that wrote it."
+_AFRESH = "without a copy, move the run or round that it belongs to elsewhere and repeat the command that wrote it."
 
 
 def save_arrays(
@@ -50,14 +52,14 @@ def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
         if set(record.pop(_NAMES, arrays)) != set(arrays):
             raise ValueError("arrays are missing")
     except FileNotFoundError as error:
-        remedy = f"Correct the path; or {_AFRESH}"
+        remedy = f"Correct the path, or restore the file; {_AFRESH}"
         raise DataError(path, expected="a weight file", found="nothing", remedy=remedy) from error
     except PermissionError as error:
         found, remedy = f"no permission ({error.strerror})", "Make it readable for you (chmod, chown)."
         raise DataError(path, expected="a readable weight file", found=found, remedy=remedy) from error
     except Exception as error:  # zipfile, zlib and NumPy raise many kinds, according to where the damage is
         found = f"a damaged file ({error or type(error).__name__})"
-        remedy = f"Correct the path if this is another file; otherwise {_AFRESH}"
+        remedy = f"Correct the path if this is another file; otherwise restore it; {_AFRESH}"
         raise DataError(path, expected="an intact checkpoint (.npz)", found=found, remedy=remedy) from error
     return arrays, record
 
@@ -71,6 +73,48 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             array = np.lib.format.read_array(content, allow_pickle=False)
             arrays[member.removesuffix(".npy").replace("|", "/")] = array
     return arrays
+
+
+def load_weights(path: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Reads a weight file, and checks that it is that of the run or round in whose `checkpoints/` it lies, if any.
+
+    Returns:
+        Arrays, record and SHA-256 of the file. The log says so if nothing vouches for it.
+
+    Raises:
+        DataError: it is missing, damaged, or of another run or step.
+    """
+    (arrays, record), sha256, places = load_arrays(path), files.sha256(path), path.absolute().parents
+    if places[0].name != "checkpoints":
+        return arrays, record, sha256
+    config = done.read_config(places[1] / "config.json") if (places[1] / "config.json").exists() else {}
+    marked = next((folder for folder in places[1:3] if (folder / done.NAME).exists()), None)
+    finished = done.read(marked) if marked else {}
+    known = finished.get("sha256", {}).get(path.absolute().relative_to(marked).as_posix()) if marked else None
+    step = finished.get({done.BEST: "best_step", done.LAST: "n_iter"}.get(path.name))
+    check_owner(path, record, config.get("digest"), step=None if known == sha256 else step)
+    if known not in (None, sha256):
+        raise _foreign(path, "another file than when it was finished")
+    if known is None and "run" not in record and config:
+        logging.info("Nothing vouches for %s: it is from before there were checksums.", path)
+    return arrays, record, sha256
+
+
+def check_owner(path: Path, record: Mapping[str, Any], owner: str | None, **known: Any) -> None:
+    """Refuses, with `DataError`, weights whose record names another run (`owner`) or other values such as `step`.
+
+    What is None, or what the record of an older version lacks, is not compared.
+    """
+    expected = {"run": owner, **known}
+    wrong = [f"{name} {record[name]} and not {value}" for name, value in expected.items()
+             if value is not None and record.get(name, value) != value]  # fmt: skip
+    if wrong:
+        raise _foreign(path, f"those of {', '.join(wrong)}")
+
+
+def _foreign(path: Path, found: str) -> DataError:
+    remedy = "Put the run's own file back. Without a copy, its command with --noresume trains the same network again."
+    return DataError(path, expected="the weights that this run wrote", found=found, remedy=remedy)
 
 
 def save_state(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
@@ -109,8 +153,8 @@ def load_state(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str
             path,
             expected="an intact training state",
             found="; ".join(damaged),
-            remedy=f"Delete the folder {Path(path).parent} and repeat the command: this training starts afresh. For a "
-            "single stage --noresume does the same.",
+            remedy=f"Restore one of them. Without a copy, move the folder {Path(path).parent} elsewhere, which keeps "
+            "its weights, and repeat the command: this training starts afresh.",
         )
     return None
 

@@ -11,6 +11,7 @@ What can be refused without a network is refused before Keras is imported.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
@@ -143,7 +144,7 @@ def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
         results = results_path(report)
         round_files.check_plans(run.dir, plans)  # of a finished run too, and before anything is written
         nothing = Labels(parts.pool, job.dataset.num_classes)
-        if run.is_done and round_files.are_finished(run.dir, nothing, len(plans)):
+        if round_files.are_finished(run.dir, nothing, len(plans)) and run.is_done:
             if not (report.exists() and results.exists()):  # killed before they were written
                 write_experiment_report([run.dir], report)
             logging.info("Already finished: %s", report)
@@ -229,7 +230,9 @@ class _Parts:
     def _log_older(self, run: Run) -> None:
         """Logs where a run of this name lies whose settings had other names, so that its digest differs."""
         name = re.compile(rf"{re.escape(self.experiment.name)}-[0-9a-f]+")
-        runs = find_runs(self.runs_dir, self.dataset.name, STAGE) if not run.dir.exists() else []
+        runs = []
+        with contextlib.suppress(FewSliceError):  # a damaged run beside this one is no concern of it
+            runs = find_runs(self.runs_dir, self.dataset.name, STAGE) if not run.dir.exists() else []
         older = [path for path, config in runs if name.fullmatch(path.name) and config.keys() >= _OLD_GROUPS]
         if older:
             text = "The settings of %s have new names now, so that its digest differs and it is not resumed here; %s"
@@ -297,8 +300,8 @@ class _Parts:
         if not first:
             return Origin()
         run = self.encoder if first == ENCODER else self.job.runs["warm_start"]
-        weights, record = checkpoint.load_arrays(run.weights)
-        return Origin(run.weights, weights, files.sha256(run.weights), record.get("step", "unknown"))
+        weights, record, sha256 = checkpoint.load_weights(run.weights)
+        return Origin(run.weights, weights, sha256, record.get("step", "unknown"))
 
     def _draw(self, path: Path, choice: Choice, labels: Sequence[np.ndarray]) -> None:
         crops, shown = Crops(self.volumes, self.pool, dims=3), range(min(gallery.MOST, len(labels)))

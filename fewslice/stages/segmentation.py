@@ -98,7 +98,7 @@ def train_and_score(
         trainer = Trainer(run, made.model, made.plan)
         trainer.train()
         kept = made.plan.kept or made.model
-        results = evaluate_run(run, kept, dataset, volumes["test"], network=made.network)
+        results = evaluate_run(trainer, kept, dataset, volumes["test"], network=made.network)
         run.finish({"best_step": trainer.tracker.best_step, "val_dice": trainer.tracker.best, **results})
         logging.info("Finished: %s", run.dir)
 

@@ -153,8 +153,8 @@ class Selection:
         run = Run(*where, self.settings, n_iter=1, facts=facts.of_selection(self.settings))
         if args.output:
             run.dir, run.logs = Path(args.output), Path(args.output) / "logs"
-            config = files.read_json(run.dir / "config.json") if (run.dir / "config.json").exists() else None
-            if config is not None and (not isinstance(config, dict) or config.get("digest") != run.digest):
+            config = files.read_record(run.dir / "config.json") if (run.dir / "config.json").exists() else None
+            if config is not None and config.get("digest") != run.digest:
                 raise ConfigError(f"--output={run.dir} holds the result of other settings. Choose another folder.")
         return run
 

@@ -13,7 +13,8 @@ import numpy as np
 from absl import logging
 
 import models
-from fewslice.core import backend, checkpoint, files
+from fewslice.core import backend, checkpoint
+from fewslice.core.done import BEST, LAST, NAME
 from fewslice.core.errors import ConfigError
 from fewslice.core.run import Run, settings_text, unmatched_settings
 from fewslice.data import cache
@@ -21,7 +22,6 @@ from fewslice.data.readers import find_cases, get_reader
 from fewslice.settings import datasets, facts
 from fewslice.settings.stage_flags import JointTraining, Training, defaults, digest_values, not_in_digest
 from fewslice.train import upstream
-from fewslice.train.trainer import BEST, LAST
 
 Arrays = Mapping[str, Any]
 
@@ -98,11 +98,11 @@ def find_teacher(args: JointTraining, dataset: datasets.DatasetConfig) -> Origin
 def _read(path: Path, name: str, risk: str) -> Origin:
     """Returns the weights of a file, or those called `name` of a run; `risk` is what it means if this one resumes."""
     if path.is_dir():
-        if not (path / "DONE").exists():
+        if not (path / NAME).exists():
             logging.warning("%s is not finished; %s", path, risk)
         path = path / "checkpoints" / name
-    weights, record = checkpoint.load_arrays(path)
-    return Origin(path, weights, files.sha256(path), record.get("step", "unknown"))
+    weights, record, sha256 = checkpoint.load_weights(path)
+    return Origin(path, weights, sha256, record.get("step", "unknown"))
 
 
 def copy_origin(model: keras.Model, origin: Origin, *, exclude: Sequence[str] = ()) -> None:

@@ -22,15 +22,13 @@ from absl import logging
 
 from fewslice.core import backend, checkpoint, files
 from fewslice.core.console import duration
+from fewslice.core.done import BEST, LAST, STATE
 from fewslice.core.errors import ConfigError, DataError, TrainingError
 from fewslice.core.run import Run
 from fewslice.data.batches.steps import StepBatches
 from fewslice.train.callbacks import MovingAverage, StepMonitor, StopSignal, swapped_weights, write_tensorboard
 from models import transfer
 
-STATE = "state.npz"
-BEST = "best.npz"
-LAST = "last.npz"
 MINIMUM_IMPROVEMENT = 1e-7
 _FIRST, _FINAL = ("step", "loss"), ("seconds", "steps_per_s")  # columns of train.csv
 
@@ -200,9 +198,27 @@ class Trainer:
         self._log(self.rows)
         with self._averaged():
             self._write_weights(LAST, {"step": self.step})
-        best = self.run.checkpoints / BEST
-        if self.plan.validate is not None and not best.exists():
+        if self.plan.validate is not None and self.tracker.best_step < 0:
             raise TrainingError(f"Every validation Dice of {self.run.dir} was NaN; no best checkpoint was saved.")
+
+    def load(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Returns the weights `BEST` or `LAST` and their record.
+
+        Raises:
+            DataError: the file is missing, damaged, or not the one that this training wrote.
+        """
+        path, expected = self.run.checkpoints / name, {"step": self.step}
+        if name == BEST:
+            expected = {"step": self.tracker.best_step, "val_dice": self.tracker.best}
+        if not path.exists():
+            wanted = f"the weights of step {expected['step']}"
+            remedy = f"Restore it. Without a copy, move {self.run.dir} elsewhere and repeat the command, which trains "
+            remedy += "the same network again; the last weights stay usable there."
+            raise DataError(path, expected=wanted, found="no such file", remedy=remedy)
+        weights, record = checkpoint.load_arrays(path)
+        is_newer = record.get("step", 0) > self.step  # by a kill before the state was saved; to be written again
+        checkpoint.check_owner(path, record, self.run.owner, **({} if is_newer else expected))
+        return weights, record
 
     def _validated(self, *, chooses: bool) -> dict[str, Any]:
         """Returns the line of the log for the steps since the last one; `chooses`: the best weights may change."""
@@ -260,7 +276,8 @@ class Trainer:
         self.average = MovingAverage(self._weights, self.plan.average_decay, values)
 
     def _write_weights(self, name: str, record: Mapping[str, Any]) -> None:
-        checkpoint.save_arrays(self.run.checkpoints / name, transfer.read_weights(self._kept), record)
+        weights = transfer.read_weights(self._kept)
+        checkpoint.save_arrays(self.run.checkpoints / name, weights, {**record, "run": self.run.owner})
 
     def _save(self) -> None:
         backend.synchronise(self.model)
@@ -273,6 +290,7 @@ class Trainer:
             "tracker": self.tracker.state(),
             "partial": self._partial,
             "digest": self.run.digest,
+            "run": self.run.owner,
         }
         checkpoint.save_state(self.run.checkpoints / STATE, arrays, record)
 
@@ -285,18 +303,20 @@ class Trainer:
             logging.warning("Damaged state, resuming from the one before: %s", text)
         shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
         saved = {name: array.shape for name, array in arrays.items() if not name.startswith("average/")}
-        if saved != shapes or record["digest"] != self.run.digest:
+        mine = {"digest": self.run.digest, "run": self.run.owner}
+        if saved != shapes or any(record.get(name, value) != value for name, value in mine.items()):
             raise DataError(
                 self.run.checkpoints / STATE,
                 expected="the state of this network and optimizer, trained on the present data",
                 found="another one's: annotations, settings or the version of the software were others then",
-                remedy=f"Delete the folder {self.run.dir} and repeat the command, which trains this network afresh.",
+                remedy=f"Put the run's own file back; or move {self.run.dir} elsewhere and repeat the command, which "
+                "trains this network afresh.",
             )
         if record["step"] > self.plan.n_iter:
             raise ConfigError(
                 f"{self.run.dir} has already been trained for {record['step']} steps, more than the "
-                f"{self.plan.n_iter} asked for now. Ask for at least as many, or delete that folder and repeat the "
-                "command, which trains it afresh."
+                f"{self.plan.n_iter} asked for now. Ask for at least as many; or move that folder elsewhere and repeat "
+                "the command, which trains it afresh."
             )
         for name, variable in self._variables.items():
             variable.assign(arrays[name])
@@ -304,6 +324,8 @@ class Trainer:
             self._start_average({name: arrays[f"average/{name}"] for name in self._weights})
         self.step, self.rows = record["step"], record["rows"]
         self.tracker.load_state(record["tracker"])
+        if self.plan.validate is not None and self.tracker.best_step >= 0:
+            self.load(BEST)  # rather than after the rest of the training
         self._partial = record["partial"]
         if "sum" in self._partial:  # written before networks had several losses
             self._partial["sums"] = {"loss": self._partial.pop("sum")} if self._partial["steps"] else {}

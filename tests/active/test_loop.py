@@ -146,7 +146,7 @@ def test_damage_in_a_finished_round_is_told(tmp_path, name, damage):
         path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(DataError, match=name) as error:
         make_loop(tmp_path).run(plans(2, 4, 6))
-    assert "later rounds" in error.value.remedy
+    assert "elsewhere and repeat" in error.value.remedy
 
 
 def test_a_choice_of_another_history_is_refused(tmp_path):

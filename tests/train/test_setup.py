@@ -17,7 +17,7 @@ from fewslice.train import setup
 def finished(root, **settings):
     """Writes a finished run of the global stage. Returns its directory."""
     args, _ = GlobalPretraining(n_iter=10001).completed()
-    run = Run(root, "acdc", args.stage, "m", {**digest_values(args), "n_iter": 10001, **settings}, n_iter=10001)
+    run = Run(root, "acdc", args.stage, "m", {**digest_values(args), **settings}, n_iter=10001)
     with run:
         run.start({})
         checkpoint.save_arrays(run.checkpoints / "last.npz", {"w": np.ones(2)}, {"step": 4})
