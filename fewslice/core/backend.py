@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from fewslice.core.console import without_native_messages
 from fewslice.core.errors import ConfigError
 
 BACKENDS = ("tensorflow", "jax", "torch")
+_LEAST_BYTES = 2 * 2**30
 
 
 def load() -> None:
@@ -25,6 +27,12 @@ def load() -> None:
     Raises:
         ConfigError: there is no such backend, or it cannot be imported.
     """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if 0 <= limit < _LEAST_BYTES:  # TensorFlow would wait for ever, or end the process
+        raise ConfigError(
+            f"The memory of this process is limited to {limit / 2**30:.1f} GiB (ulimit -v), and a network needs "
+            f"{_LEAST_BYTES / 2**30:.0f} GiB or more of address space. Raise the limit and repeat the command."
+        )
     try:
         with without_native_messages():
             import keras
@@ -39,8 +47,7 @@ def load() -> None:
         )
         raise ConfigError(
             f"Keras and its backend cannot be imported: {said.splitlines()[-1]}. The backend is named by {source}. "
-            f"Set KERAS_BACKEND to one of {', '.join(BACKENDS)} that is installed, correct keras.json, or give the "
-            "process more memory if there is a limit (ulimit -v)."
+            f"Set KERAS_BACKEND to one of {', '.join(BACKENDS)} that is installed, or correct keras.json."
         ) from error
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)

@@ -60,3 +60,9 @@ def test_wrong_backend_is_one_message(tmp_path, content, variable, message):
     environment = {**os.environ, "KERAS_HOME": str(tmp_path), "KERAS_BACKEND": variable}
     done = subprocess.run([sys.executable, "-c", LOAD], env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_limit_of_memory_is_told_before_it_is_met(monkeypatch):
+    monkeypatch.setattr(backend.resource, "getrlimit", lambda _: (600_000 * 1024, -1))
+    with pytest.raises(ConfigError, match=r"limited to 0.6 GiB \(ulimit -v\), and a network needs 2 GiB or more"):
+        backend.load()
