@@ -7,6 +7,7 @@ message at the end says so. Only defects show a traceback.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import select
@@ -19,6 +20,8 @@ from absl import app, flags
 
 from fewslice.core import console, plugins
 from fewslice.core.errors import FewSliceError
+
+_PR_SET_PDEATHSIG = 1
 
 
 def run(main: Callable[[Sequence[str]], object]) -> None:
@@ -51,6 +54,8 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
             sys.exit(130)
 
     console.open_streams()
+    if os.environ.get("FEWSLICE_CHAIN") and sys.platform == "linux":  # chain.sh: a signal comes when that shell dies
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     flags.DEFINE_multi_string(plugins.FLAG, [], plugins.HELP)
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[plugins.FLAG])  # `--help` shows it
     try:

@@ -97,7 +97,9 @@ class H5Reader(Reader):
         is_wrong = array != np.rint(array)
         if is_wrong.any():
             remedy = "Store classes as whole numbers."
-            raise DataError(self._file_of(case, is_wrong), expected="a label of whole numbers", found="others", remedy=remedy)
+            raise DataError(
+                self._file_of(case, is_wrong), expected="a label of whole numbers", found="others", remedy=remedy
+            )
         return self._grid(case, np.ascontiguousarray(array, np.int32))
 
     def _read_scribble(self, case: Case) -> np.ndarray | None:
