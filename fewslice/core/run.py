@@ -278,6 +278,18 @@ def find_upstream(
         raise ConfigError(f"{len(finished)} runs of {stage} have {asked}. None is preferred; choose one:\n{lines}")
     if matching:
         raise ConfigError(f"{matching[0]} is not finished. Repeat its command to continue it:\n  {command}")
+    steps = wanted.get("n_iter")
+    for path, config in runs if isinstance(steps, int) else ():
+        longer = config.get("n_iter")
+        if (
+            isinstance(longer, int)
+            and longer > steps
+            and all(config.get(key) == value for key, value in wanted.items() if key != "n_iter")
+        ):
+            command = command.replace(f"--n_iter={steps}", f"--n_iter={longer}")  # as it was begun; fewer is refused
+            more = "" if (path / "DONE").exists() else f" It is not finished; continue it:\n  {command}\n"
+            text = f"Say so by --pretr_n_iter={longer}, or make another one with another --ver."
+            raise ConfigError(f"{path} was extended from {steps} to {longer} steps.{more or ' '}{text}")
     near = _nearest(runs, wanted)
     raise ConfigError(
         f"No run of {stage} with {asked} below {root}.{near}\nMake one first:\n  {command}\nor name one with --{flag}."

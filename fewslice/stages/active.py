@@ -32,7 +32,6 @@ from fewslice.active.pool import Crops, open_pool
 from fewslice.active.query import MASKS, STRATEGIES, Choice
 from fewslice.active.units import Units
 from fewslice.core import backend, checkpoint, files
-from fewslice.core.console import without_native_messages
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.core.run import Run, find_runs
 from fewslice.data import cache
@@ -208,7 +207,7 @@ class _Parts:
             "dataset_config": datasets.config_dict(self.dataset),
             "cases": {role: [volume.case.case_id for volume in prepared] for role, prepared in roles.items()},
             "scans_digest": {role: prepared.digest for role, prepared in roles.items()},
-            "backend": _backend(),
+            "backend": backend.name(),
             "annotator": experiment.annotator,
             "weights_sha256": {key: run.digest for key, run in self.job.runs.items()},
         }
@@ -314,11 +313,6 @@ class _Parts:
             names=self.dataset.struct_name,
             heading=f"Round {int(path.parent.name)}: {len(choice.indices)} {self.experiment.unit.name} units",
         )
-
-
-def _backend() -> str:
-    with without_native_messages():  # Keras is imported here
-        return backend.versions()["backend"]
 
 
 def _middle(box: np.ndarray) -> np.ndarray:

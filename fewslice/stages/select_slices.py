@@ -27,7 +27,6 @@ from fewslice.active.query import FEATURES, GRADIENTS, MASKS, SCORES, STRATEGIES
 from fewslice.active.selection_files import budget_units, read_labelled, read_query, write_selection
 from fewslice.active.units import Units
 from fewslice.core import backend, files
-from fewslice.core.console import without_native_messages
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.core.run import Run
 from fewslice.data import cache
@@ -62,9 +61,8 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
         if run.is_done:
             logging.info("Already finished: %s", run.dir)
             return run.dir
-        with without_native_messages():  # Keras is imported here
-            backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
-            versions = backend.versions()
+        backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
+        versions = backend.versions()
         run.start(versions)
         selection.folder = run.dir
         for note in (*selection.notes, *selection.differences()):

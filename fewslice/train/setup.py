@@ -161,8 +161,9 @@ def open_run(
 
 def begin(run: Run, args: Training) -> bool:
     """Configures the backend and starts a run; returns False, and says so, if it is finished."""
-    if run.is_done:
-        logging.info("Already finished: %s", run.dir)
+    if run.is_done or (run.steps_done and not (args.extend and args.is_given("n_iter"))):
+        more = "" if run.is_done else f" with {run.steps_done} steps; a larger --n_iter would extend it"
+        logging.info("Already finished%s: %s", more, run.dir)
         return False
     backend.configure(seed=args.seed, mixed_precision=args.mixed_precision, devices=args.devices)
     run.start(backend.versions())

@@ -74,25 +74,32 @@ class H5Reader(Reader):
         array = read_array(case.image_path, key, kinds, is_optional=is_optional)
         return None if array is None else np.swapaxes(array, 0, 2)
 
+    def _file_of(self, case: Case, is_wrong: np.ndarray) -> Path:
+        """Returns the file that holds the first wrong voxel of a volume, (X, Y, Z, ...) bool."""
+        return case.image_path
+
     def _grid(self, case: Case, array: np.ndarray) -> Grid:
         spacing = self._spacing(case)
         return Grid(array, spacing, np.diag([-spacing[0], -spacing[1], spacing[2], 1.0]))
 
     def _read_image(self, case: Case) -> Grid:
         array = np.ascontiguousarray(self._array(case, "image", "fiu"), np.float32)
-        wrong = int(array.size - np.isfinite(array).sum())
-        if wrong:
-            found = f"{wrong} NaN or infinite of {array.size} voxels"
-            raise DataError(case.image_path, expected="finite voxel values", found=found, remedy=_REMEDY)
+        is_wrong = ~np.isfinite(array)
+        if is_wrong.any():
+            path, found = self._file_of(case, is_wrong), f"{is_wrong.sum()} NaN or infinite of {array.size} voxels"
+            raise DataError(path, expected="finite voxel values", found=found, remedy=_REMEDY)
         return self._grid(case, array)
 
     def _read_label(self, case: Case) -> Grid:
         if case.label_path is None:
             return super()._read_label(case)
         array = self._array(case, "label", self.label_kinds)
-        if not np.array_equal(array, np.rint(array)):
+        is_wrong = array != np.rint(array)
+        if is_wrong.any():
             remedy = "Store classes as whole numbers."
-            raise DataError(case.image_path, expected="a label of whole numbers", found="others", remedy=remedy)
+            raise DataError(
+                self._file_of(case, is_wrong), expected="a label of whole numbers", found="others", remedy=remedy
+            )
         return self._grid(case, np.ascontiguousarray(array, np.int32))
 
     def _read_scribble(self, case: Case) -> np.ndarray | None:
@@ -100,9 +107,10 @@ class H5Reader(Reader):
         if array is None:
             return None
         num_classes = self.dataset.num_classes
-        if array.min() < 0 or array.max() > num_classes:
+        is_wrong = (array < 0) | (array > num_classes)
+        if is_wrong.any():
             raise DataError(
-                case.image_path,
+                self._file_of(case, is_wrong),
                 expected=f"scribble values 0 to {num_classes} ({num_classes} = not annotated)",
                 found=f"{array.min()} to {array.max()}",
                 remedy="Correct the scribble or set `num_classes`.",
