@@ -45,7 +45,7 @@ FORMAT = 1  # raise it when preparation or this format changes, so that old cach
 _SETTINGS = (
     "layout", "data_path_tr", "images_dir", "labels_dir", "image_channel", "label_map", "num_classes",
     "img_size_x", "img_size_y", "target_resolution", "percentiles", "anti_aliasing", "num_channels", "grid",
-    "intensity",
+    "intensity", "label_resampling",
 )  # fmt: skip
 
 
@@ -231,7 +231,7 @@ def _asked_for(with_label: bool, with_scribble: bool) -> Annotations:
 
 def settings(dataset: DatasetConfig) -> dict[str, Any]:
     """Returns every setting that prepared arrays depend on."""
-    unused = {"target_resolution", "anti_aliasing"} if dataset.grid != "resample" else set()
+    unused = {"target_resolution", "anti_aliasing", "label_resampling"} if dataset.grid != "resample" else set()
     unused |= {"img_size_x", "img_size_y"} if dataset.grid == "native" else set()
     unused |= {"percentiles"} if dataset.intensity == "as_stored" else set()
     values = {name: getattr(dataset, name) for name in _SETTINGS if name not in unused}

@@ -99,13 +99,13 @@ def image_to_grid(image: np.ndarray, spacing_mm: Sequence[float], dataset: Datas
 def label_to_grid(
     label: np.ndarray, spacing_mm: Sequence[float], dataset: DatasetConfig, *, outside: int = 0
 ) -> np.ndarray:
-    """Brings a label or a scribble to the network's grid by the nearest pixel.
+    """Brings a label or a scribble to the network's grid; where that is stretched, by the nearest pixel.
 
     Args:
         label: (X, Y, Z) uint8.
         spacing_mm: Native spacing; the first two values count.
-        dataset: `grid`, the size and `target_resolution` are read.
-        outside: Value where the network's grid reaches beyond the file's slice.
+        dataset: `grid`, the size, `target_resolution` and `label_resampling` are read.
+        outside: Value where the network's grid reaches beyond the file's slice; of scribbles "not annotated".
 
     Returns:
         (Z, NX, NY) uint8.
@@ -113,6 +113,7 @@ def label_to_grid(
     if dataset.grid != "resample":
         return np.ascontiguousarray(_stretched(label, dataset), np.uint8)
     options = {"target_resolution": dataset.target_resolution, "size": dataset.size, "fill": outside}
+    options["rule"] = dataset.label_resampling
     return np.ascontiguousarray(preprocess.prepare_label(label, spacing_mm, **options), np.uint8)
 
 
