@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import scipy.ndimage
@@ -28,11 +29,55 @@ from fewslice.core.registry import unknown_name
 ANTI_ALIASING = ("default", "off")
 Matrix = scipy.sparse.csr_array
 _SLICES_AT_ONCE = 8  # bounds the float64 working copy, which matters for volumes of several hundred slices
+_LEAST_PADDING = 1.0  # percent of the voxels
 _PIXELS_AT_ONCE = 1 << 15  # bounds the table of areas, pixels x classes
+
+
+class Padding(NamedTuple):
+    """A value that fills what a scanner or a program left empty; `limit` is what lies nearer to it than to the rest."""
+
+    value: float
+    share: float
+    limit: float
+    rest: tuple[float, float]  # the percentiles of all other values
+
+    def covers(self, image: np.ndarray) -> np.ndarray:
+        """Returns bool of the image's shape: where the padding is, the blurred edge of a resampled one included."""
+        return image < self.limit if self.value < self.limit else image > self.limit
+
+    def __str__(self) -> str:
+        low, high = self.rest
+        return f"{self.share:.0%} of the voxels are {self.value:g}, far from the rest ({low:g} to {high:g})"
+
+
+def find_padding(image: np.ndarray, percentiles: Sequence[float] = (1.0, 99.0)) -> Padding | None:
+    """Returns the padding of a volume that would flatten its contrast grossly, None if there is none.
+
+    It is the smallest or largest value, fills a hundredth of the volume and more, decides the percentile on its side
+    and lies so far from the rest that the range between the percentiles grows by half; by 200 % if it is 0, the usual
+    background of MRI.
+
+    Args:
+        image: Any shape, any real dtype.
+        percentiles: As in `normalise`.
+    """
+    for value, tail in ((image.min(), percentiles[0]), (image.max(), 100 - percentiles[1])):
+        is_value = image == value
+        share = np.count_nonzero(is_value) / image.size
+        if not max(tail, _LEAST_PADDING) <= 100 * share < 100:
+            continue
+        low, high = np.percentile(image[~is_value], percentiles).tolist()
+        gap = low - float(value) if value < low else float(value) - high
+        if high > low and gap > (high - low) * (2.0 if value == 0 else 0.5):
+            near = low if value < low else high
+            return Padding(float(value), share, (float(value) + near) / 2, (low, high))
+    return None
 
 
 def normalise(image: np.ndarray, percentiles: Sequence[float] = (1.0, 99.0)) -> np.ndarray:
     """Scales intensities so that two percentiles of the whole volume become 0 and 1; nothing is clipped.
+
+    Padding (`find_padding`) is left out of the percentiles and becomes 0.
 
     Args:
         image: Any shape, any real dtype, before resampling.
@@ -59,6 +104,11 @@ def normalise(image: np.ndarray, percentiles: Sequence[float] = (1.0, 99.0)) -> 
             f"`image` must hold finite intensities. Received: shape {image.shape} with {wrong} NaN or "
             "infinite values. Repair or leave out this volume."
         )
+    padding = find_padding(image, (low, high))
+    if padding is not None:
+        is_empty = padding.covers(image)
+        lower, upper = np.percentile(image[~is_empty], (low, high))
+        return np.where(is_empty, 0.0, (image - lower) / (upper - lower))
     lower, upper = np.percentile(image, (low, high))
     if upper <= lower:
         logging.warning("Percentiles %g and %g of a volume coincide; its minimum and maximum serve.", low, high)
@@ -308,7 +358,8 @@ def _take_largest_areas(
         is_largest = table == table.max(axis=1, keepdims=True)
         highest = num_classes - 1 - is_largest[:, ::-1].argmax(axis=1)
         part[i, j, z] = np.where((i + j + z) % 2, highest, is_largest.argmax(axis=1))
-        pixel, value = np.nonzero(table[:, 1:] * (part[i, j, z, np.newaxis] != np.arange(1, num_classes)))
+        is_other = part[i, j, z, np.newaxis] != np.arange(1, num_classes)
+        pixel, value = np.nonzero((table[:, 1:] > 0) & is_other)
         minorities.append(np.stack([i[pixel], j[pixel], z[pixel], value + 1, table[pixel, value + 1]], axis=1))
     if not ignored and minorities:
         _keep_small(part, np.concatenate(minorities).astype(np.int64), math.prod(label.shape[:2]))

@@ -74,6 +74,21 @@ def with_channel_axis(images: np.ndarray) -> np.ndarray:
     return images[..., np.newaxis] if images.ndim == 3 else images
 
 
+def image_notes(image: np.ndarray, dataset: DatasetConfig) -> list[str]:
+    """Returns text on intensities that are scaled otherwise than one would expect, or that show nothing.
+
+    Args:
+        image: (X, Y, Z) or (X, Y, Z, C), native.
+        dataset: `intensity` and `percentiles` are read.
+    """
+    is_scaled = dataset.intensity == "percentiles"
+    if image.min() == image.max():
+        return [f"the image is constant ({image.flat[0]:g})" + " and becomes zero" * is_scaled]
+    padding = preprocess.find_padding(image, dataset.percentiles)
+    kept = "is left out of the percentiles and becomes 0" if is_scaled else "stays (`intensity` is as_stored)"
+    return [] if padding is None else [f"{padding}: this is taken for padding and {kept}"]
+
+
 def image_to_grid(image: np.ndarray, spacing_mm: Sequence[float], dataset: DatasetConfig) -> np.ndarray:
     """Scales the intensities of a native image and brings it to the network's grid.
 

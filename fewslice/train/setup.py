@@ -143,9 +143,12 @@ def open_run(
         volumes: Role ("train", "val", ...) -> the volumes that have it.
         extra: Further settings on which the result depends.
     """
+    config = datasets.config_dict(dataset)
+    if all(volume.label is None for prepared in volumes.values() for volume in prepared):
+        config.pop("label_resampling", None)  # pretraining does not depend on it
     settings = {
         **digest_values(args),
-        "dataset_config": datasets.config_dict(dataset),
+        "dataset_config": config,
         "initial_weights": origin.sha256,
         "backend": keras.backend.backend(),
         "cases": {role: case_ids(prepared) for role, prepared in volumes.items()},

@@ -115,7 +115,7 @@ class Reader(abc.ABC):
             return None, problems
         if with_scribble and is_simulated:
             scribble = simulate_scribbles(label, self.dataset.num_classes, rng=case_generator(case.case_id))
-        kept = label if with_label else None
+        kept, notes = label if with_label else None, (*image.notes, *notes)
         return Volume(case, image.array, kept, scribble, image.spacing_mm, image.affine, notes, image.header), []
 
     def has_scribble(self, case: Case) -> bool:
@@ -136,7 +136,8 @@ class Reader(abc.ABC):
         return {}
 
     def _read_image(self, case: Case) -> Grid:
-        return read_nifti(case.image_path, channel=self.dataset.image_channel)
+        is_colour = self.dataset.num_channels == 3
+        return read_nifti(case.image_path, channel=self.dataset.image_channel, in_colour=is_colour)
 
     def _read_label(self, case: Case) -> Grid:
         if case.label_path is None:
