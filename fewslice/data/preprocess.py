@@ -30,6 +30,7 @@ ANTI_ALIASING = ("default", "off")
 Matrix = scipy.sparse.csr_array
 _SLICES_AT_ONCE = 8  # bounds the float64 working copy, which matters for volumes of several hundred slices
 _LEAST_PADDING = 1.0  # percent of the voxels
+_FEWEST_VALUES = 16  # of voxels that are no padding; drawn pictures have fewer
 _PIXELS_AT_ONCE = 1 << 15  # bounds the table of areas, pixels x classes
 
 
@@ -68,7 +69,8 @@ def find_padding(image: np.ndarray, percentiles: Sequence[float] = (1.0, 99.0)) 
             continue
         low, high = np.percentile(image[~is_value], percentiles).tolist()
         gap = low - float(value) if value < low else float(value) - high
-        if high > low and gap > (high - low) * (2.0 if value == 0 else 0.5):
+        is_far = high > low and gap > (high - low) * (2.0 if value == 0 else 0.5)
+        if is_far and len(np.unique(image[~is_value][:: max(1, image.size // 10000)])) >= _FEWEST_VALUES:
             near = low if value < low else high
             return Padding(float(value), share, (float(value) + near) / 2, (low, high))
     return None
@@ -361,7 +363,7 @@ def _take_largest_areas(
         is_other = part[i, j, z, np.newaxis] != np.arange(1, num_classes)
         pixel, value = np.nonzero((table[:, 1:] > 0) & is_other)
         minorities.append(np.stack([i[pixel], j[pixel], z[pixel], value + 1, table[pixel, value + 1]], axis=1))
-    if not ignored and minorities:
+    if not ignored and any(map(len, minorities)):
         _keep_small(part, np.concatenate(minorities).astype(np.int64), math.prod(label.shape[:2]))
 
 

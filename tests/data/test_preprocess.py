@@ -118,7 +118,7 @@ def test_prepare_label_equals_loop(name):
     shape, spacing, kwargs = _arguments(name)
     label = np.random.default_rng(0).integers(0, 5, shape).astype(np.uint8)
     rescaled = _rescaled(shape, spacing, kwargs["target_resolution"])
-    result = preprocess.prepare_label(label, spacing, **kwargs)
+    result = preprocess.prepare_label(label, spacing, **kwargs, rule="nearest")
     assert result.dtype == np.uint8 and result.flags.c_contiguous
     for index in range(shape[2]):
         expected = reference.crop_or_pad(reference.resize_label(label[..., index], rescaled), kwargs["size"])
@@ -213,7 +213,7 @@ def test_golden_preprocess(path, suffix, anti_aliasing):
         image, data["pixel_size"], **geometry, size=data["size"], anti_aliasing=anti_aliasing
     )
     np.testing.assert_allclose(np.moveaxis(prepared, 0, -1), data[f"img_{suffix}"], rtol=0, atol=1e-6)
-    label = preprocess.prepare_label(data["mask"], data["pixel_size"], **geometry, size=data["size"])
+    label = preprocess.prepare_label(data["mask"], data["pixel_size"], **geometry, size=data["size"], rule="nearest")
     assert (np.moveaxis(label, 0, -1) != data[f"mask_{suffix}"]).mean() <= TIES
     restored = preprocess.restore_probabilities(
         data["prob"], image.shape, data["pixel_size"], **geometry, anti_aliasing=anti_aliasing

@@ -145,7 +145,6 @@ FALSE_HEADERS = {
     "negative_axis": ({"dim": [3, -4, 4, 2, 1, 1, 1, 1]}, "axes of positive length"),
     "eight_axes": ({"dim": [8, 4, 4, 2, 1, 1, 1, 1]}, "axes of positive length"),
     "two_channel_axes": ({"dim": [5, 2, 2, 2, 2, 2, 1, 1]}, "one axis of channels"),
-    "colours": ({"datatype": 128, "bitpix": 24}, "real numbers"),
     "complex": ({"datatype": 32, "bitpix": 64}, "real numbers"),
     "unknown_type": ({"datatype": 3}, "real numbers"),
     "bitpix": ({"bitpix": 16}, "bitpix 8"),
