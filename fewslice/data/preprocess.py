@@ -359,7 +359,7 @@ def _take_largest_areas(
             table[~is_annotated, ignored] = np.inf
         is_largest = table == table.max(axis=1, keepdims=True)
         highest = num_classes - 1 - is_largest[:, ::-1].argmax(axis=1)
-        part[i, j, z] = np.where((i + j + z) % 2, highest, is_largest.argmax(axis=1))
+        part[i, j, z] = np.where((i + j + z + sum(part.start for part in kept)) % 2, highest, is_largest.argmax(axis=1))
         is_other = part[i, j, z, np.newaxis] != np.arange(1, num_classes)
         pixel, value = np.nonzero((table[:, 1:] > 0) & is_other)
         minorities.append(np.stack([i[pixel], j[pixel], z[pixel], value + 1, table[pixel, value + 1]], axis=1))

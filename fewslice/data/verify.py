@@ -70,6 +70,7 @@ def examine_dataset(
             line.update(note=cases[index].case_id)
     findings, duplicates, notes = Findings(notes=list(reader.notes)), [], []
     seen: dict[str, Case] = {}
+    shows: dict[str, bool] = {}  # patient -> whether a label has a structure
     for index, case in enumerate(cases):
         result = results[index]
         if isinstance(result, list):
@@ -77,6 +78,8 @@ def examine_dataset(
             continue
         findings.facts.append(result)
         notes += [(case.case_id, note) for note in result.notes]
+        if result.counts and case.phase in reader.dataset.phases:
+            shows[case.patient_id] = shows.get(case.patient_id, False) or any(result.counts[1:])
         other = seen.setdefault(result.content, case)
         if other is not case:
             error = DataError(
@@ -86,9 +89,21 @@ def examine_dataset(
                 remedy="Remove one of them; a copy could stand in training and test at once.",
             )
             duplicates.append(error)
-    findings.notes += grouped_notes(notes)
+    findings.notes += _lists_of_nothing(reader, shows) + grouped_notes(notes)
     findings.problems += duplicates + _similar_patients(reader, cases)
     return findings
+
+
+def _lists_of_nothing(reader: Reader, shows: dict[str, bool]) -> list[str]:
+    """Returns a text on every list for training or validation whose labels are all empty."""
+    splits, notes = reader.dataset.splits, []
+    for role, table in (("training", splits.train), ("validation", splits.val)):
+        for key in splits.val:
+            for comb, ids in table.get(key, {}).items():
+                patients = patient_names(reader, ids).values()
+                if ids and all(shows.get(patient) is False for patient in patients):
+                    notes.append(f"the {role} list {key} {comb} ({few(list(ids))}) shows no structure")
+    return notes
 
 
 def grouped_notes(notes: Iterable[tuple[str, str]]) -> list[str]:

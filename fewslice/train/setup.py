@@ -190,6 +190,15 @@ def build(
     return model
 
 
+def warn_of_nothing(train: cache.PreparedSet) -> None:
+    """Warns if no training volume shows a structure, or if all images are constant."""
+    names = ", ".join(case_ids(train))
+    if not any(volume.label.any() for volume in train):
+        logging.warning("No structure in the training volumes %s: a network learns background alone.", names)
+    if all(np.ptp(volume.image) == 0 for volume in train):
+        logging.warning("The images of the training volumes %s are constant: a network learns nothing.", names)
+
+
 def case_ids(volumes: cache.PreparedSet) -> list[str]:
     """Returns the ids of prepared volumes, in order."""
     return [volume.case.case_id for volume in volumes]

@@ -88,6 +88,7 @@ def test_notes_are_no_problems(tmp_path):
     findings = examine_dataset(reader, reader.cases())
     assert findings.problems == [] and sum(bool(facts.counts) for facts in findings.facts) == 5
     assert findings.notes == [
+        "the training list tr1 c1 (002) shows no structure",
         "001_ED: the image is constant (5) and becomes zero",
         "002_ED: the label is empty",
         "002_ES: the label has no myo",
