@@ -245,15 +245,14 @@ def prepare_label(
     """
     factors = resampling_factors(spacing_mm, target_resolution)
     shape = [rescaled_size(n, factor) for n, factor in zip(label.shape[:2], factors, strict=True)]
-    kept = [overlap(n, side) for n, side in zip(shape, size, strict=True)]
-    rows, columns = (
-        _nearest_indices(n, new)[source] for n, new, (source, _) in zip(label.shape, shape, kept, strict=False)
-    )
-    part = label[rows][:, columns]
+    (rows, into_rows), (columns, into_columns) = (overlap(n, side) for n, side in zip(shape, size, strict=True))
+    ways = [(label.shape[0], shape[0], rows), (label.shape[1], shape[1], columns)]
+    nearest = [_nearest_indices(n, new)[kept] for n, new, kept in ways]
+    part = label[nearest[0]][:, nearest[1]]
     if rule == "area" and tuple(shape) != label.shape[:2]:
-        _take_largest_areas(part, label, shape, [source for source, _ in kept], ignored=fill)
+        _take_largest_areas(part, label, [[each[kept] for each in _areas(n, new)] for n, new, kept in ways], fill)
     result = np.full((label.shape[2], *size), fill, label.dtype)
-    result[(slice(None), *(target for _, target in kept))] = np.moveaxis(part, -1, 0)
+    result[:, into_rows, into_columns] = np.moveaxis(part, -1, 0)
     return result
 
 
@@ -317,81 +316,60 @@ def _nearest_indices(size: int, new_size: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _areas(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns which native pixels each pixel of a resized axis covers, and how much of them; both (new_size, T).
+def _areas(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns what each pixel of a resized axis covers of the native ones, three arrays of (new_size, T).
 
-    Lengths are whole numbers, in units of a native pixel / `new_size`, so that equal areas are equal exactly.
+    Native pixels; lengths of them, in units of a native pixel / `new_size`, so that equal areas are equal exactly; and
+    whether the centre of the smaller of the two pixels is covered.
     """
     starts = np.arange(new_size)[:, np.newaxis] * size
     pixels = starts // new_size + np.arange(-(-size // new_size) + 1)
     lengths = np.minimum(starts + size, (pixels + 1) * new_size) - np.maximum(starts, pixels * new_size)
-    return np.minimum(pixels, size - 1), np.maximum(lengths, 0)
+    pixels = np.where(lengths > 0, pixels, pixels[:, :1])
+    return pixels, np.maximum(lengths, 0), 2 * lengths >= min(size, new_size)
 
 
 def _take_largest_areas(
-    part: np.ndarray, label: np.ndarray, shape: Sequence[int], kept: Sequence[slice], *, ignored: int
+    part: np.ndarray, label: np.ndarray, axes: Sequence[Sequence[np.ndarray]], ignored: int
 ) -> None:
-    """Changes the pixels of a label that cover several native values, from the nearest one to that of largest area.
+    """Changes the pixels that cover several values, from the nearest one to that of the largest area.
 
     Args:
-        part: (X', Y', Z), changed in place.
-        label: (X, Y, Z).
-        shape: Of the resized slices.
-        kept: Rows and columns of these that are in `part`.
+        part: (X', Y', Z) label by the nearest pixel, changed in place.
+        label: (X, Y, Z), native.
+        axes: The `_areas` of the rows and columns of `part`.
         ignored: Value that gives way to any other; 0 for none.
     """
-    axes = [_areas(n, new) for n, new in zip(label.shape, shape, strict=False)]
-    whole = [min(n, new) for n, new in zip(label.shape, shape, strict=False)]  # the length of the smaller pixel
-    mixed, num_classes = np.nonzero(_is_mixed(label, shape)[tuple(kept)]), int(label.max()) + 1
-    minorities = []
+    low = high = label
+    for axis, (pixels, *_) in enumerate(axes):
+        low = functools.reduce(np.minimum, (low.take(column, axis) for column in pixels.T))
+        high = functools.reduce(np.maximum, (high.take(column, axis) for column in pixels.T))
+    mixed, num_classes, minorities = np.nonzero(low != high), int(label.max()) + 1, []
     for start in range(0, len(mixed[0]), _PIXELS_AT_ONCE):
         i, j, z = (index[start : start + _PIXELS_AT_ONCE] for index in mixed)
-        rows, heights = (values[i + kept[0].start] for values in axes[0])  # (N, T)
-        columns, widths = (values[j + kept[1].start] for values in axes[1])  # (N, U)
-        found = label[rows[:, :, np.newaxis], columns[:, np.newaxis], z[:, np.newaxis, np.newaxis]]  # (N, T, U)
-        areas = heights[:, :, np.newaxis] * widths[:, np.newaxis]
+        rows, heights, is_row_inside = (each[i][:, :, np.newaxis] for each in axes[0])
+        columns, widths, is_column_inside = (each[j][:, np.newaxis] for each in axes[1])
+        found = label[rows, columns, z[:, np.newaxis, np.newaxis]]  # (N, T, U)
         entries = np.arange(len(i))[:, np.newaxis, np.newaxis] * num_classes + found
-        table = np.bincount(entries.ravel(), areas.ravel(), len(i) * num_classes).reshape(-1, num_classes)
-        if ignored and ignored < num_classes:
-            inside = (2 * heights >= whole[0])[:, :, np.newaxis] & (2 * widths >= whole[1])[:, np.newaxis]
-            is_annotated = (inside & (found != ignored)).any(axis=(1, 2))
-            table[is_annotated, ignored] = 0
-            table[~is_annotated, ignored] = np.inf
-        is_largest = table == table.max(axis=1, keepdims=True)
+        areas = np.bincount(entries.ravel(), (heights * widths).ravel(), len(i) * num_classes)
+        areas = areas.reshape(-1, num_classes)
+        if 0 < ignored < num_classes:
+            is_annotated = (is_row_inside & is_column_inside & (found != ignored)).any(axis=(1, 2))
+            areas[:, ignored] = np.where(is_annotated, 0, np.inf)
+        is_largest = areas == areas.max(axis=1, keepdims=True)
         highest = num_classes - 1 - is_largest[:, ::-1].argmax(axis=1)
-        part[i, j, z] = np.where((i + j + z + sum(part.start for part in kept)) % 2, highest, is_largest.argmax(axis=1))
-        is_other = part[i, j, z, np.newaxis] != np.arange(1, num_classes)
-        pixel, value = np.nonzero((table[:, 1:] > 0) & is_other)
-        minorities.append(np.stack([i[pixel], j[pixel], z[pixel], value + 1, table[pixel, value + 1]], axis=1))
+        part[i, j, z] = np.where((i + j + z) % 2, highest, is_largest.argmax(axis=1))
+        classes = np.arange(num_classes)
+        pixel, value = np.nonzero((areas > 0) & (classes > 0) & (classes != part[i, j, z, np.newaxis]))
+        minorities.append(np.stack([i[pixel], j[pixel], z[pixel], value, areas[pixel, value]], axis=1))
     if not ignored and any(map(len, minorities)):
         _keep_small(part, np.concatenate(minorities).astype(np.int64), math.prod(label.shape[:2]))
-
-
-def _is_mixed(label: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Returns (*shape, Z) bool: whether a pixel of the resized slice can cover several values of the label."""
-    mixed = np.zeros((*shape, label.shape[2]), bool)
-    for axis in (0, 1):
-        is_border = label[1:] != label[:-1] if axis == 0 else label[:, 1:] != label[:, :-1]
-        *places, z = np.unravel_index(np.flatnonzero(is_border), is_border.shape)
-        edge = (places[axis] + 1) * shape[axis]
-        (across, along), is_inside = (axis, 1 - axis), edge % label.shape[axis] > 0
-        here = edge[is_inside] // label.shape[axis]
-        beside, z = places[along][is_inside], z[is_inside]
-        first = beside * shape[along] // label.shape[along]
-        last = ((beside + 1) * shape[along] - 1) // label.shape[along]
-        for step in range(int((last - first).max(initial=-1)) + 1):
-            index = {across: here, along: np.minimum(first + step, last)}
-            mixed[index[0], index[1], z] = True
-    return mixed
 
 
 def _keep_small(part: np.ndarray, minorities: np.ndarray, pixel_area: int) -> None:
     """Gives one pixel to what covers a quarter of a pixel or more, where the 3 x 3 around show nothing of its class.
 
-    Args:
-        part: (X', Y', Z), changed in place.
-        minorities: (N, 5) int64 rows (i, j, z, class, area) of classes that are not the largest of their pixel.
-        pixel_area: Area of a pixel.
+    `minorities` holds rows (i, j, z, class, area) of classes that pixels of `part` cover and do not show.
     """
     padded = np.pad(part, ((1, 1), (1, 1), (0, 0)))
     i, j, z, value, area = minorities.T
