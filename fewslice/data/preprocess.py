@@ -30,7 +30,6 @@ ANTI_ALIASING = ("default", "off")
 Matrix = scipy.sparse.csr_array
 _SLICES_AT_ONCE = 8  # bounds the float64 working copy, which matters for volumes of several hundred slices
 _LEAST_PADDING = 1.0  # percent of the voxels
-_FEWEST_VALUES = 16  # of voxels that are no padding; drawn pictures have fewer
 _PIXELS_AT_ONCE = 1 << 15  # bounds the table of areas, pixels x classes
 
 
@@ -68,12 +67,17 @@ def find_padding(image: np.ndarray, percentiles: Sequence[float] = (1.0, 99.0)) 
         if not max(tail, _LEAST_PADDING) <= 100 * share < 100:
             continue
         low, high = np.percentile(image[~is_value], percentiles).tolist()
-        gap = low - float(value) if value < low else float(value) - high
-        is_far = high > low and gap > (high - low) * (2.0 if value == 0 else 0.5)
-        if is_far and len(np.unique(image[~is_value][:: max(1, image.size // 10000)])) >= _FEWEST_VALUES:
-            near = low if value < low else high
+        near = low if value < low else high
+        gap = abs(near - float(value)) / (high - low) if high > low else 0.0
+        is_certain = value != 0 and gap > 4
+        if gap > (2.0 if value == 0 else 0.5) and (is_certain or _is_scan(image[~is_value])):
             return Padding(float(value), share, (float(value) + near) / 2, (low, high))
     return None
+
+
+def _is_scan(values: np.ndarray) -> bool:
+    """Whether there are more values than in a drawing."""
+    return len(np.unique(values[:: max(1, values.size // 10000)])) > 15
 
 
 def normalise(image: np.ndarray, percentiles: Sequence[float] = (1.0, 99.0)) -> np.ndarray:
