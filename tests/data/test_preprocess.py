@@ -104,11 +104,13 @@ def test_what_is_no_padding_changes_nothing():
         np.where(radius > 16, 0, 300 + rng.normal(0, 90, image.shape)),  # skull-stripped MRI
         np.where(radius > 19, 255, 128 + 100 * np.sin(image)),  # a white border
         np.where(radius < 1, -32768, image),  # a few voxels
-        np.where(radius > 16, -700, np.where(radius < 9, 120, 30)),  # a drawing
+        np.where(radius > 16, -20, np.where(radius < 9, 12, -4)),  # a drawing
     ):
         assert preprocess.find_padding(values) is None
         low, high = np.percentile(values, (1, 99))
         np.testing.assert_array_equal(preprocess.normalise(values), (values - low) / (high - low))
+    drawn = np.where(radius > 19, -32768, np.where(radius > 16, -1000, np.where(radius < 9, 120, 30)))
+    assert preprocess.find_padding(drawn).value == -32768
     large = np.where(radius > 16, 0, 30000 + image)
     assert preprocess.find_padding(large).value == 0, "0 far below everything else is padding too"
 
