@@ -249,15 +249,11 @@ def prepare_label(
     """
     factors = resampling_factors(spacing_mm, target_resolution)
     shape = [rescaled_size(n, factor) for n, factor in zip(label.shape[:2], factors, strict=True)]
-    (rows, into_rows), (columns, into_columns) = (overlap(n, side) for n, side in zip(shape, size, strict=True))
-    ways = [(label.shape[0], shape[0], rows), (label.shape[1], shape[1], columns)]
-    nearest = [_nearest_indices(n, new)[kept] for n, new, kept in ways]
-    part = label[nearest[0]][:, nearest[1]]
+    rows, columns = (_nearest_indices(n, new) for n, new in zip(label.shape, shape, strict=False))
+    result = label[rows][:, columns]
     if rule == "area" and tuple(shape) != label.shape[:2]:
-        _take_largest_areas(part, label, [[each[kept] for each in _areas(n, new)] for n, new, kept in ways], fill)
-    result = np.full((label.shape[2], *size), fill, label.dtype)
-    result[:, into_rows, into_columns] = np.moveaxis(part, -1, 0)
-    return result
+        _take_largest_areas(result, label, fill)
+    return np.ascontiguousarray(np.moveaxis(crop_or_pad(result, size, fill=fill), -1, 0))
 
 
 def restore_probabilities(
@@ -333,17 +329,15 @@ def _areas(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return pixels, np.maximum(lengths, 0), 2 * lengths >= min(size, new_size)
 
 
-def _take_largest_areas(
-    part: np.ndarray, label: np.ndarray, axes: Sequence[Sequence[np.ndarray]], ignored: int
-) -> None:
+def _take_largest_areas(resized: np.ndarray, label: np.ndarray, ignored: int) -> None:
     """Changes the pixels that cover several values, from the nearest one to that of the largest area.
 
     Args:
-        part: (X', Y', Z) label by the nearest pixel, changed in place.
+        resized: (X', Y', Z), changed in place.
         label: (X, Y, Z), native.
-        axes: The `_areas` of the rows and columns of `part`.
         ignored: Value that gives way to any other; 0 for none.
     """
+    axes = [_areas(n, new) for n, new in zip(label.shape[:2], resized.shape[:2], strict=True)]
     low = high = label
     for axis, (pixels, *_) in enumerate(axes):
         low = functools.reduce(np.minimum, (low.take(column, axis) for column in pixels.T))
@@ -362,20 +356,20 @@ def _take_largest_areas(
             areas[:, ignored] = np.where(is_annotated, 0, np.inf)
         is_largest = areas == areas.max(axis=1, keepdims=True)
         highest = num_classes - 1 - is_largest[:, ::-1].argmax(axis=1)
-        part[i, j, z] = np.where((i + j + z) % 2, highest, is_largest.argmax(axis=1))
+        resized[i, j, z] = np.where((i + j + z) % 2, highest, is_largest.argmax(axis=1))
         classes = np.arange(num_classes)
-        pixel, value = np.nonzero((areas > 0) & (classes > 0) & (classes != part[i, j, z, np.newaxis]))
+        pixel, value = np.nonzero((areas > 0) & (classes > 0) & (classes != resized[i, j, z, np.newaxis]))
         minorities.append(np.stack([i[pixel], j[pixel], z[pixel], value, areas[pixel, value]], axis=1))
     if not ignored and any(map(len, minorities)):
-        _keep_small(part, np.concatenate(minorities).astype(np.int64), math.prod(label.shape[:2]))
+        _keep_small(resized, np.concatenate(minorities).astype(np.int64), math.prod(label.shape[:2]))
 
 
-def _keep_small(part: np.ndarray, minorities: np.ndarray, pixel_area: int) -> None:
+def _keep_small(resized: np.ndarray, minorities: np.ndarray, pixel_area: int) -> None:
     """Gives one pixel to what covers a quarter of a pixel or more, where the 3 x 3 around show nothing of its class.
 
-    `minorities` holds rows (i, j, z, class, area) of classes that pixels of `part` cover and do not show.
+    `minorities` holds rows (i, j, z, class, area) of classes that pixels of `resized` cover and do not show.
     """
-    padded = np.pad(part, ((1, 1), (1, 1), (0, 0)))
+    padded = np.pad(resized, ((1, 1), (1, 1), (0, 0)))
     i, j, z, value, area = minorities.T
     around = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1)]
     is_lost = np.all([padded[i + 1 + a, j + 1 + b, z] != value for a, b in around], axis=0)
@@ -387,7 +381,7 @@ def _keep_small(part: np.ndarray, minorities: np.ndarray, pixel_area: int) -> No
         near = sum(lost.get((i + a, j + b, z, value), 0) for a, b in around)
         is_new = (i, j, z) not in taken and not (padded[i : i + 3, j : j + 3, z] == value).any()
         if is_new and 4 * near >= pixel_area:
-            part[i, j, z] = padded[i + 1, j + 1, z] = value
+            resized[i, j, z] = padded[i + 1, j + 1, z] = value
             taken.add((i, j, z))
 
 
