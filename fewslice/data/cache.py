@@ -37,7 +37,7 @@ from fewslice.core.progress import Progress
 from fewslice.data.io.geometry import STORED, Axes
 from fewslice.data.io.nifti import Header, header_from
 from fewslice.data.readers import Reader, get_reader
-from fewslice.data.volume import Case, Volume, image_to_grid, label_to_grid
+from fewslice.data.volume import Case, Volume, image_notes, image_to_grid, label_to_grid
 from fewslice.settings.datasets import DatasetConfig, without_later_defaults
 
 Annotations = frozenset[str]  # what is asked for beside the image: LABEL, SCRIBBLE, both or nothing
@@ -46,7 +46,7 @@ FORMAT = 1  # raise it when preparation or this format changes, so that old cach
 _SETTINGS = (
     "layout", "data_path_tr", "images_dir", "labels_dir", "image_channel", "label_map", "num_classes",
     "img_size_x", "img_size_y", "target_resolution", "percentiles", "anti_aliasing", "num_channels", "grid",
-    "intensity", "orientation",
+    "intensity", "orientation", "label_resampling",
 )  # fmt: skip
 
 
@@ -239,12 +239,13 @@ def _asked_for(with_label: bool, with_scribble: bool) -> Annotations:
 
 def settings(dataset: DatasetConfig) -> dict[str, Any]:
     """Returns every setting that prepared arrays depend on."""
-    unused = {"target_resolution", "anti_aliasing"} if dataset.grid != "resample" else set()
+    unused = {"target_resolution", "anti_aliasing", "label_resampling"} if dataset.grid != "resample" else set()
     unused |= {"img_size_x", "img_size_y"} if dataset.grid == "native" else set()
     has_no_affine = dataset.layout.endswith("h5")
     unused |= {"orientation"} if dataset.orientation == "as_stored" or has_no_affine else set()
     unused |= {"percentiles"} if dataset.intensity == "as_stored" else set()
     values = {name: getattr(dataset, name) for name in _SETTINGS if name not in unused}
+    values |= {"padding": "left out"} if dataset.intensity == "percentiles" else {}  # older caches hold it
     return {"format": FORMAT, **without_later_defaults(values)}
 
 
@@ -468,10 +469,7 @@ class Store:
 
 def _prepare(volume: Volume, dataset: DatasetConfig, *, with_image: bool) -> tuple[dict[str, np.ndarray], list[str]]:
     """Returns the arrays to store of a volume, and notes on what a user may want to know."""
-    arrays, notes = {}, []
-    if volume.image.min() == volume.image.max():
-        becomes = " and becomes zero" if dataset.intensity == "percentiles" else ""
-        notes.append(f"the image is constant ({volume.image.flat[0]:g}){becomes}")
+    arrays, notes = {}, image_notes(volume.image, dataset)
     if with_image:
         arrays["image"] = image_to_grid(volume.image, volume.spacing_mm, dataset)
     if volume.scribble is not None:

@@ -147,6 +147,11 @@ class DatasetConfig:
     anti_aliasing: Annotated[Literal["default", "off"], "off resamples without the smoothing of scikit-image."] = (
         "default"
     )
+    label_resampling: Annotated[
+        Literal["area", "nearest"],
+        "How labels and scribbles get to `target_resolution`: the class that covers most of a pixel, or, as published, "
+        "that of the nearest native pixel.",
+    ] = "area"
     intensity: Annotated[
         Literal["percentiles", "as_stored"], "as_stored leaves intensities as they are in the file."
     ] = "percentiles"
@@ -180,6 +185,7 @@ class DatasetConfig:
 ATTRIBUTES = settings_of(DatasetConfig)
 # Attributes that came later: where they have their default they change nothing, and digests leave them out.
 LATER_DEFAULTS = {name: ATTRIBUTES[name].default for name in ("grid", "intensity", "num_channels")}
+LATER_DEFAULTS["label_resampling"] = "nearest"  # of earlier runs
 _NOT_IN_DIGESTS = ("splits", "data_root", *(name for name, each in ATTRIBUTES.items() if not each.help.in_digest))
 
 
@@ -417,6 +423,7 @@ def _completed(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         "class_weights": (1.0 / values["num_classes"],) * values["num_classes"],
         "data_path_tr_cropped": f"cropped/{name}",
         "unlabeled_phases": values.get("phases", ("",)),
+        "label_resampling": "area" if values.get("grid", "resample") == "resample" else "nearest",
         **values,
     }
     values |= {key: os.path.expanduser(values[key]) for key in _FOLDERS if key in values}

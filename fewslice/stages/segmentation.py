@@ -94,6 +94,7 @@ def train_and_score(
         roles = {"train": "training on", "val": "validation", "test": "test", "unlabeled": "without labels"}
         used = [f"{roles[role]} {', '.join(setup.case_ids(prepared))}" for role, prepared in volumes.items()]
         logging.info("%s: %s.", run.dir, ", ".join(used))
+        setup.warn_of_nothing(volumes["train"])
         made = prepare(run)
         trainer = Trainer(run, made.model, made.plan)
         trainer.train()

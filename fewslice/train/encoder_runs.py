@@ -100,7 +100,7 @@ def differences(run: EncoderRun, dataset: DatasetConfig) -> list[str]:
     """Returns the further differences between a run's dataset and this one, which may make its embeddings worse."""
     theirs, mine = run.config["dataset_config"], vars(dataset)
     texts = []
-    for name in ("name", "target_resolution", "percentiles", *LATER_DEFAULTS):
+    for name in ("name", "target_resolution", "percentiles", "grid", "intensity", "num_channels"):
         value = list(mine[name]) if isinstance(mine[name], tuple) else mine[name]
         before = theirs.get(name, LATER_DEFAULTS.get(name))
         texts += [f"{name} was {before} and is {value}"] * (before != value)

@@ -33,6 +33,12 @@ def validation_of(
         val: The volumes.
         confidence: See `validation.validate`.
     """
+    if not any(volume.native_label.any() for volume in val):
+        logging.warning(
+            "No structure in the validation volumes %s: no Dice can choose the best weights, so the last ones count as "
+            "the best. Validate on patients whose labels show structures.",
+            ", ".join(volume.case.case_id for volume in val),
+        )
     predict = predictor(model, dataset.mtask_bs) if isinstance(model, keras.Model) else model
 
     def validate() -> dict[str, float]:

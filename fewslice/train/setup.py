@@ -143,9 +143,12 @@ def open_run(
         volumes: Role ("train", "val", ...) -> the volumes that have it.
         extra: Further settings on which the result depends.
     """
+    config = datasets.config_dict(dataset)
+    if all(volume.label is None for prepared in volumes.values() for volume in prepared):
+        config.pop("label_resampling", None)  # pretraining does not depend on it
     settings = {
         **digest_values(args),
-        "dataset_config": datasets.config_dict(dataset),
+        "dataset_config": config,
         "initial_weights": origin.sha256,
         "backend": keras.backend.backend(),
         "cases": {role: case_ids(prepared) for role, prepared in volumes.items()},
@@ -186,6 +189,15 @@ def build(
         model.compile(make_optimizer(learning_rate), loss=loss, loss_weights=loss_weights, jit_compile=use_jit)
         model.optimizer.build(model.trainable_variables)  # its variables must be made in this scope
     return model
+
+
+def warn_of_nothing(train: cache.PreparedSet) -> None:
+    """Warns if no training volume shows a structure, or if all images are constant."""
+    names = ", ".join(case_ids(train))
+    if not any(volume.label.any() for volume in train):
+        logging.warning("No structure in the training volumes %s: a network learns background alone.", names)
+    if all(np.ptp(volume.image) == 0 for volume in train):
+        logging.warning("The images of the training volumes %s are constant: a network learns nothing.", names)
 
 
 def case_ids(volumes: cache.PreparedSet) -> list[str]:

@@ -46,7 +46,8 @@ class Plan:
         describe_batch: Step number -> what the batch was made of, for the record of a divergence.
         n_iter: Number of steps.
         segment: Steps between two validations, saves and lines of the log.
-        validate: Called after each segment; returns columns for the log. "val_dice" chooses the best weights.
+        validate: Called after each segment; returns columns for the log. "val_dice" chooses the best weights; as long
+            as it was NaN throughout, the last ones count as the best.
         monitor: Called after each segment; returns further columns for the log.
         before_segment: Called before each segment and after a resume with the number of steps done and a function that
             tells whether the user asked to stop (then it may raise `Interrupted`); what it changes must depend on that
@@ -194,12 +195,14 @@ class Trainer:
         saved state: a run that is extended later has to become the one that was longer from the start.
         """
         if self._partial["steps"]:
-            self.rows.append(self._validated(chooses=self.tracker.best_step < 0 or not self.plan.can_be_extended))
+            self.rows.append(self._validated(chooses=not self._has_best or not self.plan.can_be_extended))
         self._log(self.rows)
         with self._averaged():
             self._write_weights(LAST, {"step": self.step})
-        if self.plan.validate is not None and self.tracker.best_step < 0:
-            raise TrainingError(f"Every validation Dice of {self.run.dir} was NaN; no best checkpoint was saved.")
+
+    @property
+    def _has_best(self) -> bool:
+        return self.tracker.best > -math.inf
 
     def load(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Returns the weights `BEST` or `LAST` and their record.
@@ -209,7 +212,7 @@ class Trainer:
         """
         path, expected = self.run.checkpoints / name, {"step": self.step}
         if name == BEST:
-            expected = {"step": self.tracker.best_step, "val_dice": self.tracker.best}
+            expected = {"step": self.tracker.best_step} | ({"val_dice": self.tracker.best} if self._has_best else {})
         if not path.exists():
             wanted = f"the weights of step {expected['step']}"
             remedy = f"Restore it. Without a copy, move {self.run.dir} elsewhere and repeat the command, which trains "
@@ -235,7 +238,8 @@ class Trainer:
         with self._averaged():
             if self.plan.validate is not None:
                 row |= self.plan.validate()
-                if chooses and self.tracker.update(self.step, row["val_dice"]):
+                if chooses and (self.tracker.update(self.step, row["val_dice"]) or not self._has_best):
+                    self.tracker.best_step = self.step
                     self._write_weights(BEST, {"step": self.step, "val_dice": row["val_dice"]})
                 if self.plan.writes_last:
                     self._write_weights(LAST, {"step": self.step})
@@ -253,9 +257,8 @@ class Trainer:
     def _report(self, row: Mapping[str, Any]) -> None:
         shown = [f"step {self.step}/{self.plan.n_iter}", f"loss {row['loss']:.4f}"]
         if "val_dice" in row:
-            shown.append(
-                f"validation Dice {row['val_dice']:.3f} (best {self.tracker.best:.3f} at {self.tracker.best_step})"
-            )
+            best = f"best {self.tracker.best:.3f} at {self.tracker.best_step}" if self._has_best else "undefined"
+            shown.append(f"validation Dice {row['val_dice']:.3f} ({best})")
         if "val_confident_right" in row:
             shown.append(
                 f"{row['val_confident']:.0%} of the structures' pixels confident, {row['val_confident_right']:.0%} of "

@@ -90,6 +90,7 @@ CHANGES = {
     "img_size_x": 64,
     "percentiles": (2.0, 98.0),
     "anti_aliasing": "off",
+    "label_resampling": "nearest",
     "label_map": ((1, 1), (2, 2), (3, 2)),
     "num_classes": 5,
     "image_channel": 0,

@@ -327,6 +327,9 @@ def test_digest_of_a_run_does_not_know_later_attributes_at_their_defaults(write)
     assert not {"grid", "intensity", "scribbles"} & set(known) and known["num_channels"] == 1
     assert datasets.config_dict(dataclasses.replace(dataset, scribbles="simulated")) == known
     assert datasets.config_dict(dataclasses.replace(dataset, grid="stretch")) == {**known, "grid": "stretch"}
+    assert known.pop("label_resampling") == "area", "the default changed; earlier runs have the published rule"
+    assert datasets.config_dict(datasets.load_dataset_config("mine", {"label_resampling": "nearest"})) == known
+    assert datasets.load_dataset_config("mine", {"grid": "stretch"}).label_resampling == "nearest"
 
 
 FAILS = """class E(Exception):

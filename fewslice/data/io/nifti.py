@@ -31,6 +31,7 @@ INTEGER_TOLERANCE = 1e-3  # labels stored as floats may differ by this much from
 MAX_BYTES = 8 << 30  # voxels of one file; far above any single volume, far below a header that lies
 MAX_DEFLATE_RATIO = 1032  # of the deflate format
 SPACING_RANGE_MM = (1e-3, 1e3)
+_LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 _MM = 2  # code of mm in xyzt_units; 0 is "unknown"
 _FRESH_COPY = "Get a fresh copy of the file (interrupted download or copy, full disk), or leave the case out."
 
@@ -46,6 +47,7 @@ class Grid:
         affine: (4, 4) float64, voxel indices to mm, as the file says; of a file that does not, as ITK reads it.
         header: The file's header, NIfTI-1 or NIfTI-2; None for other formats.
         axes: How the array was turned against the file (`fewslice.data.io.geometry`).
+        notes: Text on what was read otherwise than one would expect.
     """
 
     array: np.ndarray
@@ -53,14 +55,17 @@ class Grid:
     affine: np.ndarray
     header: Header | None = None
     axes: Axes = STORED
+    notes: tuple[str, ...] = ()
 
 
-def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) -> Grid:
+def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, in_colour: bool = False) -> Grid:
     """Reads one 3-D image and checks everything that can be checked without knowing what it shows.
 
     Args:
-        path: A .nii or .nii.gz file with 2 to 4 axes; further axes of length one are dropped.
+        path: A .nii or .nii.gz file with 2 to 4 axes; further axes of length one are dropped. A file of shape
+            (X, Y, 1, Z) is a volume of Z slices, unless `channel` asks for another of its images than the first.
         channel: Which image of a 4-D file.
+        in_colour: Return red, green and blue of a file that has them as (X, Y, Z, 3); otherwise they become grey.
         is_label: Return integers; values farther than 1e-3 from an integer are an error.
 
     Returns:
@@ -72,9 +77,10 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) ->
     """
     path = Path(path)
     header, content = _read(path)
-    volumes = _as_volumes(path, header, content)  # (X, Y, Z, C)
-    if is_label and volumes.shape[3] != 1:
-        found = f"a 4-D file with {volumes.shape[3]} values per voxel"
+    volumes, notes = _as_volumes(path, header, content, channel)  # (X, Y, Z, C)
+    is_rgb = volumes.dtype.names is not None
+    if is_label and (is_rgb or volumes.shape[3] != 1):
+        found = "RGB voxels" if is_rgb else f"a 4-D file with {volumes.shape[3]} values per voxel"
         remedy = "Store one integer class per voxel in a 3-D file."
         raise DataError(path, expected="a label with one value per voxel", found=found, remedy=remedy)
     if not 0 <= channel < volumes.shape[3]:
@@ -84,10 +90,17 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) ->
             found=f"{volumes.shape[3]} channel(s), counted from 0",
             remedy=f"Set `image_channel` to 0 ... {volumes.shape[3] - 1}, or remove this file.",
         )
-    values = _scaled(path, header, volumes[..., channel])
+    values = volumes[..., channel]
+    if is_rgb:
+        values = np.stack([values[name] for name in "RGB"], axis=-1)
+        if not in_colour:
+            values = values @ np.array(_LUMINANCE, np.float32)
+            notes += ("its voxels are RGB and were read as grey (luminance); `num_channels = 3` keeps the colours",)
+    else:
+        values = _scaled(path, header, values)
     _check_finite(path, values)
     array = _as_integers(path, values) if is_label else _as_float32(path, values)
-    return Grid(array, _spacing_mm(path, header), _affine(path, header), header)
+    return Grid(array, _spacing_mm(path, header), _affine(path, header), header, notes)
 
 
 def header_from(block: bytes) -> Header:
@@ -205,9 +218,13 @@ def _voxel_type(path: Path, header: Header) -> np.dtype:
         dtype = header.get_data_dtype()
     except (nib.spatialimages.HeaderDataError, KeyError):
         dtype = None
-    if dtype is None or dtype.kind not in "iuf" or not 1 <= dtype.itemsize <= 8:
-        found = f"datatype code {int(header['datatype'])}" + (f" ({dtype.name})" if dtype is not None else "")
-        raise _bad_header(path, "real numbers of 8 to 64 bits per voxel", found)
+    is_rgb = dtype is not None and dtype.names is not None and set("RGB") <= set(dtype.names)
+    if dtype is None or not is_rgb and (dtype.kind not in "iuf" or not 1 <= dtype.itemsize <= 8):
+        expected, found = "real numbers of 8 to 64 bits or RGB per voxel", f"datatype code {int(header['datatype'])}"
+        if dtype is None:
+            raise _bad_header(path, expected, found)
+        remedy = "Convert the voxels, such as complex ones to their magnitude."
+        raise DataError(path, expected=expected, found=f"{found} ({dtype.name})", remedy=remedy)
     if int(header["bitpix"]) != 8 * dtype.itemsize:
         raise _bad_header(path, f"bitpix {8 * dtype.itemsize} for {dtype.name}", f"bitpix {int(header['bitpix'])}")
     return dtype
@@ -254,15 +271,21 @@ def _bad_header(path: Path, expected: str, found: str) -> DataError:
     return DataError(path, expected=expected, found=found, remedy="The header is damaged or unusual. " + _FRESH_COPY)
 
 
-def _as_volumes(path: Path, header: Header, content: np.ndarray) -> np.ndarray:
-    """Returns the raw voxels as (X, Y, Z, C), C images one after the other."""
-    shape = list(header.get_data_shape())
+def _as_volumes(path: Path, header: Header, content: np.ndarray, channel: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns the raw voxels as (X, Y, Z, C), C images one after the other, and notes."""
+    shape, notes = list(header.get_data_shape()), ()
     extra = [size for size in shape[3:] if size > 1]
     if len(extra) > 1:
         expected, remedy = "3-D, or 4-D with one axis of channels", "Split the file into 3-D images."
         raise DataError(path, expected=expected, found=f"shape {tuple(shape)}", remedy=remedy)
+    described = f"of shape {' x '.join(map(str, shape))}"
+    if extra and shape[2] == 1 and channel == 0:
+        notes = (f"a file {described} was read as a volume of {extra[0]} slices",)
+        shape, extra = [*shape[:2], *extra], []
+    elif extra:
+        notes = (f"of the {extra[0]} images in a file {described} number {channel}, counted from 0, was read",)
     shape = (shape[:3] + [1, 1])[:3] + (extra or [1])
-    return content.view(header.get_data_dtype()).reshape(shape, order="F")
+    return content.view(header.get_data_dtype()).reshape(shape, order="F"), notes
 
 
 def _scaled(path: Path, header: Header, raw: np.ndarray) -> np.ndarray:

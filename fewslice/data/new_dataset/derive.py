@@ -23,7 +23,7 @@ from fewslice.data.readers import get_reader
 from fewslice.data.readers.base import nifti_stem, visible
 from fewslice.data.readers.msd import label_names, read_info
 from fewslice.data.readers.selection import few
-from fewslice.data.volume import Case
+from fewslice.data.volume import Case, image_notes
 from fewslice.settings.datasets import (
     PATIENT_PATTERN,
     STRIDE,
@@ -67,6 +67,7 @@ class Checked:
     classes: tuple[int, ...] | None = None  # that its label holds; None without a label
     footprint: Footprint | None = None  # where its foreground lies; None if there is none
     lie: Lie | None = None
+    notes: tuple[str, ...] = ()  # text on what is worth knowing
 
 
 def provisional(request: Request) -> DatasetConfig:
@@ -136,6 +137,8 @@ def check_files(
     for number, case in enumerate(cases, start=1):
         volume, problems = reader.examine(case, with_label=with_labels and case.label_path is not None)
         found = problems if volume is None else Checked(case, volume.image.shape, volume.spacing_mm, lie=lie_of(volume))
+        if volume is not None:
+            found = dataclasses.replace(found, notes=(*volume.notes, *image_notes(volume.image, draft)))
         if volume is not None and volume.label is not None:
             where = footprint(volume.label, volume.spacing_mm)
             found = dataclasses.replace(found, classes=tuple(np.unique(volume.label).tolist()), footprint=where)

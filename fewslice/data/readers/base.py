@@ -115,7 +115,7 @@ class Reader(abc.ABC):
             return None, problems
         if with_scribble and is_simulated:
             scribble = simulate_scribbles(label, self.dataset.num_classes, rng=case_generator(case.case_id))
-        return self._turned(case, image, label if with_label else None, scribble, notes), []
+        return self._turned(case, image, label if with_label else None, scribble, (*image.notes, *notes)), []
 
     def _on_image(self, case: Case, image: Grid, label: Grid) -> Grid:
         return on_grid_of(image, label, case.label_path, name=f"its image {case.image_path}")
@@ -149,7 +149,8 @@ class Reader(abc.ABC):
         return {}
 
     def _read_image(self, case: Case) -> Grid:
-        return read_nifti(case.image_path, channel=self.dataset.image_channel)
+        is_colour = self.dataset.num_channels == 3
+        return read_nifti(case.image_path, channel=self.dataset.image_channel, in_colour=is_colour)
 
     def _read_label(self, case: Case) -> Grid:
         if case.label_path is None:
