@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from fewslice.core import later
 from fewslice.core.errors import DataError
 from fewslice.core.files import atomic_path, sync_folder, to_json, writing_error
 
@@ -31,7 +32,9 @@ def save_arrays(
 
     Raises:
         FewSliceError: the file system refuses; the old file is unharmed.
+        DataError: an array that they were made of is not what it should be.
     """
+    later.settle()
     complete = {**(record or {}), _NAMES: sorted(arrays)}
     text = np.frombuffer(to_json(complete, indent=None).encode("utf-8"), np.uint8)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:

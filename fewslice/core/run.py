@@ -23,7 +23,7 @@ from typing import Any
 
 from absl import logging
 
-from fewslice.core import files
+from fewslice.core import files, later
 from fewslice.core.errors import ConfigError
 from fewslice.core.locks import folder_lock
 
@@ -140,6 +140,7 @@ class Run:
 
     def finish(self, record: Mapping[str, Any] | None = None) -> None:
         """Marks the run as finished."""
+        later.settle()
         files.write_json(self.dir / "DONE", {**(record or {}), "n_iter": self.n_iter})
 
     def _start_log(self) -> None:
