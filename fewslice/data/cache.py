@@ -20,6 +20,7 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -30,13 +31,14 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from fewslice.core import files, later
+from fewslice.core import files, later, limits
 from fewslice.core.console import duration
-from fewslice.core.errors import DataError, FewSliceError
+from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.core.locks import folder_lock
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
 from fewslice.data.io.nifti import Header, header_from
+from fewslice.data.preprocess import resampling_factors
 from fewslice.data.readers import Reader, get_reader
 from fewslice.data.volume import Case, Volume, image_to_grid, label_to_grid
 from fewslice.settings.datasets import DatasetConfig, without_later_defaults
@@ -216,6 +218,8 @@ def build_cache(
             return not is_current
         except DataError as error:
             return error
+        except MemoryError as error:
+            raise MemoryError(f"{error or 'none is left'}, for {job[0].image_path}") from error
 
     title = f"Preparing {reader.dataset.name}"
     is_read_only = store.folder.exists() and not os.access(store.folder, os.W_OK)
@@ -324,6 +328,7 @@ class Store:
         paths = self.reader.source_files(case, with_label=bool(annotations))
         sources |= {self._name(path): self._source(path) for path in paths}
         volume = self.reader.read(case, with_label=LABEL in annotations, with_scribble=SCRIBBLE in annotations)
+        _refuse_large_grid(volume, self.reader.dataset)
         arrays, remarks = _prepare(volume, self.reader.dataset, with_image="image" not in kept)
         arrays = {self._key(key): array for key, array in arrays.items() if self._key(key) not in kept}
         try:
@@ -512,6 +517,23 @@ class Store:
             )
         shape, size = list(array.shape), content.getbuffer().nbytes
         return {"sha256": checksum, "size": size, "shape": shape, "dtype": array.dtype.name}
+
+
+def _refuse_large_grid(volume: Volume, dataset: DatasetConfig) -> None:
+    """Raises `ConfigError` where the network's grid, or the matrices of resampling, would take more than the limit."""
+    if dataset.grid == "native":
+        return
+    *native, depth = volume.image.shape[:3]
+    need = 4.0 * math.prod(dataset.size) * depth * dataset.num_channels
+    if dataset.grid == "resample":
+        factors = resampling_factors(volume.spacing_mm, dataset.target_resolution)
+        need += sum(8 * max(n, n * factor) * max(n, n * factor) for n, factor in zip(native, factors, strict=True))
+    if found := limits.exceeded(need):
+        raise ConfigError(
+            f"{volume.case.image_path}: `target_resolution` {tuple(dataset.target_resolution)} mm and {dataset.size} pixels "
+            f"(`img_size_x`, `img_size_y`) need too much memory for {volume.image.shape[:3]} voxels of "
+            f"{volume.spacing_mm} mm: {found}. Choose a coarser resolution or fewer pixels."
+        )
 
 
 def _prepare(volume: Volume, dataset: DatasetConfig, *, with_image: bool) -> tuple[dict[str, np.ndarray], list[str]]:

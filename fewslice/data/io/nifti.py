@@ -20,14 +20,14 @@ from typing import BinaryIO
 import nibabel as nib
 import numpy as np
 
+from fewslice.core import limits
 from fewslice.core.errors import DataError
-from fewslice.core.files import atomic_path
+from fewslice.core.files import atomic_path, refuse_special
 from fewslice.data.io.access import access_error
 
 Header = nib.Nifti1Header  # nib.Nifti2Header is a subclass
 
 INTEGER_TOLERANCE = 1e-3  # labels stored as floats may differ by this much from an integer
-MAX_BYTES = 8 << 30  # voxels of one file; far above any single volume, far below a header that lies
 MAX_DEFLATE_RATIO = 1032  # of the deflate format
 SPACING_RANGE_MM = (1e-3, 1e3)
 _MM = 2  # code of mm in xyzt_units; 0 is "unknown"
@@ -122,8 +122,10 @@ def _check_file(path: Path) -> bool:
     if not path.exists():
         found = "nothing: there is no such file"
         raise DataError(path, expected="a NIfTI file", found=found, remedy="Check the path and the name.")
+    with _reading(path):
+        refuse_special(path)
     name = path.name.lower()
-    if not path.is_file() or not name.endswith((".nii", ".nii.gz")):
+    if path.is_dir() or not name.endswith((".nii", ".nii.gz")):
         raise DataError(
             path,
             expected="a file whose name ends with .nii or .nii.gz",
@@ -192,8 +194,7 @@ def _claimed_bytes(path: Path, header: Header, is_gzip: bool) -> int:
         found = f"a {'gzip ' * is_gzip}file of {on_disk} bytes, which cannot hold them"
         remedy = "The file is truncated or its header is damaged. " + _FRESH_COPY
         raise DataError(path, expected=claim, found=found, remedy=remedy)
-    if count > MAX_BYTES:
-        raise _bad_header(path, f"at most {MAX_BYTES} bytes of voxels", claim)
+    limits.check(path, count, claim)
     return count
 
 
@@ -303,7 +304,7 @@ def _as_float32(path: Path, values: np.ndarray) -> np.ndarray:
 
 
 def _as_integers(path: Path, values: np.ndarray) -> np.ndarray:
-    rounded = np.rint(values)
+    rounded = np.rint(values) if values.dtype.kind == "f" else values
     wrong = np.abs(values - rounded) > INTEGER_TOLERANCE if values.dtype.kind == "f" else np.zeros(1, bool)
     if wrong.any():
         examples = ", ".join(f"{value:g}" for value in np.unique(values[wrong])[:5])
