@@ -530,9 +530,9 @@ def _refuse_large_grid(volume: Volume, dataset: DatasetConfig) -> None:
         need += sum(8 * max(n, n * factor) * max(n, n * factor) for n, factor in zip(native, factors, strict=True))
     if found := limits.exceeded(need):
         raise ConfigError(
-            f"{volume.case.image_path}: `target_resolution` {tuple(dataset.target_resolution)} mm and {dataset.size} pixels "
-            f"(`img_size_x`, `img_size_y`) need too much memory for {volume.image.shape[:3]} voxels of "
-            f"{volume.spacing_mm} mm: {found}. Choose a coarser resolution or fewer pixels."
+            f"{volume.case.image_path}: {volume.image.shape[:3]} voxels of {volume.spacing_mm} mm at `target_resolution` "
+            f"{tuple(dataset.target_resolution)} mm, {dataset.size} pixels (`img_size_x`, `img_size_y`), need too much "
+            f"memory: {found}. Choose a coarser resolution or fewer pixels."
         )
 
 

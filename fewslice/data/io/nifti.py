@@ -28,6 +28,7 @@ from fewslice.data.io.access import access_error
 Header = nib.Nifti1Header  # nib.Nifti2Header is a subclass
 
 INTEGER_TOLERANCE = 1e-3  # labels stored as floats may differ by this much from an integer
+_BLOCK = 3 << 22  # bytes read at once; a multiple of all voxel sizes
 MAX_DEFLATE_RATIO = 1032  # of the deflate format
 SPACING_RANGE_MM = (1e-3, 1e3)
 _MM = 2  # code of mm in xyzt_units; 0 is "unknown"
@@ -39,7 +40,7 @@ class Grid:
     """Voxels with their geometry.
 
     Attributes:
-        array: (X, Y, Z) float32 intensities, of colour images (X, Y, Z, C), or int32 label codes.
+        array: (X, Y, Z) float32 intensities, of colour images (X, Y, Z, C), or int32 label codes; in any memory order.
         spacing_mm: Size of a voxel along x, y and z; of NIfTI files from the header's pixdim (`get_zooms()`), never
             from the affine: ACDC's affines have unit scale.
         affine: (4, 4) float64, voxel indices to mm, as the file says.
@@ -68,7 +69,7 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) ->
             or infinite voxels, labels that are no integers.
     """
     path = Path(path)
-    header, content = _read(path)
+    header, content = _read(path, is_label=is_label)
     volumes = _as_volumes(path, header, content)  # (X, Y, Z, C)
     if is_label and volumes.shape[3] != 1:
         found = f"a 4-D file with {volumes.shape[3]} values per voxel"
@@ -92,19 +93,27 @@ def header_from(block: bytes) -> Header:
     return (nib.Nifti2Header if len(block) == nib.Nifti2Header.sizeof_hdr else nib.Nifti1Header)(block, check=False)
 
 
-def _read(path: Path) -> tuple[Header, np.ndarray]:
-    """Returns the checked header and the bytes of all voxels, uint8."""
+def _read(path: Path, *, is_label: bool) -> tuple[Header, np.ndarray]:
+    """Returns the checked header and all voxels in one row; of a 3-D image, small integers as scaled float32."""
     is_gzip = _check_file(path)
     with _reading(path), open(path, "rb") as raw:
         stream = gzip.GzipFile(fileobj=raw) if is_gzip else raw
         header = _read_header(path, stream)
         count = _claimed_bytes(path, header, is_gzip)
-        before = _voxel_offset(path, header) - header.sizeof_hdr  # header extensions
-        content = stream.read(before + count + 1)  # reaching the end is also what compares the checksum
-        if len(content) < before + count:
-            found = f"only {max(len(content) - before, 0)} bytes before the file ends"
-            raise DataError(path, expected=f"{count} bytes of voxels", found=found, remedy=_FRESH_COPY)
-        if len(content) > before + count:
+        dtype, done = _voxel_type(path, header), 0
+        is_widened = not is_label and dtype.itemsize <= 2 and _has_one_image(header)
+        voxels = np.empty(count // dtype.itemsize, np.float32 if is_widened else dtype)
+        for size in _blocks(_voxel_offset(path, header) - header.sizeof_hdr):  # header extensions
+            stream.read(size)
+        for size in _blocks(count):
+            block = stream.read(size)
+            if len(block) < size:
+                found = f"only {done * dtype.itemsize + len(block)} bytes before the file ends"
+                raise DataError(path, expected=f"{count} bytes of voxels", found=found, remedy=_FRESH_COPY)
+            values = np.frombuffer(block, dtype)
+            voxels[done : done + len(values)] = _scaled(path, header, values) if is_widened else values
+            done += len(values)
+        if stream.read(1):  # reaching the end is also what compares the checksum
             for _ in range(64):  # damage inside a gzip stream can lengthen it; the checksum at its end then says so
                 if not stream.read(1 << 20):
                     break
@@ -114,7 +123,19 @@ def _read(path: Path) -> tuple[Header, np.ndarray]:
                 found="further data",
                 remedy="Header and voxels do not belong together. " + _FRESH_COPY,
             )
-    return header, np.frombuffer(content, np.uint8, offset=before)
+    return header, voxels
+
+
+def _blocks(count: int) -> Iterator[int]:
+    """Yields the sizes of blocks of `count` bytes."""
+    for start in range(0, count, _BLOCK):
+        yield min(_BLOCK, count - start)
+
+
+def _has_one_image(header: Header) -> bool:
+    """Whether all voxels are of one image, and float32 holds them after scaling."""
+    scale = [abs(float(header[name])) for name in ("scl_slope", "scl_inter")]
+    return math.prod(header.get_data_shape()[3:]) == 1 and not any(value > 1e30 for value in scale)
 
 
 def _check_file(path: Path) -> bool:
@@ -258,10 +279,12 @@ def _as_volumes(path: Path, header: Header, content: np.ndarray) -> np.ndarray:
         expected, remedy = "3-D, or 4-D with one axis of channels", "Split the file into 3-D images."
         raise DataError(path, expected=expected, found=f"shape {tuple(shape)}", remedy=remedy)
     shape = (shape[:3] + [1, 1])[:3] + (extra or [1])
-    return content.view(header.get_data_dtype()).reshape(shape, order="F")
+    return content.reshape(shape, order="F")
 
 
 def _scaled(path: Path, header: Header, raw: np.ndarray) -> np.ndarray:
+    if raw.dtype != header.get_data_dtype():
+        return raw  # scaled as it was read
     stored = [float(header["scl_slope"]), float(header["scl_inter"])]
     try:
         slope, intercept = header.get_slope_inter()
@@ -278,7 +301,7 @@ def _scaled(path: Path, header: Header, raw: np.ndarray) -> np.ndarray:
 
 
 def _check_finite(path: Path, values: np.ndarray) -> None:
-    if values.dtype.kind != "f":
+    if values.dtype.kind != "f" or np.isfinite([values.min(), values.max()]).all():
         return
     num_nan, num_infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
     if num_nan or num_infinite:
@@ -292,7 +315,7 @@ def _check_finite(path: Path, values: np.ndarray) -> None:
 
 def _as_float32(path: Path, values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        array = np.array(values, np.float32, order="C")
+        array = np.asarray(values, np.float32)
     if values.dtype.itemsize > 4 and not np.isfinite(array).all():
         raise DataError(
             path,
@@ -319,7 +342,7 @@ def _as_integers(path: Path, values: np.ndarray) -> np.ndarray:
         found = f"values from {rounded.min()} to {rounded.max()}"
         remedy = "This is no label file, or it is damaged."
         raise DataError(path, expected="labels that fit 32 bits", found=found, remedy=remedy)
-    return np.array(rounded, np.int32, order="C")
+    return np.asarray(rounded, np.int32)
 
 
 def write_nifti(
