@@ -5,25 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-_running: list[_Check] = []
-
-
-class _Check(threading.Thread):
-    def __init__(self, function: Callable[[], object]):
-        super().__init__(daemon=True)  # so that an interrupted program does not wait for it
-        self.function, self.error = function, None
-
-    def run(self) -> None:
-        try:
-            self.function()
-        except Exception as error:
-            self.error = error
+_running: list[tuple[threading.Thread, list[Exception]]] = []
 
 
 def check(function: Callable[[], object]) -> None:
     """Calls a function in a thread. What it raises is raised by the next `settle`."""
-    _running.append(_Check(function))
-    _running[-1].start()
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            function()
+        except Exception as error:
+            errors.append(error)
+
+    _running.append((threading.Thread(target=run, daemon=True), errors))  # an interrupted program does not wait for it
+    _running[-1][0].start()
 
 
 def settle() -> None:
@@ -33,6 +29,7 @@ def settle() -> None:
         DataError: a file was not what it should be.
     """
     while _running:
-        _running[0].join()
-        if error := _running.pop(0).error:
-            raise error
+        thread, errors = _running.pop(0)
+        thread.join()
+        if errors:
+            raise errors[0]

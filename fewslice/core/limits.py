@@ -32,5 +32,5 @@ def check(path: str | os.PathLike, size: float, what: str) -> None:
             path,
             expected=f"a content within the limit ({os.path.getsize(path)} bytes on the disk)",
             found=f"{what}: {found}",
-            remedy=f"If it is right, repeat with --{FLAG}={size / 1e9 + 0.1:.1f}; else get a fresh copy, or leave it out.",
+            remedy=f"Right? Repeat with --{FLAG}={size / 1e9 + 0.1:.1f}. Otherwise get a fresh copy, or leave it out.",
         )

@@ -166,11 +166,11 @@ def open_cache(
     report = build_cache(reader, cases, **asked, progress=progress, verify=verify)
     store, annotations = Store(reader), _asked_for(**asked)
     if not (verify or report.refused):
-        old = [case for case in cases if case.case_id in report.skipped]
-        paths = [(case, key) for case in old for key in store.opened(annotations)]
-        if sum(store.size(*path) for path in paths) > AT_ONCE:
-            later.check(lambda: [store.check(*path) for path in paths])
-        elif not all(is_whole for _, is_whole in map_threads(lambda path: store.is_whole(*path), paths)):
+        old = set(report.skipped)
+        arrays = [array for case in cases if case.case_id in old for array in store.arrays(case, annotations)]
+        if sum(record["size"] for _, record in arrays) > AT_ONCE:
+            later.check(lambda: [_check(*array) for array in arrays])
+        elif not all(is_whole for _, is_whole in map_threads(lambda array: _has_content(*array), arrays)):
             report = build_cache(reader, cases, **asked, progress=progress, verify=True)
     errors = list(report.refused.values())
     if len(errors) == 1:
@@ -294,9 +294,8 @@ class Store:
             and self._holds(case, entry, annotations)
             and self._are_sources_same(case, entry, with_label=bool(annotations), by_content=by_content)
             and all(
-                self._is_same(self._file(case, f"{key}.npy"), record, by_content=True)
-                if verify or (by_content and self._is_newer(case, key))
-                else record["size"] == self.size(case, key) and not self._is_newer(case, key)
+                (not verify and self._is_untouched(case, key, record))
+                or (by_content and _has_content(self._file(case, f"{key}.npy"), record))
                 for key, record in entry["arrays"].items()
             )
         )
@@ -310,7 +309,8 @@ class Store:
         for path in self.reader.source_files(case, with_label=bool(annotations)):
             entry["sources"][self._name(path)] |= self._stamp(path)
         with contextlib.suppress(FewSliceError):  # of a folder that cannot be written they are compared again
-            if entry != self.entry(case) or any(self._is_newer(case, key) for key in entry["arrays"]):
+            is_untouched = [self._is_untouched(case, *array) for array in entry["arrays"].items()]
+            if entry != self.entry(case) or not all(is_untouched):
                 self._write_entry(case, entry)
         return True
 
@@ -375,31 +375,13 @@ class Store:
         try:
             return np.load(self._file(case, f"{self._key(key)}.npy"), mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise self._changed(case, self._key(key)) from error
+            raise _changed(self._file(case, f"{self._key(key)}.npy")) from error
 
-    def opened(self, annotations: Annotations) -> list[str]:
-        """Returns the names of the arrays that `open` maps."""
-        return ["image", *((LABEL, NATIVE) if LABEL in annotations else ()), *map(self._key, annotations - {LABEL})]
-
-    def is_whole(self, case: Case, key: str) -> bool:
-        """Whether an array has the checksum that its entry says."""
-        return self._is_same(self._file(case, f"{key}.npy"), self.entry(case)["arrays"][key], by_content=True)
-
-    def check(self, case: Case, key: str) -> None:
-        """Raises `DataError` if an array has another checksum than its entry says."""
-        if not self.is_whole(case, key):
-            raise self._changed(case, key)
-
-    def _changed(self, case: Case, key: str) -> DataError:
-        path = self._file(case, f"{key}.npy")
-        with contextlib.suppress(OSError):
-            path.touch()  # newer than its entry, so that the next start compares its content
-        return DataError(
-            path,
-            expected="the array as it was prepared",
-            found="another content (a fault of the disk, or another program)",
-            remedy="Repeat the command: the volume is prepared again. Nothing that depends on the array was saved.",
-        )
+    def arrays(self, case: Case, annotations: Annotations) -> list[tuple[Path, Mapping[str, Any]]]:
+        """Returns the files that `open` maps, with their records."""
+        records = self.entry(case)["arrays"]
+        keys = ["image", *((LABEL, NATIVE) if LABEL in annotations else ()), *map(self._key, annotations - {LABEL})]
+        return [(self._file(case, f"{key}.npy"), records[key]) for key in keys]
 
     def _source_digest(self, case: Case, entry: Mapping[str, Any], annotations: Annotations) -> str:
         """Returns a digest of the content of the native files that a case was made of, and of how scribbles were."""
@@ -431,15 +413,13 @@ class Store:
         content = json.loads(files.to_json(entry))
         files.write_json(self._file(case, "entry.json"), {**content, CHECKSUM: _checksum(content)})
 
-    def size(self, case: Case, key: str) -> int:
-        """Returns the bytes of an array's file, -1 without one."""
-        path = self._file(case, f"{key}.npy")
-        return path.stat().st_size if path.exists() else -1
-
-    def _is_newer(self, case: Case, key: str) -> bool:
-        """Whether an array was written after its entry, which vouches for it."""
-        path, entry = self._file(case, f"{key}.npy"), self._file(case, "entry.json")
-        return not path.exists() or path.stat().st_mtime_ns > entry.stat().st_mtime_ns
+    def _is_untouched(self, case: Case, key: str, recorded: Mapping[str, Any]) -> bool:
+        """Whether an array has the size that its entry says and was not written after it."""
+        try:
+            found, entry = self._file(case, f"{key}.npy").stat(), self._file(case, "entry.json").stat()
+        except OSError:
+            return False
+        return found.st_size == recorded["size"] and found.st_mtime_ns <= entry.st_mtime_ns
 
     def _key(self, key: str) -> str:
         """Returns the name under which an array is stored; scribbles of both origins lie side by side."""
@@ -466,7 +446,7 @@ class Store:
                 kept = {}
                 for key, record in entry["arrays"].items():
                     path = self._file(case, f"{key}.npy")
-                    if (with_label or key == "image") and self._is_same(path, record, by_content=True):
+                    if (with_label or key == "image") and _has_content(path, record):
                         kept[key] = record
                     elif with_label:
                         logging.warning("%s is not as it was prepared: it is prepared again.", path)
@@ -496,11 +476,9 @@ class Store:
 
     def _is_same(self, path: Path, recorded: Mapping[str, Any], *, by_content: bool) -> bool:
         try:
-            if by_content:
-                return recorded["size"] == path.stat().st_size and recorded["sha256"] == files.sha256(path)
-            return recorded | self._stamp(path) == recorded
-        except (OSError, KeyError, TypeError):
-            return False  # missing, or the reader says what is wrong with it; an entry of another form
+            return _has_content(path, recorded) if by_content else recorded | self._stamp(path) == recorded
+        except (OSError, TypeError):
+            return False  # missing, or the reader says what is wrong with it
 
     def _save(self, case: Case, key: str, array: np.ndarray) -> dict[str, Any]:
         """Writes one array and reads it back to see that the disk kept it."""
@@ -530,9 +508,9 @@ def _refuse_large_grid(volume: Volume, dataset: DatasetConfig) -> None:
         need += sum(8 * max(n, n * factor) * max(n, n * factor) for n, factor in zip(native, factors, strict=True))
     if found := limits.exceeded(need):
         raise ConfigError(
-            f"{volume.case.image_path}: {volume.image.shape[:3]} voxels of {volume.spacing_mm} mm at `target_resolution` "
-            f"{tuple(dataset.target_resolution)} mm, {dataset.size} pixels (`img_size_x`, `img_size_y`), need too much "
-            f"memory: {found}. Choose a coarser resolution or fewer pixels."
+            f"{volume.case.image_path}: {volume.image.shape[:3]} voxels of {volume.spacing_mm} mm, resampled to "
+            f"`target_resolution` {tuple(dataset.target_resolution)} mm and {dataset.size} pixels (`img_size_x`, "
+            f"`img_size_y`), need too much memory: {found}. Choose a coarser resolution or fewer pixels."
         )
 
 
@@ -566,6 +544,30 @@ def _entry(path: Path) -> dict[str, Any] | None:
         return entry if is_known and entry.get(CHECKSUM) in (None, _checksum(entry)) else None
     except (OSError, FewSliceError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _has_content(path: Path, recorded: Mapping[str, Any]) -> bool:
+    """Whether a file has the size and the checksum that an entry says."""
+    try:
+        return recorded["size"] == path.stat().st_size and recorded["sha256"] == files.sha256(path)
+    except (OSError, KeyError, TypeError):
+        return False  # missing; an entry of another form
+
+
+def _check(path: Path, recorded: Mapping[str, Any]) -> None:
+    if not _has_content(path, recorded):
+        raise _changed(path)
+
+
+def _changed(path: Path) -> DataError:
+    with contextlib.suppress(OSError):
+        path.touch()  # newer than its entry, so that the next start compares its content
+    return DataError(
+        path,
+        expected="the array as it was prepared",
+        found="another content (a fault of the disk, or another program)",
+        remedy="Repeat the command: the volume is prepared again. Nothing that depends on the array was saved.",
+    )
 
 
 def _checksum(entry: Mapping[str, Any]) -> str:

@@ -54,7 +54,7 @@ def test_a_file_that_unpacks_to_more_is_refused_before(tmp_path, name):
     read = MAKERS[name](tmp_path / name)
     assert os.path.getsize(tmp_path / name) < 20_000
     tracemalloc.start()
-    with pytest.raises(DataError, match=f"{name}(.|\n)*more than the limit of 0.001 GB(.|\n)*repeat with --max_gb=0.1"):
+    with pytest.raises(DataError, match=f"{name}(.|\n)*more than the limit of 0.001 GB(.|\n)*Repeat with --max_gb=0.1"):
         read()
     assert tracemalloc.get_traced_memory()[1] < 500_000
     tracemalloc.stop()
