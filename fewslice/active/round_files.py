@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ import numpy as np
 from fewslice.active.labels import Labels, Revealed
 from fewslice.active.query import Choice, Query
 from fewslice.active.selection_files import read_labelled, read_query
-from fewslice.core import done, files
+from fewslice.core import done, files, later
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.settings.experiment import RoundPlan
 
-LABELS, LABELLED = "labels.npy", "labelled.csv"
+QUERY, LABELS, LABELLED, METRICS = "query.csv", "labels.npy", "labelled.csv", "metrics.json"
+SUMS = "checksums.json"  # of the files of an unfinished round
 _VOUCHED = (
-    "plan.json", "query.csv", LABELS, LABELLED, "metrics.json", "member_*/member.json",
+    "plan.json", QUERY, LABELS, LABELLED, METRICS, "member_*/member.json",
     "member_*/eval/*/per_volume.csv", f"member_*/checkpoints/{done.BEST}",
 )  # fmt: skip
 _REMEDY = (
@@ -87,7 +89,7 @@ def read_revealed(folder: Path, before: Labels) -> Revealed:
     path = folder / LABELS
     try:
         values = np.load(path, mmap_mode="r" if count else None, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise _damaged(path, str(error)) from error
     if values.shape != (count,) or values.dtype != np.uint8:
         raise _damaged(path, f"{values.dtype} {values.shape} for {len(units)} units of {count} voxels")
@@ -136,8 +138,37 @@ def write_labelled(folder: Path, labels: Labels) -> None:
     files.write_csv(folder / LABELLED, rows, ("index", "unit_id", "round"))
 
 
+@contextlib.contextmanager
+def vouched(folder: Path, name: str) -> Iterator[bool]:
+    """Yields whether a file of an unfinished round is missing, so that the block writes it; then records its checksum.
+
+    Raises:
+        DataError: the file is another than the one that was written.
+    """
+    path, record = folder / name, folder / SUMS
+    before = files.read_record(record, remedy=_REMEDY.format(folder)) if record.exists() else {}
+    is_missing = not path.exists()
+    if is_missing and name in before:  # so that a kill after the block is no change of the file
+        del before[name]
+        files.write_json(record, before)
+    yield is_missing
+    sums = {**before, name: files.sha256(path)}
+    if before.get(name, sums[name]) != sums[name]:
+        raise DataError(
+            path,
+            expected="the file as this program wrote it",
+            found="another content",
+            remedy=f"Restore it; or move {folder if name == QUERY else path} elsewhere and repeat the command, which "
+            "makes it again.",
+        )
+    if sums != before:
+        files.write_json(record, sums)
+
+
 def finish(folder: Path) -> None:
     """Marks a round as finished, with the checksums of its files."""
+    later.settle()
+    (folder / SUMS).unlink(missing_ok=True)
     done.write(folder, {}, _VOUCHED)
 
 

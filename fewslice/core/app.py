@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from fewslice.core import console, plugins
+from fewslice.core import console, limits, plugins
 from fewslice.core.errors import DataError, FewSliceError
 
 _PR_SET_PDEATHSIG = 1
@@ -35,6 +35,7 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
         console.set_up()
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when the backend is imported
         try:
+            limits.set_most(flags.FLAGS[limits.FLAG].value)
             plugins.load(flags.FLAGS[plugins.FLAG].value)
             main(argv)
         except FewSliceError as error:
@@ -61,7 +62,9 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
     if os.environ.get("FEWSLICE_CHAIN") and sys.platform == "linux":  # chain.sh: a signal comes when that shell dies
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     flags.DEFINE_multi_string(plugins.FLAG, [], plugins.HELP)
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[plugins.FLAG])  # `--help` shows it
+    flags.DEFINE_float(limits.FLAG, limits.DEFAULT, limits.HELP, lower_bound=0.0)
+    for name in (plugins.FLAG, limits.FLAG):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])  # `--help` shows it
     try:
         app.run(guarded, flags_parser=_parse)
     except BrokenPipeError:

@@ -6,7 +6,6 @@ lists the arrays, so that none can get lost.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import zipfile
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from fewslice.core import done, files
+from fewslice.core import done, files, later, limits
 from fewslice.core.errors import DataError
 from fewslice.core.files import atomic_path, sync_folder, to_json, writing_error
 
@@ -33,7 +32,9 @@ def save_arrays(
 
     Raises:
         FewSliceError: the file system refuses; the old file is unharmed.
+        DataError: an array that they were made of is not what it should be.
     """
+    later.settle()
     complete = {**(record or {}), _NAMES: sorted(arrays)}
     text = np.frombuffer(to_json(complete, indent=None).encode("utf-8"), np.uint8)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -51,6 +52,8 @@ def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
         record = json.loads(arrays.pop(_RECORD).tobytes().decode("utf-8"))
         if set(record.pop(_NAMES, arrays)) != set(arrays):
             raise ValueError("arrays are missing")
+    except DataError:
+        raise
     except FileNotFoundError as error:
         remedy = f"Correct the path, or restore the file; {_AFRESH}"
         raise DataError(path, expected="a weight file", found="nothing", remedy=remedy) from error
@@ -67,10 +70,16 @@ def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Reads every array to its last byte, since the checksum of a zip member is compared at its end only."""
     arrays = {}
+    files.refuse_special(path)
     with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > path.stat().st_size:  # `save_arrays` packs nothing
+            limits.check(path, size, "packed arrays")
         for member in archive.namelist():
-            content = io.BytesIO(archive.read(member))
-            array = np.lib.format.read_array(content, allow_pickle=False)
+            with archive.open(member) as content:
+                array = np.lib.format.read_array(content, allow_pickle=False)
+                if content.read(1):
+                    raise ValueError(f"{member} holds more than an array")
             arrays[member.removesuffix(".npy").replace("|", "/")] = array
     return arrays
 

@@ -236,9 +236,16 @@ def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], column
     write_text(path, text.getvalue())
 
 
+def refuse_special(path: str | os.PathLike) -> None:
+    """Raises `OSError` for a pipe, a socket or a device, of which reading may never end."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise OSError(errno.ENODEV, "a pipe, a socket or a device", os.fspath(path))
+
+
 def sha256(path: str | os.PathLike) -> str:
     """Returns the SHA-256 of a file as hexadecimal digits."""
     digest = hashlib.sha256()
+    refuse_special(path)
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)

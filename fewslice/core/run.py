@@ -23,7 +23,7 @@ from typing import Any
 
 from absl import logging
 
-from fewslice.core import done, files
+from fewslice.core import done, files, later
 from fewslice.core.done import FACTS
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.core.locks import folder_lock
@@ -184,6 +184,7 @@ class Run:
         Raises:
             DataError: config.json vanished or was changed meanwhile.
         """
+        later.settle()
         remedy = "Repeat the same command: it writes the file again and goes on with what is left of the run."
         if _settings(self.dir / "config.json", remedy).get("digest") != self.digest:
             expected, found = f"the settings of this run ({self.digest})", "those of another"

@@ -153,7 +153,7 @@ def _examine(reader: Reader, case: Case) -> Facts | list[DataError]:
             wrong = int(((volume.scribble != volume.label) & is_annotated).sum())
             if wrong > _WRONG_SHARE * annotated:
                 notes.append(f"{wrong} of {annotated} scribbled pixels have another class than the label")
-    content = hashlib.sha256(np.ascontiguousarray(volume.image)).hexdigest() + str(volume.image.shape)
+    content = hashlib.sha256(np.ascontiguousarray(volume.image.T)).hexdigest() + str(volume.image.shape)
     return Facts(content, volume.image.shape[:3], volume.spacing_mm, counts, annotated, tuple(notes), lie_of(volume))
 
 

@@ -1,8 +1,8 @@
 """Choosing slices once: which slices of some volumes to annotate first, or next. One round without a learner.
 
     runs/<dataset>/select_slices/<strategy>-<digest>/
-      plan.json  query.csv  scores.csv  selection.json  gallery.png  embedding_map.png  config.json  versions.json
-      command.txt  logs/  DONE
+      plan.json  query.csv  checksums.json  scores.csv  selection.json  gallery.png  embedding_map.png  config.json
+      versions.json  command.txt  logs/  DONE
     runs/<dataset>/select_slices/embeddings/<digest>.npy    embeddings, shared by the selections with this encoder
 
 What can be refused without a network is refused before Keras is imported.

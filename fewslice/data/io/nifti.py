@@ -20,15 +20,16 @@ from typing import BinaryIO
 import nibabel as nib
 import numpy as np
 
+from fewslice.core import limits
 from fewslice.core.errors import DataError
-from fewslice.core.files import atomic_path
+from fewslice.core.files import atomic_path, refuse_special
 from fewslice.data.io.access import access_error
 from fewslice.data.io.geometry import STORED, Axes, has_orientation, inverse, permuted, turned
 
 Header = nib.Nifti1Header  # nib.Nifti2Header is a subclass
 
 INTEGER_TOLERANCE = 1e-3  # labels stored as floats may differ by this much from an integer
-MAX_BYTES = 8 << 30  # voxels of one file; far above any single volume, far below a header that lies
+_BLOCK = 3 << 22  # bytes read at once; a multiple of all voxel sizes
 MAX_DEFLATE_RATIO = 1032  # of the deflate format
 SPACING_RANGE_MM = (1e-3, 1e3)
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
@@ -41,7 +42,7 @@ class Grid:
     """Voxels with their geometry.
 
     Attributes:
-        array: (X, Y, Z) float32 intensities, of colour images (X, Y, Z, C), or int32 label codes.
+        array: (X, Y, Z) float32 intensities, of colour images (X, Y, Z, C), or int32 label codes; in any memory order.
         spacing_mm: Size of a voxel along x, y and z; of NIfTI files from the header's pixdim (`get_zooms()`), never
             from the affine: ACDC's affines have unit scale.
         affine: (4, 4) float64, voxel indices to mm, as the file says; of a file that does not, as ITK reads it.
@@ -76,7 +77,7 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, in
             or infinite voxels, labels that are no integers.
     """
     path = Path(path)
-    header, content = _read(path)
+    header, content = _read(path, is_label=is_label)
     volumes, notes = _as_volumes(path, header, content, channel)  # (X, Y, Z, C)
     is_rgb = volumes.dtype.names is not None
     if is_label and (is_rgb or volumes.shape[3] != 1):
@@ -108,19 +109,27 @@ def header_from(block: bytes) -> Header:
     return (nib.Nifti2Header if len(block) == nib.Nifti2Header.sizeof_hdr else nib.Nifti1Header)(block, check=False)
 
 
-def _read(path: Path) -> tuple[Header, np.ndarray]:
-    """Returns the checked header and the bytes of all voxels, uint8."""
+def _read(path: Path, *, is_label: bool) -> tuple[Header, np.ndarray]:
+    """Returns the checked header and all voxels in one row; of a 3-D image, small integers as scaled float32."""
     is_gzip = _check_file(path)
     with _reading(path), open(path, "rb") as raw:
         stream = gzip.GzipFile(fileobj=raw) if is_gzip else raw
         header = _read_header(path, stream)
         count = _claimed_bytes(path, header, is_gzip)
-        before = _voxel_offset(path, header) - header.sizeof_hdr  # header extensions
-        content = stream.read(before + count + 1)  # reaching the end is also what compares the checksum
-        if len(content) < before + count:
-            found = f"only {max(len(content) - before, 0)} bytes before the file ends"
-            raise DataError(path, expected=f"{count} bytes of voxels", found=found, remedy=_FRESH_COPY)
-        if len(content) > before + count:
+        dtype, done = _voxel_type(path, header), 0
+        is_widened = not is_label and dtype.itemsize <= 2 and _has_one_image(header)
+        voxels = np.empty(count // dtype.itemsize, np.float32 if is_widened else dtype)
+        for size in _blocks(_voxel_offset(path, header) - header.sizeof_hdr):  # header extensions
+            stream.read(size)
+        for size in _blocks(count):
+            block = stream.read(size)
+            if len(block) < size:
+                found = f"only {done * dtype.itemsize + len(block)} bytes before the file ends"
+                raise DataError(path, expected=f"{count} bytes of voxels", found=found, remedy=_FRESH_COPY)
+            values = np.frombuffer(block, dtype)
+            voxels[done : done + len(values)] = _scaled(path, header, values) if is_widened else values
+            done += len(values)
+        if stream.read(1):  # reaching the end is also what compares the checksum
             for _ in range(64):  # damage inside a gzip stream can lengthen it; the checksum at its end then says so
                 if not stream.read(1 << 20):
                     break
@@ -130,7 +139,19 @@ def _read(path: Path) -> tuple[Header, np.ndarray]:
                 found="further data",
                 remedy="Header and voxels do not belong together. " + _FRESH_COPY,
             )
-    return header, np.frombuffer(content, np.uint8, offset=before)
+    return header, voxels
+
+
+def _blocks(count: int) -> Iterator[int]:
+    """Yields the sizes of blocks of `count` bytes."""
+    for start in range(0, count, _BLOCK):
+        yield min(_BLOCK, count - start)
+
+
+def _has_one_image(header: Header) -> bool:
+    """Whether all voxels are of one image, and float32 holds them after scaling."""
+    scale = [abs(float(header[name])) for name in ("scl_slope", "scl_inter")]
+    return math.prod(header.get_data_shape()[3:]) == 1 and not any(value > 1e30 for value in scale)
 
 
 def _check_file(path: Path) -> bool:
@@ -138,8 +159,10 @@ def _check_file(path: Path) -> bool:
     if not path.exists():
         found = "nothing: there is no such file"
         raise DataError(path, expected="a NIfTI file", found=found, remedy="Check the path and the name.")
+    with _reading(path):
+        refuse_special(path)
     name = path.name.lower()
-    if not path.is_file() or not name.endswith((".nii", ".nii.gz")):
+    if path.is_dir() or not name.endswith((".nii", ".nii.gz")):
         raise DataError(
             path,
             expected="a file whose name ends with .nii or .nii.gz",
@@ -208,8 +231,7 @@ def _claimed_bytes(path: Path, header: Header, is_gzip: bool) -> int:
         found = f"a {'gzip ' * is_gzip}file of {on_disk} bytes, which cannot hold them"
         remedy = "The file is truncated or its header is damaged. " + _FRESH_COPY
         raise DataError(path, expected=claim, found=found, remedy=remedy)
-    if count > MAX_BYTES:
-        raise _bad_header(path, f"at most {MAX_BYTES} bytes of voxels", claim)
+    limits.check(path, count, claim)
     return count
 
 
@@ -285,10 +307,12 @@ def _as_volumes(path: Path, header: Header, content: np.ndarray, channel: int) -
     elif extra:
         notes = (f"of the {extra[0]} images in a file {described} number {channel}, counted from 0, was read",)
     shape = (shape[:3] + [1, 1])[:3] + (extra or [1])
-    return content.view(header.get_data_dtype()).reshape(shape, order="F"), notes
+    return content.reshape(shape, order="F"), notes
 
 
 def _scaled(path: Path, header: Header, raw: np.ndarray) -> np.ndarray:
+    if raw.dtype != header.get_data_dtype():
+        return raw  # scaled as it was read
     stored = [float(header["scl_slope"]), float(header["scl_inter"])]
     try:
         slope, intercept = header.get_slope_inter()
@@ -305,7 +329,7 @@ def _scaled(path: Path, header: Header, raw: np.ndarray) -> np.ndarray:
 
 
 def _check_finite(path: Path, values: np.ndarray) -> None:
-    if values.dtype.kind != "f":
+    if values.dtype.kind != "f" or np.isfinite([values.min(), values.max()]).all():
         return
     num_nan, num_infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
     if num_nan or num_infinite:
@@ -319,7 +343,7 @@ def _check_finite(path: Path, values: np.ndarray) -> None:
 
 def _as_float32(path: Path, values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        array = np.array(values, np.float32, order="C")
+        array = np.asarray(values, np.float32)
     if values.dtype.itemsize > 4 and not np.isfinite(array).all():
         raise DataError(
             path,
@@ -331,7 +355,7 @@ def _as_float32(path: Path, values: np.ndarray) -> np.ndarray:
 
 
 def _as_integers(path: Path, values: np.ndarray) -> np.ndarray:
-    rounded = np.rint(values)
+    rounded = np.rint(values) if values.dtype.kind == "f" else values
     wrong = np.abs(values - rounded) > INTEGER_TOLERANCE if values.dtype.kind == "f" else np.zeros(1, bool)
     if wrong.any():
         examples = ", ".join(f"{value:g}" for value in np.unique(values[wrong])[:5])
@@ -346,7 +370,7 @@ def _as_integers(path: Path, values: np.ndarray) -> np.ndarray:
         found = f"values from {rounded.min()} to {rounded.max()}"
         remedy = "This is no label file, or it is damaged."
         raise DataError(path, expected="labels that fit 32 bits", found=found, remedy=remedy)
-    return np.array(rounded, np.int32, order="C")
+    return np.asarray(rounded, np.int32)
 
 
 def write_nifti(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fewslice.core import files, limits
 from fewslice.core.errors import DataError
 from fewslice.data.io.access import access_error, readable
 from fewslice.data.readers.base import Grid, Reader
@@ -24,7 +25,6 @@ from fewslice.data.volume import Case
 VOLUME = ("z", "y", "x")
 FILE = re.compile(r"(.+?)(?:_slice_(\d+))?\.h5", re.IGNORECASE)
 _SPACING = ("spacing_x_mm", "spacing_y_mm", "spacing_z_mm")
-_MAX_BYTES = 8 << 30
 _REMEDY = "Get a fresh copy of the file, or leave the case out."
 
 
@@ -132,20 +132,24 @@ def read_array(
 
     Raises:
         DataError: the file is missing, damaged or cannot be opened; the array is missing, has another number of axes or
-            another kind, is empty, larger than 8 GiB or stored outside the file.
+            another kind, is empty, larger than the limit (`core.limits`) or stored outside the file.
     """
     import h5py
 
     try:
+        with readable(path):
+            files.refuse_special(path)
         with h5py.File(path, "r") as file:
             if key not in file and is_optional:
                 return None
             item = file[key] if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
             is_array = isinstance(item, h5py.Dataset) and item.ndim == len(axes) and item.dtype.kind in kinds
-            if not is_array or item.external or not 0 < item.size * item.dtype.itemsize <= _MAX_BYTES:
+            if not is_array or item.external or not all(item.shape):
                 found = f"{item!r}" if item is not None else f"keys {', '.join(sorted(file)) or 'none'}"
                 expected = f"a {len(axes)}-D array `{key}` ({', '.join(axes)})"
                 raise DataError(path, expected=expected, found=found, remedy=_REMEDY)
+            size = item.dtype.itemsize * max(math.prod(item.shape), math.prod(item.chunks or ()))
+            limits.check(path, size, f"`{key}` of shape {item.shape}, {item.dtype}")
             return item[()]
     except DataError:
         raise
@@ -162,6 +166,7 @@ def holds(path: Path, key: str) -> bool | None:
     import h5py
 
     try:
+        files.refuse_special(path)
         with h5py.File(path, "r") as file:
             return key in file
     except Exception:
