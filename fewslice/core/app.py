@@ -34,6 +34,10 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
             main(argv)
         except FewSliceError as error:
             _refuse(str(error))
+        except UnicodeEncodeError as error:
+            if error.reason != "surrogates not allowed":
+                raise
+            _refuse(_not_utf8(error.object))
         except KeyboardInterrupt as error:
             sys.stdout.flush()
             print(f"\n{error or 'Interrupted.'} Repeat the same command to continue.", file=sys.stderr)
@@ -68,8 +72,15 @@ def _lost_reader() -> bool:
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
+def _not_utf8(name: str) -> str:
+    return f"{os.fsencode(name)!r} is no text in UTF-8. Rename the file or folder with plain letters and digits."
+
+
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses the flags and returns the program's name. A mistake is one message that names the argument."""
+    for word in argv:
+        if any("\udc80" <= letter <= "\udcff" for letter in word):
+            _refuse(_not_utf8(word))
     try:
         rest = flags.FLAGS(list(argv))
     except flags.Error as error:

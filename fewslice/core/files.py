@@ -25,12 +25,15 @@ _NO_PERMISSION = {errno.EACCES, errno.EROFS, errno.EPERM}
 _NOT_FOR_FOLDERS = {errno.EINVAL, errno.ENOTSUP}
 
 
-def writing_error(path: Path, error: OSError) -> FewSliceError:
-    """Returns the message for a failed write: what could not be written, why, what is unharmed, what to do."""
+def writing_error(path: Path, error: OSError, *, choose: str = "--runs_dir, FEWSLICE_DATA") -> FewSliceError:
+    """Returns the message for a failed write: what could not be written, why, what is unharmed, what to do.
+
+    `choose` tells the flags and variables that name another folder.
+    """
     if error.errno in _NO_SPACE:
         remedy = "Free some space (or raise the quota) and repeat the same command; it continues where it stopped."
     elif error.errno in _NO_PERMISSION:
-        remedy = "Make the folder writable or choose another one (--runs_dir, FEWSLICE_DATA), then repeat the command."
+        remedy = f"Make the folder writable or choose another one ({choose}), then repeat the command."
     else:
         remedy = "Mend the cause and repeat the same command."
     return FewSliceError(
@@ -39,10 +42,10 @@ def writing_error(path: Path, error: OSError) -> FewSliceError:
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike, **choose: str) -> Iterator[Path]:
     """Yields a temporary path beside `path` that replaces `path` when the block ends without an error.
 
-    The temporary file keeps the suffix of `path`, since libraries choose formats by it.
+    The temporary file keeps the suffix of `path`, since libraries choose formats by it; `choose` is for errors.
 
     Raises:
         FewSliceError: the file system refuses (disk full, read-only, file-size limit). The old file is unharmed.
@@ -63,7 +66,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary = None
         sync_folder(path.parent)
     except OSError as error:
-        raise writing_error(path, error) from error
+        raise writing_error(path, error, **choose) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -136,11 +139,12 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Reads a JSON file. Raises `FewSliceError` with the line if it is damaged."""
+    """Reads a JSON file that this library wrote. Raises `FewSliceError` with the line if it is damaged."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FewSliceError(f"{path} is not valid JSON: {error}. Delete it and repeat the command.") from error
+    except (ValueError, RecursionError) as error:
+        remedy = "It was whole when it was written: restore it from a copy, or move it away and repeat the command."
+        raise FewSliceError(f"{path} is not valid JSON: {error}. {remedy}") from error
 
 
 def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:

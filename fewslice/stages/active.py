@@ -36,6 +36,7 @@ from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.core.run import Run, find_runs
 from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
+from fewslice.data.readers.selection import find_readable
 from fewslice.report.figures import gallery
 from fewslice.report.pages.experiments import results_path, write_experiment_report
 from fewslice.settings import datasets, facts
@@ -206,7 +207,8 @@ class _Parts:
         return any(MASKS in STRATEGIES.get(one.name).needs and one.options.get("use_labels", True) for one in chosen)
 
     def _open(self, patients: Sequence[str], **wanted: bool) -> cache.PreparedSet:
-        cases = find_cases(get_reader(self.dataset), patients, self.dataset.unlabeled_phases)
+        phases, with_label = self.dataset.unlabeled_phases, wanted.get("with_label", False)
+        cases = find_readable(get_reader(self.dataset), patients, phases, with_label=with_label)
         return cache.open_cache(self.dataset, cases, **wanted)
 
     def open_run(self, resume: bool) -> Run:

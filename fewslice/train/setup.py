@@ -16,7 +16,8 @@ from fewslice.core import backend, checkpoint, files
 from fewslice.core.errors import ConfigError
 from fewslice.core.run import Run, settings_text, unmatched_settings
 from fewslice.data import cache
-from fewslice.data.readers import find_cases, get_reader
+from fewslice.data.readers import get_reader
+from fewslice.data.readers.selection import find_readable
 from fewslice.settings import datasets, facts
 from fewslice.settings.stage_flags import JointTraining, Training, defaults, digest_values, not_in_digest
 from fewslice.train import upstream
@@ -57,7 +58,7 @@ def open_volumes(
 ) -> cache.PreparedSet:
     """Returns the prepared volumes of some patients, building the cache where it is missing or stale."""
     reader = get_reader(dataset)
-    cases = find_cases(reader, patients, phases)
+    cases = find_readable(reader, patients, phases, with_label=with_label)
     return cache.open_cache(dataset, cases, with_label=with_label, with_scribble=with_scribble)
 
 

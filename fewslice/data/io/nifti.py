@@ -22,7 +22,7 @@ import numpy as np
 
 from fewslice.core.errors import DataError
 from fewslice.core.files import atomic_path
-from fewslice.data.io.access import access_error
+from fewslice.data.io.access import absence, access_error
 
 Header = nib.Nifti1Header  # nib.Nifti2Header is a subclass
 
@@ -120,8 +120,8 @@ def _read(path: Path) -> tuple[Header, np.ndarray]:
 def _check_file(path: Path) -> bool:
     """Checks existence, size and name. Returns whether the content is gzip."""
     if not path.exists():
-        found = "nothing: there is no such file"
-        raise DataError(path, expected="a NIfTI file", found=found, remedy="Check the path and the name.")
+        found, remedy = absence(path)
+        raise DataError(path, expected="a NIfTI file", found=found, remedy=remedy)
     name = path.name.lower()
     if not path.is_file() or not name.endswith((".nii", ".nii.gz")):
         raise DataError(

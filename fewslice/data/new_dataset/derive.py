@@ -15,12 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fewslice.core.errors import ConfigError, DataError
+from fewslice.core.errors import ConfigError, DataError, listed
 from fewslice.data.io.access import readable
 from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, needed_side
-from fewslice.data.readers import get_reader
-from fewslice.data.readers.base import nifti_stem, visible
-from fewslice.data.readers.msd import label_names, read_info
+from fewslice.data.readers import Reader, get_reader
+from fewslice.data.readers.base import nifti_files, nifti_stem, visible
+from fewslice.data.readers.msd import TEST_IMAGES, label_names
+from fewslice.data.readers.paired_folders import passed_over, read_info
+from fewslice.data.readers.patients import BIDS_PATTERN, question
 from fewslice.data.readers.selection import few
 from fewslice.data.volume import Case
 from fewslice.settings.datasets import (
@@ -29,12 +31,13 @@ from fewslice.settings.datasets import (
     DatasetConfig,
     data_root,
     label_pairs,
+    patient_of,
     value_problems,
 )
 from fewslice.settings.splits import Splits
 
 _PATIENT = re.compile(r"patient\d+", re.IGNORECASE)
-_MOST_CLASSES = 255  # stands for "not known yet" while the labels are read
+_MOST_CLASSES = 256  # stands for "not known yet" while the labels are read
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Request:
     num_classes: int | None = None
     struct_names: tuple[str, ...] = ()
     label_map: str = ""
-    patient_pattern: str = PATIENT_PATTERN
+    patient_pattern: str = ""
     image_channel: int = 0
     images_only: bool = False
     data_root: Path = field(default_factory=data_root)
@@ -71,15 +74,14 @@ def provisional(request: Request) -> DatasetConfig:
     """Returns settings with which the request's files can be found and read; sizes are placeholders.
 
     Raises:
-        ConfigError: a name or pattern that cannot be used.
+        ConfigError: a name, pattern or other value that cannot be used; names that may belong to one patient, without
+            a pattern that says so.
         DataError: folders that are not there, are empty or do not belong together.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", request.name):
         text = "must be small letters, digits and underscores, a letter first"
         raise ConfigError(f"`--name` {text}, since it becomes a file name. Received: --name={request.name}")
-    wrong = value_problems({"patient_pattern": request.patient_pattern})
-    if wrong:
-        raise ConfigError(wrong[0][1])
+    _check_values(request)
     if request.images_only and request.labels is not None:
         raise ConfigError("`--images_only` says that there are no labels. Leave it out, or --labels.")
     layout, folders = locate(request.images, request.labels, images_only=request.images_only)
@@ -93,7 +95,7 @@ def provisional(request: Request) -> DatasetConfig:
     if request.images_only:
         count = request.num_classes or max(2, len(names) + 1)
     phases = ("ED", "ES") if layout == "acdc" else ("",)
-    return DatasetConfig(
+    draft = DatasetConfig(
         name=request.name,
         layout=layout,
         data_path_tr=Path(os.path.relpath(base, root) if is_below else base).as_posix(),
@@ -113,9 +115,23 @@ def provisional(request: Request) -> DatasetConfig:
         image_channel=request.image_channel,
         images_dir=Path(images).as_posix(),
         labels_dir=Path(labels).as_posix(),
-        patient_pattern=request.patient_pattern,
+        patient_pattern=request.patient_pattern or PATIENT_PATTERN,
         data_root=Path(root),
     )
+    is_decided = bool(request.patient_pattern) or layout == "acdc"
+    return draft if is_decided else dataclasses.replace(draft, patient_pattern=_patient_pattern(_reader(draft)))
+
+
+def _check_values(request: Request) -> None:
+    """Refuses flags whose values the init file could not hold."""
+    flags = {"patient_pattern": "patient_pattern", "num_classes": "num_classes"}
+    flags |= {"struct_name": "struct_names", "label_map": "label_map"}
+    values = {name: getattr(request, flag) for name, flag in flags.items() if getattr(request, flag)}
+    pairs = {"label_map": label_pairs(request.label_map)} if request.label_map else {}
+    joint = pairs | {"num_classes": request.num_classes or _MOST_CLASSES - 1}
+    if wrong := value_problems(values | pairs) or value_problems(joint):
+        given = {name: ",".join(value) if name == "struct_name" else value for name, value in values.items()}
+        raise ConfigError(listed("The request", [f"--{flags[name]}={given[name]}: {text}" for name, text in wrong]))
 
 
 def check_files(
@@ -126,18 +142,40 @@ def check_files(
     Raises:
         DataError: no volume at all, or labels without an image.
     """
-    reader = get_reader(dataclasses.replace(draft, how_to_get="Give the folder of the scans with --images."))
+    reader = _reader(draft)
     cases = reader.cases()
     if with_labels and draft.layout != "acdc":
         images, labels = reader.folder / draft.images_dir, reader.folder / draft.labels_dir
         check_lonely_labels(labels, images, {case.label_path for case in cases})
     for number, case in enumerate(cases, start=1):
         volume, problems = reader.examine(case, with_label=with_labels and case.label_path is not None)
-        found = problems if volume is None else Checked(case, volume.image.shape, volume.spacing_mm)
+        found = [*map(_by_flag, problems)] if volume is None else Checked(case, volume.image.shape, volume.spacing_mm)
         if volume is not None and volume.label is not None:
             where = footprint(volume.label, volume.spacing_mm)
             found = dataclasses.replace(found, classes=tuple(np.unique(volume.label).tolist()), footprint=where)
         yield number, len(cases), case, found
+
+
+def _by_flag(problem: DataError) -> DataError:
+    """Returns the problem with a remedy that does not send to an init file, which is not there yet."""
+    if "init file" not in problem.remedy:
+        return problem
+    remedy = "Correct the file, or give another --num_classes, or a class for every code with --label_map=205:1,420:2"
+    return DataError(problem.path, expected=problem.expected, found=problem.found, remedy=f"{remedy} (code:class).")
+
+
+def _reader(draft: DatasetConfig) -> Reader:
+    return get_reader(dataclasses.replace(draft, how_to_get="Give the folder of the scans with --images."))
+
+
+def _patient_pattern(reader: Reader) -> str:
+    """Returns the pattern that groups the names; raises `ConfigError` with a question where they leave it open."""
+    stems = [case.case_id for case in reader.cases()]
+    if all(patient_of(stem, BIDS_PATTERN) for stem in stems):
+        return BIDS_PATTERN
+    if text := question(stems):
+        raise ConfigError(text)
+    return PATIENT_PATTERN
 
 
 def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: bool = True) -> DatasetConfig:
@@ -168,9 +206,11 @@ def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: boo
         field_mm = np.median([item.shape[axis] * item.spacing_mm[axis] for item in checked])
         side = math.ceil(field_mm / resolution[axis] / STRIDE - 1e-3) * STRIDE
         sides.append(min(max(side, needed_side(axis, resolution[axis], where)), LARGEST_SIDE))
+    phases = {item.case.phase for item in checked if item.classes is not None}
     return dataclasses.replace(
         draft, num_classes=count, struct_name=names, target_resolution=resolution, img_size_x=sides[0],
         img_size_y=sides[1], class_weights=tuple(round(1 / count, 4) for _ in range(count)),
+        phases=tuple(phase for phase in draft.phases if phase in phases) or draft.phases,
     )  # fmt: skip
 
 
@@ -191,19 +231,75 @@ def _count_classes(draft: DatasetConfig, checked: Sequence[Checked]) -> int:
         count = found[-1] + 1
         if found[-1] > len(codes):
             pairs = ",".join(f"{code}:{label}" for label, code in enumerate(codes, start=1))
-            values = ", ".join(map(str, found))
-            raise ConfigError(
-                f"The labels hold the values {values}, with gaps. Give --num_classes={count} if the missing "
-                f"ones exist, or translate them with --label_map={pairs}"
-            )
+            values, could_be = ", ".join(map(str, found)), ""
+            if count < _MOST_CLASSES:
+                could_be = f"Give --num_classes={count} if the missing ones exist, or translate"
+            elif len(codes) > 1:
+                could_be = "255 often marks voxels that nobody annotated: leave such files out. Otherwise translate"
+            way = f"{could_be or 'Translate'} them with --label_map={pairs}"
+            raise ConfigError(f"The labels hold the values {values}, with gaps. {way}")
     return count
 
 
-def patients(checked: Sequence[Checked]) -> tuple[list[str], list[str]]:
-    """Returns the patients whose volumes all have labels, and the others, each sorted."""
-    everyone = {item.case.patient_id for item in checked}
-    unlabeled = {item.case.patient_id for item in checked if item.classes is None}
-    return sorted(everyone - unlabeled), sorted(unlabeled)
+def patients(dataset: DatasetConfig, checked: Sequence[Checked]) -> tuple[list[str], list[str], list[str]]:
+    """Returns the patients with a label of each phase, the others, and those with a label among official test images.
+
+    Args:
+        dataset: The result of `derive`.
+        checked: The volumes.
+    """
+    phases: dict[str, set[str]] = {item.case.patient_id: set() for item in checked}
+    official = set()
+    for item in checked:
+        if item.classes is not None:
+            phases[item.case.patient_id].add(item.case.phase)
+            official |= {item.case.patient_id} if item.case.image_path.parent.name == TEST_IMAGES else set()
+    labelled = {patient for patient, found in phases.items() if found >= set(dataset.phases)}
+    is_raw = dataset.layout == "msd"
+    return sorted(labelled), sorted(phases.keys() - labelled), sorted(official & labelled if is_raw else ())
+
+
+def notes(draft: DatasetConfig) -> Iterator[str]:
+    """Yields what lies among and beside the scans and is not read."""
+    reader = _reader(draft)
+    reader.cases()
+    yield from reader.notes
+    if draft.layout not in ("paired_folders", "msd"):
+        return
+    images, labels = reader.folder / draft.images_dir, reader.folder / draft.labels_dir
+    if text := passed_over(labels):
+        yield text
+    known = {images.name, labels.name} | ({TEST_IMAGES, "labelsTs"} if draft.layout == "msd" else set())
+    for folder in visible(images.parent):
+        if folder.is_dir() and folder.name not in known and re.match("(images?|labels?|test|val)", folder.name, re.I):
+            if files := nifti_files(folder):
+                yield f"{folder.name}/: {len(files)} NIfTI files beside {images.name}/ are not read"
+
+
+def left_out(checked: Sequence[Checked], tables: Splits, official: Sequence[str]) -> Iterator[str]:
+    """Yields lines about volumes that are not used as their neighbours are.
+
+    Args:
+        checked: The volumes.
+        tables: The lists.
+        official: Patients with a label among the official test images.
+    """
+    if official:
+        yield f"The labelled volumes of {TEST_IMAGES}/ are the test list: {len(official)} patients."
+    training = set(tables.train["trall"]["*"]) if "trall" in tables.train else set()
+    pretraining, held_out = set(tables.train["unlabeled"]["*"]), set(tables.test)
+    held_out |= {patient for combs in tables.val.values() for ids in combs.values() for patient in ids}
+    for text, condition in (
+        ("without a label beside a labelled one of their training patients serve pretraining only",
+         lambda case, has_label: case.patient_id in training and not has_label),
+        ("without a label beside a labelled one of their validation or test patients are left out",
+         lambda case, has_label: case.patient_id in held_out and not has_label),
+        ("with a label serve pretraining only, since another phase of their patients has none",
+         lambda case, has_label: has_label and case.patient_id in pretraining - training),
+    ):  # fmt: skip
+        found = [item.case.case_id for item in checked if condition(item.case, item.classes is not None)]
+        if found:
+            yield f"{len(found)} volumes {text}: {few(found)}."
 
 
 def footprints(checked: Sequence[Checked]) -> dict[str, Footprint]:
@@ -329,7 +425,7 @@ def check_lonely_labels(folder: Path, images: Path, used: set[Path | None]) -> N
         DataError: names them.
     """
     with readable(folder):
-        lonely = [path.name for path in visible(folder) if nifti_stem(path) and path not in used]
+        lonely = [path.name for path in nifti_files(folder).values() if path not in used]
     if lonely:
         raise DataError(
             folder,

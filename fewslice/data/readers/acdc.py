@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fewslice.core.errors import DataError
 from fewslice.data.io.access import readable
-from fewslice.data.readers.base import READERS, Reader, first_existing, visible
+from fewslice.data.readers.base import READERS, Reader, existing, visible
 from fewslice.data.volume import Case
 
 _RESTORE = "Restore the file from ACDC's archive."
@@ -57,8 +57,7 @@ class AcdcReader(Reader):
             stem = f"patient{patient_id}_frame{frame:02d}"
             image = frames.get(frame, folder / f"{stem}.nii.gz")
             name = _IMAGE.fullmatch(image.name)
-            label = first_existing(folder, f"{name[1]}{name[2]}_gt")
-            label = label if label.exists() else None
+            label = existing(folder, f"{name[1]}{name[2]}_gt")
             cases.append(Case(f"{patient_id}_{phase}", patient_id, phase, image, label))
         return cases
 
@@ -67,7 +66,7 @@ def _frames_on_disk(folder: Path) -> dict[int, Path]:
     frames: dict[int, Path] = {}
     for path in visible(folder):
         match = _IMAGE.fullmatch(path.name)
-        if match and path.is_file():
+        if match and not path.is_dir():
             other = frames.setdefault(int(match[2]), path)
             if other is not path:
                 raise DataError(

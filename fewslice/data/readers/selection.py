@@ -6,11 +6,11 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from fewslice.core.errors import ConfigError, DataError
-from fewslice.data.readers.base import Reader
-from fewslice.data.volume import Case
+from absl import logging
 
-_SHOWN = 12  # ids named in a message before it says "and N more"
+from fewslice.core.errors import ConfigError, DataError
+from fewslice.data.readers.base import Reader, few
+from fewslice.data.volume import Case
 
 
 def find_cases(reader: Reader, patient_ids: Sequence[str], phases: Sequence[str]) -> list[Case]:
@@ -47,6 +47,22 @@ def find_cases(reader: Reader, patient_ids: Sequence[str], phases: Sequence[str]
     if missing:
         raise _missing(reader, missing)
     return found
+
+
+def find_readable(reader: Reader, patient_ids: Sequence[str], phases: Sequence[str], *, with_label: bool) -> list[Case]:
+    """Returns the result of `find_cases`, with labels that of `without_unlabelled`; the log names what is left out."""
+    cases = find_cases(reader, patient_ids, phases)
+    kept = without_unlabelled(cases) if with_label else cases
+    if len(kept) < len(cases):
+        dropped = sorted({case.case_id for case in cases} - {case.case_id for case in kept})
+        logging.warning("Left out beside labelled volumes of their patients, having no label: %s.", few(dropped))
+    return kept
+
+
+def without_unlabelled(cases: Sequence[Case]) -> list[Case]:
+    """Returns the cases without those that lack a label where another volume of the same patient and phase has one."""
+    have = {(case.patient_id, case.phase) for case in cases if case.label_path is not None}
+    return [case for case in cases if case.label_path is not None or (case.patient_id, case.phase) not in have]
 
 
 def resolve_patients(reader: Reader, patient_ids: Sequence[str]) -> set[str]:
@@ -112,9 +128,3 @@ def _missing(reader: Reader, missing: list[tuple[str, str]]) -> DataError:
         found=f"none for {few(absent)}",
         remedy=remedy.strip(),
     )
-
-
-def few(items: list[str]) -> str:
-    """Returns the first items and how many more there are."""
-    rest = len(items) - _SHOWN
-    return ", ".join(items[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,166 @@
+"""Names that may belong to one patient: visits, dates, sides, phases and contrasts in the names of volumes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from fewslice.data.readers.base import few
+from fewslice.settings.datasets import PATIENT_PATTERN, DatasetConfig, patient_of
+
+BIDS_PATTERN = r"(sub-[^_]+)(?:_.*)?"
+EACH_ALONE = r"(.+)"
+Groups = Mapping[str, list[str]]  # what names have in common -> those names, sorted
+
+_SEP = "[_. -]"
+_MONTH, _DAY, _YEAR = "(?:0[1-9]|1[0-2])", "(?:0[1-9]|[12][0-9]|3[01])", "(?:19|20)[0-9]{2}"
+_MONTH_NAME = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_DATE = (
+    f"{_YEAR}(?:[-_.]?{_MONTH}(?:[-_.]?{_DAY}(?:[-_.]?t?[0-9]{{4,6}})?)?)?|{_DAY}[-_.]?{_DAY}[-_.]?{_YEAR}"
+    f"|(?:{_DAY}[-_.]?)?{_MONTH_NAME}[-_.]?(?:19|20)?[0-9]{{2}}|{_YEAR}[-_.]?{_MONTH_NAME}(?:[-_.]?{_DAY})?"
+)
+_COUNTED = (
+    "sess?(?:ion)?|vis(?:it)?|time(?:point)?|tp|follow[-_]?up|fup?|re(?:scan|test|peat|p)|run|frame|phase|slice|echo|"
+    "month|mo|week|wk|day|year|yr"
+)
+_NAMED = (
+    "base(?:line)?|bl|before|after|initial|final|first|second|third|left|right|lt|rt|od|os|ed|es|insp|exp|(?:in|ex)hale|"
+    "(?:pre|post)(?:[-_]?(?:op|rt|tx|treatment|therapy|contrast|surgery))?|(?:end[-_]?)?(?:sys|dias)tol(?:e|ic)|"
+    "t[12](?:w|c|ce|gd|map)?|flair|adc|dwi|cbct|ct|mri?|pet"
+)
+_WORD = f"(?:{_COUNTED})(?:[-_]?[0-9]{{1,4}})?|(?:{_NAMED})[0-9]?"
+_VISIT = re.compile(
+    f"(?:^|{_SEP})(?:{_DATE}|{_WORD}|[lrt][0-9]{{0,4}}|d[0-9]{{4}})(?={_SEP}|$)"
+    f"|(?<=[0-9])(?:{_SEP}(?:[vsmwdy][0-9]{{1,4}}|[a-d])|{_WORD})(?={_SEP}|$)",
+    re.IGNORECASE,
+)
+_SHORT_DATE = re.compile(f"(.*[0-9]){_SEP}[0-9]{{2}}{_MONTH}{_DAY}({_SEP}.*)?")
+_LAST_PART = re.compile(f"(.+){_SEP}([a-z0-9]+)", re.IGNORECASE)
+_GLUED = re.compile("(.*[0-9])([vtsmwdy][0-9]{1,3}|[a-dlr])", re.IGNORECASE)
+# Patterns that a message proposes: the first that makes the groups.
+_PROPOSALS = (
+    r"([^_]+).*", r"([^-]+).*", r"(.+)_[^_]+", r"(.+)-[^-]+", r"[^_]+_(.+)", r".*_([^_]+)", r"(.*?\d+).*",
+    r".*?(\d+)\D*", r"(.*?\d+[^_]*_[^_]*).*", r"(.*\d)\D+",
+)  # fmt: skip
+
+
+def question(stems: Iterable[str]) -> str:
+    """Returns a question about names that may belong to one patient, with both answers; "" if there are none.
+
+    Args:
+        stems: File names without their ending (and channel number). `PATIENT_PATTERN` groups some already.
+    """
+    patients = {stem: patient_of(stem) or stem for stem in sorted(stems)}
+    groups = alike(patients.values())
+    if not groups:
+        return ""
+    key_of = {name: key for key, names in groups.items() for name in names}
+    wanted = _grouped(patients, lambda stem: key_of.get(patients[stem], patients[stem]))
+    fitting = [pattern for pattern in _PROPOSALS if _makes(pattern, wanted)]
+    proposal = f"'{fitting[0]}'" if fitting else "... (for the whole name; its first group is the patient)"
+    alone = f"{PATIENT_PATTERN}$" if len(set(patients.values())) < len(patients) else EACH_ALONE
+    lines = [f"  {key}: {few(names, 4)}" for key, names in wanted.items() if len(names) > 1]
+    more = f"\n  and {len(lines) - 8} more" if len(lines) > 8 else ""
+    return (
+        "These names may be volumes of one patient (visits, dates, sides, phases), which must not stand in two lists:\n"
+        + "\n".join(lines[:8])
+        + f"{more}\nIf each line is one patient, repeat the command with\n  --patient_pattern={proposal}\n"
+        f"If each name is a patient of its own, with\n  --patient_pattern='{alone}'"
+    )
+
+
+def notes(dataset: DatasetConfig, lists: Iterable[Mapping[str, Iterable[str]]]) -> Iterator[str]:
+    """Yields a note for patients of different lists whose names say that they may be one patient.
+
+    Args:
+        dataset: Where it has a `patient_pattern` of its own, the question is answered and there is no note.
+        lists: Of each training: role ("training", "validation", "test") -> its patients.
+    """
+    if dataset.patient_pattern != PATIENT_PATTERN:
+        return
+    lists = [{role: set(ids) for role, ids in roles.items()} for roles in lists]
+    everyone = {patient for roles in lists for ids in roles.values() for patient in ids}
+    for names in alike(everyone).values():
+        for roles in lists:
+            found = {role: sorted(ids.intersection(names)) for role, ids in roles.items()}
+            if sum(map(bool, found.values())) > 1:
+                told = "; ".join(f"{role}: {few(ids, 3)}" for role, ids in found.items() if ids)
+                yield (
+                    f"these names may be one patient, which then stands in several lists ({told}). Put them into one "
+                    "list, or set `patient_pattern` in the init file."
+                )
+                break
+
+
+def alike(names: Iterable[str]) -> Groups:
+    """Returns the groups of two and more names that may be one patient, {} for plain running numbers."""
+    names = sorted(set(names))
+    for rule in (_by_head, _by_rest, _by_short_date, _by_last_part, _by_last_letter):
+        groups = rule(names)
+        others = set(names).difference(*groups.values())
+        # case_1999 beside case_2500 is no year
+        counted = {match[1].lower() for name in others if (match := _LAST_PART.fullmatch(name)) and match[2].isdigit()}
+        if groups := {key: group for key, group in groups.items() if key not in counted}:
+            return groups
+    return {}
+
+
+def _by_head(names: list[str]) -> Groups:
+    """What stands before the first word or date of a visit, if it has a number: p01_ses-02_T1w, p01_2019-03-12."""
+    groups = _grouped(names, lambda name: head if re.search("[0-9]", head := _VISIT.split(name)[0]) else _rest(name))
+    return _shared(groups) if len(groups) > 1 else {}
+
+
+def _by_rest(names: list[str]) -> Groups:
+    """What is left without the words and dates of visits: left_01, smith_baseline. One group needs a number."""
+    groups = _grouped(names, _rest)
+    return _shared(groups) if len(groups) > 1 or any(re.search("[0-9]", key) for key in groups) else {}
+
+
+def _by_short_date(names: list[str]) -> Groups:
+    """What stands before dates of six digits, if all names have one: p01_190312."""
+    matches = {name: _SHORT_DATE.fullmatch(name) for name in names}
+    return _shared(_grouped(names, lambda name: matches[name][1])) if all(matches.values()) else {}
+
+
+def _by_last_part(names: list[str]) -> Groups:
+    """What stands before the last part, if few such parts occur again and again: p01_1, BraTS-GLI-00000-001."""
+    parts = {name: match.groups() for name in names if (match := _LAST_PART.fullmatch(name))}
+    groups = _grouped(names, lambda name: parts.get(name, (name,))[0])
+    shared = _shared(groups)
+    ends = [parts[name][1] for group in shared.values() for name in group if name in parts]
+    largest, has_numbers = max(map(len, groups.values())), any(re.search("[0-9]", key) for key in shared)
+    is_likely = len(groups) > largest or (has_numbers and len(groups) > 2 and largest <= 10)
+    return shared if is_likely and (2 * len(set(ends)) <= len(ends) > 0 or _has_head(shared)) else {}
+
+
+def _by_last_letter(names: list[str]) -> Groups:
+    """What stands before a last letter, if that makes groups of most names: p01a, p01v2, p01L."""
+    groups = _grouped(names, lambda name: match[1] if (match := _GLUED.fullmatch(name)) else name)
+    shared = _shared(groups)
+    return shared if 2 * len(shared) >= len(groups) > 1 or _has_head(shared) else {}
+
+
+def _has_head(groups: Groups) -> bool:
+    """Whether a name is the beginning of the others of its group: p01, p01_2."""
+    return any(key in map(str.lower, names) for key, names in groups.items())
+
+
+def _makes(pattern: str, groups: Groups) -> bool:
+    found = _grouped((name for names in groups.values() for name in names), lambda name: patient_of(name, pattern))
+    return {*map(frozenset, found.values())} == {*map(frozenset, groups.values())}
+
+
+def _rest(name: str) -> str:
+    return _VISIT.sub("", name).strip("_. -") or name
+
+
+def _grouped(names: Iterable[str], key_of: Callable[[str], str | None]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault((key_of(name) or name).lower(), []).append(name)
+    return groups
+
+
+def _shared(groups: Groups) -> Groups:
+    return {key: names for key, names in groups.items() if len(names) > 1}
