@@ -14,7 +14,7 @@ import numpy as np
 from fewslice.core.errors import DataError
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
-from fewslice.data.readers import Reader
+from fewslice.data.readers import Reader, patients
 from fewslice.data.readers.selection import few, patient_names
 from fewslice.data.volume import Case
 
@@ -68,7 +68,7 @@ def examine_dataset(
         for index, result in map_threads(functools.partial(_examine, reader), cases, workers=workers):
             results[index] = result
             line.update(note=cases[index].case_id)
-    findings, duplicates = Findings(notes=list(reader.notes)), []
+    findings, duplicates = Findings(notes=[*reader.notes, *patients.notes(reader.dataset)]), []
     seen: dict[str, Case] = {}
     for index, case in enumerate(cases):
         result = results[index]

@@ -119,7 +119,7 @@ def channel_bases(folder: Path, stems: Set[str], labels: Set[str], declared: int
             expected="files <name>_0000, <name>_0001, ... that are clearly channels of one volume, or clearly volumes",
             found=f"both may be meant: {few([f'{base}_{min(groups[base]):04d}' for base in sorted(doubtful)])}",
             remedy="If they are volumes, rename them (p01_0003 to p01-0003); if channels, give each volume the same "
-            'numbers from 0000 on, or write {"channel_names": {"0": "T1", "1": ...}} to dataset.json beside the folder.',
+            'numbers from 0000 on, or write {"channel_names": {"0": "T1", ...}} to dataset.json beside the folder.',
         )
     return found
 
@@ -136,8 +136,9 @@ def passed_over(folder: Path) -> str:
     others = [path for path in visible(folder) if not nifti_stem(path)] if folder.is_dir() else []
     kinds = Counter("folders" if path.is_dir() else path.suffix.lower() or "without ending" for path in others)
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
-    names = f"{few([path.name for path in others], 3)}; {listed}"
-    return f"{folder.name}/: {len(others)} entries that are no NIfTI were passed over ({names})" if others else ""
+    names = few([path.name for path in others], 3)
+    text = f"{folder.name}/: passed over, being no NIfTI: {listed} ({names}). Convert those that are scans."
+    return text if others else ""
 
 
 def read_info(path: Path) -> Mapping[str, Any]:

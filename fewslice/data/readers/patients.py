@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from fewslice.data.readers.base import few
 from fewslice.settings.datasets import PATIENT_PATTERN, DatasetConfig, patient_of
+from fewslice.settings.splits import ANY, Splits
 
 BIDS_PATTERN = r"(sub-[^_]+)(?:_.*)?"
 EACH_ALONE = r"(.+)"
+Roles = Mapping[str, Iterable[str]]  # "training", "validation", "test" -> patients
 Groups = Mapping[str, list[str]]  # what names have in common -> those names, sorted
 
 _SEP = "[_. -]"
@@ -69,16 +71,16 @@ def question(stems: Iterable[str]) -> str:
     )
 
 
-def notes(dataset: DatasetConfig, lists: Iterable[Mapping[str, Iterable[str]]]) -> Iterator[str]:
+def notes(dataset: DatasetConfig, lists: Iterable[Roles] | None = None) -> Iterator[str]:
     """Yields a note for patients of different lists whose names say that they may be one patient.
 
     Args:
         dataset: Where it has a `patient_pattern` of its own, the question is answered and there is no note.
-        lists: Of each training: role ("training", "validation", "test") -> its patients.
+        lists: Of some trainings; None for all lists of the dataset.
     """
     if dataset.patient_pattern != PATIENT_PATTERN:
         return
-    lists = [{role: set(ids) for role, ids in roles.items()} for roles in lists]
+    lists = [{role: set(ids) for role, ids in roles.items()} for roles in lists or _all_roles(dataset.splits)]
     everyone = {patient for roles in lists for ids in roles.values() for patient in ids}
     for names in alike(everyone).values():
         for roles in lists:
@@ -90,6 +92,15 @@ def notes(dataset: DatasetConfig, lists: Iterable[Mapping[str, Iterable[str]]]) 
                     "list, or set `patient_pattern` in the init file."
                 )
                 break
+
+
+def _all_roles(splits: Splits) -> Iterator[Roles]:
+    """Yields the patients of each list, with those that validate it and the test patients."""
+    for key, combinations in splits.train.items():
+        validation = {} if key in splits.unlabeled else splits.val.get(key, {})
+        for comb, ids in combinations.items():
+            held_out = validation.get(comb, validation.get(ANY, ()))
+            yield {"training": ids, "validation": held_out, "test": splits.test}
 
 
 def alike(names: Iterable[str]) -> Groups:
