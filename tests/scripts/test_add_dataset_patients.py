@@ -143,9 +143,7 @@ def test_capital_endings_other_formats_and_folders_beside(tmp_path):
     text = add(tmp_path)
     assert "5 volumes of 5 labelled" in text and "1 .mha, 1 .nrrd (q.mha, q.nrrd)" in text
     assert "labels/: passed over, being no NIfTI: 1 .nrrd" in text and "images_test/: 1 NIfTI files" in text
-    assert (
-        any("q.nrrd" in note for note in get_reader(written(tmp_path)).notes) or get_reader(written(tmp_path)).cases()
-    )
+    assert len(get_reader(written(tmp_path)).cases()) == 5
 
 
 def test_name_that_is_no_utf8(tmp_path):
@@ -210,7 +208,7 @@ def test_a_kill_between_the_files(small, monkeypatch, last, flags):
 
     def killed(source, target):
         replace(source, target)
-        if os.path.basename(target) == last:
+        if target == small / "out" / last:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
