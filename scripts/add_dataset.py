@@ -13,7 +13,6 @@ a seed. Nothing is written if a file has a problem.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -134,17 +133,13 @@ def write(targets: tuple[Path, Path], texts: tuple[str, str]) -> None:
 def write_pair(pairs) -> None:
     """Writes both files beside their places, then moves them: a full disk changes nothing."""
     (settings, settings_text), (lists, lists_text) = pairs
-    choose = "--output_dir, or FEWSLICE_EXPERIMENTS"
-    with atomic_path(settings, choose=choose) as new_settings, atomic_path(lists, choose=choose) as new_lists:
+    with atomic_path(settings) as new_settings, atomic_path(lists) as new_lists:
         for path in (settings, lists):
             for left_over in path.parent.glob(f".{path.name[:40]}.*.tmp.py"):
                 if left_over not in (new_settings, new_lists):
                     left_over.unlink(missing_ok=True)
-        for path, text in ((new_lists, lists_text), (new_settings, settings_text)):
-            with open(path, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())  # a full disk shows by now
+        new_lists.write_text(lists_text, encoding="utf-8")
+        new_settings.write_text(settings_text, encoding="utf-8")
         settings.unlink(missing_ok=True)  # never the settings of one dataset with the lists of another
 
 

@@ -16,7 +16,9 @@ from typing import NoReturn
 from absl import app, flags
 
 from fewslice.core import console, plugins
-from fewslice.core.errors import FewSliceError
+from fewslice.core.errors import FewSliceError, is_utf8
+
+_NO_TEXT = "is no text in UTF-8. Rename the file or folder with plain letters and digits."
 
 
 def run(main: Callable[[Sequence[str]], object]) -> None:
@@ -35,9 +37,10 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
         except FewSliceError as error:
             _refuse(str(error))
         except UnicodeEncodeError as error:
-            if error.reason != "surrogates not allowed":
+            if is_utf8(error.object):
                 raise
-            _refuse(_not_utf8(error.object))
+            lines = [line for line in error.object.splitlines() if not is_utf8(line)]
+            _refuse(f"{os.fsencode(lines[0])!r} {_NO_TEXT}")
         except KeyboardInterrupt as error:
             sys.stdout.flush()
             print(f"\n{error or 'Interrupted.'} Repeat the same command to continue.", file=sys.stderr)
@@ -72,15 +75,10 @@ def _lost_reader() -> bool:
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
-def _not_utf8(name: str) -> str:
-    return f"{os.fsencode(name)!r} is no text in UTF-8. Rename the file or folder with plain letters and digits."
-
-
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses the flags and returns the program's name. A mistake is one message that names the argument."""
-    for word in argv:
-        if any("\udc80" <= letter <= "\udcff" for letter in word):
-            _refuse(_not_utf8(word))
+    if strange := [os.fsencode(word) for word in argv if not is_utf8(word)]:
+        _refuse(f"{strange[0]!r} {_NO_TEXT}")
     try:
         rest = flags.FLAGS(list(argv))
     except flags.Error as error:

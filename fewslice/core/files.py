@@ -25,14 +25,13 @@ _NO_PERMISSION = {errno.EACCES, errno.EROFS, errno.EPERM}
 _NOT_FOR_FOLDERS = {errno.EINVAL, errno.ENOTSUP}
 
 
-def writing_error(path: Path, error: OSError, *, choose: str = "--runs_dir, FEWSLICE_DATA") -> FewSliceError:
-    """Returns the message for a failed write: what could not be written, why, what is unharmed, what to do.
-
-    `choose` tells the flags and variables that name another folder.
-    """
+def writing_error(path: Path, error: OSError) -> FewSliceError:
+    """Returns the message for a failed write: what could not be written, why, what is unharmed, what to do."""
     if error.errno in _NO_SPACE:
         remedy = "Free some space (or raise the quota) and repeat the same command; it continues where it stopped."
     elif error.errno in _NO_PERMISSION:
+        is_settings = Path(path).name.startswith(("init_", "data_cfg_"))
+        choose = "--output_dir, FEWSLICE_EXPERIMENTS" if is_settings else "--runs_dir, FEWSLICE_DATA"
         remedy = f"Make the folder writable or choose another one ({choose}), then repeat the command."
     else:
         remedy = "Mend the cause and repeat the same command."
@@ -42,10 +41,10 @@ def writing_error(path: Path, error: OSError, *, choose: str = "--runs_dir, FEWS
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike, **choose: str) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path beside `path` that replaces `path` when the block ends without an error.
 
-    The temporary file keeps the suffix of `path`, since libraries choose formats by it; `choose` is for errors.
+    The temporary file keeps the suffix of `path`, since libraries choose formats by it.
 
     Raises:
         FewSliceError: the file system refuses (disk full, read-only, file-size limit). The old file is unharmed.
@@ -66,7 +65,7 @@ def atomic_path(path: str | os.PathLike, **choose: str) -> Iterator[Path]:
         temporary = None
         sync_folder(path.parent)
     except OSError as error:
-        raise writing_error(path, error, **choose) from error
+        raise writing_error(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import re
 
 import numpy as np
@@ -167,11 +168,11 @@ def test_dangling_link(tmp_path, place):
     [
         (255, [], "values 0, 255, with gaps. Translate them with --label_map=255:1"),
         (300, [], "a class for every code with --label_map=205:1,420:2"),
-        (1, ["--struct_names=a,a"], "--struct_names=a,a: `struct_name` must be a tuple of different names"),
-        (1, ["--struct_names=a,"], "--struct_names=a,: `struct_name` must be"),
-        (1, ["--num_classes=300"], "--num_classes=300: `num_classes` must be"),
-        (1, ["--label_map=1:1,1:2"], "--label_map=1:1,1:2: `label_map` must be"),
-        (1, ["--label_map=1:300"], "--label_map=1:300: `label_map` must lead to labels 0 to 254"),
+        (1, ["--struct_names=a,a"], "--struct_names: `struct_name` must be a tuple of different names"),
+        (1, ["--struct_names=a,"], "--struct_names: `struct_name` must be"),
+        (1, ["--num_classes=300"], "--num_classes: `num_classes` must be"),
+        (1, ["--label_map=1:1,1:2"], "--label_map: `label_map` must be"),
+        (1, ["--label_map=1:300"], "--label_map: `label_map` must lead to labels 0 to 254"),
     ],
 )
 def test_remedies_name_flags(tmp_path, code, flags, words):
@@ -228,11 +229,15 @@ def test_a_full_disk_keeps_the_old_pair(small, monkeypatch):
     add(small, "--seed=5")
     before = {path.name: path.read_bytes() for path in (small / "out").iterdir()}
 
-    def full(handle):
-        raise OSError(28, "No space left on device")
+    write_text = pathlib.Path.write_text
+
+    def full(path, text, **options):
+        if path.name.startswith(".init_") and path.parent == small / "out":
+            raise OSError(28, "No space left on device")
+        return write_text(path, text, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
+        patch.setattr(pathlib.Path, "write_text", full)
         assert "Free some space" in add(small, "--force", status=1)
     assert {path.name: path.read_bytes() for path in (small / "out").iterdir()} == before
 
@@ -244,11 +249,11 @@ def test_a_file_of_somebody_else_is_kept(small):
     assert (small / "out" / "data_cfg_mine.py").read_text() == "mine = 1"
 
 
-def test_advice_for_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name, words", [("init_a.py", "--output_dir, FEWSLICE_EXP"), ("config.json", "--runs_dir")])
+def test_advice_for_a_folder_that_cannot_be_written(tmp_path, monkeypatch, name, words):
     def refused(*_, **__):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(files.tempfile, "mkstemp", refused)
-    with pytest.raises(FewSliceError, match=r"choose another one \(--output_dir\), then"):
-        with files.atomic_path(tmp_path / "a.py", choose="--output_dir"):
-            pass
+    with pytest.raises(FewSliceError, match=rf"choose another one \({words}"):
+        files.write_text(tmp_path / name, "")

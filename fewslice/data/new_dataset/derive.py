@@ -118,20 +118,23 @@ def provisional(request: Request) -> DatasetConfig:
         patient_pattern=request.patient_pattern or PATIENT_PATTERN,
         data_root=Path(root),
     )
-    is_decided = bool(request.patient_pattern) or layout == "acdc"
-    return draft if is_decided else dataclasses.replace(draft, patient_pattern=_patient_pattern(_reader(draft)))
+    if request.patient_pattern or layout == "acdc":
+        return draft
+    pattern = _patient_pattern([case.case_id for case in _reader(draft).cases()])
+    return dataclasses.replace(draft, patient_pattern=pattern)
 
 
 def _check_values(request: Request) -> None:
     """Refuses flags whose values the init file could not hold."""
-    flags = {"patient_pattern": "patient_pattern", "num_classes": "num_classes"}
-    flags |= {"struct_name": "struct_names", "label_map": "label_map"}
-    values = {name: getattr(request, flag) for name, flag in flags.items() if getattr(request, flag)}
-    pairs = {"label_map": label_pairs(request.label_map)} if request.label_map else {}
-    joint = pairs | {"num_classes": request.num_classes or _MOST_CLASSES - 1}
-    if wrong := value_problems(values | pairs) or value_problems(joint):
-        given = {name: ",".join(value) if name == "struct_name" else value for name, value in values.items()}
-        raise ConfigError(listed("The request", [f"--{flags[name]}={given[name]}: {text}" for name, text in wrong]))
+    values = {"struct_name": request.struct_names, "label_map": label_pairs(request.label_map)}
+    values |= {"patient_pattern": request.patient_pattern, "num_classes": request.num_classes}
+    given = {name: value for name, value in values.items() if value}
+    joint = {"num_classes": _MOST_CLASSES - 1} | {
+        name: given[name] for name in ("label_map", "num_classes") if name in given
+    }
+    if wrong := value_problems(given) or value_problems(joint):
+        texts = [f"--{name.replace('struct_name', 'struct_names')}: {text}" for name, text in wrong]
+        raise ConfigError(listed("The request", texts))
 
 
 def check_files(
@@ -168,14 +171,12 @@ def _reader(draft: DatasetConfig) -> Reader:
     return get_reader(dataclasses.replace(draft, how_to_get="Give the folder of the scans with --images."))
 
 
-def _patient_pattern(reader: Reader) -> str:
+def _patient_pattern(stems: Sequence[str]) -> str:
     """Returns the pattern that groups the names; raises `ConfigError` with a question where they leave it open."""
-    stems = [case.case_id for case in reader.cases()]
-    if all(patient_of(stem, BIDS_PATTERN) for stem in stems):
-        return BIDS_PATTERN
-    if text := question(stems):
+    is_bids = all(patient_of(stem, BIDS_PATTERN) for stem in stems)
+    if not is_bids and (text := question(stems)):
         raise ConfigError(text)
-    return PATIENT_PATTERN
+    return BIDS_PATTERN if is_bids else PATIENT_PATTERN
 
 
 def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: bool = True) -> DatasetConfig:
@@ -231,13 +232,15 @@ def _count_classes(draft: DatasetConfig, checked: Sequence[Checked]) -> int:
         count = found[-1] + 1
         if found[-1] > len(codes):
             pairs = ",".join(f"{code}:{label}" for label, code in enumerate(codes, start=1))
-            values, could_be = ", ".join(map(str, found)), ""
+            text = f"The labels hold the values {', '.join(map(str, found))}, with gaps. "
             if count < _MOST_CLASSES:
-                could_be = f"Give --num_classes={count} if the missing ones exist, or translate"
-            elif len(codes) > 1:
-                could_be = "255 often marks voxels that nobody annotated: leave such files out. Otherwise translate"
-            way = f"{could_be or 'Translate'} them with --label_map={pairs}"
-            raise ConfigError(f"The labels hold the values {values}, with gaps. {way}")
+                text += (
+                    f"Give --num_classes={count} if the missing ones exist, or translate them with --label_map={pairs}"
+                )
+            else:
+                text += f"Translate them with --label_map={pairs}"
+                text += "; if 255 marks voxels that nobody annotated, leave such files out" if len(codes) > 1 else ""
+            raise ConfigError(text)
     return count
 
 
@@ -249,14 +252,12 @@ def patients(dataset: DatasetConfig, checked: Sequence[Checked]) -> tuple[list[s
         checked: The volumes.
     """
     phases: dict[str, set[str]] = {item.case.patient_id: set() for item in checked}
-    official = set()
-    for item in checked:
-        if item.classes is not None:
-            phases[item.case.patient_id].add(item.case.phase)
-            official |= {item.case.patient_id} if item.case.image_path.parent.name == TEST_IMAGES else set()
-    labelled = {patient for patient, found in phases.items() if found >= set(dataset.phases)}
-    is_raw = dataset.layout == "msd"
-    return sorted(labelled), sorted(phases.keys() - labelled), sorted(official & labelled if is_raw else ())
+    labelled = [item.case for item in checked if item.classes is not None]
+    for case in labelled:
+        phases[case.patient_id].add(case.phase)
+    whole = {patient for patient, found in phases.items() if found >= set(dataset.phases)}
+    tested = {case.patient_id for case in labelled if case.image_path.parent.name == TEST_IMAGES}
+    return sorted(whole), sorted(phases.keys() - whole), sorted(tested & whole if dataset.layout == "msd" else ())
 
 
 def notes(draft: DatasetConfig) -> Iterator[str]:
@@ -277,27 +278,21 @@ def notes(draft: DatasetConfig) -> Iterator[str]:
 
 
 def left_out(checked: Sequence[Checked], tables: Splits, official: Sequence[str]) -> Iterator[str]:
-    """Yields lines about volumes that are not used as their neighbours are.
-
-    Args:
-        checked: The volumes.
-        tables: The lists.
-        official: Patients with a label among the official test images.
-    """
+    """Yields lines about volumes that are not used as the others of their patients are."""
     if official:
         yield f"The labelled volumes of {TEST_IMAGES}/ are the test list: {len(official)} patients."
     training = set(tables.train["trall"]["*"]) if "trall" in tables.train else set()
-    pretraining, held_out = set(tables.train["unlabeled"]["*"]), set(tables.test)
-    held_out |= {patient for combs in tables.val.values() for ids in combs.values() for patient in ids}
-    for text, condition in (
-        ("without a label beside a labelled one of their training patients serve pretraining only",
-         lambda case, has_label: case.patient_id in training and not has_label),
-        ("without a label beside a labelled one of their validation or test patients are left out",
-         lambda case, has_label: case.patient_id in held_out and not has_label),
-        ("with a label serve pretraining only, since another phase of their patients has none",
-         lambda case, has_label: has_label and case.patient_id in pretraining - training),
+    held_out = {*tables.test, *(tables.val["trall"]["*"] if training else ())}
+    beside = "without a label beside a labelled one of their"
+    for text, has_label, patients in (
+        (f"{beside} training patients serve pretraining only", False, training),
+        (f"{beside} validation or test patients are left out", False, held_out),
+        ("with a label serve pretraining only, since another phase of their patients has none", True,
+         set(tables.train["unlabeled"]["*"]) - training),
     ):  # fmt: skip
-        found = [item.case.case_id for item in checked if condition(item.case, item.classes is not None)]
+        found = [
+            i.case.case_id for i in checked if (i.classes is not None) == has_label and i.case.patient_id in patients
+        ]
         if found:
             yield f"{len(found)} volumes {text}: {few(found)}."
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fewslice.core.errors import DataError
+from fewslice.core.errors import DataError, is_utf8
 from fewslice.core.registry import Registry
 from fewslice.data.io.access import readable
 from fewslice.data.io.nifti import Grid, read_nifti
@@ -285,8 +285,7 @@ def visible(folder: Path) -> list[Path]:
         DataError: a name that is no UTF-8, which no table, list or log could hold.
     """
     found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    strange = [name for name in (os.fsencode(path.name) for path in found) if not _is_utf8(name)]
-    if strange:
+    if strange := [os.fsencode(path.name) for path in found if not is_utf8(path.name)]:
         raise DataError(
             folder,
             expected="file names in UTF-8",
@@ -294,13 +293,6 @@ def visible(folder: Path) -> list[Path]:
             remedy="Rename them with plain letters and digits, image and label alike (convmv renames whole folders).",
         )
     return found
-
-
-def _is_utf8(name: bytes) -> bool:
-    try:
-        return bool(name.decode("utf-8"))
-    except UnicodeDecodeError:
-        return False
 
 
 def nifti_stem(path: Path) -> str | None:

@@ -36,9 +36,9 @@ _VISIT = re.compile(
     f"|(?<=[0-9])(?:{_SEP}(?:[vsmwdy][0-9]{{1,4}}|[a-d])|{_WORD})(?={_SEP}|$)",
     re.IGNORECASE,
 )
-_SHORT_DATE = re.compile(f"(.*[0-9]){_SEP}[0-9]{{2}}{_MONTH}{_DAY}({_SEP}.*)?")
-_LAST_PART = re.compile(f"(.+){_SEP}([a-z0-9]+)", re.IGNORECASE)
-_GLUED = re.compile("(.*[0-9])([vtsmwdy][0-9]{1,3}|[a-dlr])", re.IGNORECASE)
+_SHORT_DATE = re.compile(f"(.*[0-9]){_SEP}[0-9]{{2}}{_MONTH}{_DAY}(?:{_SEP}.*)?")
+_LAST_PART = re.compile(f"(.+){_SEP}[a-z0-9]+", re.IGNORECASE)
+_LAST_LETTER = re.compile("(.*[0-9])(?:[vtsmwdy][0-9]{1,3}|[a-dlr])", re.IGNORECASE)
 # Patterns that a message proposes: the first that makes the groups.
 _PROPOSALS = (
     r"([^_]+).*", r"([^-]+).*", r"(.+)_[^_]+", r"(.+)-[^-]+", r"[^_]+_(.+)", r".*_([^_]+)", r"(.*?\d+).*",
@@ -106,50 +106,34 @@ def _all_roles(splits: Splits) -> Iterator[Roles]:
 def alike(names: Iterable[str]) -> Groups:
     """Returns the groups of two and more names that may be one patient, {} for plain running numbers."""
     names = sorted(set(names))
-    for rule in (_by_head, _by_rest, _by_short_date, _by_last_part, _by_last_letter):
-        groups = rule(names)
-        others = set(names).difference(*groups.values())
+    for key_of, is_likely in _RULES:
+        groups = _grouped(names, key_of)
         # case_1999 beside case_2500 is no year
-        counted = {match[1].lower() for name in others if (match := _LAST_PART.fullmatch(name)) and match[2].isdigit()}
-        if groups := {key: group for key, group in groups.items() if key not in counted}:
-            return groups
+        alone = [group[0] for group in groups.values() if len(group) == 1]
+        counted = {match[1].lower() for name in alone if (match := re.fullmatch(f"(.+){_SEP}[0-9]+", name))}
+        shared = {key: group for key, group in groups.items() if len(group) > 1 and key not in counted}
+        if shared and is_likely(groups, shared):
+            return shared
     return {}
 
 
-def _by_head(names: list[str]) -> Groups:
-    """What stands before the first word or date of a visit, if it has a number: p01_ses-02_T1w, p01_2019-03-12."""
-    groups = _grouped(names, lambda name: head if re.search("[0-9]", head := _VISIT.split(name)[0]) else _rest(name))
-    return _shared(groups) if len(groups) > 1 else {}
+def _head(name: str) -> str:
+    """What stands before the first word or date of a visit, if it has a number."""
+    head = _VISIT.split(name)[0]
+    return head if re.search("[0-9]", head) else _rest(name)
 
 
-def _by_rest(names: list[str]) -> Groups:
-    """What is left without the words and dates of visits: left_01, smith_baseline. One group needs a number."""
-    groups = _grouped(names, _rest)
-    return _shared(groups) if len(groups) > 1 or any(re.search("[0-9]", key) for key in groups) else {}
+def _rest(name: str) -> str:
+    """What is left without the words and dates of visits."""
+    return _VISIT.sub("", name).strip("_. -")
 
 
-def _by_short_date(names: list[str]) -> Groups:
-    """What stands before dates of six digits, if all names have one: p01_190312."""
-    matches = {name: _SHORT_DATE.fullmatch(name) for name in names}
-    return _shared(_grouped(names, lambda name: matches[name][1])) if all(matches.values()) else {}
+def _before(pattern: re.Pattern) -> Callable[[str], str]:
+    return lambda name: match[1] if (match := pattern.fullmatch(name)) else name
 
 
-def _by_last_part(names: list[str]) -> Groups:
-    """What stands before the last part, if few such parts occur again and again: p01_1, BraTS-GLI-00000-001."""
-    parts = {name: match.groups() for name in names if (match := _LAST_PART.fullmatch(name))}
-    groups = _grouped(names, lambda name: parts.get(name, (name,))[0])
-    shared = _shared(groups)
-    ends = [parts[name][1] for group in shared.values() for name in group if name in parts]
-    largest, has_numbers = max(map(len, groups.values())), any(re.search("[0-9]", key) for key in shared)
-    is_likely = len(groups) > largest or (has_numbers and len(groups) > 2 and largest <= 10)
-    return shared if is_likely and (2 * len(set(ends)) <= len(ends) > 0 or _has_head(shared)) else {}
-
-
-def _by_last_letter(names: list[str]) -> Groups:
-    """What stands before a last letter, if that makes groups of most names: p01a, p01v2, p01L."""
-    groups = _grouped(names, lambda name: match[1] if (match := _GLUED.fullmatch(name)) else name)
-    shared = _shared(groups)
-    return shared if 2 * len(shared) >= len(groups) > 1 or _has_head(shared) else {}
+def _has_number(groups: Groups) -> bool:
+    return any(re.search("[0-9]", key) for key in groups)
 
 
 def _has_head(groups: Groups) -> bool:
@@ -157,13 +141,26 @@ def _has_head(groups: Groups) -> bool:
     return any(key in map(str.lower, names) for key, names in groups.items())
 
 
+def _repeats(groups: Groups, shared: Groups) -> bool:
+    """Whether there are more groups than parts in one, and the same few parts occur again and again."""
+    ends = [name[len(key) :] for key, names in shared.items() for name in names if len(name) > len(key)]
+    largest = max(map(len, groups.values()))
+    is_small = len(groups) > largest or (_has_number(shared) and len(groups) > 2 and largest <= 10)
+    return is_small and (2 * len(set(ends)) <= len(ends) or _has_head(shared))
+
+
+_RULES = (  # what names of one patient share; when that is likely, given all groups and those of several names
+    (_head, lambda groups, shared: len(groups) > 1),  # p01_ses-02_T1w, p01_2019-03-12
+    (_rest, lambda groups, shared: len(groups) > 1 or _has_number(shared)),  # left_01, smith_baseline
+    (_before(_SHORT_DATE), lambda groups, shared: not _has_head(groups)),  # p01_190312
+    (_before(_LAST_PART), _repeats),  # p01_1, BraTS-GLI-00000-001
+    (_before(_LAST_LETTER), lambda groups, shared: 2 * len(shared) >= len(groups) > 1 or _has_head(shared)),  # p01L
+)
+
+
 def _makes(pattern: str, groups: Groups) -> bool:
     found = _grouped((name for names in groups.values() for name in names), lambda name: patient_of(name, pattern))
     return {*map(frozenset, found.values())} == {*map(frozenset, groups.values())}
-
-
-def _rest(name: str) -> str:
-    return _VISIT.sub("", name).strip("_. -") or name
 
 
 def _grouped(names: Iterable[str], key_of: Callable[[str], str | None]) -> dict[str, list[str]]:
@@ -171,7 +168,3 @@ def _grouped(names: Iterable[str], key_of: Callable[[str], str | None]) -> dict[
     for name in names:
         groups.setdefault((key_of(name) or name).lower(), []).append(name)
     return groups
-
-
-def _shared(groups: Groups) -> Groups:
-    return {key: names for key, names in groups.items() if len(names) > 1}
