@@ -209,8 +209,8 @@ class _Parts:
         return any(MASKS in STRATEGIES.get(one.name).needs and one.options.get("use_labels", True) for one in chosen)
 
     def _open(self, patients: Sequence[str], **wanted: bool) -> cache.PreparedSet:
-        phases, with_label = self.dataset.unlabeled_phases, wanted.get("with_label", False)
-        cases = find_readable(get_reader(self.dataset), patients, phases, with_label=with_label)
+        reader, phases = get_reader(self.dataset), self.dataset.unlabeled_phases
+        cases = find_readable(reader, patients, phases, with_label=wanted["with_label"])
         return cache.open_cache(self.dataset, cases, **wanted)
 
     def open_run(self, resume: bool) -> Run:

@@ -91,14 +91,14 @@ def unlabelled_cases(args: JointTraining, dataset: DatasetConfig) -> list[Case]:
         ConfigError: none is left.
     """
     from fewslice.data.readers import find_cases, get_reader
-    from fewslice.data.readers.selection import resolve_patients, without_unlabelled
+    from fewslice.data.readers.selection import find_readable, resolve_patients
 
     reader = get_reader(dataset)
     patients = dataset.splits.train_ids(args.unl_no_of_tr_imgs, args.unl_comb_tr_imgs)
     cases = find_cases(reader, patients, dataset.unlabeled_phases)
     if not args.published_lists:
         held_out = sorted(resolve_patients(reader, args.val_ids))
-        labelled = without_unlabelled(find_cases(reader, args.train_ids, dataset.phases))
+        labelled = find_readable(reader, args.train_ids, dataset.phases, with_label=True)
         validation = find_cases(reader, held_out, dataset.unlabeled_phases)
         left_out = {case.case_id for case in (*labelled, *validation)}
         cases = [case for case in cases if case.case_id not in left_out]

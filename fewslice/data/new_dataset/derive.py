@@ -21,7 +21,7 @@ from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, n
 from fewslice.data.readers import Reader, get_reader
 from fewslice.data.readers.base import nifti_files, nifti_stem, visible
 from fewslice.data.readers.msd import TEST_IMAGES, label_names
-from fewslice.data.readers.paired_folders import passed_over, read_info
+from fewslice.data.readers.paired_folders import read_info
 from fewslice.data.readers.patients import BIDS_PATTERN, question
 from fewslice.data.readers.selection import few
 from fewslice.data.volume import Case
@@ -152,19 +152,11 @@ def check_files(
         check_lonely_labels(labels, images, {case.label_path for case in cases})
     for number, case in enumerate(cases, start=1):
         volume, problems = reader.examine(case, with_label=with_labels and case.label_path is not None)
-        found = [*map(_by_flag, problems)] if volume is None else Checked(case, volume.image.shape, volume.spacing_mm)
+        found = problems if volume is None else Checked(case, volume.image.shape, volume.spacing_mm)
         if volume is not None and volume.label is not None:
             where = footprint(volume.label, volume.spacing_mm)
             found = dataclasses.replace(found, classes=tuple(np.unique(volume.label).tolist()), footprint=where)
         yield number, len(cases), case, found
-
-
-def _by_flag(problem: DataError) -> DataError:
-    """Returns the problem with a remedy that does not send to an init file, which is not there yet."""
-    if "init file" not in problem.remedy:
-        return problem
-    remedy = "Correct the file, or give another --num_classes, or a class for every code with --label_map=205:1,420:2"
-    return DataError(problem.path, expected=problem.expected, found=problem.found, remedy=f"{remedy} (code:class).")
 
 
 def _reader(draft: DatasetConfig) -> Reader:
@@ -263,38 +255,26 @@ def patients(dataset: DatasetConfig, checked: Sequence[Checked]) -> tuple[list[s
 def notes(draft: DatasetConfig) -> Iterator[str]:
     """Yields what lies among and beside the scans and is not read."""
     reader = _reader(draft)
-    reader.cases()
+    read = {path.parent for case in reader.cases() for path in (case.image_path, case.label_path) if path}
     yield from reader.notes
-    if draft.layout not in ("paired_folders", "msd"):
-        return
-    images, labels = reader.folder / draft.images_dir, reader.folder / draft.labels_dir
-    if text := passed_over(labels):
-        yield text
-    known = {images.name, labels.name} | ({TEST_IMAGES, "labelsTs"} if draft.layout == "msd" else set())
-    for folder in visible(images.parent):
-        if folder.is_dir() and folder.name not in known and re.match("(images?|labels?|test|val)", folder.name, re.I):
-            if files := nifti_files(folder):
-                yield f"{folder.name}/: {len(files)} NIfTI files beside {images.name}/ are not read"
+    for folder in sorted((reader.folder / draft.images_dir).parent.glob("*")) if draft.layout != "acdc" else ():
+        if folder not in read and re.match("images|labels|test|val", folder.name, re.I) and nifti_files(folder):
+            yield f"{folder.name}/: {len(nifti_files(folder))} NIfTI files beside {draft.images_dir}/ are not read."
 
 
 def left_out(checked: Sequence[Checked], tables: Splits, official: Sequence[str]) -> Iterator[str]:
     """Yields lines about volumes that are not used as the others of their patients are."""
     if official:
         yield f"The labelled volumes of {TEST_IMAGES}/ are the test list: {len(official)} patients."
-    training = set(tables.train["trall"]["*"]) if "trall" in tables.train else set()
-    held_out = {*tables.test, *(tables.val["trall"]["*"] if training else ())}
-    beside = "without a label beside a labelled one of their"
-    for text, has_label, patients in (
-        (f"{beside} training patients serve pretraining only", False, training),
-        (f"{beside} validation or test patients are left out", False, held_out),
-        ("with a label serve pretraining only, since another phase of their patients has none", True,
-         set(tables.train["unlabeled"]["*"]) - training),
-    ):  # fmt: skip
-        found = [
-            i.case.case_id for i in checked if (i.classes is not None) == has_label and i.case.patient_id in patients
-        ]
+    training, validation = (table.get("trall", {}).get("*", ()) for table in (tables.train, tables.val))
+    with_label = {item.case.patient_id for item in checked if item.classes is not None}
+    held_out = {*validation, *tables.test}
+    for text, ids in ("serve pretraining only", {*tables.train["unlabeled"]["*"]}), ("are left out", held_out):
+        used = held_out.union(training) & ids
+        those = [item for item in checked if item.case.patient_id in with_label & ids]
+        found = [item.case.case_id for item in those if item.classes is None or item.case.patient_id not in used]
         if found:
-            yield f"{len(found)} volumes {text}: {few(found)}."
+            yield f"{len(found)} volumes {text}, since not all of their patients' volumes have labels: {few(found)}."
 
 
 def footprints(checked: Sequence[Checked]) -> dict[str, Footprint]:

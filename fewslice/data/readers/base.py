@@ -249,7 +249,8 @@ def _to_classes(
             path,
             expected=f"label values {_ranges(known)} ({'`label_map`' if label_map else '`num_classes`'})",
             found=f"also {listed}",
-            remedy="Correct the file, or set `label_map` (code in the file -> class) in the init file.",
+            remedy="Correct the file, or give every code a class: --label_map=205:1,420:2 for add_dataset.py, or "
+            "`label_map` (code in the file -> class) of a dataset that is there.",
         )
     classes = np.zeros(codes.shape, np.uint8)
     for value in values:
@@ -316,11 +317,6 @@ def existing(folder: Path, stem: str) -> Path | None:
     """Returns the NIfTI file of a folder with this stem, even a link that leads nowhere; None if there is none."""
     found = [path for path in (folder / f"{stem}.nii", folder / f"{stem}.nii.gz") if os.path.lexists(path)]
     return found[0] if len(found) == 1 else nifti_files(folder).get(stem)
-
-
-def first_existing(folder: Path, stem: str) -> Path:
-    """Returns `existing`, or `folder/stem.nii.gz`, so that reading it says that it is missing."""
-    return existing(folder, stem) or folder / f"{stem}.nii.gz"
 
 
 def few(items: Sequence[str], shown: int = 12) -> str:

@@ -33,10 +33,9 @@ class MsdReader(PairedFoldersReader):
             raise DataError(path, expected=self.expects, found="no dataset.json", remedy=self.dataset.how_to_get)
         info = read_info(path)
         self._check_labels(path, label_names(path, info))
-        folders = [(self.dataset.images_dir, self.dataset.labels_dir)]
-        if (self.folder / TEST_IMAGES).is_dir() and self.dataset.images_dir != TEST_IMAGES:
-            folders.append((TEST_IMAGES, "labelsTs"))
-        cases = self._pairs(*folders)
+        has_test = (self.folder / TEST_IMAGES).is_dir() and self.dataset.images_dir != TEST_IMAGES
+        own = (self.dataset.images_dir, self.dataset.labels_dir)
+        cases = self._pairs(own, *([(TEST_IMAGES, "labelsTs")] if has_test else []))
         return cases + self._listed_but_missing(info, {case.case_id for case in cases})
 
     def _check_labels(self, path: Path, codes: Mapping[int, str]) -> None:

@@ -49,7 +49,7 @@ class PairedFoldersReader(Reader):
         labels = {stem for _, files in pairs for stem in files}
         bases = channel_bases(images, stems, labels, declared_channels(images.parent / "dataset.json"))
         channel, cases = self.dataset.image_channel, []
-        for (files, own_labels), (folder, _) in zip(pairs, folders, strict=True):
+        for (files, own_labels), (folder, labels_dir) in zip(pairs, folders, strict=True):
             matches = {stem: _CHANNEL.fullmatch(stem) for stem in files if stem not in labels}
             base_of = {stem: match[1] for stem, match in matches.items() if match and match[1] in bases}
             for stem in dict.fromkeys(base_of.get(stem, stem) for stem in files):
@@ -59,8 +59,7 @@ class PairedFoldersReader(Reader):
             if len(base_of) > len(set(base_of.values())):
                 text = f"{len(base_of)} files are the channels of {len(set(base_of.values()))} volumes"
                 self.notes.append(f"{folder}: {text}; channel _{channel:04d} is read (`image_channel`)")
-            if others := passed_over(self.folder / folder):
-                self.notes.append(others)
+            self.notes += [text for name in (folder, labels_dir) if (text := passed_over(self.folder / name))]
         return cases
 
     def _case(self, stem: str, image: Path, label: Path | None) -> Case:

@@ -50,19 +50,17 @@ def find_cases(reader: Reader, patient_ids: Sequence[str], phases: Sequence[str]
 
 
 def find_readable(reader: Reader, patient_ids: Sequence[str], phases: Sequence[str], *, with_label: bool) -> list[Case]:
-    """Returns the result of `find_cases`, with labels that of `without_unlabelled`; the log names what is left out."""
+    """Returns the result of `find_cases`; with labels without volumes that lack one where the patient has another.
+
+    The log names those that are left out. Where no volume of a patient and phase has a label, reading says so.
+    """
     cases = find_cases(reader, patient_ids, phases)
-    kept = without_unlabelled(cases) if with_label else cases
-    if len(kept) < len(cases):
-        dropped = sorted({case.case_id for case in cases} - {case.case_id for case in kept})
-        logging.warning("Left out beside labelled volumes of their patients, having no label: %s.", few(dropped))
-    return kept
-
-
-def without_unlabelled(cases: Sequence[Case]) -> list[Case]:
-    """Returns the cases without those that lack a label where another volume of the same patient and phase has one."""
-    have = {(case.patient_id, case.phase) for case in cases if case.label_path is not None}
-    return [case for case in cases if case.label_path is not None or (case.patient_id, case.phase) not in have]
+    have = {(case.patient_id, case.phase) for case in cases if with_label and case.label_path is not None}
+    left_out = [case for case in cases if case.label_path is None and (case.patient_id, case.phase) in have]
+    if left_out:
+        names = few([case.case_id for case in left_out])
+        logging.warning("Left out beside labelled volumes of their patients, having no label: %s.", names)
+    return [case for case in cases if case not in left_out]
 
 
 def resolve_patients(reader: Reader, patient_ids: Sequence[str]) -> set[str]:
