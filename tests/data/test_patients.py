@@ -68,10 +68,12 @@ def test_visits_are_asked_about(name):
         ("BraTS-GLI-00000-000 BraTS-GLI-00000-001 BraTS-GLI-00002-000 BraTS-GLI-00003-000 BraTS-GLI-00003-001",
          {"brats-gli-00000": ["BraTS-GLI-00000-000", "BraTS-GLI-00000-001"],
           "brats-gli-00003": ["BraTS-GLI-00003-000", "BraTS-GLI-00003-001"]}),
+        ("11_208_2_0 11_209_2_0 12_208_2_0 12_209_2_0 13_208_2_0",
+         {"11": ["11_208_2_0", "11_209_2_0"], "12": ["12_208_2_0", "12_209_2_0"]}),
         ("p1 p2 p3 p3_2", {"p3": ["p3", "p3_2"]}),
         ("p1_ses-1 p1_ses-2 p1_ses-3", {"p1": ["p1_ses-1", "p1_ses-2", "p1_ses-3"]}),
     ],
-    ids=["sides_first", "visit_first", "date_first", "names", "running_visits", "one_second_visit", "one_patient"],
+    ids=["sides_first", "visit_first", "date_first", "names", "running_visits", "codes", "one_second_visit", "one_patient"],
 )  # fmt: skip
 def test_groups(stems, groups):
     assert alike(stems.split()) == groups

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fewslice.core.errors import ConfigError, DataError, listed
-from fewslice.data.io.access import readable
+from fewslice.data.io.access import absence, readable
 from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, needed_side
 from fewslice.data.readers import Reader, get_reader
 from fewslice.data.readers.base import nifti_files, nifti_stem, visible
@@ -332,7 +332,7 @@ def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> t
             return "paired_folders", (str(images), f"{images}_labels")
         if raw:
             _check_pair(images / "imagesTr", images / "labelsTr")
-            if (images / "dataset.json").is_file():
+            if os.path.lexists(images / "dataset.json"):
                 return "msd", (str(images),)
             return "paired_folders", (str(images / "imagesTr"), str(images / "labelsTr"))
     raise DataError(
@@ -350,7 +350,7 @@ def _folder(path: Path, flag: str) -> Path:
             return folder
         is_file = folder.exists()
     remedy = f"Give the folder that holds it: --{flag}={path.parent}" if is_file else f"Correct --{flag}={path}."
-    found = "a file" if is_file else "no such folder"
+    found = "a file" if is_file else absence(folder)[0] if folder.is_symlink() else "no such folder"
     raise DataError(folder, expected=f"a folder of {flag} (`--{flag}`)", found=found, remedy=remedy)
 
 

@@ -11,6 +11,7 @@ Without Info.cfg the lower frame is end-diastole (ED), the higher one end-systol
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -85,7 +86,7 @@ def phases_of(info: Path, frames: Iterable[int]) -> dict[str, int]:
         DataError: one of the two lines is missing or no number, both name the same frame, or there is no file and
             there are more than two frames.
     """
-    if not info.is_file():
+    if not os.path.lexists(info):
         frames = sorted(frames)
         if len(frames) > 2:
             raise DataError(

@@ -9,6 +9,7 @@ import abc
 import itertools
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -297,8 +298,8 @@ def visible(folder: Path) -> list[Path]:
 
 
 def nifti_stem(path: Path) -> str | None:
-    """Returns the name without .nii or .nii.gz in small or capital letters, or None if it has neither."""
-    match = re.fullmatch(r"(.+)\.nii(\.gz)?", path.name, re.IGNORECASE)
+    """Returns the name without .nii or .nii.gz in small or capital letters, in Unicode's form NFC, or None."""
+    match = re.fullmatch(r"(.+)\.nii(\.gz)?", unicodedata.normalize("NFC", path.name), re.IGNORECASE)
     return match[1] if match else None
 
 

@@ -9,6 +9,7 @@ imagesTs/...                           read as unlabelled volumes (nnU-Net: labe
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class MsdReader(PairedFoldersReader):
 
     def _find(self) -> list[Case]:
         path = self.folder / "dataset.json"
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise DataError(path, expected=self.expects, found="no dataset.json", remedy=self.dataset.how_to_get)
         info = read_info(path)
         self._check_labels(path, label_names(path, info))

@@ -7,6 +7,7 @@ labels/scan_a.nii.gz
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Set
@@ -125,7 +126,7 @@ def channel_bases(folder: Path, stems: Set[str], labels: Set[str], declared: int
 
 def declared_channels(info: Path) -> int:
     """Returns how many channels a dataset.json names, 0 if there is no such file or entry."""
-    content = read_info(info) if info.is_file() else {}
+    content = read_info(info) if os.path.lexists(info) else {}
     names = content.get("channel_names") or content.get("modality")
     return len(names) if isinstance(names, Mapping) else 0
 

@@ -154,6 +154,7 @@ _RULES = (  # what names of one patient share; when that is likely, given all gr
     (_rest, lambda groups, shared: len(groups) > 1 or _has_number(shared)),  # left_01, smith_baseline
     (_before(_SHORT_DATE), lambda groups, shared: not _has_head(groups)),  # p01_190312
     (_before(_LAST_PART), _repeats),  # p01_1, BraTS-GLI-00000-001
+    (lambda name: re.split(_SEP, name)[0], _repeats),  # 1000015_20208_2_0
     (_before(_LAST_LETTER), lambda groups, shared: 2 * len(shared) >= len(groups) > 1 or _has_head(shared)),  # p01L
 )
 
