@@ -73,7 +73,7 @@ def test_visits_are_asked_about(name):
         ("p1 p2 p3 p3_2", {"p3": ["p3", "p3_2"]}),
         ("p1_ses-1 p1_ses-2 p1_ses-3", {"p1": ["p1_ses-1", "p1_ses-2", "p1_ses-3"]}),
     ],
-    ids=["sides_first", "visit_first", "date_first", "names", "running_visits", "codes", "one_second_visit", "one_patient"],
+    ids=["sides_first", "visit_first", "date_first", "names", "running_visits", "codes", "second_visit", "one"],
 )  # fmt: skip
 def test_groups(stems, groups):
     assert alike(stems.split()) == groups

@@ -47,9 +47,9 @@ def absence(path: str | os.PathLike) -> tuple[str, str]:
 
 def access_error(error: OSError, path: str | os.PathLike) -> DataError:
     """Returns the message for a refusal of the system; `path` serves where the error names no file."""
-    return DataError(
-        error.filename if isinstance(error.filename, (str, os.PathLike)) else path,
-        expected="a file or folder that can be read",
-        found=error.strerror or str(error) or type(error).__name__,
-        remedy=_REMEDIES.get(error.errno, "Mend the cause (disk, network, links) and repeat the command."),
-    )
+    path = error.filename if isinstance(error.filename, (str, os.PathLike)) else path
+    found = error.strerror or str(error) or type(error).__name__
+    remedy = _REMEDIES.get(error.errno, "Mend the cause (disk, network, links) and repeat the command.")
+    if error.errno == errno.ENOENT and os.path.islink(path):
+        found, remedy = absence(path)
+    return DataError(path, expected="a file or folder that can be read", found=found, remedy=remedy)

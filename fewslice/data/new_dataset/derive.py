@@ -265,7 +265,8 @@ def notes(draft: DatasetConfig) -> Iterator[str]:
 def left_out(checked: Sequence[Checked], tables: Splits, official: Sequence[str]) -> Iterator[str]:
     """Yields lines about volumes that are not used as the others of their patients are."""
     if official:
-        yield f"The labelled volumes of {TEST_IMAGES}/ are the test list: {len(official)} patients."
+        count = sum(item.case.patient_id in official and item.classes is not None for item in checked)
+        yield f"The labelled volumes of {TEST_IMAGES}/ are the test list: {len(official)} patients, {count} volumes."
     training, validation = (table.get("trall", {}).get("*", ()) for table in (tables.train, tables.val))
     with_label = {item.case.patient_id for item in checked if item.classes is not None}
     held_out = {*validation, *tables.test}
