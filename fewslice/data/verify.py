@@ -17,6 +17,7 @@ from fewslice.core.progress import Progress
 from fewslice.data.readers import Reader, patients
 from fewslice.data.readers.selection import few, patient_names
 from fewslice.data.volume import Case
+from fewslice.settings.splits import val_patients
 
 _NOTES_SHOWN = 20
 _WRONG_SHARE = 0.01  # of scribbled pixels; annotators cross borders here and there
@@ -68,7 +69,10 @@ def examine_dataset(
         for index, result in map_threads(functools.partial(_examine, reader), cases, workers=workers):
             results[index] = result
             line.update(note=cases[index].case_id)
-    findings, duplicates = Findings(notes=[*reader.notes, *patients.notes(reader.dataset)]), []
+    splits = reader.dataset.splits
+    training = {patient for key in splits.labelled_keys() for ids in splits.train[key].values() for patient in ids}
+    shared = patients.notes(reader.dataset, training, val_patients(splits))
+    findings, duplicates = Findings(notes=[*reader.notes, *shared]), []
     seen: dict[str, Case] = {}
     for index, case in enumerate(cases):
         result = results[index]

@@ -128,7 +128,7 @@ def _roles(experiment: Experiment, dataset: datasets.DatasetConfig) -> Roles:
     for ids in (pool, val, test if experiment.test else ()):
         if ids:
             find_cases(reader, ids, dataset.unlabeled_phases)
-    for note in patients.notes(dataset, [{"training": pool, "validation": val, "test": test}]):
+    for note in patients.notes(dataset, pool, val):
         logging.warning("%s: %s", dataset.name, note)
     return Roles(pool, val, test)
 

@@ -54,8 +54,7 @@ def _check_volumes(args: Training, dataset: DatasetConfig) -> None:
 
     reader = get_reader(dataset)
     patient_names(reader, [*args.train_ids, *args.val_ids, *dataset.splits.test])
-    roles = {"training": args.train_ids, "validation": args.val_ids, "test": dataset.splits.test}
-    for note in patients.notes(dataset, [roles]):
+    for note in patients.notes(dataset, args.train_ids, args.val_ids):
         logging.warning("%s: %s", dataset.name, note)
     if isinstance(args, Segmentation):
         for ids in (args.train_ids, args.val_ids, dataset.splits.test_ids()):

@@ -106,14 +106,14 @@ def test_more_running_numbers(stems):
 
 
 def test_notes_on_lists_written_by_hand():
-    """A note where two visits stand in two lists of one training, none in one list or with a pattern that decides."""
-    apart = [{"training": ["p1_v1", "p2_v1"], "validation": ["p3_v1"], "test": ["p1_v2", "p2_v2"]}]
-    together = [{"training": ["p1_v1", "p1_v2"], "test": ["p2_v1", "p2_v2"]}]
+    """A note where two visits stand in two lists, none in one list or with a pattern that decides."""
     config = dataset("paired_folders")
-    found = list(notes(config, apart))
-    assert len(found) == 2 and "training: p1_v1; test: p1_v2" in found[0]
-    assert not list(notes(config, together))
-    assert not list(notes(dataclasses.replace(config, patient_pattern="(.+)"), apart))
+    splits = dataclasses.replace(config.splits, test=("p1_v2", "p2_v2"))
+    config = dataclasses.replace(config, splits=splits)
+    found = list(notes(config, ["p1_v1", "p2_v1"], ["p3_v1"]))
+    assert len(found) == 2 and "(training: p1_v1; test: p1_v2)" in found[0]
+    assert not list(notes(config, ["p3_v1", "p3_v2"], ["p4_v1", "p4_v2"]))
+    assert not list(notes(dataclasses.replace(config, patient_pattern="(.+)"), ["p1_v1"], ["p2_v1"]))
 
 
 def numbered(base, *numbers):

@@ -19,7 +19,7 @@ from fewslice.core.errors import ConfigError, DataError, listed
 from fewslice.data.io.access import absence, readable
 from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, needed_side
 from fewslice.data.readers import Reader, get_reader
-from fewslice.data.readers.base import nifti_files, nifti_stem, visible
+from fewslice.data.readers.base import nifti_files, visible
 from fewslice.data.readers.msd import TEST_IMAGES, label_names
 from fewslice.data.readers.paired_folders import read_info
 from fewslice.data.readers.patients import BIDS_PATTERN, question
@@ -315,7 +315,7 @@ def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> t
         raw = _raw_kind(images)
         if labels is not None:
             labels = _folder(labels, "labels")
-            if raw and not _stems(images):
+            if raw and not nifti_files(images):
                 inner = f", or give --images={images / 'imagesTr'} with --labels" if "imagesTr" in raw else ""
                 raise DataError(
                     images,
@@ -373,7 +373,7 @@ def _check_pair(images: Path, labels: Path) -> None:
         )
     for folder, kind in ((images, "image"), (labels, "label")):
         _check_files(folder, kind)
-    found, names = _stems(labels), _stems(images)
+    found, names = [*nifti_files(labels)], [*nifti_files(images)]
     if set(found).isdisjoint([*names, *(re.sub(r"_\d{4}$", "", stem) for stem in names)]):
         raise DataError(
             labels,
@@ -384,7 +384,7 @@ def _check_pair(images: Path, labels: Path) -> None:
 
 
 def _check_files(folder: Path, kind: str) -> None:
-    if not _stems(folder):
+    if not nifti_files(folder):
         hint = ", or say --images_only if there are none" if kind == "label" else ""
         raise DataError(
             folder,
@@ -409,10 +409,6 @@ def check_lonely_labels(folder: Path, images: Path, used: set[Path | None]) -> N
             found=f"labels without an image: {few(lonely)}",
             remedy="Rename or remove them. An image may also be called <label>_0000.nii.gz.",
         )
-
-
-def _stems(folder: Path) -> list[str]:
-    return [stem for stem in map(nifti_stem, visible(folder)) if stem]
 
 
 def _content(folder: Path) -> str:

@@ -7,11 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from fewslice.data.readers.base import few
 from fewslice.settings.datasets import PATIENT_PATTERN, DatasetConfig, patient_of
-from fewslice.settings.splits import ANY, Splits
 
 BIDS_PATTERN = r"(sub-[^_]+)(?:_.*)?"
-EACH_ALONE = r"(.+)"
-Roles = Mapping[str, Iterable[str]]  # "training", "validation", "test" -> patients
 Groups = Mapping[str, list[str]]  # what names have in common -> those names, sorted
 
 _SEP = "[_. -]"
@@ -47,11 +44,7 @@ _PROPOSALS = (
 
 
 def question(stems: Iterable[str]) -> str:
-    """Returns a question about names that may belong to one patient, with both answers; "" if there are none.
-
-    Args:
-        stems: File names without their ending (and channel number). `PATIENT_PATTERN` groups some already.
-    """
+    """Returns a question about file stems that may belong to one patient, with both answers; "" if there are none."""
     patients = {stem: patient_of(stem) or stem for stem in sorted(stems)}
     groups = alike(patients.values())
     if not groups:
@@ -60,47 +53,32 @@ def question(stems: Iterable[str]) -> str:
     wanted = _grouped(patients, lambda stem: key_of.get(patients[stem], patients[stem]))
     fitting = [pattern for pattern in _PROPOSALS if _makes(pattern, wanted)]
     proposal = f"'{fitting[0]}'" if fitting else "... (for the whole name; its first group is the patient)"
-    alone = f"{PATIENT_PATTERN}$" if len(set(patients.values())) < len(patients) else EACH_ALONE
+    alone = f"{PATIENT_PATTERN}$" if len(set(patients.values())) < len(patients) else "(.+)"
     lines = [f"  {key}: {few(names, 4)}" for key, names in wanted.items() if len(names) > 1]
-    more = f"\n  and {len(lines) - 8} more" if len(lines) > 8 else ""
-    return (
-        "These names may be volumes of one patient (visits, dates, sides, phases), which must not stand in two lists:\n"
-        + "\n".join(lines[:8])
-        + f"{more}\nIf each line is one patient, repeat the command with\n  --patient_pattern={proposal}\n"
-        f"If each name is a patient of its own, with\n  --patient_pattern='{alone}'"
-    )
+    lines[8:] = [f"  and {len(lines) - 8} more"] if len(lines) > 8 else []
+    return "\n".join([
+        "These names may be volumes of one patient (visits, dates, sides, phases), which must not stand in two lists:",
+        *lines,
+        f"If each line is one patient, repeat the command with\n  --patient_pattern={proposal}",
+        f"If each name is a patient of its own, with\n  --patient_pattern='{alone}'",
+    ])  # fmt: skip
 
 
-def notes(dataset: DatasetConfig, lists: Iterable[Roles] | None = None) -> Iterator[str]:
-    """Yields a note for patients of different lists whose names say that they may be one patient.
+def notes(dataset: DatasetConfig, training: Iterable[str], validation: Iterable[str]) -> Iterator[str]:
+    """Yields a note for each group of names that may be one patient and stand in several lists, the test list included.
 
-    Args:
-        dataset: Where it has a `patient_pattern` of its own, the question is answered and there is no note.
-        lists: Of some trainings; None for all lists of the dataset.
+    A dataset with a `patient_pattern` of its own has answered the question.
     """
-    if dataset.patient_pattern != PATIENT_PATTERN:
-        return
-    lists = [{role: set(ids) for role, ids in roles.items()} for roles in lists or _all_roles(dataset.splits)]
-    everyone = {patient for roles in lists for ids in roles.values() for patient in ids}
-    for names in alike(everyone).values():
-        for roles in lists:
-            found = {role: sorted(ids.intersection(names)) for role, ids in roles.items()}
-            if sum(map(bool, found.values())) > 1:
-                told = "; ".join(f"{role}: {few(ids, 3)}" for role, ids in found.items() if ids)
-                yield (
-                    f"these names may be one patient, which then stands in several lists ({told}). Put them into one "
-                    "list, or set `patient_pattern` in the init file."
-                )
-                break
-
-
-def _all_roles(splits: Splits) -> Iterator[Roles]:
-    """Yields the patients of each list, with those that validate it and the test patients."""
-    for key, combinations in splits.train.items():
-        validation = {} if key in splits.unlabeled else splits.val.get(key, {})
-        for comb, ids in combinations.items():
-            held_out = validation.get(comb, validation.get(ANY, ()))
-            yield {"training": ids, "validation": held_out, "test": splits.test}
+    roles = {"training": {*training}, "validation": {*validation}, "test": {*dataset.splits.test}}
+    groups = alike(set().union(*roles.values())) if dataset.patient_pattern == PATIENT_PATTERN else {}
+    for names in groups.values():
+        found = {role: sorted(ids.intersection(names)) for role, ids in roles.items()}
+        told = [f"{role}: {few(ids, 3)}" for role, ids in found.items() if ids]
+        if len(told) > 1:
+            yield (
+                f"these names may be one patient, who then stands in several lists ({'; '.join(told)}). Put them into "
+                "one list, or set `patient_pattern` in the init file."
+            )
 
 
 def alike(names: Iterable[str]) -> Groups:
