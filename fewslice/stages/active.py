@@ -35,7 +35,8 @@ from fewslice.core.console import without_native_messages
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.core.run import Run, find_runs
 from fewslice.data import cache
-from fewslice.data.readers import find_cases, get_reader, patients
+from fewslice.data.readers import find_cases, get_reader
+from fewslice.data.readers.patients import warn_of_shared_names
 from fewslice.data.readers.selection import find_readable
 from fewslice.report.figures import gallery
 from fewslice.report.pages.experiments import results_path, write_experiment_report
@@ -125,11 +126,10 @@ def _roles(experiment: Experiment, dataset: datasets.DatasetConfig) -> Roles:
         raise ConfigError(f"The pool: {text}") from error
     test = dataset.splits.test_ids() if experiment.test else dataset.splits.test
     reader = get_reader(dataset)
-    for ids in (pool, val, test if experiment.test else ()):
-        if ids:
-            find_cases(reader, ids, dataset.unlabeled_phases)
-    for note in patients.notes(dataset, pool, val):
-        logging.warning("%s: %s", dataset.name, note)
+    for patients in (pool, val, test if experiment.test else ()):
+        if patients:
+            find_cases(reader, patients, dataset.unlabeled_phases)
+    warn_of_shared_names(dataset, pool, val)
     return Roles(pool, val, test)
 
 

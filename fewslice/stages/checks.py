@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 
-from absl import logging
-
 from fewslice.augment.crop_resize import REFERENCE_SIDE_PX, crop_limits
 from fewslice.core.errors import ConfigError
 from fewslice.data.batches.contrastive import BatchPlan, check_number_of_volumes, plan_global_batch, plan_local_batch
@@ -49,16 +47,16 @@ def _check_volumes(args: Training, dataset: DatasetConfig) -> None:
 
     Two spellings of one patient ("7" and "007") may not stand in two lists: the check of the tables compares texts.
     """
-    from fewslice.data.readers import find_cases, get_reader, patients
+    from fewslice.data.readers import find_cases, get_reader
+    from fewslice.data.readers.patients import warn_of_shared_names
     from fewslice.data.readers.selection import patient_names, resolve_patients
 
     reader = get_reader(dataset)
     patient_names(reader, [*args.train_ids, *args.val_ids, *dataset.splits.test])
-    for note in patients.notes(dataset, args.train_ids, args.val_ids):
-        logging.warning("%s: %s", dataset.name, note)
+    warn_of_shared_names(dataset, args.train_ids, args.val_ids)
     if isinstance(args, Segmentation):
-        for ids in (args.train_ids, args.val_ids, dataset.splits.test_ids()):
-            find_cases(reader, ids, dataset.phases)
+        for patients in (args.train_ids, args.val_ids, dataset.splits.test_ids()):
+            find_cases(reader, patients, dataset.phases)
     else:
         cases = find_cases(reader, args.train_ids, dataset.unlabeled_phases)
         if isinstance(args, GroupPretraining):
@@ -69,10 +67,10 @@ def _check_volumes(args: Training, dataset: DatasetConfig) -> None:
             if plan.use_partitions:
                 check_number_of_volumes(plan.num_slots, len(cases))
     if isinstance(args, JointTraining):
-        names = dataset.splits.train_ids(args.unl_no_of_tr_imgs, args.unl_comb_tr_imgs)
-        find_cases(reader, names, dataset.unlabeled_phases)
+        patients = dataset.splits.train_ids(args.unl_no_of_tr_imgs, args.unl_comb_tr_imgs)
+        find_cases(reader, patients, dataset.unlabeled_phases)
         tested = resolve_patients(reader, dataset.splits.test_ids())
-        leaked = [name for name in names if resolve_patients(reader, [name]) & tested]
+        leaked = [name for name in patients if resolve_patients(reader, [name]) & tested]
         if leaked:
             raise ConfigError(
                 f"The unlabelled list {args.unl_no_of_tr_imgs} of {dataset.name} contains the test patients "

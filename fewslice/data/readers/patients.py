@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from absl import logging
+
 from fewslice.data.readers.base import few
 from fewslice.settings.datasets import PATIENT_PATTERN, DatasetConfig, patient_of
 
@@ -79,6 +81,12 @@ def notes(dataset: DatasetConfig, training: Iterable[str], validation: Iterable[
                 f"these names may be one patient, who then stands in several lists ({'; '.join(told)}). Put them into "
                 "one list, or set `patient_pattern` in the init file."
             )
+
+
+def warn_of_shared_names(dataset: DatasetConfig, training: Iterable[str], validation: Iterable[str]) -> None:
+    """Logs the `notes` of a training."""
+    for note in notes(dataset, training, validation):
+        logging.warning("%s: %s", dataset.name, note)
 
 
 def alike(names: Iterable[str]) -> Groups:
