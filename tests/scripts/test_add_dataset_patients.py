@@ -15,6 +15,9 @@ from fewslice.core.errors import FewSliceError
 from fewslice.data.readers import get_reader
 from fewslice.data.readers.selection import find_readable
 from fewslice.settings import datasets
+from fewslice.settings.flags import read_from
+from fewslice.settings.stage_flags import Baseline, GlobalPretraining
+from fewslice.stages import checks
 from tests.data.layouts import image, label, save
 from tests.scripts import running
 
@@ -103,7 +106,7 @@ def test_official_test_images(tmp_path, labelled):
     assert set(splits.train_ids("unlabeled", "c1")) == train | {f"c{index}" for index in range(4 + labelled, 8)}
 
 
-def test_one_labelled_visit_per_patient(tmp_path, caplog):
+def test_one_labelled_visit_per_patient(tmp_path, monkeypatch, caplog):
     """Labelled volumes train, the others of training patients pretrain, all that is left out is named."""
     write(
         tmp_path,
@@ -121,6 +124,24 @@ def test_one_labelled_visit_per_patient(tmp_path, caplog):
         cases = find_readable(reader, sorted(ids), ("",), with_label=with_label)
         assert len(cases) == count and all(case.label_path or not with_label for case in cases)
     assert "Left out beside labelled volumes of their patients, having no label: p" in caplog.text
+    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(tmp_path / "out"))
+    assert running.run("verify_dataset", "--dataset=mine").returncode == 0
+    for stage, flags in ((Baseline, ["--no_of_tr_imgs=tr1"]), (GlobalPretraining, ["--bt_size=4"])):
+        args, config = read_from(stage, ["--dataset=mine", *flags])
+        checks.check(args, config)
+
+
+def test_visits_in_lists_written_by_hand(tmp_path, monkeypatch, caplog):
+    """A note of verify_dataset and a warning when a training starts."""
+    names = packed(f"{name}_v{visit}" for name in NAMES for visit in (1, 2))
+    write(tmp_path, names, labels=names)
+    add(tmp_path, "--patient_pattern=(.+)")
+    init = tmp_path / "out" / "init_mine.py"
+    init.write_text(re.sub("patient_pattern = .*", "", init.read_text()))
+    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(tmp_path / "out"))
+    assert "these names may be one patient" in running.run("verify_dataset", "--dataset=mine").stdout
+    checks.check(*read_from(Baseline, ["--dataset=mine", "--no_of_tr_imgs=trall"]))
+    assert "mine: these names may be one patient" in caplog.text and "test: p" in caplog.text
 
 
 def test_acdc_with_labels_of_one_phase(tmp_path):
