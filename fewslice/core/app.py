@@ -30,6 +30,8 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
 
     def guarded(argv: Sequence[str]) -> None:
         console.set_up()
+        if sys.stdout is not None:
+            sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when the backend is imported
         try:
             plugins.load(flags.FLAGS[plugins.FLAG].value)

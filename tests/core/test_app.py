@@ -57,6 +57,11 @@ def test_names_that_are_no_utf8(tmp_path, body, word):
     assert "Traceback" not in done.stderr
 
 
+def test_names_that_the_terminal_lacks(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert run(tmp_path, "print('M\\xfcller')").stdout == "M\\xfcller\n"
+
+
 @pytest.mark.parametrize("flag", ["--helpxml", "-?"])
 def test_help_is_no_failure(tmp_path, flag):
     done = run(tmp_path, "print('begun')", flag)
