@@ -42,7 +42,7 @@ def split_patients(
     if official and test is not None:
         raise ConfigError(f"The {len(official)} official test patients are the test list. Leave out --test={test}.")
     count = len(labelled)
-    val = (1 if count < 8 else 2) if val is None else val
+    val = (1 if count - len(official) < 8 else 2) if val is None else val
     test = len(official) or (max(1, round(count / 5)) if test is None else test)
     if val < 1 or test < 0 or count - val - test < 1:
         raise ConfigError(

@@ -320,6 +320,11 @@ def existing(folder: Path, stem: str) -> Path | None:
     return found[0] if len(found) == 1 else nifti_files(folder).get(stem)
 
 
+def first_existing(folder: Path, stem: str) -> Path:
+    """Returns `existing`, or `folder/stem.nii.gz`, so that reading it says that it is missing."""
+    return existing(folder, stem) or folder / f"{stem}.nii.gz"
+
+
 def few(items: Sequence[str], shown: int = 12) -> str:
     """Returns the first items and how many more there are."""
     rest = len(items) - shown
