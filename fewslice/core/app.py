@@ -19,9 +19,10 @@ from typing import NoReturn
 from absl import app, flags
 
 from fewslice.core import console, limits, plugins
-from fewslice.core.errors import DataError, FewSliceError
+from fewslice.core.errors import DataError, FewSliceError, is_utf8
 
 _PR_SET_PDEATHSIG = 1
+_NO_TEXT = "is no text in UTF-8. Rename the file or folder with plain letters and digits."
 
 
 def run(main: Callable[[Sequence[str]], object]) -> None:
@@ -33,6 +34,8 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
 
     def guarded(argv: Sequence[str]) -> None:
         console.set_up()
+        if sys.stdout is not None:
+            sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when the backend is imported
         try:
             limits.set_most(flags.FLAGS[limits.FLAG].value)
@@ -45,9 +48,10 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
             remedy = "Make the file and its folder accessible for you (chmod, chown), and repeat the same command."
             _refuse(str(DataError(path, expected="a file that you may use", found=found, remedy=remedy)))
         except UnicodeEncodeError as error:
-            if not re.search("[\ud800-\udfff]", str(error.object)):
+            if is_utf8(error.object):
                 raise
-            _refuse(f"A name or path is no text in UTF-8: {error.object!a:.200}. Rename it, or choose another one.")
+            lines = [line for line in error.object.splitlines() if not is_utf8(line)]
+            _refuse(f"{os.fsencode(lines[0])!r} {_NO_TEXT}")
         except (MemoryError, ImportError) as error:
             if isinstance(error, ImportError) and not re.search("allocate memory|map segment", str(error)):
                 raise
@@ -95,6 +99,8 @@ def _lost_reader() -> bool:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses the flags and returns the program's name. A mistake is one message that names the argument."""
+    if strange := [os.fsencode(word) for word in argv if not is_utf8(word)]:
+        _refuse(f"{strange[0]!r} {_NO_TEXT}")
     try:
         rest = flags.FLAGS([argv[0], *map(_argument, argv[1:])])
     except flags.Error as error:

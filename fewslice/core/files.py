@@ -33,7 +33,9 @@ def writing_error(path: Path, error: OSError) -> FewSliceError:
     if error.errno in _NO_SPACE:
         remedy = "Free some space (or raise the quota) and repeat the same command; it continues where it stopped."
     elif error.errno in _NO_PERMISSION:
-        remedy = "Make the folder writable or choose another one (--runs_dir, FEWSLICE_DATA), then repeat the command."
+        is_settings = Path(path).name.startswith(("init_", "data_cfg_"))
+        choose = "--output_dir, FEWSLICE_EXPERIMENTS" if is_settings else "--runs_dir, FEWSLICE_DATA"
+        remedy = f"Make the folder writable or choose another one ({choose}), then repeat the command."
     else:
         remedy = "Mend the cause and repeat the same command."
     return FewSliceError(

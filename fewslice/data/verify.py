@@ -15,9 +15,10 @@ from fewslice.core.errors import DataError
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
 from fewslice.data.geometry_notes import Lie, geometry_notes, lie_of
-from fewslice.data.readers import Reader
+from fewslice.data.readers import Reader, patients
 from fewslice.data.readers.selection import few, patient_names
 from fewslice.data.volume import Case, image_notes
+from fewslice.settings.splits import val_patients
 
 _NOTES_SHOWN = 20
 _WRONG_SHARE = 0.01  # of scribbled pixels; annotators cross borders here and there
@@ -70,7 +71,10 @@ def examine_dataset(
         for index, result in map_threads(functools.partial(_examine, reader), cases, workers=workers):
             results[index] = result
             line.update(note=cases[index].case_id)
-    findings, duplicates, notes = Findings(notes=list(reader.notes)), [], []
+    splits = reader.dataset.splits
+    training = {patient for key in splits.labelled_keys() for ids in splits.train[key].values() for patient in ids}
+    shared = patients.notes(reader.dataset, training, val_patients(splits))
+    findings, duplicates, notes = Findings(notes=[*reader.notes, *shared]), [], []
     seen: dict[str, Case] = {}
     lies = {case.case_id: results[index].lie for index, case in enumerate(cases) if isinstance(results[index], Facts)}
     findings.notes += geometry_notes(lies, reader.dataset.orientation)

@@ -37,6 +37,8 @@ from fewslice.core.run import Run, find_runs
 from fewslice.data import cache
 from fewslice.data.batches.group import GroupSampler
 from fewslice.data.readers import find_cases, get_reader
+from fewslice.data.readers.patients import warn_of_shared_names
+from fewslice.data.readers.selection import find_readable
 from fewslice.report.figures import gallery
 from fewslice.report.pages.experiments import results_path, write_experiment_report
 from fewslice.settings import datasets, facts
@@ -121,6 +123,7 @@ def _patients(experiment: Experiment, dataset: datasets.DatasetConfig) -> tuple[
     for patients in (pool, val, test if experiment.test else ()):
         if patients:
             find_cases(reader, patients, dataset.unlabeled_phases)
+    warn_of_shared_names(dataset, pool, val)
     return pool, val, test
 
 
@@ -191,7 +194,8 @@ class _Parts:
         return any(MASKS in STRATEGIES.get(one.name).needs and one.options.get("use_labels", True) for one in chosen)
 
     def _open(self, patients: Sequence[str], **annotations: bool) -> cache.PreparedSet:
-        cases = find_cases(get_reader(self.dataset), patients, self.dataset.unlabeled_phases)
+        reader, phases = get_reader(self.dataset), self.dataset.unlabeled_phases
+        cases = find_readable(reader, patients, phases, with_label=annotations["with_label"])
         return cache.open_cache(self.dataset, cases, **annotations)
 
     def open_run(self, resume: bool) -> Run:

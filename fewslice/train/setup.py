@@ -18,7 +18,8 @@ from fewslice.core.done import BEST, LAST, NAME
 from fewslice.core.errors import ConfigError
 from fewslice.core.run import Run, settings_text, unmatched_settings
 from fewslice.data import cache
-from fewslice.data.readers import find_cases, get_reader
+from fewslice.data.readers import get_reader
+from fewslice.data.readers.selection import find_readable
 from fewslice.settings import datasets, facts
 from fewslice.settings.stage_flags import JointTraining, Training, defaults, digest_values, not_in_digest
 from fewslice.train import upstream
@@ -52,7 +53,9 @@ def open_volumes(
     dataset: datasets.DatasetConfig, patients: Sequence[str], phases: Sequence[str], *, with_label: bool
 ) -> cache.PreparedSet:
     """Returns the prepared volumes of some patients, building the cache where it is missing or stale."""
-    return cache.open_cache(dataset, find_cases(get_reader(dataset), patients, phases), with_label=with_label)
+    reader = get_reader(dataset)
+    cases = find_readable(reader, patients, phases, with_label=with_label)
+    return cache.open_cache(dataset, cases, with_label=with_label)
 
 
 def find_origin(args: Training, dataset: datasets.DatasetConfig) -> Origin:

@@ -23,7 +23,7 @@ import numpy as np
 from fewslice.core import limits
 from fewslice.core.errors import DataError
 from fewslice.core.files import atomic_path, refuse_special
-from fewslice.data.io.access import access_error
+from fewslice.data.io.access import absence, access_error
 from fewslice.data.io.geometry import STORED, Axes, has_orientation, inverse, permuted, turned
 
 Header = nib.Nifti1Header  # nib.Nifti2Header is a subclass
@@ -157,8 +157,8 @@ def _has_one_image(header: Header) -> bool:
 def _check_file(path: Path) -> bool:
     """Checks existence, size and name. Returns whether the content is gzip."""
     if not path.exists():
-        found = "nothing: there is no such file"
-        raise DataError(path, expected="a NIfTI file", found=found, remedy="Check the path and the name.")
+        found, remedy = absence(path)
+        raise DataError(path, expected="a NIfTI file", found=found, remedy=remedy)
     with _reading(path):
         refuse_special(path)
     name = path.name.lower()

@@ -18,7 +18,7 @@ import numpy as np
 
 from fewslice.core import files, limits
 from fewslice.core.errors import DataError
-from fewslice.data.io.access import access_error, readable
+from fewslice.data.io.access import absence, access_error, readable
 from fewslice.data.readers.base import Grid, Reader
 from fewslice.data.volume import Case
 
@@ -154,7 +154,8 @@ def read_array(
     except DataError:
         raise
     except FileNotFoundError as error:
-        raise DataError(path, expected="an .h5 file", found="no such file", remedy=_REMEDY) from error
+        found, remedy = absence(path)
+        raise DataError(path, expected="an .h5 file", found=found, remedy=remedy) from error
     except Exception as error:  # h5py raises OSError, KeyError, RuntimeError, ValueError, ... for damaged files
         if isinstance(error, OSError) and error.errno:  # for damage it has none; its text is many lines
             raise access_error(OSError(error.errno, os.strerror(error.errno)), path) from error
