@@ -107,7 +107,7 @@ class GroupContrastive(Loss):
         self.temperature = checks.positive("temperature", temperature)
         self.loss_wt = checks.not_negative("loss_wt", loss_wt)
         self.neg_loss_wt = checks.not_negative("neg_loss_wt", neg_loss_wt)
-        self.pos_loss_wts = [checks.not_negative("pos_loss_wts", weight) for weight in pos_loss_wts]
+        self.pos_loss_wts = tuple(checks.not_negative("pos_loss_wts", weight) for weight in pos_loss_wts)
         self.pos_loss_masks = _masks(pos_loss_masks, len(self.pos_loss_wts))
         self.positives = checks.one_of("positives", positives, ("group", "all"))
         if not self.loss_wt + self.neg_loss_wt + sum(self.pos_loss_wts):
@@ -166,9 +166,9 @@ def _mean(pairs: Any) -> Any:
     return pairs / ops.maximum(ops.sum(pairs), 1.0)
 
 
-def _masks(masks: Sequence[Sequence[int]], count: int) -> list[list[int]]:
+def _masks(masks: Sequence[Sequence[int]], count: int) -> tuple[tuple[int, ...], ...]:
     """Returns the positions that each group-positive term leaves out."""
-    masks = [[int(position) for position in mask] for mask in masks] or [[] for _ in range(count)]
+    masks = tuple(tuple(int(position) for position in mask) for mask in masks) or ((),) * count
     if len(masks) != count:
         raise ValueError(
             "`pos_loss_masks` must have one entry for each of `pos_loss_wts`, or none at all. "

@@ -21,9 +21,9 @@ from absl import flags
 
 from fewslice.core import app
 from fewslice.core.errors import ConfigError, FewSliceError
-from fewslice.core.files import write_text
+from fewslice.core.files import atomic_path, write_text
 from fewslice.settings import dataset_files
-from fewslice.settings.datasets import PATIENT_PATTERN, load_dataset_config
+from fewslice.settings.datasets import load_dataset_config
 from fewslice.settings.flags import define
 from fewslice.settings.stage_flags import OnDataset
 
@@ -37,9 +37,10 @@ flags.DEFINE_list("struct_names", [], "Names of the structures without the backg
 flags.DEFINE_string("label_map", "", "code:class pairs if the labels are not 0, 1, 2, ...: 205:1,420:2")
 flags.DEFINE_string(
     "patient_pattern",
-    PATIENT_PATTERN,
-    "Regular expression for file names without .nii.gz; its first group is the patient. The default drops "
-    "endings such as _frame01, _t3 and _ED.",
+    "",
+    "Regular expression for file names without .nii.gz; its first group is the patient. Default: sub-01 of "
+    "sub-01_ses-02, else the name without endings such as _frame01, _t3 and _ED; other names that may be visits are "
+    "asked about.",
 )
 flags.DEFINE_integer("image_channel", 0, "Channel of 4-D images, or of files _0000, ...", lower_bound=0)
 flags.DEFINE_integer("val", None, "Number of validation patients. Default: 2.", lower_bound=1)
@@ -54,12 +55,12 @@ DEFAULT_BATCH = 6  # volumes in a batch of global pretraining unless flags say o
 def main(_argv):
     from fewslice.data.geometry_notes import best_orientation, geometry_notes
     from fewslice.data.new_dataset import crop, derive, files
+    from fewslice.data.verify import grouped_notes
 
     folder = Path(FLAGS.output_dir or dataset_files.experiments_folder())
     targets = folder / f"init_{FLAGS.name}.py", folder / f"data_cfg_{FLAGS.name}.py"
-    existing = " and ".join(str(path) for path in targets if path.exists())
-    if existing and not (FLAGS.force or FLAGS.dry_run):
-        raise ConfigError(f"{existing} exist already. Choose another --name, or --force to overwrite.")
+    if all(path.exists() for path in targets):
+        refuse_to_overwrite(targets)
     request = derive.Request(
         FLAGS.name,
         Path(FLAGS.images),
@@ -79,11 +80,15 @@ def main(_argv):
         draft = dataclasses.replace(draft, orientation="as_stored")
         checked = check(derive.check_files(draft, with_labels=not FLAGS.images_only))
     dataset = derive.derive(draft, checked, with_labels=not FLAGS.images_only)
-    labelled, unlabelled = derive.patients(checked)
-    tables = files.split_patients(labelled, unlabelled, seed=FLAGS.seed, val=FLAGS.val, test=FLAGS.test)
+    labelled, unlabelled, official = derive.patients(dataset, checked)
+    counts = {"val": FLAGS.val, "test": FLAGS.test}
+    tables = files.split_patients(labelled, unlabelled, seed=FLAGS.seed, official=official, **counts)
     facts = f"{len(checked)} volumes of {len(labelled)} labelled and {len(unlabelled)} other patients"
     print(f"Good: {facts}. {files.summary(dataset, tables)}")
-    for note in geometry_notes({item.case.case_id: item.lie for item in checked}, dataset.orientation):
+    notes = grouped_notes((item.case.case_id, note) for item in checked for note in item.notes)
+    for line in (*derive.left_out(checked, tables, official), *derive.notes(draft)):
+        print(f"Note: {line}")
+    for note in geometry_notes({item.case.case_id: item.lie for item in checked}, dataset.orientation) + notes:
         print(f"Note: {note}.")
     if labelled:
         print(crop.crop_text(dataset, derive.footprints(checked)))
@@ -109,19 +114,43 @@ def check(results) -> list:
     return checked
 
 
+def refuse_to_overwrite(existing) -> None:
+    if existing and not (FLAGS.force or FLAGS.dry_run):
+        names = " and ".join(map(str, existing))
+        raise ConfigError(f"{names} exist already. Choose another --name, or --force to overwrite.")
+
+
 def write(targets: tuple[Path, Path], texts: tuple[str, str]) -> None:
-    """Loads the two texts as a dataset to check them, then writes them, or shows them for --dry_run."""
+    """Loads the two texts as a dataset to check them, then writes them, or shows them for --dry_run.
+
+    The dataset is there with its init file, which comes last: after a kill the same command finishes the pair.
+    """
     from fewslice.data.new_dataset.files import next_steps
 
     with tempfile.TemporaryDirectory() as temporary:
         for path, text in zip(targets, texts, strict=True):
             write_text(Path(temporary) / path.name, text)
         load_dataset_config(FLAGS.name, folder=Path(temporary))
-    for path, text in zip(targets, texts, strict=True):
-        if not FLAGS.dry_run:
-            write_text(path, text)
+    pairs = [*zip(targets, texts, strict=True)]
+    refuse_to_overwrite([path for path, text in pairs if path.exists() and path.read_bytes() != text.encode("utf-8")])
+    if not FLAGS.dry_run:
+        write_pair(pairs)
+    for path, text in pairs:
         print(f"Would write {path}:\n{text}" if FLAGS.dry_run else f"Wrote {path}")
     print(next_steps(FLAGS.name, images_only=FLAGS.images_only))
+
+
+def write_pair(pairs) -> None:
+    """Writes both files beside their places, then moves them: a full disk changes nothing."""
+    (settings, settings_text), (lists, lists_text) = pairs
+    with atomic_path(settings) as new_settings, atomic_path(lists) as new_lists:
+        for path in (settings, lists):
+            for left_over in path.parent.glob(f".{path.name[:40]}.*.tmp.py"):
+                if left_over not in (new_settings, new_lists):
+                    left_over.unlink(missing_ok=True)
+        new_lists.write_text(lists_text, encoding="utf-8")
+        new_settings.write_text(settings_text, encoding="utf-8")
+        settings.unlink(missing_ok=True)  # never the settings of one dataset with the lists of another
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
                labelled.csv     everything annotated after this round
                gallery.png      the query as a picture
                metrics.json     scores of the networks that were trained on everything annotated
+               checksums.json   of query.csv, labels.npy and metrics.json, while the round is not finished
                DONE             checksums of all that but scores.csv and the picture; written last
 
 Each file is complete or absent, and each step begins by looking for its own. Randomness comes from (seed, round) only.
@@ -30,7 +31,7 @@ from fewslice.active.labels import Labels, join
 from fewslice.active.query import SCORES, STRATEGIES, Choice, Query, select
 from fewslice.active.selection_files import read_query, write_query
 from fewslice.active.units import Units
-from fewslice.core import files
+from fewslice.core import files, later
 from fewslice.settings.experiment import RoundPlan
 
 
@@ -128,26 +129,33 @@ class Loop:
         choice = self._choose(Situation(plan, folder, is_labelled, trained, labels))
         if self.annotator is None:
             return labels
-        if not (folder / round_files.LABELS).exists():
-            files.write_array(folder / round_files.LABELS, join(self.annotator.annotate(folder, choice.indices)))
+        with round_files.vouched(folder, round_files.LABELS) as is_missing:
+            if is_missing:
+                files.write_array(folder / round_files.LABELS, join(self.annotator.annotate(folder, choice.indices)))
         labels = labels.extended(round_files.read_revealed(folder, labels))
         round_files.write_labelled(folder, labels)
         if self.picture is not None and len(choice.indices) and not (folder / "gallery.png").exists():
             revealed = labels.rounds[-1]
             self.picture(folder / "gallery.png", choice, [revealed.labels(n) for n in range(len(revealed.boxes))])
-        if self.learner is not None and plan.train and not (folder / "metrics.json").exists():
-            metrics = {"round": plan.number, "fraction": plan.fraction, "units": len(labels)}
-            metrics["annotated_pixels"] = labels.count_voxels()
-            files.write_json(folder / "metrics.json", metrics | dict(self.learner(folder, plan, labels)))
+        if self.learner is not None and plan.train:
+            with round_files.vouched(folder, round_files.METRICS) as is_missing:
+                if is_missing:
+                    metrics = {"round": plan.number, "fraction": plan.fraction, "units": len(labels)}
+                    metrics["annotated_pixels"] = labels.count_voxels()
+                    metrics |= dict(self.learner(folder, plan, labels))
+                    files.write_json(folder / round_files.METRICS, metrics)
         round_files.finish(folder)
         return labels
 
     def _choose(self, situation: Situation) -> Choice:
         """Returns the query of the round: the one on disk, or a new one, which is written."""
-        path = situation.folder / "query.csv"
+        path = situation.folder / round_files.QUERY
         plan, budget = situation.plan, max(0, situation.plan.units - int(situation.is_labelled.sum()))
-        if not path.exists():
-            write_query(path, self.pool, self._select(situation, budget))
+        with round_files.vouched(situation.folder, round_files.QUERY) as is_missing:
+            if is_missing:
+                chosen = self._select(situation, budget)
+                later.settle()
+                write_query(path, self.pool, chosen)
         choice = read_query(path, self.pool)
         round_files.check_choice(path, choice, self._query(situation, budget))
         shown, strategy = ", ".join(map(self.pool.name, choice.indices[:5])), plan.query.strategy.name

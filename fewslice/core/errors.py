@@ -17,6 +17,11 @@ def listed(subject: str, problems: Sequence[str]) -> str:
     return "\n  - ".join([f"{subject} has {len(problems)} problems:", *problems])
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a name or flag from the system is text; its other bytes become surrogates, which no file could hold."""
+    return not any("\udc80" <= letter <= "\udcff" for letter in text)
+
+
 class FewSliceError(Exception):
     """A mistake in the input, the configuration or the environment that the user can mend."""
 

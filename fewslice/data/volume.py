@@ -80,6 +80,21 @@ def with_channel_axis(images: np.ndarray) -> np.ndarray:
     return images[..., np.newaxis] if images.ndim == 3 else images
 
 
+def image_notes(image: np.ndarray, dataset: DatasetConfig) -> list[str]:
+    """Returns text on intensities that are scaled otherwise than one would expect, or that show nothing.
+
+    Args:
+        image: (X, Y, Z) or (X, Y, Z, C), native.
+        dataset: `intensity` and `percentiles` are read.
+    """
+    is_scaled = dataset.intensity == "percentiles"
+    if image.min() == image.max():
+        return [f"the image is constant ({image.flat[0]:g})" + " and becomes zero" * is_scaled]
+    padding = preprocess.find_padding(image, dataset.percentiles)
+    kept = "is left out of the percentiles and becomes 0" if is_scaled else "stays (`intensity` is as_stored)"
+    return [] if padding is None else [f"{padding}: this is taken for padding and {kept}"]
+
+
 def image_to_grid(image: np.ndarray, spacing_mm: Sequence[float], dataset: DatasetConfig) -> np.ndarray:
     """Scales the intensities of a native image and brings it to the network's grid.
 
@@ -105,13 +120,13 @@ def image_to_grid(image: np.ndarray, spacing_mm: Sequence[float], dataset: Datas
 def label_to_grid(
     label: np.ndarray, spacing_mm: Sequence[float], dataset: DatasetConfig, *, outside: int = 0
 ) -> np.ndarray:
-    """Brings a label or a scribble to the network's grid by the nearest pixel.
+    """Brings a label or a scribble to the network's grid; where that is stretched, by the nearest pixel.
 
     Args:
         label: (X, Y, Z) uint8.
         spacing_mm: Native spacing; the first two values count.
-        dataset: `grid`, the size and `target_resolution` are read.
-        outside: Value where the network's grid reaches beyond the file's slice.
+        dataset: `grid`, the size, `target_resolution` and `label_resampling` are read.
+        outside: Value where the network's grid reaches beyond the file's slice; of scribbles "not annotated".
 
     Returns:
         (Z, NX, NY) uint8.
@@ -119,6 +134,7 @@ def label_to_grid(
     if dataset.grid != "resample":
         return np.ascontiguousarray(_stretched(label, dataset), np.uint8)
     options = {"target_resolution": dataset.target_resolution, "size": dataset.size, "fill": outside}
+    options["rule"] = dataset.label_resampling
     return np.ascontiguousarray(preprocess.prepare_label(label, spacing_mm, **options), np.uint8)
 
 

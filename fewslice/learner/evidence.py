@@ -50,7 +50,7 @@ class RoundNetworks:
     def best(self, situation: Situation) -> tuple[Network, keras.Model]:
         """Returns the kind of network, and the best of the round."""
         network = network_of(situation.plan.network)
-        chosen = files.read_json(situation.trained / "metrics.json")["chosen"]
+        chosen = files.read_record(situation.trained / "metrics.json", {"chosen": int})["chosen"]
         return network, load_member(network, self.dataset, member_folder(situation.trained, chosen))
 
     def members(self, situation: Situation) -> tuple[Network, list[tuple[keras.Model, int]]]:

@@ -20,6 +20,7 @@ from absl import logging
 import models
 from fewslice.active.labels import Labels
 from fewslice.core import backend, checkpoint, files
+from fewslice.core.done import BEST
 from fewslice.data import cache
 from fewslice.data.volume import with_channel_axis
 from fewslice.evaluate import volumes
@@ -32,7 +33,7 @@ from fewslice.settings import datasets
 from fewslice.settings.experiment import RoundPlan
 from fewslice.train import setup
 from fewslice.train.evaluation import validation_of
-from fewslice.train.trainer import BEST, LAST, Plan, Trainer
+from fewslice.train.trainer import Plan, Trainer
 
 MEMBER = "member.json"
 _VAL, _TEST = "val", "test"
@@ -45,10 +46,12 @@ class MemberFolder:
     Attributes:
         dir: The folder.
         digest: Identifies what the network is trained on.
+        owner: Stands for everything on which the network depends.
     """
 
     dir: Path
     digest: str
+    owner: str
 
     @property
     def checkpoints(self) -> Path:
@@ -88,8 +91,8 @@ class Learner:
             path = member_folder(folder, member)
             if not (path / MEMBER).exists():
                 files.write_json(path / MEMBER, self._member(path, plan, labels, member))
-            members.append(files.read_json(path / MEMBER))
-        chosen = int(np.argmax([-1.0 if each["val_dice"] is None else each["val_dice"] for each in members]))
+            members.append(files.read_record(path / MEMBER, {"seconds": float}))
+        chosen = int(np.argmax([-1.0 if each.get("val_dice") is None else each["val_dice"] for each in members]))
         return {
             "members": members,
             "chosen": chosen,
@@ -106,8 +109,10 @@ class Learner:
         model = self._compiled(network, seed, schedule)
         batches = network.batches(mine, case_images(self.pool), seed=seed)
         digest = files.digest([mine.units.tolist(), plan.training_share, member, mine.digest()])
+        depends = [digest, dataclasses.asdict(plan), datasets.config_dict(self.dataset), self.origin.sha256]
+        owner = files.digest([*depends, self.pool.digest, self.val.digest])
         trainer = Trainer(
-            MemberFolder(path, digest),
+            MemberFolder(path, digest, owner),
             model,
             Plan(
                 make_batch=batches.batch,
@@ -120,7 +125,7 @@ class Learner:
         )
         trainer.train()
         numbers = {"val_dice": trainer.tracker.best, "best_step": trainer.tracker.best_step, "steps": schedule.steps}
-        set_best(model, path)
+        models.set_weights(model, trainer.load(BEST)[0])
         for role, prepared in ((_VAL, self.val), (_TEST, self.test)):
             if prepared is not None:
                 scores = volumes.evaluate_cases(
@@ -179,18 +184,11 @@ def build(network: Network, dataset: datasets.DatasetConfig, *, seed: int = 0) -
 
 
 def load_member(network: Network, dataset: datasets.DatasetConfig, path: Path) -> keras.Model:
-    """Returns the network of a member with its best weights. Raises `DataError` if these are missing or damaged."""
+    """Returns the network of a member with its best weights. Raises `DataError` as `checkpoint.load_weights`."""
     backend.release_networks()  # layers without a name of their own are called as they were in training
     model = build(network, dataset)
-    set_best(model, path)
+    models.set_weights(model, checkpoint.load_weights(path / "checkpoints" / BEST)[0])
     return model
-
-
-def set_best(model: keras.Model, path: Path) -> None:
-    """Gives a network the weights of a member's best validation; the last ones if every validation Dice was NaN."""
-    best = path / "checkpoints" / BEST
-    weights, _ = checkpoint.load_arrays(best if best.exists() else path / "checkpoints" / LAST)
-    models.set_weights(model, weights)
 
 
 def summary(scores: Sequence[VolumeScore], struct_name: Sequence[str], *, prefix: str) -> dict[str, Any]:

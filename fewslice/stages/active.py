@@ -11,6 +11,7 @@ What can be refused without a network is refused before Keras is imported.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
@@ -31,12 +32,13 @@ from fewslice.active.pool import Crops, open_pool
 from fewslice.active.query import MASKS, STRATEGIES, Choice
 from fewslice.active.units import Units
 from fewslice.core import backend, checkpoint, files
-from fewslice.core.console import without_native_messages
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.core.run import Run, find_runs
 from fewslice.data import cache
 from fewslice.data.batches.group import GroupSampler
 from fewslice.data.readers import find_cases, get_reader
+from fewslice.data.readers.patients import warn_of_shared_names
+from fewslice.data.readers.selection import find_readable
 from fewslice.report.figures import gallery
 from fewslice.report.pages.experiments import results_path, write_experiment_report
 from fewslice.settings import datasets, facts
@@ -121,6 +123,7 @@ def _patients(experiment: Experiment, dataset: datasets.DatasetConfig) -> tuple[
     for patients in (pool, val, test if experiment.test else ()):
         if patients:
             find_cases(reader, patients, dataset.unlabeled_phases)
+    warn_of_shared_names(dataset, pool, val)
     return pool, val, test
 
 
@@ -143,7 +146,7 @@ def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
         results = results_path(report)
         round_files.check_plans(run.dir, plans)  # of a finished run too, and before anything is written
         nothing = Labels(parts.pool, job.dataset.num_classes)
-        if run.is_done and round_files.are_finished(run.dir, nothing, len(plans)):
+        if round_files.are_finished(run.dir, nothing, len(plans)) and run.is_done:
             if not (report.exists() and results.exists()):  # killed before they were written
                 write_experiment_report([run.dir], report)
             logging.info("Already finished: %s", report)
@@ -191,7 +194,8 @@ class _Parts:
         return any(MASKS in STRATEGIES.get(one.name).needs and one.options.get("use_labels", True) for one in chosen)
 
     def _open(self, patients: Sequence[str], **annotations: bool) -> cache.PreparedSet:
-        cases = find_cases(get_reader(self.dataset), patients, self.dataset.unlabeled_phases)
+        reader, phases = get_reader(self.dataset), self.dataset.unlabeled_phases
+        cases = find_readable(reader, patients, phases, with_label=annotations["with_label"])
         return cache.open_cache(self.dataset, cases, **annotations)
 
     def open_run(self, resume: bool) -> Run:
@@ -207,7 +211,7 @@ class _Parts:
             "dataset_config": datasets.config_dict(self.dataset),
             "cases": {role: [volume.case.case_id for volume in prepared] for role, prepared in roles.items()},
             "scans_digest": {role: prepared.digest for role, prepared in roles.items()},
-            "backend": _backend(),
+            "backend": backend.name(),
             "annotator": experiment.annotator,
             "weights_sha256": {key: run.digest for key, run in self.job.runs.items()},
         }
@@ -229,7 +233,9 @@ class _Parts:
     def _log_older(self, run: Run) -> None:
         """Logs where a run of this name lies whose settings had other names, so that its digest differs."""
         name = re.compile(rf"{re.escape(self.experiment.name)}-[0-9a-f]+")
-        runs = find_runs(self.runs_dir, self.dataset.name, STAGE) if not run.dir.exists() else []
+        runs = []
+        with contextlib.suppress(FewSliceError):  # a damaged run beside this one is no concern of it
+            runs = find_runs(self.runs_dir, self.dataset.name, STAGE) if not run.dir.exists() else []
         older = [path for path, config in runs if name.fullmatch(path.name) and config.keys() >= _OLD_GROUPS]
         if older:
             text = "The settings of %s have new names now, so that its digest differs and it is not resumed here; %s"
@@ -297,8 +303,8 @@ class _Parts:
         if not first:
             return Origin()
         run = self.encoder if first == ENCODER else self.job.runs["warm_start"]
-        weights, record = checkpoint.load_arrays(run.weights)
-        return Origin(run.weights, weights, files.sha256(run.weights), record.get("step", "unknown"))
+        weights, record, sha256 = checkpoint.load_weights(run.weights)
+        return Origin(run.weights, weights, sha256, record.get("step", "unknown"))
 
     def _draw(self, path: Path, choice: Choice, labels: Sequence[np.ndarray]) -> None:
         crops, shown = Crops(self.volumes, self.pool, dims=3), range(min(gallery.MOST, len(labels)))
@@ -311,11 +317,6 @@ class _Parts:
             names=self.dataset.struct_name,
             heading=f"Round {int(path.parent.name)}: {len(choice.indices)} {self.experiment.unit.name} units",
         )
-
-
-def _backend() -> str:
-    with without_native_messages():  # Keras is imported here
-        return backend.versions()["backend"]
 
 
 def _middle(box: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ from fewslice.data.batches.contrastive import BatchPlan, check_number_of_volumes
 from fewslice.data.batches.group import GroupPlan, SliceHierarchy
 from fewslice.data.batches.joint import pair_table
 from fewslice.data.readers import find_cases, get_reader
-from fewslice.data.readers.selection import patient_names, resolve_patients
+from fewslice.data.readers.patients import warn_of_shared_names
+from fewslice.data.readers.selection import find_readable, patient_names, resolve_patients
 from fewslice.data.volume import Case
 from fewslice.settings.datasets import DatasetConfig
 from fewslice.settings.group_contrastive import GroupContrastive
@@ -50,6 +51,7 @@ def _check_volumes(args: Training, dataset: DatasetConfig) -> None:
     """
     reader = get_reader(dataset)
     patient_names(reader, [*args.train_ids, *args.val_ids, *dataset.splits.test])
+    warn_of_shared_names(dataset, args.train_ids, args.val_ids)
     if isinstance(args, Segmentation):
         for patients in (args.train_ids, args.val_ids, dataset.splits.test_ids()):
             find_cases(reader, patients, dataset.phases)
@@ -98,7 +100,7 @@ def unlabelled_cases(args: JointTraining, dataset: DatasetConfig) -> list[Case]:
     cases = find_cases(reader, patients, dataset.unlabeled_phases)
     if not args.published_lists:
         held_out = sorted(resolve_patients(reader, args.val_ids))
-        labelled = find_cases(reader, args.train_ids, dataset.phases)
+        labelled = find_readable(reader, args.train_ids, dataset.phases, with_label=True)
         validation = find_cases(reader, held_out, dataset.unlabeled_phases)
         left_out = {case.case_id for case in (*labelled, *validation)}
         cases = [case for case in cases if case.case_id not in left_out]

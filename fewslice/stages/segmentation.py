@@ -94,11 +94,12 @@ def train_and_score(
         roles = {"train": "training on", "val": "validation", "test": "test", "unlabeled": "without labels"}
         used = [f"{roles[role]} {', '.join(setup.case_ids(prepared))}" for role, prepared in volumes.items()]
         logging.info("%s: %s.", run.dir, ", ".join(used))
+        setup.warn_of_nothing(volumes["train"])
         made = prepare(run)
         trainer = Trainer(run, made.model, made.plan)
         trainer.train()
         kept = made.plan.kept or made.model
-        results = evaluate_run(run, kept, dataset, volumes["test"], network=made.network)
+        results = evaluate_run(trainer, kept, dataset, volumes["test"], network=made.network)
         run.finish({"best_step": trainer.tracker.best_step, "val_dice": trainer.tracker.best, **results})
         logging.info("Finished: %s", run.dir)
 

@@ -1,8 +1,8 @@
 """Choosing slices once: which slices of some volumes to annotate first, or next. One round without a learner.
 
     runs/<dataset>/select_slices/<strategy>-<digest>/
-      plan.json  query.csv  scores.csv  selection.json  gallery.png  embedding_map.png  config.json  versions.json
-      command.txt  logs/  DONE
+      plan.json  query.csv  checksums.json  scores.csv  selection.json  gallery.png  embedding_map.png  config.json
+      versions.json  command.txt  logs/  DONE
     runs/<dataset>/select_slices/embeddings/<digest>.npy    embeddings, shared by the selections with this encoder
 
 What can be refused without a network is refused before Keras is imported.
@@ -27,7 +27,6 @@ from fewslice.active.query import FEATURES, GRADIENTS, MASKS, SCORES, STRATEGIES
 from fewslice.active.selection_files import budget_units, read_labelled, read_query, write_selection
 from fewslice.active.units import Units
 from fewslice.core import backend, files
-from fewslice.core.console import without_native_messages
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.core.run import Run
 from fewslice.data import cache
@@ -62,9 +61,8 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
         if run.is_done:
             logging.info("Already finished: %s", run.dir)
             return run.dir
-        with without_native_messages():  # Keras is imported here
-            backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
-            versions = backend.versions()
+        backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
+        versions = backend.versions()
         run.start(versions)
         selection.folder = run.dir
         for note in (*selection.notes, *selection.differences()):
@@ -153,8 +151,8 @@ class Selection:
         run = Run(*where, self.settings, n_iter=1, facts=facts.of_selection(self.settings))
         if args.output:
             run.dir, run.logs = Path(args.output), Path(args.output) / "logs"
-            config = files.read_json(run.dir / "config.json") if (run.dir / "config.json").exists() else None
-            if config is not None and (not isinstance(config, dict) or config.get("digest") != run.digest):
+            config = files.read_record(run.dir / "config.json") if (run.dir / "config.json").exists() else None
+            if config is not None and config.get("digest") != run.digest:
                 raise ConfigError(f"--output={run.dir} holds the result of other settings. Choose another folder.")
         return run
 

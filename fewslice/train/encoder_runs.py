@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fewslice.core import files
+from fewslice.core import done, files
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.settings.datasets import LATER_DEFAULTS, DatasetConfig
 from fewslice.settings.stage_flags import LABELLED_STAGES, GlobalPretraining, GroupPretraining, LocalPretraining
@@ -72,7 +72,7 @@ def find_network(value: str, dataset: DatasetConfig, *, flag: str, stages: tuple
 
     Raises:
         ConfigError: no such run, no weights in it, another stage, or slices of another size.
-        FewSliceError: its config.json is damaged.
+        FewSliceError: its config.json is damaged or was changed.
     """
     path = Path(value)
     folder = path.absolute().parent.parent if path.is_file() else path
@@ -83,8 +83,8 @@ def find_network(value: str, dataset: DatasetConfig, *, flag: str, stages: tuple
             f"--{flag}={value}: expected a run folder (one with config.json){others}. Found: {found}. Runs lie in "
             f"runs/<dataset>/<stage>/ of the checkout; of these stages: {', '.join(stages)}."
         )
-    config = files.read_json(folder / "config.json")
-    stage = config.get("stage") if isinstance(config, dict) else None
+    config = done.read_config(folder / "config.json")
+    stage = config.get("stage")
     if stage not in stages:
         raise ConfigError(
             f"--{flag}={value} is a run of {stage or 'no known stage'}. One of these will do: {', '.join(stages)}."
@@ -100,7 +100,7 @@ def differences(run: EncoderRun, dataset: DatasetConfig) -> list[str]:
     """Returns the further differences between a run's dataset and this one, which may make its embeddings worse."""
     theirs, mine = run.config["dataset_config"], vars(dataset)
     texts = []
-    for name in ("name", "target_resolution", "percentiles", *LATER_DEFAULTS):
+    for name in ("name", "target_resolution", "percentiles", "grid", "intensity", "num_channels"):
         value = list(mine[name]) if isinstance(mine[name], tuple) else mine[name]
         before = theirs.get(name, LATER_DEFAULTS.get(name))
         texts += [f"{name} was {before} and is {value}"] * (before != value)

@@ -51,7 +51,7 @@ def segmentation_network(run: EncoderRun, dataset: DatasetConfig) -> keras.Model
 
 
 def _read_weights(model: keras.Model, run: EncoderRun, use: str, kind: str) -> None:
-    weights, record = checkpoint.load_arrays(run.weights)
+    weights, record, _ = checkpoint.load_weights(run.weights)
     fill(model, weights, path=run.weights, kind=kind)
     logging.info("%s %s (step %s).", use, os.path.relpath(run.weights), record.get("step", "unknown"))
 

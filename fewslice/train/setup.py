@@ -13,15 +13,16 @@ import numpy as np
 from absl import logging
 
 import models
-from fewslice.core import backend, checkpoint, files
+from fewslice.core import backend, checkpoint
+from fewslice.core.done import BEST, LAST, NAME
 from fewslice.core.errors import ConfigError
 from fewslice.core.run import Run, settings_text, unmatched_settings
 from fewslice.data import cache
-from fewslice.data.readers import find_cases, get_reader
+from fewslice.data.readers import get_reader
+from fewslice.data.readers.selection import find_readable
 from fewslice.settings import datasets, facts
 from fewslice.settings.stage_flags import JointTraining, Training, defaults, digest_values, not_in_digest
 from fewslice.train import upstream
-from fewslice.train.trainer import BEST, LAST
 
 Arrays = Mapping[str, Any]
 
@@ -52,7 +53,9 @@ def open_volumes(
     dataset: datasets.DatasetConfig, patients: Sequence[str], phases: Sequence[str], *, with_label: bool
 ) -> cache.PreparedSet:
     """Returns the prepared volumes of some patients, building the cache where it is missing or stale."""
-    return cache.open_cache(dataset, find_cases(get_reader(dataset), patients, phases), with_label=with_label)
+    reader = get_reader(dataset)
+    cases = find_readable(reader, patients, phases, with_label=with_label)
+    return cache.open_cache(dataset, cases, with_label=with_label)
 
 
 def find_origin(args: Training, dataset: datasets.DatasetConfig) -> Origin:
@@ -98,11 +101,11 @@ def find_teacher(args: JointTraining, dataset: datasets.DatasetConfig) -> Origin
 def _read(path: Path, name: str, risk: str) -> Origin:
     """Returns the weights of a file, or those called `name` of a run; `risk` is what it means if this one resumes."""
     if path.is_dir():
-        if not (path / "DONE").exists():
+        if not (path / NAME).exists():
             logging.warning("%s is not finished; %s", path, risk)
         path = path / "checkpoints" / name
-    weights, record = checkpoint.load_arrays(path)
-    return Origin(path, weights, files.sha256(path), record.get("step", "unknown"))
+    weights, record, sha256 = checkpoint.load_weights(path)
+    return Origin(path, weights, sha256, record.get("step", "unknown"))
 
 
 def copy_origin(model: keras.Model, origin: Origin, *, exclude: Sequence[str] = ()) -> None:
@@ -143,9 +146,12 @@ def open_run(
         volumes: Role ("train", "val", ...) -> the volumes that have it.
         extra: Further settings on which the result depends.
     """
+    config = datasets.config_dict(dataset)
+    if all(volume.label is None for prepared in volumes.values() for volume in prepared):
+        config.pop("label_resampling", None)  # pretraining does not depend on it
     settings = {
         **digest_values(args),
-        "dataset_config": datasets.config_dict(dataset),
+        "dataset_config": config,
         "initial_weights": origin.sha256,
         "backend": keras.backend.backend(),
         "cases": {role: case_ids(prepared) for role, prepared in volumes.items()},
@@ -161,8 +167,9 @@ def open_run(
 
 def begin(run: Run, args: Training) -> bool:
     """Configures the backend and starts a run; returns False, and says so, if it is finished."""
-    if run.is_done:
-        logging.info("Already finished: %s", run.dir)
+    if run.is_done or (run.steps_done and not (args.extend and args.is_given("n_iter"))):
+        more = "" if run.is_done else f" with {run.steps_done} steps; a larger --n_iter would extend it"
+        logging.info("Already finished%s: %s", more, run.dir)
         return False
     backend.configure(seed=args.seed, mixed_precision=args.mixed_precision, devices=args.devices)
     run.start(backend.versions())
@@ -185,6 +192,15 @@ def build(
         model.compile(make_optimizer(learning_rate), loss=loss, loss_weights=loss_weights, jit_compile=use_jit)
         model.optimizer.build(model.trainable_variables)  # its variables must be made in this scope
     return model
+
+
+def warn_of_nothing(train: cache.PreparedSet) -> None:
+    """Warns if no training volume shows a structure, or if all images are constant."""
+    names = ", ".join(case_ids(train))
+    if not any(volume.label.any() for volume in train):
+        logging.warning("No structure in the training volumes %s: a network learns background alone.", names)
+    if all(np.ptp(volume.image) == 0 for volume in train):
+        logging.warning("The images of the training volumes %s are constant: a network learns nothing.", names)
 
 
 def case_ids(volumes: cache.PreparedSet) -> list[str]:

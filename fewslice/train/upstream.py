@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from fewslice.core.errors import ConfigError
 from fewslice.core.run import find_upstream
 from fewslice.settings.datasets import DatasetConfig, config_dict
@@ -55,12 +57,12 @@ def check(args: Training, dataset: DatasetConfig) -> None:
             if path.is_dir() and not weights.exists():
                 raise ConfigError(f"--{flag}={value}: this run has no {weights.name} in checkpoints/. Is it finished?")
     if not args.check_only:
-        locate(args, dataset)
+        locate(args, dataset, warns=True)
         if isinstance(args, JointTraining) and needs_teacher(args):
-            locate(args, dataset, flag="teacher")
+            locate(args, dataset, flag="teacher", warns=True)
 
 
-def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from") -> Path | None:
+def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from", warns: bool = False) -> Path | None:
     """Returns the run folder or weight file that a flag names, else the finished run that the other flags describe.
 
     Args:
@@ -68,6 +70,7 @@ def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from") -
         dataset: The dataset's settings. Of several runs the one with these, with the same precision, averaging and
             devices as this stage and without mixup is taken.
         flag: "init_from", or "teacher" in joint training, whose upstream run that is.
+        warns: Say so if that run has another length than the usual one and --pretr_n_iter is not given.
 
     Returns:
         The path; None with `--init_from=none`, or if nothing is named and nothing looked for.
@@ -82,17 +85,33 @@ def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from") -
         return None
     settings = settings_of_upstream(args)
     preferred = {"mixup": 0.0, **_values(args, "prefers"), "dataset_config": config_dict(dataset)}
-    return find_upstream(
-        args.runs_dir,
-        args.dataset,
-        args.upstream,
-        settings,
-        preferred=preferred,
-        defaults=defaults,
-        left_out=not_in_digest(),
-        command=_command(args, settings),
-        flag=flag,
-    )
+
+    def find(wanted: Mapping[str, Any]) -> Path:
+        return find_upstream(
+            args.runs_dir,
+            args.dataset,
+            args.upstream,
+            wanted,
+            preferred=preferred,
+            defaults=defaults,
+            left_out=not_in_digest(),
+            command=_command(args, settings),
+            flag=flag,
+        )
+
+    try:
+        return find(settings)
+    except ConfigError as error:
+        if args.is_given("pretr_n_iter"):
+            raise
+        try:
+            found = find({name: value for name, value in settings.items() if name != "n_iter"})
+        except ConfigError:
+            raise error from None
+    if warns:
+        text = "%s was not trained for the usual %d steps; --pretr_n_iter says for how many it should be."
+        logging.warning(text, found, settings["n_iter"])
+    return found
 
 
 def _named(flag: str, value: str) -> Path:

@@ -6,11 +6,13 @@ Expected values: the undisturbed run of the same loop, and budgets counted by ha
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fewslice.active import round_files
 from fewslice.active.annotators import WaitingForAnnotations
 from fewslice.active.loop import Loop
 from fewslice.core import files
@@ -105,7 +107,7 @@ def test_killed_at_every_write(tmp_path, monkeypatch):
     done = count_writes(monkeypatch, None)
     make_loop(whole).run(plans(2, 5))
     expected, writes = contents(whole), done[0]
-    assert writes == 15 and len({*queried(whole, 0), *queried(whole, 1)}) == 5  # 7 writes a round, and scores.csv
+    assert writes == 21 and len({*queried(whole, 0), *queried(whole, 1)}) == 5  # 10 writes a round, and scores.csv
     for limit in range(2, 2 * writes + 2):
         folder = tmp_path / str(limit)
         count_writes(monkeypatch, limit)
@@ -146,7 +148,31 @@ def test_damage_in_a_finished_round_is_told(tmp_path, name, damage):
         path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(DataError, match=name) as error:
         make_loop(tmp_path).run(plans(2, 4, 6))
-    assert "later rounds" in error.value.remedy
+    assert "elsewhere and repeat" in error.value.remedy
+
+
+@pytest.mark.parametrize("name", ["query.csv", "labels.npy", "metrics.json"])
+def test_damage_in_an_unfinished_round_is_told(tmp_path, monkeypatch, name):
+    """A valid file, but another one; the person who moves it away, as the message says, gets the same results."""
+
+    def kill(_folder):
+        raise Killed
+
+    make_loop(tmp_path / "whole").run(plans(2, 4))
+    monkeypatch.setattr(round_files, "finish", kill)
+    with pytest.raises(Killed):
+        make_loop(tmp_path / "cut").run(plans(2, 4))
+    monkeypatch.undo()
+    folder = tmp_path / "cut" / "rounds" / "000"
+    path = folder / name
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(DataError, match=f"{name}(.|\n)*Restore it; or move (.*) elsewhere") as error:
+        make_loop(tmp_path / "cut").run(plans(2, 4))
+    away = Path(re.search("move (.*) elsewhere", error.value.remedy)[1])
+    away.rename(tmp_path / "away")
+    make_loop(tmp_path / "cut").run(plans(2, 4))
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
 def test_a_choice_of_another_history_is_refused(tmp_path):

@@ -25,9 +25,8 @@ LABELLED = np.arange(14) < 4
 @pytest.fixture(scope="module", autouse=True)
 def _eager():
     """A training of a few steps is quicker without tracing."""
-    tiny.run_eagerly(True)
-    yield
-    tiny.run_eagerly(False)
+    with tiny.quick_networks():
+        yield
 
 
 @pytest.fixture(scope="module", name="images")

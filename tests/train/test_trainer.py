@@ -105,10 +105,12 @@ def calm(tmp_path_factory):
 
 def test_log_and_files(calm):
     assert [row["step"] for row in calm.log()] == ["3", "6", "8"]
-    assert calm.arrays()[1] == {"step": 8}
+    assert calm.arrays()[1] == {"step": 8, "run": calm.run.digest}
     assert calm.validations == 3
     best = max(calm.log()[:2], key=lambda row: float(row["val_dice"]))
-    assert calm.arrays("best.npz")[1] == {"step": int(best["step"]), "val_dice": float(best["val_dice"])}
+    assert calm.arrays("best.npz")[1] == {
+        "step": int(best["step"]), "val_dice": float(best["val_dice"]), "run": calm.run.digest
+    }  # fmt: skip
 
 
 def test_the_loss_column_is_the_mean_of_the_losses_of_the_steps(tmp_path):
@@ -202,13 +204,14 @@ def test_the_last_step_can_be_the_best_where_a_run_ends_there(tmp_path, can_be_e
     session = Session(tmp_path, can_be_extended=can_be_extended)
     trainer = session.trainer
     trainer.plan = dataclasses.replace(trainer.plan, validate=lambda: {"val_dice": trainer.step / 8})
-    assert session.train().arrays("best.npz")[1] == {"step": best, "val_dice": best / 8}
+    record = session.train().arrays("best.npz")[1]
+    assert record == {"step": best, "val_dice": best / 8, "run": session.run.digest}
 
 
 def test_fewer_steps_than_saved(tmp_path):
     with pytest.raises(Interrupted):
         Session(tmp_path, batch=stopping(5)).train()
-    with pytest.raises(ConfigError, match="trained for . steps, more than the 1 asked for now.*delete that folder"):
+    with pytest.raises(ConfigError, match="trained for . steps, more than the 1 asked for now.*move that folder"):
         Session(tmp_path, n_iter=1).train()
 
 
@@ -233,8 +236,11 @@ def test_validation_without_a_number(tmp_path):
     session = Session(tmp_path)
     plan = session.trainer.plan
     object.__setattr__(plan, "validate", lambda: {"val_dice": math.nan})
-    with pytest.raises(TrainingError, match="Every validation Dice of .* was NaN"):
-        session.train()
+    session.train()
+    (best, record), (last, _) = session.arrays("best.npz"), session.arrays()
+    assert record["step"] == session.trainer.tracker.best_step == 8
+    assert all((best[name] == last[name]).all() for name in last), "nothing chooses, so the last weights are the best"
+    assert Session(tmp_path, n_iter=9).train().arrays("best.npz")[1]["step"] == 9, "the first number always counts"
 
 
 def test_damaged_state_falls_back(calm, tmp_path, caplog):
@@ -253,7 +259,7 @@ def test_both_states_damaged(tmp_path):
         Session(tmp_path, batch=stopping(7)).train()
     for state in (tmp_path / "toy" / "stage").glob("*/checkpoints/state*.npz"):
         state.write_bytes(b"")
-    with pytest.raises(DataError, match="--noresume"):
+    with pytest.raises(DataError, match="which keeps its weights"):
         Session(tmp_path).train()
 
 
@@ -292,3 +298,53 @@ def test_monitor_without_validation(tmp_path):
     session = Session(tmp_path, n_iter=3, scored=False, monitor=lambda: {"effective_rank": 2.5}).train()
     assert session.log() == [{"step": "3", "loss": session.log()[0]["loss"], "effective_rank": "2.5"}]
     assert not (session.run.checkpoints / "best.npz").exists()
+
+
+def foreign(path, **changes):
+    """Writes the weights of another network under a record with `changes`."""
+    arrays, record = checkpoint.load_arrays(path)
+    record = {name: value for name, value in {**record, **changes}.items() if value is not None}
+    checkpoint.save_arrays(path, {name: value + 1 for name, value in arrays.items()}, record)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"run": "0123456789"}, "run 0123456789 and not"),
+        ({"step": 3}, "step 3 and not 6"),
+        ({"val_dice": 0.125}, "val_dice 0.125 and not"),
+        ({"run": None, "val_dice": 0.125}, "val_dice 0.125 and not"),  # written by an older version
+    ],
+)
+def test_best_weights_of_another_training_are_refused(tmp_path, changes, words):
+    """Training is finished, and its evaluation outstanding."""
+    session = Session(tmp_path, n_iter=6)
+    steps = iter((0.2, 0.4))
+    session.trainer.plan = dataclasses.replace(session.trainer.plan, validate=lambda: {"val_dice": next(steps)})
+    path = session.train().run.checkpoints / "best.npz"
+    assert session.trainer.load("best.npz")[1]["step"] == 6
+    foreign(path, **changes)
+    with pytest.raises(DataError, match=words):
+        session.trainer.load("best.npz")
+    with pytest.raises(DataError, match=words):
+        Session(tmp_path, n_iter=6).train()
+
+
+def test_best_weights_are_missing(tmp_path):
+    session = Session(tmp_path).train()
+    path = session.run.checkpoints / "best.npz"
+    path.rename(tmp_path / "kept.npz")
+    for again in (lambda: session.trainer.load("best.npz"), Session(tmp_path).train, Session(tmp_path, n_iter=9).train):
+        with pytest.raises(DataError, match=r"best.npz\n.*weights of step .\n.*no such file\n.*Restore it"):
+            again()
+    (tmp_path / "kept.npz").rename(path)
+    assert Session(tmp_path).train().trainer.load("best.npz")[1] == session.arrays("best.npz")[1]
+
+
+def test_a_state_of_another_run_of_equal_labels_is_refused(tmp_path):
+    """Members of two experiments can have the same digest of labels."""
+    session = Session(tmp_path).train()
+    arrays, record, _ = checkpoint.load_state(session.run.checkpoints / "state.npz")
+    checkpoint.save_state(session.run.checkpoints / "state.npz", arrays, {**record, "run": "0123456789"})
+    with pytest.raises(DataError, match="another one's"):
+        Session(tmp_path).train()

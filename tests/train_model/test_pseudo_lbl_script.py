@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -40,8 +43,8 @@ def test_the_published_command(chain):
     assert status == 0
     shared = ["--dataset=acdc", "--no_of_tr_imgs=tr2", "--comb_tr_imgs=c1"]
     assert calls == [
-        [BASELINE, *shared, "--n_iter=5001"],
-        [JOINT, *shared, "--n_iter=15001", "--pretr_n_iter=5001"],
+        [BASELINE, *shared, "--n_iter=5001", "--noextend"],
+        [JOINT, *shared],  # its own defaults: 15001 and 5001 steps
         [REPORT, "--dataset=acdc"],
     ]
 
@@ -107,3 +110,21 @@ def test_flags_that_it_keeps_for_the_joint_training_are_those_that_only_this_has
     own = set(settings_of(JointTraining)) - set(settings_of(Baseline))
     handled = {name for name in own if f"--{name}=*" in text or f"--{name})" in text}
     assert handled == own
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_killed_chain_ends_its_python(tmp_path, number):
+    """Once, and the chain waits until Python has saved."""
+    fake, log = tmp_path / "python", tmp_path / "log"
+    saves = "trap 'echo got >> {0}; sleep 0.2; echo saved >> {0}; exit 130' {1}"
+    fake.write_text(
+        f"#!/usr/bin/env bash\n{saves.format(log, number.name)}\necho $$ > {log}\nwhile true; do sleep 0.05; done\n"
+    )
+    fake.chmod(0o755)
+    process = subprocess.Popen(["bash", str(CHAIN)], env={"PYTHON": str(fake), "PATH": "/usr/bin:/bin"})
+    while not (log.exists() and log.read_text()):
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(10) == 128 + number and log.read_text().split()[1:] == ["got", "saved"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(log.read_text().split()[0]), 0)

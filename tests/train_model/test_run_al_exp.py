@@ -11,6 +11,7 @@ import shutil
 import numpy as np
 import pytest
 
+from fewslice.active import round_files
 from fewslice.core import checkpoint, files
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.data.io.nifti import read_nifti, write_nifti
@@ -124,6 +125,7 @@ def change_weights(folder, change):
     for path in (folder / "rounds" / "000").rglob("best.npz"):
         weights, record = checkpoint.load_arrays(path)
         checkpoint.save_arrays(path, {name: change(name, value) for name, value in weights.items()}, record)
+    round_files.finish(folder / "rounds" / "000")
     shutil.rmtree(folder / "rounds" / "001")
 
 

@@ -61,10 +61,11 @@ def test_damage_is_told_and_the_remedy_works(run_al, queried):
     folder, picks = queried
     path = folder / "rounds" / "001" / "plan.json"
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(DataError, match="(?s)001/plan.json.*delete .*001 and all later rounds, and repeat the command"):
+    with pytest.raises(DataError, match="(?s)001/plan.json.*move it and .*001/DONE elsewhere and repeat the"):
         run_al("random", **QUERY_ONLY)
-    for number in ("001", "002"):
-        shutil.rmtree(folder / "rounds" / number)
+    assert (folder / "DONE").exists(), "a refused command changes nothing"
+    for name in ("plan.json", "DONE"):
+        (path.parent / name).unlink()
     assert run_al("random", **QUERY_ONLY) == folder and tiny_al.picks(folder) == picks and (folder / "DONE").exists()
 
 
@@ -74,7 +75,7 @@ def test_a_round_that_continues_others_is_refused(run_al, queried, tmp_path):
     first = queried[0] / "rounds" / "000"
     shutil.copytree(other / "rounds" / "000", first, ignore=shutil.ignore_patterns("plan.json"), dirs_exist_ok=True)
     round_files.finish(first)
-    with pytest.raises(DataError, match="(?s)001/labelled.csv.*a round before it is not the one that it continued"):
+    with pytest.raises(DataError, match="(?s)001/labelled.csv.*a round before it is not the one that it followed"):
         run_al("random", **QUERY_ONLY)
 
 

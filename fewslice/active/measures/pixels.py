@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fewslice.augment.interpolate import resize_nearest
-from fewslice.core import files
+from fewslice.core import files, later, rowfile
 
 _BLOCK_BYTES = 1 << 26  # units are put in place in blocks of so many bytes
 
@@ -42,7 +41,7 @@ def as_pixel_store(pixels: np.ndarray | PixelStore) -> PixelStore:
 
 
 def stored_pixels(path: Path, images: Sequence[np.ndarray], shape: tuple[int, int]) -> PixelStore:
-    """Returns a memory-mapped float16 store of images; writes it if it is not there or damaged.
+    """Returns a memory-mapped float16 store of images; writes it if it is not there, damaged or without its .json.
 
     In memory is one block of 64 MiB.
 
@@ -57,17 +56,21 @@ def stored_pixels(path: Path, images: Sequence[np.ndarray], shape: tuple[int, in
     channels, count = images[0].shape[2], len(images)
     image_shape = (*shape, channels) if channels > 1 else tuple(shape)
     grid = (int(np.prod(image_shape)), count)
-    with contextlib.suppress(OSError, ValueError):
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if array.shape == grid and array.dtype == np.float16:
-            return PixelStore(array, image_shape)
+    key = {"pixels": path.stem, "grid": list(grid)}
+    array = rowfile.open_rows(path, key)
+    if array is not None:
+        return PixelStore(array, image_shape)
     size = max(1, _BLOCK_BYTES // (2 * grid[0]))
     with files.atomic_path(path) as temporary:
-        array = np.lib.format.open_memmap(temporary, "w+", np.float16, grid)
+        array = rowfile.new_map(temporary, np.float16, grid)
         for start in range(0, count, size):
             units = range(start, min(start + size, count))
             rows = [resize_nearest(images[unit], shape).astype(np.float16).ravel() for unit in units]
             array[:, start : start + size] = np.stack(rows, axis=1)
         array.flush()
+        later.settle()
+        path.with_suffix(".json").unlink(missing_ok=True)
+        checksum = rowfile.hash_of(array).hexdigest()
         del array
+    files.write_json(path.with_suffix(".json"), {**key, rowfile.CHECKSUM: checksum})
     return PixelStore(np.load(path, mmap_mode="r", allow_pickle=False), image_shape)

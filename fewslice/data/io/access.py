@@ -16,6 +16,7 @@ _REMEDIES = {
     errno.EPERM: _RIGHTS,
     errno.ENOTDIR: "A part of this path is a file. Correct the path.",
     errno.ENOENT: "It vanished or is a broken link. Put it back and repeat the command.",
+    errno.ENODEV: "Put the file itself there, or leave the case out.",
     errno.ELOOP: "Its links lead in a circle. Mend them.",
     errno.EIO: _DRIVE,
     errno.ESTALE: _DRIVE,
@@ -37,11 +38,19 @@ def readable(path: str | os.PathLike) -> Iterator[None]:
         raise access_error(error, path) from error
 
 
+def absence(path: str | os.PathLike) -> tuple[str, str]:
+    """Returns what is found in place of a file that does not exist, nothing or a link, and the remedy."""
+    if os.path.islink(path):
+        remedy = "Fetch the file that it stands for (git annex get, datalad get, dvc pull), or mend the link."
+        return f"a link to {os.readlink(path)}, which is not there", remedy
+    return "nothing: there is no such file", "Check the path and the name."
+
+
 def access_error(error: OSError, path: str | os.PathLike) -> DataError:
     """Returns the message for a refusal of the system; `path` serves where the error names no file."""
-    return DataError(
-        error.filename if isinstance(error.filename, (str, os.PathLike)) else path,
-        expected="a file or folder that can be read",
-        found=error.strerror or str(error) or type(error).__name__,
-        remedy=_REMEDIES.get(error.errno, "Mend the cause (disk, network, links) and repeat the command."),
-    )
+    path = error.filename if isinstance(error.filename, (str, os.PathLike)) else path
+    found = error.strerror or str(error) or type(error).__name__
+    remedy = _REMEDIES.get(error.errno, "Mend the cause (disk, network, links) and repeat the command.")
+    if error.errno == errno.ENOENT and os.path.islink(path):
+        found, remedy = absence(path)
+    return DataError(path, expected="a file or folder that can be read", found=found, remedy=remedy)

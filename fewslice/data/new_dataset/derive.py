@@ -15,27 +15,30 @@ from pathlib import Path
 
 import numpy as np
 
-from fewslice.core.errors import ConfigError, DataError
+from fewslice.core.errors import ConfigError, DataError, listed
 from fewslice.data.geometry_notes import Lie, lie_of
-from fewslice.data.io.access import readable
+from fewslice.data.io.access import absence, readable
 from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, needed_side
-from fewslice.data.readers import get_reader
-from fewslice.data.readers.base import nifti_stem, visible
-from fewslice.data.readers.msd import label_names, read_info
+from fewslice.data.readers import Reader, get_reader
+from fewslice.data.readers.base import nifti_files, visible
+from fewslice.data.readers.msd import TEST_IMAGES, label_names
+from fewslice.data.readers.paired_folders import read_info
+from fewslice.data.readers.patients import BIDS_PATTERN, question
 from fewslice.data.readers.selection import few
-from fewslice.data.volume import Case
+from fewslice.data.volume import Case, image_notes
 from fewslice.settings.datasets import (
     PATIENT_PATTERN,
     STRIDE,
     DatasetConfig,
     data_root,
     label_pairs,
+    patient_of,
     value_problems,
 )
 from fewslice.settings.splits import Splits
 
 _PATIENT = re.compile(r"patient\d+", re.IGNORECASE)
-_MOST_CLASSES = 255  # stands for "not known yet" while the labels are read
+_MOST_CLASSES = 256  # stands for "not known yet" while the labels are read
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Request:
     num_classes: int | None = None
     struct_names: tuple[str, ...] = ()
     label_map: str = ""
-    patient_pattern: str = PATIENT_PATTERN
+    patient_pattern: str = ""
     image_channel: int = 0
     images_only: bool = False
     data_root: Path = field(default_factory=data_root)
@@ -67,21 +70,21 @@ class Checked:
     classes: tuple[int, ...] | None = None  # that its label holds; None without a label
     footprint: Footprint | None = None  # where its foreground lies; None if there is none
     lie: Lie | None = None
+    notes: tuple[str, ...] = ()  # text on what is worth knowing
 
 
 def provisional(request: Request) -> DatasetConfig:
     """Returns settings with which the request's files can be found and read; sizes are placeholders.
 
     Raises:
-        ConfigError: a name or pattern that cannot be used.
+        ConfigError: a name, pattern or other value that cannot be used; names that may belong to one patient, without
+            a pattern that says so.
         DataError: folders that are not there, are empty or do not belong together.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", request.name):
         text = "must be small letters, digits and underscores, a letter first"
         raise ConfigError(f"`--name` {text}, since it becomes a file name. Received: --name={request.name}")
-    wrong = value_problems({"patient_pattern": request.patient_pattern})
-    if wrong:
-        raise ConfigError(wrong[0][1])
+    _check_values(request)
     if request.images_only and request.labels is not None:
         raise ConfigError("`--images_only` says that there are no labels. Leave it out, or --labels.")
     layout, folders = locate(request.images, request.labels, images_only=request.images_only)
@@ -95,7 +98,7 @@ def provisional(request: Request) -> DatasetConfig:
     if request.images_only:
         count = request.num_classes or max(2, len(names) + 1)
     phases = ("ED", "ES") if layout == "acdc" else ("",)
-    return DatasetConfig(
+    draft = DatasetConfig(
         name=request.name,
         layout=layout,
         data_path_tr=Path(os.path.relpath(base, root) if is_below else base).as_posix(),
@@ -115,9 +118,26 @@ def provisional(request: Request) -> DatasetConfig:
         image_channel=request.image_channel,
         images_dir=Path(images).as_posix(),
         labels_dir=Path(labels).as_posix(),
-        patient_pattern=request.patient_pattern,
+        patient_pattern=request.patient_pattern or PATIENT_PATTERN,
         data_root=Path(root),
     )
+    if request.patient_pattern or layout == "acdc":
+        return draft
+    pattern = _patient_pattern([case.case_id for case in _reader(draft).cases()])
+    return dataclasses.replace(draft, patient_pattern=pattern)
+
+
+def _check_values(request: Request) -> None:
+    """Refuses flags whose values the init file could not hold."""
+    values = {"struct_name": request.struct_names, "label_map": label_pairs(request.label_map)}
+    values |= {"patient_pattern": request.patient_pattern, "num_classes": request.num_classes}
+    given = {name: value for name, value in values.items() if value}
+    joint = {"num_classes": _MOST_CLASSES - 1} | {
+        name: given[name] for name in ("label_map", "num_classes") if name in given
+    }
+    if wrong := value_problems(given) or value_problems(joint):
+        texts = [f"--{name.replace('struct_name', 'struct_names')}: {text}" for name, text in wrong]
+        raise ConfigError(listed("The request", texts))
 
 
 def check_files(
@@ -128,7 +148,7 @@ def check_files(
     Raises:
         DataError: no volume at all, or labels without an image.
     """
-    reader = get_reader(dataclasses.replace(draft, how_to_get="Give the folder of the scans with --images."))
+    reader = _reader(draft)
     cases = reader.cases()
     if with_labels and draft.layout != "acdc":
         images, labels = reader.folder / draft.images_dir, reader.folder / draft.labels_dir
@@ -136,10 +156,24 @@ def check_files(
     for number, case in enumerate(cases, start=1):
         volume, problems = reader.examine(case, with_label=with_labels and case.label_path is not None)
         found = problems if volume is None else Checked(case, volume.image.shape, volume.spacing_mm, lie=lie_of(volume))
+        if volume is not None:
+            found = dataclasses.replace(found, notes=(*volume.notes, *image_notes(volume.image, draft)))
         if volume is not None and volume.label is not None:
             where = footprint(volume.label, volume.spacing_mm)
             found = dataclasses.replace(found, classes=tuple(np.unique(volume.label).tolist()), footprint=where)
         yield number, len(cases), case, found
+
+
+def _reader(draft: DatasetConfig) -> Reader:
+    return get_reader(dataclasses.replace(draft, how_to_get="Give the folder of the scans with --images."))
+
+
+def _patient_pattern(stems: Sequence[str]) -> str:
+    """Returns the pattern that groups the names; raises `ConfigError` with a question where they leave it open."""
+    is_bids = all(patient_of(stem, BIDS_PATTERN) for stem in stems)
+    if not is_bids and (text := question(stems)):
+        raise ConfigError(text)
+    return BIDS_PATTERN if is_bids else PATIENT_PATTERN
 
 
 def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: bool = True) -> DatasetConfig:
@@ -170,9 +204,11 @@ def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: boo
         field_mm = np.median([item.shape[axis] * item.spacing_mm[axis] for item in checked])
         side = math.ceil(field_mm / resolution[axis] / STRIDE - 1e-3) * STRIDE
         sides.append(min(max(side, needed_side(axis, resolution[axis], where)), LARGEST_SIDE))
+    phases = {item.case.phase for item in checked if item.classes is not None}
     return dataclasses.replace(
         draft, num_classes=count, struct_name=names, target_resolution=resolution, img_size_x=sides[0],
         img_size_y=sides[1], class_weights=tuple(round(1 / count, 4) for _ in range(count)),
+        phases=tuple(phase for phase in draft.phases if phase in phases) or draft.phases,
     )  # fmt: skip
 
 
@@ -193,19 +229,58 @@ def _count_classes(draft: DatasetConfig, checked: Sequence[Checked]) -> int:
         count = found[-1] + 1
         if found[-1] > len(codes):
             pairs = ",".join(f"{code}:{label}" for label, code in enumerate(codes, start=1))
-            values = ", ".join(map(str, found))
-            raise ConfigError(
-                f"The labels hold the values {values}, with gaps. Give --num_classes={count} if the missing "
-                f"ones exist, or translate them with --label_map={pairs}"
-            )
+            text = f"The labels hold the values {', '.join(map(str, found))}, with gaps. "
+            if count < _MOST_CLASSES:
+                text += (
+                    f"Give --num_classes={count} if the missing ones exist, or translate them with --label_map={pairs}"
+                )
+            else:
+                text += f"Translate them with --label_map={pairs}"
+                text += "; if 255 marks voxels that nobody annotated, leave such files out" if len(codes) > 1 else ""
+            raise ConfigError(text)
     return count
 
 
-def patients(checked: Sequence[Checked]) -> tuple[list[str], list[str]]:
-    """Returns the patients whose volumes all have labels, and the others, each sorted."""
-    everyone = {item.case.patient_id for item in checked}
-    unlabeled = {item.case.patient_id for item in checked if item.classes is None}
-    return sorted(everyone - unlabeled), sorted(unlabeled)
+def patients(dataset: DatasetConfig, checked: Sequence[Checked]) -> tuple[list[str], list[str], list[str]]:
+    """Returns the patients with a label of each phase, the others, and those with a label among official test images.
+
+    Args:
+        dataset: The result of `derive`.
+        checked: The volumes.
+    """
+    phases: dict[str, set[str]] = {item.case.patient_id: set() for item in checked}
+    labelled = [item.case for item in checked if item.classes is not None]
+    for case in labelled:
+        phases[case.patient_id].add(case.phase)
+    whole = {patient for patient, found in phases.items() if found >= set(dataset.phases)}
+    tested = {case.patient_id for case in labelled if case.image_path.parent.name == TEST_IMAGES}
+    return sorted(whole), sorted(phases.keys() - whole), sorted(tested & whole if dataset.layout == "msd" else ())
+
+
+def notes(draft: DatasetConfig) -> Iterator[str]:
+    """Yields what lies among and beside the scans and is not read."""
+    reader = _reader(draft)
+    read = {path.parent for case in reader.cases() for path in (case.image_path, case.label_path) if path}
+    yield from reader.notes
+    for folder in sorted((reader.folder / draft.images_dir).parent.glob("*")) if draft.layout != "acdc" else ():
+        if folder not in read and re.match("images|labels|test|val", folder.name, re.I) and nifti_files(folder):
+            yield f"{folder.name}/: {len(nifti_files(folder))} NIfTI files beside {draft.images_dir}/ are not read."
+
+
+def left_out(checked: Sequence[Checked], tables: Splits, official: Sequence[str]) -> Iterator[str]:
+    """Yields lines about volumes that are not used as the others of their patients are."""
+    if official:
+        count = sum(item.case.patient_id in official and item.classes is not None for item in checked)
+        yield f"The labelled volumes of {TEST_IMAGES}/ are the test list: {len(official)} patients, {count} volumes."
+    training, validation = (table.get("trall", {}).get("*", ()) for table in (tables.train, tables.val))
+    with_label = {item.case.patient_id for item in checked if item.classes is not None}
+    held_out = {*validation, *tables.test}
+    for text, ids in ("serve pretraining only", {*tables.train["unlabeled"]["*"]}), ("are left out", held_out):
+        used = held_out.union(training) & ids
+        those = [item for item in checked if item.case.patient_id in with_label & ids]
+        found = [item.case.case_id for item in those if item.classes is None or item.case.patient_id not in used]
+        if found:
+            yield f"{len(found)} volumes {text}, since not all of their patients' volumes have labels: {few(found)}."
 
 
 def footprints(checked: Sequence[Checked]) -> dict[str, Footprint]:
@@ -245,7 +320,7 @@ def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> t
         raw = _raw_kind(images)
         if labels is not None:
             labels = _folder(labels, "labels")
-            if raw and not _stems(images):
+            if raw and not nifti_files(images):
                 inner = f", or give --images={images / 'imagesTr'} with --labels" if "imagesTr" in raw else ""
                 raise DataError(
                     images,
@@ -263,7 +338,7 @@ def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> t
             return "paired_folders", (str(images), f"{images}_labels")
         if raw:
             _check_pair(images / "imagesTr", images / "labelsTr")
-            if (images / "dataset.json").is_file():
+            if os.path.lexists(images / "dataset.json"):
                 return "msd", (str(images),)
             return "paired_folders", (str(images / "imagesTr"), str(images / "labelsTr"))
     raise DataError(
@@ -281,7 +356,7 @@ def _folder(path: Path, flag: str) -> Path:
             return folder
         is_file = folder.exists()
     remedy = f"Give the folder that holds it: --{flag}={path.parent}" if is_file else f"Correct --{flag}={path}."
-    found = "a file" if is_file else "no such folder"
+    found = "a file" if is_file else absence(folder)[0] if folder.is_symlink() else "no such folder"
     raise DataError(folder, expected=f"a folder of {flag} (`--{flag}`)", found=found, remedy=remedy)
 
 
@@ -303,7 +378,7 @@ def _check_pair(images: Path, labels: Path) -> None:
         )
     for folder, kind in ((images, "image"), (labels, "label")):
         _check_files(folder, kind)
-    found, names = _stems(labels), _stems(images)
+    found, names = [*nifti_files(labels)], [*nifti_files(images)]
     if set(found).isdisjoint([*names, *(re.sub(r"_\d{4}$", "", stem) for stem in names)]):
         raise DataError(
             labels,
@@ -314,7 +389,7 @@ def _check_pair(images: Path, labels: Path) -> None:
 
 
 def _check_files(folder: Path, kind: str) -> None:
-    if not _stems(folder):
+    if not nifti_files(folder):
         hint = ", or say --images_only if there are none" if kind == "label" else ""
         raise DataError(
             folder,
@@ -331,7 +406,7 @@ def check_lonely_labels(folder: Path, images: Path, used: set[Path | None]) -> N
         DataError: names them.
     """
     with readable(folder):
-        lonely = [path.name for path in visible(folder) if nifti_stem(path) and path not in used]
+        lonely = [path.name for path in nifti_files(folder).values() if path not in used]
     if lonely:
         raise DataError(
             folder,
@@ -339,10 +414,6 @@ def check_lonely_labels(folder: Path, images: Path, used: set[Path | None]) -> N
             found=f"labels without an image: {few(lonely)}",
             remedy="Rename or remove them. An image may also be called <label>_0000.nii.gz.",
         )
-
-
-def _stems(folder: Path) -> list[str]:
-    return [stem for stem in map(nifti_stem, visible(folder)) if stem]
 
 
 def _content(folder: Path) -> str:

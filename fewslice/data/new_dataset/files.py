@@ -16,31 +16,41 @@ _MOST_COMBINATIONS = {1: 5, 2: 5, 8: 3}  # patients per list -> lists, as in the
 
 
 def split_patients(
-    labelled: Sequence[str], unlabelled: Sequence[str], *, seed: int, val: int | None, test: int | None
+    labelled: Sequence[str],
+    unlabelled: Sequence[str],
+    *,
+    seed: int,
+    val: int | None,
+    test: int | None,
+    official: Sequence[str] = (),
 ) -> Splits:
     """Returns seeded lists by patient: test, validation, and training lists of 1, 2, 8 and all other patients.
 
     Args:
-        labelled: Patients all of whose volumes have labels.
+        labelled: Patients with labels.
         unlabelled: Other patients; they join the list for pretraining, the only one if nobody has labels.
         seed: Seed of the shuffle.
         val: Number of validation patients; default 2, or 1 of fewer than 8. They count as labels.
         test: Number of test patients; default a fifth, at least one.
+        official: Those of `labelled` that are the test list, in place of drawn ones.
 
     Raises:
-        ConfigError: too few labelled patients.
+        ConfigError: too few labelled patients; `test` although there is an official list.
     """
     if not labelled and unlabelled:
         return Splits({"unlabeled": {"*": sorted(unlabelled)}}, {}, ())
+    if official and test is not None:
+        raise ConfigError(f"The {len(official)} official test patients are the test list. Leave out --test={test}.")
     count = len(labelled)
-    val = (1 if count < 8 else 2) if val is None else val
-    test = max(1, round(count / 5)) if test is None else test
+    val = (1 if count - len(official) < 8 else 2) if val is None else val
+    test = len(official) or (max(1, round(count / 5)) if test is None else test)
     if val < 1 or test < 0 or count - val - test < 1:
         raise ConfigError(
             f"{count} labelled patients cannot be split into {test} to test, {val} to validate (at least 1) "
             "and at least 1 to train. Choose other --test and --val."
         )
-    order = [sorted(labelled)[index] for index in np.random.default_rng(seed).permutation(count)]
+    drawn = sorted(set(labelled) - set(official))
+    order = [*official, *(drawn[index] for index in np.random.default_rng(seed).permutation(len(drawn)))]
     testing, validating, pool = order[:test], order[test : test + val], order[test + val :]
     train: dict[str, dict[str, list[str]]] = {}
     for size, most in _MOST_COMBINATIONS.items():
@@ -149,9 +159,8 @@ def splits_text(name: str, tables: Splits, seed: int) -> str:
 
 
 def _paired_lines(dataset: DatasetConfig) -> list[str]:
-    if dataset.layout != "paired_folders":
-        return []
     lines = [_line("images_dir", dataset.images_dir), _line("labels_dir", dataset.labels_dir)]
+    lines = lines if dataset.layout == "paired_folders" else []
     if dataset.patient_pattern != PATIENT_PATTERN:
         lines.append(_line("patient_pattern", dataset.patient_pattern))
     return lines

@@ -11,13 +11,14 @@ Without Info.cfg the lower frame is end-diastole (ED), the higher one end-systol
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fewslice.core.errors import DataError
 from fewslice.data.io.access import readable
-from fewslice.data.readers.base import READERS, Reader, first_existing, visible
+from fewslice.data.readers.base import READERS, Reader, existing, visible
 from fewslice.data.volume import Case
 
 _RESTORE = "Restore the file from ACDC's archive."
@@ -57,8 +58,7 @@ class AcdcReader(Reader):
             stem = f"patient{patient_id}_frame{frame:02d}"
             image = frames.get(frame, folder / f"{stem}.nii.gz")
             name = _IMAGE.fullmatch(image.name)
-            label = first_existing(folder, f"{name[1]}{name[2]}_gt")
-            label = label if label.exists() else None
+            label = existing(folder, f"{name[1]}{name[2]}_gt")
             cases.append(Case(f"{patient_id}_{phase}", patient_id, phase, image, label))
         return cases
 
@@ -67,7 +67,7 @@ def _frames_on_disk(folder: Path) -> dict[int, Path]:
     frames: dict[int, Path] = {}
     for path in visible(folder):
         match = _IMAGE.fullmatch(path.name)
-        if match and path.is_file():
+        if match and not path.is_dir():
             other = frames.setdefault(int(match[2]), path)
             if other is not path:
                 raise DataError(
@@ -86,7 +86,7 @@ def phases_of(info: Path, frames: Iterable[int]) -> dict[str, int]:
         DataError: one of the two lines is missing or no number, both name the same frame, or there is no file and
             there are more than two frames.
     """
-    if not info.is_file():
+    if not os.path.lexists(info):
         frames = sorted(frames)
         if len(frames) > 2:
             raise DataError(

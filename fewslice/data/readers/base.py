@@ -8,15 +8,17 @@ from __future__ import annotations
 import abc
 import dataclasses
 import itertools
+import os
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fewslice.core.errors import DataError
+from fewslice.core.errors import DataError, is_utf8
 from fewslice.core.registry import Registry
 from fewslice.data.io import geometry
 from fewslice.data.io.access import readable
@@ -115,7 +117,7 @@ class Reader(abc.ABC):
             return None, problems
         if with_scribble and is_simulated:
             scribble = simulate_scribbles(label, self.dataset.num_classes, rng=case_generator(case.case_id))
-        return self._turned(case, image, label if with_label else None, scribble, notes), []
+        return self._turned(case, image, label if with_label else None, scribble, (*image.notes, *notes)), []
 
     def _on_image(self, case: Case, image: Grid, label: Grid) -> Grid:
         return on_grid_of(image, label, case.label_path, name=f"its image {case.image_path}")
@@ -149,7 +151,8 @@ class Reader(abc.ABC):
         return {}
 
     def _read_image(self, case: Case) -> Grid:
-        return read_nifti(case.image_path, channel=self.dataset.image_channel)
+        is_colour = self.dataset.num_channels == 3
+        return read_nifti(case.image_path, channel=self.dataset.image_channel, in_colour=is_colour)
 
     def _read_label(self, case: Case) -> Grid:
         if case.label_path is None:
@@ -284,7 +287,8 @@ def _to_classes(
             path,
             expected=f"label values {_ranges(known)} ({'`label_map`' if label_map else '`num_classes`'})",
             found=f"also {listed}",
-            remedy="Correct the file, or set `label_map` (code in the file -> class) in the init file.",
+            remedy="Correct the file, or give every code a class: --label_map=205:1,420:2 for add_dataset.py, or "
+            "`label_map` (code in the file -> class) of a dataset that is there.",
         )
     classes = np.zeros(codes.shape, np.uint8)
     for value in values:
@@ -314,22 +318,51 @@ def _ranges(known: dict[int, int]) -> str:
 
 
 def visible(folder: Path) -> list[Path]:
-    """Returns the entries of a folder, sorted, without hidden ones (temporary files, `._*` of archives)."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    """Returns the entries of a folder, sorted, without hidden ones (temporary files, `._*` of archives).
+
+    Raises:
+        DataError: a name that is no UTF-8, which no table, list or log could hold.
+    """
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    if strange := [os.fsencode(path.name) for path in found if not is_utf8(path.name)]:
+        raise DataError(
+            folder,
+            expected="file names in UTF-8",
+            found=f"{len(strange)} in another encoding (bytes after \\x): {', '.join(map(repr, strange[:3]))}",
+            remedy="Rename them with plain letters and digits, image and label alike (convmv renames whole folders).",
+        )
+    return found
 
 
 def nifti_stem(path: Path) -> str | None:
-    """Returns the name without .nii or .nii.gz, or None if it has neither."""
-    match = re.fullmatch(r"(.+)\.nii(\.gz)?", path.name, re.IGNORECASE)
+    """Returns the name without .nii or .nii.gz in small or capital letters, in Unicode's form NFC, or None."""
+    match = re.fullmatch(r"(.+)\.nii(\.gz)?", unicodedata.normalize("NFC", path.name), re.IGNORECASE)
     return match[1] if match else None
 
 
+def nifti_files(folder: Path) -> dict[str, Path]:
+    """Returns stem -> NIfTI file of a folder, sorted; {} if there is no folder. Raises `DataError` for twins."""
+    found: dict[str, Path] = {}
+    for path in visible(folder) if folder.is_dir() else ():
+        stem = nifti_stem(path)
+        if stem and found.setdefault(stem, path) is not path:
+            twins = f"{found[stem].name} and {path.name}"
+            raise DataError(folder, expected="one file per volume", found=twins, remedy="Move one elsewhere.")
+    return found
+
+
+def existing(folder: Path, stem: str) -> Path | None:
+    """Returns the NIfTI file of a folder with this stem, even a link that leads nowhere; None if there is none."""
+    found = [path for path in (folder / f"{stem}.nii", folder / f"{stem}.nii.gz") if os.path.lexists(path)]
+    return found[0] if len(found) == 1 else nifti_files(folder).get(stem)
+
+
 def first_existing(folder: Path, stem: str) -> Path:
-    """Returns `folder/stem.nii.gz`, or the .nii if only that exists. Both raise `DataError`."""
-    plain = folder / f"{stem}.nii"
-    packed = folder / f"{stem}.nii.gz"
-    if plain.exists() and packed.exists():
-        raise DataError(
-            folder, expected="one file per volume", found=f"{plain.name} and {packed.name}", remedy="Remove one."
-        )
-    return plain if plain.exists() else packed
+    """Returns `existing`, or `folder/stem.nii.gz`, so that reading it says that it is missing."""
+    return existing(folder, stem) or folder / f"{stem}.nii.gz"
+
+
+def few(items: Sequence[str], shown: int = 12) -> str:
+    """Returns the first items and how many more there are."""
+    rest = len(items) - shown
+    return ", ".join(items[:shown]) + (f" and {rest} more" if rest > 0 else "")

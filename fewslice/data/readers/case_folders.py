@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fewslice.data.readers.base import READERS, Reader, first_existing, visible
+from fewslice.data.readers.base import READERS, Reader, existing, visible
 from fewslice.data.volume import Case
 
 
@@ -21,9 +21,10 @@ class CaseFoldersReader(Reader):
         for folder in visible(self.folder):
             if not folder.is_dir():
                 continue
-            image, label = first_existing(folder, "img"), first_existing(folder, self.label_stem)
-            if image.exists() or label.exists():
-                cases.append(Case(folder.name, folder.name, "", image, label if label.exists() else None))
+            image, label = existing(folder, "img"), existing(folder, self.label_stem)
+            if image or label:
+                image = image or folder / "img.nii.gz"  # reading it says that it is missing
+                cases.append(Case(folder.name, folder.name, "", image, label))
             else:
                 self.notes.append(f"{folder} holds neither img nor {self.label_stem} and was passed over")
         return cases

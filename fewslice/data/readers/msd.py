@@ -9,15 +9,17 @@ imagesTs/...                           read as unlabelled volumes (nnU-Net: labe
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fewslice.core.errors import DataError
-from fewslice.data.io.access import readable
 from fewslice.data.readers.base import READERS, nifti_stem
-from fewslice.data.readers.paired_folders import PairedFoldersReader
+from fewslice.data.readers.paired_folders import PairedFoldersReader, read_info
 from fewslice.data.volume import Case
+
+TEST_IMAGES = "imagesTs"  # the official test images
 
 
 @READERS.register("msd")
@@ -28,13 +30,13 @@ class MsdReader(PairedFoldersReader):
 
     def _find(self) -> list[Case]:
         path = self.folder / "dataset.json"
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise DataError(path, expected=self.expects, found="no dataset.json", remedy=self.dataset.how_to_get)
         info = read_info(path)
         self._check_labels(path, label_names(path, info))
-        cases = self._pairs(self.dataset.images_dir, self.dataset.labels_dir)
-        if (self.folder / "imagesTs").is_dir() and self.dataset.images_dir != "imagesTs":
-            cases += self._pairs("imagesTs", "labelsTs")
+        has_test = (self.folder / TEST_IMAGES).is_dir() and self.dataset.images_dir != TEST_IMAGES
+        own = (self.dataset.images_dir, self.dataset.labels_dir)
+        cases = self._pairs(own, *([(TEST_IMAGES, "labelsTs")] if has_test else []))
         return cases + self._listed_but_missing(info, {case.case_id for case in cases})
 
     def _check_labels(self, path: Path, codes: Mapping[int, str]) -> None:
@@ -68,19 +70,6 @@ class MsdReader(PairedFoldersReader):
                 label = self.folder / item["label"] if isinstance(item.get("label"), str) else None
                 cases.append(self._case(stem, image, label))
         return cases
-
-
-def read_info(path: Path) -> Mapping[str, Any]:
-    """Returns the content of dataset.json. Raises `DataError` where it is no JSON object."""
-    try:
-        with readable(path):
-            info = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        remedy = "Restore the file from the dataset's archive."
-        raise DataError(path, expected="valid JSON", found=str(error), remedy=remedy) from error
-    if not isinstance(info, Mapping):
-        raise DataError(path, expected="a JSON object", found=type(info).__name__, remedy="Restore the file.")
-    return info
 
 
 def label_names(path: Path, info: Mapping[str, Any]) -> dict[int, str]:

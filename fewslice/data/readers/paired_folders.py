@@ -6,40 +6,61 @@ labels/scan_a.nii.gz
 
 from __future__ import annotations
 
+import json
+import os
 import re
+from collections import Counter
+from collections.abc import Mapping, Set
 from pathlib import Path
+from typing import Any
 
 from fewslice.core.errors import DataError
+from fewslice.data.io.access import readable
 from fewslice.data.io.nifti import read_nifti
-from fewslice.data.readers.base import READERS, Grid, Reader, first_existing, nifti_stem, visible
+from fewslice.data.readers.base import READERS, Grid, Reader, few, nifti_files, nifti_stem, visible
 from fewslice.data.volume import Case
 from fewslice.settings.datasets import patient_of
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
+_MOST_CHANNELS = 4  # that names alone can tell; more need dataset.json or labels
+_NUMBERS = 10  # so many files of each stem are numbered scans
 
 
 @READERS.register("paired_folders")
 class PairedFoldersReader(Reader):
     """Reads `images_dir` and `labels_dir` below the dataset's folder; the case id is the file's stem.
 
-    `patient_pattern` takes the patient's id from the stem. A stem that ends with _ED or _ES has that phase.
+    `patient_pattern` takes the patient's id from the stem. A stem that ends with _ED or _ES has that phase. Files
+    <stem>_0000, <stem>_0001, ... are the channels of one case where a label is called <stem>, where the dataset.json
+    beside the folders says so, or where the same few numbers from 0000 on occur for all stems; else each is a case.
     """
 
     expects = "a folder of images and a folder of labels with the same file names (`images_dir`, `labels_dir`)"
 
     def _find(self) -> list[Case]:
-        return self._pairs(self.dataset.images_dir, self.dataset.labels_dir)
+        return self._pairs((self.dataset.images_dir, self.dataset.labels_dir))
 
-    def _pairs(self, images_dir: str, labels_dir: str) -> list[Case]:
-        images, labels = self.folder / images_dir, self.folder / labels_dir
+    def _pairs(self, *folders: tuple[str, str]) -> list[Case]:
+        """Returns the cases of several (images, labels) folders, whose channels follow one rule."""
+        images = self.folder / folders[0][0]
         if not images.is_dir():
             raise DataError(images, expected=self.expects, found="no such folder", remedy=self.dataset.how_to_get)
-        stems = [stem for stem in map(nifti_stem, visible(images)) if stem]
-        cases = []
-        for stem, file_stem in _by_case(stems, labels, self.dataset.image_channel).items():
-            label = first_existing(labels, stem)
-            image = first_existing(images, file_stem)
-            cases.append(self._case(stem, image, label if label.exists() else None))
+        pairs = [(nifti_files(self.folder / one), nifti_files(self.folder / other)) for one, other in folders]
+        stems = {stem for files, _ in pairs for stem in files}
+        labels = {stem for _, files in pairs for stem in files}
+        bases = channel_bases(images, stems, labels, declared_channels(images.parent / "dataset.json"))
+        channel, cases = self.dataset.image_channel, []
+        for (files, own_labels), (folder, labels_dir) in zip(pairs, folders, strict=True):
+            matches = {stem: _CHANNEL.fullmatch(stem) for stem in files if stem not in labels}
+            base_of = {stem: match[1] for stem, match in matches.items() if match and match[1] in bases}
+            for stem in dict.fromkeys(base_of.get(stem, stem) for stem in files):
+                name = f"{stem}_{channel:04d}" if stem in bases and stem not in files else stem
+                image = files.get(name, self.folder / folder / f"{name}.nii.gz")
+                cases.append(self._case(stem, image, own_labels.get(stem)))
+            if len(base_of) > len(set(base_of.values())):
+                text = f"{len(base_of)} files are the channels of {len(set(base_of.values()))} volumes"
+                self.notes.append(f"{folder}: {text}; channel _{channel:04d} is read (`image_channel`)")
+            self.notes += [text for name in (folder, labels_dir) if (text := passed_over(self.folder / name))]
         return cases
 
     def _case(self, stem: str, image: Path, label: Path | None) -> Case:
@@ -57,19 +78,78 @@ class PairedFoldersReader(Reader):
 
     def _read_image(self, case: Case) -> Grid:
         has_file_per_channel = nifti_stem(case.image_path) != case.case_id
-        return read_nifti(case.image_path, channel=0 if has_file_per_channel else self.dataset.image_channel)
+        channel, is_colour = 0 if has_file_per_channel else self.dataset.image_channel, self.dataset.num_channels == 3
+        return read_nifti(case.image_path, channel=channel, in_colour=is_colour)
 
 
-def _by_case(stems: list[str], labels: Path, channel: int) -> dict[str, str]:
-    """Returns case -> stem of its image file. One file per channel ("_0000") is one case.
+def channel_bases(folder: Path, stems: Set[str], labels: Set[str], declared: int = 0) -> set[str]:
+    """Returns the stems <base> whose files <base>_0000, <base>_0001, ... are the channels of one case.
 
-    A stem that a label has is a case as it stands, whatever it ends with.
+    Args:
+        folder: That of the images, for messages.
+        stems: Of all image files. One that a label has is a case as it stands, whatever it ends with.
+        labels: Stems of all label files.
+        declared: Number of channels that dataset.json names; 0 if there is none.
+
+    Raises:
+        DataError: files that may be channels of one volume or volumes of their own.
     """
-    cases: dict[str, str] = {}
-    for stem in stems:
-        match = _CHANNEL.fullmatch(stem)
-        if match and not first_existing(labels, stem).exists():
-            cases[match[1]] = f"{match[1]}_{channel:04d}"
-        else:
-            cases[stem] = stem
-    return cases
+    matches = [match for stem in stems if (match := _CHANNEL.fullmatch(stem))]
+    numbered = {match[1] for match in matches if match[0] in labels}
+    groups: dict[str, set[int]] = {}
+    for match in matches:
+        if match[0] not in labels:
+            groups.setdefault(match[1], set()).add(int(match[2]))
+    found = groups.keys() & labels
+    doubtful = found & (numbered | stems)
+    known = {number for base in found for number in groups[base]} | set(range(declared))
+    found |= {base for base in groups.keys() - numbered if groups[base] <= known}
+    rest = groups.keys() - found - numbered
+    sets = {frozenset(groups[base]) for base in rest}
+    largest = max(map(max, sets), default=0)
+    is_counted = sets == {frozenset(range(largest + 1))}
+    if rest and (found or known or not numbered):
+        if is_counted and not known and (largest == 0 or (len(rest) > 1 and largest < _MOST_CHANNELS)):
+            found |= rest
+        elif found or (len(rest) > 1 and largest < (_NUMBERS if is_counted else _MOST_CHANNELS)):
+            doubtful |= rest
+    doubtful |= found & stems
+    if doubtful:
+        raise DataError(
+            folder,
+            expected="files <name>_0000, <name>_0001, ... that are clearly channels of one volume, or clearly volumes",
+            found=f"both may be meant: {few([f'{base}_{min(groups[base]):04d}' for base in sorted(doubtful)])}",
+            remedy="If they are volumes, rename them (p01_0003 to p01-0003); if channels, give each volume the same "
+            'numbers from 0000 on, or write {"channel_names": {"0": "T1", ...}} to dataset.json beside the folder.',
+        )
+    return found
+
+
+def declared_channels(info: Path) -> int:
+    """Returns how many channels a dataset.json names, 0 if there is no such file or entry."""
+    content = read_info(info) if os.path.lexists(info) else {}
+    names = content.get("channel_names") or content.get("modality")
+    return len(names) if isinstance(names, Mapping) else 0
+
+
+def passed_over(folder: Path) -> str:
+    """Returns a note on what a folder of scans holds beside NIfTI files, "" if nothing."""
+    others = [path for path in visible(folder) if not nifti_stem(path)] if folder.is_dir() else []
+    kinds = Counter("folders" if path.is_dir() else path.suffix.lower() or "without ending" for path in others)
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
+    names = few([path.name for path in others], 3)
+    text = f"{folder.name}/: passed over, being no NIfTI: {listed} ({names}). Convert those that are scans."
+    return text if others else ""
+
+
+def read_info(path: Path) -> Mapping[str, Any]:
+    """Returns the content of dataset.json, in any Unicode encoding. Raises `DataError` where it is no JSON object."""
+    remedy = "Restore the file from the dataset's archive or a copy, or correct it: it lists the labels."
+    try:
+        with readable(path):
+            info = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DataError(path, expected="valid JSON", found=str(error), remedy=remedy) from error
+    if not isinstance(info, Mapping):
+        raise DataError(path, expected="a JSON object", found=type(info).__name__, remedy=remedy)
+    return info

@@ -6,11 +6,11 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from fewslice.core.errors import ConfigError, DataError
-from fewslice.data.readers.base import Reader
-from fewslice.data.volume import Case
+from absl import logging
 
-_SHOWN = 12  # ids named in a message before it says "and N more"
+from fewslice.core.errors import ConfigError, DataError
+from fewslice.data.readers.base import Reader, few
+from fewslice.data.volume import Case
 
 
 def find_cases(reader: Reader, patient_ids: Sequence[str], phases: Sequence[str]) -> list[Case]:
@@ -47,6 +47,20 @@ def find_cases(reader: Reader, patient_ids: Sequence[str], phases: Sequence[str]
     if missing:
         raise _missing(reader, missing)
     return found
+
+
+def find_readable(reader: Reader, patient_ids: Sequence[str], phases: Sequence[str], *, with_label: bool) -> list[Case]:
+    """Returns the result of `find_cases`; with labels without volumes that lack one where the patient has another.
+
+    The log names those that are left out. Where no volume of a patient and phase has a label, reading says so.
+    """
+    cases = find_cases(reader, patient_ids, phases)
+    have = {(case.patient_id, case.phase) for case in cases if with_label and case.label_path is not None}
+    left_out = [case for case in cases if case.label_path is None and (case.patient_id, case.phase) in have]
+    if left_out:
+        names = few([case.case_id for case in left_out])
+        logging.warning("Left out beside labelled volumes of their patients, having no label: %s.", names)
+    return [case for case in cases if case not in left_out]
 
 
 def resolve_patients(reader: Reader, patient_ids: Sequence[str]) -> set[str]:
@@ -112,9 +126,3 @@ def _missing(reader: Reader, missing: list[tuple[str, str]]) -> DataError:
         found=f"none for {few(absent)}",
         remedy=remedy.strip(),
     )
-
-
-def few(items: list[str]) -> str:
-    """Returns the first items and how many more there are."""
-    rest = len(items) - _SHOWN
-    return ", ".join(items[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -14,6 +14,7 @@ from absl import logging
 
 import models
 from fewslice.core import checkpoint, files
+from fewslice.core.done import BEST, LAST
 from fewslice.core.errors import ConfigError, DataError, FewSliceError, TrainingError
 from fewslice.core.progress import Progress
 from fewslice.data import cache
@@ -25,7 +26,7 @@ from fewslice.stages.joint.job import Job
 from fewslice.train import setup
 from fewslice.train.networks import fill
 from fewslice.train.predict import predictor
-from fewslice.train.trainer import BEST, LAST, Interrupted
+from fewslice.train.trainer import Interrupted
 
 
 class Pools:
@@ -112,8 +113,9 @@ class Pools:
         path = kept if kept.exists() else self._run.checkpoints / {"best": BEST, "last": LAST}[self._args.refresh_from]
         try:
             weights, record = checkpoint.load_arrays(path)
+            checkpoint.check_owner(path, record, self._run.owner)
         except DataError as error:
-            remedy = "It cannot be made again. Start afresh with --noresume."
+            remedy = "Restore it; it cannot be made again. Without a copy, --noresume trains the same network again."
             raise DataError(path, expected=error.expected, found=error.found, remedy=remedy) from error
         return path, weights, record["step"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fewslice.core import files
+from fewslice.core import done
 from fewslice.settings import datasets
 from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages import segmentation
@@ -46,4 +46,4 @@ def train_joint(args: JointTraining, dataset: datasets.DatasetConfig) -> None:
 def _stage_of(weights: Path | None) -> str:
     """Returns the stage of the run that a weight file belongs to, "" if it lies elsewhere or there is none."""
     path = weights.parent.parent / "config.json" if weights else None
-    return files.read_json(path).get("stage", "") if path and path.is_file() else ""
+    return done.read_config(path).get("stage", "") if path and path.is_file() else ""

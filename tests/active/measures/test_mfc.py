@@ -222,9 +222,12 @@ def test_store(case, tmp_path, monkeypatch):
     np.testing.assert_array_equal(exact, plain.exact(EVERYTHING, 3))
     lower, upper = stored.bounds(3)
     assert (lower <= exact).all() and (exact <= upper).all()
-    assert list(tmp_path.iterdir()) == [path]
-    np.save(path, np.zeros((3, 3), np.uint8))  # damaged: written anew
-    np.testing.assert_array_equal(stored_pixels(path, images, (SIDE, SIDE)).array.T, resized.reshape(COUNT, -1))
+    assert sorted(tmp_path.iterdir()) == [path.with_suffix(".json"), path]
+    whole = path.read_bytes()
+    for damage in (b"", whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1])):
+        path.write_bytes(damage)
+        np.testing.assert_array_equal(stored_pixels(path, images, (SIDE, SIDE)).array.T, resized.reshape(COUNT, -1))
+        assert path.read_bytes() == whole
 
 
 def test_resize_by_hand():

@@ -1,0 +1,152 @@
+"""Names of volumes that may belong to one patient, and files that may be channels; expected values by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+
+from fewslice.core.errors import DataError
+from fewslice.data.readers.paired_folders import channel_bases
+from fewslice.data.readers.patients import alike, notes, question
+from fewslice.settings.datasets import patient_of
+from tests.data.layouts import dataset
+
+IDS = [f"p{index:02d}" for index in range(1, 7)]
+VISITS = {
+    "sessions": "_ses-01 _ses-02",
+    "sessions_and_more": "_ses-1_run-1_T1w _ses-1_run-2_T1w _ses-2_run-1_T1w",
+    "visits": "_v1 _v2 _v3",
+    "many_visits": "_V01 _V02 _V03 _V04 _V05 _V06 _V07 _V08",
+    "spelled_visits": "-visit-1 -visit-2",
+    "time_points": "_tp1 _tp2",
+    "baseline": "_baseline _followup",
+    "first_without": "_x _followup",
+    "months": "_m00 _m12",
+    "treatment": "_pre _post",
+    "dates": "_20190312 _20200411",
+    "dates_with_dashes": "_2019-03-12 _2020-04-11",
+    "german_dates": "_12.03.2019 _11.04.2020",
+    "dates_and_times": "_20190312_101010 _20200411_111111",
+    "short_dates": "_190312 _200411",
+    "years": "_2019 _2021",
+    "sides": "_L _R",
+    "spelled_sides": "-left -right",
+    "phases": "_systole _diastole",
+    "phases_and_more": "_ED_cine _ES_cine",
+    "contrasts": "_T1w _T2w",
+    "machines": "_ct _mr",
+    "numbers": "_1 _2",
+    "letters": "a b",
+    "glued": "v1 v2",
+    "glued_words": "Baseline Followup",
+    "slices": "_slice_01 _slice_02",
+}
+
+
+@pytest.mark.parametrize("name", VISITS)
+def test_visits_are_asked_about(name):
+    """The pattern of the message puts all names of a patient together, and each patient apart."""
+    stems = [patient + visit for patient, visit in itertools.product(IDS, VISITS[name].split())]
+    text = question(stems)
+    pattern = text.split("--patient_pattern='")[1].split("'")[0]
+    groups = {}
+    for stem in stems:
+        groups.setdefault(patient_of(stem, pattern), []).append(stem)
+    assert sorted(groups.values()) == [[stem for stem in stems if stem.startswith(patient)] for patient in IDS]
+    assert text.endswith("--patient_pattern='(.+)'") and "\n  p01" in text
+
+
+@pytest.mark.parametrize(
+    "stems, groups",
+    [
+        ("left_01 right_01 left_02 right_02", {"01": ["left_01", "right_01"], "02": ["left_02", "right_02"]}),
+        ("visit1_p1 visit2_p1 visit1_p2", {"p1": ["visit1_p1", "visit2_p1"]}),
+        ("20190312_a1 20190312_a2 20200411_a2", {"a2": ["20190312_a2", "20200411_a2"]}),
+        ("smith_2019 smith_2020 jones_2019", {"smith": ["smith_2019", "smith_2020"]}),
+        ("BraTS-GLI-00000-000 BraTS-GLI-00000-001 BraTS-GLI-00002-000 BraTS-GLI-00003-000 BraTS-GLI-00003-001",
+         {"brats-gli-00000": ["BraTS-GLI-00000-000", "BraTS-GLI-00000-001"],
+          "brats-gli-00003": ["BraTS-GLI-00003-000", "BraTS-GLI-00003-001"]}),
+        ("11_208_2_0 11_209_2_0 12_208_2_0 12_209_2_0 13_208_2_0",
+         {"11": ["11_208_2_0", "11_209_2_0"], "12": ["12_208_2_0", "12_209_2_0"]}),
+        ("p1 p2 p3 p3_2", {"p3": ["p3", "p3_2"]}),
+        ("p1_ses-1 p1_ses-2 p1_ses-3", {"p1": ["p1_ses-1", "p1_ses-2", "p1_ses-3"]}),
+    ],
+    ids=["sides_first", "visit_first", "date_first", "names", "running_visits", "codes", "second_visit", "one"],
+)  # fmt: skip
+def test_groups(stems, groups):
+    assert alike(stems.split()) == groups
+
+
+@pytest.mark.parametrize(
+    "form",
+    "p{:02d} case_{:03d} img_{:04d} {}_hippocampus hippocampus_{:03d} sub-{:02d} LUNG1-{:03d} volume-{} s{:04d} "
+    "t{:02d} v{:02d} {:03d} mr_train_{} visit_{:03d} frame_{:03d} scan_{} T1_{:03d} liver_{}_ct ABD_{:03d}_left "
+    "R{:02d} case_{}_2019 IXI{:03d}-Guys-0828-T1 BraTS20_Training_{:03d}_flair".split(),
+)
+def test_running_numbers_are_not_asked_about(form):
+    assert question(form.format(index) for index in range(1, 40)) == ""
+
+
+@pytest.mark.parametrize(
+    "stems",
+    [
+        [f"img_{index}" for index in range(1990, 2030)],
+        [f"case_{index:04d}" for index in range(1850, 2100)],
+        [f"{group}_{index:03d}" for group in ("ctrl", "pat") for index in range(20)],
+        [f"site{site}_{index:03d}" for site in (1, 2, 3) for index in range(20)],
+        [f"TCGA-{site:02d}-{site * 997 + index * 31:04d}" for site in range(1, 9) for index in range(6)],
+        [f"p_{index * 7919 % 900000 + 100000}" for index in range(1, 300)],
+    ],
+    ids=["years", "beyond_years", "cohorts", "sites", "barcodes", "six_digits"],
+)
+def test_more_running_numbers(stems):
+    assert question(stems) == ""
+
+
+def test_notes_on_lists_written_by_hand():
+    """A note where two visits stand in two lists, none in one list or with a pattern that decides."""
+    config = dataset("paired_folders")
+    splits = dataclasses.replace(config.splits, test=("p1_v2", "p2_v2"))
+    config = dataclasses.replace(config, splits=splits)
+    found = list(notes(config, ["p1_v1", "p2_v1"], ["p3_v1"]))
+    assert len(found) == 2 and "(training: p1_v1; test: p1_v2)" in found[0]
+    assert not list(notes(config, ["p3_v1", "p3_v2"], ["p4_v1", "p4_v2"]))
+    assert not list(notes(dataclasses.replace(config, patient_pattern="(.+)"), ["p1_v1"], ["p2_v1"]))
+
+
+def numbered(base, *numbers):
+    return {f"{base}_{number:04d}" for number in numbers}
+
+
+TEN, TWO = range(10), (0, 1)
+
+
+@pytest.mark.parametrize(
+    "stems, labels, declared, bases",
+    [
+        (numbered("img", *TEN), set(), 0, ""),
+        (numbered("img", *range(1, 9)), set(), 0, ""),
+        (numbered("img", *TEN), numbered("img", 0, 1, 2), 0, ""),
+        (numbered("img", *TEN), set(), 1, ""),
+        (numbered("a", *TEN) | numbered("b", *range(13)), set(), 0, ""),
+        (numbered("a", 0) | numbered("b", 0), set(), 0, "a b"),
+        (numbered("a", *TWO) | numbered("b", *TWO), set(), 0, "a b"),
+        (numbered("a", *TWO) | numbered("b", 0), {"a"}, 0, "a b"),
+        (numbered("a", *TWO) | numbered("b", 0), set(), 2, "a b"),
+        (numbered("a", *range(6)) | numbered("b", *range(6)), {"a", "b"}, 0, "a b"),
+        (numbered("a", *TWO) | numbered("b", 0), set(), 0, None),
+        (numbered("a", *range(6)) | numbered("b", *range(6)), set(), 0, None),
+        (numbered("a", *TWO) | numbered("b", *range(5)), {"a"}, 0, None),
+        (numbered("img", *TWO) | {"img"}, {"img"}, 0, None),
+        (numbered("img", *TWO), {"img", "img_0001"}, 0, None),
+    ],
+)  # fmt: skip
+def test_channels(tmp_path, stems, labels, declared, bases):
+    """`bases` None: files that could be either are refused by name."""
+    if bases is not None:
+        assert channel_bases(tmp_path, stems, labels, declared) == set(bases.split())
+        return
+    with pytest.raises(DataError, match="both may be meant: (a|b|img)_0000.*\n.*rename them"):
+        channel_bases(tmp_path, stems, labels, declared)
