@@ -263,7 +263,9 @@ def check_labeled_split(dataset: DatasetConfig, key: str, comb: str) -> tuple[tu
         ConfigError: unknown key or combination, or training and validation share patients.
     """
     known = ", ".join(dataset.splits.labelled_keys())
-    only = f"serves pretraining without labels only. For a labelled training choose one of {known}."
+    only = "serves pretraining without labels only. For a labelled training " + (
+        f"choose one of {known}." if known else f"add a list to `train` and `val` of data_cfg_{dataset.name}.py."
+    )
     if key in dataset.splits.train and key not in dataset.splits.val:
         raise ConfigError(f"--no_of_tr_imgs={key}: {dataset.name} has no validation list for {key}; it {only}")
     train, val = dataset.splits.train_ids(key, comb), dataset.splits.val_ids(key, comb)
