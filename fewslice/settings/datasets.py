@@ -209,7 +209,7 @@ def load_dataset_config(
     problems += _unknown(settings, "attribute", tuple(ATTRIBUTES), _UNUSED)
     places = {key: settings.where(key) for key in values}
     for key, text in (overrides or {}).items():
-        places[key] = f"--set {key}={text}"
+        places[key] = f"--set {key}={text:.80}"
         try:
             values[key] = parse(key, text)
         except ConfigError as error:
