@@ -307,7 +307,9 @@ def _read_splits(name: str, file: ExperimentFile) -> tuple[Splits | None, list[s
         return None, problems
     train, val = freeze_table(tables["train"]), freeze_table(tables["val"])
     splits = Splits(train=train, val=val, test=tables["test"], unlabeled=unlabeled, dataset=name)
-    unknown = [unknown_name("split", key, splits.train) for key in splits.unlabeled if key not in splits.train]
+    unknown = [
+        unknown_name("split", key, splits.train) for key in dict.fromkeys(splits.unlabeled) if key not in splits.train
+    ]
     problems = [f"{file.where('unlabeled')}: `unlabeled`: {text}" for text in unknown]
     return splits, problems + [f"{file.where(*place)}: {text}" for place, text in overlap_problems(splits)]
 
