@@ -75,7 +75,7 @@ def test_a_round_that_continues_others_is_refused(run_al, queried, tmp_path):
     first = queried[0] / "rounds" / "000"
     shutil.copytree(other / "rounds" / "000", first, ignore=shutil.ignore_patterns("plan.json"), dirs_exist_ok=True)
     round_files.finish(first)
-    with pytest.raises(DataError, match="(?s)001/labelled.csv.*a round before it is not the one that it continued"):
+    with pytest.raises(DataError, match="(?s)001/labelled.csv.*a round before it is not the one that it followed"):
         run_al("random", **QUERY_ONLY)
 
 
