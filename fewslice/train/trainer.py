@@ -212,15 +212,15 @@ class Trainer:
         """
         path, expected = self.run.checkpoints / name, {"step": self.step}
         if name == BEST:
-            expected = {"step": self.tracker.best_step} | ({"val_dice": self.tracker.best} if self._has_best else {})
+            expected = {"step": self.tracker.best_step, "val_dice": self.tracker.best}
         if not path.exists():
             wanted = f"the weights of step {expected['step']}"
             remedy = f"Restore it. Without a copy, move {self.run.dir} elsewhere and repeat the command, which trains "
             remedy += "the same network again; the last weights stay usable there."
             raise DataError(path, expected=wanted, found="no such file", remedy=remedy)
         weights, record = checkpoint.load_arrays(path)
-        is_newer = record.get("step", 0) > self.step  # by a kill before the state was saved; to be written again
-        checkpoint.check_owner(path, record, self.run.owner, **({} if is_newer else expected))
+        is_newer = record.get("step", 0) > expected["step"]  # a kill came before the state was saved, or after `_close`
+        checkpoint.check_owner(path, record, self.run.owner, **({} if is_newer or not self._has_best else expected))
         return weights, record
 
     def _validated(self, *, chooses: bool) -> dict[str, Any]:
