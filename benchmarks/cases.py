@@ -173,7 +173,6 @@ def kcenter(
 @benchmark(memory=True, units=12, picks=6)
 def mfc(
     folder: Path,
-    pixels: Literal["uint8", "float16"] = "uint8",
     units: int = 5000,
     picks: int = 250,
     way: Way = "ours",
@@ -185,10 +184,9 @@ def mfc(
     from fewslice.active.measures.pixels import PixelStore
 
     rng, size = np.random.default_rng(0), GRID * GRID
-    writable = np.lib.format.open_memmap(folder / "pixels.npy", "w+", np.dtype(pixels), (size, units))
+    writable = np.lib.format.open_memmap(folder / "pixels.npy", "w+", np.float16, (size, units))
     for first in range(0, size, 1024):
-        block = rng.integers(0, 256, (1024, units), np.uint8)
-        writable[first : first + 1024] = block if pixels == "uint8" else block / 255
+        writable[first : first + 1024] = rng.integers(0, 256, (1024, units), np.uint8) / 255
     drawn = np.lib.format.open_memmap(folder / "masks.npy", "w+", np.uint8, (units, GRID, GRID))
     for unit in range(units):
         mask = np.full(size, 4, np.uint8)
@@ -196,17 +194,16 @@ def mfc(
             mask[row * GRID + rng.integers(0, 200) :][:45] = 1
         drawn[unit] = mask.reshape(GRID, GRID)
     del writable, drawn  # their pages
-    arrays = (np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("pixels", "masks"))
-    (values, masks), step = arrays, 1 / 255 if pixels == "uint8" else 1.0
+    values, masks = (np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("pixels", "masks"))
     features = rng.standard_normal((units, 512), dtype=np.float32)
 
     def choose() -> list[int]:
-        source = MaskedPixels(PixelStore(values, step, (GRID, GRID)), masks)
+        source = MaskedPixels(PixelStore(values, (GRID, GRID)), masks)
         distance = MfcDistance(MfcOptions(), pixels=source, features=features)
         return greedy(distance, picks, labelled=[0], rng=np.random.default_rng(0)).indices.tolist()
 
     def choose_plainly() -> list[int]:
-        return plain.greedy(lambda centre: plain.mfc(values, step, masks, features, centre), picks)
+        return plain.greedy(lambda centre: plain.mfc(values, masks, features, centre), picks)
 
     return Work({way: {"ours": choose, "plain": choose_plainly}[way]}, picks)
 

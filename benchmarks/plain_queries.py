@@ -16,10 +16,10 @@ def squares(features: np.ndarray, centre: int) -> np.ndarray:
     return result
 
 
-def mfc(pixels: np.ndarray, step: float, masks: np.ndarray, features: np.ndarray, centre: int) -> np.ndarray:
+def mfc(pixels: np.ndarray, masks: np.ndarray, features: np.ndarray, centre: int) -> np.ndarray:
     """Returns the (N,) MFC distances to one slice, from float64 differences of the pixels under its scribble."""
     drawn = np.flatnonzero(masks[centre].reshape(-1) != 4)
-    values = pixels[drawn].astype(np.float64) * step  # (pixels, N)
+    values = pixels[drawn].astype(np.float64)  # (pixels, N)
     distances = np.sqrt(np.square(values - values[:, [centre]]).sum(axis=0)) * 1500 / len(drawn)
     return distances + np.sqrt(12 * squares(features, centre))
 

@@ -17,7 +17,7 @@ from scipy import ndimage
 import losses
 import models
 from benchmarks import plain
-from fewslice.augment.rot_flip import RotFlip
+from fewslice.augment.rot_flip import rot_flip
 from fewslice.augment.segmentation import SegmentationAugmentation
 from fewslice.data.batches import annotated, contrastive, generator, group, joint
 from fewslice.stages.joint.contrastive import assemble
@@ -102,8 +102,10 @@ def stage(name: str, side: int, rows: int = 0) -> Stage:
 
 
 def _encoder(shape: tuple[int, int, int], rows: int, data: list[Any]) -> Stage:
+    plan = contrastive.plan_global_batch(2, rows // 4, n_parts=4)
+
     def batches(step: int) -> tuple[np.ndarray, np.ndarray]:
-        drawn = contrastive.global_batch(generator(0, 0, step), data, exp_no=2, bt_size=rows // 4, n_parts=4)
+        drawn = contrastive.contrastive_batch(generator(0, 0, step), data, plan, box=100)
         return drawn.images, drawn.ids.astype(np.float32)
 
     return Stage(
@@ -125,8 +127,10 @@ def _decoder(shape: tuple[int, int, int], rows: int, data: list[Any]) -> Stage:
         models.freeze(model, "enc_")
         return model
 
+    plan = contrastive.plan_local_batch(0, rows // 2, n_parts=1)
+
     def batches(step: int) -> tuple[np.ndarray, np.ndarray]:
-        drawn = contrastive.local_batch(generator(0, 0, step), data, exp_no=0, bt_size=rows // 2)
+        drawn = contrastive.contrastive_batch(generator(0, 0, step), data, plan)
         return drawn.images, drawn.ids.astype(np.float32)
 
     negatives = [np.flatnonzero(row).tolist() for row in table.negative_mask]
@@ -189,8 +193,8 @@ def _scribble(shape: tuple[int, int, int], rows: int, data: list[Any], *, branch
     """1 % of the pixels are scribbled."""
     images, labels = (np.concatenate([getattr(volume, name) for volume in data]) for name in ("image", "label"))
     scribbles = np.where(np.random.default_rng(0).random(labels.shape) < 0.01, labels, np.uint8(IGNORE))
-    options = {"batch_size": rows, "augmentation": RotFlip(), "ignore_value": IGNORE}
-    slices = annotated.AnnotatedSlices(images, scribbles, range(len(images)), seed=0, **options)
+    options = {"batch_size": rows, "augmentation": rot_flip, "ignore_value": IGNORE}
+    slices = annotated.AnnotatedSlices(images.__getitem__, scribbles.__getitem__, range(len(images)), seed=0, **options)
 
     def batches(step: int) -> tuple[np.ndarray, np.ndarray]:
         drawn = slices.batch(step)

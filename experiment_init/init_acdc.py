@@ -19,6 +19,7 @@ how_to_get = (
     "Register at https://humanheart-project.creatis.insa-lyon.fr/database and download the ACDC training set "
     "(about 3 GB, CC BY-NC-SA 4.0). Put patient001 ... patient100 directly below the folder named above."
 )
+orientation = "as_stored"  # as the published code takes arrays; "canonical" turns them as the headers say
 
 # Prepared slices: pixels (multiples of 32) and mm per pixel.
 img_size_x = 192

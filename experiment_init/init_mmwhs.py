@@ -16,6 +16,7 @@ how_to_get = (
     "Register at http://www.sdspeople.fudan.edu.cn/zhuangxiahai/0/mmwhs/ and download the MR training set "
     "(20 volumes). Put mr_train_<id>_image.nii.gz and mr_train_<id>_label.nii.gz into the folder named above."
 )
+orientation = "as_stored"  # as the published code takes arrays; "canonical" turns them as the headers say
 
 # Prepared slices: pixels (multiples of 32) and mm per pixel.
 img_size_x = 160

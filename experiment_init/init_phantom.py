@@ -12,6 +12,7 @@ Try     python train_model/tr_baseline.py --dataset=phantom --no_of_tr_imgs=tr1 
 layout = "acdc"
 data_path_tr = "phantom"
 how_to_get = "Write the synthetic scans with: python scripts/make_phantom.py"
+orientation = "as_stored"  # all volumes are stored alike; "canonical" would turn them as the headers say
 
 # Prepared slices: pixels (multiples of 32) and mm per pixel. Small, so that a demonstration takes minutes.
 img_size_x = 96

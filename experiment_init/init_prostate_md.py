@@ -17,6 +17,7 @@ how_to_get = (
     "Download Task05_Prostate.tar (about 230 MB, CC BY-SA 4.0) from http://medicaldecathlon.com and "
     "unpack it into the data root."
 )
+orientation = "as_stored"  # as the published code takes arrays; "canonical" turns them as the headers say
 
 # Prepared slices: pixels (multiples of 32) and mm per pixel. Of the 4-D volumes, channel 0 is T2.
 img_size_x = 192

@@ -16,7 +16,7 @@ from losses.cross_entropy import CrossEntropy  # noqa: E402
 from losses.cross_entropy_dice import CrossEntropyDice  # noqa: E402
 from losses.dice import Dice  # noqa: E402
 from losses.dynamic_pseudo_label import DynamicPseudoLabel, mixing_targets  # noqa: E402
-from losses.global_contrastive import GlobalContrastive, published_normaliser, row_layout  # noqa: E402
+from losses.global_contrastive import GlobalContrastive, row_layout  # noqa: E402
 from losses.group_contrastive import GroupContrastive, group_row_layout  # noqa: E402
 from losses.local_contrastive import LocalContrastive, local_row_layout  # noqa: E402
 from losses.local_regions import RegionTable, region_table  # noqa: E402
@@ -54,7 +54,6 @@ __all__ = [
     "mixing_targets",
     "names",
     "pixel_targets",
-    "published_normaliser",
     "region_table",
     "register",
     "row_layout",

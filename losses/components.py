@@ -63,20 +63,16 @@ def _roots(labels: Any) -> Any:
 
     is_linked = [ops.cast((labels == other) & (labels > 0), "int32") for other in neighbours(labels)]
 
-    def go_on(parents: Any, is_changed: Any) -> Any:
-        return is_changed
-
     def one_round(parents: Any, is_changed: Any) -> tuple[Any, Any]:
         grandparents = ops.take(parents, parents)
         best = ops.reshape(grandparents, shape)
         for linked, other in zip(is_linked, neighbours(best), strict=True):
             best = ops.maximum(best, linked * other)  # ids are not negative
         best = ops.reshape(best, (-1,))
-        found = ops.segment_max(best, parents, num_segments=num_pixels)
-        updated = ops.maximum(best, found)
+        updated = ops.maximum(best, ops.segment_max(best, parents, num_segments=num_pixels))
         return updated, ops.any(updated != parents)
 
     ids = ops.arange(num_pixels, dtype="int32")
     # The largest id moves on by a pixel a round at least, so this bound is never what ends the loop.
-    parents, _ = ops.while_loop(go_on, one_round, (ids, True), maximum_iterations=height * width + 1)
-    return parents
+    most = height * width + 1
+    return ops.while_loop(lambda _, is_changed: is_changed, one_round, (ids, True), maximum_iterations=most)[0]

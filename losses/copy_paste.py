@@ -1,23 +1,18 @@
-"""Images that are part labelled and part unlabelled.
-
-Reference: Bai et al., 2023, bidirectional copy-paste, https://arxiv.org/abs/2305.00673.
-"""
+"""Bidirectional copy-paste: images that are part labelled and part unlabelled."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import ops
 
-from losses.class_first import class_first, shifted
 from losses.components import largest_components
-from losses.registry import register
-from losses.taught import batch_dice, groups_of, teacher_targets
+from losses.pixels import batch_dice, class_first, groups_of, shifted, teacher_targets
+from losses.registry import Loss, register
 
 
 @register("copy_paste")
-class CopyPaste(keras.losses.Loss):
+class CopyPaste(Loss):
     """Predictions on images that are part labelled and part unlabelled.
 
     `y_true`: (u, H, W, K + 1), one-hot labels of the labelled images, then 1 where the mixed image shows the unlabelled
@@ -32,7 +27,7 @@ class CopyPaste(keras.losses.Loss):
             `alpha` times the teacher's largest probability.
         largest_component: Of the teacher's decision on an unlabelled image keeps the largest connected component of
             each foreground class (`largest_components`). Without effect if `soft`: probabilities are not filtered.
-        **kwargs: As for `WeakToStrong`.
+        **kwargs: As in `losses.registry.Loss`.
 
     Source:
         Bai et al., 2023, https://arxiv.org/abs/2305.00673, section 3.2 and equations 5 to 8.
@@ -48,7 +43,7 @@ class CopyPaste(keras.losses.Loss):
     """
 
     def __init__(self, alpha: float = 0.5, *, soft: bool = False, largest_component: bool = True, **kwargs: Any):
-        super().__init__(**{"name": "copy_paste", "dtype": "float32", **kwargs})
+        super().__init__(**kwargs)
         if not 0 <= alpha <= 1:
             raise ValueError(f"`alpha` must lie in [0, 1]. Received: alpha={alpha}")
         self.alpha = float(alpha)
@@ -69,10 +64,6 @@ class CopyPaste(keras.losses.Loss):
         cross_entropy = -ops.sum(labels * (logits - log_sum), axis=1, keepdims=True)
         entropy = ops.sum(weights * cross_entropy) / ops.maximum(ops.sum(weights), 1.0)
         return 0.5 * (batch_dice(ops.exp(logits - log_sum), labels, weights) + entropy)
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"alpha": self.alpha, "soft": self.soft, "largest_component": self.largest_component}
-        return {**super().get_config(), **own, "dtype": self.dtype}
 
 
 def _without_islands(hard: Any, shape: tuple[int, int]) -> Any:

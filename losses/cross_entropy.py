@@ -6,16 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 from keras import ops
 
-from losses import checks
-from losses.class_first import class_first, shifted
-from losses.registry import register
+from losses.pixels import check_soft_labels, class_first, shifted
+from losses.registry import Loss, register
 
 
 @register("cross_entropy")
-class CrossEntropy(keras.losses.Loss):
+class CrossEntropy(Loss):
     """Mean over images and pixels of w * (-sum over classes of y log p), from logits.
 
     The pixel weight w is the sum over classes of class_weights * y (1 without weights); a soft label mixes
@@ -23,9 +21,7 @@ class CrossEntropy(keras.losses.Loss):
 
     Args:
         class_weights: One non-negative number per class, or None.
-        name: Name of the loss.
-        reduction: As in `keras.losses.Loss`. `call` returns one value per image.
-        dtype: As in `keras.losses.Loss`; float32, also under mixed precision.
+        **kwargs: As in `losses.registry.Loss`. `call` returns one value per image.
 
     Notes:
         As in the published code, the weighted sum is divided by the number of pixels, not by the sum of the
@@ -37,20 +33,13 @@ class CrossEntropy(keras.losses.Loss):
         >>> value = CrossEntropy(class_weights=(0.1, 0.3, 0.3, 0.3))(labels, logits)
     """
 
-    def __init__(
-        self,
-        class_weights: Sequence[float] | None = None,
-        *,
-        name: str = "cross_entropy",
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = "float32",
-    ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+    def __init__(self, class_weights: Sequence[float] | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
         self.class_weights = None if class_weights is None else _checked(class_weights)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         weights = self.class_weights
-        checks.same_classes(y_true, y_pred, num_classes=None if weights is None else len(weights))
+        check_soft_labels(y_true, y_pred, num_weights=None if weights is None else len(weights))
         logits = shifted(class_first(y_pred))  # (N, K, P)
         labels = ops.cast(class_first(y_true), logits.dtype)
         log_sum = ops.log(ops.sum(ops.exp(logits), axis=1))  # (N, P)
@@ -59,9 +48,6 @@ class CrossEntropy(keras.losses.Loss):
             factors = ops.reshape(ops.convert_to_tensor(weights, labels.dtype), (1, -1, 1))
             pixel_loss = pixel_loss * ops.sum(labels * factors, axis=1)
         return ops.mean(pixel_loss, axis=-1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "class_weights": self.class_weights, "dtype": self.dtype}
 
 
 def _checked(class_weights: Sequence[float]) -> list[float]:

@@ -14,17 +14,15 @@ https://arxiv.org/abs/2411.15763; Chen et al., 2020, SimCLR, https://arxiv.org/a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
 from losses import checks, structure_ids
-from losses.info_nce import info_nce_terms, masked_logsumexp, normalise
-from losses.registry import register
+from losses.info_nce import info_nce_rows
+from losses.registry import Loss, register
 
 
 def group_row_layout(batch_size: int, group_size: int = 1) -> np.ndarray:
@@ -53,17 +51,17 @@ def group_row_layout(batch_size: int, group_size: int = 1) -> np.ndarray:
 
 
 @register("group_contrastive")
-class GroupContrastive(keras.losses.Loss):
+class GroupContrastive(Loss):
     """Contrasts embeddings of slices and of their groups; `y_true` are ids (N, 3), `y_pred` embeddings (N, D).
 
-    With l(a, b) of `losses.info_nce`, each term is the mean of l over its (anchor, positive) pairs, both
-    directions counted:
+    With l(a, b) of `losses.info_nce`, each term is the mean of l over its (anchor, positive) pairs, both directions
+    counted:
 
         loss_wt * NT-Xent + neg_loss_wt * group-negative + sum over m of pos_loss_wts[m] * group-positive_m
 
-    The ids are image, group and position in the group (anchor 0, then its partners). Rows of the same image are
-    its views. Groups and positions have no influence where no group term has a weight. Any order of the rows is
-    right; rows with a negative image are padding. A term without a pair is 0.
+    The ids are image, group and position in the group (anchor 0, then its partners). Rows of the same image are its
+    views. Groups and positions have no influence where no group term has a weight. Any order of the rows is right; rows
+    with a negative image are padding. A term without a pair is 0.
 
     Args:
         temperature: Divides the cosines; positive.
@@ -75,20 +73,18 @@ class GroupContrastive(keras.losses.Loss):
             and () those of one patient.
         positives: "group" takes the positives from the group; "all" takes every other row of the batch, whatever
             the masks say, as in the published code.
-        **kwargs: `name`, `reduction`, `dtype` of `keras.losses.Loss`; float32 by default, which keeps the ids exact,
-            also under mixed precision. `call` returns (N,) values whose mean is the loss.
+        **kwargs: As in `losses.registry.Loss`. `call` returns (N,) values whose mean is the loss.
 
     Raises:
         ValueError: A temperature that is not positive, weights that are negative or all 0, masks that do not fit.
 
     Notes:
-        Differs from the published code in the group-positive terms. There the mask of the positives starts at
-        ones, so that every other row of the batch is a positive and `pos_loss_masks` has no effect
-        (`positives="all"`, which leaves all such terms equal). The weight of a pair is 1 / number of pairs; the
-        published 1 / (N (N - 1)) is the same number for its N (N - 1) pairs, and kept for the N (2 G - 1) pairs
-        of groups of G it would make the term smaller the larger the batch. The paper's volume and patient
-        losses say which rows belong together, so a masked position is no anchor either.
-        The norms have a lower bound each, not their product.
+        Differs from the published code in the group-positive terms. There the mask of the positives starts at ones, so
+        that every other row of the batch is a positive and `pos_loss_masks` has no effect (`positives="all"`, which
+        leaves all such terms equal). The weight of a pair is 1 / number of pairs; the published 1 / (N (N - 1)) is the
+        same number for its N (N - 1) pairs, and kept for the N (2 G - 1) pairs of groups of G it would make the term
+        smaller the larger the batch. The paper's volume and patient losses say which rows belong together, so a masked
+        position is no anchor either. The norms have a lower bound each, not their product.
 
     Example:
         >>> ids = group_row_layout(batch_size=9, group_size=3)  # (18, 3)
@@ -107,23 +103,18 @@ class GroupContrastive(keras.losses.Loss):
         positives: str = "group",
         **kwargs: Any,
     ):
-        super().__init__(**{"name": "group_contrastive", "dtype": "float32", **kwargs})
+        super().__init__(**kwargs)
         self.temperature = checks.positive("temperature", temperature)
-        self.loss_wt = _weight("loss_wt", loss_wt)
-        self.neg_loss_wt = _weight("neg_loss_wt", neg_loss_wt)
-        self.pos_loss_wts = tuple(_weight("pos_loss_wts", weight) for weight in pos_loss_wts)
+        self.loss_wt = checks.not_negative("loss_wt", loss_wt)
+        self.neg_loss_wt = checks.not_negative("neg_loss_wt", neg_loss_wt)
+        self.pos_loss_wts = tuple(checks.not_negative("pos_loss_wts", weight) for weight in pos_loss_wts)
         self.pos_loss_masks = _masks(pos_loss_masks, len(self.pos_loss_wts))
         self.positives = checks.one_of("positives", positives, ("group", "all"))
         if not self.loss_wt + self.neg_loss_wt + sum(self.pos_loss_wts):
             raise ValueError("At least one of `loss_wt`, `neg_loss_wt`, `pos_loss_wts` must be positive.")
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        anchors = normalise(y_pred)
-        logits = ops.matmul(anchors, ops.transpose(anchors)) / self.temperature  # (N, N)
-        rows = 0.0
-        for weights, negatives in self.masks(y_true):
-            terms = info_nce_terms(logits, masked_logsumexp(logits, negatives)[:, None])
-            rows = rows + ops.sum(ops.cast(weights, terms.dtype) * terms, axis=-1)
+        rows = info_nce_rows(y_pred, self.masks(y_true), temperature=self.temperature)
         return rows * ops.cast(ops.shape(rows)[0], rows.dtype)
 
     def masks(self, ids: Any) -> list[tuple[Any, Any]]:
@@ -133,29 +124,28 @@ class GroupContrastive(keras.losses.Loss):
             ids: (N, 3) image, group, position.
 
         Returns:
-            One or two pairs, NT-Xent's and that of the group terms, as far as they have a weight: (N, N)
-            float32 weights of the (anchor, positive) pairs, which add up to the weight of the term, and (N, N)
-            boolean mask of the negatives.
+            One or two pairs, NT-Xent's and that of the group terms, as far as they have a weight: (N, N) float32
+            weights of the (anchor, positive) pairs, which add up to the weight of the term, and (N, N) boolean mask of
+            the negatives.
         """
         image, group, position = structure_ids.split_ids(ids, "image, group, position in the group")
         valid = structure_ids.both(image >= 0)
         row = ops.cumsum(ops.ones_like(image))
-        other = ops.logical_and(valid, ops.logical_not(structure_ids.equal(row)))
-        same_image = structure_ids.equal(image)
-        views = ops.logical_and(same_image, other)
-        found = []
-        if self.loss_wt:
-            found.append((self.loss_wt * _mean(views), ops.logical_and(ops.logical_not(same_image), valid)))
+        other = valid & ~structure_ids.equal(row)
+        same_image, same_group = structure_ids.equal(image), structure_ids.equal(group)
+        views = same_image & other
+        masks = [(self.loss_wt * _mean(views), ~same_image & valid)] if self.loss_wt else []
         if not self.neg_loss_wt + sum(self.pos_loss_wts):
-            return found
-        same_group = structure_ids.equal(group)
+            return masks
         weights = self.neg_loss_wt * _mean(views)
         for weight, mask in zip(self.pos_loss_wts, self.pos_loss_masks, strict=True):
-            positives = other if self.positives == "all" else ops.logical_and(other, same_group)
-            for left_out in mask if self.positives == "group" else ():
-                positives = ops.logical_and(positives, structure_ids.both(position != left_out))
+            positives = other
+            if self.positives == "group":
+                positives = positives & same_group
+                for left_out in mask:
+                    positives = positives & structure_ids.both(position != left_out)
             weights = weights + weight * _mean(positives)
-        return [*found, (weights, ops.logical_and(ops.logical_not(same_group), valid))]
+        return [*masks, (weights, ~same_group & valid)]
 
     def random_level(self, ids: Any) -> float:
         """Returns the loss of embeddings that say nothing (all cosines equal); learning falls below it.
@@ -165,21 +155,9 @@ class GroupContrastive(keras.losses.Loss):
         """
         level = 0.0
         for masks in self.masks(ids):
-            weights, negatives = (np.asarray(keras.ops.convert_to_numpy(mask)) for mask in masks)
+            weights, negatives = (ops.convert_to_numpy(mask) for mask in masks)
             level += float(np.sum(weights.sum(axis=-1) * np.log1p(negatives.sum(axis=-1))))
         return level
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "temperature": self.temperature,
-            "loss_wt": self.loss_wt,
-            "neg_loss_wt": self.neg_loss_wt,
-            "pos_loss_wts": list(self.pos_loss_wts),
-            "pos_loss_masks": [list(mask) for mask in self.pos_loss_masks],
-            "positives": self.positives,
-            "dtype": self.dtype,
-        }
 
 
 def _mean(pairs: Any) -> Any:
@@ -188,14 +166,8 @@ def _mean(pairs: Any) -> Any:
     return pairs / ops.maximum(ops.sum(pairs), 1.0)
 
 
-def _weight(name: str, value: float) -> float:
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"`{name}` must not be negative or infinite. Received: {value}")
-    return float(value)
-
-
 def _masks(masks: Sequence[Sequence[int]], count: int) -> tuple[tuple[int, ...], ...]:
-    """Returns one tuple of positions per group-positive term."""
+    """Returns the positions that each group-positive term leaves out."""
     masks = tuple(tuple(int(position) for position in mask) for mask in masks) or ((),) * count
     if len(masks) != count:
         raise ValueError(

@@ -5,16 +5,16 @@ For an anchor a, a positive b and a set of negatives, with s(a, b) = <a, b> / (|
     l(a, b) = -log( e^s(a,b) / (e^s(a,b) + sum over negatives r of e^s(a,r)) )
             = softplus( logsumexp over r of s(a,r)  -  s(a,b) ).
 
-A loss is a choice of masks. Whatever the dtype of the embeddings, everything here is computed in float32
-(float64 stays float64), the log-sum-exp subtracts the largest masked-in logit, and masked-out logits are
-replaced before `exp`, so that neither values nor gradients overflow at any temperature or become NaN where a
-row has no positive or no negative.
+A loss is a choice of masks. Whatever the dtype of the embeddings, all is computed in float32 (float64 stays float64),
+the log-sum-exp subtracts the largest masked-in logit, and masked-out logits are replaced before `exp`, so that neither
+values nor gradients overflow at any temperature or become NaN where a row has no positive or no negative.
 
 Reference: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, equation 1.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -32,7 +32,7 @@ def at_least_float32(x: Any) -> Any:
 
 
 def normalise(z: Any) -> Any:
-    """Scales vectors to length one: z / sqrt(max(|z|^2, 1e-12)), over the last axis.
+    """Scales embeddings to length one: z / sqrt(max(|z|^2, 1e-12)), over the last axis.
 
     Args:
         z: (..., D) embeddings of any floating dtype. A zero vector stays zero and has a finite gradient.
@@ -75,28 +75,25 @@ def info_nce_terms(positive_logits: Any, negative_lse: Any) -> Any:
     return ops.softplus(negative_lse - positive_logits)
 
 
-def info_nce_rows(
-    embeddings: Any, positive_weights: Any, *, negative_mask: Any, temperature: float, candidates: Any = None
-) -> Any:
-    """Returns for each anchor the weighted sum of its terms, sum over b of weight(a, b) l(a, b).
+def info_nce_rows(embeddings: Any, masks: Iterable[tuple[Any, Any]], *, temperature: float) -> Any:
+    """Returns for each anchor the weighted sum of its terms, sum over masks and b of weight(a, b) l(a, b).
 
     Args:
-        embeddings: (N, D) anchors, not normalised, any floating dtype.
-        positive_weights: (N, P) how often candidate b counts as positive of anchor a; 0 for no.
-        negative_mask: (N, P) boolean, whether candidate r is a negative of anchor a.
+        embeddings: (N, D), not normalised, any floating dtype.
+        masks: Pairs of (N, N) weights, how often row b counts as positive of anchor a (0 for no), and (N, N) boolean,
+            whether row r is a negative of anchor a.
         temperature: Positive number that divides the cosines.
-        candidates: (P, D) vectors that the anchors are compared with; by default the anchors themselves (P =
-            N).
 
     Returns:
         (N,) float32 (float64 if `embeddings` is).
     """
     anchors = normalise(embeddings)
-    others = anchors if candidates is None else ops.cast(normalise(candidates), anchors.dtype)
-    logits = ops.matmul(anchors, ops.transpose(others)) / temperature  # (N, P)
-    negative_lse = masked_logsumexp(logits, negative_mask)  # (N,)
-    terms = info_nce_terms(logits, negative_lse[:, None])
-    return ops.sum(ops.cast(positive_weights, terms.dtype) * terms, axis=-1)
+    logits = ops.matmul(anchors, ops.transpose(anchors)) / temperature  # (N, N)
+    rows = 0.0
+    for positive_weights, negative_mask in masks:
+        terms = info_nce_terms(logits, masked_logsumexp(logits, negative_mask)[:, None])
+        rows = rows + ops.sum(ops.cast(positive_weights, terms.dtype) * terms, axis=-1)
+    return rows
 
 
 def softmax_terms(logits: Any, candidate_mask: Any) -> Any:

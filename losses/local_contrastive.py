@@ -7,23 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
 from losses import checks, structure_ids
 from losses.info_nce import info_nce_terms, masked_logsumexp, normalise
 from losses.local_regions import RegionTable
-from losses.registry import register
-
-TITLES = {0: "L^R", 1: "L^D"}
+from losses.registry import Loss, register
 
 
 def local_row_layout(exp_no: int, num_slots: int, n_parts: int = 4) -> np.ndarray:
     """Returns the structure ids of a batch of maps, in the layout of the published code.
 
-        exp_no 0  a' a'' b' b'' ... single images; num_slots is the number of images, the partition is always
-                  0
+        exp_no 0  a' a'' b' b'' ... single images; num_slots is the number of images, the partition is always 0
         exp_no 1  [a' b' ...] [a'' b'' ...], each letter n_parts rows, the partitions of one volume
 
     Args:
@@ -34,52 +30,45 @@ def local_row_layout(exp_no: int, num_slots: int, n_parts: int = 4) -> np.ndarra
     Returns:
         (M, 3) int32 ids (volume_slot, partition, view), the `y_true` of `LocalContrastive`.
     """
-    if checks.one_of("exp_no", exp_no, TITLES) == 0:
+    if checks.one_of("exp_no", exp_no, (0, 1)) == 0:
         return structure_ids.layout(("slot", "partition", "view"), slot=num_slots, partition=1, view=2)
     return structure_ids.layout(("view", "slot", "partition"), slot=num_slots, partition=n_parts, view=2)
 
 
 @register("local_contrastive")
-class LocalContrastive(keras.losses.Loss):
-    """Contrasts regions of maps; `y_true` are structure ids (M, 3), `y_pred` region vectors (M, U, D).
+class LocalContrastive(Loss):
+    """Contrasts regions of maps; `y_true` are structure ids (M, 3), `y_pred` region embeddings (M, U, D).
 
-    For a positive pair of maps {a, b} and each region, the vector of a is drawn to that of b in the same
-    region and away from the vectors of a and of b in the region's negative positions; both directions count.
-    The loss is the sum over pairs and regions divided by the number of distinct pairs times the number of
-    regions. Positive pairs are
+    For a positive pair of maps {a, b} and each region, the embedding of a is drawn to that of b in the same region and
+    away from those of a and of b in the region's negative positions; both directions count. The loss is the sum over
+    pairs and regions divided by the number of distinct pairs times the number of regions. Positive pairs are
 
         exp_no 0 (L^R)  the two views of an image
         exp_no 1 (L^D)  these, and maps of the same partition and view of different volume slots.
 
-    Any number of partitions and slots is right, as is any order of the rows. Rows with a negative slot are
-    ignored.
+    Any number of partitions and slots is right, as is any order of the rows. Rows with a negative slot are ignored.
 
     Args:
         exp_no: 0 or 1.
-        regions: The `RegionTable` (or its config) by which the U vectors of each map were taken; see
+        regions: The `RegionTable` (or its config) by which the U embeddings of each map were taken; see
             `losses.local_regions.region_table`.
         temperature: Divides the cosines; positive, 0.005 is fine.
-        directions: "both", or "published": for `exp_no` 1 only maps of view 0 are anchors, and the sum is
-            divided by the number of maps instead of pairs (half of the default for `exp_no` 0).
-        batch_negatives: Also pushes the anchor from the same region in maps of other images (`exp_no` 0) or
-            of other partitions (`exp_no` 1), which does not become trivial as the neighbours in one image do.
-        **kwargs: `name`, `reduction` and `dtype` of `keras.losses.Loss`; the dtype is float32 by default,
-            which keeps the ids exact, also under mixed precision. `call` returns (M,) values whose mean is
-            the loss.
+        batch_negatives: Also pushes the anchor from the same region in maps of other images (`exp_no` 0) or of other
+            partitions (`exp_no` 1), which does not become trivial as the neighbours in one image do.
+        **kwargs: As in `losses.registry.Loss`. `call` returns (M,) values whose mean is the loss.
 
     Notes:
-        Differs from the published code in: both directions and the views of both halves serve as anchors for
-        `exp_no` 1, and the divisor is the number of pairs ("published" restores both); partitions are those
-        of the ids, not a literal 4; `exp_no` 1 uses the negatives of `regions`, so ask for 4 to have the
-        published number.
+        Differs from the published code in: both directions and the views of both halves serve as anchors for `exp_no`
+        1 (there, maps of view 0 only), and the divisor is the number of pairs (there, of maps); partitions are those of
+        the ids, not a literal 4; `exp_no` 1 uses the negatives of `regions`, so ask for 4 to have the published number.
 
     Example:
         >>> from losses.local_regions import region_table
         >>> regions = region_table(48, 13, local_reg_size=1)
         >>> loss = LocalContrastive(0, regions)
         >>> ids = local_row_layout(0, num_slots=10)  # (20, 3)
-        >>> vectors = np.random.default_rng(0).normal(size=(20, len(regions.positions), 128))
-        >>> value, start = loss(ids, vectors), loss.random_level(ids)  # start: 2 log 11 = 4.80
+        >>> embeddings = np.random.default_rng(0).normal(size=(20, len(regions.positions), 128))
+        >>> value, start = loss(ids, embeddings), loss.random_level(ids)  # start: 2 log 11 = 4.80
     """
 
     def __init__(
@@ -88,23 +77,20 @@ class LocalContrastive(keras.losses.Loss):
         regions: RegionTable | dict,
         *,
         temperature: float = 0.1,
-        directions: str = "both",
         batch_negatives: bool = False,
         **kwargs: Any,
     ):
-        kwargs = {"name": "local_contrastive", "dtype": "float32", **kwargs}
         super().__init__(**kwargs)
-        self.exp_no = checks.one_of("exp_no", exp_no, TITLES)
+        self.exp_no = checks.one_of("exp_no", exp_no, (0, 1))
         self.regions = RegionTable.from_config(regions) if isinstance(regions, dict) else regions
         self.temperature = checks.positive("temperature", temperature)
-        self.directions = checks.one_of("directions", directions, ("both", "published"))
         self.batch_negatives = bool(batch_negatives)
         self._compared, self._is_compared = _compared_positions(self.regions)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         if len(y_pred.shape) != 3 or y_pred.shape[1] not in (None, len(self.regions.positions)):
             raise ValueError(
-                f"`y_pred` must hold one vector per position of `regions`, shape (maps, "
+                f"`y_pred` must hold one embedding per position of `regions`, shape (maps, "
                 f"{len(self.regions.positions)}, channels). Received: y_pred.shape={tuple(y_pred.shape)}"
             )
         positive_mask, batch_mask = self.masks(y_true)
@@ -113,7 +99,7 @@ class LocalContrastive(keras.losses.Loss):
         negative_lse = self._negative_lse(logits[:, :, 1:], positive_logits, batch_mask)  # (R, M, M)
         terms = ops.mean(info_nce_terms(positive_logits, negative_lse), axis=0)  # (M, M)
         positive_mask = ops.cast(positive_mask, terms.dtype)
-        return ops.sum(positive_mask * terms, axis=-1) * self._row_factor(positive_mask)
+        return ops.sum(positive_mask * terms, axis=-1) * structure_ids.per_pair(positive_mask)
 
     def masks(self, ids: Any) -> tuple[Any, Any]:
         """Returns who is compared with whom.
@@ -122,27 +108,22 @@ class LocalContrastive(keras.losses.Loss):
             ids: (M, 3) structure ids.
 
         Returns:
-            (M, M) float32, 1 where map b is a positive of anchor map a; (M, M) boolean, where the same region
-            of map b serves as an extra negative of a.
+            (M, M) float32, 1 where map b is a positive of anchor map a; (M, M) boolean, where the same region of map b
+            serves as an extra negative of a.
         """
         slot, partition, view = structure_ids.split_ids(ids)
         valid = structure_ids.both(slot >= 0)
         same_slot, same_partition = structure_ids.equal(slot), structure_ids.equal(partition)
         same_view = structure_ids.equal(view)
-        same_image = ops.logical_and(same_slot, same_partition)
-        positives = ops.logical_and(same_image, ops.logical_not(same_view))
-        unrelated = ops.logical_not(same_image if self.exp_no == 0 else same_partition)
+        positives = same_partition & same_slot & ~same_view
         if self.exp_no == 1:
-            across = ops.logical_and(same_partition, ops.logical_not(same_slot))
-            positives = ops.logical_or(positives, ops.logical_and(across, same_view))
-            if self.directions == "published":
-                positives = ops.logical_and(positives, (view == 0)[:, None])
-        positives = ops.cast(ops.logical_and(positives, valid), "float32")
-        extra = ops.logical_and(unrelated, valid) if self.batch_negatives else ops.zeros_like(valid)
-        return positives, extra
+            positives = positives | (same_partition & ~same_slot & same_view)
+        related = same_partition & same_slot if self.exp_no == 0 else same_partition
+        extra = ~related & valid if self.batch_negatives else ops.zeros_like(valid)
+        return ops.cast(positives & valid, "float32"), extra
 
     def random_level(self, ids: Any) -> float:
-        """Returns the loss of vectors that say nothing (all cosines equal); learning falls below it.
+        """Returns the loss of embeddings that say nothing (all cosines equal); learning falls below it.
 
         With k negatives per region in both directions it is 2 log(1 + 2 k).
 
@@ -152,29 +133,21 @@ class LocalContrastive(keras.losses.Loss):
         positives, extra = (ops.convert_to_numpy(mask) for mask in self.masks(ids))
         in_pair = 2 * self.regions.negative_mask.sum(axis=-1)  # (R,)
         terms = np.log1p(in_pair[None, :] + extra.sum(axis=-1)[:, None]).mean(axis=-1)  # (M,)
-        factor = ops.convert_to_numpy(self._row_factor(positives))
+        factor = ops.convert_to_numpy(structure_ids.per_pair(positives))
         return float(np.mean(positives.sum(axis=-1) * terms * factor))
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "exp_no": self.exp_no,
-            "regions": self.regions.get_config(),
-            "temperature": self.temperature,
-            "directions": self.directions,
-            "batch_negatives": self.batch_negatives,
-            "dtype": self.dtype,
-        }
+        return {**super().get_config(), "regions": self.regions.get_config()}
 
-    def _logits(self, vectors: Any) -> Any:
+    def _logits(self, embeddings: Any) -> Any:
         """Returns s(a at a region, b at the same region or at one of its K negatives), (R, M, 1 + K, M).
 
         Args:
-            vectors: (M, U, D) normalised.
+            embeddings: (M, U, D) normalised.
         """
         num_regions, width = self._compared.shape
-        num_maps, channels = ops.shape(vectors)[0], vectors.shape[-1]
-        by_position = ops.transpose(vectors, (1, 0, 2))  # (U, M, D): whole rows are gathered, which is quick
+        num_maps, channels = ops.shape(embeddings)[0], embeddings.shape[-1]
+        by_position = ops.transpose(embeddings, (1, 0, 2))  # (U, M, D): whole rows are gathered, which is quick
         compared = ops.take(by_position, self._compared, axis=0)  # (R, 1 + K, M, D)
         anchors = compared[:, 0] / self.temperature
         others = ops.reshape(compared, (num_regions, width * num_maps, channels))
@@ -192,13 +165,6 @@ class LocalContrastive(keras.losses.Loss):
             parts.append(ops.broadcast_to(in_batch, ops.shape(in_partner)))
         return masked_logsumexp(ops.stack(parts, axis=-1), True)
 
-    def _row_factor(self, positive_mask: Any) -> Any:
-        """Returns the number that turns sums of terms into per-row values whose mean is the loss."""
-        if self.directions == "published":
-            return 1.0
-        num_maps = ops.cast(ops.shape(positive_mask)[0], positive_mask.dtype)
-        return num_maps / ops.maximum(ops.sum(positive_mask) / 2.0, 1.0)
-
 
 def _compared_positions(regions: RegionTable) -> tuple[np.ndarray, np.ndarray]:
     """Returns for each region the places of itself and its negatives, and which of these entries are real.
@@ -209,6 +175,6 @@ def _compared_positions(regions: RegionTable) -> tuple[np.ndarray, np.ndarray]:
     most = int(mask.sum(axis=-1).max())
     negatives = np.argsort(~mask, axis=-1, kind="stable")[:, :most]
     is_negative = np.take_along_axis(mask, negatives, axis=-1)
-    own = regions.anchor_index[:, None]
+    own = np.arange(regions.num_regions)[:, None]
     places = np.concatenate([own, negatives], axis=-1).astype(np.int32)
     return places, np.concatenate([np.ones_like(own, bool), is_negative], axis=-1)

@@ -1,8 +1,7 @@
 """Regions of a feature map that the local contrastive loss compares, and the negatives of each.
 
-Coordinates are 0, q = m // 4, h = m // 2, t = 3 m // 4 and m, where m is the last corner; a position is
-written with two of these letters, row first. The tables are those of the published code; they are irregular,
-and kept as data.
+Coordinates are 0, q = m // 4, h = m // 2, t = 3 m // 4 and m, where m is the last corner; a position is two of these
+letters, row first. The tables are those of the published code; they are irregular, and kept as data.
 
 Reference: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 3.2.
 """
@@ -48,47 +47,35 @@ class RegionTable:
     """Positions of one map size and who is a negative of whom.
 
     Attributes:
-        positions: (U, 2) int32, distinct corners (row, column), in pixels of the map; the R regions come
-            first.
+        positions: (U, 2) int32, distinct corners (row, column), in pixels of the map; the R regions come first.
         region_size: Side of the square region at a corner, 1 or 3 pixels.
-        anchor_index: (R,) int32, the place of each region in `positions`.
         negative_mask: (R, U) bool, which positions are negatives of each region.
     """
 
     positions: np.ndarray
     region_size: int
-    anchor_index: np.ndarray
     negative_mask: np.ndarray
 
     @property
     def num_regions(self) -> int:
         """R, the number of regions."""
-        return len(self.anchor_index)
+        return len(self.negative_mask)
 
     @property
     def has_overlap(self) -> bool:
         """Whether a region shares pixels with one of its negatives, as 3x3 windows of small maps do."""
-        distance = np.abs(self.positions[self.anchor_index][:, None] - self.positions[None]).max(axis=-1)
+        distance = np.abs(self.positions[: self.num_regions, None] - self.positions[None]).max(axis=-1)
         return bool(np.any(self.negative_mask & (distance < self.region_size)))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the table as plain lists and numbers."""
-        return {
-            "positions": self.positions.tolist(),
-            "region_size": self.region_size,
-            "anchor_index": self.anchor_index.tolist(),
-            "negative_mask": self.negative_mask.astype(int).tolist(),
-        }
+        return {name: np.asarray(value).tolist() for name, value in vars(self).items()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> RegionTable:
         """Returns the table that `get_config` described."""
-        return cls(
-            positions=np.asarray(config["positions"], np.int32),
-            region_size=int(config["region_size"]),
-            anchor_index=np.asarray(config["anchor_index"], np.int32),
-            negative_mask=np.asarray(config["negative_mask"], bool),
-        )
+        positions, negative_mask = np.asarray(config["positions"], np.int32), np.asarray(config["negative_mask"], bool)
+        return cls(positions, int(config["region_size"]), negative_mask)
 
 
 def region_table(
@@ -104,16 +91,14 @@ def region_table(
         map_size: Side of the map in pixels, or (rows, columns).
         no_of_local_regions: 9 or 13.
         local_reg_size: 0 for single pixels, 1 for 3x3 windows.
-        no_of_neg_local_regions: How many of the five negatives of each region to use, 1 to 5 (4 in the
-            published L^D); or "all" (also 0) for every other position of the table, which makes the task
-            harder.
+        no_of_neg_local_regions: How many of the five negatives of each region to use, 1 to 5 (4 in the published L^D);
+            or "all" (also 0) for every other position of the table, which makes the task harder.
 
     Raises:
         ValueError: If a value is not supported or the map too small for distinct positions.
 
     Notes:
-        As in the published code, the last row and column of a map lie in no 3x3 window (the last corner is S
-        - 4).
+        As in the published code, the last row and column of a map lie in no 3x3 window (the last corner is S - 4).
     """
     checks.one_of("no_of_local_regions", no_of_local_regions, (9, 13))
     checks.one_of("local_reg_size", local_reg_size, (0, 1))
@@ -130,7 +115,6 @@ def region_table(
     return RegionTable(
         positions=np.array([(rows[name[0]], columns[name[1]]) for name in corners], np.int32),
         region_size=3 if local_reg_size else 1,
-        anchor_index=np.arange(len(regions), dtype=np.int32),
         negative_mask=np.array([[corner in row for corner in corners] for row in chosen]),
     )
 
@@ -149,8 +133,7 @@ def _coordinates(side: int, no_of_local_regions: int, local_reg_size: int) -> di
     if side < smallest:
         raise ValueError(
             f"`map_size` must be at least {smallest} for no_of_local_regions={no_of_local_regions} and "
-            f"local_reg_size={local_reg_size}, else positions coincide; use more decoder "
-            "blocks or larger images. "
+            f"local_reg_size={local_reg_size}, else positions coincide; use more decoder blocks or larger images. "
             f"Received: a side of {side} pixels"
         )
     last = side - margin

@@ -7,18 +7,16 @@ from typing import Any
 
 import keras
 
-from losses.registry import register
+from losses.registry import Loss, register
 
 
 @register("mixture")
-class Mixture(keras.losses.Loss):
+class Mixture(Loss):
     """Adds up losses, each of which returns one value per row.
 
     Args:
         parts: Losses, or their serialized configurations.
-        name: Name of the loss.
-        reduction: As in `keras.losses.Loss`; that of the parts is not used.
-        dtype: As in `keras.losses.Loss`; float32, also under mixed precision.
+        **kwargs: As in `losses.registry.Loss`; the reduction of the parts is not used.
 
     Raises:
         ValueError: If there is no part.
@@ -29,15 +27,8 @@ class Mixture(keras.losses.Loss):
         >>> loss = Mixture([Dice(), CrossEntropy()])
     """
 
-    def __init__(
-        self,
-        parts: Sequence[keras.losses.Loss | dict],
-        *,
-        name: str = "mixture",
-        reduction: str | None = "sum_over_batch_size",
-        dtype: Any = "float32",
-    ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+    def __init__(self, parts: Sequence[keras.losses.Loss | dict], **kwargs: Any):
+        super().__init__(**kwargs)
         if not parts:
             raise ValueError("`parts` must hold at least one loss. Received: parts=[]")
         self.parts = [keras.losses.deserialize(part) if isinstance(part, dict) else part for part in parts]
@@ -46,5 +37,4 @@ class Mixture(keras.losses.Loss):
         return sum(part.call(y_true, y_pred) for part in self.parts)
 
     def get_config(self) -> dict[str, Any]:
-        parts = [keras.losses.serialize(part) for part in self.parts]
-        return {**super().get_config(), "parts": parts, "dtype": self.dtype}
+        return {**super().get_config(), "parts": [keras.losses.serialize(part) for part in self.parts]}

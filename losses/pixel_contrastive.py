@@ -1,24 +1,16 @@
-"""Pixel contrastive loss of joint training: sampled pixels against the class means of their image or pair of images.
-
-Reference: Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645.
-"""
+"""Pixel contrastive loss of joint training: sampled pixels against the class means of their image or pair of images."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
 from losses import checks
 from losses.info_nce import at_least_float32, normalise, softmax_terms
-from losses.registry import register
-
-TITLES = {0: "intra-image", 1: "inter-image"}
-NORMALISATIONS = ("mean", "nested")
-
+from losses.registry import Loss, register
 
 CERTAIN = 255
 
@@ -60,25 +52,24 @@ def pixel_targets(
 
 
 @register("pixel_contrastive")
-class PixelContrastive(keras.losses.Loss):
+class PixelContrastive(Loss):
     """Draws pixels to the mean of their class; `y_true` are packed targets (2B, T), `y_pred` maps (2B, H, W, C).
 
-    Row p and row B + p are a pair of images. The sampled pixels x of the foreground classes of an image are
-    classified by a softmax over prototypes, the means of the embeddings of the foreground classes, with
-    cosine / temperature as logit. Per pixel the terms are
+    Row p and row B + p are a pair of images. The sampled pixels x of the foreground classes of an image are classified
+    by a softmax over prototypes, the means of the embeddings of the foreground classes, with cosine / temperature as
+    logit. Per pixel the terms are
 
         exp_no 0 (intra-image)  -log softmax of the class's mean among the means of the same image
-        exp_no 1 (inter-image)  -log softmax of the class's mean in the same image, and of that in the other
-                                image, both among the means of both images.
+        exp_no 1 (inter-image)  -log softmax of the class's mean in the same image, and of that in the other image, both
+                                among the means of both images.
 
-    With S_p the sum of all terms of a pair, the loss is 1 / (B D) times the sum over p of S_p, where
-    D = n_pos (K - 1), twice that for `exp_no` 1: half the number of terms, as published, since the published
-    weight of the loss belongs to it. The weight (`--lamda_local`) is not part of the loss: give it to
-    `compile` as `loss_weights`.
+    With S_p the sum of all terms of a pair, the loss is 1 / (B D) times the sum over p of S_p, where D = n_pos (K - 1),
+    twice that for `exp_no` 1: half the number of terms, as published, since the published weight of the loss belongs to
+    it. The weight (`--lamda_local`) is not part of the loss: give it to `compile` as `loss_weights`.
 
-    Pixels and means that are exactly zero, samples marked as invalid, and classes that an image lacks drop
-    out, as terms and from denominators; the divisor stays. Where the targets hold confidences, a pixel counts by
-    its own in the mean of its class and as a sample.
+    Pixels and means that are exactly zero, samples marked as invalid, and classes that an image lacks drop out, as
+    terms and from denominators; the divisor stays. Where the targets hold confidences, a pixel counts by its own in the
+    mean of its class and as a sample.
 
     Args:
         exp_no: 0 or 1.
@@ -86,19 +77,17 @@ class PixelContrastive(keras.losses.Loss):
         n_pos: Sampled pixels per class and image (`--no_of_pos_eles`).
         temperature: Divides the cosines; positive, 0.005 is fine.
         normalisation: "mean", or "nested" for the published accident, see Notes.
-        **kwargs: `name`, `reduction` and `dtype` of `keras.losses.Loss`; the dtype is float32 by default,
-            which keeps the targets exact, also under mixed precision. `call` returns (2B,) values whose mean
-            is the loss.
+        **kwargs: As in `losses.registry.Loss`. `call` returns (2B,) values whose mean is the loss.
 
     Notes:
-        The published code divides the running sum by D inside its loop over pairs, so that the terms of pair
-        p get the weight D^-(B - p) instead of 1 / D and all but the last pair vanish; "nested" restores that.
-        It also drops a term whose cosine is exactly zero, which here only a zero vector causes. It marked
-        missing samples by a position outside the image and relied on such reads giving zero.
-        Pairs must not be torn apart: data parallelism, which splits the rows, does not fit this loss.
+        The published code divides the running sum by D inside its loop over pairs, so that the terms of pair p get the
+        weight D^-(B - p) instead of 1 / D and all but the last pair vanish; "nested" restores that. It also drops a
+        term whose cosine is exactly zero, which here only a zero embedding causes. It marked missing samples by a
+        position outside the image and relied on such reads giving zero. Pairs must not be torn apart: data parallelism,
+        which splits the rows, does not fit this loss.
 
     Source:
-        https://arxiv.org/abs/2112.09645, the local contrastive loss within and across images.
+        Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, the local contrastive loss within and across images.
 
     Example:
         >>> labels = np.random.default_rng(0).integers(4, size=(2, 8, 8))
@@ -119,13 +108,12 @@ class PixelContrastive(keras.losses.Loss):
         normalisation: str = "mean",
         **kwargs: Any,
     ):
-        kwargs = {"name": "pixel_contrastive", "dtype": "float32", **kwargs}
         super().__init__(**kwargs)
-        self.exp_no = checks.one_of("exp_no", exp_no, TITLES)
-        self.num_classes = _at_least("num_classes", num_classes, 2)
-        self.n_pos = _at_least("n_pos", n_pos, 1)
+        self.exp_no = checks.one_of("exp_no", exp_no, (0, 1))
+        self.num_classes = checks.at_least("num_classes", num_classes, 2)
+        self.n_pos = checks.at_least("n_pos", n_pos, 1)
         self.temperature = checks.positive("temperature", temperature)
-        self.normalisation = checks.one_of("normalisation", normalisation, NORMALISATIONS)
+        self.normalisation = checks.one_of("normalisation", normalisation, ("mean", "nested"))
 
     @property
     def num_samples(self) -> int:
@@ -146,7 +134,7 @@ class PixelContrastive(keras.losses.Loss):
         samples, is_sample, weights = _samples(y_true[:, pixels:], maps, confidence)
         logits = ops.matmul(normalise(samples), ops.swapaxes(normalise(prototypes), 1, 2)) / self.temperature
         terms = softmax_terms(logits, is_prototype[:, None, :])  # (M, S, L)
-        counts = ops.logical_and(is_sample[:, :, None], is_prototype[:, None, :])
+        counts = is_sample[:, :, None] & is_prototype[:, None, :]
         terms = ops.where(ops.logical_and(counts, self._is_target()), terms, 0.0) * weights[:, :, None]
         return 2.0 * ops.sum(terms, axis=(1, 2)) * self._pair_weight(terms)
 
@@ -160,17 +148,6 @@ class PixelContrastive(keras.losses.Loss):
         """
         pixels = y_true.shape[1] - self.num_samples
         return float(self(y_true, np.ones((len(y_true), 1, pixels, 1), np.float32)))
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "exp_no": self.exp_no,
-            "num_classes": self.num_classes,
-            "n_pos": self.n_pos,
-            "temperature": self.temperature,
-            "normalisation": self.normalisation,
-            "dtype": self.dtype,
-        }
 
     def _check_shapes(self, y_true: Any, y_pred: Any) -> int:
         """Returns the pixels of a map, or raises `ValueError`."""
@@ -223,15 +200,9 @@ class PixelContrastive(keras.losses.Loss):
         return ops.reshape(ops.exp(-math.log(self.divisor) * power), (-1,))
 
 
-def _at_least(name: str, value: int, least: int) -> int:
-    if value != int(value) or value < least:
-        raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {name}={value}")
-    return int(value)
-
-
-def _is_nonzero(vectors: Any) -> Any:
-    """Returns (...) boolean, whether a vector (..., C) has an entry other than exactly zero."""
-    return ops.any(vectors != 0, axis=-1)
+def _is_nonzero(embeddings: Any) -> Any:
+    """Returns (...) boolean, whether an embedding (..., C) has an entry other than exactly zero."""
+    return ops.any(embeddings != 0, axis=-1)
 
 
 def _partner(rows: Any) -> Any:

@@ -2,13 +2,13 @@
 
 Every row (an image, or the map of an image) has three ids, in this order:
 
-    volume_slot  which of the volumes of this batch, 0, 1, ... without gaps (of the images, where images are
-                 drawn without regard to volumes)
+    volume_slot  which of the volumes of this batch, 0, 1, ... without gaps (of the images, where images are drawn
+                 without regard to volumes)
     partition    which of the n_parts equal stretches of the volume along its depth
     view         which version of the image: 0 the first or the original, 1, 2 its augmentations
 
-A row with a negative volume_slot is padding: neither anchor nor positive nor negative. Keras hands `y_true`
-over as float32, which is exact for integers up to 2**24.
+A row with a negative volume_slot is padding: neither anchor nor positive nor negative. Keras hands `y_true` over as
+float32, which is exact for integers up to 2**24.
 """
 
 from __future__ import annotations
@@ -48,7 +48,17 @@ def equal(x: Any) -> Any:
 
 def both(x: Any) -> Any:
     """Returns the (N, N) boolean matrix x[a] and x[b]."""
-    return ops.logical_and(x[:, None], x[None, :])
+    return x[:, None] & x[None, :]
+
+
+def per_pair(positives: Any) -> Any:
+    """Returns the factor N / number of pairs, by which sums of each row's terms get their mean over pairs as mean.
+
+    Args:
+        positives: (N, N) float, symmetric, 1 for a positive pair.
+    """
+    num_rows = ops.cast(ops.shape(positives)[0], positives.dtype)
+    return num_rows / ops.maximum(ops.sum(positives) / 2.0, 1.0)
 
 
 def layout(order: tuple[str, str, str], *, slot: int, partition: int, view: int) -> np.ndarray:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import ops
 
 from losses import checks
-from losses.registry import register
+from losses.registry import Loss, register
 
 
 @register("vae")
-class Vae(keras.losses.Loss):
+class Vae(Loss):
     """Mean squared error of the reconstruction + beta * divergence of the latent distribution from a standard normal.
 
     With mu and s the mean and the logarithm of the variance: mean over batch and pixels of (x - x')^2, plus beta times
@@ -23,9 +22,7 @@ class Vae(keras.losses.Loss):
     Args:
         latent: Latent values.
         beta: Weight of the divergence, positive.
-        name: Name of the loss.
-        reduction: As in `keras.losses.Loss`.
-        dtype: As in `keras.losses.Loss`; float32, also under mixed precision.
+        **kwargs: As in `losses.registry.Loss`.
 
     Call arguments:
         y_true: (batch, pixels) float, the images, flat.
@@ -44,16 +41,8 @@ class Vae(keras.losses.Loss):
         4.0
     """
 
-    def __init__(
-        self,
-        latent: int,
-        beta: float = 1.0,
-        *,
-        name: str = "vae",
-        reduction: str | None = "sum",
-        dtype: Any = "float32",
-    ):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
+    def __init__(self, latent: int, beta: float = 1.0, **kwargs: Any):
+        super().__init__(**{"reduction": "sum", **kwargs})
         self.latent = int(checks.positive("latent", latent))
         self.beta = checks.positive("beta", beta)
 
@@ -70,6 +59,3 @@ class Vae(keras.losses.Loss):
         error = ops.mean(ops.square(y_true - y_pred[:, :pixels]), axis=-1) / count
         divergence = -0.5 * ops.sum(1.0 + log_variance - ops.square(mean) - ops.exp(log_variance), axis=-1)
         return error + self.beta * divergence
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "latent": self.latent, "beta": self.beta, "dtype": self.dtype}

@@ -1,27 +1,22 @@
-"""Weak-to-strong consistency with two strong views and dropped features.
-
-Reference: Yang et al., 2023, UniMatch, https://arxiv.org/abs/2208.09910.
-"""
+"""UniMatch: weak-to-strong consistency with two strong views and dropped features."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import keras
 from keras import ops
 
-from losses.class_first import class_first
-from losses.registry import register
-from losses.taught import batch_dice, groups_of, softmax, teacher_targets
+from losses.pixels import batch_dice, class_first, groups_of, softmax, teacher_targets
+from losses.registry import Loss, register
 
 
 @register("weak_to_strong")
-class WeakToStrong(keras.losses.Loss):
+class WeakToStrong(Loss):
     """Predictions on strongly changed images against what the teacher sees in the weakly changed ones.
 
     `y_true`: (u, H, W, 2), for the first and the second strong view 1 within the box of CutMix and 0 elsewhere; inside
     the box, row i shows row i - 1 (row 0 the last one). `y_pred`: logits (3 u or 4 u, H, W, K), see
-    `models.unimatch.build_unimatch_net`: [teacher, on the unmixed images | dropped features, if any | strong view |
+    `models.build_unimatch_net`: [teacher, on the unmixed images | dropped features, if any | strong view |
     second strong view].
 
     The loss is a weighted sum over the views of the Dice loss of the whole batch (`batch_dice`): 0.5 for the dropped
@@ -32,7 +27,7 @@ class WeakToStrong(keras.losses.Loss):
         soft: Targets are the teacher's probabilities instead of its decision, and each pixel counts by the
             teacher's largest probability, whatever `confidence` is.
         drops_features: Whether `y_pred` holds the view of dropped features (4 u rows) or not (3 u rows).
-        **kwargs: `name`, `reduction` and `dtype` of `keras.losses.Loss`; float32 by default.
+        **kwargs: As in `losses.registry.Loss`.
 
     Source:
         Yang et al., 2023, https://arxiv.org/abs/2208.09910, equations 3 to 7; Dice instead of cross-entropy as in its
@@ -48,7 +43,7 @@ class WeakToStrong(keras.losses.Loss):
     """
 
     def __init__(self, confidence: float = 0.95, *, soft: bool = False, drops_features: bool = True, **kwargs: Any):
-        super().__init__(**{"name": "weak_to_strong", "dtype": "float32", **kwargs})
+        super().__init__(**kwargs)
         if not 0 <= confidence < 1:
             raise ValueError(f"`confidence` must be at least 0 and below 1. Received: confidence={confidence}")
         self.confidence = float(confidence)
@@ -68,7 +63,3 @@ class WeakToStrong(keras.losses.Loss):
             mixed, weighted = (box * ops.roll(x, 1, axis=0) + (1.0 - box) * x for x in (labels, weights))
             total = total + 0.25 * batch_dice(softmax(class_first(logits)), mixed, weighted)
         return total
-
-    def get_config(self) -> dict[str, Any]:
-        config = {"confidence": self.confidence, "soft": self.soft, "drops_features": self.drops_features}
-        return {**super().get_config(), **config, "dtype": self.dtype}

@@ -1,15 +1,14 @@
 """The network of joint training: the U-Net with a second head that embeds every pixel.
 
-Reference: Chaitanya et al., 2021, "Local contrastive loss with pseudo-label based self-training for semi-supervised
-medical image segmentation", https://arxiv.org/abs/2112.09645.
+Reference: Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645.
 """
 
 from __future__ import annotations
 
 import keras
-from keras import layers, ops
+from keras import ops
 
-from models.unet import LayerSeeds, build_unet, conv_block, he_normal
+from models.unet import LayerSeeds, build_unet, check_at_least_one, conv_block, convolution
 
 LOGITS, EMBEDDINGS = "logits", "embeddings"
 
@@ -54,10 +53,10 @@ def build_joint_net(
 ) -> keras.Model:
     """Builds the U-Net of `build_unet` with a contrast head beside the segmentation head.
 
-    A batch is [num_labelled labelled images | images for the contrastive loss]. Encoder, decoder and the two
-    normalised convolutions of the segmentation head see all its rows; only the labelled ones get logits, and
-    only the others embeddings, so that the statistics of the contrast head are those of its rows. To predict,
-    take `segmentation_part` or `both_heads`.
+    A batch is [num_labelled labelled images | images for the contrastive loss]. Encoder, decoder and the two normalised
+    convolutions of the segmentation head see all its rows; only the labelled ones get logits, and only the others
+    embeddings, so that the statistics of the contrast head are those of its rows. To predict, take `segmentation_part`
+    or `both_heads`.
 
     Args:
         image_shape: (height, width, channels); sides are multiples of 32.
@@ -67,39 +66,28 @@ def build_joint_net(
 
     Returns:
         Model image (batch, height, width, channels) -> {"logits": (num_labelled, height, width, num_classes),
-        "embeddings": (batch - num_labelled, height, width, 16)} in the policy's compute dtype. Losses and
-        targets are dictionaries with these two keys.
+        "embeddings": (batch - num_labelled, height, width, 16)} in the policy's compute dtype. Losses and targets are
+        dictionaries with these two keys.
 
     Raises:
         ValueError: `num_labelled` below 1, or sides that are no multiples of 32.
 
     Notes:
-        The published code ran a second forward pass in training mode before each step, which moved the
-        statistics twice; here they move once.
+        The published code ran a second forward pass in training mode before each step, which moved the statistics
+        twice; here they move once.
 
     Example:
         >>> joint = build_joint_net((64, 64, 1), 4, num_labelled=2)
         >>> {name: output.shape for name, output in joint.output.items()}
         {'logits': (None, 64, 64, 4), 'embeddings': (None, 64, 64, 16)}
     """
-    if num_labelled < 1:
-        raise ValueError(f"`num_labelled` must be at least 1. Received: num_labelled={num_labelled}")
+    check_at_least_one(num_labelled=num_labelled)
     unet = build_unet(image_shape, num_classes, seed=seed)
     features = Rows(0, num_labelled, name="seg_rows")(unet.get_layer("seg_c1_b_relu").output)
-    outputs = {
-        LOGITS: unet.get_layer("seg_fin_layer")(features),
-        EMBEDDINGS: _contrast_head(unet.get_layer("dec_c1_a_relu").output, num_labelled, seed),
-    }
-    return keras.Model(unet.input, outputs, name="joint")
-
-
-def _contrast_head(x, num_labelled: int, seed: int):
-    """Applies head h_phi to the output of the last decoder block: two 1x1 convolutions without bias."""
-    seeds, filters = LayerSeeds(seed), x.shape[-1]
-    x = Rows(num_labelled, name="cont_rows")(x)
-    x = conv_block(x, filters, "cont_c1_a", seeds, kernel_size=1, bias=False)
-    initializer = he_normal(seeds("cont_c1_b"))
-    return layers.Conv2D(filters, 1, use_bias=False, kernel_initializer=initializer, name="cont_c1_b")(x)
+    x = Rows(num_labelled, name="cont_rows")(unet.get_layer("dec_c1_a_relu").output)  # head h_phi
+    x = conv_block(x, x.shape[-1], "cont_c1_a", LayerSeeds(seed), kernel_size=1, bias=False)
+    x = convolution(x, x.shape[-1], "cont_c1_b", LayerSeeds(seed), kernel_size=1)
+    return keras.Model(unet.input, {LOGITS: unet.get_layer("seg_fin_layer")(features), EMBEDDINGS: x}, name="joint")
 
 
 def _logits(joint: keras.Model):

@@ -15,8 +15,9 @@ if keras.backend.backend() == "tensorflow":
 else:
     tf = None
 
-EPSILON = 1e-3
-MOMENTUM = 0.99
+# Normalisation of the networks that were published in PyTorch, but for the moving variance, which is divided by n, not
+# by n - 1.
+PYTORCH = {"momentum": 0.9, "epsilon": 1e-5}
 
 
 def _has_kernel(inputs) -> bool:
@@ -28,9 +29,9 @@ def _has_kernel(inputs) -> bool:
 class BatchNormalization(keras.layers.Layer):
     """Batch normalisation over (batch, height, width), with the bias of the convolution before it.
 
-    A bias in front of batch normalisation cancels: in training mode it changes nothing but the moving mean.
-    Adding it costs a pass over the largest tensors of the network all the same, so it lives here and enters
-    where it matters. Its gradient is exactly zero.
+    A bias in front of batch normalisation cancels: in training mode it changes nothing but the moving mean. Adding it
+    costs a pass over the largest tensors of the network all the same, so it lives here and enters where it matters. Its
+    gradient is exactly zero.
 
     Args:
         use_bias: Whether the convolution before has a bias.
@@ -41,14 +42,14 @@ class BatchNormalization(keras.layers.Layer):
     Call arguments: `inputs`; `training`; `update_statistics`, False leaves the moving statistics alone in training, for
     images that are unlike those of inference.
 
-    Input and output: (batch, height, width, channel), any float dtype. Statistics and variables are float32
-    (float64 under a float64 policy). The variance is that of the population (divided by n).
+    Input and output: (batch, height, width, channel), any float dtype. Statistics and variables are float32 (float64
+    under a float64 policy). The variance is that of the population (divided by n).
 
     Notes:
         The moving variance starts at 1 as in Keras; the published code started it at 0.
     """
 
-    def __init__(self, use_bias=True, momentum=MOMENTUM, epsilon=EPSILON, bias_initializer="zeros", **kwargs):
+    def __init__(self, use_bias=True, momentum=0.99, epsilon=1e-3, bias_initializer="zeros", **kwargs):
         super().__init__(**kwargs)
         self.use_bias = use_bias
         self.momentum = momentum
@@ -59,15 +60,8 @@ class BatchNormalization(keras.layers.Layer):
         dtype = "float64" if self.compute_dtype == "float64" else "float32"
 
         def weight(name, initializer, trainable=True):
-            return self.add_weight(
-                shape=(input_shape[-1],),
-                initializer=initializer,
-                name=name,
-                dtype=dtype,
-                autocast=False,
-                trainable=trainable,
-                aggregation="mean",
-            )
+            options = {"dtype": dtype, "autocast": False, "trainable": trainable, "aggregation": "mean"}
+            return self.add_weight(shape=(input_shape[-1],), initializer=initializer, name=name, **options)
 
         self.bias = weight("bias", self.bias_initializer) if self.use_bias else None
         self.beta = weight("beta", "zeros")
@@ -94,38 +88,21 @@ class BatchNormalization(keras.layers.Layer):
         self.moving_variance.assign(moving_variance + rate * (ops.stop_gradient(variance) - moving_variance))
         return outputs
 
+    def _kernel(self, inputs, gamma, offset, mean, variance, is_training):
+        statistics = {"mean": mean, "variance": variance, "epsilon": self.epsilon, "is_training": is_training}
+        return tf.raw_ops.FusedBatchNormV3(x=inputs, scale=gamma, offset=offset, **statistics)
+
     def _normalise_batch(self, inputs, gamma, offset):
         if _has_kernel(inputs):
-            empty = tf.zeros([0])
-            outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-                x=inputs,
-                scale=gamma,
-                offset=offset,
-                mean=empty,
-                variance=empty,
-                epsilon=self.epsilon,
-                is_training=True,
-            )
+            outputs, mean, variance, *_ = self._kernel(inputs, gamma, offset, tf.zeros([0]), tf.zeros([0]), True)
             count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), "float32")
-            return (
-                outputs,
-                mean,
-                variance * ((count - 1.0) / count),
-            )  # the kernel's variance is divided by n - 1
+            return outputs, mean, variance * ((count - 1.0) / count)  # the kernel's variance is divided by n - 1
         mean, variance = ops.moments(ops.cast(inputs, gamma.dtype), axes=(0, 1, 2))
         return self._normalise(inputs, gamma, offset, mean, variance), mean, variance
 
     def _normalise(self, inputs, gamma, offset, mean, variance):
         if _has_kernel(inputs):
-            return tf.raw_ops.FusedBatchNormV3(
-                x=inputs,
-                scale=gamma,
-                offset=offset,
-                mean=mean,
-                variance=variance,
-                epsilon=self.epsilon,
-                is_training=False,
-            )[0]
+            return self._kernel(inputs, gamma, offset, mean, variance, False)[0]
         scale = gamma * ops.rsqrt(variance + self.epsilon)
         return ops.cast(ops.cast(inputs, gamma.dtype) * scale + (offset - mean * scale), inputs.dtype)
 
@@ -180,14 +157,14 @@ class UpsampledConv2D(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("fewslice")
 class RegionVectors(keras.layers.Layer):
-    """Reads square regions of a feature map as vectors.
+    """Reads square regions of a feature map as embeddings.
 
     Args:
         positions: Corner (row, column) of each region, U pairs.
         region_size: Side of the regions in pixels of the map (1 or 3).
 
-    Input: (batch, height, width, C). Output: (batch, U, region_size^2 * C): each region flattened row by row,
-    the channel fastest.
+    Input: (batch, height, width, C). Output: (batch, U, region_size^2 * C): each region flattened row by row, the
+    channel fastest.
 
     Reference: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 3.2.
     """
@@ -205,8 +182,8 @@ class RegionVectors(keras.layers.Layer):
         size = range(self.region_size)
         pixels = [(row + i) * width + column + j for row, column in self.positions for i in size for j in size]
         flat = ops.reshape(inputs, (-1, height * width, channels))
-        vectors = ops.take(flat, ops.convert_to_tensor(pixels, "int32"), axis=1)
-        return ops.reshape(vectors, (-1, len(self.positions), self.region_size**2 * channels))
+        embeddings = ops.take(flat, ops.convert_to_tensor(pixels, "int32"), axis=1)
+        return ops.reshape(embeddings, (-1, len(self.positions), self.region_size**2 * channels))
 
     def get_config(self):
         return {**super().get_config(), "positions": self.positions, "region_size": self.region_size}

@@ -8,8 +8,7 @@ Reference: He et al., 2016, https://arxiv.org/abs/1512.03385; the head: Vepa et 
 https://arxiv.org/abs/2411.15763.
 
 Notes:
-    As torchvision, epsilon 1e-5 and moving statistics with momentum 0.9; the moving variance is that of the population
-    (divided by n, not n - 1). ResNet-50 has its stride in the 3x3 convolution, as torchvision.
+    ResNet-50 has its stride in the 3x3 convolution, as torchvision. Normalisation: `models.layers.PYTORCH`.
     The published training sends the two views through the network one after the other, each with its own batch
     statistics. Here both are rows of one batch and share them, as in SimCLR on one device.
 """
@@ -19,7 +18,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from models.layers import BatchNormalization
+from models.layers import PYTORCH, BatchNormalization
 from models.unet import LayerSeeds, he_normal
 
 BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}  # depth -> residual blocks of each of the four stages
@@ -27,7 +26,6 @@ EXPANSION = {18: 1, 50: 4}  # output channels of a block / its width
 WIDTH = 64
 PROJECTION_SIZE = 64
 EMBEDDING = "avgpool"  # layer whose output is h
-_MOMENTUM, _EPSILON = 0.9, 1e-5
 
 
 def _convolution(x, filters: int, name: str, seeds: LayerSeeds, *, kernel_size: int = 3, strides: int = 1):
@@ -47,7 +45,7 @@ def _convolution(x, filters: int, name: str, seeds: LayerSeeds, *, kernel_size: 
 
 
 def _normalised(x, name: str):
-    return BatchNormalization(use_bias=False, momentum=_MOMENTUM, epsilon=_EPSILON, name=name)(x)
+    return BatchNormalization(use_bias=False, name=name, **PYTORCH)(x)
 
 
 def _block(x, width: int, name: str, seeds: LayerSeeds, *, depth: int, strides: int):
@@ -119,7 +117,7 @@ def build_group_encoder(
         image_shape: (height, width, channels), any sides.
         depth: 18 or 50.
         width: Channels of the first stage; 64 is the network of the paper.
-        projection_size: Of the vectors that the loss compares.
+        projection_size: Of the embeddings that the loss compares.
         seed: Of the initial weights.
 
     See `embedding_part` for the network that is used afterwards.

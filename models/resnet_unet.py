@@ -17,12 +17,11 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from models.layers import BatchNormalization
+from models.layers import PYTORCH, BatchNormalization
 from models.resnet import WIDTH, resnet_outputs
-from models.unet import LayerSeeds
+from models.unet import LayerSeeds, check_sides
 
 DECODER_WIDTHS = (256, 128, 64, 32, 16)
-_MOMENTUM, _EPSILON = 0.9, 1e-5
 
 
 def build_resnet_unet(
@@ -59,9 +58,7 @@ def build_resnet_unet(
         raise ValueError(
             f"`decoder_widths` must be {len(DECODER_WIDTHS)} positive numbers. Received: {tuple(decoder_widths)}"
         )
-    for side in input_shape[:2]:
-        if side < 32 or side % 32:
-            raise ValueError(f"Image sides must be positive multiples of 32. Received: {side}")
+    check_sides(input_shape)
     seeds = LayerSeeds(seed)
     inputs = keras.Input(input_shape, name="image")
     stages = resnet_outputs(inputs, depth=depth, width=width, seed=seed)[:-1]
@@ -83,6 +80,6 @@ def _block(x, filters: int, name: str, seeds: LayerSeeds):
         conv = f"{name}.conv{number}"
         initializer = keras.initializers.HeUniform(seed=seeds(conv))
         x = layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer=initializer, name=conv)(x)
-        x = BatchNormalization(use_bias=False, momentum=_MOMENTUM, epsilon=_EPSILON, name=f"{name}.bn{number}")(x)
+        x = BatchNormalization(use_bias=False, name=f"{name}.bn{number}", **PYTORCH)(x)
         x = layers.ReLU(name=f"{name}.relu{number}")(x)
     return x

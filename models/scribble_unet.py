@@ -7,15 +7,13 @@ enlargement, [skip, enlarged], block. The auxiliary decoder sees the encoder's m
 Layers are called "enc0.conv1" ... "enc4.bn2", "main.up3.conv1x1" ... "main.up0.bn2", "main.out", and "aux..." likewise;
 a number is that of the level, 0 the finest.
 
-Reference: Luo et al., 2022, "Scribble-supervised medical image segmentation via dual-branch network and dynamically
-mixed pseudo labels supervision", https://arxiv.org/abs/2203.02106; Ronneberger et al., 2015,
+Reference: Luo et al., 2022, https://arxiv.org/abs/2203.02106, section 2.1; Ronneberger et al., 2015,
 https://arxiv.org/abs/1505.04597. As segmentation network of active learning: Vepa et al., 2024,
 https://arxiv.org/abs/2411.15763.
 
 Notes:
     Initial values are those of PyTorch's convolutions, as published: uniform within 1 / sqrt(fan-in), biases too.
-    Epsilon 1e-5 and moving statistics with momentum 0.9 likewise; the moving variance is that of the population
-    (divided by n, not n - 1).
+    Normalisation: `models.layers.PYTORCH`.
 """
 
 from __future__ import annotations
@@ -26,14 +24,13 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from models.layers import BatchNormalization
-from models.unet import LayerSeeds
+from models.layers import PYTORCH, BatchNormalization
+from models.unet import LayerSeeds, check_sides
 
 WIDTHS = (16, 32, 64, 128, 256)
 DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)
 FEATURE_DROPOUT = 0.5
 MAIN, AUXILIARY = "main", "aux"
-_MOMENTUM, _EPSILON, _SLOPE = 0.9, 1e-5, 0.01
 
 
 @keras.saving.register_keras_serializable("fewslice")
@@ -125,15 +122,10 @@ def _convolution(x, filters: int, name: str, seeds: LayerSeeds, *, kernel_size: 
 def _block(x, filters: int, name: str, seeds: LayerSeeds, *, dropout: float = 0.0):
     """Two convolutions with normalisation (which holds their biases) and LeakyReLU; dropout between them."""
     for number in (1, 2):
-        fan_in = 9 * x.shape[-1]
+        bias = FanInUniform(seeds(f"{name}.conv{number}/bias"), 9 * x.shape[-1])
         x = _convolution(x, filters, f"{name}.conv{number}", seeds, use_bias=False)
-        x = BatchNormalization(
-            momentum=_MOMENTUM,
-            epsilon=_EPSILON,
-            bias_initializer=FanInUniform(seeds(f"{name}.conv{number}/bias"), fan_in),
-            name=f"{name}.bn{number}",
-        )(x)
-        x = layers.LeakyReLU(negative_slope=_SLOPE, name=f"{name}.relu{number}")(x)
+        x = BatchNormalization(bias_initializer=bias, name=f"{name}.bn{number}", **PYTORCH)(x)
+        x = layers.LeakyReLU(negative_slope=0.01, name=f"{name}.relu{number}")(x)
         if number == 1 and dropout:
             x = layers.Dropout(dropout, seed=seeds(f"{name}.dropout"), name=f"{name}.dropout")(x)
     return x
@@ -148,15 +140,6 @@ def _encoder(x, widths: Sequence[int], dropout: Sequence[float], seeds: LayerSee
         x = _block(x, filters, f"enc{level}", seeds, dropout=rate)
         maps.append(x)
     return maps
-
-
-def _dropped(maps: Sequence, seeds: LayerSeeds) -> list:
-    """Drops whole channels of each map in training."""
-    names = [f"{AUXILIARY}.dropout{level}" for level in range(len(maps))]
-    return [
-        layers.SpatialDropout2D(FEATURE_DROPOUT, seed=seeds(name), name=name)(x)
-        for name, x in zip(names, maps, strict=True)
-    ]
 
 
 def _decoder(maps: Sequence, num_classes: int, name: str, seeds: LayerSeeds):
@@ -199,29 +182,10 @@ def build_scribble_unet(
         ValueError: a number of branches other than 1 and 2, `dropout` that does not fit `widths`, sides that cannot be
             halved often enough.
 
-    Source:
-        Luo et al., 2022, https://arxiv.org/abs/2203.02106, section 2.1.
-
     Notes:
         The published auxiliary decoder drops channels in evaluation too; here in training only. Only the main decoder
         is evaluated, so that no published number depends on it.
     """
-    _check(input_shape, branches, widths, dropout)
-    seeds = LayerSeeds(seed)
-    inputs = keras.Input(input_shape, name="image")
-    maps = _encoder(inputs, widths, dropout, seeds)
-    outputs = _decoder(maps, num_classes, MAIN, seeds)
-    if branches == 1:
-        return keras.Model(inputs, outputs, name="scribble_unet")
-    pair = [outputs, _decoder(_dropped(maps, seeds), num_classes, AUXILIARY, seeds)]
-    pair = [
-        layers.Reshape((*input_shape[:2], 1, num_classes), name=f"{name}.logits")(x)
-        for name, x in zip((MAIN, AUXILIARY), pair, strict=True)
-    ]
-    return keras.Model(inputs, layers.Concatenate(axis=-2, name="logits")(pair), name="scribble_unet_two_branches")
-
-
-def _check(input_shape: tuple[int, int, int], branches: int, widths: Sequence[int], dropout: Sequence[float]) -> None:
     if branches not in (1, 2):
         raise ValueError(f"`branches` must be 1 or 2. Received: branches={branches}")
     if len(widths) < 2 or len(dropout) != len(widths) or min(widths) < 1 or not all(0 <= r < 1 for r in dropout):
@@ -229,10 +193,22 @@ def _check(input_shape: tuple[int, int, int], branches: int, widths: Sequence[in
             "`widths` must hold at least two positive numbers and `dropout` one rate of [0, 1) for each. "
             f"Received: widths={tuple(widths)}, dropout={tuple(dropout)}"
         )
-    step = 2 ** (len(widths) - 1)
-    for side in input_shape[:2]:
-        if side < step or side % step:
-            raise ValueError(f"Image sides must be positive multiples of {step}. Received: {side}")
+    check_sides(input_shape, 2 ** (len(widths) - 1))
+    seeds = LayerSeeds(seed)
+    inputs = keras.Input(input_shape, name="image")
+    maps = _encoder(inputs, widths, dropout, seeds)
+    outputs = _decoder(maps, num_classes, MAIN, seeds)
+    if branches == 1:
+        return keras.Model(inputs, outputs, name="scribble_unet")
+    names = [f"{AUXILIARY}.dropout{level}" for level in range(len(maps))]
+    drops = [layers.SpatialDropout2D(FEATURE_DROPOUT, seed=seeds(name), name=name) for name in names]
+    dropped = [drop(x) for drop, x in zip(drops, maps, strict=True)]  # whole channels, in training
+    pair = [outputs, _decoder(dropped, num_classes, AUXILIARY, seeds)]
+    pair = [
+        layers.Reshape((*input_shape[:2], 1, num_classes), name=f"{name}.logits")(x)
+        for name, x in zip((MAIN, AUXILIARY), pair, strict=True)
+    ]
+    return keras.Model(inputs, layers.Concatenate(axis=-2, name="logits")(pair), name="scribble_unet_two_branches")
 
 
 def main_branch(model: keras.Model) -> keras.Model:

@@ -30,7 +30,12 @@ def estimate_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> No
     Raises:
         ValueError: no batch.
     """
-    whole = _without_dropout(model)
+
+    def without_dropout(layer):
+        is_dropout = isinstance(layer, layers.Dropout)
+        return layers.Identity(name=layer.name, dtype=layer.dtype_policy) if is_dropout else layer
+
+    whole = keras.models.clone_model(model, clone_function=without_dropout)
     normalisations = [layer for layer in whole.layers if isinstance(layer, BatchNormalization)]
     before = [layer.momentum for layer in normalisations]
     count = 0
@@ -44,14 +49,3 @@ def estimate_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> No
             layer.momentum = momentum
     if not count:
         raise ValueError("Statistics need at least one batch.")
-
-
-def _without_dropout(model: keras.Model) -> keras.Model:
-    """Returns the network without its dropout, on the same weights."""
-
-    def passing(layer):
-        if isinstance(layer, (layers.Dropout, layers.SpatialDropout2D)):
-            return layers.Identity(name=layer.name, dtype=layer.dtype_policy)
-        return layer
-
-    return keras.models.clone_model(model, clone_function=passing)

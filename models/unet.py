@@ -1,11 +1,10 @@
 """The U-Net of contrastive pretraining, as an encoder, decoder blocks and heads.
 
-Reference: Chaitanya et al., 2020, "Contrastive learning of global and local features for medical image
-segmentation with limited annotations", https://arxiv.org/abs/2006.10511, section 4.
+Reference: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 4.
 
-Layers have the names of the published weight files (`enc_c1_a`, `dec_dc6`, `seg_fin_layer`, ...), so that weights
-move between networks by name (`models.transfer`). Only head g2 is called `loc_*`: its published names are those of
-the segmentation head, which has other shapes.
+Layers have the names of the published weight files (`enc_c1_a`, `dec_dc6`, `seg_fin_layer`, ...), so that weights move
+between networks by name (`models.transfer`). Only head g2 is called `loc_*`: its published names are those of the
+segmentation head, which has other shapes.
 """
 
 from __future__ import annotations
@@ -37,6 +36,12 @@ class LayerSeeds:
         return int(np.random.SeedSequence([self.seed, *name.encode()]).generate_state(1)[0] >> 1)
 
 
+def convolution(x, filters: int, name: str, seeds: LayerSeeds, *, kernel_size: int = 3):
+    """Convolution without bias."""
+    options = {"padding": "same", "use_bias": False, "kernel_initializer": he_normal(seeds(name)), "name": name}
+    return layers.Conv2D(filters, kernel_size, **options)(x)
+
+
 def conv_block(
     x, filters: int, name: str, seeds: LayerSeeds, *, kernel_size: int = 3, bias: bool = True, upsample=False
 ):
@@ -44,27 +49,28 @@ def conv_block(
     if upsample:
         x = UpsampledConv2D(filters, he_normal(seeds(name)), name=name)(x)
     else:
-        x = layers.Conv2D(
-            filters,
-            kernel_size,
-            padding="same",
-            use_bias=False,
-            kernel_initializer=he_normal(seeds(name)),
-            name=name,
-        )(x)
+        x = convolution(x, filters, name, seeds, kernel_size=kernel_size)
     x = BatchNormalization(use_bias=bias, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _check_side(side: int) -> None:
-    if side < 32 or side % 32:
-        raise ValueError(f"Image sides must be positive multiples of 32. Received: {side}")
+def check_sides(image_shape: tuple[int, ...], step: int = 32) -> None:
+    """Raises `ValueError` unless height and width are positive multiples of `step`."""
+    for side in image_shape[:2]:
+        if side < step or side % step:
+            raise ValueError(f"Image sides must be positive multiples of {step}. Received: {side}")
+
+
+def check_at_least_one(**numbers: int) -> None:
+    """Raises `ValueError` if a number is below 1."""
+    for name, value in numbers.items():
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1. Received: {name}={value}")
 
 
 def encoder_outputs(inputs, seed: int = 0) -> list:
     """Applies the encoder to `inputs` (batch, height, width, channel). Returns its six levels, finest first."""
-    for side in inputs.shape[1:3]:
-        _check_side(side)
+    check_sides(inputs.shape[1:3])
     seeds = LayerSeeds(seed)
     levels = []
     x = inputs
@@ -110,23 +116,15 @@ def build_unet(image_shape: tuple[int, int, int], num_classes: int, *, seed: int
         seed: Of the initial weights.
 
     Returns:
-        Model image (batch, height, width, channels) -> logits (batch, height, width, num_classes) in the
-        policy's compute dtype.
+        Model image (batch, height, width, channels) -> logits (batch, height, width, num_classes) in the policy's
+        compute dtype.
     """
     inputs = keras.Input(image_shape, name="image")
     x = decoder_outputs(encoder_outputs(inputs, seed), seed=seed)[-1]
     seeds = LayerSeeds(seed)
     x = conv_block(x, 16, "seg_c1_a", seeds)
     x = conv_block(x, 16, "seg_c1_b", seeds)
-    logits = layers.Conv2D(
-        num_classes,
-        3,
-        padding="same",
-        use_bias=False,
-        kernel_initializer=he_normal(seeds("seg_fin_layer")),
-        name="seg_fin_layer",
-    )(x)
-    return keras.Model(inputs, logits, name="unet")
+    return keras.Model(inputs, convolution(x, num_classes, "seg_fin_layer", seeds), name="unet")
 
 
 def build_global_net(image_shape: tuple[int, int, int], *, seed: int = 0) -> keras.Model:
@@ -144,11 +142,8 @@ def local_map(inputs, num_blocks: int, seed: int = 0):
     """Applies encoder, `num_blocks` decoder blocks and head g2 to `inputs`. Returns the map of embeddings."""
     seeds = LayerSeeds(seed)
     x = decoder_outputs(encoder_outputs(inputs, seed), num_blocks, seed)[-1]
-    filters = x.shape[-1]
-    x = conv_block(x, filters, "loc_c1_a", seeds, kernel_size=1, bias=False)
-    return layers.Conv2D(filters, 1, use_bias=False, kernel_initializer=he_normal(seeds("loc_c1_b")), name="loc_c1_b")(
-        x
-    )
+    x = conv_block(x, x.shape[-1], "loc_c1_a", seeds, kernel_size=1, bias=False)
+    return convolution(x, x.shape[-1], "loc_c1_b", seeds, kernel_size=1)
 
 
 def local_map_size(image_shape: tuple[int, int, int], num_blocks: int) -> tuple[int, int]:
@@ -166,7 +161,7 @@ def build_local_net(
     use_projection: bool,
     seed: int = 0,
 ) -> keras.Model:
-    """Builds encoder, decoder blocks and head g2: image -> region vectors (batch, U, D), not normalised.
+    """Builds encoder, decoder blocks and head g2: image -> region embeddings (batch, U, D), not normalised.
 
     Args:
         image_shape: (height, width, channels).

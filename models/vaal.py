@@ -4,13 +4,13 @@ Five convolutions of 4x4 with stride 2 halve the sides and double the channels; 
 the latent values are linear in the last map; five transposed convolutions lead back. Layers are called "enc1" ...
 "enc5", "mean", "log_variance", "dec0" (linear), "dec1" ... "dec5", and "disc1" ... "disc3".
 
-Reference: Sinha et al., 2019, "Variational adversarial active learning", https://arxiv.org/abs/1904.00370; for medical
-slices of 256x256: Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
+Reference: Sinha et al., 2019, https://arxiv.org/abs/1904.00370; for medical slices of 256x256: Vepa et al., 2024,
+https://arxiv.org/abs/2411.15763.
 
 Notes:
     Initial values are those of the published code: He-normal with biases of 0 for the convolutions, the linear layer of
-    the decoder and the discriminator; PyTorch's uniform ones, within 1 / sqrt(fan-in), for the rest. Epsilon 1e-5,
-    moving statistics with momentum 0.9; the moving variance is divided by n, not n - 1.
+    the decoder and the discriminator; PyTorch's uniform ones, within 1 / sqrt(fan-in), for the rest. Normalisation:
+    `models.layers.PYTORCH`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from models.layers import BatchNormalization
+from models.layers import PYTORCH, BatchNormalization
 from models.scribble_unet import FanInUniform
-from models.unet import LayerSeeds, he_normal
+from models.unet import LayerSeeds, check_at_least_one, check_sides, he_normal
 
 WIDTH = 64
 LATENT = 32
 DISCRIMINATOR_UNITS = 512
 _LEVELS, _KERNEL = 5, 4
-_MOMENTUM, _EPSILON = 0.9, 1e-5
 
 
 @keras.saving.register_keras_serializable("fewslice")
@@ -43,7 +42,7 @@ class Sampled(layers.Layer):
 
 def _normalised(x, name: str, **options):
     """Normalisation (with the bias of the convolution before it) and ReLU."""
-    x = BatchNormalization(momentum=_MOMENTUM, epsilon=_EPSILON, name=f"{name}.bn", **options)(x)
+    x = BatchNormalization(name=f"{name}.bn", **PYTORCH, **options)(x)
     return layers.ReLU(name=f"{name}.relu")(x)
 
 
@@ -104,11 +103,8 @@ def build_vae(
     Raises:
         ValueError: sides that are no positive multiples of 32, `latent` or `width` below 1.
     """
-    step = 1 << _LEVELS
-    if any(side < step or side % step for side in input_shape[:2]):
-        raise ValueError(f"Image sides must be positive multiples of {step}. Received: {tuple(input_shape[:2])}")
-    if latent < 1 or width < 1:
-        raise ValueError(f"`latent` and `width` must be at least 1. Received: latent={latent}, width={width}")
+    check_sides(input_shape, 1 << _LEVELS)
+    check_at_least_one(latent=latent, width=width)
     seeds = LayerSeeds(seed)
     image, noise = keras.Input(input_shape, name="image"), keras.Input((latent,), name="noise")
     x = _encoded(image, width, seeds)

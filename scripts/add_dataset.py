@@ -13,6 +13,7 @@ a seed. Nothing is written if a file has a problem.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -52,7 +53,9 @@ DEFAULT_BATCH = 6  # volumes in a batch of global pretraining unless flags say o
 
 
 def main(_argv):
+    from fewslice.data.geometry_notes import best_orientation, geometry_notes
     from fewslice.data.new_dataset import crop, derive, files
+    from fewslice.data.verify import grouped_notes
 
     folder = Path(FLAGS.output_dir or dataset_files.experiments_folder())
     targets = folder / f"init_{FLAGS.name}.py", folder / f"data_cfg_{FLAGS.name}.py"
@@ -72,14 +75,21 @@ def main(_argv):
     )
     draft = derive.provisional(request)
     checked = check(derive.check_files(draft, with_labels=not FLAGS.images_only))
+    if best_orientation([item.lie for item in checked]) != draft.orientation:
+        print('Oblique scans, all stored alike: orientation = "as_stored". Sizes are measured once more.')
+        draft = dataclasses.replace(draft, orientation="as_stored")
+        checked = check(derive.check_files(draft, with_labels=not FLAGS.images_only))
     dataset = derive.derive(draft, checked, with_labels=not FLAGS.images_only)
     labelled, unlabelled, official = derive.patients(dataset, checked)
     counts = {"val": FLAGS.val, "test": FLAGS.test}
     tables = files.split_patients(labelled, unlabelled, seed=FLAGS.seed, official=official, **counts)
     facts = f"{len(checked)} volumes of {len(labelled)} labelled and {len(unlabelled)} other patients"
     print(f"Good: {facts}. {files.summary(dataset, tables)}")
+    notes = grouped_notes((item.case.case_id, note) for item in checked for note in item.notes)
     for line in (*derive.left_out(checked, tables, official), *derive.notes(draft)):
         print(f"Note: {line}")
+    for note in geometry_notes({item.case.case_id: item.lie for item in checked}, dataset.orientation) + notes:
+        print(f"Note: {note}.")
     if labelled:
         print(crop.crop_text(dataset, derive.footprints(checked)))
     listed = set(tables.train["unlabeled"]["*"])

@@ -18,7 +18,7 @@ from pathlib import Path
 from absl import flags, logging
 
 from fewslice.core import app
-from fewslice.core.console import duration, without_native_messages
+from fewslice.core.console import duration
 from fewslice.settings.declare import settings_of
 from fewslice.settings.flags import define, read_from
 from fewslice.settings.stage_flags import (
@@ -57,7 +57,7 @@ def stages() -> list[tuple[str, type[Training], list[str]]]:
 
 
 def main(_) -> None:
-    from fewslice.core.backend import has_bfloat16_units
+    from fewslice.core import backend
     from fewslice.core.progress import Progress
     from fewslice.data.phantom.dataset import generate_phantom
     from fewslice.settings import dataset_files
@@ -66,15 +66,15 @@ def main(_) -> None:
     output = Path(FLAGS.output or dataset_files.checkout() / "demo_output")
     common = ["--dataset=phantom", f"--data_root={output / 'data'}", f"--runs_dir={output / 'runs'}"]
     common += [f"--seed={FLAGS.seed}", "--bt_size=6"]
-    if has_bfloat16_units():
+    if backend.has_bfloat16_units():
         common.append("--mixed_precision")
     logging.info("Writing %d synthetic patients to %s", FLAGS.num_patients, output / "data" / "phantom")
     with Progress(FLAGS.num_patients, "Synthetic patients") as progress:
         folder = output / "data" / "phantom"
         generate_phantom(folder, FLAGS.num_patients, seed=FLAGS.seed, progress=lambda *_: progress.update())
     logging.info("Loading TensorFlow ...")
-    with without_native_messages():
-        from fewslice.stages import begin, contrastive, segmentation
+    backend.load()
+    from fewslice.stages import begin, contrastive, segmentation
 
     functions = {
         Baseline: segmentation.train_baseline,

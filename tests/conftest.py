@@ -14,8 +14,8 @@ from collections import defaultdict
 import pytest
 
 SLOW_FIRST = (
-    "test_scripts.py",
     "test_kill.py",
+    "test_scripts.py",
     "test_joint.py",
     "test_taught.py",
     "test_backends.py",

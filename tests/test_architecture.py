@@ -66,9 +66,7 @@ LATE = {
     "fewslice/learner/vaal/__init__.py": "options are known without Keras",
     "fewslice/stages/__init__.py": "flags are read before readers are imported",
     "fewslice/stages/active.py": "wrong settings are told before Keras is imported",
-    "fewslice/stages/active_encoder.py": "wrong settings are told before Keras is imported",
     "fewslice/stages/select_slices.py": "wrong flags are told before Keras is imported",
-    "fewslice/stages/checks.py": "wrong flags are told before nibabel and h5py are imported",
     "fewslice/report/figures/native.py": "a report without pictures needs no nibabel",
 }
 

@@ -149,4 +149,4 @@ def test_a_score_of_ones_own(loaded):
     statistics = uncertainty.PassStatistics(["gini"])
     for passed in ((1.0, 0.0), (0.5, 0.5)):
         statistics.update(np.array([[[passed]]]))
-    np.testing.assert_allclose(uncertainty.get("gini")(statistics), 1 - 0.75**2 - 0.25**2)
+    np.testing.assert_allclose(uncertainty.SCORES.get("gini")(statistics), 1 - 0.75**2 - 0.25**2)

@@ -24,7 +24,7 @@ define(GroupPretraining)
 
 def main(_argv) -> None:
     args, dataset = begin(*read(GroupPretraining))
-    from fewslice.stages.group_contrastive import pretrain_group_encoder
+    from fewslice.stages.contrastive import pretrain_group_encoder
 
     pretrain_group_encoder(args, dataset)
 

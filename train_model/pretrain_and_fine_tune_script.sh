@@ -22,7 +22,7 @@ if [[ $# -gt 0 && "$1" != -* ]]; then dataset=$1; shift; fi
 if [[ $# -gt 0 && "$1" != -* ]]; then no_of_tr_imgs=$1; shift; fi
 if [[ $# -gt 0 && "$1" != -* ]]; then comb_tr_imgs=$1; shift; fi
 
-global_n_iter=10001 local_n_iter=10001 seg_n_iter=10001
+global_n_iter='' local_n_iter='' seg_n_iter=''
 common=() places=() upstream=() pretraining=() encoder=() decoder=() local_only=()
 for argument in "$@"; do
   case "$argument" in
@@ -50,11 +50,12 @@ for argument in "$@"; do
 done
 
 common=("--dataset=$dataset" ${common[@]+"${common[@]}"})
-labels=("--no_of_tr_imgs=$no_of_tr_imgs" "--comb_tr_imgs=$comb_tr_imgs" "--n_iter=$seg_n_iter")
+# Steps that are not given are those of each script, and a finished run keeps its own.
+labels=("--no_of_tr_imgs=$no_of_tr_imgs" "--comb_tr_imgs=$comb_tr_imgs" ${seg_n_iter:+"--n_iter=$seg_n_iter"})
 
-stage pretr_encoder_global_contrastive_loss.py "${common[@]}" ${pretraining[@]+"${pretraining[@]}"} "--n_iter=$global_n_iter"
-stage pretr_decoder_local_contrastive_loss.py "${common[@]}" ${pretraining[@]+"${pretraining[@]}"} ${local_only[@]+"${local_only[@]}"} ${upstream[@]+"${upstream[@]}"} "--n_iter=$local_n_iter" "--pretr_n_iter=$global_n_iter"
+stage pretr_encoder_global_contrastive_loss.py "${common[@]}" ${pretraining[@]+"${pretraining[@]}"} ${global_n_iter:+"--n_iter=$global_n_iter"}
+stage pretr_decoder_local_contrastive_loss.py "${common[@]}" ${pretraining[@]+"${pretraining[@]}"} ${local_only[@]+"${local_only[@]}"} ${upstream[@]+"${upstream[@]}"} ${local_n_iter:+"--n_iter=$local_n_iter"} ${global_n_iter:+"--pretr_n_iter=$global_n_iter"}
 stage tr_baseline.py "${common[@]}" "${labels[@]}"
-stage ft_pretr_encoder_net_global_loss.py "${common[@]}" ${encoder[@]+"${encoder[@]}"} ${upstream[@]+"${upstream[@]}"} "${labels[@]}" "--pretr_n_iter=$global_n_iter"
-stage ft_pretr_encoder_decoder_net_local_loss.py "${common[@]}" ${decoder[@]+"${decoder[@]}"} ${upstream[@]+"${upstream[@]}"} "${labels[@]}" "--pretr_n_iter=$local_n_iter"
+stage ft_pretr_encoder_net_global_loss.py "${common[@]}" ${encoder[@]+"${encoder[@]}"} ${upstream[@]+"${upstream[@]}"} "${labels[@]}" ${global_n_iter:+"--pretr_n_iter=$global_n_iter"}
+stage ft_pretr_encoder_decoder_net_local_loss.py "${common[@]}" ${decoder[@]+"${decoder[@]}"} ${upstream[@]+"${upstream[@]}"} "${labels[@]}" ${local_n_iter:+"--pretr_n_iter=$local_n_iter"}
 stage ../scripts/make_report.py "--dataset=$dataset" ${places[@]+"${places[@]}"}

@@ -63,12 +63,13 @@ done
 
 common=("--dataset=$dataset" "--no_of_tr_imgs=$no_of_tr_imgs" "--comb_tr_imgs=$comb_tr_imgs" ${both[@]+"${both[@]}"})
 
-baseline_n_iter=${baseline_n_iter:-${n_iter:-5001}}
-joint_n_iter=${joint_n_iter:-${n_iter:-15001}}
-joint=("${common[@]}" ${joint[@]+"${joint[@]}"} "--n_iter=$joint_n_iter" "--pretr_n_iter=$baseline_n_iter")
+baseline_n_iter=${baseline_n_iter:-$n_iter} joint_n_iter=${joint_n_iter:-$n_iter}
+joint=("${common[@]}" ${joint[@]+"${joint[@]}"} ${joint_n_iter:+"--n_iter=$joint_n_iter"})
+joint+=(${baseline_n_iter:+"--pretr_n_iter=$baseline_n_iter"})
+if [[ -n "$baseline_n_iter" ]]; then steps=("--n_iter=$baseline_n_iter"); else steps=(--n_iter=5001 --noextend); fi
 
 # Wrong flags of the second step are told now and not after the first.
-"$python" prop_method_joint_tr_rand_init.py "${joint[@]}" --check_only
-if [[ -z "$teacher" ]]; then stage tr_baseline.py "${common[@]}" "--n_iter=$baseline_n_iter"; fi
+run prop_method_joint_tr_rand_init.py "${joint[@]}" --check_only
+if [[ -z "$teacher" ]]; then stage tr_baseline.py "${common[@]}" "${steps[@]}"; fi
 stage prop_method_joint_tr_rand_init.py "${joint[@]}"
 stage ../scripts/make_report.py "--dataset=$dataset" ${places[@]+"${places[@]}"}

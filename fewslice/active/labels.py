@@ -1,8 +1,8 @@
-"""Annotations: a partial label volume per case, made of what each round revealed.
+"""Annotations: a partial label volume per case, made of the labels that each round revealed.
 
-An annotation says a class where something is known and the ignore value elsewhere. A full mask, scribbles, a patch and
-a file that a person painted are values of it. Kept are the labels inside the boxes that were asked for, in the order of
-the query; `volume` puts those of a case together.
+It holds classes where something is known and the ignore value elsewhere: full masks, scribbles, patches and files that
+a person painted are values of it. Kept are the labels inside the queried boxes, in the order of the query; `volume`
+puts those of a case together.
 
     rounds/000/labels.npy    (V,) uint8: labels of the round's boxes, one after the other, each in C order
 """
@@ -51,7 +51,7 @@ class Labels:
     Attributes:
         pool: All units.
         ignore_value: Label of voxels about which nothing is known.
-        rounds: What each round revealed.
+        rounds: The labels of each round.
     """
 
     pool: Units
@@ -91,17 +91,11 @@ class Labels:
 
     def volume(self, case: int) -> np.ndarray:
         """Returns the partial label volume of a case, (slices, rows, columns) uint8."""
-        found = np.full(self.pool.cases[case].shape, self.ignore_value, np.uint8)
+        volume = np.full(self.pool.cases[case].shape, self.ignore_value, np.uint8)
         for box, labels in self:
             if box.case == case:
-                inside = found[box.slices]
-                np.copyto(inside, labels, where=labels != self.ignore_value)
-        return found
-
-    @property
-    def cases(self) -> list[int]:
-        """Places of the cases of which something is annotated, ascending."""
-        return sorted({box.case for part in self.rounds for box in part.boxes})
+                np.copyto(volume[box.slices], labels, where=labels != self.ignore_value)
+        return volume
 
     @property
     def is_complete(self) -> bool:

@@ -1,12 +1,13 @@
-"""The loop of active learning: query, annotate, train, again; with everything on disk, so that it can stop anywhere.
+"""The loop of active learning: query, annotate, train, again; with everything on disk, so that it can be interrupted.
 
     rounds/000/plan.json        everything that decides this round
                scores.csv       the score of each unit, where the strategy looks at scores; not of patches
                query.csv        the chosen units, in order
-               labels.npy       what was annotated in them, see `fewslice.active.labels`
+               labels.npy       the labels of their boxes, see `fewslice.active.labels`
                labelled.csv     everything annotated after this round
                gallery.png      the query as a picture
                metrics.json     scores of the networks that were trained on everything annotated
+               checksums.json   of query.csv, labels.npy and metrics.json, while the round is not finished
                DONE             checksums of all that but scores.csv and the picture; written last
 
 Each file is complete or absent, and each step begins by looking for its own. Randomness comes from (seed, round) only.
@@ -30,7 +31,7 @@ from fewslice.active.labels import Labels, join
 from fewslice.active.query import SCORES, STRATEGIES, Choice, Query, select
 from fewslice.active.selection_files import read_query, write_query
 from fewslice.active.units import Units
-from fewslice.core import files
+from fewslice.core import files, later
 from fewslice.settings.experiment import RoundPlan
 
 
@@ -60,13 +61,13 @@ Picture = Callable[[Path, Choice, Sequence[np.ndarray]], None]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loop:
-    """Everything that takes part.
+    """The rounds of an experiment.
 
     Attributes:
         folder: The run directory; the rounds are below it.
         pool: All units.
-        evidence: Name of a need of strategies ("features", "scores", "pixels", "masks", "gradients") -> what makes it.
-            It is asked only where the strategy of the round needs it (scores also where it can use them).
+        evidence: Need of strategies ("features", "scores", "pixels", "masks", "gradients") -> the function that makes
+            it; called only where the strategy of the round needs it (scores also where it can use them).
         ignore_value: Label of voxels without annotation.
         annotator: Annotates what was chosen; None ends a round after its query.
         learner: Trains and scores networks on what is annotated; gets the round's folder, its plan and the labels, and
@@ -83,7 +84,7 @@ class Loop:
     picture: Picture | None = None
 
     def run(self, plans: Sequence[RoundPlan]) -> None:
-        """Works through the rounds, resuming where an earlier call was interrupted.
+        """Runs the rounds, resuming where an earlier call was interrupted.
 
         Raises:
             ConfigError: a round on disk was planned differently, or a strategy lacks something.
@@ -128,35 +129,41 @@ class Loop:
         choice = self._choose(Situation(plan, folder, is_labelled, trained, labels))
         if self.annotator is None:
             return labels
-        if not (folder / round_files.LABELS).exists():
-            files.write_array(folder / round_files.LABELS, join(self.annotator.annotate(folder, choice.indices)))
+        with round_files.vouched(folder, round_files.LABELS) as is_missing:
+            if is_missing:
+                files.write_array(folder / round_files.LABELS, join(self.annotator.annotate(folder, choice.indices)))
         labels = labels.extended(round_files.read_revealed(folder, labels))
         round_files.write_labelled(folder, labels)
         if self.picture is not None and len(choice.indices) and not (folder / "gallery.png").exists():
             revealed = labels.rounds[-1]
             self.picture(folder / "gallery.png", choice, [revealed.labels(n) for n in range(len(revealed.boxes))])
-        if self.learner is not None and plan.train and not (folder / "metrics.json").exists():
-            metrics = {"round": plan.number, "fraction": plan.fraction, "units": len(labels)}
-            metrics["annotated_pixels"] = labels.count_voxels()
-            files.write_json(folder / "metrics.json", metrics | dict(self.learner(folder, plan, labels)))
+        if self.learner is not None and plan.train:
+            with round_files.vouched(folder, round_files.METRICS) as is_missing:
+                if is_missing:
+                    metrics = {"round": plan.number, "fraction": plan.fraction, "units": len(labels)}
+                    metrics["annotated_pixels"] = labels.count_voxels()
+                    metrics |= dict(self.learner(folder, plan, labels))
+                    files.write_json(folder / round_files.METRICS, metrics)
         round_files.finish(folder)
         return labels
 
     def _choose(self, situation: Situation) -> Choice:
         """Returns the query of the round: the one on disk, or a new one, which is written."""
-        path = situation.folder / "query.csv"
+        path = situation.folder / round_files.QUERY
         plan, budget = situation.plan, max(0, situation.plan.units - int(situation.is_labelled.sum()))
-        if not path.exists():
-            write_query(path, self.pool, self._select(situation, budget))
+        with round_files.vouched(situation.folder, round_files.QUERY) as is_missing:
+            if is_missing:
+                chosen = self._select(situation, budget)
+                later.settle()
+                write_query(path, self.pool, chosen)
         choice = read_query(path, self.pool)
         round_files.check_choice(path, choice, self._query(situation, budget))
-        shown = ", ".join(self.pool.name(unit) for unit in choice.indices[:5]) + (
-            " ..." if choice.indices[5:].size else ""
-        )
-        logging.info("Round %d: %d units by %s: %s", plan.number, len(choice.indices), plan.query.strategy.name, shown)
+        shown, strategy = ", ".join(map(self.pool.name, choice.indices[:5])), plan.query.strategy.name
+        more = " ..." if choice.indices[5:].size else ""
+        logging.info("Round %d: %d units by %s: %s%s", plan.number, len(choice.indices), strategy, shown, more)
         return choice
 
-    def _query(self, situation: Situation, budget: int, **given: Any) -> Query:
+    def _query(self, situation: Situation, budget: int, **evidence: Any) -> Query:
         return Query(
             pool=self.pool,
             is_labelled=situation.is_labelled,
@@ -166,19 +173,19 @@ class Loop:
             annotated=situation.labels.boxes,
             case_cap=situation.plan.query.case_cap,
             per_label=situation.plan.query.per_label,
-            **given,
+            **evidence,
         )
 
     def _select(self, situation: Situation, budget: int) -> Choice:
         query, strategy = situation.plan.query, situation.plan.query.strategy
         ranks = 0 < budget < int((~situation.is_labelled).sum())  # else nothing or everything is taken
-        wanted = {*STRATEGIES.get(strategy.name).needs, *([SCORES] if query.score else [])} if ranks else set()
-        given = {need: self.evidence[need](situation) for need in sorted(wanted & set(self.evidence))}
-        scores = given.get(SCORES)
+        needs = {*STRATEGIES.get(strategy.name).needs, *([SCORES] if query.score else [])} if ranks else set()
+        evidence = {need: self.evidence[need](situation) for need in sorted(needs & set(self.evidence))}
+        scores = evidence.get(SCORES)
         if scores is not None:
             if not self.pool.can_overlap:  # the names of a lattice are not written out
                 rows = [{"unit_id": self.pool.name(unit), "score": value} for unit, value in enumerate(scores.tolist())]
                 files.write_csv(situation.folder / "scores.csv", rows, ("unit_id", "score"))
-            given[SCORES] = -scores if query.ascending else scores
-        chosen = self._query(situation, budget, **given)
-        return select(strategy.name, chosen, strategy.options) if ranks else select("random", chosen)
+            evidence[SCORES] = -scores if query.ascending else scores
+        context = self._query(situation, budget, **evidence)
+        return select(strategy.name, context, strategy.options) if ranks else select("random", context)

@@ -5,7 +5,6 @@ Nothing is copied: images, masks and scribbles are read from the memory-mapped v
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,29 +12,16 @@ from typing import Any
 import numpy as np
 
 from fewslice.active.measures.mfc import PHASES, patient_metadata
-from fewslice.active.measures.pixels import PixelStore, open_pixel_store, resize_nearest, write_pixel_store
+from fewslice.active.measures.pixels import PixelStore, stored_pixels
 from fewslice.active.units import UNITS, Case, Units, checked_metadata
+from fewslice.augment.interpolate import resize_nearest
 from fewslice.core import files
-from fewslice.core.errors import ConfigError, DataError
+from fewslice.core.errors import ConfigError
 from fewslice.data.cache import PreparedSet, PreparedVolume
 from fewslice.settings.experiment import Named
 
 IMAGE, MASK, SCRIBBLE = "image", "label", "scribble"
 SLICES = Named(name="slice")
-
-
-def cases_of(volumes: Sequence[PreparedVolume], facts: Sequence[Mapping[str, Any]] | None = None) -> tuple[Case, ...]:
-    """Returns the cases that prepared volumes are.
-
-    Args:
-        volumes: Prepared volumes.
-        facts: Facts about each (`Reader.patient_facts`); its phase is added.
-    """
-    known = facts or [{}] * len(volumes)
-    return tuple(
-        Case(one.case.case_id, one.case.patient_id, tuple(one.image.shape[:3]), {"phase": one.case.phase, **fact})
-        for one, fact in zip(volumes, known, strict=True)
-    )
 
 
 def make_pool(cases: Sequence[Case], unit: Named = SLICES) -> Units:
@@ -56,18 +42,22 @@ def make_pool(cases: Sequence[Case], unit: Named = SLICES) -> Units:
 def open_pool(
     volumes: Sequence[PreparedVolume], unit: Named = SLICES, facts: Sequence[Mapping[str, Any]] | None = None
 ) -> Units:
-    """Returns `make_pool` of prepared volumes."""
-    return make_pool(cases_of(volumes, facts), unit)
+    """Returns `make_pool` of prepared volumes, with their phases and other facts (`Reader.patient_facts`)."""
+    cases = []
+    for volume, more in zip(volumes, facts or [{}] * len(volumes), strict=True):
+        case, shape = volume.case, tuple(volume.image.shape[:3])
+        cases.append(Case(case.case_id, case.patient_id, shape, {"phase": case.phase, **more}, volume.axes[2] < 0))
+    return make_pool(cases, unit)
 
 
 def _metadata(pool: Units) -> dict[str, np.ndarray]:
     of_unit = pool.case_of(np.arange(len(pool)))
     phases = [case.facts.get("phase") for case in pool.cases]
-    found = {}
-    if all(phase in PHASES for phase in phases):
-        found["phase"] = np.array([PHASES[phase] for phase in phases])[of_unit]
     by_case = {case.case_id: case.facts for case in pool.cases}
-    return found | patient_metadata([pool.cases[place].case_id for place in of_unit], by_case)
+    metadata = patient_metadata([pool.cases[place].case_id for place in of_unit], by_case)
+    if all(phase in PHASES for phase in phases):
+        metadata["phase"] = np.array([PHASES[phase] for phase in phases])[of_unit]
+    return metadata
 
 
 class Crops(Sequence):
@@ -115,15 +105,15 @@ class Crops(Sequence):
         if not 0 <= unit < len(self):
             raise IndexError(f"The pool has the units 0 to {len(self) - 1}. Received: {unit}")
         box = self._pool.box(int(unit))
-        found = self._arrays[box.case][box.slices]
+        crop = self._arrays[box.case][box.slices]
         if self._dims == 2:
             if box.size[0] != 1:
                 raise ConfigError(f"A 2D network needs units of one slice. {self._pool.name(unit)} has {box.size[0]}.")
-            found = found[0]
-            if self._size is not None and found.shape[:2] != tuple(self._size):
-                found = resize_nearest(found, self._size)
+            crop = crop[0]
+            if self._size is not None and crop.shape[:2] != tuple(self._size):
+                crop = resize_nearest(crop, self._size)
         has_channels = self._arrays[box.case].ndim == 4
-        return np.array(found if has_channels or not self._is_image else found[..., None], self.dtype)
+        return np.array(crop if has_channels or not self._is_image else crop[..., None], self.dtype)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -132,42 +122,23 @@ class Crops(Sequence):
 
     def take(self, units: Sequence[int]) -> np.ndarray:
         """Returns (n, ...) the crops of some units, of one size, together."""
-        found = [self[unit] for unit in units]
-        return np.stack(found) if found else np.empty((0, *self.shape[1:]), self.dtype)
+        crops = [self[unit] for unit in units]
+        return np.stack(crops) if crops else np.empty((0, *self.shape[1:]), self.dtype)
 
 
 def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (" ..." if names[5:] else "")
 
 
-def open_pixels(
-    volumes: PreparedSet, pool: Units, folder: Path, *, shape: tuple[int, int], dtype: str = "float16"
-) -> PixelStore:
+def open_pixels(volumes: PreparedSet, pool: Units, folder: Path, *, shape: tuple[int, int]) -> PixelStore:
     """Returns the pixels of all units side by side, memory-mapped; writes them into `folder` if they are not there.
 
     Args:
         volumes: The volumes of the pool, prepared with the same settings whenever this folder is used.
         pool: The units, one slice thick.
-        folder: Where pixels-<digest>.npy is or comes to lie: 2 bytes per pixel of the pool for float16.
+        folder: Where pixels-<digest>.npy is or comes to lie: 2 bytes per pixel of the pool.
         shape: Rows and columns of the stored crops.
-        dtype: See `write_pixel_store`. For "uint8" intensities are clipped to 0 to 1, their 1st and 99th percentile.
-
-    Raises:
-        ConfigError: unknown dtype.
-        FewSliceError: the file system refuses.
     """
     crops = Crops(volumes, pool)
-    first = crops[0].shape
-    key = {"scans": volumes.digest, "from": (len(crops), *first), "to": tuple(shape), "dtype": dtype}
-    path = Path(folder) / f"pixels-{files.digest(key)}.npy"
-    if path.exists():
-        with contextlib.suppress(DataError):  # incomplete or damaged: written anew
-            return open_pixel_store(path)
-    is_bounded, is_flat = dtype == "uint8", first[2] == 1
-
-    def images():
-        for unit in range(len(crops)):
-            image = np.clip(crops[unit], 0, 1) if is_bounded else crops[unit]
-            yield image[..., 0] if is_flat else image
-
-    return write_pixel_store(path, images(), len(crops), shape=shape, dtype=dtype)
+    key = {"scans": volumes.digest, "from": (len(crops), *crops[0].shape), "to": tuple(shape), "dtype": "float16"}
+    return stored_pixels(folder / f"pixels-{files.digest(key)}.npy", crops, shape)

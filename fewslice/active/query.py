@@ -1,4 +1,4 @@
-"""The one contract of all strategies: what they are given, and what is checked before and after."""
+"""The contract of all strategies: their input, and the checks before and after."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Query:
         budget: Units to choose, at least 0.
         rng: Draws everything random. The same generator gives the same choice.
         ignore_value: Value of `masks` where nothing is annotated.
-        features: (N, D) float embeddings, or None.
-        scores: (N,) float uncertainty, larger is more uncertain, or None. Those of labelled units are not looked at.
+        features: (N, D) float embeddings.
+        scores: (N,) float uncertainty, larger is more uncertain. Those of labelled units are not looked at.
         pixels: (N, H, W) or (N, H, W, channels) images of one size, 256 x 256 in the scripts, maybe memory-mapped; or a
-            `PixelStore`, which is faster; or None.
+            `PixelStore`, which is faster.
         masks: (N, H, W) annotation of each unit as an annotator would draw it (for instance its scribble) with the
-            ignore value where nothing is drawn, maybe memory-mapped, or None.
-        gradients: (N, E) gradient embeddings of the present network, for BADGE, or None.
+            ignore value where nothing is drawn, maybe memory-mapped.
+        gradients: (N, E) gradient embeddings of the present network, for BADGE.
         annotated: Boxes that share voxels with no unit that may be chosen; units that overlap them are unavailable.
         case_cap: Units of one case that may be chosen at most; None for any number.
         per_label: Units of each image-level class that come first, see `balanced`; 0 for none.
@@ -95,9 +95,6 @@ class Query:
         So a budget of `per_label` times the classes takes as many of each. What a class that runs out lacks, and what
         is left of the budget, is filled by rank from all others.
 
-        Args:
-            ranked: (n,) int64 candidates, the best first.
-
         Raises:
             ConfigError: units without such classes.
         """
@@ -129,12 +126,16 @@ class Choice:
 
     Attributes:
         indices: (budget,) int64 pool indices in the order of choice, distinct, none labelled.
-        values: (budget,) float64 what the strategy found in each at that moment (a distance, an uncertainty), NaN if
-            it says nothing.
+        values: (budget,) float64 distance, uncertainty or other merit of each at that moment; NaN where there is none.
     """
 
     indices: np.ndarray
     values: np.ndarray
+
+    @classmethod
+    def unranked(cls, indices: Sequence[int]) -> Choice:
+        """Returns a choice without values."""
+        return cls(np.asarray(indices, np.int64), np.full(len(indices), np.nan))
 
 
 Strategy = Callable[..., "Sequence[int] | Choice"]
@@ -174,24 +175,16 @@ def register(
 
 
 def strategy_options(name: str) -> Known:
-    """Returns the options of a strategy, {option: (type, default)}, types as annotated (`float | None`, ...).
-
-    Raises:
-        ConfigError: unknown strategy.
-    """
+    """Returns the options of a strategy, {option: (type, default)}. Raises `ConfigError` if it is unknown."""
     strategy = STRATEGIES.get(name)
     return options_of(strategy.options_class or strategy)
 
 
 def check_options(name: str, options: Mapping[str, Any] | None = None) -> tuple[tuple, dict[str, Any]]:
-    """Checks the options of a strategy before anything is computed.
-
-    Returns:
-        What the strategy is called with beside the query: positional and keyword arguments.
+    """Returns the positional and keyword arguments of a strategy beside the query.
 
     Raises:
-        ConfigError: unknown strategy, unknown options, values of a wrong type; or, where the strategy has a class of
-            options, values that make no sense.
+        ConfigError: unknown strategy or options, wrong values.
     """
     checked = checked_options(f"option of strategy {name!r}", strategy_options(name), options or {})
     options_class = STRATEGIES.get(name).options_class
@@ -201,13 +194,8 @@ def check_options(name: str, options: Mapping[str, Any] | None = None) -> tuple[
 def select(name: str, query: Query, options: Mapping[str, Any] | None = None) -> Choice:
     """Chooses units to annotate.
 
-    A budget of 0 chooses nothing. A budget that is not below the number of unlabelled units takes all of them, those
-    that the strategy would rank have no order then, and a warning says so if it is larger.
-
-    Args:
-        name: A registered strategy.
-        query: What it is given.
-        options: Its own options.
+    A budget of 0 chooses nothing. A budget that is not below the number of unlabelled units takes all of them, without
+    a ranking, and a warning says so if it is larger.
 
     Raises:
         ConfigError: unknown strategy or option; something it needs is missing, has the wrong length or is not finite.
@@ -221,13 +209,14 @@ def select(name: str, query: Query, options: Mapping[str, Any] | None = None) ->
         text = "The budget of %d is larger than the %d units that are left; all are taken."
         logging.warning(text, query.budget, len(candidates))
     if query.budget >= len(candidates) and not query.has_rules:
-        return Choice(candidates, np.full(len(candidates), np.nan))
+        return Choice.unranked(candidates)
     if query.budget == 0 or not len(candidates):
-        return Choice(np.empty(0, np.int64), np.empty(0))
+        return Choice.unranked([])
     return _checked(name, query, strategy(query, *positional, **by_keyword))
 
 
 def _check(name: str, strategy: Strategy, query: Query) -> None:
+    """Refuses input that the strategy cannot work with."""
     needs, count = strategy.needs, len(query.pool)
     if query.is_labelled.shape != (count,) or query.is_labelled.dtype != bool:
         raise ValueError(f"`is_labelled` must be ({count},) bool. Received: {query.is_labelled.shape}")
@@ -237,7 +226,9 @@ def _check(name: str, strategy: Strategy, query: Query) -> None:
         values = getattr(query, need)
         if values is None:
             raise ConfigError(f"The strategy {name!r} needs {need}, of which there are none. {_REMEDIES[need]}")
-        if len(values) != count:
+    for need in _REMEDIES:
+        values = getattr(query, need)
+        if values is not None and len(values) != count:
             raise ConfigError(f"The pool has {count} units, but there are {need} of {len(values)}.")
     if query.has_rules and not strategy.obeys_rules:
         known = ", ".join(other for other in STRATEGIES.names() if STRATEGIES.get(other).obeys_rules)
@@ -251,20 +242,14 @@ def _check(name: str, strategy: Strategy, query: Query) -> None:
         )
     for need in set(needs) & {FEATURES, SCORES, GRADIENTS}:
         values = getattr(query, need)
-        is_bad = ~np.concatenate([_are_finite(values[start : start + _ROWS]) for start in range(0, count, _ROWS)])
-        if need == SCORES:
-            is_bad &= ~query.is_labelled
-        bad = np.flatnonzero(is_bad)
+        blocks = [np.reshape(values[at : at + _ROWS], (-1, np.size(values[0]))) for at in range(0, count, _ROWS)]
+        is_bad = ~np.concatenate([np.isfinite(block).all(axis=1) for block in blocks])
+        bad = np.flatnonzero(is_bad & ~query.is_labelled if need == SCORES else is_bad)
         if len(bad):
             raise ConfigError(
                 f"The {need} of {len(bad)} units are not finite, for instance of {query.pool.name(bad[0])}. "
                 "Look at these images, or at the network that made them."
             )
-
-
-def _are_finite(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values)
-    return np.isfinite(values.reshape(len(values), -1)).all(axis=1)
 
 
 _REMEDIES = {
@@ -276,13 +261,12 @@ _REMEDIES = {
 }
 
 
-def _checked(name: str, query: Query, found: Sequence[int] | Choice) -> Choice:
-    if not isinstance(found, Choice):
-        indices = np.asarray(found, np.int64)
-        found = Choice(indices, np.full(len(indices), np.nan))
-    indices = found.indices
+def _checked(name: str, query: Query, choice: Sequence[int] | Choice) -> Choice:
+    """Returns the choice. Refuses one that breaks the contract."""
+    choice = choice if isinstance(choice, Choice) else Choice.unranked(choice)
+    indices = choice.indices
     problem = ""
-    if found.values.shape != indices.shape or (len(indices) != query.budget and not query.has_rules):
+    if choice.values.shape != indices.shape or (len(indices) != query.budget and not query.has_rules):
         problem = f"returned {indices.shape} indices for a budget of {query.budget}"
     elif len(np.unique(indices)) < len(indices):
         problem = "chose a unit twice"
@@ -296,11 +280,11 @@ def _checked(name: str, query: Query, found: Sequence[int] | Choice) -> Choice:
         raise RuntimeError(f"The strategy {name!r} {problem}.")
     if len(indices) < query.budget:
         logging.warning("Only %d of %d units can be chosen together; no more are left.", len(indices), query.budget)
-    return found
+    return choice
 
 
 def _broken_rule(query: Query, indices: np.ndarray) -> str:
-    """Returns which rule a choice breaks, "" for none."""
+    """Returns the rule that a choice breaks, "" for none."""
     left = query.candidates
     for place, unit in enumerate(indices):
         if not (left == unit).any():
@@ -318,12 +302,10 @@ def best_first(values: np.ndarray, count: int, *, rng: np.random.Generator) -> n
 
 
 def best(values: np.ndarray, *, rng: np.random.Generator, rtol: float = 0.0) -> int:
-    """Returns the place of the largest of (n,) values.
+    """Returns the place of the largest of (n,) values; ties are broken at random.
 
-    Args:
-        values: (n,) numbers; minus infinity is never chosen while there is anything else.
-        rng: Draws among equals, each equally likely.
-        rtol: Values that lie below the largest by this part of it count as equal (rounding).
+    Values that lie below the largest by at most the part `rtol` of it count as equal (rounding). Minus infinity is
+    never chosen while there is anything else.
     """
     top = values.max()
     limit = top - rtol * abs(top) if np.isfinite(top) else top

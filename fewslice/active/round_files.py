@@ -1,24 +1,32 @@
-"""The files of one round: where they are, what is checked when they are read."""
+"""The files of a round: where they are, and the checks when they are read."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fewslice.active.labels import Labels, Revealed
 from fewslice.active.query import Choice, Query
 from fewslice.active.selection_files import read_labelled, read_query
-from fewslice.core import files
-from fewslice.core.errors import ConfigError, DataError, FewSliceError
+from fewslice.core import done, files, later
+from fewslice.core.errors import ConfigError, DataError
 from fewslice.settings.experiment import RoundPlan
 
-LABELS, LABELLED = "labels.npy", "labelled.csv"
-_VOUCHED = ("plan.json", "query.csv", LABELS, LABELLED, "metrics.json")
+QUERY, LABELS, LABELLED, METRICS = "query.csv", "labels.npy", "labelled.csv", "metrics.json"
+SUMS = "checksums.json"  # of the files of an unfinished round
+_VOUCHED = (
+    "plan.json", QUERY, LABELS, LABELLED, METRICS, "member_*/member.json",
+    "member_*/eval/*/per_volume.csv", f"member_*/checkpoints/{done.BEST}",
+)  # fmt: skip
+_REMEDY = (
+    "Restore it. Without a copy, move it and {0}/DONE elsewhere and repeat the experiment's command: it makes what is "
+    "missing and keeps the rest, or says what does not fit."
+)
 
 
 def folder_of(run: Path, number: int) -> Path:
@@ -27,30 +35,23 @@ def folder_of(run: Path, number: int) -> Path:
 
 
 def check_plan(folder: Path, plan: RoundPlan) -> None:
-    """Refuses a round that was begun with another plan.
-
-    Raises:
-        ConfigError: what differs.
-    """
+    """Refuses a round that was begun with another plan: `ConfigError` says what differs."""
     path = folder / "plan.json"
     if not path.exists():
         return
-    found, wanted = _read_json(path), json.loads(files.to_json(dataclasses.asdict(plan)))
-    differing = [name for name in wanted if found.get(name) != wanted[name]]
+    stored = files.read_record(path, remedy=_REMEDY.format(folder))
+    planned = json.loads(files.to_json(dataclasses.asdict(plan)))
+    differing = [name for name in planned if stored.get(name) != planned[name]]
     if differing:
-        told = "; ".join(f"{name}: {found.get(name)} then, {wanted[name]} now" for name in differing)
+        changes = "; ".join(f"{name}: {stored.get(name)} then, {planned[name]} now" for name in differing)
         raise ConfigError(
-            f"The round {folder} was begun with another plan ({told}). Rounds can be added at the end, but not "
+            f"The round {folder} was begun with another plan ({changes}). Rounds can be added at the end, but not "
             "changed: give the earlier values, or another `name`."
         )
 
 
 def check_plans(run: Path, plans: Sequence[RoundPlan]) -> None:
-    """Refuses rounds that were begun with other plans, and rounds that are planned no more.
-
-    Raises:
-        ConfigError: what differs.
-    """
+    """Refuses, with `ConfigError`, rounds that were begun with other plans or are no longer planned."""
     begun = len(list((run / "rounds").glob("*/plan.json")))
     if begun > len(plans):
         raise ConfigError(
@@ -67,24 +68,20 @@ def check_choice(path: Path, choice: Choice, query: Query) -> None:
     Raises:
         DataError: units that were annotated before, or another number of them than the budget says.
     """
-    wanted = min(query.budget, int((~query.is_labelled).sum()))
+    count = min(query.budget, int((~query.is_labelled).sum()))
     twice = int((~np.isin(choice.indices, query.candidates)).sum())
-    is_short = len(choice.indices) != wanted and not (query.has_rules and len(choice.indices) < wanted)
-    if is_short or twice:
+    has_other_count = len(choice.indices) != count and not (query.has_rules and len(choice.indices) < count)
+    if has_other_count or twice:
         raise DataError(
             path,
-            expected=f"{wanted} units that no earlier round has annotated",
+            expected=f"{count} units that no earlier round has annotated",
             found=f"{len(choice.indices)}, of which {twice} were annotated or overlap what was",
-            remedy=f"Restore the file; or delete {path.parent} and all later rounds, and repeat the command.",
+            remedy=f"Restore the file; or move {path.parent} and all later rounds elsewhere, and repeat the command.",
         )
 
 
 def read_revealed(folder: Path, before: Labels) -> Revealed:
-    """Returns what a round has revealed.
-
-    Raises:
-        DataError: a file is missing or damaged.
-    """
+    """Returns the labels that a round has revealed. Raises `DataError` if a file is missing or damaged."""
     pool = before.pool
     units = read_query(folder / "query.csv", pool).indices
     boxes = tuple(pool.box(unit) for unit in units)
@@ -92,7 +89,7 @@ def read_revealed(folder: Path, before: Labels) -> Revealed:
     path = folder / LABELS
     try:
         values = np.load(path, mmap_mode="r" if count else None, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise _damaged(path, str(error)) from error
     if values.shape != (count,) or values.dtype != np.uint8:
         raise _damaged(path, f"{values.dtype} {values.shape} for {len(units)} units of {count} voxels")
@@ -100,45 +97,39 @@ def read_revealed(folder: Path, before: Labels) -> Revealed:
 
 
 def read_finished(folder: Path, before: Labels) -> Labels:
-    """Returns what was annotated before and in a finished round, after checking its files.
+    """Returns the labels from before and of a finished round, after checking its files.
 
     Raises:
-        DataError: a file is missing or was changed, or the round continues other rounds than these.
+        DataError: a file is missing or was changed, or the round followed other rounds than these.
     """
     verify(folder)
-    found = before.extended(read_revealed(folder, before))
+    labels = before.extended(read_revealed(folder, before))
     path = folder / LABELLED
-    if not np.array_equal(read_labelled(path, before.pool), np.sort(found.units)):
+    if not np.array_equal(read_labelled(path, before.pool), np.sort(labels.units)):
         raise DataError(
             path,
             expected="the units that this round and those before it have annotated",
-            found="other units; a round before it is not the one that it continued",
-            remedy=f"Restore that round; or delete {folder} and all later rounds, and repeat the command.",
+            found="other units; a round before it is not the one that it followed",
+            remedy=f"Restore that round; or move {folder} and all later rounds elsewhere, and repeat the command.",
         )
-    return found
+    return labels
 
 
 def are_finished(run: Path, labels: Labels, count: int) -> bool:
     """Checks the finished rounds of a run up to the first that is not, and returns whether `count` are finished.
 
-    Args:
-        run: The run directory.
-        labels: None yet, of the pool.
-        count: Rounds of the experiment.
-
-    Raises:
-        DataError: see `read_finished`.
+    `labels` are those before the first round: none. Raises `DataError` as `read_finished`.
     """
     for number in range(count):
         folder = folder_of(run, number)
-        if not (folder / "DONE").exists():
+        if not (folder / done.NAME).exists():
             return False
         labels = read_finished(folder, labels)
     return True
 
 
 def write_labelled(folder: Path, labels: Labels) -> None:
-    """Writes labelled.csv: index, unit_id, round of everything annotated so far."""
+    """Writes labelled.csv, a line for each unit annotated so far."""
     rows = [
         {"index": int(unit), "unit_id": labels.pool.name(unit), "round": part.number}
         for part in labels.rounds
@@ -147,34 +138,48 @@ def write_labelled(folder: Path, labels: Labels) -> None:
     files.write_csv(folder / LABELLED, rows, ("index", "unit_id", "round"))
 
 
+@contextlib.contextmanager
+def vouched(folder: Path, name: str) -> Iterator[bool]:
+    """Yields whether a file of an unfinished round is missing, so that the block writes it; then records its checksum.
+
+    Raises:
+        DataError: the file is another than the one that was written.
+    """
+    path, record = folder / name, folder / SUMS
+    before = files.read_record(record, remedy=_REMEDY.format(folder)) if record.exists() else {}
+    is_missing = not path.exists()
+    if is_missing and name in before:  # so that a kill after the block is no change of the file
+        del before[name]
+        files.write_json(record, before)
+    yield is_missing
+    sums = {**before, name: files.sha256(path)}
+    if before.get(name, sums[name]) != sums[name]:
+        raise DataError(
+            path,
+            expected="the file as this program wrote it",
+            found="another content",
+            remedy=f"Restore it; or move {folder if name == QUERY else path} elsewhere and repeat the command, which "
+            "makes it again.",
+        )
+    if sums != before:
+        files.write_json(record, sums)
+
+
 def finish(folder: Path) -> None:
-    """Marks a round as finished and vouches for its files."""
-    present = [name for name in _VOUCHED if (folder / name).exists()]
-    files.write_json(folder / "DONE", {"sha256": {name: files.sha256(folder / name) for name in present}})
+    """Marks a round as finished, with the checksums of its files."""
+    later.settle()
+    (folder / SUMS).unlink(missing_ok=True)
+    done.write(folder, {}, _VOUCHED)
 
 
 def verify(folder: Path) -> None:
-    """Checks the files of a finished round.
+    """Refuses, with `DataError`, a finished round of which a file is missing or was changed.
 
-    Raises:
-        DataError: one is missing or was changed.
+    Weights are looked at where they are read.
     """
-    for name, expected in _read_json(folder / "DONE")["sha256"].items():
-        path = folder / name
-        if not path.exists():
-            raise _damaged(path, "no such file")
-        if files.sha256(path) != expected:
-            raise _damaged(path, "another content than when the round was finished")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = files.read_json(path)
-    except (OSError, FewSliceError) as error:
-        raise _damaged(path, str(error)) from error
-    if not isinstance(found, dict):
-        raise _damaged(path, type(found).__name__)
-    return found
+    done.read(folder, remedy=_REMEDY.format(folder), sha256=dict)
+    for error in done.problems(folder, remedy=_REMEDY.format(folder), but=(".npz",)).values():
+        raise error
 
 
 def _damaged(path: Path, found: str) -> DataError:
@@ -182,5 +187,5 @@ def _damaged(path: Path, found: str) -> DataError:
         path,
         expected="the file as this program wrote it",
         found=found,
-        remedy=f"Restore it; or delete {path.parent} and all later rounds, and repeat the command.",
+        remedy=_REMEDY.format(path.parent),
     )

@@ -1,4 +1,4 @@
-"""A choice on disk, and what a user writes about it: budgets, and lists of annotated units.
+"""A choice on disk, and the budgets and lists of annotated units that a user writes.
 
 query.csv       order,index,unit_id,patient,volume,position,value: one line per chosen unit, orders count from 1
 selection.json  pool, labelled and chosen units in numbers and shares, the chosen ids, settings and versions
@@ -21,17 +21,14 @@ from fewslice.core import files
 from fewslice.core.errors import ConfigError, DataError
 
 COLUMNS = ("order", "index", "unit_id", "patient", "volume", "position", "value")
-_NUMBERS = ("pool_units", "labelled_units", "chosen_units")
 _REMEDY = "Correct the file or its path. The units of a pool depend on the patients and phases it is made of."
 _SHOWN = 3  # wrong lines that a message names
 
 
 def budget_units(text: str, count: int) -> int:
-    """Returns how many units a budget is.
+    """Returns the number of units of a budget such as "12" or, of a pool of `count` units, "5%".
 
-    Args:
-        text: "12" units, or "5%" of the pool: rounded down, but at least 1 where it is more than 0%.
-        count: Units of the pool.
+    A share is rounded down, but at least 1 where it is more than 0%.
 
     Raises:
         ConfigError: neither, or more than 100%.
@@ -53,14 +50,14 @@ def budget_units(text: str, count: int) -> int:
 
 
 def write_query(path: Path, pool: Units, choice: Choice) -> None:
-    """Writes the chosen units in their order; a value that is no number becomes an empty cell."""
+    """Writes the chosen units in their order; NaN becomes an empty cell."""
     columns = zip(choice.indices.tolist(), choice.values.tolist(), strict=True)
     rows = [{"order": order, **_facts(pool, index), "value": value} for order, (index, value) in enumerate(columns, 1)]
     files.write_csv(path, rows, COLUMNS)
 
 
 def _facts(pool: Units, index: int) -> dict[str, Any]:
-    """Returns the cells of query.csv that the pool decides."""
+    """Returns the cells of query.csv that follow from the pool."""
     box = pool.box(index)
     case = pool.cases[box.case]
     return {
@@ -68,12 +65,12 @@ def _facts(pool: Units, index: int) -> dict[str, Any]:
         "unit_id": pool.name(index),
         "patient": case.patient,
         "volume": case.case_id,
-        "position": "_".join(map(str, box.start)) if pool.can_overlap else box.start[0],
+        "position": "_".join(map(str, pool.place_in_file(box)[: 3 if pool.can_overlap else 1])),
     }
 
 
 def read_query(path: Path, pool: Units) -> Choice:
-    """Returns what `write_query` wrote.
+    """Returns the choice of a query.csv.
 
     Raises:
         DataError: the file is missing, has other columns, or does not fit this pool; with the first lines that do not.
@@ -88,20 +85,13 @@ def read_query(path: Path, pool: Units) -> Choice:
         try:
             values.append(float(row["value"]) if row["value"] else np.nan)
         except ValueError:
-            problems.append(f"line {place + 1}: value={row['value']!r} is no number")
+            problems.append(f"line {place + 1}: value={row['value']!r} is not a number")
     _refuse(path, problems, "orders from 1, and the index, patient, volume and position that the unit has in this pool")
     return Choice(np.array(indices, np.int64), np.array(values, np.float64))
 
 
 def read_labelled(path: Path, pool: Units) -> np.ndarray:
-    """Returns which units a list names.
-
-    Args:
-        path: CSV file with a column `unit_id`, for instance a former query.csv; other columns are not looked at.
-        pool: All units.
-
-    Returns:
-        (n,) int64 pool indices, ascending.
+    """Returns the (n,) int64 pool indices, ascending, of a CSV file with a column `unit_id`, such as a query.csv.
 
     Raises:
         DataError: the file is missing or has no such column; a unit that the pool does not have, or twice.
@@ -112,36 +102,30 @@ def read_labelled(path: Path, pool: Units) -> np.ndarray:
 def write_selection(
     path: Path, pool: Units, is_labelled: np.ndarray, choice: Choice, *, facts: Mapping[str, Any]
 ) -> None:
-    """Writes selection.json.
-
-    Args:
-        path: The file.
-        pool: All units.
-        is_labelled: (N,) bool, annotated before.
-        choice: What was chosen.
-        facts: Name -> JSON value of all else that should stand there, such as settings and versions.
-    """
-    chosen = set(pool.case_of(choice.indices).tolist())
-    numbers = dict(zip(_NUMBERS, (len(pool), int(is_labelled.sum()), len(choice.indices)), strict=True))
+    """Writes selection.json: numbers, shares and names of the choice, and `facts` such as settings and versions."""
+    cases = set(pool.case_of(choice.indices).tolist())
+    count, labelled, chosen = len(pool), int(is_labelled.sum()), len(choice.indices)
     files.write_json(
         path,
         {
             **facts,
-            **numbers,
-            "fraction_before": numbers["labelled_units"] / len(pool),
-            "fraction_chosen": numbers["chosen_units"] / len(pool),
-            "fraction_after": (numbers["labelled_units"] + numbers["chosen_units"]) / len(pool),
+            "pool_units": count,
+            "labelled_units": labelled,
+            "chosen_units": chosen,
+            "fraction_before": labelled / count,
+            "fraction_chosen": chosen / count,
+            "fraction_after": (labelled + chosen) / count,
             "volumes_of_pool": len(pool.cases),
-            "volumes_chosen": len(chosen),
+            "volumes_chosen": len(cases),
             "patients_of_pool": len({case.patient for case in pool.cases}),
-            "patients_chosen": len({pool.cases[case].patient for case in chosen}),
+            "patients_chosen": len({pool.cases[case].patient for case in cases}),
             "chosen": [pool.name(unit) for unit in choice.indices],
         },
     )
 
 
 def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Returns the lines of a CSV file that has these columns."""
+    """Returns the lines of a CSV file with these columns."""
     expected = f"a CSV file with the column{'s' * (len(columns) > 1)} {', '.join(columns)}"
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:  # with the mark that spreadsheets write
@@ -149,11 +133,12 @@ def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
             names = reader.fieldnames or []
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise _wrong(path, expected, getattr(error, "strerror", None) or str(error)) from error
+        found = getattr(error, "strerror", None) or str(error)
+        raise DataError(path, expected=expected, found=found, remedy=_REMEDY) from error
     if set(columns) - set(names):
         found = f"the columns {', '.join(map(str, names)) or 'none'}"
         remedy = f"The first line must be `{','.join(columns)}`{' or hold that name' * (len(columns) == 1)}."
-        raise _wrong(path, expected, found, remedy)
+        raise DataError(path, expected=expected, found=found, remedy=remedy)
     short = [f"line {number}" for number, row in enumerate(rows, 2) if None in row or None in row.values()]
     _refuse(path, [f"{text} has another number of cells" for text in short], "one cell per column in every line")
     return rows
@@ -161,26 +146,22 @@ def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 
 def _known_units(path: Path, rows: list[dict[str, str]], pool: Units) -> list[int]:
     """Returns the pool index of each line's unit."""
-    found, problems = [], []
+    indices, problems = [], []
     seen: set[str] = set()
     for number, row in enumerate(rows, 2):
         name = row["unit_id"].strip()
         try:
-            found.append(pool.find(name))
+            indices.append(pool.find(name))
         except KeyError:
             problems.append(f"line {number}: {pool.unknown(name) if len(problems) < _SHOWN else name}")
         if name in seen:
             problems.append(f"line {number}: {name} for the second time")
         seen.add(name)
     _refuse(path, problems, f"units of this pool of {len(pool)}, each once")
-    return found
+    return indices
 
 
 def _refuse(path: Path, problems: list[str], expected: str) -> None:
     if problems:
         more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise _wrong(path, expected, "; ".join(problems[:_SHOWN]) + more)
-
-
-def _wrong(path: Path, expected: str, found: str, remedy: str = _REMEDY) -> DataError:
-    return DataError(path, expected=expected, found=found, remedy=remedy)
+        raise DataError(path, expected=expected, found="; ".join(problems[:_SHOWN]) + more, remedy=_REMEDY)

@@ -1,16 +1,16 @@
 """Uncertainty of a network, its dropout passes or an ensemble: maps of a case, and their means over units.
 
-Scores come from class probabilities of M passes (one network: M = 1; MC dropout: passes; an ensemble: members) by
-running sums, so that memory does not grow with M: at most four arrays of the size of one pass. Larger is more
-uncertain. p is the mean over passes, H(q) = -sum_c q_c log(q_c + 1e-10) in nats.
+Scores come from class probabilities of M passes (MC dropout) or members (an ensemble) by running sums: memory does not
+grow with M, at most four arrays of the size of one pass. Larger is more uncertain. p is the mean over passes,
+H(q) = -sum_c q_c log(q_c + 1e-10) in nats.
 
 Source: Vepa et al., 2024, arXiv 2411.15763 (entropy and variance ratio of ensembles); Gal et al., 2017, arXiv
 1703.02910 (entropy, BALD, variation ratio). The scores are files in `fewslice/active/scores/`.
 
 Notes:
     Differs from the published code: it computed in float16, where 1e-10 is 0 and BALD may be NaN (which became
-    0), and rounded to 7 decimals. Here sums are float32, or float64 for float64 input, and what is no number stays so
-    and is refused when units are chosen.
+    0), and rounded to 7 decimals. Here sums are float32, or float64 for float64 input, and NaN stays and is refused
+    when units are chosen.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def register(
 
     Args:
         name: What users call it.
-        needs: Sums beside the mean that it looks at: "spread", "entropies", "votes".
+        needs: Sums beside the mean: "spread", "entropies", "votes".
         compares: Whether it is 0 everywhere for a single pass.
         source: What it is made from. "passes": the function gets `PassStatistics` and returns a (n, *space) map.
             "images": it gets the images of all units, (N,) bool which are annotated, its options, and by keyword a
@@ -55,7 +55,6 @@ def register(
         function.needs = tuple(needs)
         function.compares = compares
         function.source = source
-        function.needs_network = source == PASSES
         function.options_class = options
         function.needs_labelled = needs_labelled
         return SCORES.register(name)(function)
@@ -63,16 +62,11 @@ def register(
     return decorate
 
 
-def get(name: str) -> Callable:
-    """Returns the score called `name`. Raises `ConfigError` with the nearest known name."""
-    return SCORES.get(name)
-
-
 class PassStatistics:
     """Running sums over the passes of one batch of slices, and the scores made of them.
 
     Args:
-        names: Registered scores to compute; only the sums that they look at are kept.
+        names: Registered scores to compute; only the sums that they need are kept.
 
     Attributes:
         passes: int, passes so far.
@@ -93,21 +87,16 @@ class PassStatistics:
     """
 
     def __init__(self, names: Sequence[str] = ("entropy",)):
-        self._functions = {name: get(name) for name in names}
+        self._functions = {name: SCORES.get(name) for name in names}
         self._needs = {need for function in self._functions.values() for need in function.needs}
         self.passes = 0
         self.mean = self.spread = self.entropies = self.votes = None
 
     def update(self, probabilities: np.ndarray) -> None:
-        """Adds a pass.
-
-        Args:
-            probabilities: (n, *space, C) float, at least 2 classes, for instance (n, H, W, C); the same slices in each
-                pass.
+        """Adds a pass: (n, *space, C) float probabilities of the same slices in each pass, at least 2 classes.
 
         Raises:
-            ValueError: a shape that does not fit, or values of the first pass that are no probabilities
-                (negative, sums not 1).
+            ValueError: a shape that does not fit, or values of the first pass that are no probabilities.
         """
         values = np.asarray(probabilities)
         values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
@@ -133,8 +122,8 @@ class PassStatistics:
 
     def finish(self) -> dict[str, np.ndarray]:
         """Returns for each name the (n,) float64 means of the maps. Raises RuntimeError before the first pass."""
-        found = self.maps().items()
-        return {name: values.mean(axis=tuple(range(1, values.ndim)), dtype=np.float64) for name, values in found}
+        maps = self.maps().items()
+        return {name: values.mean(axis=tuple(range(1, values.ndim)), dtype=np.float64) for name, values in maps}
 
     def _begin(self, values: np.ndarray) -> None:
         if values.ndim < 3 or values.shape[-1] < 2 or 0 in values.shape:
@@ -153,11 +142,7 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
 
 
 def mean_over_members(scores: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns the (n,) mean of (members, n) scores, for instance the BALD of each network of an ensemble.
-
-    Raises:
-        ConfigError: no member, or members with scores of different lengths.
-    """
+    """Returns the (n,) mean of (members, n) scores. Raises `ConfigError` for no member or different lengths."""
     if not len(scores) or len({np.shape(score) for score in scores}) > 1:
         raise ConfigError(f"Each member must score the same slices. Received: {[np.shape(score) for score in scores]}")
     return np.mean(np.asarray(scores, np.float64), axis=0)
@@ -166,7 +151,7 @@ def mean_over_members(scores: Sequence[np.ndarray]) -> np.ndarray:
 def unit_means(score_map: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Returns the (n,) float64 means of a case's map over boxes.
 
-    Takes no step per unit: axes that all boxes cover are averaged at once, along the others sums over windows are
+    No loop over units: axes that all boxes cover are averaged at once; along the others sums over windows are
     differences of cumulative sums. In memory are two float64 arrays of the size of the map.
 
     Args:
@@ -178,11 +163,11 @@ def unit_means(score_map: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> 
     whole = tuple(axis for axis in range(3) if (sizes[:, axis] == score_map.shape[axis]).all())
     values = score_map.mean(axis=whole, dtype=np.float64, keepdims=True) if whole else score_map
     starts[:, whole], sizes[:, whole] = 0, 1
-    found = np.empty(len(starts))
+    means = np.empty(len(starts))
     for size in np.unique(sizes, axis=0):
         chosen = (sizes == size).all(axis=1)
-        found[chosen] = _window_means(values, size)[tuple(starts[chosen].T)]
-    return found
+        means[chosen] = _window_means(values, size)[tuple(starts[chosen].T)]
+    return means
 
 
 def _window_means(values: np.ndarray, size: np.ndarray) -> np.ndarray:

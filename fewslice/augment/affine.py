@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
-from fewslice.augment.interpolate import BilinearSampler, LinearTaps, inside, nearest_at, separable_sample
+from fewslice.augment.interpolate import BilinearSampler, LinearTaps, inside, nearest_at, read_only, separable_sample
 
 MAX_ROTATION_DEG = 15.0
 MAX_SCALING = 0.05
@@ -21,14 +21,9 @@ BLANK_BELOW = 0.001
 
 
 def rotation_points(shape: tuple[int, int], degrees: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns where each pixel of an image that is rotated about its centre looks: rows and columns, float64.
+    """Returns the row and column, (H, W) float64 each, that every pixel of an image rotated about its centre shows.
 
-    Args:
-        shape: (H, W).
-        degrees: Angle, see `rotate`.
-
-    Returns:
-        Two arrays (H, W).
+    `shape` is (H, W); for the angle see `rotate`.
     """
     height, width = shape
     cos, sin = float(special.cosdg(degrees)), float(special.sindg(degrees))  # exact at multiples of 90
@@ -80,9 +75,8 @@ def _scale_taps(side: int, scale: float) -> tuple[slice, LinearTaps, np.ndarray]
     weight_high = np.where(low + 1 < side, fraction, 0).astype(np.float32)
     low, high = np.clip(low, 0, side - 1), np.clip(low + 1, 0, side - 1)
     nearest = np.clip(np.ceil(position - 0.5), 0, side - 1).astype(np.intp)
-    for array in (low, high, weight_low, weight_high, nearest):
-        array.setflags(write=False)
-    return slice(before, before + kept), LinearTaps(low, high, weight_low, weight_high), nearest
+    *taps, nearest = read_only(low, high, weight_low, weight_high, nearest)
+    return slice(before, before + kept), LinearTaps(*taps), nearest
 
 
 def scale(image: np.ndarray, label: np.ndarray, factor: float) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511.
 
 Notes:
     Differs from the published code in that the box size holds for both axes; there, the option changed the
-    number of rows only and the number of columns was always 100. `box=(rows, 100)` gives that behaviour.
+    number of rows only and the number of columns was always 100.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REFERENCE_SIDE_PX = 192
 SMALLEST_PUBLISHED_SIDE_PX = 160
 
 
-def crop_limits(side: int, *, box: int = BOX_PX, start: tuple[int, int] = START_PX, scale_small: bool = True):
+def crop_limits(side: int, *, box: int = BOX_PX) -> tuple[int, int, int]:
     """Returns (box, first start, last start + 1) in pixels along an axis of `side` pixels.
 
     The published numbers (box 100, starts 10 to 69) belong to sides of 160 and 192 pixels. For a smaller side
@@ -32,19 +32,17 @@ def crop_limits(side: int, *, box: int = BOX_PX, start: tuple[int, int] = START_
     Args:
         side: Pixels along the axis.
         box: Size of the box in pixels of a 192-pixel side.
-        start: Half-open range of the first pixel, likewise.
-        scale_small: False takes `box` and `start` literally also below 160 pixels.
 
     Raises:
-        ConfigError: The box or the range does not fit.
+        ConfigError: The box or the range of starts does not fit.
     """
-    low, high = start
+    low, high = START_PX
     note = ""
-    if scale_small and side < SMALLEST_PUBLISHED_SIDE_PX:
+    if side < SMALLEST_PUBLISHED_SIDE_PX:
         note = ", scaled to the small image"
         box, low, high = (round(value * side / REFERENCE_SIDE_PX) for value in (box, low, high))
         high = max(high, low + 1)
-    if box < 2 or not 0 <= low < high <= side - 1:
+    if box < 2 or high > side - 1:
         raise ConfigError(
             f"On a side of {side} px the crop must have a box of at least 2 px and a range of starts with "
             f"0 <= low < high <= {side - 1}. Received{note}: box={box}, start=({low}, {high})."
@@ -77,33 +75,23 @@ def crop_and_resize(
     return out
 
 
-def random_crop_and_resize(
-    rng: np.random.Generator,
-    images: np.ndarray,
-    *,
-    box: int | tuple[int, int] = BOX_PX,
-    start: tuple[int, int] = START_PX,
-    scale_small: bool = True,
-) -> np.ndarray:
+def random_crop_and_resize(rng: np.random.Generator, images: np.ndarray, *, box: int = BOX_PX) -> np.ndarray:
     """Cuts a random box out of each image and enlarges it to the image's size.
 
     Args:
         rng: Draws the first rows of all images, then the first columns.
         images: (batch, H, W, 1) float32.
-        box: Size of the box in pixels, one number or (rows, columns).
-        start: Half-open range of the first row and column.
-        scale_small: See `crop_limits`.
+        box: Size of the box along both axes, see `crop_limits`.
 
     Returns:
         (batch, H, W, 1) float32.
 
     Raises:
-        ConfigError: The box or the range does not fit the images.
+        ConfigError: The box does not fit the images.
     """
-    batch, height, width, _ = images.shape
-    box_rows, box_columns = (box, box) if np.isscalar(box) else box
-    rows, low, high = crop_limits(height, box=box_rows, start=start, scale_small=scale_small)
-    first_rows = rng.integers(low, high, size=batch)
-    columns, low, high = crop_limits(width, box=box_columns, start=start, scale_small=scale_small)
-    first_columns = rng.integers(low, high, size=batch)
-    return crop_and_resize(images, first_rows, first_columns, box=(rows, columns))
+    sizes, starts = [], []
+    for side in images.shape[1:3]:
+        size, low, high = crop_limits(side, box=box)
+        sizes.append(size)
+        starts.append(rng.integers(low, high, size=len(images)))
+    return crop_and_resize(images, *starts, box=tuple(sizes))

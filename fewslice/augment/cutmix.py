@@ -4,7 +4,7 @@ Yang et al., 2023, UniMatch, https://arxiv.org/abs/2208.09910; French et al., 20
 Yun et al., 2019, https://arxiv.org/abs/1905.04899. Images, pseudo-labels and their confidences are mixed with the same
 mask:
 
-    boxes = cutmix_boxes(rng, *images.shape[:3])
+    boxes = cutmix_boxes(rng, images.shape[:3])
     mixed, mixed_labels = (mix(x, np.roll(x, 1, axis=0), boxes) for x in (images, pseudo_labels))
 
 Notes:
@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fewslice.core.errors import ConfigError
-
-AREA = (0.02, 0.4)
-ASPECT = (0.3, 1 / 0.3)
+PROBABILITY = 0.5  # that an image has a box at all
+AREA = (0.02, 0.4)  # share of the image that the box covers, before rounding to pixels
+ASPECT = (0.3, 1 / 0.3)  # (rows / height) / (columns / width)
 
 
 def box_masks(
@@ -40,45 +39,20 @@ def box_masks(
     return inside[0][:, :, None] & inside[1][:, None, :]
 
 
-def cutmix_boxes(
-    rng: np.random.Generator,
-    batch: int,
-    height: int,
-    width: int,
-    *,
-    probability: float = 0.5,
-    area: tuple[float, float] = AREA,
-    aspect: tuple[float, float] = ASPECT,
-) -> np.ndarray:
-    """Draws one box for each image.
+def cutmix_boxes(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+    """Draws one box for each image, area and aspect uniformly.
 
     Args:
         rng: Draws for all images: the coins, the areas, the shapes, the first rows, the first columns.
-        batch: Number of images.
-        height: Rows of an image in pixels.
-        width: Columns of an image in pixels.
-        probability: Chance that an image has a box at all.
-        area: Range of the uniformly drawn share of the image that the box covers, before rounding to pixels.
-        aspect: Range of the uniformly drawn ratio (rows / height) / (columns / width); must hold 1.
+        shape: (batch, H, W).
 
     Returns:
-        (batch, height, width) bool, True inside the box, all False for images without one.
-
-    Raises:
-        ConfigError: A value out of range.
+        (batch, H, W) bool, True inside the box, all False for images without one.
     """
-    problems = []
-    if not 0 <= probability <= 1:
-        problems.append(f"`probability` must lie in [0, 1]. Received: {probability}")
-    if not 0 < area[0] <= area[1] <= 1:
-        problems.append(f"`area` must be (low, high) with 0 < low <= high <= 1. Received: {area}")
-    if not 0 < aspect[0] <= 1 <= aspect[1]:
-        problems.append(f"`aspect` must be (low, high) with 0 < low <= 1 <= high. Received: {aspect}")
-    if problems:
-        raise ConfigError("\n".join(problems))
+    batch, height, width = shape
     coin, *uniform = rng.random((5, batch))
-    share = area[0] + (area[1] - area[0]) * uniform[0]
-    low, high = np.maximum(aspect[0], share), np.minimum(aspect[1], 1 / share)  # so that neither side exceeds 1
+    share = AREA[0] + (AREA[1] - AREA[0]) * uniform[0]
+    low, high = np.maximum(ASPECT[0], share), np.minimum(ASPECT[1], 1 / share)  # so that neither side exceeds 1
     ratio = low + (high - low) * uniform[1]
     first, size = [], []
     for side, relative, place in (
@@ -87,7 +61,7 @@ def cutmix_boxes(
     ):
         count = np.clip(np.rint(side * relative), 1, side).astype(np.intp)
         first.append((place * (side - count + 1)).astype(np.intp))
-        size.append(np.where(coin < probability, count, 0))
+        size.append(np.where(coin < PROBABILITY, count, 0))
     return box_masks(tuple(first), tuple(size), (height, width))
 
 

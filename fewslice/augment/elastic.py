@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy import ndimage, sparse
+from scipy import ndimage
 
 from fewslice.augment.interpolate import BilinearSampler
 
@@ -55,13 +55,6 @@ def enlarge_grids(grids: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return fields
 
 
-def _warp_operator(sampler: BilinearSampler, field: np.ndarray) -> sparse.csr_array:
-    height, width = sampler.shape
-    rows = np.arange(height, dtype=np.float32)[:, None] - field[0]
-    columns = np.arange(width, dtype=np.float32) - field[1]
-    return sampler.operator(rows, columns)
-
-
 def warp_pairs(images: np.ndarray, onehot: np.ndarray, fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Moves images and their one-hot labels by the same fields: out[r, c] = maps at (r - field[0], c - field[1]).
 
@@ -77,9 +70,11 @@ def warp_pairs(images: np.ndarray, onehot: np.ndarray, fields: np.ndarray) -> tu
     """
     out_images, out_onehot = np.empty_like(images), np.empty_like(onehot)
     num_classes = onehot.shape[-1]
-    sampler = BilinearSampler(images.shape[1:3])
+    height, width = images.shape[1:3]
+    sampler = BilinearSampler((height, width))
+    down, across = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)
     for index, field in enumerate(fields):
-        operator = _warp_operator(sampler, field)
+        operator = sampler.operator(down - field[0], across - field[1])
         out_images[index].reshape(-1)[:] = operator @ images[index].reshape(-1)
         out_onehot[index].reshape(-1, num_classes)[:] = operator @ onehot[index].reshape(-1, num_classes)
     return out_images, out_onehot

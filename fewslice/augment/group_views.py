@@ -4,7 +4,7 @@ Vepa et al., 2024, https://arxiv.org/abs/2411.15763. In this order, for every im
 the size of the image, mirroring of the columns, an affine change (nearest neighbour, 0 outside), a Gaussian blur of
 5 x 5 pixels, with some probability an erased box. Intensities are not changed otherwise.
 
-What is drawn (`draw_views`) and what is made of it are separate; the pieces follow torchvision's conventions.
+Drawing (`draw_views`) and applying (`apply_views`) are separate; the pieces follow torchvision's conventions.
 
 Notes:
     A box is enlarged, never made smaller, so whether shrinking smooths before it samples (torchvision does by now, and
@@ -14,76 +14,27 @@ Notes:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from fewslice.augment.interpolate import LinearTaps, separable_sample
+from fewslice.augment.interpolate import LinearTaps, read_only, separable_sample
 from fewslice.augment.strong_intensity import gaussian_blur
-from fewslice.core.errors import ConfigError
 
-TRIES = 10  # boxes drawn before the next best is taken
+CROP_AREA = (0.8, 1.0)  # fraction of the image
+CROP_ASPECT = (3 / 4, 4 / 3)  # width / height, uniform in the logarithm
+MIRROR_PROBABILITY = 0.5
+MAX_ROTATION_DEG = 15.0
+MAX_TRANSLATION = 0.2  # fraction of each side
+SCALING = (0.8, 1.2)
+MAX_SHEAR_DEG = 10.0  # along the rows
+BLUR_PX = (0.1, 2.0)  # standard deviation
 BLUR_RADIUS = 2
-
-
-@dataclass(frozen=True)
-class GroupViewSettings:
-    """How far a view may go; the defaults are the published ones.
-
-    Attributes:
-        crop_area: Range of the box's area as a fraction of the image's.
-        crop_aspect: Range of its width / height, uniform in the logarithm.
-        mirror_probability: Chance of mirrored columns.
-        rotation_deg: Largest angle.
-        translation: Largest shift as a fraction of each side.
-        scaling: Range of the factor.
-        shear_deg: Largest angle of shear along the columns' axis.
-        blur: Range of the blur's standard deviation in pixels.
-        erase_probability: Chance of an erased box.
-        erase_area: Range of its area as a fraction of the image's.
-        erase_aspect: Range of its height / width, uniform in the logarithm.
-    """
-
-    crop_area: tuple[float, float] = (0.8, 1.0)
-    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    mirror_probability: float = 0.5
-    rotation_deg: float = 15.0
-    translation: float = 0.2
-    scaling: tuple[float, float] = (0.8, 1.2)
-    shear_deg: float = 10.0
-    blur: tuple[float, float] = (0.1, 2.0)
-    erase_probability: float = 0.2
-    erase_area: tuple[float, float] = (0.02, 0.33)
-    erase_aspect: tuple[float, float] = (0.3, 3.3)
-
-    def __post_init__(self):
-        problems = [
-            f"`{name}` must be (low, high) with 0 < low <= high{' <= 1' if most == 1 else ''}. "
-            f"Received: {getattr(self, name)}"
-            for name, most in (
-                ("crop_area", 1),
-                ("erase_area", 1),
-                ("crop_aspect", math.inf),
-                ("erase_aspect", math.inf),
-                ("scaling", math.inf),
-                ("blur", math.inf),
-            )
-            if not 0 < getattr(self, name)[0] <= getattr(self, name)[1] <= most
-        ]
-        problems += [
-            f"`{name}` must lie in [0, 1]. Received: {getattr(self, name)}"
-            for name in ("mirror_probability", "erase_probability", "translation")
-            if not 0 <= getattr(self, name) <= 1
-        ]
-        problems += [
-            f"`{name}` must lie in [0, {limit}). Received: {getattr(self, name)}"
-            for name, limit in (("rotation_deg", 360), ("shear_deg", 90))
-            if not 0 <= getattr(self, name) < limit
-        ]
-        if problems:
-            raise ConfigError("\n".join(problems))
+ERASE_PROBABILITY = 0.2
+ERASE_AREA = (0.02, 0.33)
+ERASE_ASPECT = (1 / 3.3, 1 / 0.3)  # width / height, uniform in the logarithm
+TRIES = 10  # boxes drawn before the next best is taken
 
 
 class GroupViewDraws(NamedTuple):
@@ -110,23 +61,20 @@ class GroupViewDraws(NamedTuple):
     erased: np.ndarray
 
 
-def draw_views(
-    rng: np.random.Generator, batch: int, shape: tuple[int, int], settings: GroupViewSettings
-) -> GroupViewDraws:
-    """Draws what happens to `batch` images of `shape` (H, W), each kind of change for all images at once."""
+def draw_views(rng: np.random.Generator, batch: int, shape: tuple[int, int]) -> GroupViewDraws:
+    """Draws the changes of `batch` images of `shape` (H, W), each kind for all images at once."""
     height, width = shape
-    crops, is_valid = _draw_boxes(rng, batch, shape, settings.crop_area, settings.crop_aspect, largest=0)
-    crops[~is_valid] = _central_box(shape, settings.crop_aspect)
-    mirrored = rng.random(batch) < settings.mirror_probability
-    degrees = rng.uniform(-settings.rotation_deg, settings.rotation_deg, batch)
-    limits = settings.translation * np.array([width, height])
+    crops, is_valid = _draw_boxes(rng, batch, shape, CROP_AREA, CROP_ASPECT, largest=0)
+    crops[~is_valid] = _central_box(shape, CROP_ASPECT)
+    mirrored = rng.random(batch) < MIRROR_PROBABILITY
+    degrees = rng.uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG, batch)
+    limits = MAX_TRANSLATION * np.array([width, height])
     shifts = np.rint(rng.uniform(-limits, limits, (batch, 2))).astype(np.int64)
-    scales = rng.uniform(*settings.scaling, batch)
-    shears = rng.uniform(-settings.shear_deg, settings.shear_deg, batch)
-    sigmas = rng.uniform(*settings.blur, batch)
-    erases = rng.random(batch) < settings.erase_probability
-    inverse_aspect = (1 / settings.erase_aspect[1], 1 / settings.erase_aspect[0])
-    erased, is_valid = _draw_boxes(rng, batch, shape, settings.erase_area, inverse_aspect, largest=-1)
+    scales = rng.uniform(*SCALING, batch)
+    shears = rng.uniform(-MAX_SHEAR_DEG, MAX_SHEAR_DEG, batch)
+    sigmas = rng.uniform(*BLUR_PX, batch)
+    erases = rng.random(batch) < ERASE_PROBABILITY
+    erased, is_valid = _draw_boxes(rng, batch, shape, ERASE_AREA, ERASE_ASPECT, largest=-1)
     erased[~(erases & is_valid)] = 0
     return GroupViewDraws(crops, mirrored, degrees, shifts, scales, shears, sigmas, erased)
 
@@ -175,10 +123,7 @@ def _clamped_taps(n_in: int, n_out: int) -> LinearTaps:
     position = np.clip((np.arange(n_out) + 0.5) * (n_in / n_out) - 0.5, 0, n_in - 1)
     low = position.astype(np.intp)
     fraction = (position - low).astype(np.float32)
-    taps = LinearTaps(low, np.minimum(low + 1, n_in - 1), 1 - fraction, fraction)
-    for array in taps:
-        array.setflags(write=False)
-    return taps
+    return LinearTaps(*read_only(low, np.minimum(low + 1, n_in - 1), 1 - fraction, fraction))
 
 
 def resized_crop(image: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
@@ -243,14 +188,6 @@ def blur(images: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
     return out
 
 
-def erase_boxes(images: np.ndarray, corners: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Returns a copy with one box per image set to 0; corners and sizes are (batch, 2) in pixels."""
-    out = images.copy()
-    for image, (top, left), (height, width) in zip(out, corners, sizes, strict=True):
-        image[top : top + height, left : left + width] = 0
-    return out
-
-
 def apply_views(images: np.ndarray, draws: GroupViewDraws) -> np.ndarray:
     """Makes the views of (batch, H, W, C) float32 images that were drawn; a new array."""
     out = np.empty_like(images)
@@ -263,22 +200,13 @@ def apply_views(images: np.ndarray, draws: GroupViewDraws) -> np.ndarray:
             scale=draws.scales[index],
             shear=draws.shears[index],
         )
-    return erase_boxes(blur(out, draws.sigmas), draws.erased[:, :2], draws.erased[:, 2:])
+    out = blur(out, draws.sigmas)
+    for image, (top, left, rows, columns) in zip(out, draws.erased, strict=True):
+        image[top : top + rows, left : left + columns] = 0
+    return out
 
 
-def group_view(
-    rng: np.random.Generator, images: np.ndarray, *, settings: GroupViewSettings | None = None
-) -> np.ndarray:
-    """Makes a random view of each image.
-
-    Args:
-        rng: Draws as `draw_views`.
-        images: (batch, H, W, C) float32, sides at least 3.
-        settings: Limits; None takes the published ones.
-
-    Returns:
-        (batch, H, W, C) float32, a new array.
-    """
+def group_view(rng: np.random.Generator, images: np.ndarray) -> np.ndarray:
+    """Makes a random view of each image, (batch, H, W, C) with sides of at least 3 pixels: a new float32 array."""
     images = np.asarray(images, np.float32)
-    draws = draw_views(rng, len(images), images.shape[1:3], settings or GroupViewSettings())
-    return apply_views(images, draws)
+    return apply_views(images, draw_views(rng, len(images), images.shape[1:3]))

@@ -27,7 +27,8 @@ class LinearTaps(NamedTuple):
     weight_high: np.ndarray
 
 
-def _frozen(*arrays: np.ndarray) -> list[np.ndarray]:
+def read_only(*arrays: np.ndarray) -> list[np.ndarray]:
+    """Returns the arrays, which can no longer be written to: tables that are shared."""
     for array in arrays:
         array.setflags(write=False)
     return list(arrays)
@@ -49,7 +50,7 @@ def mirrored_taps(n_in: int, n_out: int) -> LinearTaps:
         return np.clip(np.where(index > n_in - 1, 2 * (n_in - 1) - index, index), 0, n_in - 1)
 
     return LinearTaps(
-        *_frozen(mirror(low), mirror(low + 1), (1 - fraction).astype(np.float32), fraction.astype(np.float32))
+        *read_only(mirror(low), mirror(low + 1), (1 - fraction).astype(np.float32), fraction.astype(np.float32))
     )
 
 
@@ -101,7 +102,7 @@ class BilinearSampler:
         self._pointers = np.arange(0, 4 * shape[0] * shape[1] + 1, 4, dtype=np.int32)
 
     def operator(self, rows: np.ndarray, columns: np.ndarray) -> sparse.csr_array:
-        """Returns the matrix for given points. Points outside the image are moved to its edge.
+        """Returns the matrix that samples at points. Those outside the image are moved to its edge.
 
         Args:
             rows: (H, W) float32 or float64, row coordinates in pixels. Changed in place.
@@ -159,7 +160,7 @@ def nearest_sources(size: int, new: int) -> np.ndarray:
 
 
 def inside(shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Tells which points (rows, columns), in pixels, lie within an image of `shape` (H, W)."""
+    """Returns the mask of the points (rows, columns), in pixels, that lie within an image of `shape` (H, W)."""
     return (rows >= 0) & (rows <= shape[0] - 1) & (columns >= 0) & (columns <= shape[1] - 1)
 
 

@@ -13,13 +13,14 @@ Notes:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from fewslice.augment.affine import rotation_points
 from fewslice.augment.interpolate import inside, nearest_at, resize_nearest
-from fewslice.core.errors import ConfigError
+
+TURN_PROBABILITY = 0.5  # of a quarter turn (0 to 3, equally likely) and mirroring
+ROTATE_PROBABILITY = 0.5  # of a rotation where there was none
+MAX_DEGREES = 20  # the angle is a whole number of [-MAX_DEGREES, MAX_DEGREES)
 
 
 def turn_and_mirror(array: np.ndarray, quarter_turns: int, axis: int) -> np.ndarray:
@@ -44,58 +45,30 @@ def rotate_nearest(array: np.ndarray, degrees: float, *, fill: float = 0) -> np.
     return rotated
 
 
-@dataclass(frozen=True)
-class RotFlip:
-    """How slices and their annotations are turned; the defaults are the published ones.
+def rot_flip(
+    rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, *, label_fill: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turns and mirrors, or rotates, each image and its annotation.
 
-    Attributes:
-        turn_probability: Chance of a quarter turn (0 to 3, equally likely) and mirroring.
-        rotate_probability: Chance of a rotation where there was none.
-        max_degrees: The angle is a whole number of [-max_degrees, max_degrees).
+    Args:
+        rng: Draws for all rows whether to turn, whether to rotate, the turns, the axes, the angles.
+        images: (B, H, W, C) float32.
+        labels: (B, H, W) integers.
+        label_fill: Label of what comes from outside: the ignore value of scribbles, 0 for masks.
 
-    Raises:
-        ConfigError: a probability outside [0, 1], an angle below 1.
-
-    Example:
-        >>> images, labels = np.ones((2, 8, 8, 1), np.float32), np.zeros((2, 8, 8), np.int32)
-        >>> turned, turned_labels = RotFlip()(np.random.default_rng(0), images, labels, label_fill=255)
+    Returns:
+        New arrays of the same shapes and dtypes. Images are filled with 0.
     """
-
-    turn_probability: float = 0.5
-    rotate_probability: float = 0.5
-    max_degrees: int = 20
-
-    def __post_init__(self):
-        for name in ("turn_probability", "rotate_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"`{name}` must lie in [0, 1]. Received: {getattr(self, name)}")
-        if self.max_degrees < 1:
-            raise ConfigError(f"`max_degrees` must be at least 1. Received: {self.max_degrees}")
-
-    def __call__(
-        self, rng: np.random.Generator, images: np.ndarray, labels: np.ndarray, *, label_fill: int = 0
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Changes each image and its annotation.
-
-        Args:
-            rng: Draws for all rows whether to turn, whether to rotate, the turns, the axes, the angles.
-            images: (B, H, W, C) float32.
-            labels: (B, H, W) integers.
-            label_fill: Label of what comes from outside: the ignore value of scribbles, 0 for masks.
-
-        Returns:
-            New arrays of the same shapes and dtypes. Images are filled with 0.
-        """
-        count, shape = len(images), images.shape[1:3]
-        turns_it, rotates_it = rng.random(count) < self.turn_probability, rng.random(count) < self.rotate_probability
-        turns, axes = rng.integers(4, size=count), rng.integers(2, size=count)
-        degrees = rng.integers(-self.max_degrees, self.max_degrees, size=count)
-        out_images, out_labels = images.copy(), labels.copy()
-        for row in range(count):
-            for array, out, fill in ((images[row], out_images, 0), (labels[row], out_labels, label_fill)):
-                if turns_it[row]:
-                    turned = turn_and_mirror(array, int(turns[row]), int(axes[row]))
-                    out[row] = turned if turned.shape[:2] == shape else resize_nearest(turned, shape)
-                elif rotates_it[row]:
-                    out[row] = rotate_nearest(array, float(degrees[row]), fill=fill)
-        return out_images, out_labels
+    count, shape = len(images), images.shape[1:3]
+    turns_it, rotates_it = rng.random(count) < TURN_PROBABILITY, rng.random(count) < ROTATE_PROBABILITY
+    turns, axes = rng.integers(4, size=count), rng.integers(2, size=count)
+    degrees = rng.integers(-MAX_DEGREES, MAX_DEGREES, size=count)
+    out_images, out_labels = images.copy(), labels.copy()
+    for row in range(count):
+        for array, out, fill in ((images[row], out_images, 0), (labels[row], out_labels, label_fill)):
+            if turns_it[row]:
+                turned = turn_and_mirror(array, int(turns[row]), int(axes[row]))
+                out[row] = turned if turned.shape[:2] == shape else resize_nearest(turned, shape)
+            elif rotates_it[row]:
+                out[row] = rotate_nearest(array, float(degrees[row]), fill=fill)
+    return out_images, out_labels

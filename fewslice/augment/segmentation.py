@@ -17,7 +17,7 @@ import numpy as np
 from fewslice.augment.affine import random_affine
 from fewslice.augment.elastic import draw_grids, enlarge_grids, warp_pairs
 from fewslice.augment.intensity import brightness_contrast, draw_finetuning
-from fewslice.augment.strong_intensity import StrongIntensity, strong_intensity
+from fewslice.augment.strong_intensity import strong_intensity
 from fewslice.core.errors import ConfigError
 
 
@@ -30,22 +30,16 @@ class SegmentationAugmentation:
         ri_en: Changes the intensity of the same rows.
         rd_ni: False leaves every row with the affine change only.
         sigma: Standard deviation of the displacement of a grid point in pixels.
-        affine: Rotates, scales or mirrors every row beforehand.
         per_image: Draws brightness and contrast for each image instead of for the batch.
-        strong: Also changes gamma, bias field, sharpness and noise of the same rows; None does not.
+        strong: Also changes gamma, bias field, sharpness and noise of the same rows.
     """
 
     rd_en: bool = True
     ri_en: bool = True
     rd_ni: bool = True
     sigma: float = 5.0
-    affine: bool = True
     per_image: bool = False
-    strong: StrongIntensity | None = None
-
-    def __post_init__(self):
-        if self.sigma < 0:
-            raise ConfigError(f"`sigma` must not be negative. Received: sigma={self.sigma}")
+    strong: bool = False
 
 
 def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -98,7 +92,7 @@ def augment_segmentation_batch(
     labels: np.ndarray,
     num_classes: int,
     *,
-    settings: SegmentationAugmentation | None = None,
+    settings: SegmentationAugmentation,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Augments a batch of labelled slices.
 
@@ -111,7 +105,7 @@ def augment_segmentation_batch(
         images: (batch, H, W, 1) float32.
         labels: (batch, H, W) integer classes.
         num_classes: Classes including the background.
-        settings: What is done; None takes the defaults.
+        settings: The changes beside the affine operations.
 
     Returns:
         (batch, H, W, 1) float32 images and (batch, H, W, num_classes) float32 one-hot labels, soft where
@@ -120,12 +114,8 @@ def augment_segmentation_batch(
     Raises:
         ConfigError: A label outside 0 to num_classes - 1.
     """
-    settings = settings or SegmentationAugmentation()
     batch = len(images)
-    if settings.affine:
-        images, labels = random_affine(rng, images, labels)
-    else:
-        images = images.copy()
+    images, labels = random_affine(rng, images, labels)
     onehot = one_hot(labels, num_classes)
     grids = draw_grids(rng, batch, sigma=settings.sigma)
     delta, factor = draw_finetuning(rng, batch, per_image=settings.per_image)
@@ -134,6 +124,6 @@ def augment_segmentation_batch(
         fields = enlarge_grids(grids[split:], images.shape[1:3]) if settings.rd_en else None
         intensity = (delta[split:], factor[split:]) if settings.ri_en else None
         mix_from(images, onehot, split=split, fields=fields, intensity=intensity)
-        if settings.strong is not None:
-            images[split:] = strong_intensity(rng, images[split:], settings=settings.strong)
+        if settings.strong:
+            images[split:] = strong_intensity(rng, images[split:], cuts_out=False)
     return images, onehot

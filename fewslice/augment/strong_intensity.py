@@ -10,51 +10,19 @@ published method.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from fewslice.core.errors import ConfigError
+from fewslice.augment.intensity import PRETRAINING_CLIP
 
+PROBABILITY = 0.5  # of each transform for each image
+GAMMA = (0.6, 1.6)  # exponent, uniform in its logarithm; negative intensities are set to 0 before
+BIAS = 0.4  # largest |log| of the multiplicative bias field, a random polynomial
 BIAS_ORDER = 3
-
-
-@dataclass(frozen=True)
-class StrongIntensity:
-    """How far each transform may go; 0 or None switches one off.
-
-    Attributes:
-        probability: Chance of each transform for each image.
-        gamma: Range of the exponent, drawn uniformly in its logarithm. Negative values are set to 0 before.
-        bias: Largest |log| of the multiplicative bias field, a random polynomial of order 3.
-        blur: Largest standard deviation of the Gaussian blur in pixels.
-        noise: Largest standard deviation of the Gaussian noise.
-        cutout: Longest side of the erased box as a fraction of the image side; filled with the image's mean.
-    """
-
-    probability: float = 0.5
-    gamma: tuple[float, float] | None = (0.6, 1.6)
-    bias: float = 0.4
-    blur: float = 1.5
-    noise: float = 0.08
-    cutout: float = 0.3
-
-    def __post_init__(self):
-        problems = []
-        if not 0 <= self.probability <= 1:
-            problems.append(f"`probability` must lie in [0, 1]. Received: {self.probability}")
-        if self.gamma is not None and not 0 < self.gamma[0] <= self.gamma[1]:
-            problems.append(f"`gamma` must be (low, high) with 0 < low <= high. Received: {self.gamma}")
-        if not 0 <= self.cutout < 1:
-            problems.append(f"`cutout` must lie in [0, 1). Received: {self.cutout}")
-        problems += [
-            f"`{name}` must not be negative. Received: {getattr(self, name)}"
-            for name in ("bias", "blur", "noise")
-            if getattr(self, name) < 0
-        ]
-        if problems:
-            raise ConfigError("\n".join(problems))
+BLUR_PX = 1.5  # largest standard deviation of the Gaussian blur
+NOISE = 0.08  # largest standard deviation of the Gaussian noise
+CUTOUT = 0.3  # longest side of the erased box as a fraction of the image side; filled with the image's mean
 
 
 @lru_cache(maxsize=32)
@@ -127,51 +95,41 @@ def cutout(image: np.ndarray, top: int, left: int, *, box: tuple[int, int]) -> n
     return image
 
 
-def _transform(rng: np.random.Generator, image: np.ndarray, settings: StrongIntensity) -> np.ndarray:
+def _transform(rng: np.random.Generator, image: np.ndarray, *, cuts_out: bool) -> np.ndarray:
     """Applies to one (H, W) image those transforms that its coins choose."""
     height, width = image.shape
-    use_gamma, use_bias, use_blur, use_noise, use_cutout = rng.random(5) < settings.probability
-    if use_gamma and settings.gamma is not None:
-        exponent = math.exp(rng.uniform(math.log(settings.gamma[0]), math.log(settings.gamma[1])))
+    use_gamma, use_bias, use_blur, use_noise, use_cutout = rng.random(5) < PROBABILITY
+    if use_gamma:
+        exponent = math.exp(rng.uniform(math.log(GAMMA[0]), math.log(GAMMA[1])))
         image = np.power(np.maximum(image, 0), np.float32(exponent))
-    if use_bias and settings.bias > 0:
+    if use_bias:
         coefficients = rng.standard_normal((BIAS_ORDER + 1, BIAS_ORDER + 1))
-        image = image * bias_field(coefficients, image.shape, strength=rng.uniform(0, settings.bias))
-    if use_blur and settings.blur > 0:
-        image = gaussian_blur(image, rng.uniform(0.3, 1) * settings.blur)
-    if use_noise and settings.noise > 0:
+        image = image * bias_field(coefficients, image.shape, strength=rng.uniform(0, BIAS))
+    if use_blur:
+        image = gaussian_blur(image, rng.uniform(0.3, 1) * BLUR_PX)
+    if use_noise:
         noise = rng.standard_normal(image.shape, dtype=np.float32)
-        noise *= np.float32(rng.uniform(0, settings.noise))
+        noise *= np.float32(rng.uniform(0, NOISE))
         image = image + noise
-    if use_cutout and settings.cutout > 0:
-        sides = rng.uniform(0.3, 1, size=2) * settings.cutout
+    if use_cutout and cuts_out:
+        sides = rng.uniform(0.3, 1, size=2) * CUTOUT
         box = max(1, int(sides[0] * height)), max(1, int(sides[1] * width))
         image = cutout(image, rng.integers(height - box[0] + 1), rng.integers(width - box[1] + 1), box=box)
     return image
 
 
-def strong_intensity(
-    rng: np.random.Generator,
-    images: np.ndarray,
-    *,
-    settings: StrongIntensity | None = None,
-    clip: tuple[float, float] | None = (0.0, 1.5),
-) -> np.ndarray:
+def strong_intensity(rng: np.random.Generator, images: np.ndarray, *, cuts_out: bool = True) -> np.ndarray:
     """Applies gamma, bias field, blur, noise and cutout, each with some probability, to each image by itself.
 
     Args:
         rng: Draws image by image.
         images: (batch, H, W, 1) float32, about [0, 1].
-        settings: Limits of the transforms; None takes the defaults.
-        clip: Lowest and highest value of the result, or None.
+        cuts_out: Whether cutout is among the transforms.
 
     Returns:
-        (batch, H, W, 1) float32, a new array.
+        (batch, H, W, 1) float32 in [0, 1.5], a new array.
     """
-    settings = settings or StrongIntensity()
     out = np.empty_like(images)
     for index in range(len(images)):
-        out[index, :, :, 0] = _transform(rng, images[index, :, :, 0], settings)
-    if clip is not None:
-        np.clip(out, *clip, out=out)
-    return out
+        out[index, :, :, 0] = _transform(rng, images[index, :, :, 0], cuts_out=cuts_out)
+    return np.clip(out, *PRETRAINING_CLIP, out=out)

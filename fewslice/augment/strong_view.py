@@ -12,53 +12,18 @@ Notes:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from fewslice.augment.intensity import PRETRAINING_CLIP
 from fewslice.augment.strong_intensity import gaussian_blur
-from fewslice.core.errors import ConfigError
 
-
-@dataclass(frozen=True)
-class StrongView:
-    """How far the strong view may go.
-
-    Attributes:
-        jitter_probability: Chance that brightness and contrast of an image change, both together.
-        brightness: The image is multiplied by U(1 - brightness, 1 + brightness).
-        contrast: Its difference from its mean is multiplied by U(1 - contrast, 1 + contrast).
-        gamma_probability: Chance of a change of the intensity curve.
-        gamma: Range of the exponent, drawn uniformly in its logarithm. Negative values are set to 0 before.
-        blur_probability: Chance of a Gaussian blur.
-        blur: Range of its standard deviation in pixels.
-    """
-
-    jitter_probability: float = 0.8
-    brightness: float = 0.5
-    contrast: float = 0.5
-    gamma_probability: float = 0.5
-    gamma: tuple[float, float] = (0.7, 1.5)
-    blur_probability: float = 0.5
-    blur: tuple[float, float] = (0.1, 2.0)
-
-    def __post_init__(self):
-        problems = [
-            f"`{name}` must lie in [0, 1]. Received: {getattr(self, name)}"
-            for name in ("jitter_probability", "gamma_probability", "blur_probability")
-            if not 0 <= getattr(self, name) <= 1
-        ]
-        problems += [
-            f"`{name}` must lie in [0, 1). Received: {getattr(self, name)}"
-            for name in ("brightness", "contrast")
-            if not 0 <= getattr(self, name) < 1
-        ]
-        if not 0 < self.gamma[0] <= self.gamma[1]:
-            problems.append(f"`gamma` must be (low, high) with 0 < low <= high. Received: {self.gamma}")
-        if not 0 <= self.blur[0] <= self.blur[1]:
-            problems.append(f"`blur` must be (low, high) with 0 <= low <= high. Received: {self.blur}")
-        if problems:
-            raise ConfigError("\n".join(problems))
+JITTER_PROBABILITY = 0.8  # that brightness and contrast of an image change, both together
+BRIGHTNESS = 0.5  # the image is multiplied by U(1 - brightness, 1 + brightness)
+CONTRAST = 0.5  # its difference from its mean is multiplied by U(1 - contrast, 1 + contrast)
+GAMMA_PROBABILITY = 0.5
+GAMMA = (0.7, 1.5)  # exponent, uniform in its logarithm; negative intensities are set to 0 before
+BLUR_PROBABILITY = 0.5
+BLUR_PX = (0.1, 2.0)  # standard deviation
 
 
 def jitter(images: np.ndarray, brightness: np.ndarray, contrast: np.ndarray) -> np.ndarray:
@@ -79,33 +44,24 @@ def jitter(images: np.ndarray, brightness: np.ndarray, contrast: np.ndarray) -> 
     return out.reshape(images.shape)
 
 
-def strong_view(
-    rng: np.random.Generator,
-    images: np.ndarray,
-    *,
-    settings: StrongView | None = None,
-    clip: tuple[float, float] | None = (0.0, 1.5),
-) -> np.ndarray:
+def strong_view(rng: np.random.Generator, images: np.ndarray) -> np.ndarray:
     """Changes brightness, contrast, gamma and sharpness of each image by itself.
 
     Args:
         rng: Draws for all images: three coins, then brightness, contrast, exponent and blur, used or not.
         images: (batch, H, W, 1) float32, about [0, 1].
-        settings: Limits; None takes the defaults.
-        clip: Lowest and highest value of the result, or None.
 
     Returns:
-        (batch, H, W, 1) float32, a new array.
+        (batch, H, W, 1) float32 in [0, 1.5], a new array.
     """
-    settings = settings or StrongView()
     batch = len(images)
     use_jitter, use_gamma, use_blur = rng.random((3, batch)) < np.array(
-        [[settings.jitter_probability], [settings.gamma_probability], [settings.blur_probability]]
+        [[JITTER_PROBABILITY], [GAMMA_PROBABILITY], [BLUR_PROBABILITY]]
     )
-    brightness = rng.uniform(1 - settings.brightness, 1 + settings.brightness, batch)
-    contrast = rng.uniform(1 - settings.contrast, 1 + settings.contrast, batch)
-    exponent = np.exp(rng.uniform(*np.log(settings.gamma), batch)).astype(np.float32)
-    sigma = rng.uniform(*settings.blur, batch)
+    brightness = rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS, batch)
+    contrast = rng.uniform(1 - CONTRAST, 1 + CONTRAST, batch)
+    exponent = np.exp(rng.uniform(*np.log(GAMMA), batch)).astype(np.float32)
+    sigma = rng.uniform(*BLUR_PX, batch)
     out = jitter(images, np.where(use_jitter, brightness, 1), np.where(use_jitter, contrast, 1))
     for index in range(batch):
         image = out[index, :, :, 0]
@@ -113,6 +69,4 @@ def strong_view(
             np.power(np.maximum(image, 0, out=image), exponent[index], out=image)
         if use_blur[index]:
             out[index, :, :, 0] = gaussian_blur(image, sigma[index])
-    if clip is not None:
-        np.clip(out, *clip, out=out)
-    return out
+    return np.clip(out, *PRETRAINING_CLIP, out=out)

@@ -6,9 +6,9 @@ degrees, scaling by 0.9 to 1.1, mirroring of the columns. All slices of the volu
 
 Notes:
     Differs from the published code in three ways. There a scaling by s was undone by a scaling by 2 - s, here by the
-    exact inverse of the sampling grid, whose factor is that of the rounded size and whose centre is that of the crop
-    (`published=True` gives 2 - s). There the scaling also hit the class axis of the probabilities, here it never does.
-    And there a pixel that a view does not show counted as background; `visible` tells which ones those are.
+    exact inverse of the sampling grid, whose factor is that of the rounded size and whose centre is that of the crop.
+    There the scaling also hit the class axis of the probabilities, here it never does. And there a pixel that a view
+    does not show counted as background; `visible` is the mask of the others.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 
 from fewslice.augment.affine import rotation_points
 from fewslice.augment.interpolate import BilinearSampler, inside
@@ -65,7 +66,7 @@ def draw_two_views(rng: np.random.Generator) -> tuple[VolumeView, VolumeView]:
 
 
 def _scaling_points(side: int, factor: float, *, inverse: bool) -> np.ndarray:
-    """Returns where each output pixel of an axis looks: (side,) float64, the rule of `affine.scale` or its inverse."""
+    """Returns the (side,) float64 position that each output pixel shows, as in `affine.scale` or the inverse."""
     new = round(factor * side)  # half to even
     first = (new - side) // 2 if new >= side else -((side - new) // 2)  # index in the new grid of output pixel 0
     pixel = np.arange(side, dtype=np.float64)
@@ -74,45 +75,34 @@ def _scaling_points(side: int, factor: float, *, inverse: bool) -> np.ndarray:
     return (pixel + first + 0.5) * (side / new) - 0.5
 
 
-class _Warp:
-    """The sampling of slices that a rotation or scaling amounts to: a sparse matrix, and 0 for what lies outside."""
-
-    def __init__(self, view: VolumeView, shape: tuple[int, int], *, inverse: bool):
-        if view.kind == "rotation":
-            rows, columns = rotation_points(shape, -view.amount if inverse else view.amount)
-            cover = inside(shape, rows, columns).astype(np.float32)
-        else:
-            axes = [_scaling_points(side, view.amount, inverse=inverse) for side in shape]
-            # Between the last pixel and one further out the value fades to 0, as if the outside were zeros.
-            fading = [
-                np.clip(1 - np.maximum(-axis, axis - (side - 1)), 0, 1) for axis, side in zip(axes, shape, strict=True)
-            ]
-            cover = (fading[0][:, None] * fading[1]).astype(np.float32)
-            rows, columns = (np.array(grid) for grid in np.broadcast_arrays(axes[0][:, None], axes[1]))
-        self._operator = BilinearSampler(shape).operator(rows, columns)
-        self._cover = cover.reshape(-1, 1)
-
-    def __call__(self, picture: np.ndarray) -> np.ndarray:
-        """(H, W) or (H, W, C) -> the same shape, float32."""
-        sampled = self._operator @ picture.reshape(len(self._cover), -1)
-        sampled *= self._cover
-        return sampled.reshape(picture.shape)
+def _sampling(view: VolumeView, shape: tuple[int, int], *, inverse: bool) -> tuple[sparse.csr_array, np.ndarray]:
+    """Returns the matrix (H * W, H * W) that samples a slice, and the weights (H * W, 1) that leave 0 outside."""
+    if view.kind == "rotation":
+        rows, columns = rotation_points(shape, -view.amount if inverse else view.amount)
+        cover = inside(shape, rows, columns).astype(np.float32)
+    else:
+        axes = [_scaling_points(side, view.amount, inverse=inverse) for side in shape]
+        # Between the last pixel and one further out the value fades to 0, as if the outside were zeros.
+        fading = [
+            np.clip(1 - np.maximum(-axis, axis - (side - 1)), 0, 1) for axis, side in zip(axes, shape, strict=True)
+        ]
+        cover = (fading[0][:, None] * fading[1]).astype(np.float32)
+        rows, columns = (np.array(grid) for grid in np.broadcast_arrays(axes[0][:, None], axes[1]))
+    return BilinearSampler(shape).operator(rows, columns), cover.reshape(-1, 1)
 
 
-def _warped_slices(
-    view: VolumeView, volume: np.ndarray, *, inverse: bool = False, published: bool = False
-) -> Iterator[np.ndarray]:
+def _warped_slices(view: VolumeView, volume: np.ndarray, *, inverse: bool = False) -> Iterator[np.ndarray]:
     """Yields the slices of (Z, H, W) or (Z, H, W, C) after the view or its inverse."""
     if volume.ndim not in (3, 4):
         raise ValueError(f"`volume` must be (Z, H, W) or (Z, H, W, channels). Received: shape {volume.shape}")
     if view.kind == "mirror":
         yield from volume[:, :, ::-1]
         return
-    if inverse and published and view.kind == "scaling":
-        view, inverse = VolumeView("scaling", 2 - view.amount), False
-    warp = _Warp(view, volume.shape[1:3], inverse=inverse)
+    operator, cover = _sampling(view, volume.shape[1:3], inverse=inverse)
     for picture in volume:
-        yield warp(np.ascontiguousarray(picture, np.float32))
+        sampled = operator @ np.ascontiguousarray(picture, np.float32).reshape(len(cover), -1)
+        sampled *= cover
+        yield sampled.reshape(picture.shape)
 
 
 def _stacked(volume: np.ndarray, slices: Iterator[np.ndarray]) -> np.ndarray:
@@ -138,24 +128,15 @@ def apply_view(view: VolumeView, volume: np.ndarray) -> np.ndarray:
     return _stacked(volume, _warped_slices(view, volume))
 
 
-def undo_view(view: VolumeView, volume: np.ndarray, *, published: bool = False) -> np.ndarray:
+def undo_view(view: VolumeView, volume: np.ndarray) -> np.ndarray:
     """Brings the values of a view back to the pixels of the original; 0 where the view did not show them.
 
-    Args:
-        view: The operation that led to the view.
-        volume: (Z, H, W) or (Z, H, W, channels) float, on the grid of the view.
-        published: Undoes a scaling by s with a scaling by 2 - s.
-
-    Returns:
-        float32 of the same shape, a new array.
-
-    Raises:
-        ValueError: Another number of axes.
+    Arguments and result are as for `apply_view`, on the grid of the view and of the original.
     """
-    return _stacked(volume, _warped_slices(view, volume, inverse=True, published=published))
+    return _stacked(volume, _warped_slices(view, volume, inverse=True))
 
 
-def undo_to_labels(view: VolumeView, probabilities: np.ndarray, *, published: bool = False) -> np.ndarray:
+def undo_to_labels(view: VolumeView, probabilities: np.ndarray) -> np.ndarray:
     """Returns the most probable class at each pixel of the original; 0 where the view did not show it.
 
     The same as the arg-max of `undo_view`, slice by slice, so that the probabilities are not held twice.
@@ -163,26 +144,20 @@ def undo_to_labels(view: VolumeView, probabilities: np.ndarray, *, published: bo
     Args:
         view: The operation that led to the view.
         probabilities: (Z, H, W, K) float, on the grid of the view.
-        published: See `undo_view`.
 
     Returns:
         (Z, H, W) uint8 up to 256 classes, int32 beyond.
     """
     labels = np.empty(probabilities.shape[:3], np.uint8 if probabilities.shape[3] <= 256 else np.int32)
-    for index, picture in enumerate(_warped_slices(view, probabilities, inverse=True, published=published)):
+    for index, picture in enumerate(_warped_slices(view, probabilities, inverse=True)):
         labels[index] = picture.argmax(axis=-1)
     return labels
 
 
 def visible(view: VolumeView, shape: tuple[int, int]) -> np.ndarray:
-    """Tells which pixels of the original come back whole when the view is undone.
+    """Returns the mask of the pixels of the original that come back whole when the view is undone.
 
-    Args:
-        view: The operation.
-        shape: (H, W).
-
-    Returns:
-        (H, W) bool. False where one of the interpolated values lies outside the view or shows the outside.
+    It is bool of `shape` (H, W), False where one of the interpolated values lies outside the view or shows the outside.
     """
     ones = np.ones((1, *shape), np.float32)
     return undo_view(view, apply_view(view, ones))[0] > SEEN_ABOVE

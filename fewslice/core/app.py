@@ -1,12 +1,15 @@
 """The frame around every script: flags in, plugins, `main`, one clear message out.
 
 A user's mistake ends with one message and exit status 1, Ctrl-C with 130, `--help` with 0; output that nobody reads to
-its end (`| head`) ends the script without a message. Only defects show a traceback.
+its end (`| head`) ends the script without a message. Output that cannot be written (a full disk) stops no work: one
+message at the end says so. Only defects show a traceback.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 import select
 import signal
 import sys
@@ -15,9 +18,10 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from fewslice.core import console, plugins
-from fewslice.core.errors import FewSliceError, is_utf8
+from fewslice.core import console, limits, plugins
+from fewslice.core.errors import DataError, FewSliceError, is_utf8
 
+_PR_SET_PDEATHSIG = 1
 _NO_TEXT = "is no text in UTF-8. Rename the file or folder with plain letters and digits."
 
 
@@ -34,22 +38,37 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
             sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when the backend is imported
         try:
+            limits.set_most(flags.FLAGS[limits.FLAG].value)
             plugins.load(flags.FLAGS[plugins.FLAG].value)
             main(argv)
         except FewSliceError as error:
             _refuse(str(error))
+        except PermissionError as error:
+            path, found = error.filename or "A file", error.strerror or "no permission"
+            remedy = "Make the file and its folder accessible for you (chmod, chown), and repeat the same command."
+            _refuse(str(DataError(path, expected="a file that you may use", found=found, remedy=remedy)))
         except UnicodeEncodeError as error:
             if is_utf8(error.object):
                 raise
             lines = [line for line in error.object.splitlines() if not is_utf8(line)]
             _refuse(f"{os.fsencode(lines[0])!r} {_NO_TEXT}")
+        except (MemoryError, ImportError) as error:
+            if isinstance(error, ImportError) and not re.search("allocate memory|map segment", str(error)):
+                raise
+            text = "Close other programs, raise a limit (ulimit -v), or work on fewer or smaller volumes at a time."
+            _refuse(f"Memory runs out: {str(error) or 'none is left'}. Nothing already written is harmed. {text}")
         except KeyboardInterrupt as error:
             sys.stdout.flush()
             print(f"\n{error or 'Interrupted.'} Repeat the same command to continue.", file=sys.stderr)
             sys.exit(130)
 
+    console.open_streams()
+    if os.environ.get("FEWSLICE_CHAIN") and sys.platform == "linux":  # chain.sh: a signal comes when that shell dies
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     flags.DEFINE_multi_string(plugins.FLAG, [], plugins.HELP)
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[plugins.FLAG])  # `--help` shows it
+    flags.DEFINE_float(limits.FLAG, limits.DEFAULT, limits.HELP, lower_bound=0.0)
+    for name in (plugins.FLAG, limits.FLAG):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])  # `--help` shows it
     try:
         app.run(guarded, flags_parser=_parse)
     except BrokenPipeError:
@@ -65,9 +84,10 @@ def _flush() -> None:
     try:
         print(end="", flush=True)
     except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        console.discard_output()
+    problem, ending = getattr(sys.stdout, "problem", ""), sys.exc_info()[1]
+    if problem and (ending is None or (isinstance(ending, SystemExit) and not ending.code)):
+        _refuse(f"The output could not be written: {problem}. The work itself is done, and its files are whole.")
 
 
 def _lost_reader() -> bool:
@@ -82,7 +102,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     if strange := [os.fsencode(word) for word in argv if not is_utf8(word)]:
         _refuse(f"{strange[0]!r} {_NO_TEXT}")
     try:
-        rest = flags.FLAGS(list(argv))
+        rest = flags.FLAGS([argv[0], *map(_argument, argv[1:])])
     except flags.Error as error:
         _refuse(f"{error}\nThe flags are listed by --help.")
     except (SystemExit, BrokenPipeError):  # a help flag has printed what was asked for; absl calls that a failure
@@ -94,6 +114,19 @@ def _parse(argv: Sequence[str]) -> list[str]:
             "--name or --noname.\nThe flags are listed by --help."
         )
     return rest[:1]
+
+
+def _argument(text: str) -> str:
+    """Returns an argument with the home folder for ~ at the begin of a path, which shells leave alone in --flag=~/x."""
+    if re.search("[\ud800-\udfff]", text):
+        _refuse(f"The argument {text!a} is no text in UTF-8. Rename the file or folder, or choose another name.")
+    flag, setting, path = re.fullmatch(r"(--?\w+=)?([\w.]+=)?(.*)", text, re.DOTALL).groups("")
+    if not path.startswith("~") or (path == "~" and (setting or not flag)):  # in a setting ~ alone is YAML's null
+        return text
+    home = os.path.expanduser(path)
+    if home == path:
+        _refuse(f"{text}: no home folder is known for {path.split('/')[0]}. Write the path in full.")
+    return flag + setting + home
 
 
 def _refuse(message: str) -> NoReturn:

@@ -6,11 +6,54 @@ TensorFlow and JAX are imported inside functions and only where they are the bac
 from __future__ import annotations
 
 import contextlib
+import os
+import resource
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fewslice.core import plugins
+from fewslice.core.console import without_native_messages
 from fewslice.core.errors import ConfigError
+
+BACKENDS = ("tensorflow", "jax", "torch")
+_LEAST_BYTES = 2 * 2**30
+
+
+def load() -> None:
+    """Imports Keras without the messages of its backend, and sets everything that its file keras.json may set.
+
+    That file lies in the user's home folder for all projects; of what it says only the backend counts here.
+
+    Raises:
+        ConfigError: there is no such backend, or it cannot be imported.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if 0 <= limit < _LEAST_BYTES:  # TensorFlow would wait for ever, or end the process
+        raise ConfigError(
+            f"The memory of this process is limited to {limit / 2**30:.1f} GiB (ulimit -v), and a network needs "
+            f"{_LEAST_BYTES / 2**30:.0f} GiB or more of address space. Raise the limit and repeat the command."
+        )
+    try:
+        with without_native_messages():
+            import keras
+
+        if keras.backend.backend() not in BACKENDS:
+            raise ValueError(f"it trains no networks: {keras.backend.backend()}")
+    except Exception as error:
+        named, said = os.environ.get("KERAS_BACKEND"), str(error).strip() or type(error).__name__
+        home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
+        source = (
+            f"KERAS_BACKEND={named}" if named else f"`backend` in {os.path.join(home, 'keras.json')}, or tensorflow"
+        )
+        raise ConfigError(
+            f"Keras and its backend cannot be imported: {said.splitlines()[-1]}. The backend is named by {source}. "
+            f"Set KERAS_BACKEND to one of {', '.join(BACKENDS)} that is installed, or correct keras.json."
+        ) from error
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+    for name in ("set_max_epochs", "set_max_steps_per_epoch"):  # of KERAS_MAX_EPOCHS, ..., for debugging
+        getattr(keras.config, name, lambda _: None)(None)
 
 
 def configure(*, seed: int, mixed_precision: bool, devices: int = 1) -> None:
@@ -24,6 +67,7 @@ def configure(*, seed: int, mixed_precision: bool, devices: int = 1) -> None:
     Raises:
         ConfigError: more devices than there are, or several on another backend than TensorFlow.
     """
+    load()
     import keras
 
     keras.utils.set_random_seed(seed)
@@ -39,6 +83,14 @@ def configure(*, seed: int, mixed_precision: bool, devices: int = 1) -> None:
         raise ConfigError(
             f"--devices={devices} needs the TensorFlow backend. Found: KERAS_BACKEND={keras.backend.backend()}"
         )
+
+
+def name() -> str:
+    """Returns the name of the backend, after importing it."""
+    load()
+    import keras
+
+    return keras.backend.backend()
 
 
 def release_networks() -> None:

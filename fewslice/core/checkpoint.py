@@ -6,7 +6,6 @@ lists the arrays, so that none can get lost.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import zipfile
@@ -15,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
+from fewslice.core import done, files, later, limits
 from fewslice.core.errors import DataError
 from fewslice.core.files import atomic_path, sync_folder, to_json, writing_error
 
 _RECORD = "record.json"
 _NAMES = "names of the arrays"
-_AFRESH = "delete the run or round that it belongs to and repeat the command that wrote it."
+_AFRESH = "without a copy, move the run or round that it belongs to elsewhere and repeat the command that wrote it."
 
 
 def save_arrays(
@@ -31,7 +32,9 @@ def save_arrays(
 
     Raises:
         FewSliceError: the file system refuses; the old file is unharmed.
+        DataError: an array that they were made of is not what it should be.
     """
+    later.settle()
     complete = {**(record or {}), _NAMES: sorted(arrays)}
     text = np.frombuffer(to_json(complete, indent=None).encode("utf-8"), np.uint8)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -49,15 +52,17 @@ def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
         record = json.loads(arrays.pop(_RECORD).tobytes().decode("utf-8"))
         if set(record.pop(_NAMES, arrays)) != set(arrays):
             raise ValueError("arrays are missing")
+    except DataError:
+        raise
     except FileNotFoundError as error:
-        remedy = f"Correct the path; or {_AFRESH}"
+        remedy = f"Correct the path, or restore the file; {_AFRESH}"
         raise DataError(path, expected="a weight file", found="nothing", remedy=remedy) from error
     except PermissionError as error:
         found, remedy = f"no permission ({error.strerror})", "Make it readable for you (chmod, chown)."
         raise DataError(path, expected="a readable weight file", found=found, remedy=remedy) from error
     except Exception as error:  # zipfile, zlib and NumPy raise many kinds, according to where the damage is
         found = f"a damaged file ({error or type(error).__name__})"
-        remedy = f"Correct the path if this is another file; otherwise {_AFRESH}"
+        remedy = f"Correct the path if this is another file; otherwise restore it; {_AFRESH}"
         raise DataError(path, expected="an intact checkpoint (.npz)", found=found, remedy=remedy) from error
     return arrays, record
 
@@ -65,12 +70,60 @@ def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Reads every array to its last byte, since the checksum of a zip member is compared at its end only."""
     arrays = {}
+    files.refuse_special(path)
     with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > path.stat().st_size:  # `save_arrays` packs nothing
+            limits.check(path, size, "packed arrays")
         for member in archive.namelist():
-            content = io.BytesIO(archive.read(member))
-            array = np.lib.format.read_array(content, allow_pickle=False)
+            with archive.open(member) as content:
+                array = np.lib.format.read_array(content, allow_pickle=False)
+                if content.read(1):
+                    raise ValueError(f"{member} holds more than an array")
             arrays[member.removesuffix(".npy").replace("|", "/")] = array
     return arrays
+
+
+def load_weights(path: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Reads a weight file, and checks that it is that of the run or round in whose `checkpoints/` it lies, if any.
+
+    Returns:
+        Arrays, record and SHA-256 of the file. The log says so if nothing vouches for it.
+
+    Raises:
+        DataError: it is missing, damaged, or of another run or step.
+    """
+    (arrays, record), sha256, places = load_arrays(path), files.sha256(path), path.absolute().parents
+    if places[0].name != "checkpoints":
+        return arrays, record, sha256
+    config = done.read_config(places[1] / "config.json") if (places[1] / "config.json").exists() else {}
+    marked = next((folder for folder in places[1:3] if (folder / done.NAME).exists()), None)
+    finished = done.read(marked) if marked else {}
+    known = finished.get("sha256", {}).get(path.absolute().relative_to(marked).as_posix()) if marked else None
+    step = finished.get({done.BEST: "best_step", done.LAST: "n_iter"}.get(path.name))
+    check_owner(path, record, config.get("digest"), step=None if known == sha256 else step)
+    if known not in (None, sha256):
+        raise _foreign(path, "another file than when it was finished")
+    if known is None and "run" not in record and config:
+        logging.info("Nothing vouches for %s: it is from before there were checksums.", path)
+    return arrays, record, sha256
+
+
+def check_owner(path: Path, record: Mapping[str, Any], owner: str | None, **known: Any) -> None:
+    """Refuses, with `DataError`, weights whose record names another run (`owner`) or other values such as `step`.
+
+    What is None, or what the record of an older version lacks, is not compared.
+    """
+    expected = {"run": owner, **known}
+    wrong = [f"{name} {record[name]} and not {value}" for name, value in expected.items()
+             if value is not None and record.get(name, value) != value]  # fmt: skip
+    if wrong:
+        raise _foreign(path, f"those of {', '.join(wrong)}")
+
+
+def _foreign(path: Path, found: str) -> DataError:
+    remedy = "Put the run's own file back. Without a copy, its command with --noresume trains the same network again."
+    return DataError(path, expected="the weights that this run wrote", found=found, remedy=remedy)
 
 
 def save_state(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], record: Mapping[str, Any]) -> None:
@@ -109,8 +162,8 @@ def load_state(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str
             path,
             expected="an intact training state",
             found="; ".join(damaged),
-            remedy=f"Delete the folder {Path(path).parent} and repeat the command: this training starts afresh. For a "
-            "single stage --noresume does the same.",
+            remedy=f"Restore one of them. Without a copy, move the folder {Path(path).parent} elsewhere, which keeps "
+            "its weights, and repeat the command: this training starts afresh.",
         )
     return None
 

@@ -18,15 +18,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewslice.core.errors import FewSliceError
+from fewslice.core.errors import DataError, FewSliceError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EROFS, errno.EPERM}
 _NOT_FOR_FOLDERS = {errno.EINVAL, errno.ENOTSUP}
+LOCKS: dict[Path, tuple[int, int]] = {}  # lock file that this process holds -> its device and inode
 
 
 def writing_error(path: Path, error: OSError) -> FewSliceError:
     """Returns the message for a failed write: what could not be written, why, what is unharmed, what to do."""
+    if vanished := _vanished(path):
+        return vanished
     if error.errno in _NO_SPACE:
         remedy = "Free some space (or raise the quota) and repeat the same command; it continues where it stopped."
     elif error.errno in _NO_PERMISSION:
@@ -51,6 +54,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = None
+    if vanished := _vanished(path):
+        raise vanished
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
@@ -69,6 +74,29 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _vanished(path: Path) -> FewSliceError | None:
+    """Returns the message for a path in a folder that this process has locked and that was removed or replaced since.
+
+    Writing there would make a new folder that lacks what was written before.
+    """
+    for lock, identity in LOCKS.items():
+        if lock.parent in path.absolute().parents and identity != identity_of(lock):
+            return FewSliceError(
+                f"{lock.parent} was removed, moved or replaced while this process was working in it; it stops, and "
+                "writes no more. Put the folder back, or leave it as it is, and repeat the same command."
+            )
+    return None
+
+
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Returns device and inode of a file, None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def sync_folder(folder: Path) -> None:
@@ -137,13 +165,65 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     write_text(path, to_json(value) + "\n")
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Reads a JSON file that this library wrote. Raises `FewSliceError` with the line if it is damaged."""
+_DAMAGED = "The file is damaged. Restore it, or repeat the command that wrote it."
+
+
+def read_json(path: str | os.PathLike, *, remedy: str = _DAMAGED) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DataError: it cannot be read, or is no JSON; the message has the line.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        remedy = "It was whole when it was written: restore it from a copy, or move it away and repeat the command."
-        raise FewSliceError(f"{path} is not valid JSON: {error}. {remedy}") from error
+        return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except FileNotFoundError:
+        raise
+    except PermissionError as error:
+        remedy = "Make it readable for you (chmod, chown)."
+        raise DataError(path, expected="a readable file", found=str(error.strerror), remedy=remedy) from error
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8, a number without end
+        found = f"no valid JSON: {error}"
+        raise DataError(path, expected="a file in JSON", found=found, remedy=remedy) from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no value of JSON")
+
+
+def read_record(
+    path: str | os.PathLike, needs: Mapping[str, type] | None = None, *, remedy: str = _DAMAGED
+) -> dict[str, Any]:
+    """Reads a table of one of our own JSON files.
+
+    Args:
+        path: The file.
+        needs: Name -> type of the values that it must have; a bool is no int.
+        remedy: Of the message.
+
+    Raises:
+        DataError: it is missing, cannot be read, or is something else.
+    """
+    try:
+        record = checked(read_json(path, remedy=remedy), dict, path, remedy)
+    except FileNotFoundError as error:
+        raise DataError(path, expected="a table in JSON", found="no such file", remedy=remedy) from error
+    for name, kind in (needs or {}).items():
+        checked(record.get(name), kind, path, remedy, name)
+    return record
+
+
+def checked(value: Any, kind: type, path: str | os.PathLike, remedy: str = _DAMAGED, name: str = "") -> Any:
+    """Returns what a JSON file holds, or its value `name`, if it is of this type; else raises `DataError`."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if is_number and isinstance(value, kind if kind is not float else (int, float)):
+        return value
+    if kind not in (int, float) and isinstance(value, kind):
+        return value
+    words = {dict: "a table", list: "a list", str: "a text", int: "a whole number", float: "a number"}
+    expected = f"{words[kind]}{f' `{name}`' if name else ''} in JSON"
+    shown = "null" if value is None else {dict: "a table", list: "a list"}.get(type(value), repr(value)[:60])
+    raise DataError(path, expected=expected, found=shown, remedy=remedy)
 
 
 def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
@@ -158,9 +238,16 @@ def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], column
     write_text(path, text.getvalue())
 
 
+def refuse_special(path: str | os.PathLike) -> None:
+    """Raises `OSError` for a pipe, a socket or a device, of which reading may never end."""
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise OSError(errno.ENODEV, "a pipe, a socket or a device", os.fspath(path))
+
+
 def sha256(path: str | os.PathLike) -> str:
     """Returns the SHA-256 of a file as hexadecimal digits."""
     digest = hashlib.sha256()
+    refuse_special(path)
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):
             digest.update(block)

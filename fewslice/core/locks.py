@@ -9,7 +9,7 @@ from pathlib import Path
 from absl import logging
 
 from fewslice.core.errors import FewSliceError
-from fewslice.core.files import writing_error
+from fewslice.core.files import LOCKS, identity_of, writing_error
 
 try:
     import fcntl
@@ -22,7 +22,7 @@ def folder_lock(folder: Path, *, refusal: str = "") -> Iterator[None]:
     """Holds the lock of `folder`, which is created if it is missing.
 
     The lock belongs to the open file, so it ends with the process, whatever way that ends. Where the system or the file
-    system has no locks, a warning says so.
+    system has no locks, a warning says so. While it is held, `files` refuses to write there if the folder vanishes.
 
     Args:
         folder: The folder.
@@ -48,4 +48,9 @@ def folder_lock(folder: Path, *, refusal: str = "") -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
             logging.warning("There are no file locks here (%s). Do not use %s twice at a time.", error, folder)
-        yield
+        path = folder.absolute() / ".lock"
+        LOCKS[path] = identity_of(path)
+        try:
+            yield
+        finally:
+            LOCKS.pop(path, None)

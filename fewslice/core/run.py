@@ -23,11 +23,15 @@ from typing import Any
 
 from absl import logging
 
-from fewslice.core import files
-from fewslice.core.errors import ConfigError
+from fewslice.core import done, files, later
+from fewslice.core.done import FACTS
+from fewslice.core.errors import ConfigError, DataError
 from fewslice.core.locks import folder_lock
 
-FACTS = "report"  # table of config.json that is no setting
+_VOUCHED = (
+    "config.json", "versions.json", "command.txt", "pool.csv", "plan.json", "query.csv", "selection.json",
+    "logs/*.csv", "eval/**/*", f"checkpoints/{done.BEST}", f"checkpoints/{done.LAST}", "rounds/*/DONE",
+)  # fmt: skip
 
 
 class Run:
@@ -108,28 +112,64 @@ class Run:
         self._lock.close()
 
     @property
+    def owner(self) -> str:
+        """Stands in the weight files and tells whose they are."""
+        return self.digest
+
+    @property
     def steps_done(self) -> int:
-        """Training steps after which this run was finished, 0 if it never was."""
-        done = self.dir / "DONE"
-        return int(files.read_json(done)["n_iter"]) if done.exists() else 0
+        """Training steps after which this run was finished, 0 if it never was; `DataError` if DONE is damaged."""
+        remedy = "Restore it; or move it elsewhere and repeat the command, which makes it again from what is saved."
+        return done.read(self.dir, remedy=remedy, n_iter=int)["n_iter"] if (self.dir / done.NAME).exists() else 0
 
     @property
     def is_done(self) -> bool:
-        """Whether the run has been finished with `n_iter` steps."""
-        return self.steps_done == self.n_iter
+        """Whether the run has been finished with `n_iter` steps, and its files are still those that it wrote.
+
+        The log names those that are not; `start` has them made again from the saved state, or refuses.
+        """
+        if self.steps_done != self.n_iter:
+            return False
+        found = done.problems(self.dir)
+        for error in found.values():
+            logging.warning("Not as it was when finished: %s (%s)", error.path, error.found)
+        return not found
+
+    def _refuse_changed(self) -> None:
+        """Refuses, with `DataError`, changed files of a finished run that nothing makes again."""
+        for name, error in done.problems(self.dir).items():
+            remedy = ""
+            if name.endswith(done.BEST) or self._is_tidied:
+                remedy = "Restore it from a copy. Without one, --noresume trains the same network again."
+            elif name.endswith(("query.csv", f"/{done.NAME}")) and Path(error.path).exists():
+                remedy = "Restore it; or move it elsewhere and repeat the command, which makes it again."
+            if remedy:
+                raise DataError(error.path, expected=error.expected, found=error.found, remedy=remedy)
+
+    @property
+    def _is_tidied(self) -> bool:
+        """Whether this is a training whose saved states were removed."""
+        return (self.checkpoints / done.LAST).exists() and not done.states(self.dir)
 
     def start(self, versions: Mapping[str, str]) -> None:
         """Records configuration, versions and command, and starts `logs/run.log`.
 
         Raises:
-            ConfigError: the run was finished with more steps than are asked for now.
+            ConfigError: the run was finished with more steps than are asked for now, or it was tidied.
+            DataError: a file of it was changed that nothing makes again.
         """
         if self.steps_done > self.n_iter:
             raise ConfigError(
                 f"{self.dir} was trained for {self.steps_done} steps; --n_iter={self.n_iter} is fewer. "
                 "Give at least as many, another --ver, or --noresume to start afresh."
             )
-        (self.dir / "DONE").unlink(missing_ok=True)
+        self._refuse_changed()
+        if self.steps_done and self._is_tidied:
+            raise ConfigError(
+                f"{self.dir} was trained for {self.steps_done} steps and then tidied: without its saved state it can "
+                f"be used, but not trained on. Give --n_iter={self.steps_done}, or another --ver for a new run."
+            )
+        (self.dir / done.NAME).unlink(missing_ok=True)
         files.write_json(
             self.dir / "config.json", {**self.settings, "n_iter": self.n_iter, "digest": self.digest, **self.facts}
         )
@@ -139,8 +179,21 @@ class Run:
         self._start_log()
 
     def finish(self, record: Mapping[str, Any] | None = None) -> None:
-        """Marks the run as finished."""
-        files.write_json(self.dir / "DONE", {**(record or {}), "n_iter": self.n_iter})
+        """Marks the run as finished, with the checksums of its files.
+
+        Raises:
+            DataError: config.json vanished or was changed meanwhile.
+        """
+        later.settle()
+        remedy = "Repeat the same command: it writes the file again and goes on with what is left of the run."
+        if _settings(self.dir / "config.json", remedy).get("digest") != self.digest:
+            expected, found = f"the settings of this run ({self.digest})", "those of another"
+            raise DataError(self.dir / "config.json", expected=expected, found=found, remedy=remedy)
+        done.write(self.dir, {**(record or {}), "n_iter": self.n_iter}, _VOUCHED)
+        size = sum(path.stat().st_size for path in done.states(self.dir))
+        if size:
+            text = "Saved states take %.1f MB. Only longer trainings need them; --tidy of the report removes them."
+            logging.info(text, size / 1e6)
 
     def _start_log(self) -> None:
         try:
@@ -173,10 +226,9 @@ def find_runs(root: str | os.PathLike, dataset: str, stage: str) -> list[tuple[P
     return [(config.parent, _settings(config)) for config in configs]
 
 
-def _settings(path: Path) -> dict[str, Any]:
-    """Returns config.json without what is no setting."""
-    config = files.read_json(path)
-    return {name: value for name, value in config.items() if name != FACTS} if isinstance(config, dict) else {}
+def _settings(path: Path, remedy: str = done.REMEDY) -> dict[str, Any]:
+    """Returns config.json without what is no setting. Raises `DataError` if it is missing, damaged or was changed."""
+    return {name: value for name, value in done.read_config(path, remedy).items() if name != FACTS}
 
 
 def find_upstream(
@@ -227,6 +279,18 @@ def find_upstream(
         raise ConfigError(f"{len(finished)} runs of {stage} have {asked}. None is preferred; choose one:\n{lines}")
     if matching:
         raise ConfigError(f"{matching[0]} is not finished. Repeat its command to continue it:\n  {command}")
+    steps = wanted.get("n_iter")
+    for path, config in runs if isinstance(steps, int) else ():
+        longer = config.get("n_iter")
+        if (
+            isinstance(longer, int)
+            and longer > steps
+            and all(config.get(key) == value for key, value in wanted.items() if key != "n_iter")
+        ):
+            command = command.replace(f"--n_iter={steps}", f"--n_iter={longer}")  # as it was begun; fewer is refused
+            more = "" if (path / "DONE").exists() else f" It is not finished; continue it:\n  {command}\n"
+            text = f"Say so by --pretr_n_iter={longer}, or make another one with another --ver."
+            raise ConfigError(f"{path} was extended from {steps} to {longer} steps.{more or ' '}{text}")
     near = _nearest(runs, wanted)
     raise ConfigError(
         f"No run of {stage} with {asked} below {root}.{near}\nMake one first:\n  {command}\nor name one with --{flag}."

@@ -10,7 +10,7 @@ trained on and a second run starts at once.
               native_label.npy    (X, Y, Z) uint8 on the grid of the file, if the label was asked for
               scribble.npy        (Z, NX, NY) uint8, num_classes = not annotated, if scribbles were asked for;
                                   scribble_simulated.npy where the dataset's `scribbles` are simulated
-              entry.json          checksums of sources and arrays; written last, so it vouches for the rest
+              entry.json          checksums of sources, arrays and itself; written last, so it vouches for the rest
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import base64
 import contextlib
 import hashlib
 import io
+import json
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -27,25 +29,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
-from fewslice.core import files
+from fewslice.core import files, later, limits
 from fewslice.core.console import duration
-from fewslice.core.errors import DataError, FewSliceError
+from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.core.locks import folder_lock
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
+from fewslice.data.io.geometry import STORED, Axes
 from fewslice.data.io.nifti import Header, header_from
+from fewslice.data.preprocess import resampling_factors
 from fewslice.data.readers import Reader, get_reader
-from fewslice.data.volume import Case, Volume, image_to_grid, label_to_grid
+from fewslice.data.volume import Case, Volume, image_notes, image_to_grid, label_to_grid
 from fewslice.settings.datasets import DatasetConfig, without_later_defaults
 
 Annotations = frozenset[str]  # what is asked for beside the image: LABEL, SCRIBBLE, both or nothing
 LABEL, SCRIBBLE, NATIVE = "label", "scribble", "native_label"
+CHECKSUM = "checksum"  # of the rest of an entry; those of earlier versions have none and are made again
+AT_ONCE = 512 << 20  # bytes of arrays whose checksums are compared before a training starts, of more beside it
 FORMAT = 1  # raise it when preparation or this format changes, so that old caches are not used
 _SETTINGS = (
     "layout", "data_path_tr", "images_dir", "labels_dir", "image_channel", "label_map", "num_classes",
     "img_size_x", "img_size_y", "target_resolution", "percentiles", "anti_aliasing", "num_channels", "grid",
-    "intensity",
+    "intensity", "orientation", "label_resampling",
 )  # fmt: skip
 
 
@@ -58,13 +65,14 @@ class PreparedVolume:
         image: (Z, NX, NY) float32, memory-mapped; the 1st and 99th percentile are 0 and 1, not clipped. With several
             channels (Z, NX, NY, C); with the dataset's `intensity` "as_stored" the file's values.
         label: (Z, NX, NY) uint8, memory-mapped, or None if not asked for.
-        native_shape: (X, Y, Z) of the file.
+        native_shape: (X, Y, Z) of the file, its axes turned as `axes` says; so are those of all else but `header`.
         spacing_mm: Size of a native voxel along x, y and z.
-        affine: (4, 4) float64 of the file.
+        affine: (4, 4) float64.
         source_digest: Stands for the content of the native files.
         scribble: (Z, NX, NY) uint8, memory-mapped, num_classes = not annotated, or None if not asked for.
         native_label: (X, Y, Z) uint8 on the grid of the file, memory-mapped, or None if `label` is.
         header: The file's NIfTI header; None for other formats, or if the label was not asked for.
+        axes: As in `Volume`.
     """
 
     case: Case
@@ -77,11 +85,17 @@ class PreparedVolume:
     scribble: np.ndarray | None = None
     native_label: np.ndarray | None = None
     header: Header | None = None
+    axes: Axes = STORED
+
+    def file_slice(self, index: int) -> int:
+        """Returns the number in the file of a slice here; both count from 0."""
+        return index if self.axes[2] > 0 else self.native_shape[2] - 1 - index
 
     @property
     def native(self) -> Volume:
         """The label and the geometry of the file, as the cache holds them; without image and scribble."""
-        return Volume(self.case, None, self.native_label, None, self.spacing_mm, self.affine, (), self.header)
+        where = (self.spacing_mm, self.affine, (), self.header, self.axes)
+        return Volume(self.case, None, self.native_label, None, *where)
 
 
 class PreparedSet(tuple[PreparedVolume, ...]):
@@ -147,7 +161,9 @@ def open_cache(
         with_scribble: Prepare and open scribbles too.
         root: Folder below which all datasets lie; default that of `dataset`.
         progress: Show a progress line while preparing.
-        verify: Compare the checksums of all files, not only sizes and times.
+        verify: Compare the checksums of all files. Otherwise sizes and times tell which sources have changed, and the
+            checksums of the arrays are compared: before the return up to 512 MiB, else beside what follows
+            (`later.check`).
 
     Raises:
         DataError: the files of one case are wrong.
@@ -155,13 +171,21 @@ def open_cache(
     """
     reader = get_reader(dataset, root)
     asked = {"with_label": with_label, "with_scribble": with_scribble}
-    errors = list(build_cache(reader, cases, **asked, progress=progress, verify=verify).refused.values())
+    report = build_cache(reader, cases, **asked, progress=progress, verify=verify)
+    store, annotations = Store(reader), _asked_for(**asked)
+    if not (verify or report.refused):
+        old = set(report.skipped)
+        arrays = [array for case in cases if case.case_id in old for array in store.arrays(case, annotations)]
+        if sum(record["size"] for _, record in arrays) > AT_ONCE:
+            later.check(lambda: [_check(*array) for array in arrays])
+        elif not all(is_whole for _, is_whole in map_threads(lambda array: _has_content(*array), arrays)):
+            report = build_cache(reader, cases, **asked, progress=progress, verify=True)
+    errors = list(report.refused.values())
     if len(errors) == 1:
         raise errors[0]
     if errors:
         raise FewSliceError(f"{len(errors)} volumes cannot be used:\n" + "\n".join(map(str, errors)))
-    store = Store(reader)
-    return PreparedSet([store.open(case, _asked_for(**asked)) for case in cases])
+    return PreparedSet([store.open(case, annotations) for case in cases])
 
 
 def build_cache(
@@ -202,9 +226,12 @@ def build_cache(
             return not is_current
         except DataError as error:
             return error
+        except MemoryError as error:
+            raise MemoryError(f"{error or 'none is left'}, for {job[0].image_path}") from error
 
     title = f"Preparing {reader.dataset.name}"
-    lock = folder_lock(store.folder) if pending else contextlib.nullcontext()
+    is_read_only = store.folder.exists() and not os.access(store.folder, os.W_OK)
+    lock = folder_lock(store.folder) if pending and not is_read_only else contextlib.nullcontext()
     with lock, Progress(len(pending), title, is_enabled=progress) as line:
         for index, result in map_threads(work, pending, workers=workers):
             case_id = pending[index][0].case_id
@@ -213,8 +240,7 @@ def build_cache(
             elif result:
                 report.done.append(case_id)
             line.update(note=case_id)
-        if report.done:
-            store.write_manifest()
+    store.tidy()
     report.done.sort()
     report.refused = dict(sorted(report.refused.items()))
     report.skipped = sorted(jobs.keys() - report.refused.keys() - set(report.done))
@@ -231,10 +257,13 @@ def _asked_for(with_label: bool, with_scribble: bool) -> Annotations:
 
 def settings(dataset: DatasetConfig) -> dict[str, Any]:
     """Returns every setting that prepared arrays depend on."""
-    unused = {"target_resolution", "anti_aliasing"} if dataset.grid != "resample" else set()
+    unused = {"target_resolution", "anti_aliasing", "label_resampling"} if dataset.grid != "resample" else set()
     unused |= {"img_size_x", "img_size_y"} if dataset.grid == "native" else set()
+    has_no_affine = dataset.layout.endswith("h5")
+    unused |= {"orientation"} if dataset.orientation == "as_stored" or has_no_affine else set()
     unused |= {"percentiles"} if dataset.intensity == "as_stored" else set()
     values = {name: getattr(dataset, name) for name in _SETTINGS if name not in unused}
+    values |= {"padding": "left out"} if dataset.intensity == "percentiles" else {}  # older caches hold it
     return {"format": FORMAT, **without_later_defaults(values)}
 
 
@@ -254,13 +283,8 @@ class Store:
         self.folder = reader.root / reader.dataset.data_path_tr_cropped / files.digest(self.settings)
 
     def entry(self, case: Case) -> Mapping[str, Any] | None:
-        """Returns the record of a case, or None if there is no usable one."""
-        try:
-            entry = files.read_json(self._file(case, "entry.json"))
-        except (OSError, FewSliceError):
-            return None
-        is_usable = isinstance(entry, dict) and entry.get("format") == FORMAT and "image" in entry.get("arrays", {})
-        return entry if is_usable else None
+        """Returns the record of a case, or None if there is no usable one: damaged, changed or of another format."""
+        return _entry(self._file(case, "entry.json"))
 
     def is_current(
         self, case: Case, annotations: Annotations, *, by_content: bool = False, verify: bool = False
@@ -270,28 +294,35 @@ class Store:
         Args:
             case: The case.
             annotations: Arrays that are needed beside the image.
-            by_content: Compare the content of the sources, not only their sizes and times.
-            verify: Compare the checksums of the arrays too, not only their forms.
+            by_content: Compare the content of the sources and of arrays written after the entry, not only sizes and
+                times.
+            verify: Compare the content of all arrays.
         """
         entry = self.entry(case)
         return (
             entry is not None
+            and bool(entry.get(CHECKSUM))
             and self._holds(case, entry, annotations)
             and self._are_sources_same(case, entry, with_label=bool(annotations), by_content=by_content)
-            and all(self._is_whole(case, key, record, verify=verify) for key, record in entry["arrays"].items())
+            and all(
+                (not verify and self._is_untouched(case, key, record))
+                or (by_content and _has_content(self._file(case, f"{key}.npy"), record))
+                for key, record in entry["arrays"].items()
+            )
         )
 
     def refresh(self, case: Case, annotations: Annotations, *, verify: bool = False) -> bool:
-        """Like `is_current`, but sources of another time and the same content count and are recorded."""
+        """Like `is_current`, but files of another time and the same content count and are recorded."""
         if not self.is_current(case, annotations, by_content=True, verify=verify):
             return False
         entry = self.entry(case)
-        sources = dict(entry["sources"])
         # a label that was not compared keeps its old time
         for path in self.reader.source_files(case, with_label=bool(annotations)):
-            sources[self._name(path)] = sources[self._name(path)] | self._stamp(path)
-        if sources != entry["sources"]:
-            files.write_json(self._file(case, "entry.json"), {**entry, "sources": sources})
+            entry["sources"][self._name(path)] |= self._stamp(path)
+        with contextlib.suppress(FewSliceError):  # of a folder that cannot be written they are compared again
+            is_untouched = [self._is_untouched(case, *array) for array in entry["arrays"].items()]
+            if entry != self.entry(case) or not all(is_untouched):
+                self._write_entry(case, entry)
         return True
 
     def build(self, case: Case, annotations: Annotations) -> None:
@@ -301,16 +332,18 @@ class Store:
             DataError: the native files are missing or wrong.
             FewSliceError: the file system refuses.
         """
+        entry_path = self._file(case, "entry.json")
+        if self.entry(case) is None and entry_path.exists():
+            logging.warning("%s was damaged or changed: the volume is prepared again.", entry_path)
         sources, kept, notes = self._still_true(case)
         paths = self.reader.source_files(case, with_label=bool(annotations))
         sources |= {self._name(path): self._source(path) for path in paths}
         volume = self.reader.read(case, with_label=LABEL in annotations, with_scribble=SCRIBBLE in annotations)
+        _refuse_large_grid(volume, self.reader.dataset)
         arrays, remarks = _prepare(volume, self.reader.dataset, with_image="image" not in kept)
         arrays = {self._key(key): array for key, array in arrays.items() if self._key(key) not in kept}
         try:
-            self._file(case, "entry.json").unlink(missing_ok=True)
-            for left_over in self._file(case, "").glob(".*.tmp*"):
-                left_over.unlink(missing_ok=True)
+            entry_path.unlink(missing_ok=True)
         except OSError as error:
             raise files.writing_error(self._file(case, ""), error) from error
         entry = {
@@ -324,10 +357,11 @@ class Store:
             "native_shape": list(volume.image.shape[:3]),
             "spacing_mm": list(volume.spacing_mm),
             "affine": volume.affine.tolist(),
+            "axes": list(volume.axes),
             "header": None if volume.header is None else base64.b64encode(volume.header.binaryblock).decode(),
             "notes": list(dict.fromkeys([*notes, *volume.notes, *remarks])),
         }
-        files.write_json(self._file(case, "entry.json"), entry)
+        self._write_entry(case, entry)
 
     def open(self, case: Case, annotations: Annotations) -> PreparedVolume:
         """Maps one case that `build_cache` has prepared."""
@@ -347,25 +381,60 @@ class Store:
             scribble=self._load(case, SCRIBBLE) if SCRIBBLE in annotations else None,
             native_label=self._load(case, NATIVE) if has_label else None,
             header=header_from(base64.b64decode(header)) if header else None,
+            axes=tuple(entry.get("axes", STORED)),
         )
 
     def _load(self, case: Case, key: str) -> np.ndarray:
-        return np.load(self._file(case, f"{self._key(key)}.npy"), mmap_mode="r", allow_pickle=False)
+        try:
+            return np.load(self._file(case, f"{self._key(key)}.npy"), mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise _changed(self._file(case, f"{self._key(key)}.npy")) from error
+
+    def arrays(self, case: Case, annotations: Annotations) -> list[tuple[Path, Mapping[str, Any]]]:
+        """Returns the files that `open` maps, with their records."""
+        records = self.entry(case)["arrays"]
+        keys = ["image", *((LABEL, NATIVE) if LABEL in annotations else ()), *map(self._key, annotations - {LABEL})]
+        return [(self._file(case, f"{key}.npy"), records[key]) for key in keys]
 
     def _source_digest(self, case: Case, entry: Mapping[str, Any], annotations: Annotations) -> str:
         """Returns a digest of the content of the native files that a case was made of, and of how scribbles were."""
         names = [self._name(path) for path in self.reader.source_files(case, with_label=bool(annotations))]
         content = [entry["sources"][name]["sha256"] for name in names] + [entry["facts"]]
         is_simulated = SCRIBBLE in annotations and self._key(SCRIBBLE) != SCRIBBLE
-        return files.digest(content + (["simulated scribbles"] if is_simulated else []))
+        content += ["simulated scribbles"] if is_simulated else []
+        axes = tuple(entry.get("axes", STORED))
+        return files.digest(content + ([["axes", axes]] if axes != STORED else []))
 
-    def write_manifest(self) -> None:
-        """Writes manifest.json from all entries."""
-        entries = {path.parent.name: files.read_json(path) for path in sorted(self.folder.glob("*/entry.json"))}
-        files.write_json(self.folder / "manifest.json", {"settings": self.settings, "cases": entries})
+    def tidy(self) -> None:
+        """Writes manifest.json where it is not what all entries say, and removes halves of files.
+
+        Not while another process prepares volumes, nor in a folder that cannot be written.
+        """
+        with contextlib.suppress(FewSliceError, OSError):
+            entries = {path.parent.name: _entry(path) for path in sorted(self.folder.glob("*/entry.json"))}
+            content = {"settings": self.settings, "cases": {name: entry for name, entry in entries.items() if entry}}
+            manifest, text = self.folder / "manifest.json", (files.to_json(content) + "\n").encode()
+            halves = [*self.folder.glob(".*.tmp*"), *self.folder.glob("*/.*.tmp*")]
+            if halves or entries and not (manifest.is_file() and manifest.read_bytes() == text):
+                with folder_lock(self.folder, refusal="busy"):
+                    for half in halves:
+                        half.unlink(missing_ok=True)
+                    files.write_bytes(manifest, text)
 
     def _file(self, case: Case, name: str) -> Path:
         return self.folder / case.case_id / name
+
+    def _write_entry(self, case: Case, entry: Mapping[str, Any]) -> None:
+        content = json.loads(files.to_json(entry))
+        files.write_json(self._file(case, "entry.json"), {**content, CHECKSUM: _checksum(content)})
+
+    def _is_untouched(self, case: Case, key: str, recorded: Mapping[str, Any]) -> bool:
+        """Whether an array has the size that its entry says and was not written after it."""
+        try:
+            found, entry = self._file(case, f"{key}.npy").stat(), self._file(case, "entry.json").stat()
+        except OSError:
+            return False
+        return found.st_size == recorded["size"] and found.st_mtime_ns <= entry.st_mtime_ns
 
     def _key(self, key: str) -> str:
         """Returns the name under which an array is stored; scribbles of both origins lie side by side."""
@@ -389,8 +458,13 @@ class Store:
         entry = self.entry(case)
         for with_label in (True, False):
             if entry and self._are_sources_same(case, entry, with_label=with_label, by_content=True):
-                kept = {key: record for key, record in entry["arrays"].items() if with_label or key == "image"}
-                kept = {key: record for key, record in kept.items() if self._is_whole(case, key, record, verify=True)}
+                kept = {}
+                for key, record in entry["arrays"].items():
+                    path = self._file(case, f"{key}.npy")
+                    if (with_label or key == "image") and _has_content(path, record):
+                        kept[key] = record
+                    elif with_label:
+                        logging.warning("%s is not as it was prepared: it is prepared again.", path)
                 names = [self._name(path) for path in self.reader.source_files(case, with_label=with_label)]
                 return {name: entry["sources"][name] for name in names}, kept, entry["notes"] if with_label else []
         return {}, {}, []
@@ -417,23 +491,9 @@ class Store:
 
     def _is_same(self, path: Path, recorded: Mapping[str, Any], *, by_content: bool) -> bool:
         try:
-            if by_content:
-                return recorded["size"] == path.stat().st_size and recorded["sha256"] == files.sha256(path)
-            return recorded | self._stamp(path) == recorded
-        except OSError:
+            return _has_content(path, recorded) if by_content else recorded | self._stamp(path) == recorded
+        except (OSError, TypeError):
             return False  # missing, or the reader says what is wrong with it
-
-    def _is_whole(self, case: Case, key: str, recorded: Mapping[str, Any], *, verify: bool) -> bool:
-        path = self._file(case, f"{key}.npy")
-        try:
-            with open(path, "rb") as file:
-                np.lib.format.read_magic(file)
-                shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-                size = os.fstat(file.fileno()).st_size
-            is_whole = (list(shape), dtype.name, size) == (recorded["shape"], recorded["dtype"], recorded["size"])
-            return is_whole and not (verify and files.sha256(path) != recorded["sha256"])
-        except (OSError, ValueError):
-            return False
 
     def _save(self, case: Case, key: str, array: np.ndarray) -> dict[str, Any]:
         """Writes one array and reads it back to see that the disk kept it."""
@@ -452,12 +512,26 @@ class Store:
         return {"sha256": checksum, "size": size, "shape": shape, "dtype": array.dtype.name}
 
 
+def _refuse_large_grid(volume: Volume, dataset: DatasetConfig) -> None:
+    """Raises `ConfigError` where the network's grid, or the matrices of resampling, would take more than the limit."""
+    if dataset.grid == "native":
+        return
+    *native, depth = volume.image.shape[:3]
+    need = 4.0 * math.prod(dataset.size) * depth * dataset.num_channels
+    if dataset.grid == "resample":
+        factors = resampling_factors(volume.spacing_mm, dataset.target_resolution)
+        need += sum(8 * max(n, n * factor) * max(n, n * factor) for n, factor in zip(native, factors, strict=True))
+    if found := limits.exceeded(need):
+        raise ConfigError(
+            f"{volume.case.image_path}: {volume.image.shape[:3]} voxels of {volume.spacing_mm} mm, resampled to "
+            f"`target_resolution` {tuple(dataset.target_resolution)} mm and {dataset.size} pixels (`img_size_x`, "
+            f"`img_size_y`), need too much memory: {found}. Choose a coarser resolution or fewer pixels."
+        )
+
+
 def _prepare(volume: Volume, dataset: DatasetConfig, *, with_image: bool) -> tuple[dict[str, np.ndarray], list[str]]:
     """Returns the arrays to store of a volume, and notes on what a user may want to know."""
-    arrays, notes = {}, []
-    if volume.image.min() == volume.image.max():
-        becomes = " and becomes zero" if dataset.intensity == "percentiles" else ""
-        notes.append(f"the image is constant ({volume.image.flat[0]:g}){becomes}")
+    arrays, notes = {}, image_notes(volume.image, dataset)
     if with_image:
         arrays["image"] = image_to_grid(volume.image, volume.spacing_mm, dataset)
     if volume.scribble is not None:
@@ -471,3 +545,43 @@ def _prepare(volume: Volume, dataset: DatasetConfig, *, with_image: bool) -> tup
             names = ", ".join(dataset.struct_name[number - 1] for number in lost)
             notes.append(f"nothing of {names} is left after resampling and cropping to {dataset.size}")
     return arrays, notes
+
+
+def _entry(path: Path) -> dict[str, Any] | None:
+    """Returns the content of an entry.json, None if it is missing, damaged or changed."""
+    try:
+        entry = files.read_json(path)
+        kinds = {"arrays": dict, "sources": dict, "notes": list}
+        is_known = entry["format"] == FORMAT and all(isinstance(entry[name], kind) for name, kind in kinds.items())
+        return entry if is_known and entry.get(CHECKSUM) in (None, _checksum(entry)) else None
+    except (OSError, FewSliceError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _has_content(path: Path, recorded: Mapping[str, Any]) -> bool:
+    """Whether a file has the size and the checksum that an entry says."""
+    try:
+        return recorded["size"] == path.stat().st_size and recorded["sha256"] == files.sha256(path)
+    except (OSError, KeyError, TypeError):
+        return False  # missing; an entry of another form
+
+
+def _check(path: Path, recorded: Mapping[str, Any]) -> None:
+    if not _has_content(path, recorded):
+        raise _changed(path)
+
+
+def _changed(path: Path) -> DataError:
+    with contextlib.suppress(OSError):
+        path.touch()  # newer than its entry, so that the next start compares its content
+    return DataError(
+        path,
+        expected="the array as it was prepared",
+        found="another content (a fault of the disk, or another program)",
+        remedy="Repeat the command: the volume is prepared again. Nothing that depends on the array was saved.",
+    )
+
+
+def _checksum(entry: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in entry.items() if key != CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,9 +14,10 @@ import numpy as np
 from fewslice.core.errors import DataError
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
+from fewslice.data.geometry_notes import Lie, geometry_notes, lie_of
 from fewslice.data.readers import Reader, patients
 from fewslice.data.readers.selection import few, patient_names
-from fewslice.data.volume import Case
+from fewslice.data.volume import Case, image_notes
 from fewslice.settings.splits import val_patients
 
 _NOTES_SHOWN = 20
@@ -33,6 +34,7 @@ class Facts:
     counts: tuple[int, ...]  # voxels per class; empty without a label
     annotated: int | None  # pixels with a scribble; None without scribbles
     notes: tuple[str, ...]  # text on what is worth knowing
+    lie: Lie
 
 
 @dataclass
@@ -72,15 +74,20 @@ def examine_dataset(
     splits = reader.dataset.splits
     training = {patient for key in splits.labelled_keys() for ids in splits.train[key].values() for patient in ids}
     shared = patients.notes(reader.dataset, training, val_patients(splits))
-    findings, duplicates = Findings(notes=[*reader.notes, *shared]), []
+    findings, duplicates, notes = Findings(notes=[*reader.notes, *shared]), [], []
     seen: dict[str, Case] = {}
+    lies = {case.case_id: results[index].lie for index, case in enumerate(cases) if isinstance(results[index], Facts)}
+    findings.notes += geometry_notes(lies, reader.dataset.orientation)
+    shows: dict[str, bool] = {}  # patient -> whether a label has a structure
     for index, case in enumerate(cases):
         result = results[index]
         if isinstance(result, list):
             findings.problems += result
             continue
         findings.facts.append(result)
-        findings.notes += [f"{case.case_id}: {note}" for note in result.notes]
+        notes += [(case.case_id, note) for note in result.notes]
+        if result.counts and case.phase in reader.dataset.phases:
+            shows[case.patient_id] = shows.get(case.patient_id, False) or any(result.counts[1:])
         other = seen.setdefault(result.content, case)
         if other is not case:
             error = DataError(
@@ -90,8 +97,29 @@ def examine_dataset(
                 remedy="Remove one of them; a copy could stand in training and test at once.",
             )
             duplicates.append(error)
+    findings.notes += _lists_of_nothing(reader, shows) + grouped_notes(notes)
     findings.problems += duplicates + _similar_patients(reader, cases)
     return findings
+
+
+def _lists_of_nothing(reader: Reader, shows: dict[str, bool]) -> list[str]:
+    """Returns a text on every list for training or validation whose labels are all empty."""
+    splits, notes = reader.dataset.splits, []
+    for role, table in (("training", splits.train), ("validation", splits.val)):
+        for key in splits.val:
+            for comb, ids in table.get(key, {}).items():
+                patients = patient_names(reader, ids).values()
+                if ids and all(shows.get(patient) is False for patient in patients):
+                    notes.append(f"the {role} list {key} {comb} ({few(list(ids))}) shows no structure")
+    return notes
+
+
+def grouped_notes(notes: Iterable[tuple[str, str]]) -> list[str]:
+    """Returns one line for each text of (case id, text) pairs, with the cases that it is about."""
+    cases: dict[str, list[str]] = {}
+    for case_id, text in notes:
+        cases.setdefault(text, []).append(case_id)
+    return [f"{few(ids)}: {text}" for text, ids in cases.items()]
 
 
 def missing_patients(reader: Reader) -> list[DataError]:
@@ -111,9 +139,7 @@ def _examine(reader: Reader, case: Case) -> Facts | list[DataError]:
     if volume is None:
         return problems
     names = ("background", *reader.dataset.struct_name)
-    notes, counts, annotated = list(volume.notes), (), None
-    if volume.image.min() == volume.image.max():
-        notes.append(f"the image is constant ({volume.image.flat[0]:g})")
+    notes, counts, annotated = [*volume.notes, *image_notes(volume.image, reader.dataset)], (), None
     if volume.label is not None:
         counts = tuple(np.bincount(volume.label.ravel(), minlength=len(names)).tolist())
         absent = [name for name, count in zip(names, counts, strict=True) if not count]
@@ -125,12 +151,14 @@ def _examine(reader: Reader, case: Case) -> Facts | list[DataError]:
         is_annotated = volume.scribble < len(names)
         annotated = int(is_annotated.sum())
         notes += [] if annotated else ["the scribbles are empty"]
+        if annotated and not (volume.scribble[is_annotated] > 0).any():
+            notes.append("the scribbles hold background only")
         if volume.label is not None:
             wrong = int(((volume.scribble != volume.label) & is_annotated).sum())
             if wrong > _WRONG_SHARE * annotated:
                 notes.append(f"{wrong} of {annotated} scribbled pixels have another class than the label")
-    content = hashlib.sha256(np.ascontiguousarray(volume.image)).hexdigest() + str(volume.image.shape)
-    return Facts(content, volume.image.shape[:3], volume.spacing_mm, counts, annotated, tuple(notes))
+    content = hashlib.sha256(np.ascontiguousarray(volume.image.T)).hexdigest() + str(volume.image.shape)
+    return Facts(content, volume.image.shape[:3], volume.spacing_mm, counts, annotated, tuple(notes), lie_of(volume))
 
 
 def describe(reader: Reader, cases: Sequence[Case], findings: Findings) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 
 from fewslice.augment.interpolate import resize_nearest
 from fewslice.data import preprocess
+from fewslice.data.io.geometry import STORED, Axes
 
 if TYPE_CHECKING:
     from fewslice.data.io.nifti import Header
@@ -44,7 +45,10 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """The voxels of one volume on the grid of its file. Axes are the file's (x, y, z); x is a slice's row.
+    """The voxels of one volume on the grid of its file, with axes (x, y, z); x is a slice's row.
+
+    The axes are the file's, or with the dataset's `orientation` "canonical" turned to R, A, S: the third stays the
+    third. Everything here agrees in that but `header`.
 
     Attributes:
         case: Where the volume came from.
@@ -54,9 +58,10 @@ class Volume:
         scribble: (X, Y, Z) uint8, classes and num_classes = not annotated, or None if there is none or it was not
             asked for.
         spacing_mm: Size of a voxel along x, y and z.
-        affine: (4, 4) float64, voxel indices to mm as the file says. Its scale is not `spacing_mm` in ACDC.
+        affine: (4, 4) float64, voxel indices to mm. As stored, its scale is not `spacing_mm` in ACDC.
         notes: Text on what was read differently from how it stands in the file.
         header: The file's NIfTI header, which files on the same grid take over; None for other formats.
+        axes: How the arrays were turned against the file (`fewslice.data.io.geometry`).
     """
 
     case: Case
@@ -67,11 +72,27 @@ class Volume:
     affine: np.ndarray
     notes: tuple[str, ...] = ()
     header: Header | None = None
+    axes: Axes = STORED
 
 
 def with_channel_axis(images: np.ndarray) -> np.ndarray:
     """Returns images as networks take them, (N, H, W, C): those of one channel, (N, H, W), get the axis."""
     return images[..., np.newaxis] if images.ndim == 3 else images
+
+
+def image_notes(image: np.ndarray, dataset: DatasetConfig) -> list[str]:
+    """Returns text on intensities that are scaled otherwise than one would expect, or that show nothing.
+
+    Args:
+        image: (X, Y, Z) or (X, Y, Z, C), native.
+        dataset: `intensity` and `percentiles` are read.
+    """
+    is_scaled = dataset.intensity == "percentiles"
+    if image.min() == image.max():
+        return [f"the image is constant ({image.flat[0]:g})" + " and becomes zero" * is_scaled]
+    padding = preprocess.find_padding(image, dataset.percentiles)
+    kept = "is left out of the percentiles and becomes 0" if is_scaled else "stays (`intensity` is as_stored)"
+    return [] if padding is None else [f"{padding}: this is taken for padding and {kept}"]
 
 
 def image_to_grid(image: np.ndarray, spacing_mm: Sequence[float], dataset: DatasetConfig) -> np.ndarray:
@@ -99,13 +120,13 @@ def image_to_grid(image: np.ndarray, spacing_mm: Sequence[float], dataset: Datas
 def label_to_grid(
     label: np.ndarray, spacing_mm: Sequence[float], dataset: DatasetConfig, *, outside: int = 0
 ) -> np.ndarray:
-    """Brings a label or a scribble to the network's grid by the nearest pixel.
+    """Brings a label or a scribble to the network's grid; where that is stretched, by the nearest pixel.
 
     Args:
         label: (X, Y, Z) uint8.
         spacing_mm: Native spacing; the first two values count.
-        dataset: `grid`, the size and `target_resolution` are read.
-        outside: Value where the network's grid reaches beyond the file's slice.
+        dataset: `grid`, the size, `target_resolution` and `label_resampling` are read.
+        outside: Value where the network's grid reaches beyond the file's slice; of scribbles "not annotated".
 
     Returns:
         (Z, NX, NY) uint8.
@@ -113,6 +134,7 @@ def label_to_grid(
     if dataset.grid != "resample":
         return np.ascontiguousarray(_stretched(label, dataset), np.uint8)
     options = {"target_resolution": dataset.target_resolution, "size": dataset.size, "fill": outside}
+    options["rule"] = dataset.label_resampling
     return np.ascontiguousarray(preprocess.prepare_label(label, spacing_mm, **options), np.uint8)
 
 

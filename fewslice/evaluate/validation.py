@@ -24,8 +24,8 @@ class ValidationResult:
     """Result of one validation.
 
     Attributes:
-        mean_dice: Mean over volumes of the mean foreground Dice on the original grid; NaN if nothing is
-            defined.
+        mean_dice: Mean over volumes of the mean foreground Dice on the original grid; NaN if no volume shows a
+            structure, since the Dice of what a network finds there would be 0 whatever it is.
         per_structure: (K - 1,) float64 mean Dice of each structure over volumes, NaN where never defined.
         dice_loss: Mean over all slices of the Dice loss with background, on the network's grid.
         scores: The volumes' scores, without surface distances.
@@ -65,9 +65,10 @@ def validate(
         averaged over volumes), and classes that are absent in truth and prediction count neither as 0 nor as
         1.
     """
-    scores, losses, counts = [], [], np.zeros(3, int)
+    scores, losses, counts, has_structure = [], [], np.zeros(3, int), False
     for prepared, truth in items:
         probabilities, label = predict_volume(prepared, predict, dataset=dataset)
+        has_structure |= bool(np.any(truth))
         losses.append(dice_loss_per_slice(probabilities, prepared.label))
         if confidence is not None:
             counts += confident_pixels(probabilities, prepared.label, confidence)
@@ -77,7 +78,7 @@ def validate(
         raise ConfigError("There is no volume to validate on. Check the split's list of validation patients.")
     table = np.stack([score.dice[1:] for score in scores])  # (volumes, K - 1)
     return ValidationResult(
-        mean_dice=mean_foreground_dice(scores),
+        mean_dice=mean_foreground_dice(scores) if has_structure else math.nan,
         per_structure=np.array([statistics(column)["mean"] for column in table.T]),
         dice_loss=float(np.concatenate(losses).mean()),
         scores=tuple(scores),

@@ -1,7 +1,7 @@
-"""Evidence for strategies: features, pixels and annotations of units, and what the last round's networks say.
+"""Evidence for strategies: features, pixels and annotations of units; scores and gradients of the last networks.
 
-A score is made from maps of each case, which passes of networks give, and reduced to means over the units' boxes; or
-from the images of the units by a training of its own.
+A score comes from maps of each case by passes of networks, reduced to means over the units' boxes; or from the images
+of the units by a training of its own.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from fewslice.learner.kinds import FEATURES as KINDS
 from fewslice.learner.kinds import Inputs
 from fewslice.learner.learner import case_images, load_member, member_folder
 from fewslice.learner.members import MEMBERS
-from fewslice.learner.networks import SCORING_BATCH, Maps, Network, network_of
-from fewslice.learner.passes import DropoutPasses, Passes
+from fewslice.learner.networks import SCORING_BATCH, Network, network_of
+from fewslice.learner.passes import DropoutPasses, Maps, Passes
 from fewslice.settings import datasets
 from fewslice.train.encoder_runs import EncoderRun
 
@@ -48,31 +48,31 @@ class RoundNetworks:
     dataset: datasets.DatasetConfig
 
     def best(self, situation: Situation) -> tuple[Network, keras.Model]:
-        """Returns the kind of network, and the whole network of the best validation."""
+        """Returns the kind of network, and the best of the round."""
         network = network_of(situation.plan.network)
-        chosen = files.read_json(situation.trained / "metrics.json")["chosen"]
+        chosen = files.read_record(situation.trained / "metrics.json", {"chosen": int})["chosen"]
         return network, load_member(network, self.dataset, member_folder(situation.trained, chosen))
 
     def members(self, situation: Situation) -> tuple[Network, list[tuple[keras.Model, int]]]:
-        """Returns the kind of network, and all of them with their seeds."""
-        plan, found = situation.plan, []
+        """Returns the kind of network, and all of the round with their seeds."""
+        plan, models = situation.plan, []
         network, kind = network_of(plan.network), MEMBERS.get(plan.members.kind)
         for member in range(plan.members.count):
             model = load_member(network, self.dataset, member_folder(situation.trained, member))
             seed, _ = kind(member, plan.members.count, plan.seed, situation.labels)
-            found.append((model, seed))
-        return network, found
+            models.append((model, seed))
+        return network, models
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PoolEvidence:
-    """Makes what the strategy of a round needs, when it is asked for.
+    """The evidence of all rounds, made when it is needed.
 
     Attributes:
         dataset: The dataset's settings.
         volumes: The prepared volumes of the pool.
         pool: The units.
-        folder: Where arrays that all rounds share come to lie.
+        folder: Folder of arrays that all rounds share.
         networks: The trained networks, such as `RoundNetworks`.
         find_encoder: Returns the run of the encoder; trains it at its first call.
         batch_size: Slices or units that a segmentation network gets at a time.
@@ -87,7 +87,7 @@ class PoolEvidence:
     batch_size: int = SCORING_BATCH
 
     def table(self) -> dict[str, Evidence]:
-        """Returns need -> what makes it, for all rounds."""
+        """Returns need -> the method that makes it."""
         return {
             FEATURES: self.features,
             PIXELS: lambda situation: self.pixels,
@@ -107,19 +107,12 @@ class PoolEvidence:
         return open_pixels(self.volumes, self.pool, self.folder, shape=GRID)
 
     def features(self, situation: Situation) -> np.ndarray | None:
-        """Returns (N, D) features of the kind that the round looks at; None if it names none."""
+        """Returns (N, D) features of the round's kind; None if it names none."""
         named = situation.plan.query.features
         if named is None:
             return None
-        inputs = Inputs(
-            self.volumes,
-            self.pool,
-            self.dataset,
-            self.folder,
-            self.find_encoder,
-            lambda: self.networks.best(situation),
-            batch_size=self.batch_size,
-        )
+        parts = (self.volumes, self.pool, self.dataset, self.folder, self.find_encoder)
+        inputs = Inputs(*parts, lambda: self.networks.best(situation), batch_size=self.batch_size)
         return KINDS.get(named.name)(inputs, **named.options)
 
     def masks(self, situation: Situation) -> Any:
@@ -129,12 +122,12 @@ class PoolEvidence:
         return AnnotatedMasks(situation)
 
     def scores(self, situation: Situation) -> np.ndarray | None:
-        """Returns the (N,) uncertainty of all units; None if the round looks at none."""
+        """Returns the (N,) uncertainty of all units; None if the round names no score."""
         named = situation.plan.query.score
         if named is None:
             return None
         make = {PASSES: self._by_passes, IMAGES: self._by_images}
-        return make[uncertainty.get(named.name).source](situation)
+        return make[uncertainty.SCORES.get(named.name).source](situation)
 
     def _by_passes(self, situation: Situation) -> np.ndarray:
         query, name = situation.plan.query, situation.plan.query.score.name
@@ -148,10 +141,9 @@ class PoolEvidence:
 
     def _by_images(self, situation: Situation) -> np.ndarray:
         named = situation.plan.query.score
-        score = uncertainty.get(named.name)
+        score, folder = uncertainty.SCORES.get(named.name), situation.folder / named.name
         options = score.options_class(**named.options) if score.options_class else None
-        given = {"folder": situation.folder / named.name, "seed": situation.plan.seed}
-        return score(self.images, situation.is_labelled, options, **given)
+        return score(self.images, situation.is_labelled, options, folder=folder, seed=situation.plan.seed)
 
     def gradients(self, situation: Situation) -> np.ndarray:
         """Returns (N, E) gradient embeddings of the last round's best network."""
@@ -161,11 +153,7 @@ class PoolEvidence:
 
 
 class AnnotatedMasks:
-    """Masks (N, H, W) of the units that are annotated; the ignore value in the others.
-
-    Args:
-        situation: What is annotated.
-    """
+    """Masks (N, H, W) of the annotated units; the ignore value in the others."""
 
     def __init__(self, situation: Situation):
         self._labels = situation.labels
@@ -183,19 +171,16 @@ class AnnotatedMasks:
 
 
 def unit_scores(pool: Units, maps: Maps, name: str) -> np.ndarray:
-    """Returns the (N,) float64 scores of all units: means over their boxes, then over networks scored by themselves.
+    """Returns the (N,) float64 scores of all units: means of the maps (`fewslice.learner.passes`) over their boxes.
 
-    Args:
-        pool: The units.
-        maps: See `fewslice.learner.passes`.
-        name: The score.
+    Networks that are scored by themselves are averaged.
     """
     of_unit = pool.case_of(np.arange(len(pool)))
     order = np.argsort(of_unit, kind="stable")
     ends = np.searchsorted(of_unit[order], np.arange(len(pool.cases) + 1))
-    found = np.empty(len(pool))
+    scores = np.empty(len(pool))
     for case, networks in enumerate(maps):
         units = order[ends[case] : ends[case + 1]]
         boxes = pool.starts(units), pool.sizes(units)
-        found[units] = mean_over_members([unit_means(one[name], *boxes) for one in networks])
-    return found
+        scores[units] = mean_over_members([unit_means(network[name], *boxes) for network in networks])
+    return scores

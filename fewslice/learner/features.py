@@ -1,8 +1,8 @@
-"""Rows of the units of a pool, by networks: embeddings of an encoder, features and gradients of a segmentation network.
+"""Features of the units of a pool: embeddings of an encoder, maps and gradients of a segmentation network.
 
 A run of group contrastive training gives h, the input of its projection head (Vepa et al., 2024,
 https://arxiv.org/abs/2411.15763); any run with the U-Net the global average of its encoder's bottleneck map. Embeddings
-are not scaled to length 1. Pixels serve as embeddings, too. In memory is one batch, the rows are on the disk.
+are not scaled to length 1. Pixels serve as embeddings, too. In memory is one batch; the rows are on disk.
 """
 
 from __future__ import annotations
@@ -16,16 +16,12 @@ import numpy as np
 
 from fewslice.core import backend
 from fewslice.core.errors import ConfigError
-from fewslice.core.registry import unknown_name
 from fewslice.core.rowfile import write_rows
 from fewslice.settings.datasets import DatasetConfig
 from fewslice.train.encoder_runs import PIXELS, EncoderRun
 from fewslice.train.networks import embedding_network
 from fewslice.train.predict import padded_batches, softmax
 
-PREDICTIONS, ENCODER_MAP, POOLED = "predictions", "encoder_map", "pooled"
-KINDS = (PREDICTIONS, ENCODER_MAP, POOLED)
-_DTYPES = ("float16", "float32")
 Images = Sequence[np.ndarray]
 
 
@@ -39,21 +35,19 @@ def embed(
     path: str | os.PathLike,
     mixed_precision: bool = False,
 ) -> np.ndarray:
-    """Returns the embeddings of all images.
+    """Returns the embeddings of all images, (N, D) float32, memory-mapped.
 
-    A finished file of the same network and images is opened again, an unfinished one is continued.
+    D is 512 or 2048 for a ResNet, 128 for a U-Net, all pixel values for "pixels". A finished file of the same network
+    and images is opened again, an unfinished one is resumed.
 
     Args:
         run: The encoder, of `find_encoder`; or "pixels".
         images: (rows, columns, channels) float32 of each unit.
         dataset: The dataset's settings.
-        key: Stands for the images, as JSON values.
+        key: Identifies the images, as JSON values.
         batch_size: Images at a time.
         path: Of the .npy file; a .json beside it says what it was made of.
         mixed_precision: Compute in bfloat16.
-
-    Returns:
-        (N, D) float32, memory-mapped: D is 512 or 2048 for a ResNet, 128 for a U-Net, all pixel values for "pixels".
 
     Raises:
         ConfigError: no encoder, or weights that are not those of one.
@@ -62,14 +56,13 @@ def embed(
     """
     if run is None:
         raise ConfigError("Without an encoder there are no embeddings.")
-    digest = run.digest if isinstance(run, EncoderRun) else run
 
     def blocks(done: int) -> Iterator[np.ndarray]:
         encode = _encoder(run, dataset, mixed_precision)
         for batch, count in padded_batches((images[unit] for unit in range(done, len(images))), batch_size):
             yield encode(batch)[:count]
 
-    key = {"encoder": digest, **key, "bfloat16": bool(mixed_precision)}
+    key = {"encoder": run.digest if isinstance(run, EncoderRun) else run, **key, "bfloat16": bool(mixed_precision)}
     return write_rows(path, len(images), blocks, key=key, title="Embedding the pool")
 
 
@@ -85,55 +78,39 @@ def _encoder(run: EncoderRun | str, dataset: DatasetConfig, mixed_precision: boo
 def network_features(
     network: keras.Model,
     images: Images,
-    kind: str,
     *,
     path: str | os.PathLike,
     batch_size: int = 16,
-    dtype: str = "float16",
+    reduce: Callable[[np.ndarray], np.ndarray] = lambda maps: maps,
 ) -> np.ndarray:
-    """Writes features of every unit and returns them memory-mapped.
+    """Writes what a network says of every unit and returns it memory-mapped, (N, D) float16.
 
     Args:
-        network: For "predictions" images (batch, *space, channel) -> logits (batch, *space, class). For "encoder_map"
-            and "pooled" images -> map (batch, *space, channel), for instance of `models.encoder_maps(network, level)`.
+        network: Images (batch, *space, channel) -> maps (batch, *space, channel).
         images: (*space, channel) float32 of each unit.
-        kind: "predictions", the softmax maps; "encoder_map", the map as it is; "pooled", its mean over space.
         path: Of the .npy file.
         batch_size: Units at a time.
-        dtype: "float16" as published, or "float32".
-
-    Returns:
-        (N, D): D is all values of a map; of "pooled" its channels.
+        reduce: Float32 maps -> what is kept of them.
 
     Raises:
-        ConfigError: unknown kind or dtype.
         FewSliceError: values that are not finite, or beyond float16; the file system refuses.
-
-    Source: settings `inf_train_type` and `feature_decoder_index` of Vepa et al., 2024,
-    https://arxiv.org/abs/2411.15763. The pooled ones are ours, for strategies whose work grows with D.
     """
-    if kind not in KINDS:
-        raise ConfigError(unknown_name("kind of features", kind, KINDS))
-    if dtype not in _DTYPES:
-        raise ConfigError(unknown_name("dtype", dtype, _DTYPES))
 
     def rows(batch: np.ndarray) -> np.ndarray:
-        values = np.asarray(network.predict_on_batch(batch), np.float32)
-        if kind == POOLED:
-            return values.mean(axis=tuple(range(1, values.ndim - 1)))
-        return softmax(values) if kind == PREDICTIONS else values
+        return reduce(np.asarray(network.predict_on_batch(batch), np.float32))
 
-    return _by_batches(rows, images, path, batch_size, dtype=dtype, title=f"Features ({kind})")
+    return _by_batches(rows, images, path, batch_size, dtype="float16", title="Features of the pool")
 
 
 def gradient_embeddings(
     network: keras.Model, images: Images, *, path: str | os.PathLike, batch_size: int = 16
 ) -> np.ndarray:
-    """Writes the gradient embedding of every unit, for BADGE, and returns them memory-mapped.
+    """Writes the gradient embedding of every unit, for BADGE, and returns them memory-mapped, (N, E) float32.
 
     It is the gradient with respect to the kernel of the last convolution of the unit's mean cross-entropy, with the
     most probable class y of each pixel as its label: the mean over pixels of (p - onehot(y)) x features under the
-    kernel, zeros outside the image.
+    kernel, zeros outside the image. E is kernel height x width x features x classes: 576 for 3x3, 16 features and 4
+    classes.
 
     Args:
         network: Images (batch, height, width, channel) -> logits (batch, height, width, class), which come straight out
@@ -141,9 +118,6 @@ def gradient_embeddings(
         images: (height, width, channel) float32 of each unit.
         path: Of the .npy file.
         batch_size: Units at a time.
-
-    Returns:
-        (N, E) float32, E is kernel height x width x features x classes: 576 for 3x3, 16 features and 4 classes.
 
     Raises:
         ConfigError: a network that ends otherwise.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from absl import logging
 import models
 from fewslice.active.labels import Labels
 from fewslice.core import backend, checkpoint, files
+from fewslice.core.done import BEST
 from fewslice.data import cache
 from fewslice.data.volume import with_channel_axis
 from fewslice.evaluate import volumes
@@ -32,7 +33,7 @@ from fewslice.settings import datasets
 from fewslice.settings.experiment import RoundPlan
 from fewslice.train import setup
 from fewslice.train.evaluation import validation_of
-from fewslice.train.trainer import BEST, LAST, Plan, Trainer
+from fewslice.train.trainer import Plan, Trainer
 
 MEMBER = "member.json"
 _VAL, _TEST = "val", "test"
@@ -44,11 +45,13 @@ class MemberFolder:
 
     Attributes:
         dir: The folder.
-        digest: Stands for what the network is trained on.
+        digest: Identifies what the network is trained on.
+        owner: Stands for everything on which the network depends.
     """
 
     dir: Path
     digest: str
+    owner: str
 
     @property
     def checkpoints(self) -> Path:
@@ -81,20 +84,19 @@ class Learner:
         """Trains, validates and tests the members of a round; finished ones are only read.
 
         Returns:
-            What metrics.json says about them: each member's numbers, and those of the best validation.
+            Each member's numbers for metrics.json, and those of the best validation.
         """
         members = []
         for member in range(plan.members.count):
             path = member_folder(folder, member)
             if not (path / MEMBER).exists():
                 files.write_json(path / MEMBER, self._member(path, plan, labels, member))
-            members.append(files.read_json(path / MEMBER))
-        values = [-1.0 if found["val_dice"] is None else found["val_dice"] for found in members]
-        chosen = int(np.argmax(values))
+            members.append(files.read_record(path / MEMBER, {"seconds": float}))
+        chosen = int(np.argmax([-1.0 if each.get("val_dice") is None else each["val_dice"] for each in members]))
         return {
             "members": members,
             "chosen": chosen,
-            "seconds": sum(found["seconds"] for found in members),
+            "seconds": sum(each["seconds"] for each in members),
             **{name: value for name, value in members[chosen].items() if name not in ("seconds", "steps")},
         }
 
@@ -107,8 +109,10 @@ class Learner:
         model = self._compiled(network, seed, schedule)
         batches = network.batches(mine, case_images(self.pool), seed=seed)
         digest = files.digest([mine.units.tolist(), plan.training_share, member, mine.digest()])
+        depends = [digest, dataclasses.asdict(plan), datasets.config_dict(self.dataset), self.origin.sha256]
+        owner = files.digest([*depends, self.pool.digest, self.val.digest])
         trainer = Trainer(
-            MemberFolder(path, digest),
+            MemberFolder(path, digest, owner),
             model,
             Plan(
                 make_batch=batches.batch,
@@ -120,14 +124,21 @@ class Learner:
             ),
         )
         trainer.train()
-        found = {"val_dice": trainer.tracker.best, "best_step": trainer.tracker.best_step, "steps": schedule.steps}
-        set_best(model, path)
+        numbers = {"val_dice": trainer.tracker.best, "best_step": trainer.tracker.best_step, "steps": schedule.steps}
+        models.set_weights(model, trainer.load(BEST)[0])
         for role, prepared in ((_VAL, self.val), (_TEST, self.test)):
             if prepared is not None:
-                scores = self._evaluate(self._predict(network, model), prepared, path / "eval" / role)
-                found |= summary(scores, self.dataset.struct_name, prefix=role)
-        logging.info("%s: %s", path, _shown(found))
-        return found | {"seconds": round(time.perf_counter() - started, 3)}
+                scores = volumes.evaluate_cases(
+                    ((volume, volume.native) for volume in prepared),
+                    self._predict(network, model),
+                    dataset=self.dataset,
+                    out_dir=path / "eval" / role,
+                    save_predictions=role == _TEST,
+                )
+                numbers |= summary(scores, self.dataset.struct_name, prefix=role)
+        dice = [f"{role} Dice {numbers[f'{role}_dice']:.3f}" for role in (_VAL, _TEST) if f"{role}_dice" in numbers]
+        logging.info("%s: %s", path, ", ".join(dice))
+        return numbers | {"seconds": round(time.perf_counter() - started, 3)}
 
     def _compiled(self, network: Network, seed: int, schedule: Schedule) -> keras.Model:
         model = build(network, self.dataset, seed=seed)
@@ -155,15 +166,6 @@ class Learner:
     def _predict(self, network: Network, model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
         return network.predictor(network.part(model), self.dataset.mtask_bs)
 
-    def _evaluate(self, predict: Callable, prepared: cache.PreparedSet, folder: Path) -> list[VolumeScore]:
-        return volumes.evaluate_cases(
-            ((volume, volume.native) for volume in prepared),
-            predict,
-            dataset=self.dataset,
-            out_dir=folder,
-            save_predictions=folder.name == _TEST,
-        )
-
 
 def case_images(volumes: cache.PreparedSet) -> list[np.ndarray]:
     """Returns the (slices, rows, columns, channels) image of each case, memory-mapped."""
@@ -182,31 +184,17 @@ def build(network: Network, dataset: datasets.DatasetConfig, *, seed: int = 0) -
 
 
 def load_member(network: Network, dataset: datasets.DatasetConfig, path: Path) -> keras.Model:
-    """Returns the network of a member's folder with the weights of its best validation.
-
-    Raises:
-        DataError: the weights are missing or damaged.
-    """
+    """Returns the network of a member with its best weights. Raises `DataError` as `checkpoint.load_weights`."""
     backend.release_networks()  # layers without a name of their own are called as they were in training
     model = build(network, dataset)
-    set_best(model, path)
+    models.set_weights(model, checkpoint.load_weights(path / "checkpoints" / BEST)[0])
     return model
-
-
-def set_best(model: keras.Model, path: Path) -> None:
-    """Gives a network the weights of a member's best validation; the last ones if every validation Dice was NaN."""
-    best = path / "checkpoints" / BEST
-    weights, _ = checkpoint.load_arrays(best if best.exists() else path / "checkpoints" / LAST)
-    models.set_weights(model, weights)
 
 
 def summary(scores: Sequence[VolumeScore], struct_name: Sequence[str], *, prefix: str) -> dict[str, Any]:
     """Returns the numbers of some volumes for metrics.json: means over structures of means over volumes.
 
-    Args:
-        scores: The volumes.
-        struct_name: Names of the structures.
-        prefix: "val" or "test"; each structure stands in "val_per_structure" or "per_structure".
+    `prefix` is "val" or "test"; each structure stands in "val_per_structure" or "per_structure".
     """
     tables = {
         "dice": np.array([score.dice[1:] for score in scores]),
@@ -214,16 +202,12 @@ def summary(scores: Sequence[VolumeScore], struct_name: Sequence[str], *, prefix
         "hd95_voxels": np.array([score.hd95_voxels for score in scores]),
     }
     means = {name: [statistics(column)["mean"] for column in table.T] for name, table in tables.items()}
-    found: dict[str, Any] = {f"{prefix}_dice": mean_foreground_dice(scores)}
-    for name in ("hd95_mm", "hd95_voxels"):
-        found[f"{prefix}_{name}"] = statistics(means[name])["mean"]
     rows = {
         structure: {name: values[index] for name, values in means.items()}
         for index, structure in enumerate(struct_name)
     }
-    return found | ({"per_structure": rows} if prefix == _TEST else {f"{prefix}_per_structure": rows})
-
-
-def _shown(found: Mapping[str, Any]) -> str:
-    names = [(name, found[key]) for key, name in (("val_dice", "validation"), ("test_dice", "test")) if key in found]
-    return ", ".join(f"{name} Dice {value:.3f}" for name, value in names)
+    return {
+        f"{prefix}_dice": mean_foreground_dice(scores),
+        **{f"{prefix}_{name}": statistics(means[name])["mean"] for name in ("hd95_mm", "hd95_voxels")},
+        "per_structure" if prefix == _TEST else f"{prefix}_per_structure": rows,
+    }

@@ -1,8 +1,8 @@
 """Score maps of cases by passes of networks: whole slices, or overlapping windows of a volume.
 
 The passes of all networks over a batch are reduced to running sums before the next batch is read: memory grows neither
-with the pool nor with the number of passes, and with that of networks only where each is scored by itself.
-Probabilities are averaged, not logits.
+with the pool nor with the passes, and with the networks only where each is scored by itself. Probabilities are
+averaged, not logits.
 
 Source: Gal et al., 2017, https://arxiv.org/abs/1703.02910; ensembles as in Vepa et al., 2024,
 https://arxiv.org/abs/2411.15763.
@@ -42,12 +42,11 @@ class Passes:
 
 
 class DropoutPasses:
-    """A network with active dropout whose answer is a function of the seed, the batch's number and the pass.
+    """A network with active dropout whose answer is a function of seed, number of the batch and pass.
 
     Keras keeps the random state of a dropout layer in a variable: a seed and how often it was drawn from. Both are set
-    anew before every call, from the seed, the place of the layer, batch and pass. So scoring that is repeated gives the
-    same numbers, whatever was computed with the network before, as long as the batches are the same (`batch_size`, and
-    the images before).
+    before every call, from the seed, the place of the layer, batch and pass. So repeated scoring gives the same numbers
+    as long as the batches are the same (`batch_size`, and the images before).
 
     Args:
         network: Images (batch, *space, channel) -> logits (batch, *space, class), with layers that drop at inference
@@ -104,7 +103,7 @@ def slice_maps(
         FewSliceError: logits that are not finite, with the place of the slice.
     """
     _check(members, passes, names)
-    waiting: list[list[dict[str, np.ndarray]]] = []  # of the slices that are scored and belong to an unfinished case
+    waiting: list[list[dict[str, np.ndarray]]] = []  # maps of scored slices of unfinished cases
     lengths, start = [len(image) for image in images], 0
     with Progress(sum(lengths), "Scoring the pool") as line:
         for batch, (filled, count) in enumerate(padded_batches(itertools.chain.from_iterable(images), batch_size)):
@@ -114,7 +113,7 @@ def slice_maps(
 
             sums = _reduced(members, names, passes, is_joint, ask)
             start += count
-            waiting.append([one.maps() for one in sums])
+            waiting.append([statistics.maps() for statistics in sums])
             while lengths and sum(len(maps[0][names[0]]) for maps in waiting) >= lengths[0]:
                 together = [
                     {name: np.concatenate([maps[voice][name] for maps in waiting]) for name in names}
@@ -156,7 +155,7 @@ def window_maps(
                 return sliding_window(call, image, window, batch_size=batch_size)[None]
 
             sums = _reduced(members, names, passes, is_joint, ask)
-            yield [{name: values[0] for name, values in one.maps().items()} for one in sums]
+            yield [{name: values[0] for name, values in statistics.maps().items()} for statistics in sums]
             first += -(-len(window_starts(image.shape[:3], window)) // batch_size)
             line.update(1)
 
@@ -186,7 +185,7 @@ def _check(members: Sequence[Member], passes: int, names: Sequence[str]) -> None
 
 
 def _checked(logits: np.ndarray, what: str, place: int, *, step: int = 1) -> np.ndarray:
-    """Returns the logits as float32. Refuses those that are none, by the place of the slice or volume in the pool."""
+    """Returns the logits as float32. Refuses bad ones, by the place of the slice or volume in the pool."""
     logits = np.asarray(logits, np.float32)
     if logits.ndim < 3 or logits.shape[-1] < 2:
         raise ConfigError(f"A network must give logits (batch, ..., class). Received: {logits.shape}")

@@ -30,12 +30,12 @@ class SliceBatches:
     """Whole slices, every slice on which a unit lies once an epoch, in the order in which they were annotated.
 
     Args:
-        labels: What is annotated.
+        labels: Everything annotated.
         images: (slices, rows, columns, channels) of each case.
         seed: Of order and augmentation.
         batch_size: Slices per step.
-        augmentation: See `fewslice.data.batches.annotated.annotated_batch`.
-        targets: (labels (B, H, W) int32, number in [0, 1)) -> what the loss is given.
+        augmentation: See `fewslice.data.batches.annotated.AnnotatedSlices`.
+        targets: (labels (B, H, W) int32, number in [0, 1)) -> targets of the loss.
     """
 
     def __init__(
@@ -48,15 +48,14 @@ class SliceBatches:
         augmentation: Augmentation | None = None,
         targets: Callable[[np.ndarray, float], Any] = lambda labels, mixing: labels,
     ):
-        self._labels, self._images, self._targets = labels, images, targets
-        units, boxes = labels.units, labels.boxes
+        self._labels, self._images, self._targets, self._boxes = labels, images, targets, labels.boxes
         self._places: dict[tuple[int, int], list[int]] = defaultdict(list)  # (case, slice) -> places of boxes
-        for place, box in enumerate(boxes):
+        for place, box in enumerate(self._boxes):
             for index in range(box.start[0], box.start[0] + box.size[0]):
                 self._places[box.case, index].append(place)
-        self._boxes = boxes
+        units = labels.units
         self._units = {key: int(units[places[0]]) for key, places in self._places.items()}
-        is_whole = labels.is_complete and all(box.size[1:] == images[box.case].shape[1:3] for box in boxes)
+        is_whole = labels.is_complete and all(box.size[1:] == images[box.case].shape[1:3] for box in self._boxes)
         self._slices = AnnotatedSlices(
             lambda key: images[key[0]][key[1]],
             self._label,
@@ -77,11 +76,11 @@ class SliceBatches:
     def _label(self, key: tuple[int, int]) -> np.ndarray:
         """Returns the (rows, columns) uint8 labels of a slice, the ignore value outside of all boxes."""
         case, index = key
-        found = np.full(self._images[case].shape[1:3], self._labels.ignore_value, np.uint8)
+        known = np.full(self._images[case].shape[1:3], self._labels.ignore_value, np.uint8)
         for place in self._places[key]:
             box = self._boxes[place]
-            _fill(found[box.slices[1:]], self._labels.labels(place)[index - box.start[0]], self._labels.ignore_value)
-        return found
+            _fill(known[box.slices[1:]], self._labels.labels(place)[index - box.start[0]], self._labels.ignore_value)
+        return known
 
 
 class WindowBatches:
@@ -91,7 +90,7 @@ class WindowBatches:
     place; it is filled up where the case is smaller.
 
     Args:
-        labels: What is annotated.
+        labels: Everything annotated.
         images: (slices, rows, columns, channels) of each case.
         seed: Of order, places and augmentation.
         batch_size: Windows per step.

@@ -7,34 +7,11 @@ independently transformed copies, mapped back, overlap with a mean F1 above a th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from fewslice.augment.volume_views import VolumeView, apply_view, draw_two_views, undo_to_labels, visible
-from fewslice.evaluate.metrics import dice_per_class, mean_foreground
-
-
-@dataclass(frozen=True, eq=False)
-class AgreementResult:
-    """Agreement of two views of one volume.
-
-    Attributes:
-        mean: Mean F1 over the foreground classes that occur in either view; NaN if none does.
-        per_class: (K,) float64 F1, background first; 0 if in one view only, NaN if in neither.
-        views: The two operations that were drawn.
-        compared: Share of the pixels that were compared, in [0, 1].
-    """
-
-    mean: float
-    per_class: np.ndarray
-    views: tuple[VolumeView, VolumeView]
-    compared: float
-
-    @property
-    def kinds(self) -> tuple[str, str]:
-        """Names of the two operations."""
-        return self.views[0].kind, self.views[1].kind
+from fewslice.evaluate.metrics import dice_per_class
 
 
 def agreement(
@@ -42,8 +19,8 @@ def agreement(
     images: np.ndarray,
     num_classes: int,
     rng: np.random.Generator,
-) -> AgreementResult:
-    """Predicts two random views of a volume, maps both back and compares the classes.
+) -> np.ndarray:
+    """Predicts two random views of a volume, maps both back and returns the F1 of each class.
 
     Holds one probability volume at a time.
 
@@ -54,7 +31,7 @@ def agreement(
         rng: Draws the two views.
 
     Returns:
-        The agreement.
+        (K,) float64, background first; 0 if a class is in one view only, NaN if in neither.
 
     Raises:
         ValueError: Images of another shape.
@@ -63,16 +40,15 @@ def agreement(
     Notes:
         Differs from the published code in that pixels that leave the image in either view are not compared: there,
         they counted as background, a structure near the border lowered the agreement of a network that was right twice,
-        and a scaling by s was undone by 2 - s. Classes that occur in
-        neither view are NaN in their own place; there the array became shorter.
+        and a scaling by s was undone by 2 - s. Classes that occur in neither view are NaN in their own place; there
+        the array became shorter.
     """
     if images.ndim != 4 or images.shape[3] != 1:
         raise ValueError(f"`images` must be (Z, H, W, 1). Received: shape {images.shape}")
     views = draw_two_views(rng)
     labels = [_labels_through(view, predict, images, num_classes=num_classes) for view in views]
     mask = np.logical_and(*(visible(view, images.shape[1:3]) for view in views))
-    per_class = dice_per_class(*(volume[:, mask] for volume in labels), num_classes)  # (Z, visible pixels)
-    return AgreementResult(mean_foreground(per_class), per_class, views, float(mask.mean()))
+    return dice_per_class(*(volume[:, mask] for volume in labels), num_classes)  # of (Z, visible pixels)
 
 
 def _labels_through(

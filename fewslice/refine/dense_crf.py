@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,7 +27,7 @@ APPEARANCE_ERROR = 1e-3  # bound on the error of an unnormalised filtered value,
 MOST_FACTORS = 256
 _CHUNK_BYTES = 1 << 24
 
-_Message = tuple[float, Callable[[np.ndarray], np.ndarray]]
+Kernel = Callable[[np.ndarray], np.ndarray]  # (K, H, W) float32 -> a filtered array of the same shape
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class CrfParameters:
     A weight of 0 switches a kernel off.
 
     Attributes:
-        appearance_sigma_px: Width of the bilateral kernel in space, pixels. Below about .16 it holds the pixel
+        appearance_sigma_px: Width of the bilateral kernel in space, pixels. Below about 0.16 it holds the pixel
             itself only and intensities have no influence.
         appearance_sigma_intensity: Its width in intensity; prepared slices have their percentiles 1 and 99 at 0 and
             1.
@@ -60,29 +60,26 @@ class CrfParameters:
 
     def __post_init__(self):
         problems = []
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "iterations":
+        for name, value in vars(self).items():
+            if name == "iterations":
                 if value != int(value) or not 0 <= value <= MOST_ITERATIONS:
                     problems.append(f"`iterations` must be an integer in 0 ... {MOST_ITERATIONS}. Received: {value}")
-            elif not math.isfinite(value) or value < 0 or (value == 0 and "sigma" in field.name):
-                least = "positive" if "sigma" in field.name else "0 or more"
-                problems.append(f"`{field.name}` must be finite and {least}. Received: {value}")
+            elif not math.isfinite(value) or value < 0 or (value == 0 and "sigma" in name):
+                least = "positive" if "sigma" in name else "0 or more"
+                problems.append(f"`{name}` must be finite and {least}. Received: {value}")
         if problems:
             raise ConfigError("\n".join(problems))
 
 
-PUBLISHED = "published"
-CORRECTED = "corrected"
 NONE = "none"
 
 # A name, or name_dataset for a set of one dataset. docs/results.md holds the measurements behind "corrected" and says
 # that it gains little.
 PARAMETER_SETS = {
     NONE: CrfParameters(1.0, 1.0, 0.0, 1.0, 0.0, 0),
-    PUBLISHED: CrfParameters(0.01, 0.5, 10.0, 10.0, 30.0, 30),
-    f"{PUBLISHED}_prostate_md": CrfParameters(0.01, 0.5, 10.0, 5.0, 30.0, 30),
-    CORRECTED: CrfParameters(5.0, 0.1, 3.0, 3.0, 3.0, 5),
+    "published": CrfParameters(0.01, 0.5, 10.0, 10.0, 30.0, 30),
+    "published_prostate_md": CrfParameters(0.01, 0.5, 10.0, 5.0, 30.0, 30),
+    "corrected": CrfParameters(5.0, 0.1, 3.0, 3.0, 3.0, 5),
 }
 
 
@@ -100,7 +97,7 @@ def parameter_set(name: str, dataset: str = "") -> CrfParameters:
         Published numbers: Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, as in the published code.
 
     Notes:
-        The published width of .01 px makes the bilateral kernel the identity, so that intensities play no part, and
+        The published width of 0.01 px makes the bilateral kernel the identity, so that intensities play no part, and
         the smoothing of 10 px with weight 30 removes small structures. The numbers are kept as they are under
         "published"; "corrected" differs in all of them.
     """
@@ -143,23 +140,30 @@ def refine(probabilities: np.ndarray, images: np.ndarray, parameters: CrfParamet
     _check(probabilities, images)
     labels = np.empty(images.shape, np.uint8)
     marginals = np.empty(probabilities.shape, np.float32)
-    smoothness = _smoothness(images.shape[1:], parameters)
+    smoothness = smoothness_kernel(images.shape[1:], parameters.smoothness_sigma_px)
     for index, (values, image) in enumerate(zip(probabilities, images, strict=True)):
-        messages = smoothness + _appearance(image, parameters)
-        q = _mean_field(np.moveaxis(values, -1, 0), messages, iterations=int(parameters.iterations))
+        q = _mean_field(np.moveaxis(values, -1, 0), image, smoothness, parameters)
         marginals[index] = np.moveaxis(q, 0, -1)
         labels[index] = values.argmax(axis=-1) if parameters.iterations == 0 else q.argmax(axis=0)
     return labels, marginals
 
 
-def _mean_field(probabilities: np.ndarray, messages: list[_Message], *, iterations: int) -> np.ndarray:
+def _mean_field(
+    probabilities: np.ndarray, image: np.ndarray, smoothness: Kernel, parameters: CrfParameters
+) -> np.ndarray:
     """Returns the marginals (K, H, W) float32 of one slice."""
     log_unary = np.log(np.clip(probabilities.astype(np.float32), LEAST_PROBABILITY, 1.0))
     q = _softmax(log_unary.copy())
-    for _ in range(iterations):
+    if not parameters.iterations:
+        return q
+    messages = [(np.float32(parameters.smoothness_weight), smoothness)] if parameters.smoothness_weight else []
+    if parameters.appearance_weight:
+        kernel = appearance_kernel(image, parameters.appearance_sigma_px, parameters.appearance_sigma_intensity)
+        messages.append((np.float32(parameters.appearance_weight), kernel))
+    for _ in range(int(parameters.iterations)):
         scores = log_unary.copy()
         for weight, kernel in messages:
-            scores += np.float32(weight) * kernel(q)
+            scores += weight * kernel(q)
         q = _softmax(scores)
     return q
 
@@ -170,27 +174,6 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
     np.exp(scores, out=scores)
     scores /= scores.sum(axis=0)
     return scores
-
-
-def _smoothness(shape: tuple[int, int], parameters: CrfParameters) -> list[_Message]:
-    if not parameters.smoothness_weight or not parameters.iterations:
-        return []
-    if is_identity(parameters.smoothness_sigma_px):
-        return [(parameters.smoothness_weight, _same)]
-    return [(parameters.smoothness_weight, SmoothnessKernel(shape, parameters.smoothness_sigma_px))]
-
-
-def _appearance(image: np.ndarray, parameters: CrfParameters) -> list[_Message]:
-    if not parameters.appearance_weight or not parameters.iterations:
-        return []
-    if is_identity(parameters.appearance_sigma_px):
-        return [(parameters.appearance_weight, _same)]
-    kernel = AppearanceKernel(image, parameters.appearance_sigma_px, parameters.appearance_sigma_intensity)
-    return [(parameters.appearance_weight, kernel)]
-
-
-def _same(maps: np.ndarray) -> np.ndarray:
-    return maps
 
 
 def _check(probabilities: np.ndarray, images: np.ndarray) -> None:
@@ -216,19 +199,18 @@ def _check(probabilities: np.ndarray, images: np.ndarray) -> None:
         )
 
 
-def is_identity(sigma_px: float) -> bool:
-    """Whether a Gaussian of this width, in pixels, reaches no neighbour."""
+def _reaches_no_neighbour(sigma_px: float) -> bool:
     return np.exp(-0.5 / np.float64(sigma_px) ** 2) < NO_NEIGHBOUR
 
 
-def gaussian_matrix(size: int, sigma_px: float) -> np.ndarray:
+def _gaussian_matrix(size: int, sigma_px: float) -> np.ndarray:
     """Returns (size, size) float64: exp(-(i - j)^2 / (2 sigma^2)) along one axis."""
     distance = np.subtract.outer(np.arange(size, dtype=np.float64), np.arange(size))
     return np.exp(-0.5 * (distance / sigma_px) ** 2)
 
 
-class SmoothnessKernel:
-    """exp(-|p_i - p_j|^2 / (2 sigma^2)), normalised: an exact Gaussian filter, as two matrix products.
+def smoothness_kernel(shape: tuple[int, int], sigma_px: float) -> Kernel:
+    """Returns exp(-|p_i - p_j|^2 / (2 sigma^2)), normalised: an exact Gaussian filter, as two matrix products.
 
     In-image sums n are products of a sum along each axis, so the normalised kernel is separable too.
 
@@ -236,17 +218,19 @@ class SmoothnessKernel:
         shape: (H, W) of the slices.
         sigma_px: Width in pixels.
     """
+    if _reaches_no_neighbour(sigma_px):
+        return lambda maps: maps
+    matrices = []
+    for size in shape:
+        matrix = _gaussian_matrix(size, sigma_px)
+        scale = 1.0 / np.sqrt(matrix.sum(axis=0))
+        matrices.append((matrix * scale * scale[:, None]).astype(np.float32))
+    rows, columns = matrices
+    return lambda maps: np.matmul(rows, np.matmul(maps, columns))
 
-    def __init__(self, shape: tuple[int, int], sigma_px: float):
-        self._rows, self._columns = (_normalised(gaussian_matrix(size, sigma_px)) for size in shape)
 
-    def __call__(self, maps: np.ndarray) -> np.ndarray:
-        """Filters (..., H, W) float32 and returns a new array of the same shape."""
-        return np.matmul(self._rows, np.matmul(maps, self._columns))
-
-
-class AppearanceKernel:
-    """exp(-|p_i - p_j|^2 / (2 sigma_px^2) - (I_i - I_j)^2 / (2 sigma_I^2)), normalised: the bilateral kernel.
+def appearance_kernel(image: np.ndarray, sigma_px: float, sigma_intensity: float) -> Kernel:
+    """Returns exp(-|p_i - p_j|^2 / (2 sigma_px^2) - (I_i - I_j)^2 / (2 sigma_I^2)), normalised: the bilateral kernel.
 
     The intensity part is written as a sum of products, exp(-(a - b)^2 / (2 sigma_I^2)) = sum_r f_r(a) f_r(b), after
     which each product needs a separable Gaussian filter only. How many products there are depends on the range of
@@ -261,31 +245,26 @@ class AppearanceKernel:
     Raises:
         ValueError: the intensities span far too many `sigma_intensity`.
     """
+    if _reaches_no_neighbour(sigma_px):
+        return lambda maps: maps
+    spatial = [_gaussian_matrix(size, sigma_px) for size in image.shape]
+    rows, columns = (matrix.astype(np.float32) for matrix in spatial)
+    reach = float(np.prod([matrix.sum(axis=0).max() for matrix in spatial]))
+    factors = intensity_factors(image, sigma_intensity, tolerance=APPEARANCE_ERROR / reach).astype(np.float32)
 
-    def __init__(self, image: np.ndarray, sigma_px: float, sigma_intensity: float):
-        spatial = [gaussian_matrix(size, sigma_px) for size in image.shape]
-        self._rows, self._columns = (matrix.astype(np.float32) for matrix in spatial)
-        reach = float(np.prod([matrix.sum(axis=0).max() for matrix in spatial]))
-        factors = intensity_factors(image, sigma_intensity, tolerance=APPEARANCE_ERROR / reach)
-        self._factors = factors.astype(np.float32)  # (R, H, W)
-        sums = self(np.ones((1, *image.shape), np.float32))[0]
-        self._factors /= np.sqrt(np.maximum(sums, 1.0))  # at least the pixel itself
-
-    @property
-    def num_factors(self) -> int:
-        """R, the number of products that stand for the intensity part."""
-        return len(self._factors)
-
-    def __call__(self, maps: np.ndarray) -> np.ndarray:
-        """Filters (K, H, W) float32 and returns a new array of the same shape."""
+    def apply(maps: np.ndarray) -> np.ndarray:
         result = np.zeros_like(maps)
         step = max(1, _CHUNK_BYTES // maps.nbytes)
-        for start in range(0, self.num_factors, step):
-            chosen = self._factors[start : start + step, None]  # (r, 1, H, W)
-            filtered = np.matmul(self._rows, np.matmul(chosen * maps, self._columns))
+        for start in range(0, len(factors), step):
+            chosen = factors[start : start + step, None]  # (r, 1, H, W)
+            filtered = np.matmul(rows, np.matmul(chosen * maps, columns))
             filtered *= chosen
             result += filtered.sum(axis=0)
         return result
+
+    sums = apply(np.ones((1, *image.shape), np.float32))[0]
+    factors /= np.sqrt(np.maximum(sums, 1.0))  # at least the pixel itself
+    return apply
 
 
 def intensity_factors(image: np.ndarray, sigma_intensity: float, *, tolerance: float) -> np.ndarray:
@@ -322,8 +301,3 @@ def intensity_factors(image: np.ndarray, sigma_intensity: float, *, tolerance: f
         remainder -= column**2
         factors.append(column)
     return np.stack(factors).reshape(-1, *np.shape(image))
-
-
-def _normalised(kernel: np.ndarray) -> np.ndarray:
-    scale = 1.0 / np.sqrt(kernel.sum(axis=0))
-    return (kernel * scale * scale[:, None]).astype(np.float32)

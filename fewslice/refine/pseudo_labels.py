@@ -12,16 +12,14 @@ Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3. One round i
       gallery.png        some slices with their outlines
       round.json         step, parameters, one entry per volume; written last: a folder without it is not a round
 
-A round that was killed continues at the next volume: a part is taken over if nothing that its row and arrays depend on
-has changed (the key) and all its files are as they were written (checksums). In any other case it does not count, and
-its volume is made again.
+A round that was killed resumes at the next volume: a part is taken over if nothing that its row and arrays depend on
+has changed (the key) and all its files are as they were written (checksums). Else its volume is made again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import io
 import shutil
@@ -34,7 +32,7 @@ import numpy as np
 from fewslice.core import files
 from fewslice.core.errors import DataError, FewSliceError, TrainingError
 from fewslice.data.volume import with_channel_axis
-from fewslice.evaluate.metrics import dice_per_class
+from fewslice.evaluate.metrics import dice_per_class, mean_foreground
 from fewslice.refine.agreement import agreement
 from fewslice.refine.dense_crf import CrfParameters, refine
 
@@ -44,6 +42,9 @@ if TYPE_CHECKING:
 Predict = Callable[[np.ndarray], np.ndarray]
 Truth = Callable[[str], np.ndarray | None]
 Shown = tuple["PreparedVolume", np.ndarray, np.ndarray]  # and its classes before and after refinement
+# A finished volume: its entry in the round's record, with the checksums of its arrays; and its classes before and after
+# refinement, each (Z, NX, NY) uint8, if the gallery shows it.
+Part = tuple[dict[str, Any], Sequence[np.ndarray] | None]
 RECORD = "round.json"
 TEACHER = "teacher.npz"
 GALLERY_ROWS = 6
@@ -98,19 +99,6 @@ class Round:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Part:
-    """A finished volume.
-
-    Attributes:
-        row: Its entry in the round's record, with the checksums of its arrays.
-        shown: Classes before and after refinement, each (Z, NX, NY) uint8, if the gallery shows it; else None.
-    """
-
-    row: dict[str, Any]
-    shown: np.ndarray | Sequence[np.ndarray] | None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class Teacher:
     """The network that makes a round.
 
@@ -152,7 +140,7 @@ def make_round(
         The round. Its `labels` are empty if no volume was accepted.
 
     Raises:
-        TrainingError: the network's output is not a number.
+        TrainingError: the network's output is NaN.
     """
     (folder / RECORD).unlink(missing_ok=True)
     if teacher.path != folder / TEACHER:
@@ -161,14 +149,18 @@ def make_round(
     drawn = set(np.linspace(0, len(volumes) - 1, GALLERY_ROWS).round().astype(int).tolist())
     about = {"index": index, "teacher_sha256": sha256, "settings": dataclasses.asdict(settings)}
     for number, volume in enumerate(volumes):
-        true = truth(volume.case.case_id)
-        make = functools.partial(_one, volume, (index, number), teacher.predict, settings, true)
-        key = _part_key(volume, true, {**about, "number": number, "is_shown": number in drawn})
-        part = _take_or_make(folder, volume.case.case_id, key, make=make, is_shown=number in drawn)
-        rows.append(part.row)
-        if number in drawn:
-            shown.append((volume, *part.shown))
-        progress(volume.case.case_id)
+        case_id, is_shown = volume.case.case_id, number in drawn
+        true = truth(case_id)
+        key = _part_key(volume, true, {**about, "number": number, "is_shown": is_shown})
+        part = _read_part(folder, case_id, key)
+        if part is None:
+            row, before, after, certainty = _one(volume, (index, number), teacher.predict, settings, true)
+            part = _write_part(folder, key, row, (after, certainty), shown=(before, after) if is_shown else None)
+        row, classes = part
+        rows.append(row)
+        if is_shown:
+            shown.append((volume, *classes))
+        progress(case_id)
     if draw is not None:
         draw(folder / "gallery.png", shown, truth)
     record = {"index": index, "step": index * settings.refresh_every, "teacher_step": teacher.step}
@@ -185,7 +177,7 @@ def load_round(folder: Path) -> Round | None:
     """
     if not (folder / RECORD).exists():
         return None
-    _remove_parts(folder)  # here, so that a kill after the record was written leaves none for ever
+    shutil.rmtree(folder / PARTS, ignore_errors=True)  # here, for the round may have been killed after its record
     record = _read_record(folder)
     arrays: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in KINDS}
     for row in record["volumes"]:
@@ -210,15 +202,21 @@ def _read_array(path: Path, sha256: str) -> np.ndarray:
 
 def summary(made: Round) -> str:
     """Returns one line for the log: volumes taken, pixels changed by refinement, structures lost, agreement."""
-    taken = [row for row in made.rows if row["accepted"]]
-    parts = [f"{len(taken)} of {len(made.rows)} volumes"]
-    parts.append(f"refinement changed {_mean(_column(made.rows, 'changed')):.2%} of the pixels")
-    lost = [f"{name} in {row['case_id']}" for row in made.rows for name in row["lost"]]
+    rows = made.rows
+    parts = [f"{sum(row['accepted'] for row in rows)} of {len(rows)} volumes"]
+    parts.append(f"refinement changed {_mean(rows, 'changed'):.2%} of the pixels")
+    lost = [f"{name} in {row['case_id']}" for row in rows for name in row["lost"]]
     parts.append(f"lost {', '.join(lost)}" if lost else "lost no structure")
-    if any("dice" in row for row in made.rows):
-        before, after = (_mean(_column(made.rows, name)) for name in ("dice_before", "dice"))
+    if any("dice" in row for row in rows):
+        before, after = _mean(rows, "dice_before"), _mean(rows, "dice")
         parts.append(f"mean Dice with the truth {after:.3f} ({before:.3f} before refinement; not used for training)")
     return "; ".join(parts)
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float:
+    """Returns the mean of a column over the rows that have a value there; NaN if none has."""
+    values = [row[name] for row in rows if row.get(name) is not None]
+    return float(np.mean(values)) if values else float("nan")
 
 
 def table(folder: Path) -> list[dict[str, Any]]:
@@ -236,9 +234,8 @@ def table(folder: Path) -> list[dict[str, Any]]:
 def _read_record(folder: Path) -> dict[str, Any]:
     try:
         record = files.read_json(folder / RECORD)
-        if not (isinstance(record, dict) and _COLUMNS <= set(record)):
-            raise FewSliceError("Not a record of a round.")
-        if not all(isinstance(row, dict) and {"case_id", "accepted"} <= set(row) for row in record["volumes"]):
+        rows = record["volumes"] if isinstance(record, dict) and _COLUMNS <= set(record) else [None]
+        if not all(isinstance(row, dict) and {"case_id", "accepted"} <= set(row) for row in rows):
             raise FewSliceError("Not a record of a round.")
         return record
     except FewSliceError as error:
@@ -248,10 +245,6 @@ def _read_record(folder: Path) -> dict[str, Any]:
             found="a damaged file",
             remedy="Delete this file: the round will be made again by the network that it keeps.",
         ) from error
-
-
-def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
-    return np.array([np.nan if row.get(name) is None else row[name] for row in rows], float)
 
 
 def _one(
@@ -265,14 +258,14 @@ def _one(
     images = np.ascontiguousarray(volume.image, np.float32)
     probabilities = predict(with_channel_axis(images))
     if not np.isfinite(probabilities).all():
-        raise TrainingError(f"The network's prediction of {volume.case.case_id} is not a number.")
+        raise TrainingError(f"The network's prediction of {volume.case.case_id} is NaN or infinite.")
     before = probabilities.argmax(axis=-1).astype(np.uint8)
     after, shares = (before, probabilities) if settings.crf is None else refine(probabilities, images, settings.crf)
     row = _row(volume, before, after, settings, truth)
     views = None
     if settings.min_agreement is not None:
         rng = np.random.default_rng([settings.seed, *place])
-        views = agreement(predict, with_channel_axis(images), settings.num_classes, rng).mean
+        views = mean_foreground(agreement(predict, with_channel_axis(images), settings.num_classes, rng))
     row["agreement_of_views"] = views
     row["accepted"] = views is None or bool(views > settings.min_agreement)
     certainty = None
@@ -308,23 +301,12 @@ def _row(
         dice = dice_per_class(truth, after, settings.num_classes)
         raw = dice_per_class(truth, before, settings.num_classes)
         row |= {f"dice_{name}": float(dice[i]) for i, name in enumerate(settings.struct_name, start=1)}
-        row |= {"dice": _mean(dice[1:]), "dice_before": _mean(raw[1:])}
+        row |= {"dice": mean_foreground(dice), "dice_before": mean_foreground(raw)}
     return row
 
 
-def _mean(values: np.ndarray) -> float:
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if len(values) else float("nan")
-
-
 def _part_key(volume: PreparedVolume, truth: np.ndarray | None, about: Mapping[str, Any]) -> str:
-    """Returns a digest of all that a part depends on.
-
-    Args:
-        volume: The volume; its image counts by its content.
-        truth: (Z, NX, NY) true labels for the statistics, or None.
-        about: What else counts: teacher, settings, place in the round, whether the gallery shows it.
-    """
+    """Returns a digest of all that a part depends on: volume, truth, and `about`: teacher, settings, place, gallery."""
     content = {"image": _content(volume.image), "truth": None if truth is None else _content(truth)}
     names = {"case_id": volume.case.case_id, "patient_id": volume.case.patient_id}
     return files.digest({"format": FORMAT, **names, **content, "about": about}, _LENGTH)
@@ -332,33 +314,6 @@ def _part_key(volume: PreparedVolume, truth: np.ndarray | None, about: Mapping[s
 
 def _content(array: np.ndarray) -> list[Any]:
     return [array.dtype.str, array.shape, hashlib.sha256(np.ascontiguousarray(array)).hexdigest()]
-
-
-def _take_or_make(
-    folder: Path,
-    case_id: str,
-    key: str,
-    *,
-    make: Callable[[], tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray | None]],
-    is_shown: bool,
-) -> Part:
-    """Returns the part of a volume as an earlier attempt left it, or else makes and writes it.
-
-    Args:
-        folder: Of the round.
-        case_id: Of the volume.
-        key: See `_part_key`.
-        make: Returns its row, its classes before and after refinement, and their confidences or None.
-        is_shown: Whether the gallery shows it.
-
-    Raises:
-        FewSliceError: the file system refuses.
-    """
-    part = _read_part(folder, case_id, key)
-    if part is not None:
-        return part
-    row, before, after, certainty = make()
-    return _write_part(folder, key, row, (after, certainty), shown=(before, after) if is_shown else None)
 
 
 def _write_part(
@@ -377,9 +332,6 @@ def _write_part(
         row: Entry of the volume, without checksums.
         arrays: Labels (Z, NX, NY) uint8, and their confidences or None.
         shown: See `Part`.
-
-    Raises:
-        FewSliceError: the file system refuses.
     """
     row, record = dict(row), {"key": key}
     if row["accepted"]:
@@ -396,7 +348,7 @@ def _write_part(
     record["row"] = row
     record["digest"] = files.digest(record, _LENGTH)
     files.write_json(folder / PARTS / f"{row['case_id']}.json", record)
-    return Part(row, shown)
+    return row, shown
 
 
 def _read_part(folder: Path, case_id: str, key: str) -> Part | None:
@@ -412,32 +364,19 @@ def _read_part(folder: Path, case_id: str, key: str) -> Part | None:
             sums[shown] = record["shown_sha256"]
         if any(files.sha256(path) != checksum for path, checksum in sums.items()):
             return None
-        return Part(row, None if shown is None else np.load(shown, allow_pickle=False))
+        return row, None if shown is None else np.load(shown, allow_pickle=False)
     except (OSError, FewSliceError, ValueError, TypeError, KeyError, AttributeError):  # missing or damaged
         return None
 
 
 def _tidy(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Removes what a complete round does not consist of, as far as the file system lets it; the rest is harmless.
-
-    That is: arrays that other attempts wrote, and halves of files.
-    """
+    """Removes arrays that other attempts wrote, and halves of files. What cannot be removed is harmless."""
+    leftover = list(folder.glob(".*.tmp*"))
     for kind, column in KINDS.items():
         kept = {f"{row['case_id']}.npy" for row in rows if column in row}
         if not kept:
             shutil.rmtree(folder / kind, ignore_errors=True)
-        for path in (folder / kind).glob("*"):
-            if path.name not in kept:
-                _unlink(path)
-    for path in folder.glob(".*.tmp*"):
-        _unlink(path)
-
-
-def _unlink(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()
-
-
-def _remove_parts(folder: Path) -> None:
-    """Removes the parts of a round whose record is written. What is left of them is harmless."""
-    shutil.rmtree(folder / PARTS, ignore_errors=True)
+        leftover += [path for path in (folder / kind).glob("*") if path.name not in kept]
+    for path in leftover:
+        with contextlib.suppress(OSError):
+            path.unlink()

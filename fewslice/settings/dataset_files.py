@@ -7,6 +7,7 @@ FEWSLICE_EXPERIMENTS names.
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import io
 import itertools
@@ -14,13 +15,18 @@ import os
 import re
 import tokenize
 import traceback
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
 
 _NAME = re.compile(r"init_([A-Za-z0-9][A-Za-z0-9_]*)\.py")
+_DEEPEST = 10  # tuples, lists and dicts within each other
+_MOST_VALUES = 1_000_000
+_LARGEST_BITS = 63  # of a whole number
 
 
 def checkout() -> Path:
@@ -30,7 +36,7 @@ def checkout() -> Path:
 
 def experiments_folder() -> Path:
     """Returns the folder with the user's `init_` and `data_cfg_` files."""
-    return Path(os.environ.get("FEWSLICE_EXPERIMENTS") or checkout() / "experiment_init")
+    return Path(os.environ.get("FEWSLICE_EXPERIMENTS") or checkout() / "experiment_init").expanduser()
 
 
 def names(folder: Path) -> list[str]:
@@ -52,7 +58,7 @@ class ExperimentFile:
         path: The Python file.
 
     Attributes:
-        values: Public name -> value, including what the file imports from another one.
+        names: The public names, those that the file imports from another one included.
         assigned: The public names that the file itself assigns at top level, in order. Names that start with
             an underscore are the user's helpers and count nowhere.
 
@@ -62,12 +68,27 @@ class ExperimentFile:
 
     def __init__(self, path: Path):
         self.path = path
-        namespace, self._source = _execute(path)
+        self._namespace, self._source = _execute(path)
         self._tree = ast.parse(self._source)
-        self.values = MappingProxyType({key: value for key, value in namespace.items() if not key.startswith("_")})
+        self.names = frozenset(key for key in self._namespace if isinstance(key, str) and not key.startswith("_"))
         targets = [(target.id, node) for node in self._tree.body for target in _targets(node)]
         self._nodes = dict(targets)
         self.assigned = tuple(dict.fromkeys(name for name, _ in targets if not name.startswith("_")))
+
+    def plain_values(self, names: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+        """Returns the values of those of these names that the file has, and what else some hold, with its line.
+
+        Values are None, truth values, numbers and texts, in tuples and dicts: what they are in the file once and for
+        all, whatever objects the file made.
+        """
+        values, problems = {}, []
+        for name in names:
+            if name in self.names:
+                try:
+                    values[name] = plain(self._namespace[name])
+                except ConfigError as error:
+                    problems.append(f"{self.where(name)}: `{name}` {error}")
+        return values, problems
 
     def where(self, *place: str) -> str:
         """Returns "file:line" of an attribute or of an entry in its dict of dicts; "file" if absent.
@@ -115,18 +136,70 @@ def _execute(path: Path) -> tuple[dict[str, object], str]:
     spec = importlib.util.spec_from_file_location(f"experiment_init.{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     try:
-        source = path.read_text(encoding="utf-8")
+        source = importlib.util.decode_source(path.read_bytes())
         exec(compile(source, os.fspath(path), "exec"), vars(module))
     except SyntaxError as error:
         broken = Path(error.filename or path)
         text = f"{error.msg}: {(error.text or '').strip()}"
         raise ConfigError(f"{_shown(broken)}:{error.lineno}: Python cannot read this line: {text}") from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         stack = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in stack if frame.filename == os.fspath(path)]
         place = f"{_shown(path)}:{lines[-1]}" if lines else _shown(path)
-        raise ConfigError(f"{place}: {type(error).__name__}: {error}") from error
+        text = "(no words)"
+        with contextlib.suppress(Exception):  # it is the user's class
+            text = str(error)
+        raise ConfigError(f"{place}: {type(error).__name__}: {text}") from None
     return vars(module), source
+
+
+def plain(value: Any) -> Any:
+    """Returns a value as None, truth value, number, text, or tuples and dicts of such; NumPy's arrays are tuples.
+
+    Raises:
+        ConfigError: what it is instead; the words follow the name of the value.
+    """
+    try:
+        return _plain(value, itertools.count(), 0)
+    except ConfigError:
+        raise
+    except Exception as error:  # of the user's class
+        raise ConfigError(f"cannot be read: {type(error).__name__} in {_kind(value)}.") from None
+
+
+def _plain(value: Any, count: Iterator[int], depth: int) -> Any:
+    if depth > _DEEPEST or next(count) >= _MOST_VALUES:
+        raise ConfigError(
+            f"holds more than {_DEEPEST} levels or {_MOST_VALUES} values, or itself. Write out what it means."
+        )
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if value.bit_length() > _LARGEST_BITS:
+            raise ConfigError("holds a whole number of more than 18 digits. Write a smaller one.")
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, str):
+        text = str.__str__(value)
+        if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise ConfigError(f"holds a text with characters that no file name has: {text!r:.80}. Write it in UTF-8.")
+        return text
+    if isinstance(value, (dict, MappingProxyType)):
+        return {_plain(key, count, depth + 1): _plain(item, count, depth + 1) for key, item in dict(value).items()}
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist(), count, depth + 1)
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(item, count, depth + 1) for item in value)
+    raise ConfigError(f"must hold texts, numbers, tuples, lists and dicts. Received: {_kind(value)}.")
+
+
+def _kind(value: Any) -> str:
+    return f"something of the type {type(value).__name__}"
 
 
 def _shown(path: Path) -> str:

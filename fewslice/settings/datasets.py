@@ -39,17 +39,18 @@ _UNUSED = {
     "base_dir", "srt_dir", "fs", "lr", "class_name", "interp_val", "img_size_flat", "size", "dataset_name",
 }  # fmt: skip
 _TABLES = ("train", "val", "test")
+_FOLDERS = ("data_path_tr", "data_path_tr_cropped", "spacing_table")  # may begin with ~
 
 
 def data_root() -> Path:
     """Returns the folder below which datasets lie by default: FEWSLICE_DATA, or `data_root/` of the checkout."""
-    return Path(os.environ.get("FEWSLICE_DATA") or dataset_files.checkout() / "data_root")
+    return Path(os.environ.get("FEWSLICE_DATA") or dataset_files.checkout() / "data_root").expanduser()
 
 
 def _is_pattern(value: str) -> bool:
     try:
         return re.compile(value).groups >= 1
-    except re.error:
+    except (re.error, OverflowError, RecursionError, MemoryError):
         return False
 
 
@@ -129,6 +130,14 @@ class DatasetConfig:
         Must(_are_different, 'a tuple such as ("ED", "ES")'),
         "Volumes that pretraining uses. Default: as `phases`.",
     ] = ("",)
+    orientation: Annotated[
+        Literal["canonical", "as_stored"],
+        Help(
+            "canonical turns arrays to R, A, S as the file's affine says, the third axis staying the slice axis; "
+            "as_stored leaves them, as published code does.",
+            in_digest=False,
+        ),
+    ] = "canonical"
     image_channel: Annotated[int, Ge(0), "Channel of a 4-D image."] = 0
     num_channels: Annotated[
         int,
@@ -138,6 +147,11 @@ class DatasetConfig:
     anti_aliasing: Annotated[Literal["default", "off"], "off resamples without the smoothing of scikit-image."] = (
         "default"
     )
+    label_resampling: Annotated[
+        Literal["area", "nearest"],
+        "How labels and scribbles get to `target_resolution`: the class that covers most of a pixel, or, as published, "
+        "that of the nearest native pixel.",
+    ] = "area"
     intensity: Annotated[
         Literal["percentiles", "as_stored"], "as_stored leaves intensities as they are in the file."
     ] = "percentiles"
@@ -171,6 +185,7 @@ class DatasetConfig:
 ATTRIBUTES = settings_of(DatasetConfig)
 # Attributes that came later: where they have their default they change nothing, and digests leave them out.
 LATER_DEFAULTS = {name: ATTRIBUTES[name].default for name in ("grid", "intensity", "num_channels")}
+LATER_DEFAULTS["label_resampling"] = "nearest"  # of earlier runs
 _NOT_IN_DIGESTS = ("splits", "data_root", *(name for name, each in ATTRIBUTES.items() if not each.help.in_digest))
 
 
@@ -203,7 +218,9 @@ def load_dataset_config(
             line.
     """
     settings, tables = dataset_files.load(folder or dataset_files.experiments_folder(), name)
-    values, problems = _read_settings(settings)
+    values, problems = settings.plain_values(ATTRIBUTES)
+    values = {key: tuple(value.items()) if isinstance(value, dict) else value for key, value in values.items()}
+    problems += _unknown(settings, "attribute", tuple(ATTRIBUTES), _UNUSED)
     places = {key: settings.where(key) for key in values}
     for key, text in (overrides or {}).items():
         places[key] = f"--set {key}={text}"
@@ -213,28 +230,31 @@ def load_dataset_config(
             problems.append(f"{places[key]}: {error}")
     needed = {key for key, each in ATTRIBUTES.items() if each.default is dataclasses.MISSING}
     needed |= set() if values.get("grid") in ("stretch", "native") else {"target_resolution"}
-    missing = [key for key in ATTRIBUTES if key in needed and key not in values]
+    missing = [key for key in ATTRIBUTES if key in needed and key not in {*values, *settings.names}]
     problems += [f"{settings.where()}: the attribute `{key}` is missing." for key in missing]
     problems += [f"{places.get(key, settings.where())}: {text}" for key, text in value_problems(values)]
+    root = _absolute(data_root)
+    cropped = "data_path_tr_cropped"
+    if text := _output_problem(values, root, is_override=cropped in (overrides or {})):
+        problems.append(f"{places[cropped]}: {text}")
     splits, split_problems = _read_splits(name, tables)
     problems += split_problems
     unlabeled = values.get("unlabeled_split")
-    if splits is not None and unlabeled is not None and unlabeled not in splits.train:
+    if splits is not None and isinstance(unlabeled, str) and unlabeled not in splits.train:
         text = f"`unlabeled_split`: {unknown_name('split', unlabeled, splits.train)}"
         problems.append(f"{places['unlabeled_split']}: {text}")
     if problems or splits is None:
         raise ConfigError(listed(f"The dataset {name!r}", problems))
-    root = {"data_root": Path(os.path.abspath(data_root))} if data_root else {}
-    return DatasetConfig(name=name, splits=splits, **root, **_completed(name, values))
+    return DatasetConfig(name=name, splits=splits, data_root=root, **_completed(name, values))
 
 
 def config_dict(config: DatasetConfig) -> dict[str, Any]:
     """Returns the settings as a plain dict for digests and `config.json`.
 
-    The split tables, `how_to_get`, `scribbles` and `data_root` are left out: another list in the file must not change
-    the digest of a run that does not use it. A run records the ids that it does use, and the digest of prepared volumes
-    tells where their scribbles come from. Attributes that came later are left out where they change nothing, so that
-    the digest of an older run stays.
+    The split tables, `how_to_get`, `scribbles`, `orientation` and `data_root` are left out: another list in the file
+    must not change the digest of a run that does not use it. A run records the ids that it does use, and the digest of
+    prepared volumes tells where their scribbles come from and which were turned. Attributes that came later are left
+    out where they change nothing, so that the digest of an older run stays.
     """
     fields = (field.name for field in dataclasses.fields(config))
     values = {name: getattr(config, name) for name in fields if name not in _NOT_IN_DIGESTS}
@@ -285,29 +305,20 @@ def check_pretraining_split(dataset: DatasetConfig, key: str, comb: str, *, pref
     return tuple(sorted(ids & val_patients(dataset.splits)))
 
 
-def _read_settings(file: ExperimentFile) -> tuple[dict[str, Any], list[str]]:
-    values = {key: _plain(value) for key, value in file.values.items() if key in ATTRIBUTES}
-    return values, _unknown(file, "attribute", tuple(ATTRIBUTES), _UNUSED)
-
-
 def _read_splits(name: str, file: ExperimentFile) -> tuple[Splits | None, list[str]]:
-    problems = file.duplicate_keys_and_missing_commas() + _unknown(file, "table", (*_TABLES, "unlabeled"), set())
-    problems += [f"{file.where()}: the table `{key}` is missing." for key in _TABLES if key not in file.values]
-    for key in _TABLES:
-        if key in file.values:
-            problems += [f"{file.where(*place)}: {text}" for place, text in table_problems(key, file.values[key])]
-    unlabeled = file.values.get("unlabeled", ())
-    if not isinstance(unlabeled, (tuple, list)):
-        problems.append(f"{file.where('unlabeled')}: `unlabeled` must be a tuple of keys. Received: {unlabeled!r}")
+    tables, problems = file.plain_values((*_TABLES, "unlabeled"))
+    problems += file.duplicate_keys_and_missing_commas() + _unknown(file, "table", (*_TABLES, "unlabeled"), set())
+    problems += [f"{file.where()}: the table `{key}` is missing." for key in _TABLES if key not in file.names]
+    for key in [key for key in _TABLES if key in tables]:
+        problems += [f"{file.where(*place)}: {text}" for place, text in table_problems(key, tables[key])]
+    unlabeled = tables.get("unlabeled", ())
+    if not (isinstance(unlabeled, tuple) and all(isinstance(key, str) for key in unlabeled)):
+        received = f"Received: {unlabeled!r:.80}"
+        problems.append(f"{file.where('unlabeled')}: `unlabeled` must be a tuple of keys, in quotes. {received}")
     if problems:
         return None, problems
-    splits = Splits(
-        train=freeze_table(file.values["train"]),
-        val=freeze_table(file.values["val"]),
-        test=tuple(file.values["test"]),
-        unlabeled=tuple(unlabeled),
-        dataset=name,
-    )
+    train, val = freeze_table(tables["train"]), freeze_table(tables["val"])
+    splits = Splits(train=train, val=val, test=tables["test"], unlabeled=unlabeled, dataset=name)
     unknown = [unknown_name("split", key, splits.train) for key in splits.unlabeled if key not in splits.train]
     problems = [f"{file.where('unlabeled')}: `unlabeled`: {text}" for text in unknown]
     return splits, problems + [f"{file.where(*place)}: {text}" for place, text in overlap_problems(splits)]
@@ -365,14 +376,14 @@ def parse(name: str, text: str) -> Any:
     """
     if name not in ATTRIBUTES:
         raise ConfigError(unknown_name("attribute", name, ATTRIBUTES))
-    kind, text = ATTRIBUTES[name].kind, text.strip()
+    kind, text = ATTRIBUTES[name].kind, dataset_files.plain(text.strip())
     parts = [part.strip() for part in text.split(",")] if text else []
     if kind == Texts:
         return tuple(parts) or ("",)
     if typing.get_origin(kind) is tuple and kind != Numbers:
         return label_pairs(text)
     try:
-        return tuple(map(float, parts)) if kind == Numbers else int(text) if kind is int else text
+        return tuple(map(float, parts)) if kind == Numbers else dataset_files.plain(int(text)) if kind is int else text
     except ValueError:
         expected = "a whole number" if kind is int else "numbers separated by commas"
         raise ConfigError(f"expected {expected}.") from None
@@ -401,18 +412,9 @@ def patient_of(stem: str, pattern: str = PATIENT_PATTERN) -> str | None:
 
 def value_problems(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Returns everything that is wrong with the values that are present, as (attribute, message) pairs."""
-    found = {name: ATTRIBUTES[name].problem(value, repr) for name, value in values.items()}
+    found = {name: ATTRIBUTES[name].problem(value, "{!r:.80}".format) for name, value in values.items()}
     good = {name: value for name, value in values.items() if not found[name]}
     return [(name, text) for name, text in found.items() if text] + [*_joint_problems(good)]
-
-
-def _plain(value: Any) -> Any:
-    """Returns `value` with lists and dicts as tuples, so that the settings cannot change afterwards."""
-    if isinstance(value, Mapping):
-        return tuple((key, item) for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return tuple(_plain(item) for item in value)
-    return value
 
 
 def _completed(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -421,10 +423,36 @@ def _completed(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         "class_weights": (1.0 / values["num_classes"],) * values["num_classes"],
         "data_path_tr_cropped": f"cropped/{name}",
         "unlabeled_phases": values.get("phases", ("",)),
+        "label_resampling": "area" if values.get("grid", "resample") == "resample" else "nearest",
         **values,
     }
+    values |= {key: os.path.expanduser(values[key]) for key in _FOLDERS if key in values}
     is_numbers = {key: ATTRIBUTES[key].kind == Numbers for key in values}
     return {key: tuple(map(float, value)) if is_numbers[key] else value for key, value in values.items()}
+
+
+def _absolute(root: str | os.PathLike | None) -> Path:
+    return Path(os.path.abspath(root or data_root()))
+
+
+def _output_problem(values: Mapping[str, Any], root: Path, *, is_override: bool) -> str:
+    """Returns why prepared volumes may not be written where `data_path_tr_cropped` says, "" if they may.
+
+    A relative path stays below the data root, and beside the scans. Only an init file may name a folder elsewhere, in
+    full.
+    """
+    output, scans = (values.get(name) for name in ("data_path_tr_cropped", "data_path_tr"))
+    if not isinstance(output, str):
+        return ""
+    output = os.path.expanduser(output)
+    place = os.path.normpath(root / output)
+    scans = os.path.normpath(root / os.path.expanduser(scans)) if isinstance(scans, str) else ""
+    remedy = "Choose a folder of its own below the data root, such as cropped/mine"
+    if place in (scans, str(root)) or (scans != str(root) and f"{place}/".startswith(f"{scans}/")):
+        return f"`data_path_tr_cropped` must not lie among the scans ({scans}). {remedy}."
+    if Path(place).is_relative_to(root) or (os.path.isabs(output) and not is_override):
+        return ""
+    return f"`data_path_tr_cropped` leads out of the data root ({root}). {remedy}; or name it in full in the init file."
 
 
 def _joint_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

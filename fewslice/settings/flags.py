@@ -57,10 +57,12 @@ def read(cls: type[ScriptFlags], flag_values: flags.FlagValues = FLAGS) -> Any:
     """
     defined = [name for name in settings_of(cls) if name in flag_values]
     values = {name: flag_values[name].value for name in defined}
-    args = cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    given = frozenset(name for name in defined if flag_values[name].present)
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    args = cls(**values, given=given)
     completed = args.completed()
     for name in defined:
-        if flag_values[name].present and values[name] != flag_values[name].default and (why := args.no_effect(name)):
+        if name in given and flag_values[name].value != flag_values[name].default and (why := args.no_effect(name)):
             logging.warning("--%s=%s has no effect: %s.", name, values[name], why)
     return completed
 

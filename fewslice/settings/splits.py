@@ -86,13 +86,19 @@ def table_problems(name: str, table: Any) -> list[tuple[tuple[str, ...], str]]:
     if name == "test":
         return [((name,), problem) for problem in _list_problems("`test`", table)]
     if not isinstance(table, Mapping):
-        return [((name,), f"`{name}` must be a dict: key -> combination -> list of ids. Received: {table!r}")]
+        return [((name,), f"`{name}` must be a dict: key -> combination -> list of ids. Received: {table!r:.80}")]
     if name == "train" and not table:
         return [((name,), "`train` must hold at least one key with one list of ids. Received: {}")]
     problems: list[tuple[tuple[str, ...], str]] = []
     for key, combinations in table.items():
+        names = (key, *(combinations if isinstance(combinations, Mapping) else ()))
+        problems += [
+            ((name, str(key)), f"`{name}`: keys and combinations are texts, in quotes. Received: {one!r:.80}")
+            for one in names
+            if not isinstance(one, str)
+        ]
         if not isinstance(combinations, Mapping) or not combinations:
-            text = f"`{name}[{key!r}]` must be a dict: combination -> list of ids. Received: {combinations!r}"
+            text = f"`{name}[{key!r}]` must be a dict: combination -> list of ids. Received: {combinations!r:.80}"
             problems.append(((name, str(key)), text))
             continue
         for comb, ids in combinations.items():
@@ -104,13 +110,13 @@ def table_problems(name: str, table: Any) -> list[tuple[tuple[str, ...], str]]:
 
 def _list_problems(label: str, ids: Any) -> list[str]:
     if isinstance(ids, str) or not isinstance(ids, Sequence):
-        return [f"{label} must be a list of patient ids. Received: {ids!r}"]
+        return [f"{label} must be a list of patient ids. Received: {ids!r:.80}"]
     problems = []
     if not ids and label != "`test`":
         problems.append(f"{label} is empty. Name at least one patient or remove the line.")
     for identifier in ids:
         if not isinstance(identifier, str):
-            problems.append(f"{label}: ids are strings, in quotes. Received: {identifier!r}")
+            problems.append(f"{label}: ids are strings, in quotes. Received: {identifier!r:.80}")
         elif not identifier.strip() or identifier != identifier.strip():
             problems.append(f"{label}: an id is empty or has blanks around it. Received: {identifier!r}")
     seen = [identifier for identifier in ids if isinstance(identifier, str)]

@@ -41,7 +41,7 @@ Resume = Annotated[
     bool, Help("Continue an unfinished run of the same settings; --noresume starts it afresh.", in_digest=False)
 ]
 
-_STEPS = "Training steps. A finished run can be extended by a larger number."
+_STEPS = "Training steps. A finished run is extended by a larger number, if that is given."
 _AVERAGE = (
     "Decay per step of an exponential average of the weights, such as 0.99; the average is what is validated and "
     "saved. 0 keeps none."
@@ -62,6 +62,12 @@ class ScriptFlags:
     runs_dir: Annotated[
         str | None, Help("Folder for the results. Default: runs/ in the checkout.", in_digest=False)
     ] = None
+
+    given: frozenset[str] | None = None  # the flags on the command line, filled in where they are read
+
+    def is_given(self, name: str) -> bool:
+        """Whether a flag stands on the command line; settings that code makes are given."""
+        return self.given is None or name in self.given
 
     @property
     def runs_folder(self) -> str:
@@ -126,6 +132,9 @@ class Training(OnDataset):
         "dataset's `unlabeled_split` (tr52 for acdc, tr22 for prostate_md, tr10 for mmwhs).",
     ] = None
     n_iter: Annotated[Count, Help(_STEPS, in_digest=False)] = 10001
+    extend: Annotated[
+        bool, Help("--noextend leaves a finished run as it is, whatever --n_iter says.", in_digest=False)
+    ] = True
     ver: Annotated[Number, "Run number; another number repeats the same settings in a run directory of its own."] = 0
     init_from: Annotated[
         str | None,
@@ -502,7 +511,7 @@ def digest_values(args: Training) -> dict[str, Any]:
     Folders, the length of the training, flags without effect and later flags at their default are left out.
     """
     settings = settings_of(type(args))
-    left_out = {name for name, each in settings.items() if not each.help.in_digest or args.no_effect(name)}
+    left_out = {name for name, each in settings.items() if not each.help.in_digest or args.no_effect(name)} | {"given"}
     left_out |= {name for name, default in later_defaults(args.stage).items() if getattr(args, name) == default}
     names = (field.name for field in dataclasses.fields(args) if field.name not in left_out)
     return {"stage": args.stage} | {name: getattr(args, name) for name in names}

@@ -275,6 +275,10 @@ class Reader:
         for end in range(len(place), 0, -1):
             if place[:end] in self._origins:
                 return self._origins[place[:end]]
+        if place and place[:1] not in self.file.lines:  # a group that overrides alone have made
+            for origin, text in self._origins.items():
+                if origin[0] == place[0]:
+                    return text
         return f"{self.file.path}:{self.file.line(place)}"
 
     def mapping(self, place: Place) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from fewslice.core.console import without_native_messages
+from fewslice.core import backend
 from fewslice.settings.datasets import DatasetConfig
 from fewslice.settings.stage_flags import Training
 
@@ -24,6 +24,5 @@ def begin(args: Flags, dataset: DatasetConfig) -> tuple[Flags, DatasetConfig]:
 
     checks.check(args, dataset)
     if not args.check_only:
-        with without_native_messages():
-            import keras  # noqa: F401
+        backend.load()
     return args, dataset

@@ -11,6 +11,7 @@ What can be refused without a network is refused before Keras is imported.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from absl import logging
 
 import fewslice.learner  # noqa: F401  makes all names known
 from fewslice.active import round_files
-from fewslice.active.annotators import ANNOTATIONS, ANNOTATORS, Annotation, Task, WaitingForAnnotations
+from fewslice.active.annotators import ANNOTATIONS, ANNOTATORS, Task, WaitingForAnnotations
 from fewslice.active.annotators.file_exchange import BACK
 from fewslice.active.labels import Labels
 from fewslice.active.loop import Loop
@@ -31,39 +32,27 @@ from fewslice.active.pool import Crops, open_pool
 from fewslice.active.query import MASKS, STRATEGIES, Choice
 from fewslice.active.units import Units
 from fewslice.core import backend, checkpoint, files
-from fewslice.core.console import without_native_messages
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.core.run import Run, find_runs
 from fewslice.data import cache
+from fewslice.data.batches.group import GroupSampler
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.data.readers.patients import warn_of_shared_names
 from fewslice.data.readers.selection import find_readable
 from fewslice.report.figures import gallery
 from fewslice.report.pages.experiments import results_path, write_experiment_report
 from fewslice.settings import datasets, facts
+from fewslice.settings.declare import settings_of
 from fewslice.settings.experiment import ENCODER, Experiment
+from fewslice.settings.group_contrastive import GroupContrastive
 from fewslice.settings.load import load_experiment
-from fewslice.stages.active_encoder import train_encoder
+from fewslice.settings.stage_flags import GroupPretraining
+from fewslice.stages import checks
 from fewslice.train.encoder_runs import EncoderRun, find_encoder
 
 STAGE = "run_al_exp"
 _POOL_COLUMNS = ("index", "unit_id", "patient", "volume", "position", "depth")
 _OLD_GROUPS = {"model", "policy"}  # of config.json, before experiments had a form of their own
-
-
-@dataclasses.dataclass(frozen=True)
-class Roles:
-    """Patients of an experiment.
-
-    Attributes:
-        pool: Their units can be annotated.
-        val: Choose the network.
-        test: Score it.
-    """
-
-    pool: Sequence[str]
-    val: Sequence[str]
-    test: Sequence[str]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,22 +63,26 @@ class Job:
         experiment: The experiment.
         dataset: Settings of its dataset.
         overrides: Attributes of the dataset that differ from its file, "name=value".
-        roles: Which patients do what.
+        pool, val, test: Patients whose units can be annotated, that choose the network, and that score it.
+        runs: Key of the experiment -> the run that it names.
     """
 
     experiment: Experiment
     dataset: datasets.DatasetConfig
     overrides: Sequence[str]
-    roles: Roles
+    pool: Sequence[str]
+    val: Sequence[str]
+    test: Sequence[str]
+    runs: Mapping[str, EncoderRun]
 
     def describe(self) -> str:
-        """Returns what will be done, in words."""
+        """Returns a sentence on the experiment: dataset, rounds, strategies, networks, patients."""
         experiment, queries = self.experiment, self.experiment.round_queries()
         strategies = ", ".join(dict.fromkeys(query.strategy.name for query in queries))
         return (
             f"{experiment.name}: {self.dataset.name}, {len(queries)} rounds by {strategies}; "
             f"{experiment.members.count} x {experiment.network.name} on {experiment.annotation}s of "
-            f"{len(self.roles.pool)} patients, {len(self.roles.val)} validate, {len(self.roles.test)} test."
+            f"{len(self.pool)} patients, {len(self.val)} validate, {len(self.test)} test."
         )
 
 
@@ -104,21 +97,22 @@ def prepare(path: str, overrides: Mapping[str, str], *, data_root: str | Path | 
     Raises:
         ConfigError, DataError: what is wrong.
     """
-    known = datasets.ATTRIBUTES
-    changed = {name: value for name, value in overrides.items() if name in known}
-    experiment = load_experiment(path, {name: value for name, value in overrides.items() if name not in known})
+    changed = {name: value for name, value in overrides.items() if name in datasets.ATTRIBUTES}
+    experiment = load_experiment(path, {name: value for name, value in overrides.items() if name not in changed})
     for name, side in zip(("img_size_x", "img_size_y"), experiment.size or (), strict=False):
         if changed.setdefault(name, str(side)) != str(side):
             raise ConfigError(f"--set {name}={changed[name]}, but the experiment says {side}. Give one of them.")
     dataset = datasets.load_dataset_config(experiment.dataset, changed, data_root=data_root)
-    roles = _roles(experiment, dataset)
-    for key, run in named_runs(experiment).items():
-        find_encoder(run, dataset, flag=f"set {key}")
-    return Job(experiment, dataset, [f"{name}={value}" for name, value in changed.items()], roles)
+    patients = _patients(experiment, dataset)
+    named = {"encoder.run": experiment.encoder.run if experiment.encoder else "", "warm_start": experiment.warm_start}
+    runs = {
+        key: find_encoder(run, dataset, flag=f"set {key}") for key, run in named.items() if run not in ("", ENCODER)
+    }
+    return Job(experiment, dataset, [f"{name}={value}" for name, value in changed.items()], *patients, runs)
 
 
-def _roles(experiment: Experiment, dataset: datasets.DatasetConfig) -> Roles:
-    """Returns which patients do what, after finding all their files."""
+def _patients(experiment: Experiment, dataset: datasets.DatasetConfig) -> tuple[Sequence[str], ...]:
+    """Returns the patients of pool, validation and test, after finding all their files."""
     try:
         pool, val = datasets.check_labeled_split(dataset, experiment.split, experiment.comb)
     except ConfigError as error:
@@ -130,13 +124,7 @@ def _roles(experiment: Experiment, dataset: datasets.DatasetConfig) -> Roles:
         if patients:
             find_cases(reader, patients, dataset.unlabeled_phases)
     warn_of_shared_names(dataset, pool, val)
-    return Roles(pool, val, test)
-
-
-def named_runs(experiment: Experiment) -> dict[str, str]:
-    """Returns the key and the path of every run that the experiment names."""
-    runs = {"encoder.run": experiment.encoder.run if experiment.encoder else "", "warm_start": experiment.warm_start}
-    return {key: path for key, path in runs.items() if path not in ("", ENCODER)}
+    return pool, val, test
 
 
 def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
@@ -145,7 +133,7 @@ def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
     Args:
         job: The experiment.
         runs_dir: Folder of all runs.
-        resume: Continue what is there; otherwise it is removed first.
+        resume: Resume what is there; otherwise it is removed first.
 
     Raises:
         FewSliceError: what the user can mend.
@@ -156,9 +144,9 @@ def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
     with parts.open_run(resume) as run:
         report = run.dir / "report.html"
         results = results_path(report)
-        round_files.check_plans(run.dir, plans)
+        round_files.check_plans(run.dir, plans)  # of a finished run too, and before anything is written
         nothing = Labels(parts.pool, job.dataset.num_classes)
-        if run.is_done and round_files.are_finished(run.dir, nothing, len(plans)):
+        if round_files.are_finished(run.dir, nothing, len(plans)) and run.is_done:
             if not (report.exists() and results.exists()):  # killed before they were written
                 write_experiment_report([run.dir], report)
             logging.info("Already finished: %s", report)
@@ -185,33 +173,30 @@ class _Parts:
 
     def __init__(self, job: Job, runs_dir: str):
         self.job, self.experiment, self.dataset, self.runs_dir = job, job.experiment, job.dataset, runs_dir
+        self.annotation = ANNOTATIONS.get(self.experiment.annotation)
         reads_labels = getattr(ANNOTATORS.get(self.experiment.annotator), "reads_labels", False)
         array = self.annotation.array
         self.volumes = self._open(
-            job.roles.pool,
+            job.pool,
             with_label=reads_labels and array == "label",
             with_scribble=reads_labels and (array == "scribble" or self._looks_at_masks),
         )
-        self.val = self._open(job.roles.val, with_label=True)
-        self.test = self._open(job.roles.test, with_label=True) if self.experiment.test else None
+        self.val = self._open(job.val, with_label=True)
+        self.test = self._open(job.test, with_label=True) if self.experiment.test else None
         reader = get_reader(self.dataset)
-        facts = [reader.patient_facts(volume.case) for volume in self.volumes]
-        self.pool = open_pool(self.volumes, self.experiment.unit, facts)
-
-    @property
-    def annotation(self) -> Annotation:
-        """How units are annotated."""
-        return ANNOTATIONS.get(self.experiment.annotation)
+        self.pool = open_pool(
+            self.volumes, self.experiment.unit, [reader.patient_facts(volume.case) for volume in self.volumes]
+        )
 
     @property
     def _looks_at_masks(self) -> bool:
         chosen = [query.strategy for query in self.experiment.round_queries()]
         return any(MASKS in STRATEGIES.get(one.name).needs and one.options.get("use_labels", True) for one in chosen)
 
-    def _open(self, patients: Sequence[str], **wanted: bool) -> cache.PreparedSet:
+    def _open(self, patients: Sequence[str], **annotations: bool) -> cache.PreparedSet:
         reader, phases = get_reader(self.dataset), self.dataset.unlabeled_phases
-        cases = find_readable(reader, patients, phases, with_label=wanted["with_label"])
-        return cache.open_cache(self.dataset, cases, **wanted)
+        cases = find_readable(reader, patients, phases, with_label=annotations["with_label"])
+        return cache.open_cache(self.dataset, cases, **annotations)
 
     def open_run(self, resume: bool) -> Run:
         """Returns the run directory. Rounds can be added later, so they are no part of its digest.
@@ -221,25 +206,22 @@ class _Parts:
         """
         experiment = self.experiment
         roles = {"pool": self.volumes, "val": self.val} | ({"test": self.test} if self.test is not None else {})
-        runs = {
-            key: find_encoder(path, self.dataset, flag=f"set {key}") for key, path in named_runs(experiment).items()
-        }
         settings = experiment.settings() | {
             "stage": STAGE,
             "dataset_config": datasets.config_dict(self.dataset),
             "cases": {role: [volume.case.case_id for volume in prepared] for role, prepared in roles.items()},
             "scans_digest": {role: prepared.digest for role, prepared in roles.items()},
-            "backend": _backend(),
+            "backend": backend.name(),
             "annotator": experiment.annotator,
-            "weights_sha256": {key: found.digest for key, found in runs.items()},
+            "weights_sha256": {key: run.digest for key, run in self.job.runs.items()},
         }
         if experiment.mixed_precision:
             settings["half_precision_networks"] = True  # runs without this say so too, but were trained in float32
         count = len(experiment.rounds)
-        told = facts.of_experiment({**settings, "n_iter": count}, unit=f"{experiment.unit.name}s")
+        known = facts.of_experiment({**settings, "n_iter": count}, unit=f"{experiment.unit.name}s")
         where = (self.runs_dir, self.dataset.name, STAGE, experiment.name)
-        run = Run(*where, settings, n_iter=count, resume=resume, facts=told)
-        self._tell_of_older(run)
+        run = Run(*where, settings, n_iter=count, resume=resume, facts=known)
+        self._log_older(run)
         drawn = [] if resume else sorted((run.dir / "rounds").glob(f"*/{BACK}/*"))
         if drawn:
             raise FewSliceError(
@@ -248,13 +230,15 @@ class _Parts:
             )
         return run
 
-    def _tell_of_older(self, run: Run) -> None:
-        """Says where a run of this name lies whose settings had other names, so that its digest differs."""
+    def _log_older(self, run: Run) -> None:
+        """Logs where a run of this name lies whose settings had other names, so that its digest differs."""
         name = re.compile(rf"{re.escape(self.experiment.name)}-[0-9a-f]+")
-        found = find_runs(self.runs_dir, self.dataset.name, STAGE) if not run.dir.exists() else []
-        older = [path for path, config in found if name.fullmatch(path.name) and config.keys() >= _OLD_GROUPS]
+        runs = []
+        with contextlib.suppress(FewSliceError):  # a damaged run beside this one is no concern of it
+            runs = find_runs(self.runs_dir, self.dataset.name, STAGE) if not run.dir.exists() else []
+        older = [path for path, config in runs if name.fullmatch(path.name) and config.keys() >= _OLD_GROUPS]
         if older:
-            text = "The settings of %s have new names now, so that its digest differs and it is not continued here; %s"
+            text = "The settings of %s have new names now, so that its digest differs and it is not resumed here; %s"
             logging.info(text, ", ".join(map(str, older)), "the report still reads it.")
 
     def loop(self, folder: Path) -> Loop:
@@ -284,13 +268,32 @@ class _Parts:
     @cached_property
     def encoder(self) -> EncoderRun:
         """The run of the experiment's encoder, which is trained at the first call."""
-        encoder = self.experiment.encoder
-        path = encoder.run or self._train_encoder()
-        return find_encoder(str(path), self.dataset, flag="set encoder.run")
+        return self.job.runs.get("encoder.run") or find_encoder(str(self._train_encoder()), self.dataset)
 
     def _train_encoder(self) -> Path:
-        folders = {"data_root": self.dataset.data_root, "runs_dir": self.runs_dir}
-        return train_encoder(self.experiment, overrides=self.job.overrides, **folders)
+        """Returns the run directory of the pretrained encoder, after training it where it is not finished.
+
+        It is a run of its stage like any other, so that experiments with the same settings share it. Its `ver` is the
+        number of epochs: an encoder that is trained longer for another experiment lies beside it.
+        """
+        from fewslice.stages.contrastive import pretrain_group_encoder
+
+        experiment, encoder = self.experiment, self.experiment.encoder
+        args, dataset = GroupPretraining(
+            dataset=experiment.dataset,
+            set=tuple(self.job.overrides),
+            data_root=str(self.dataset.data_root),
+            runs_dir=self.runs_dir,
+            no_of_tr_imgs=experiment.split,
+            comb_tr_imgs=experiment.comb,
+            mixed_precision=experiment.mixed_precision,
+            seed=experiment.seed,
+            ver=encoder.epochs,
+            **{name: getattr(encoder, name) for name in settings_of(GroupContrastive)},
+        ).completed()
+        sampler = GroupSampler(checks.open_hierarchy(args, dataset), checks.group_plan(args), seed=args.seed)
+        steps = encoder.epochs * len(sampler.batches(0))
+        return pretrain_group_encoder(dataclasses.replace(args, n_iter=steps), dataset)
 
     def _origin(self) -> Any:
         """Returns the weights from which every network starts."""
@@ -299,9 +302,9 @@ class _Parts:
         first = self.experiment.warm_start
         if not first:
             return Origin()
-        run = self.encoder if first == ENCODER else find_encoder(first, self.dataset, flag="set warm_start")
-        weights, record = checkpoint.load_arrays(run.weights)
-        return Origin(run.weights, weights, files.sha256(run.weights), record.get("step", "unknown"))
+        run = self.encoder if first == ENCODER else self.job.runs["warm_start"]
+        weights, record, sha256 = checkpoint.load_weights(run.weights)
+        return Origin(run.weights, weights, sha256, record.get("step", "unknown"))
 
     def _draw(self, path: Path, choice: Choice, labels: Sequence[np.ndarray]) -> None:
         crops, shown = Crops(self.volumes, self.pool, dims=3), range(min(gallery.MOST, len(labels)))
@@ -314,11 +317,6 @@ class _Parts:
             names=self.dataset.struct_name,
             heading=f"Round {int(path.parent.name)}: {len(choice.indices)} {self.experiment.unit.name} units",
         )
-
-
-def _backend() -> str:
-    with without_native_messages():  # Keras is imported here
-        return backend.versions()["backend"]
 
 
 def _middle(box: np.ndarray) -> np.ndarray:

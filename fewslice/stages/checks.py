@@ -7,9 +7,13 @@ from collections.abc import Sequence
 
 from fewslice.augment.crop_resize import REFERENCE_SIDE_PX, crop_limits
 from fewslice.core.errors import ConfigError
+from fewslice.data import cache
 from fewslice.data.batches.contrastive import BatchPlan, check_number_of_volumes, plan_global_batch, plan_local_batch
 from fewslice.data.batches.group import GroupPlan, SliceHierarchy
 from fewslice.data.batches.joint import pair_table
+from fewslice.data.readers import find_cases, get_reader
+from fewslice.data.readers.patients import warn_of_shared_names
+from fewslice.data.readers.selection import find_readable, patient_names, resolve_patients
 from fewslice.data.volume import Case
 from fewslice.settings.datasets import DatasetConfig
 from fewslice.settings.group_contrastive import GroupContrastive
@@ -35,11 +39,9 @@ def check(args: Training, dataset: DatasetConfig) -> None:
         raise ConfigError("--tensorboard needs the package tensorboard. Install it: pip install -e '.[tensorboard]'")
     check_settings(args, dataset)
     _check_volumes(args, dataset)
-    upstream.check_named(args)
-    if not args.check_only:
-        upstream.check_upstream(args, dataset)
-        if isinstance(args, GroupPretraining):
-            _check_groups(args, dataset)
+    upstream.check(args, dataset)
+    if isinstance(args, GroupPretraining) and not args.check_only:
+        open_hierarchy(args, dataset).check(group_plan(args))
 
 
 def _check_volumes(args: Training, dataset: DatasetConfig) -> None:
@@ -47,10 +49,6 @@ def _check_volumes(args: Training, dataset: DatasetConfig) -> None:
 
     Two spellings of one patient ("7" and "007") may not stand in two lists: the check of the tables compares texts.
     """
-    from fewslice.data.readers import find_cases, get_reader
-    from fewslice.data.readers.patients import warn_of_shared_names
-    from fewslice.data.readers.selection import patient_names, resolve_patients
-
     reader = get_reader(dataset)
     patient_names(reader, [*args.train_ids, *args.val_ids, *dataset.splits.test])
     warn_of_shared_names(dataset, args.train_ids, args.val_ids)
@@ -60,8 +58,8 @@ def _check_volumes(args: Training, dataset: DatasetConfig) -> None:
     else:
         cases = find_cases(reader, args.train_ids, dataset.unlabeled_phases)
         if isinstance(args, GroupPretraining):
-            deep_enough = [args.batch_size] * len(cases)
-            hierarchy(cases, deep_enough).check(group_plan(args))
+            deep_enough = [args.batch_size] * len(cases)  # their slices are counted once they are prepared
+            SliceHierarchy(deep_enough, [case.patient_id for case in cases]).check(group_plan(args))
         elif isinstance(args, (GlobalPretraining, LocalPretraining)):
             plan = contrastive_plan(args, dataset)
             if plan.use_partitions:
@@ -69,14 +67,24 @@ def _check_volumes(args: Training, dataset: DatasetConfig) -> None:
     if isinstance(args, JointTraining):
         patients = dataset.splits.train_ids(args.unl_no_of_tr_imgs, args.unl_comb_tr_imgs)
         find_cases(reader, patients, dataset.unlabeled_phases)
-        tested = resolve_patients(reader, dataset.splits.test_ids())
-        leaked = [name for name in patients if resolve_patients(reader, [name]) & tested]
-        if leaked:
-            raise ConfigError(
-                f"The unlabelled list {args.unl_no_of_tr_imgs} of {dataset.name} contains the test patients "
-                f"{', '.join(leaked)}. Remove them from data_cfg_{dataset.name}.py."
-            )
+        refuse_test_patients(dataset, args.unl_no_of_tr_imgs, patients)
         unlabelled_cases(args, dataset)
+
+
+def refuse_test_patients(dataset: DatasetConfig, split: str, patients: Sequence[str]) -> None:
+    """Refuses a list that contains a test patient, however it is written ("7" and "007" are one).
+
+    Raises:
+        ConfigError: names them.
+    """
+    reader = get_reader(dataset)
+    tested = resolve_patients(reader, dataset.splits.test)
+    leaked = [name for name in patients if resolve_patients(reader, [name]) & tested]
+    if leaked:
+        raise ConfigError(
+            f"The list {split} of {dataset.name} contains the test patients {', '.join(leaked)}. Remove them from "
+            f"data_cfg_{dataset.name}.py."
+        )
 
 
 def unlabelled_cases(args: JointTraining, dataset: DatasetConfig) -> list[Case]:
@@ -87,9 +95,6 @@ def unlabelled_cases(args: JointTraining, dataset: DatasetConfig) -> list[Case]:
     Raises:
         ConfigError: none is left.
     """
-    from fewslice.data.readers import find_cases, get_reader
-    from fewslice.data.readers.selection import find_readable, resolve_patients
-
     reader = get_reader(dataset)
     patients = dataset.splits.train_ids(args.unl_no_of_tr_imgs, args.unl_comb_tr_imgs)
     cases = find_cases(reader, patients, dataset.unlabeled_phases)
@@ -160,12 +165,8 @@ def contrastive_plan(args: GlobalPretraining | LocalPretraining, dataset: Datase
     """
     if isinstance(args, GlobalPretraining):
         return plan_global_batch(args.global_loss_exp_no, args.bt_size, args.n_parts)
-    return plan_local_batch(args.local_loss_exp_no, local_bt_size(args, dataset), args.n_parts)
-
-
-def local_bt_size(args: LocalPretraining, dataset: DatasetConfig) -> int:
-    """Returns the slices of a step of the local stage: 3 volumes for variant 1, else `batch_size_ft` slices."""
-    return 3 * args.n_parts if args.local_loss_exp_no == 1 else dataset.batch_size_ft
+    bt_size = 3 * args.n_parts if args.local_loss_exp_no == 1 else dataset.batch_size_ft  # variant 1: three volumes
+    return plan_local_batch(args.local_loss_exp_no, bt_size, args.n_parts)
 
 
 def group_plan(settings: GroupContrastive) -> GroupPlan:
@@ -177,19 +178,17 @@ def group_plan(settings: GroupContrastive) -> GroupPlan:
     return GroupPlan(settings.batch_size, **{name: True for name in settings.partners})
 
 
-def hierarchy(cases: Sequence[Case], depths: Sequence[int]) -> SliceHierarchy:
-    """Returns which slices belong to which volume and patient, from the volumes and their numbers of slices."""
+def hierarchy(volumes: Sequence[cache.PreparedVolume]) -> SliceHierarchy:
+    """Returns which slices belong to which volume and patient."""
+    cases = [volume.case for volume in volumes]
+    depths = [len(volume.image) for volume in volumes]
     return SliceHierarchy(depths, [case.patient_id for case in cases], names=[case.case_id for case in cases])
 
 
-def _check_groups(args: GroupPretraining, dataset: DatasetConfig) -> None:
-    """Refuses volumes with too few slices for their groups, which prepares volumes that are not prepared yet."""
-    from fewslice.data.cache import open_cache
-    from fewslice.data.readers import find_cases, get_reader
-
+def open_hierarchy(args: GroupPretraining, dataset: DatasetConfig) -> SliceHierarchy:
+    """Returns the slices of a group stage, after preparing the volumes that are not prepared yet."""
     cases = find_cases(get_reader(dataset), args.train_ids, dataset.unlabeled_phases)
-    volumes = open_cache(dataset, cases, with_label=False)
-    hierarchy(cases, [len(volume.image) for volume in volumes]).check(group_plan(args))
+    return hierarchy(cache.open_cache(dataset, cases, with_label=False))
 
 
 def _check_joint(args: JointTraining, dataset: DatasetConfig) -> None:
@@ -200,13 +199,7 @@ def _check_joint(args: JointTraining, dataset: DatasetConfig) -> None:
         )
     if args.method == "contrastive":
         _check_contrastive(args, dataset)
-    else:
-        _check_taught(args, dataset)
-
-
-def _check_taught(args: JointTraining, dataset: DatasetConfig) -> None:
-    """Refuses a single unlabelled slice: CutMix would paste it into itself, and one half of copy-paste be left out."""
-    if (args.unlabelled_bs or dataset.mtask_bs) < 2:
+    elif (args.unlabelled_bs or dataset.mtask_bs) < 2:  # a single slice has no other one to be mixed with
         cause = f"mtask_bs={dataset.mtask_bs} in {dataset.name}, " if not args.unlabelled_bs else ""
         raise ConfigError(
             f"--unlabelled_bs={args.unlabelled_bs}: {cause}and --method={args.method} mixes slices with each other. "

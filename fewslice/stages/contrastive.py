@@ -1,6 +1,7 @@
-"""Pretraining without labels: the encoder by the global loss, decoder blocks by the local loss.
+"""Pretraining without labels: an encoder by the global loss, decoder blocks by the local loss, a ResNet by groups.
 
-Reference: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, sections 3.1 and 3.2.
+References: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, sections 3.1 and 3.2; Vepa et al., 2024,
+https://arxiv.org/abs/2411.15763.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,21 +16,27 @@ from absl import logging
 
 import losses
 import models
-from fewslice.augment.pretraining import ViewSettings
-from fewslice.augment.strong_intensity import StrongIntensity
-from fewslice.core import backend
 from fewslice.core.errors import ConfigError
 from fewslice.data import cache
-from fewslice.data.batches import contrastive, generator
+from fewslice.data.batches import contrastive, generator, group
 from fewslice.evaluate.collapse import effective_rank
 from fewslice.settings import datasets
+from fewslice.settings.group_contrastive import ENCODERS, GroupContrastive
 from fewslice.settings.stage_flags import GlobalPretraining, GroupPretraining, LocalPretraining
-from fewslice.stages.checks import local_bt_size
+from fewslice.stages.checks import contrastive_plan, group_plan, hierarchy
 from fewslice.train import setup
+from fewslice.train.optimizers import CoupledAdam
 from fewslice.train.trainer import Plan, Trainer
 
 PROBE = -1  # the step that stands for the monitor's fixed batch
 _PROBE_EPOCH = 2**31 - 1  # the epoch number from which that is drawn
+
+# Partner -> letter in the run's name, what it is.
+_PARTNERS = {
+    "use_slice_pos": ("s", "neighbour"),
+    "use_phase": ("v", "volume partner"),
+    "use_patient": ("p", "patient partner"),
+}
 
 BatchOfStep = Callable[[int], contrastive.ContrastiveBatch]
 Pretraining = GlobalPretraining | LocalPretraining
@@ -67,18 +73,6 @@ def source_of(seed: int, epoch: int, step: int) -> np.random.Generator:
 
 def pretrain_encoder(args: GlobalPretraining, dataset: datasets.DatasetConfig) -> None:
     """Trains encoder and head g1 with the global contrastive loss."""
-    settings = _views(args, box=args.bbox_dim)
-
-    def draw(rng: np.random.Generator, volumes: Any) -> contrastive.ContrastiveBatch:
-        return contrastive.global_batch(
-            rng,
-            volumes,
-            exp_no=args.global_loss_exp_no,
-            bt_size=args.bt_size,
-            n_parts=args.n_parts,
-            settings=settings,
-        )
-
     origin = setup.find_origin(args, dataset)
 
     def make() -> keras.Model:
@@ -88,25 +82,15 @@ def pretrain_encoder(args: GlobalPretraining, dataset: datasets.DatasetConfig) -
 
     loss = losses.GlobalContrastive(args.global_loss_exp_no, args.temp_fac)
     method = f"exp{args.global_loss_exp_no}_parts{args.n_parts}_bt{args.bt_size}_s{args.seed}"
-    batches = _by_segment(args, dataset, draw)
+    batches = _by_segment(args, dataset, box=args.bbox_dim)
     pretrain(args, dataset, Task(method, batches, loss, make, origin, args.lr_reg))
 
 
 def pretrain_decoder(args: LocalPretraining, dataset: datasets.DatasetConfig) -> None:
     """Trains decoder blocks and head g2 with the local contrastive loss; the encoder stays as it was pretrained."""
     origin = setup.find_origin(args, dataset)
-    exp_no = args.local_loss_exp_no
-    batch_size = local_bt_size(args, dataset)
-    settings = _views(args)
-
-    def draw(rng: np.random.Generator, volumes: Any) -> contrastive.ContrastiveBatch:
-        return contrastive.local_batch(
-            rng, volumes, exp_no=exp_no, bt_size=batch_size, n_parts=args.n_parts, settings=settings
-        )
-
-    shape = setup.image_shape(dataset)
-    negatives = args.no_of_neg_regs_override if exp_no == 1 else args.no_of_neg_local_regions
-    regions = _regions(models.local_map_size(shape, args.no_of_decoder_blocks), args, negatives)
+    exp_no, shape = args.local_loss_exp_no, setup.image_shape(dataset)
+    regions = _regions(models.local_map_size(shape, args.no_of_decoder_blocks), args)
 
     def make() -> keras.Model:
         model = models.build_local_net(
@@ -125,24 +109,28 @@ def pretrain_decoder(args: LocalPretraining, dataset: datasets.DatasetConfig) ->
         exp_no, regions, temperature=args.temp_fac, batch_negatives=bool(args.batch_negatives)
     )
     method = f"local{exp_no}_dec{args.no_of_decoder_blocks}_global{args.global_loss_exp_no}_s{args.seed}"
-    batches = _by_segment(args, dataset, draw)
+    batches = _by_segment(args, dataset)
     pretrain(args, dataset, Task(method, batches, loss, make, origin, args.lr_reg))
 
 
 def _by_segment(
-    args: Pretraining,
-    dataset: datasets.DatasetConfig,
-    draw: Callable[[np.random.Generator, Any], contrastive.ContrastiveBatch],
+    args: Pretraining, dataset: datasets.DatasetConfig, *, box: int | None = None
 ) -> Callable[[cache.PreparedSet], tuple[BatchOfStep, str]]:
     """Returns `Task.open_batches` of a stage that draws each batch by itself; an epoch is a segment of the training."""
+    plan, strong = contrastive_plan(args, dataset), bool(args.strong_views)
 
     def open_batches(volumes: cache.PreparedSet) -> tuple[BatchOfStep, str]:
-        return lambda step: draw(source_of(args.seed, step // dataset.val_step_update, step), volumes), ""
+        def batch(step: int) -> contrastive.ContrastiveBatch:
+            rng = source_of(args.seed, step // dataset.val_step_update, step)
+            return contrastive.contrastive_batch(rng, volumes, plan, box=box, strong=strong)
+
+        return batch, ""
 
     return open_batches
 
 
-def _regions(size: tuple[int, int], args: LocalPretraining, negatives: int) -> losses.RegionTable:
+def _regions(size: tuple[int, int], args: LocalPretraining) -> losses.RegionTable:
+    negatives = args.no_of_neg_regs_override if args.local_loss_exp_no == 1 else args.no_of_neg_local_regions
     try:
         table = losses.region_table(
             size,
@@ -161,10 +149,66 @@ def _regions(size: tuple[int, int], args: LocalPretraining, negatives: int) -> l
     return table
 
 
-def _views(args: Pretraining, box: int | None = None) -> ViewSettings:
-    strong = StrongIntensity() if args.strong_views else None
-    extra = {} if box is None else {"box": box}
-    return ViewSettings(per_image=bool(args.strong_views), strong=strong, **extra)
+def pretrain_group_encoder(args: GroupPretraining, dataset: datasets.DatasetConfig) -> Path:
+    """Trains encoder and projection head with the group contrastive loss. Returns the run directory."""
+    origin = setup.find_origin(args, dataset)
+
+    def make() -> keras.Model:
+        _log_terms(args)
+        model = models.build_group_encoder(
+            setup.image_shape(dataset),
+            depth=ENCODERS[args.encoder],
+            projection_size=args.projection_dim,
+            seed=args.seed,
+        )
+        setup.copy_origin(model, origin)
+        return model
+
+    groups = "".join(_PARTNERS[name][0] for name in args.partners) or "simclr"
+    task = Task(
+        method=f"{args.encoder}_{groups}_bs{args.batch_size}_s{args.seed}",
+        open_batches=lambda volumes: _by_groups(args, volumes),
+        loss=group_loss(args),
+        make=make,
+        origin=origin,
+        learning_rate=args.lr,
+        make_optimizer=lambda rate: CoupledAdam(rate, l2=args.weight_decay),
+    )
+    return pretrain(args, dataset, task)
+
+
+def group_loss(settings: GroupContrastive) -> losses.GroupContrastive:
+    """Returns the loss that the settings describe; terms without a weight are left out."""
+    terms = settings.positive_terms().values()
+    return losses.GroupContrastive(
+        settings.temperature,
+        loss_wt=settings.loss_wt,
+        neg_loss_wt=settings.neg_loss_wt,
+        pos_loss_wts=tuple(weight for weight, _ in terms),
+        pos_loss_masks=tuple(mask for _, mask in terms),
+        positives=settings.positives,
+    )
+
+
+def _by_groups(args: GroupPretraining, volumes: cache.PreparedSet) -> tuple[BatchOfStep, str]:
+    plan = group_plan(args)
+    slices = hierarchy(volumes)
+    sampler = group.GroupSampler(slices, plan, seed=args.seed, reset_every_epoch=bool(args.reset_sampler_every_epoch))
+
+    def batch(step: int) -> contrastive.ContrastiveBatch:
+        epoch, sources = sampler.at_step(0 if step == PROBE else step)
+        return group.group_batch(source_of(args.seed, epoch, step), volumes, sources, plan)
+
+    return batch, f"{len(slices)} slices, {len(sampler.batches(0))} batches an epoch."
+
+
+def _log_terms(settings: GroupContrastive) -> None:
+    """Logs what each group-positive term compares, since positions depend on which partners are on."""
+    names = ["anchor", *(_PARTNERS[name][1] for name in settings.partners)]
+    for number, (weight, mask) in settings.positive_terms().items():
+        kept = [name for position, name in enumerate(names) if position not in mask]
+        text = ", ".join(kept) if settings.positives == "group" else "every row of the batch"
+        logging.info("Group-positive term %d, weight %g, draws together: %s.", number, weight, text)
 
 
 def pretrain(
@@ -174,27 +218,30 @@ def pretrain(
     volumes = setup.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
     batch, note = task.open_batches(volumes)
     with setup.open_run(args, dataset, task.method, task.origin, {"unlabeled": volumes}) as run:
-        if run.is_done:
-            logging.info("Already finished: %s", run.dir)
+        if not setup.begin(run, args):
             return run.dir
-        backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
-        run.start(backend.versions())
         ids = batch(0).ids
         level = task.loss.random_level(ids)
         text = "%s: %d volumes, %d rows a step.%s Loss of random embeddings: %.3f."
         logging.info(text, run.dir, len(volumes), len(ids), note and f" {note}", level)
         model = setup.build(args, task.make, task.loss, task.learning_rate, make_optimizer=task.make_optimizer)
+        probe = batch(PROBE)
 
         def make_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
             drawn = batch(step)
             return drawn.images, drawn.ids.astype(np.float32)
 
+        def monitor() -> dict[str, float]:
+            embeddings = np.asarray(model.predict_on_batch(probe.images), np.float32)
+            rank = effective_rank(embeddings.reshape(-1, embeddings.shape[-1]))
+            return {"random_level": level, "effective_rank": rank}
+
         plan = Plan(
             make_batch=make_batch,
-            describe_batch=lambda step: _describe(batch(step), volumes),
+            describe_batch=lambda step: setup.describe_slices(volumes, batch(step).sources),
             n_iter=args.n_iter,
             segment=dataset.val_step_update,
-            monitor=_monitor(model, batch(PROBE), level),
+            monitor=monitor,
             average_decay=args.average_decay,
             tensorboard=args.tensorboard,
         )
@@ -203,19 +250,3 @@ def pretrain(
         run.finish({"loss": trainer.rows[-1]["loss"], "random_level": level})
         logging.info("Finished: %s", run.dir)
     return run.dir
-
-
-def _monitor(model: keras.Model, probe: contrastive.ContrastiveBatch, level: float) -> Callable[[], dict[str, float]]:
-    def monitor() -> dict[str, float]:
-        embeddings = np.asarray(model.predict_on_batch(probe.images), np.float32)
-        return {
-            "random_level": level,
-            "effective_rank": effective_rank(embeddings.reshape(-1, embeddings.shape[-1])),
-        }
-
-    return monitor
-
-
-def _describe(batch: contrastive.ContrastiveBatch, volumes: Any) -> list[dict[str, Any]]:
-    names = setup.case_ids(volumes)
-    return [{"case_id": names[volume], "slice_index": int(index)} for volume, index in batch.sources]

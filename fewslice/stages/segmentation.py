@@ -5,6 +5,10 @@ Reference: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 4.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import keras
 import numpy as np
 from absl import logging
@@ -12,8 +16,7 @@ from absl import logging
 import losses
 import models
 from fewslice.augment.segmentation import SegmentationAugmentation
-from fewslice.augment.strong_intensity import StrongIntensity
-from fewslice.core import backend
+from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.data.batches import contrastive, generator
 from fewslice.settings import datasets
@@ -40,54 +43,83 @@ def fine_tune_encoder_decoder(args: DecoderFineTuning, dataset: datasets.Dataset
     _train(args, dataset, variant, augmentation_of(args) if args.data_aug else None)
 
 
-def _train(
-    args: Segmentation, dataset: datasets.DatasetConfig, variant: str, augmentation: SegmentationAugmentation | None
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prepared:
+    """A network ready to train, and its plan.
+
+    Attributes:
+        model: The network with all its heads, compiled.
+        network: The part that predicts, image -> logits.
+        plan: How it is trained.
+    """
+
+    model: keras.Model
+    network: keras.Model
+    plan: Plan
+
+
+def open_labelled(args: Segmentation, dataset: datasets.DatasetConfig) -> dict[str, cache.PreparedSet]:
+    """Returns the volumes of the roles "train", "val" and "test"."""
+    patients = {"train": args.train_ids, "val": args.val_ids, "test": dataset.splits.test_ids()}
+    return {
+        role: setup.open_volumes(dataset, names, dataset.phases, with_label=True) for role, names in patients.items()
+    }
+
+
+def train_and_score(
+    args: Segmentation,
+    dataset: datasets.DatasetConfig,
+    variant: str,
+    origin: setup.Origin,
+    volumes: Mapping[str, cache.PreparedSet],
+    prepare: Callable[[Run], Prepared],
+    *,
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Runs a labelled stage: training, validation, test."""
-    origin = setup.find_origin(args, dataset)
+    """Runs a labelled stage: training, validation, test.
+
+    Args:
+        args: The flags.
+        dataset: The dataset's settings.
+        variant: What tells this run from others of the same split, for its name.
+        origin: Where the initial weights come from.
+        volumes: Those of `open_labelled`; in joint training also "unlabeled".
+        prepare: The run, started -> its network and plan.
+        extra: See `setup.open_run`.
+    """
     method = f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_{variant}"
-    train = setup.open_volumes(dataset, args.train_ids, dataset.phases, with_label=True)
-    val = setup.open_volumes(dataset, args.val_ids, dataset.phases, with_label=True)
-    test = setup.open_volumes(dataset, dataset.splits.test_ids(), dataset.phases, with_label=True)
-    roles = {"train": train, "val": val, "test": test}
-    with setup.open_run(args, dataset, method, origin, roles) as run:
-        if run.is_done:
-            logging.info("Already finished: %s", run.dir)
+    with setup.open_run(args, dataset, method, origin, volumes, extra=extra) as run:
+        if not setup.begin(run, args):
             return
-        backend.configure(seed=args.seed, mixed_precision=args.mixed_precision, devices=args.devices)
-        run.start(backend.versions())
-        logging.info(
-            "%s: training on %s, validation %s, test %s.",
-            run.dir,
-            *(", ".join(setup.case_ids(prepared)) for prepared in roles.values()),
-        )
-
-        def make() -> keras.Model:
-            model = models.build_unet(setup.image_shape(dataset), dataset.num_classes, seed=args.seed)
-            setup.copy_origin(model, origin, exclude=("seg_",))
-            return model
-
-        loss = losses.segmentation_loss(args.dsc_loss, dataset.class_weights)
-        model = setup.build(args, make, loss, args.lr_seg)
-        trainer = Trainer(run, model, _plan(args, dataset, model, train, val, augmentation))
+        roles = {"train": "training on", "val": "validation", "test": "test", "unlabeled": "without labels"}
+        used = [f"{roles[role]} {', '.join(setup.case_ids(prepared))}" for role, prepared in volumes.items()]
+        logging.info("%s: %s.", run.dir, ", ".join(used))
+        setup.warn_of_nothing(volumes["train"])
+        made = prepare(run)
+        trainer = Trainer(run, made.model, made.plan)
         trainer.train()
-        results = evaluate_run(run, model, dataset, test)
+        kept = made.plan.kept or made.model
+        results = evaluate_run(trainer, kept, dataset, volumes["test"], network=made.network)
         run.finish({"best_step": trainer.tracker.best_step, "val_dice": trainer.tracker.best, **results})
         logging.info("Finished: %s", run.dir)
 
 
-def _plan(
-    args: Segmentation,
-    dataset: datasets.DatasetConfig,
-    model: keras.Model,
-    train: cache.PreparedSet,
-    val: cache.PreparedSet,
-    augmentation: SegmentationAugmentation | None,
-) -> Plan:
+def _train(
+    args: Segmentation, dataset: datasets.DatasetConfig, variant: str, augmentation: SegmentationAugmentation | None
+) -> None:
+    """Runs a stage that sees labelled volumes only."""
+    origin = setup.find_origin(args, dataset)
+    volumes = open_labelled(args, dataset)
+
+    def make() -> keras.Model:
+        model = models.build_unet(setup.image_shape(dataset), dataset.num_classes, seed=args.seed)
+        setup.copy_origin(model, origin, exclude=("seg_",))
+        return model
+
     def batch(step: int) -> contrastive.SegmentationBatch:
         return contrastive.segmentation_batch(
             generator(args.seed, step // dataset.val_step_update, step),
-            train,
+            volumes["train"],
             batch_size=dataset.mtask_bs,
             num_classes=dataset.num_classes,
             augmentation=augmentation,
@@ -98,17 +130,21 @@ def _plan(
         drawn = batch(step)
         return drawn.images, drawn.labels
 
-    return Plan(
-        make_batch=make_batch,
-        describe_batch=lambda step: [
-            {"case_id": train[volume].case.case_id, "slice_index": int(index)} for volume, index in batch(step).sources
-        ],
-        n_iter=args.n_iter,
-        segment=dataset.val_step_update,
-        validate=validation_of(dataset, model, val),
-        average_decay=args.average_decay,
-        tensorboard=args.tensorboard,
-    )
+    def prepare(_run: Run) -> Prepared:
+        loss = losses.segmentation_loss(args.dsc_loss, dataset.class_weights)
+        model = setup.build(args, make, loss, args.lr_seg)
+        plan = Plan(
+            make_batch=make_batch,
+            describe_batch=lambda step: setup.describe_slices(volumes["train"], batch(step).sources),
+            n_iter=args.n_iter,
+            segment=dataset.val_step_update,
+            validate=validation_of(dataset, model, volumes["val"]),
+            average_decay=args.average_decay,
+            tensorboard=args.tensorboard,
+        )
+        return Prepared(model, model, plan)
+
+    train_and_score(args, dataset, variant, origin, volumes, prepare)
 
 
 def augmentation_of(args: Segmentation) -> SegmentationAugmentation:
@@ -119,5 +155,5 @@ def augmentation_of(args: Segmentation) -> SegmentationAugmentation:
         rd_ni=bool(args.rd_ni),
         sigma=args.sigma,
         per_image=bool(args.ri_per_image),
-        strong=StrongIntensity(cutout=0) if args.strong_aug else None,
+        strong=bool(args.strong_aug),
     )

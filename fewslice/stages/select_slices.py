@@ -1,8 +1,8 @@
 """Choosing slices once: which slices of some volumes to annotate first, or next. One round without a learner.
 
     runs/<dataset>/select_slices/<strategy>-<digest>/
-      plan.json  query.csv  scores.csv  selection.json  gallery.png  embedding_map.png  config.json  versions.json
-      command.txt  logs/  DONE
+      plan.json  query.csv  checksums.json  scores.csv  selection.json  gallery.png  embedding_map.png  config.json
+      versions.json  command.txt  logs/  DONE
     runs/<dataset>/select_slices/embeddings/<digest>.npy    embeddings, shared by the selections with this encoder
 
 What can be refused without a network is refused before Keras is imported.
@@ -27,12 +27,11 @@ from fewslice.active.query import FEATURES, GRADIENTS, MASKS, SCORES, STRATEGIES
 from fewslice.active.selection_files import budget_units, read_labelled, read_query, write_selection
 from fewslice.active.units import Units
 from fewslice.core import backend, files
-from fewslice.core.console import without_native_messages
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
-from fewslice.data.readers.selection import resolve_patients
+from fewslice.data.volume import Case
 from fewslice.learner.kinds import image_key
 from fewslice.learner.networks import network_of
 from fewslice.report.figures import embedding_map, gallery
@@ -40,21 +39,13 @@ from fewslice.settings import datasets, facts
 from fewslice.settings.al_flags import SelectArgs
 from fewslice.settings.experiment import Named, QuerySettings, RoundPlan
 from fewslice.settings.splits import val_patients
+from fewslice.stages.checks import refuse_test_patients
 from fewslice.train import encoder_runs
-from fewslice.train.encoder_runs import NONE, EncoderRun, find_encoder, find_segmentation
+from fewslice.train.encoder_runs import NONE, PIXELS, EncoderRun, find_encoder, find_segmentation
 
 _THUMBNAIL = (24, 24)  # of the map without an encoder
 _USE_LABELS = "use_labels"  # option of strategies that look at annotations
-_NEEDS_ROUNDS = {"vaal": "a discriminator that is trained on what is annotated"}
-_ENCODER_REMEDY = (
-    "Give --encoder=<run folder>, for instance of pretr_encoder_group_contrastive_loss.py (no labels needed), or "
-    "--encoder=pixels, or choose a strategy that needs none, such as random or equispaced."
-)
 _OF_NETWORK = {SCORES: "uncertainty", GRADIENTS: "gradients"}
-_NETWORK_REMEDY = (
-    "Give --network=<run folder> of a segmentation network, for instance of tr_baseline.py, or choose a strategy that "
-    "needs none, such as kcenter."
-)
 
 
 def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
@@ -70,12 +61,11 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
         if run.is_done:
             logging.info("Already finished: %s", run.dir)
             return run.dir
-        with without_native_messages():  # Keras is imported here
-            backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
-            versions = backend.versions()
+        backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
+        versions = backend.versions()
         run.start(versions)
         selection.folder = run.dir
-        for note in selection.all_notes():
+        for note in (*selection.notes, *selection.differences()):
             logging.info("%s", note)
         choice = selection.choose()
         selection.draw(choice)
@@ -85,16 +75,15 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
         del selection.features
         shutil.rmtree(run.dir / "cache", ignore_errors=True)
         run.finish({"units": len(choice.indices)})
-        selection.tell(choice)
+        count, pool = len(choice.indices), selection.pool
+        text = "Chose %d of %d slices (%.1f%%), from %d of %d volumes: %s, with pictures beside it."
+        volumes = len(np.unique(pool.case_of(choice.indices))), len(pool.cases)
+        logging.info(text, count, len(pool), 100 * count / len(pool), *volumes, run.dir / "query.csv")
     return run.dir
 
 
 class Selection:
     """A checked request: pool, strategy, encoder. Prepares missing volumes of the pool.
-
-    Args:
-        args: The flags.
-        dataset: The dataset's settings.
 
     Attributes:
         pool: All slices of `volumes`.
@@ -116,15 +105,13 @@ class Selection:
     def __init__(self, args: SelectArgs, dataset: datasets.DatasetConfig):
         self.args, self.dataset = args, dataset
         self.options, self.notes = check_strategy(args)
-        is_pixels = args.encoder == encoder_runs.PIXELS
-        self.encoder = args.encoder if is_pixels else find_encoder(args.encoder, dataset)
+        self.encoder = PIXELS if args.encoder == PIXELS else find_encoder(args.encoder, dataset)
         self.network = find_segmentation(args.network, dataset) if args.network else None
         if args.labelled and not Path(args.labelled).is_file():
             remedy = "Give a CSV file with a column unit_id, such as the query.csv of an earlier selection."
             raise DataError(args.labelled, expected="a list of annotated slices", found="no such file", remedy=remedy)
-        cases = _cases(args, dataset)
+        cases, reader = _cases(args, dataset), get_reader(dataset)
         self.volumes = cache.open_cache(dataset, cases, with_label=False, with_scribble=args.with_scribbles)
-        reader = get_reader(dataset)
         self.pool: Units = open_pool(self.volumes, SLICES, [reader.patient_facts(case) for case in cases])
         self.is_labelled = np.zeros(len(self.pool), bool)
         if args.labelled:
@@ -160,49 +147,43 @@ class Selection:
     def open_run(self) -> Run:
         """Returns the run directory, or `--output` with the files of one."""
         args = self.args
-        told = facts.of_selection(self.settings)
-        run = Run(args.runs_dir, args.dataset, SelectArgs.stage, args.strategy, self.settings, n_iter=1, facts=told)
+        where = (args.runs_dir, args.dataset, SelectArgs.stage, args.strategy)
+        run = Run(*where, self.settings, n_iter=1, facts=facts.of_selection(self.settings))
         if args.output:
-            folder = Path(args.output)
-            if (folder / "config.json").exists():
-                found = files.read_json(folder / "config.json")
-                if not isinstance(found, dict) or found.get("digest") != run.digest:
-                    raise ConfigError(f"--output={folder} holds the result of other settings. Choose another folder.")
-            run.dir, run.logs = folder, folder / "logs"
+            run.dir, run.logs = Path(args.output), Path(args.output) / "logs"
+            config = files.read_record(run.dir / "config.json") if (run.dir / "config.json").exists() else None
+            if config is not None and config.get("digest") != run.digest:
+                raise ConfigError(f"--output={run.dir} holds the result of other settings. Choose another folder.")
         return run
 
-    def all_notes(self) -> list[str]:
-        """Returns the notes, and what differs between the slices and those that the encoder was trained for."""
+    def differences(self) -> list[str]:
+        """Returns a sentence on how the slices differ from those that the encoder was trained on, if they do."""
         is_run = isinstance(self.encoder, EncoderRun)
-        found = encoder_runs.differences(self.encoder, self.dataset) if is_run else []
-        more = [f"The encoder was trained for other slices: {'; '.join(found)}."] if found else []
-        return [*self.notes, *more]
+        differing = encoder_runs.differences(self.encoder, self.dataset) if is_run else []
+        return [f"The encoder was trained for other slices: {'; '.join(differing)}."] if differing else []
 
     def choose(self) -> Choice:
         """Returns the choice on disk, if there is one, or a new one, which is written."""
-        args = self.args
-        query = QuerySettings(
-            strategy=Named(args.strategy, self.options), score=Named(args.score) if self.network is not None else None
-        )
-        units = int(self.is_labelled.sum()) + self.budget
-        plan = RoundPlan(0, units / len(self.pool), units, query, train=False, seed=args.seed)
-        with without_native_messages():
-            from fewslice.learner.evidence import PoolEvidence
-        where = self.folder / "cache"
+        from fewslice.learner.evidence import PoolEvidence
+
+        args, count = self.args, int(self.is_labelled.sum()) + self.budget
+        score = Named(args.score) if self.network else None
+        query = QuerySettings(strategy=Named(args.strategy, self.options), score=score)
+        plan = RoundPlan(0, count / len(self.pool), count, query, train=False, seed=args.seed)
         evidence = PoolEvidence(
-            self.dataset, self.volumes, self.pool, where, self, lambda: self.encoder, batch_size=args.batch_size
+            self.dataset,
+            self.volumes,
+            self.pool,
+            self.folder / "cache",
+            self,
+            lambda: self.encoder,
+            batch_size=args.batch_size,
         )
         table = evidence.table() | {FEATURES: lambda _: self.features}
+        loop = Loop(self.folder, self.pool, table, self.dataset.num_classes)
         nothing = Labels(self.pool, self.dataset.num_classes)
-        Loop(self.folder, self.pool, table, self.dataset.num_classes).round(
-            self.folder, plan, labels=nothing, is_labelled=self.is_labelled
-        )
+        loop.round(self.folder, plan, labels=nothing, is_labelled=self.is_labelled)
         return read_query(self.folder / "query.csv", self.pool)
-
-    @cached_property
-    def images(self) -> Crops:
-        """All slices."""
-        return Crops(self.volumes, self.pool)
 
     @cached_property
     def features(self) -> np.ndarray | None:
@@ -218,7 +199,7 @@ class Selection:
             path = Path(args.runs_dir) / args.dataset / SelectArgs.stage / "embeddings" / f"{digest}.npy"
         return embed(
             self.encoder,
-            self.images,
+            Crops(self.volumes, self.pool),
             self.dataset,
             key=image_key(self.volumes, self.pool, self.dataset),
             batch_size=args.batch_size,
@@ -227,7 +208,7 @@ class Selection:
         )
 
     def best(self, _situation: Any) -> tuple[Any, Any]:
-        """Returns the kind of network, and the network that was given; see `fewslice.learner.evidence`."""
+        """Returns the kind of network and `--network`; see `fewslice.learner.evidence`."""
         from fewslice.train.networks import segmentation_network
 
         return network_of(Named("pretrainable_unet")), segmentation_network(self.network, self.dataset)
@@ -244,14 +225,14 @@ class Selection:
         scribbles = Crops(self.volumes, self.pool, SCRIBBLE).take(shown) if args.with_scribbles else None
         gallery.draw_gallery(
             self.folder / "gallery.png",
-            self.images.take(shown),
+            Crops(self.volumes, self.pool).take(shown),
             gallery.pick_titles(self.pool.unit_ids[choice.indices], choice.values),
             annotations=scribbles,
             num_classes=self.dataset.num_classes,
             names=self.dataset.struct_name,
             heading=gallery.with_value_note(what, choice.values),
         )
-        features, source = self.features, "pixels" if self.encoder == encoder_runs.PIXELS else "embeddings"
+        features, source = self.features, "pixels" if self.encoder == PIXELS else "embeddings"
         if features is None:
             thumbnails = Crops(self.volumes, self.pool, size=_THUMBNAIL).take(range(len(self.pool)))
             features = thumbnails.reshape(len(self.pool), -1)
@@ -261,20 +242,6 @@ class Selection:
         share = self.pool.positions / np.maximum(self.pool.depths - 1, 1)
         marks = {"share": share, "is_labelled": self.is_labelled, "chosen": choice.indices}
         embedding_map.draw_embedding_map(self.folder / "embedding_map.png", projection, title=what, **marks)
-
-    def tell(self, choice: Choice) -> None:
-        """Logs the choice and its files."""
-        pool = self.pool
-        logging.info(
-            "Chose %d of %d slices (%.1f%%), from %d of %d volumes: %s",
-            len(choice.indices),
-            len(pool),
-            100 * len(choice.indices) / len(pool),
-            len(np.unique(pool.case_of(choice.indices))),
-            len(pool.cases),
-            self.folder / "query.csv",
-        )
-        logging.info("Pictures: %s, %s", self.folder / "gallery.png", self.folder / "embedding_map.png")
 
 
 def check_strategy(args: SelectArgs) -> tuple[dict[str, Any], list[str]]:
@@ -286,16 +253,24 @@ def check_strategy(args: SelectArgs) -> tuple[dict[str, Any], list[str]]:
     strategy = STRATEGIES.get(args.strategy)
     query_lib.check_options(args.strategy, args.strategy_options)
     options, notes, needs = dict(args.strategy_options), [], strategy.needs
-    if args.strategy in _NEEDS_ROUNDS:
+    if args.strategy == "vaal":
         raise ConfigError(
-            f"The strategy {args.strategy!r} needs {_NEEDS_ROUNDS[args.strategy]}, so it belongs to rounds of training "
-            "(run_al_exp.py). Choose another one."
+            "The strategy 'vaal' needs a discriminator that is trained on what is annotated, so it belongs to rounds "
+            "of training (run_al_exp.py). Choose another one."
         )
     if FEATURES in needs and args.encoder == NONE:
-        raise ConfigError(f"The strategy {args.strategy!r} needs embeddings of the slices. {_ENCODER_REMEDY}")
+        raise ConfigError(
+            f"The strategy {args.strategy!r} needs embeddings of the slices. Give --encoder=<run folder>, for instance "
+            "of pretr_encoder_group_contrastive_loss.py (no labels needed), or --encoder=pixels, or choose a strategy "
+            "that needs none, such as random or equispaced."
+        )
     for need, words in _OF_NETWORK.items():
         if need in needs and not args.network:
-            raise ConfigError(f"The strategy {args.strategy!r} needs the {words} of a network. {_NETWORK_REMEDY}")
+            raise ConfigError(
+                f"The strategy {args.strategy!r} needs the {words} of a network. Give --network=<run folder> of a "
+                "segmentation network, for instance of tr_baseline.py, or choose a strategy that needs none, such as "
+                "kcenter."
+            )
     if MASKS in needs and not args.with_scribbles:
         if _USE_LABELS not in query_lib.strategy_options(args.strategy) or options.get(_USE_LABELS):
             raise ConfigError(
@@ -315,18 +290,11 @@ def check_strategy(args: SelectArgs) -> tuple[dict[str, Any], list[str]]:
     return options, notes
 
 
-def _cases(args: SelectArgs, dataset: datasets.DatasetConfig) -> list:
-    """Returns the volumes of the pool; refuses test patients, however they are written, and names validation ones."""
-    reader = get_reader(dataset)
+def _cases(args: SelectArgs, dataset: datasets.DatasetConfig) -> list[Case]:
+    """Returns the volumes of the pool; refuses test patients, and logs validation ones."""
     patients = dataset.splits.train_ids(args.split, args.comb_tr_imgs)
-    cases = find_cases(reader, patients, args.phases)
-    if dataset.splits.test:
-        tested = resolve_patients(reader, dataset.splits.test)
-        leaked = [name for name in patients if resolve_patients(reader, [name]) & tested]
-        if leaked:
-            raise ConfigError(
-                f"The list {args.split} of {dataset.name} contains the test patients {', '.join(leaked)}."
-            )
+    cases = find_cases(get_reader(dataset), patients, args.phases)
+    refuse_test_patients(dataset, args.split, patients)
     shared = sorted(set(patients) & val_patients(dataset.splits))
     if shared:
         text = "%s holds validation patients (%s). Slices of these that are chosen should not be trained on."

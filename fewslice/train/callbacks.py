@@ -25,14 +25,14 @@ class StepMonitor(keras.callbacks.Callback):
         start: Steps done before the segment.
         end: Steps done after it.
         stop: Asked after every step.
-        after_step: Called with the number of steps done, after each one whose loss is a number.
-        totals: "loss", and "<output>_loss" of networks with several outputs -> sum over the steps that were done
-            before, to go on with.
+        after_step: Called with the number of steps done, after each one whose loss is finite.
+        totals: "loss", and "<output>_loss" of networks with several outputs -> sum over the steps of the segment that
+            were done before.
 
     Attributes:
         steps: Steps done in this segment.
         totals: Sums of all losses, in the order of the steps, so that an interruption changes no bit of them.
-        diverged: Whether the loss became NaN or infinite.
+        loss: Of the last step; training ends where it is NaN or infinite.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class StepMonitor(keras.callbacks.Callback):
         super().__init__()
         self.steps = 0
         self.totals = dict(totals)
-        self.diverged = False
+        self.loss = 0.0
         self._start = start
         self._stop = stop
         self._after_step = after_step
@@ -55,18 +55,17 @@ class StepMonitor(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         self.steps += 1
-        loss = float(logs["loss"])
+        self.loss = float(logs["loss"])
         backend.synchronise(self.model)
         self.model.reset_metrics()  # so that the next step reports its own loss and not a mean
         for name, value in logs.items():
             if name == "loss" or name.endswith("_loss"):
                 self.totals[name] = self.totals.get(name, 0.0) + float(value)
-        self._line.update(1, f"loss {loss:.4f}")
-        if not math.isfinite(loss):
-            self.diverged = True
-        elif self._after_step is not None:
+        self._line.update(1, f"loss {self.loss:.4f}")
+        is_finite = math.isfinite(self.loss)
+        if is_finite and self._after_step is not None:
             self._after_step(self._start + self.steps)
-        if self.diverged or self._stop.requested:
+        if not is_finite or self._stop.requested:
             self.model.stop_training = True
 
     def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:

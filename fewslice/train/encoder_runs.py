@@ -1,6 +1,6 @@
 """The encoder that gives slice embeddings: an upstream run, pixels, or none.
 
-Needs no Keras, so that a wrong path is told at once.
+Needs no Keras, so that a wrong path is refused at once.
 """
 
 from __future__ import annotations
@@ -10,19 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fewslice.core import files
+from fewslice.core import done, files
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.settings.datasets import LATER_DEFAULTS, DatasetConfig
 from fewslice.settings.stage_flags import LABELLED_STAGES, GlobalPretraining, GroupPretraining, LocalPretraining
 
 PIXELS, NONE = "pixels", "none"
 RESNET, UNET = "resnet", "unet"
-WEIGHTS: Mapping[str, str] = {
-    GlobalPretraining.stage: "last.npz",
-    LocalPretraining.stage: "last.npz",
-    GroupPretraining.stage: "last.npz",
-    **{stage: "best.npz" for stage in LABELLED_STAGES},
-}
+_PRETRAINING = (GlobalPretraining.stage, LocalPretraining.stage, GroupPretraining.stage)
+WEIGHTS = dict.fromkeys(_PRETRAINING, "last.npz") | dict.fromkeys(LABELLED_STAGES, "best.npz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,28 +44,20 @@ class EncoderRun:
 
 
 def find_encoder(value: str, dataset: DatasetConfig, *, flag: str = "encoder") -> EncoderRun | None:
-    """Returns the run that a flag names; None for "pixels" and "none".
-
-    Raises:
-        ConfigError: no run, or one whose network does not fit the dataset.
-        FewSliceError: its config.json is damaged.
-    """
+    """Returns the run that a flag names, see `find_network`; None for "pixels" and "none"."""
     return None if value in (PIXELS, NONE) else find_network(value, dataset, flag=flag, stages=tuple(WEIGHTS))
 
 
-def find_segmentation(value: str, dataset: DatasetConfig, *, flag: str = "network") -> EncoderRun:
-    """Returns the run of a segmentation network that a flag names.
+def find_segmentation(value: str, dataset: DatasetConfig) -> EncoderRun:
+    """Returns the run of a segmentation network that `--network` names.
 
     Raises:
-        ConfigError: no run, one without a segmentation network, or one that does not fit the dataset.
-        FewSliceError: its config.json is damaged.
+        ConfigError, FewSliceError: see `find_network`; or another number of classes.
     """
-    run = find_network(value, dataset, flag=flag, stages=LABELLED_STAGES)
-    if run.config.get("dataset_config", {}).get("num_classes") != dataset.num_classes:
-        raise ConfigError(
-            f"--{flag}={value} has {run.config['dataset_config'].get('num_classes')} classes, {dataset.name} has "
-            f"{dataset.num_classes}."
-        )
+    run = find_network(value, dataset, flag="network", stages=LABELLED_STAGES)
+    classes = run.config["dataset_config"].get("num_classes")
+    if classes != dataset.num_classes:
+        raise ConfigError(f"--network={value} has {classes} classes, {dataset.name} has {dataset.num_classes}.")
     return run
 
 
@@ -84,7 +72,7 @@ def find_network(value: str, dataset: DatasetConfig, *, flag: str, stages: tuple
 
     Raises:
         ConfigError: no such run, no weights in it, another stage, or slices of another size.
-        FewSliceError: its config.json is damaged.
+        FewSliceError: its config.json is damaged or was changed.
     """
     path = Path(value)
     folder = path.absolute().parent.parent if path.is_file() else path
@@ -95,8 +83,8 @@ def find_network(value: str, dataset: DatasetConfig, *, flag: str, stages: tuple
             f"--{flag}={value}: expected a run folder (one with config.json){others}. Found: {found}. Runs lie in "
             f"runs/<dataset>/<stage>/ of the checkout; of these stages: {', '.join(stages)}."
         )
-    config = files.read_json(folder / "config.json")
-    stage = config.get("stage") if isinstance(config, dict) else None
+    config = done.read_config(folder / "config.json")
+    stage = config.get("stage")
     if stage not in stages:
         raise ConfigError(
             f"--{flag}={value} is a run of {stage or 'no known stage'}. One of these will do: {', '.join(stages)}."
@@ -109,14 +97,14 @@ def find_network(value: str, dataset: DatasetConfig, *, flag: str, stages: tuple
 
 
 def differences(run: EncoderRun, dataset: DatasetConfig) -> list[str]:
-    """Returns what else differs between a run's dataset and this one and may make its vectors worse, in words."""
+    """Returns the further differences between a run's dataset and this one, which may make its embeddings worse."""
     theirs, mine = run.config["dataset_config"], vars(dataset)
-    found = []
-    for name in ("name", "target_resolution", "percentiles", *LATER_DEFAULTS):
+    texts = []
+    for name in ("name", "target_resolution", "percentiles", "grid", "intensity", "num_channels"):
         value = list(mine[name]) if isinstance(mine[name], tuple) else mine[name]
         before = theirs.get(name, LATER_DEFAULTS.get(name))
-        found += [f"{name} was {before} and is {value}"] * (before != value)
-    return found
+        texts += [f"{name} was {before} and is {value}"] * (before != value)
+    return texts
 
 
 def _check_grid(what: str, config: Mapping[str, Any], dataset: DatasetConfig) -> None:
@@ -126,9 +114,9 @@ def _check_grid(what: str, config: Mapping[str, Any], dataset: DatasetConfig) ->
     names = ("img_size_x", "img_size_y", "num_channels")
     differing = {name: theirs.get(name) for name in names if theirs.get(name) != getattr(dataset, name)}
     if differing:
-        told = ", ".join(f"{name} {value} and not {getattr(dataset, name)}" for name, value in differing.items())
+        parts = ", ".join(f"{name} {value} and not {getattr(dataset, name)}" for name, value in differing.items())
         raise ConfigError(
-            f"{what} was trained for other slices than those of {dataset.name}: {told}. Choose another run, or prepare "
-            f"the slices alike: {' '.join(f'--set {name}={value}' for name, value in differing.items())} "
+            f"{what} was trained for other slices than those of {dataset.name}: {parts}. Choose another run, or "
+            f"prepare the slices alike: {' '.join(f'--set {name}={value}' for name, value in differing.items())} "
             "(and target_resolution, data_path_tr_cropped, as in that run's command.txt)."
         )

@@ -8,15 +8,14 @@ import keras
 from absl import logging
 
 import models
-from fewslice.core import checkpoint
-from fewslice.core.run import Run
+from fewslice.core.done import BEST, LAST
 from fewslice.data import cache
 from fewslice.evaluate import validation, volumes
 from fewslice.evaluate.scores import VolumeScore
 from fewslice.evaluate.summary import mean_foreground_dice
 from fewslice.settings import datasets
 from fewslice.train.predict import predictor
-from fewslice.train.trainer import BEST, LAST
+from fewslice.train.trainer import Trainer
 
 
 def validation_of(
@@ -34,6 +33,12 @@ def validation_of(
         val: The volumes.
         confidence: See `validation.validate`.
     """
+    if not any(volume.native_label.any() for volume in val):
+        logging.warning(
+            "No structure in the validation volumes %s: no Dice can choose the best weights, so the last ones count as "
+            "the best. Validate on patients whose labels show structures.",
+            ", ".join(volume.case.case_id for volume in val),
+        )
     predict = predictor(model, dataset.mtask_bs) if isinstance(model, keras.Model) else model
 
     def validate() -> dict[str, float]:
@@ -45,7 +50,7 @@ def validation_of(
 
 
 def evaluate_run(
-    run: Run,
+    trainer: Trainer,
     model: keras.Model,
     dataset: datasets.DatasetConfig,
     test: cache.PreparedSet,
@@ -55,7 +60,7 @@ def evaluate_run(
     """Evaluates the best checkpoint (with saved predictions) and the last weights (scores only) on the test volumes.
 
     Args:
-        run: The run; its checkpoints hold the weights of `model`.
+        trainer: Has trained; its run gets the scores.
         model: What the saved weights belong to.
         dataset: The dataset's settings.
         test: Volumes to score.
@@ -63,10 +68,13 @@ def evaluate_run(
 
     Returns:
         "test_dice" and "test_dice_last", means over volumes of the mean foreground Dice.
+
+    Raises:
+        DataError: weights are missing, damaged, or not those that this training wrote.
     """
-    results: dict[str, float] = {}
+    results, run = {}, trainer.run
     for name, key, folder in ((LAST, "test_dice_last", run.eval / "last"), (BEST, "test_dice", run.eval)):
-        weights, record = checkpoint.load_arrays(run.checkpoints / name)
+        weights, record = trainer.load(name)
         models.set_weights(model, weights)
         scores = volumes.evaluate_cases(
             ((volume, volume.native) for volume in test),

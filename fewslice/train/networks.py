@@ -51,7 +51,7 @@ def segmentation_network(run: EncoderRun, dataset: DatasetConfig) -> keras.Model
 
 
 def _read_weights(model: keras.Model, run: EncoderRun, use: str, kind: str) -> None:
-    weights, record = checkpoint.load_arrays(run.weights)
+    weights, record, _ = checkpoint.load_weights(run.weights)
     fill(model, weights, path=run.weights, kind=kind)
     logging.info("%s %s (step %s).", use, os.path.relpath(run.weights), record.get("step", "unknown"))
 
@@ -62,8 +62,7 @@ def fill(model: keras.Model, weights: Mapping[str, Any], *, path: Path, kind: st
     Args:
         model: The network.
         weights: Name -> value.
-        path: Where they come from, for the message.
-        kind: What `model` is, for the message.
+        path, kind: Where the weights come from and what `model` is, for the message.
 
     Raises:
         ConfigError: a weight is missing or has another shape.

@@ -124,22 +124,15 @@ def polynomial_decay(
     return keras.optimizers.schedules.PolynomialDecay(learning_rate, num_steps, end_learning_rate=0.0, power=power)
 
 
-def cosine_wave(
-    learning_rate: float, *, half_period: int = 10, lowest: float = 1e-5
-) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Returns the schedule lowest + (rate - lowest) (1 + cos(pi step / half_period)) / 2, which rises again.
+@keras.saving.register_keras_serializable("fewslice")
+class CosineWave(keras.optimizers.schedules.LearningRateSchedule):
+    """The schedule lowest + (rate - lowest) (1 + cos(pi step / half_period)) / 2, which rises again.
 
     Source:
         Vepa et al., 2024, https://arxiv.org/abs/2411.15763 (pretrained segmentation networks), as published.
     """
-    return CosineWave(learning_rate, half_period, lowest)
 
-
-@keras.saving.register_keras_serializable("fewslice")
-class CosineWave(keras.optimizers.schedules.LearningRateSchedule):
-    """See `cosine_wave`."""
-
-    def __init__(self, learning_rate: float, half_period: int, lowest: float):
+    def __init__(self, learning_rate: float, half_period: int = 10, lowest: float = 1e-5):
         super().__init__()
         self.learning_rate, self.half_period, self.lowest = float(learning_rate), int(half_period), float(lowest)
 

@@ -1,4 +1,4 @@
-"""Steps that all stages share: volumes, run directories, earlier stages, optimizer."""
+"""Steps that all stages share: volumes, run directories, weights of earlier stages, optimizer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from absl import logging
 
 import models
-from fewslice.core import backend, checkpoint, files
+from fewslice.core import backend, checkpoint
+from fewslice.core.done import BEST, LAST, NAME
 from fewslice.core.errors import ConfigError
 from fewslice.core.run import Run, settings_text, unmatched_settings
 from fewslice.data import cache
@@ -21,7 +23,6 @@ from fewslice.data.readers.selection import find_readable
 from fewslice.settings import datasets, facts
 from fewslice.settings.stage_flags import JointTraining, Training, defaults, digest_values, not_in_digest
 from fewslice.train import upstream
-from fewslice.train.trainer import BEST, LAST
 
 Arrays = Mapping[str, Any]
 
@@ -49,17 +50,12 @@ def image_shape(dataset: datasets.DatasetConfig) -> tuple[int, int, int]:
 
 
 def open_volumes(
-    dataset: datasets.DatasetConfig,
-    patients: Sequence[str],
-    phases: Sequence[str],
-    *,
-    with_label: bool,
-    with_scribble: bool = False,
+    dataset: datasets.DatasetConfig, patients: Sequence[str], phases: Sequence[str], *, with_label: bool
 ) -> cache.PreparedSet:
     """Returns the prepared volumes of some patients, building the cache where it is missing or stale."""
     reader = get_reader(dataset)
     cases = find_readable(reader, patients, phases, with_label=with_label)
-    return cache.open_cache(dataset, cases, with_label=with_label, with_scribble=with_scribble)
+    return cache.open_cache(dataset, cases, with_label=with_label)
 
 
 def find_origin(args: Training, dataset: datasets.DatasetConfig) -> Origin:
@@ -76,11 +72,11 @@ def find_origin(args: Training, dataset: datasets.DatasetConfig) -> Origin:
     if path is None:
         return Origin()
     folder = path if path.is_dir() else path.absolute().parent.parent
-    wanted = None if args.init_from else upstream.wanted_of(args)
-    unmatched = unmatched_settings(folder, wanted, defaults=defaults, left_out=not_in_digest())
+    settings = None if args.init_from else upstream.settings_of_upstream(args)
+    unmatched = unmatched_settings(folder, settings, defaults=defaults, left_out=not_in_digest())
     origin = _read(path, LAST, "its last weights may be those of an earlier length.")
-    told = f"; {settings_text(unmatched)}" if unmatched else ""
-    logging.info("Starting from %s (step %s%s).", os.path.relpath(origin.path), origin.step, told)
+    unusual = f"; {settings_text(unmatched)}" if unmatched else ""
+    logging.info("Starting from %s (step %s%s).", os.path.relpath(origin.path), origin.step, unusual)
     return origin
 
 
@@ -103,13 +99,13 @@ def find_teacher(args: JointTraining, dataset: datasets.DatasetConfig) -> Origin
 
 
 def _read(path: Path, name: str, risk: str) -> Origin:
-    """Returns the weights of a file, or those called `name` of a run; `risk` is what it means that this goes on."""
+    """Returns the weights of a file, or those called `name` of a run; `risk` is what it means if this one resumes."""
     if path.is_dir():
-        if not (path / "DONE").exists():
+        if not (path / NAME).exists():
             logging.warning("%s is not finished; %s", path, risk)
         path = path / "checkpoints" / name
-    weights, record = checkpoint.load_arrays(path)
-    return Origin(path, weights, files.sha256(path), record.get("step", "unknown"))
+    weights, record, sha256 = checkpoint.load_weights(path)
+    return Origin(path, weights, sha256, record.get("step", "unknown"))
 
 
 def copy_origin(model: keras.Model, origin: Origin, *, exclude: Sequence[str] = ()) -> None:
@@ -150,9 +146,12 @@ def open_run(
         volumes: Role ("train", "val", ...) -> the volumes that have it.
         extra: Further settings on which the result depends.
     """
+    config = datasets.config_dict(dataset)
+    if all(volume.label is None for prepared in volumes.values() for volume in prepared):
+        config.pop("label_resampling", None)  # pretraining does not depend on it
     settings = {
         **digest_values(args),
-        "dataset_config": datasets.config_dict(dataset),
+        "dataset_config": config,
         "initial_weights": origin.sha256,
         "backend": keras.backend.backend(),
         "cases": {role: case_ids(prepared) for role, prepared in volumes.items()},
@@ -160,10 +159,21 @@ def open_run(
         **(extra or {}),
     }
     settings.pop("init_from", None)
-    told = facts.of_training({"start_stage": facts.stage_of(origin.path), "n_iter": args.n_iter, **settings})
+    known = facts.of_training({"start_stage": facts.stage_of(origin.path), "n_iter": args.n_iter, **settings})
     return Run(
-        args.runs_dir, dataset.name, args.stage, method, settings, n_iter=args.n_iter, resume=args.resume, facts=told
+        args.runs_dir, dataset.name, args.stage, method, settings, n_iter=args.n_iter, resume=args.resume, facts=known
     )
+
+
+def begin(run: Run, args: Training) -> bool:
+    """Configures the backend and starts a run; returns False, and says so, if it is finished."""
+    if run.is_done or (run.steps_done and not (args.extend and args.is_given("n_iter"))):
+        more = "" if run.is_done else f" with {run.steps_done} steps; a larger --n_iter would extend it"
+        logging.info("Already finished%s: %s", more, run.dir)
+        return False
+    backend.configure(seed=args.seed, mixed_precision=args.mixed_precision, devices=args.devices)
+    run.start(backend.versions())
+    return True
 
 
 def build(
@@ -184,6 +194,29 @@ def build(
     return model
 
 
+def warn_of_nothing(train: cache.PreparedSet) -> None:
+    """Warns if no training volume shows a structure, or if all images are constant."""
+    names = ", ".join(case_ids(train))
+    if not any(volume.label.any() for volume in train):
+        logging.warning("No structure in the training volumes %s: a network learns background alone.", names)
+    if all(np.ptp(volume.image) == 0 for volume in train):
+        logging.warning("The images of the training volumes %s are constant: a network learns nothing.", names)
+
+
 def case_ids(volumes: cache.PreparedSet) -> list[str]:
     """Returns the ids of prepared volumes, in order."""
     return [volume.case.case_id for volume in volumes]
+
+
+def describe_slices(
+    volumes: Sequence[cache.PreparedVolume], sources: np.ndarray, **labels: str
+) -> list[dict[str, Any]]:
+    """Returns where the slices of a batch come from, for the record of a divergence.
+
+    Args:
+        volumes: The volumes.
+        sources: (n, 2) place of the volume, and of the slice in it.
+        **labels: Stand in every entry.
+    """
+    named = ((volumes[volume], int(index)) for volume, index in sources)
+    return [{**labels, "case_id": of.case.case_id, "slice_index": of.file_slice(index)} for of, index in named]

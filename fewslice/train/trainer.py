@@ -1,8 +1,8 @@
-"""Training that continues bit for bit after any interruption.
+"""Training that resumes bit for bit after any interruption.
 
 `fit` is called for one segment of steps at a time (`val_step_update` of them). Between two segments the network is
-validated, and weights, optimizer, random state, averages and the log are written as one file. A repeated command reads
-that file and continues; since batches depend on the step's number only, the weights end up the same as without the
+validated, and weights, optimizer, random state, averages and the log are written as one file. A repeated command
+resumes from that file; since batches depend on the step's number only, the weights end up the same as without the
 interruption.
 """
 
@@ -22,15 +22,13 @@ from absl import logging
 
 from fewslice.core import backend, checkpoint, files
 from fewslice.core.console import duration
+from fewslice.core.done import BEST, LAST, STATE
 from fewslice.core.errors import ConfigError, DataError, TrainingError
 from fewslice.core.run import Run
 from fewslice.data.batches.steps import StepBatches
 from fewslice.train.callbacks import MovingAverage, StepMonitor, StopSignal, swapped_weights, write_tensorboard
 from models import transfer
 
-STATE = "state.npz"
-BEST = "best.npz"
-LAST = "last.npz"
 MINIMUM_IMPROVEMENT = 1e-7
 _FIRST, _FINAL = ("step", "loss"), ("seconds", "steps_per_s")  # columns of train.csv
 
@@ -48,7 +46,8 @@ class Plan:
         describe_batch: Step number -> what the batch was made of, for the record of a divergence.
         n_iter: Number of steps.
         segment: Steps between two validations, saves and lines of the log.
-        validate: Called after each segment; returns columns for the log. "val_dice" chooses the best weights.
+        validate: Called after each segment; returns columns for the log. "val_dice" chooses the best weights; as long
+            as it was NaN throughout, the last ones count as the best.
         monitor: Called after each segment; returns further columns for the log.
         before_segment: Called before each segment and after a resume with the number of steps done and a function that
             tells whether the user asked to stop (then it may raise `Interrupted`); what it changes must depend on that
@@ -58,8 +57,8 @@ class Plan:
         tensorboard: Whether to write TensorBoard logs.
         kept: The part of the network whose weights are averaged and written; None is all of it.
         writes_last: Whether the last weights are written after each validation too, not only at the end.
-        can_be_extended: Whether a larger `n_iter` may go on from here. Then a last segment that is shorter than the
-            others does not choose the best weights, since a longer run would not look at that step.
+        can_be_extended: Whether a run with a larger `n_iter` may resume from here. Then a last segment that is shorter
+            than the others does not choose the best weights, since a longer run would not look at that step.
     """
 
     make_batch: Callable[[int], tuple[Any, Any]]
@@ -79,8 +78,8 @@ class Plan:
 class BestTracker:
     """Remembers the best value of a run and where it was reached; equal after a resume.
 
-    The first value that is a number always counts; a later one must exceed the best by more than 1e-7. NaN
-    never does. Best and last are kept apart: `last_step` moves with every update.
+    The first value other than NaN always counts; a later one must exceed the best by more than 1e-7. `last_step` moves
+    with every update.
 
     Example:
         >>> tracker = BestTracker()
@@ -106,7 +105,7 @@ class BestTracker:
 
     def state(self) -> dict[str, Any]:
         """Returns all that a resumed run needs, as plain numbers; `best` is -inf before the first number."""
-        return {"best": self.best, "best_step": self.best_step, "last_step": self.last_step}
+        return dict(vars(self))
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restores `state()`; null (the JSON form of -inf) means that nothing was seen."""
@@ -138,10 +137,10 @@ class Trainer:
         self._weights = transfer.named_variables(self._kept)
 
     def train(self) -> None:
-        """Runs until `plan.n_iter` steps are done, continuing from the saved state if there is one.
+        """Runs until `plan.n_iter` steps are done, resuming from the saved state if there is one.
 
         Raises:
-            TrainingError: the loss is not a number; the step and its batch are saved.
+            TrainingError: the loss is NaN or infinite; the step and its batch are saved.
             Interrupted: Ctrl-C or a termination signal; the state is saved.
         """
         resumed = self._restore()
@@ -178,8 +177,8 @@ class Trainer:
         self._partial["steps"] += monitor.steps
         self._partial["seconds"] += time.perf_counter() - started
         self.step += monitor.steps
-        if monitor.diverged:
-            self._diverged(self.step)
+        if not math.isfinite(monitor.loss):
+            self._diverged(self.step - 1, monitor.loss)
         if self.step % self.plan.segment == 0:
             row = self._validated(chooses=True)
             self.rows.append(row)
@@ -196,13 +195,33 @@ class Trainer:
         saved state: a run that is extended later has to become the one that was longer from the start.
         """
         if self._partial["steps"]:
-            self.rows.append(self._validated(chooses=self.tracker.best_step < 0 or not self.plan.can_be_extended))
+            self.rows.append(self._validated(chooses=not self._has_best or not self.plan.can_be_extended))
         self._log(self.rows)
         with self._averaged():
             self._write_weights(LAST, {"step": self.step})
-        best = self.run.checkpoints / BEST
-        if self.plan.validate is not None and not best.exists():
-            raise TrainingError(f"Every validation Dice of {self.run.dir} was NaN; no best checkpoint was saved.")
+
+    @property
+    def _has_best(self) -> bool:
+        return self.tracker.best > -math.inf
+
+    def load(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Returns the weights `BEST` or `LAST` and their record.
+
+        Raises:
+            DataError: the file is missing, damaged, or not the one that this training wrote.
+        """
+        path, expected = self.run.checkpoints / name, {"step": self.step}
+        if name == BEST:
+            expected = {"step": self.tracker.best_step} | ({"val_dice": self.tracker.best} if self._has_best else {})
+        if not path.exists():
+            wanted = f"the weights of step {expected['step']}"
+            remedy = f"Restore it. Without a copy, move {self.run.dir} elsewhere and repeat the command, which trains "
+            remedy += "the same network again; the last weights stay usable there."
+            raise DataError(path, expected=wanted, found="no such file", remedy=remedy)
+        weights, record = checkpoint.load_arrays(path)
+        is_newer = record.get("step", 0) > self.step  # by a kill before the state was saved; to be written again
+        checkpoint.check_owner(path, record, self.run.owner, **({} if is_newer else expected))
+        return weights, record
 
     def _validated(self, *, chooses: bool) -> dict[str, Any]:
         """Returns the line of the log for the steps since the last one; `chooses`: the best weights may change."""
@@ -219,7 +238,8 @@ class Trainer:
         with self._averaged():
             if self.plan.validate is not None:
                 row |= self.plan.validate()
-                if chooses and self.tracker.update(self.step, row["val_dice"]):
+                if chooses and (self.tracker.update(self.step, row["val_dice"]) or not self._has_best):
+                    self.tracker.best_step = self.step
                     self._write_weights(BEST, {"step": self.step, "val_dice": row["val_dice"]})
                 if self.plan.writes_last:
                     self._write_weights(LAST, {"step": self.step})
@@ -237,9 +257,8 @@ class Trainer:
     def _report(self, row: Mapping[str, Any]) -> None:
         shown = [f"step {self.step}/{self.plan.n_iter}", f"loss {row['loss']:.4f}"]
         if "val_dice" in row:
-            shown.append(
-                f"validation Dice {row['val_dice']:.3f} (best {self.tracker.best:.3f} at {self.tracker.best_step})"
-            )
+            best = f"best {self.tracker.best:.3f} at {self.tracker.best_step}" if self._has_best else "undefined"
+            shown.append(f"validation Dice {row['val_dice']:.3f} ({best})")
         if "val_confident_right" in row:
             shown.append(
                 f"{row['val_confident']:.0%} of the structures' pixels confident, {row['val_confident_right']:.0%} of "
@@ -260,7 +279,8 @@ class Trainer:
         self.average = MovingAverage(self._weights, self.plan.average_decay, values)
 
     def _write_weights(self, name: str, record: Mapping[str, Any]) -> None:
-        checkpoint.save_arrays(self.run.checkpoints / name, transfer.read_weights(self._kept), record)
+        weights = transfer.read_weights(self._kept)
+        checkpoint.save_arrays(self.run.checkpoints / name, weights, {**record, "run": self.run.owner})
 
     def _save(self) -> None:
         backend.synchronise(self.model)
@@ -273,6 +293,7 @@ class Trainer:
             "tracker": self.tracker.state(),
             "partial": self._partial,
             "digest": self.run.digest,
+            "run": self.run.owner,
         }
         checkpoint.save_state(self.run.checkpoints / STATE, arrays, record)
 
@@ -282,21 +303,23 @@ class Trainer:
             return False
         arrays, record, damaged = loaded
         for text in damaged:
-            logging.warning("Damaged state, continuing from the one before: %s", text)
-        wanted = {name: tuple(variable.shape) for name, variable in self._variables.items()}
-        found = {name: array.shape for name, array in arrays.items() if not name.startswith("average/")}
-        if wanted != found or record["digest"] != self.run.digest:
+            logging.warning("Damaged state, resuming from the one before: %s", text)
+        shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
+        saved = {name: array.shape for name, array in arrays.items() if not name.startswith("average/")}
+        mine = {"digest": self.run.digest, "run": self.run.owner}
+        if saved != shapes or any(record.get(name, value) != value for name, value in mine.items()):
             raise DataError(
                 self.run.checkpoints / STATE,
                 expected="the state of this network and optimizer, trained on the present data",
                 found="another one's: annotations, settings or the version of the software were others then",
-                remedy=f"Delete the folder {self.run.dir} and repeat the command, which trains this network afresh.",
+                remedy=f"Put the run's own file back; or move {self.run.dir} elsewhere and repeat the command, which "
+                "trains this network afresh.",
             )
         if record["step"] > self.plan.n_iter:
             raise ConfigError(
                 f"{self.run.dir} has already been trained for {record['step']} steps, more than the "
-                f"{self.plan.n_iter} asked for now. Ask for at least as many, or delete that folder and repeat the "
-                "command, which trains it afresh."
+                f"{self.plan.n_iter} asked for now. Ask for at least as many; or move that folder elsewhere and repeat "
+                "the command, which trains it afresh."
             )
         for name, variable in self._variables.items():
             variable.assign(arrays[name])
@@ -304,19 +327,21 @@ class Trainer:
             self._start_average({name: arrays[f"average/{name}"] for name in self._weights})
         self.step, self.rows = record["step"], record["rows"]
         self.tracker.load_state(record["tracker"])
+        if self.plan.validate is not None and self.tracker.best_step >= 0:
+            self.load(BEST)  # rather than after the rest of the training
         self._partial = record["partial"]
         if "sum" in self._partial:  # written before networks had several losses
             self._partial["sums"] = {"loss": self._partial.pop("sum")} if self._partial["steps"] else {}
-        logging.info("Continuing after step %d of %d.", self.step, self.plan.n_iter)
+        logging.info("Resuming after step %d of %d.", self.step, self.plan.n_iter)
         return True
 
-    def _diverged(self, step: int) -> None:
-        path = self.run.logs / f"nan_step_{step - 1:06d}.json"
-        files.write_json(path, {"step": step - 1, "batch": self.plan.describe_batch(step - 1)})
+    def _diverged(self, step: int, loss: float) -> None:
+        path = self.run.logs / f"nan_step_{step:06d}.json"
+        files.write_json(path, {"step": step, "batch": self.plan.describe_batch(step)})
         raise TrainingError(
-            f"The loss is not a number at step {step - 1}. The slices of that step stand in {path}; the last saved "
-            "state is unharmed. Lower the learning rate, raise the temperature or look at these slices; repeating the "
-            "same command would end the same way."
+            f"{'NaN' if math.isnan(loss) else 'Infinite'} loss at step {step}. Its slices are listed in {path}; the "
+            "last saved state is unharmed. Lower the learning rate, raise the temperature or look at these slices; "
+            "repeating the same command would end the same way."
         )
 
 

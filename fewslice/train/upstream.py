@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from fewslice.core.errors import ConfigError
 from fewslice.core.run import find_upstream
 from fewslice.settings.datasets import DatasetConfig, config_dict
@@ -19,12 +21,12 @@ from fewslice.settings.stage_flags import DecoderFineTuning, JointTraining, Trai
 NO_WEIGHTS = "none"  # --init_from=none
 
 
-def wanted_of(args: Training) -> dict[str, Any]:
+def settings_of_upstream(args: Training) -> dict[str, Any]:
     """Returns the settings that the upstream run of a stage must have, by their names there."""
-    found = _values(args, "only") | _values(args, "also")
+    settings = _values(args, "only") | _values(args, "also")
     if isinstance(args, DecoderFineTuning):
-        found.pop(args.unused_negatives)
-    return found
+        settings.pop(args.unused_negatives)
+    return settings
 
 
 def _values(args: Training, kind: str) -> dict[str, Any]:
@@ -38,35 +40,29 @@ def needs_teacher(args: JointTraining) -> bool:
     return args.method == "contrastive" or not args.init_from
 
 
-def check_named(args: Training) -> None:
-    """Looks for the runs and files that the user named.
+def check(args: Training, dataset: DatasetConfig) -> None:
+    """Looks for the runs and files that the user named and, without `--check_only`, for those that the flags describe.
 
     Raises:
-        ConfigError: `--init_from` or `--teacher` is no run and no file, or a run without weights.
+        ConfigError: `--init_from` or `--teacher` is no run and no file, or a run without weights; or there is no run of
+            the upstream stage, or several.
     """
-    given = {"init_from": None if args.init_from == NO_WEIGHTS else args.init_from}
+    named = {"init_from": None if args.init_from == NO_WEIGHTS else args.init_from}
     if isinstance(args, JointTraining):
-        given["teacher"] = args.teacher
-    for flag, value in given.items():
+        named["teacher"] = args.teacher
+    for flag, value in named.items():
         if value:
             path = _named(flag, value)
             weights = path / "checkpoints" / ("last.npz" if flag == "init_from" else "best.npz")
             if path.is_dir() and not weights.exists():
                 raise ConfigError(f"--{flag}={value}: this run has no {weights.name} in checkpoints/. Is it finished?")
+    if not args.check_only:
+        locate(args, dataset, warns=True)
+        if isinstance(args, JointTraining) and needs_teacher(args):
+            locate(args, dataset, flag="teacher", warns=True)
 
 
-def check_upstream(args: Training, dataset: DatasetConfig) -> None:
-    """Finds the runs that a stage starts from.
-
-    Raises:
-        ConfigError: no such run, or several.
-    """
-    locate(args, dataset)
-    if isinstance(args, JointTraining) and needs_teacher(args):
-        locate(args, dataset, flag="teacher")
-
-
-def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from") -> Path | None:
+def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from", warns: bool = False) -> Path | None:
     """Returns the run folder or weight file that a flag names, else the finished run that the other flags describe.
 
     Args:
@@ -74,6 +70,7 @@ def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from") -
         dataset: The dataset's settings. Of several runs the one with these, with the same precision, averaging and
             devices as this stage and without mixup is taken.
         flag: "init_from", or "teacher" in joint training, whose upstream run that is.
+        warns: Say so if that run has another length than the usual one and --pretr_n_iter is not given.
 
     Returns:
         The path; None with `--init_from=none`, or if nothing is named and nothing looked for.
@@ -86,19 +83,35 @@ def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from") -
         return None if flag == "init_from" and named == NO_WEIGHTS else _named(flag, named)
     if not args.upstream or (isinstance(args, JointTraining) and flag == "init_from"):
         return None
-    wanted = wanted_of(args)
+    settings = settings_of_upstream(args)
     preferred = {"mixup": 0.0, **_values(args, "prefers"), "dataset_config": config_dict(dataset)}
-    return find_upstream(
-        args.runs_dir,
-        args.dataset,
-        args.upstream,
-        wanted,
-        preferred=preferred,
-        defaults=defaults,
-        left_out=not_in_digest(),
-        command=_command(args, wanted),
-        flag=flag,
-    )
+
+    def find(wanted: Mapping[str, Any]) -> Path:
+        return find_upstream(
+            args.runs_dir,
+            args.dataset,
+            args.upstream,
+            wanted,
+            preferred=preferred,
+            defaults=defaults,
+            left_out=not_in_digest(),
+            command=_command(args, settings),
+            flag=flag,
+        )
+
+    try:
+        return find(settings)
+    except ConfigError as error:
+        if args.is_given("pretr_n_iter"):
+            raise
+        try:
+            found = find({name: value for name, value in settings.items() if name != "n_iter"})
+        except ConfigError:
+            raise error from None
+    if warns:
+        text = "%s was not trained for the usual %d steps; --pretr_n_iter says for how many it should be."
+        logging.warning(text, found, settings["n_iter"])
+    return found
 
 
 def _named(flag: str, value: str) -> Path:
@@ -112,8 +125,8 @@ def _named(flag: str, value: str) -> Path:
     )
 
 
-def _command(args: Training, wanted: Mapping[str, Any]) -> str:
-    given = {"dataset": args.dataset, "runs_dir": args.runs_dir, "data_root": args.data_root, **wanted}
-    texts = [f"--{name}={value}" for name, value in given.items()] + [f"--set={text}" for text in args.set]
+def _command(args: Training, settings: Mapping[str, Any]) -> str:
+    values = {"dataset": args.dataset, "runs_dir": args.runs_dir, "data_root": args.data_root, **settings}
+    texts = [f"--{name}={value}" for name, value in values.items()] + [f"--set={text}" for text in args.set]
     texts += ["--mixed_precision"] if args.mixed_precision else []
     return shlex.join(["python", f"{args.upstream}.py", *texts])

@@ -6,25 +6,12 @@ import numpy as np
 import pytest
 
 from fewslice.active import annotators
-from fewslice.active.annotators import ANNOTATIONS, Task, WaitingForAnnotations
-from fewslice.active.pool import Crops, open_pool
-from fewslice.data.cache import open_cache
+from fewslice.active.annotators import ANNOTATIONS, WaitingForAnnotations
+from fewslice.active.pool import Crops
 from fewslice.data.io.nifti import write_nifti
-from fewslice.data.readers import find_cases, get_reader
-from fewslice.settings import datasets
+from fewslice.data.readers import get_reader
 
 UNITS = np.array([5, 1, 2])
-
-
-@pytest.fixture
-def make_task(tiny_root, monkeypatch):
-    """A function kind -> the task of annotating the slices of two volumes."""
-    monkeypatch.setenv("FEWSLICE_DATA", str(tiny_root))
-    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(tiny_root / "experiments"))
-    dataset = datasets.load_dataset_config("tiny", {"scribbles": "simulated"})
-    cases = find_cases(get_reader(dataset), ["001", "002"], ("ED",))
-    volumes = open_cache(dataset, cases, with_label=True, with_scribble=True, progress=False)
-    return lambda kind: Task(open_pool(volumes), volumes, dataset, ANNOTATIONS.get(kind))
 
 
 def answer(task, folder):

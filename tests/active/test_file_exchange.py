@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import shutil
 
 import numpy as np
 import pytest
 
-from fewslice.active import annotators
-from fewslice.active.annotators import ANNOTATIONS, Task, WaitingForAnnotations
+from fewslice.active.annotators import ANNOTATIONS, ANNOTATORS, Task, WaitingForAnnotations
 from fewslice.active.pool import open_pool
 from fewslice.core.errors import FewSliceError
 from fewslice.data.cache import open_cache
+from fewslice.data.io.geometry import turned
 from fewslice.data.io.nifti import read_nifti, write_nifti
-from fewslice.data.readers import find_cases, get_reader
+from fewslice.data.readers import get_reader
 from fewslice.data.volume import label_to_grid
-from fewslice.settings import datasets
-from tests.train_model import tiny
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tiny.write_dataset(tmp_path_factory.mktemp("exchange"))
+from tests.data import headers
+from tests.data.layouts import dataset, image, label
 
 
 @pytest.fixture
-def make(root, monkeypatch):
+def make(make_task):
     """A function kind -> (annotator, task) for the slices of two volumes."""
-    monkeypatch.setenv("FEWSLICE_DATA", str(root))
-    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(root / "experiments"))
-    dataset = datasets.load_dataset_config("tiny")
-    cases = find_cases(get_reader(dataset), ["001", "002"], ("ED",))
-    volumes = open_cache(dataset, cases, with_label=False, progress=False)
 
     def build(kind):
-        task = Task(open_pool(volumes), volumes, dataset, ANNOTATIONS.get(kind))
-        return annotators.ANNOTATORS.get("files")(task), task
+        task = make_task(kind)
+        return ANNOTATORS.get("files")(task), task
 
     return build
 
@@ -81,7 +72,8 @@ def test_what_is_handed_out(make, tmp_path):
     ]
     blank = read_nifti(folder / "001_ED_annotation.nii.gz", is_label=True)
     image = read_nifti(folder / "001_ED_image.nii.gz")
-    native = get_reader(task.dataset).read(task.volumes[0].case, with_label=False)
+    as_stored = dataclasses.replace(task.dataset, orientation="as_stored")
+    native = get_reader(as_stored).read(task.volumes[0].case, with_label=False)
     assert (blank.array == 3).all() and np.array_equal(image.array, native.image)
     assert np.allclose(blank.affine, native.affine) and blank.spacing_mm == pytest.approx(native.spacing_mm)
     assert "1 rv, 2 lv; 3 = not annotated" in (folder / "README.txt").read_text()
@@ -96,8 +88,10 @@ def test_scribbles_come_back_on_the_networks_grid(make, tmp_path):
         annotator.annotate(tmp_path, UNITS)
     second = paint(tmp_path, "002_ED_annotation.nii.gz", scribble(2))
     masks = np.concatenate(annotator.annotate(tmp_path, UNITS))
-    spacing = [volume.spacing_mm for volume in task.volumes]
-    grids = [label_to_grid(a, s, task.dataset, outside=3) for a, s in zip((first, second), spacing, strict=True)]
+    grids = [
+        label_to_grid(turned(drawn, volume.axes), volume.spacing_mm, task.dataset, outside=3)
+        for drawn, volume in zip((first, second), task.volumes, strict=True)
+    ]
     assert np.array_equal(masks, [grids[1][2], grids[0][1], grids[0][2]])
     assert set(np.unique(masks)) == {0, 1, 3}
 
@@ -154,7 +148,28 @@ def test_another_grid_and_damage_are_told_together(make, tmp_path):
     assert "the grid of 001_ED" in str(error.value) and other.name in str(error.value)
 
 
-def test_nothing_queried_nothing_handed_out(make, tmp_path):
-    annotator, _ = make("scribble")
-    assert len(annotator.annotate(tmp_path, np.empty(0, np.int64))) == 0
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("kind", headers.KINDS)
+def test_a_slice_is_painted_in_an_itk_program_whatever_the_header(tmp_path, kind):
+    itk = pytest.importorskip("SimpleITK")
+    mask = label(shape=(31, 33, 4)).astype(np.uint8)
+    for name, array in (("img", image(shape=mask.shape).astype(np.float32)), ("mask", mask)):
+        headers.write(tmp_path / "scans" / "a" / f"{name}.nii.gz", array, kind)
+    settings = dataset("case_folders", orientation="canonical", grid="native", data_root=tmp_path)
+    volumes = open_cache(settings, get_reader(settings).cases(), with_label=True, progress=False)
+    pool = open_pool(volumes)
+    annotator = ANNOTATORS.get("files")(Task(pool, volumes, settings, ANNOTATIONS.get("mask")))
+    with pytest.raises(WaitingForAnnotations):
+        annotator.annotate(tmp_path, np.array([1]))
+    with open(tmp_path / "to_annotate" / "slices.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    place = int(row["slice"])
+    assert place == (2 if volumes[0].axes[2] < 0 else 1) and row["unit_id"] == pool.name(1) == f"a_slice_0{place}"
+    blank = itk.ReadImage(str(tmp_path / "to_annotate" / "a_annotation.nii.gz"))
+    array = itk.GetArrayFromImage(blank)  # z, y, x
+    assert [set(np.unique(each)) for each in array] == [{0} if at == place else {4} for at in range(4)]
+    array[place] = mask[..., place].T
+    drawn = itk.GetImageFromArray(array)
+    drawn.CopyInformation(blank)
+    itk.WriteImage(drawn, str(tmp_path / "annotated" / "a_annotation.nii.gz"))
+    (found,) = annotator.annotate(tmp_path, np.array([1]))
+    assert np.array_equal(found[0], volumes[0].label[1])

@@ -1,5 +1,6 @@
 """Units are boxes in cases. Expected values: by hand, and plain loops over all boxes."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -103,21 +104,17 @@ def test_a_lattice_writes_out_no_names():
     assert pool.name(len(pool) - 1) == "a_patch_168_168_168"
 
 
+def query_of(pool, budget, **parts):
+    is_labelled, rng = np.zeros(len(pool), bool), np.random.default_rng(1)
+    return Query(pool=pool, is_labelled=is_labelled, budget=budget, rng=rng, ignore_value=3, **parts)
+
+
 @pytest.mark.parametrize("name", [name for name in STRATEGIES.names() if STRATEGIES.get(name).obeys_rules])
 @pytest.mark.parametrize("cap", [None, 2])
 def test_chosen_patches_share_no_voxel_and_keep_the_cap(name, cap):
     pool = lattice()
     taken = [Box(0, (0, 0, 0), (1, 9, 3))]
-    query = Query(
-        pool=pool,
-        is_labelled=np.zeros(len(pool), bool),
-        budget=5,
-        rng=np.random.default_rng(1),
-        ignore_value=3,
-        scores=np.random.default_rng(0).random(len(pool)),
-        annotated=taken,
-        case_cap=cap,
-    )
+    query = query_of(pool, 5, scores=np.random.default_rng(0).random(len(pool)), annotated=taken, case_cap=cap)
     chosen = [pool.box(unit) for unit in select(name, query).indices]
     assert len(chosen) == (4 if cap else 5)
     assert not any(overlap(one, other) for one, other in itertools.combinations([*chosen, *taken], 2))
@@ -128,8 +125,7 @@ def test_the_best_patches_that_may_be_together():
     """By a plain loop: from the highest score down, whatever overlaps nothing chosen before."""
     pool = lattice()
     scores = np.random.default_rng(3).random(len(pool))
-    query = Query(pool=pool, is_labelled=np.zeros(len(pool), bool), budget=4, rng=np.random.default_rng(0),
-                  ignore_value=3, scores=scores)  # fmt: skip
+    query = query_of(pool, 4, scores=scores)
     expected = []
     for unit in np.argsort(-scores):
         if len(expected) < 4 and not any(overlap(pool.box(unit), pool.box(other)) for other in expected):
@@ -139,7 +135,15 @@ def test_the_best_patches_that_may_be_together():
 
 def test_strategies_without_rules_are_refused_for_patches():
     pool = lattice()
-    query = Query(pool=pool, is_labelled=np.zeros(len(pool), bool), budget=2, rng=np.random.default_rng(0),
-                  ignore_value=3, features=np.zeros((len(pool), 2)))  # fmt: skip
     with pytest.raises(ConfigError, match="'kcenter' obeys no rules.*random"):
-        select("kcenter", query)
+        select("kcenter", query_of(pool, 2, features=np.zeros((len(pool), 2))))
+
+
+def test_names_count_slices_as_the_file_does():
+    flipped = [dataclasses.replace(case, is_reversed=True) for case in CASES]
+    pool = pool_of(flipped)
+    assert [pool.name(unit) for unit in (0, 2, 3)] == ["a_slice_02", "a_slice_00", "b_slice_04"]
+    assert pool.find("b_slice_04") == 3 and pool.place_in_file(pool.box(3)) == (4, 0, 0)
+    patches = pool_of(flipped, Named(name="patch", options={"size": (2, 4, 3), "stride": (1, 4, 2)}))
+    assert patches.box(0).start == (0, 0, 0) and patches.name(0) == "a_patch_1_0_0"  # slices 1 and 2 of three
+    assert all(patches.find(patches.name(unit)) == unit for unit in range(len(patches)))

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from fewslice.active.labels import Labels, Revealed, join
 from fewslice.active.query import STRATEGIES, Query, select
 from fewslice.active.units import Case, Units
 
@@ -61,6 +62,16 @@ def query_of(name, budget, labelled=(), *, seed=0, **values):
     values = {key: np.asarray(value) for key, value in values.items()}
     pool = make_units([1] * len(next(iter(values.values()))))
     return make_query(name, budget, labelled, seed=seed, pool=pool, inputs=make_inputs(len(pool)) | values)
+
+
+def annotate(pool, ignore_value, *rounds):
+    """Returns the labels of rounds, each a dict of the name of a unit -> the labels of its box."""
+    labels = Labels(pool, ignore_value)
+    for number, drawn in enumerate(rounds):
+        units = np.array([pool.find(name) for name in drawn])
+        boxes = tuple(pool.box(unit) for unit in units)
+        labels = labels.extended(Revealed(number, units, boxes, join(list(drawn.values()))))
+    return labels
 
 
 def choose(name, budget, labelled=(), *, options=None, **values):

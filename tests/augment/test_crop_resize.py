@@ -23,7 +23,7 @@ def test_golden(path):
 
 
 @pytest.mark.parametrize("shape", [(24, 24), (24, 31), (33, 20)])
-@pytest.mark.parametrize("box", [(9, 9), (12, 5), (30, 30)])
+@pytest.mark.parametrize("box", [(9, 9), (12, 5), (40, 40)])
 def test_same_as_loops(shape, box):
     rng = np.random.default_rng(0)
     images = rng.random((3, *shape, 1), dtype=np.float32)
@@ -50,31 +50,14 @@ def test_every_size_works_and_stays_in_range(side):
     assert images.min() - 1e-6 <= out.min() and out.max() <= images.max() + 1e-6
 
 
-def test_box_holds_for_both_axes_unless_two_are_given():
-    """A ramp along the columns shows how many columns a crop has."""
-    ramp = np.broadcast_to(np.arange(192, dtype=np.float32), (1, 192, 192))[..., None]
-    spans = []
-    for box in (60, (60, 100)):
-        out = random_crop_and_resize(np.random.default_rng(0), ramp, box=box)
-        spans.append(round(float(out.max() - out.min())))
-    assert spans == [59, 99]
+def test_box_holds_for_both_axes():
+    """Ramps along the rows and the columns show how many of each a crop has."""
+    ramp = np.broadcast_to(np.arange(192, dtype=np.float32), (192, 192))
+    out = random_crop_and_resize(np.random.default_rng(0), np.stack([ramp, ramp.T])[..., None], box=60)
+    assert np.ptp(out, axis=(1, 2, 3)).round().tolist() == [59, 59]
 
 
-def test_whole_image_is_unchanged():
-    images = np.random.default_rng(0).random((2, 40, 40, 1), dtype=np.float32)
-    np.testing.assert_array_equal(crop_and_resize(images, [0, 0], [0, 0], box=(40, 40)), images)
-
-
-def test_is_a_function_of_the_generator_and_leaves_the_input():
-    images = np.random.default_rng(0).random((3, 64, 64, 1), dtype=np.float32)
-    before = images.copy()
-    first = random_crop_and_resize(np.random.default_rng([1, 2, 3]), images)
-    second = random_crop_and_resize(np.random.default_rng([1, 2, 3]), images)
-    np.testing.assert_array_equal(first, second)
-    np.testing.assert_array_equal(images, before)
-
-
-@pytest.mark.parametrize("kwargs", [{"box": 1}, {"start": (10, 300)}, {"start": (-1, 5)}, {"start": (5, 5)}])
-def test_limits_that_do_not_fit(kwargs):
+@pytest.mark.parametrize("side, box", [(192, 1), (96, 2), (1, 100)])
+def test_limits_that_do_not_fit(side, box):
     with pytest.raises(ConfigError, match="a box of at least 2 px and a range of starts"):
-        crop_limits(192, **kwargs)
+        crop_limits(side, box=box)

@@ -75,12 +75,8 @@ def test_brightness_and_contrast_are_independent():
     pairs = [_recover(images, pretraining_intensity(np.random.default_rng(seed), images)) for seed in range(200)]
     delta, factor = np.array(pairs)[:, :, 0].T
     assert abs(np.corrcoef(delta, factor)[0, 1]) < 0.2
-
-
-def test_pretraining_clips():
-    images = np.random.default_rng(0).normal(0.7, 2, (3, 8, 8, 1)).astype(np.float32)
-    out = pretraining_intensity(np.random.default_rng(0), images)
-    assert out.min() == 0 and out.max() == 1.5
+    clipped = pretraining_intensity(np.random.default_rng(0), 100 * (images - 0.7))
+    assert clipped.min() == 0 and clipped.max() == 1.5
 
 
 @pytest.mark.parametrize("batch, halves", [(4, 2), (5, 3), (1, 1)])
@@ -95,11 +91,3 @@ def test_finetuning_halves(batch, halves):
     out = brightness_contrast(images, delta, factor)
     means = images.mean(axis=(1, 2, 3))
     np.testing.assert_allclose(out.mean(axis=(1, 2, 3)), means + delta, atol=1e-6)
-
-
-def test_is_a_function_of_the_generator_and_leaves_the_input():
-    images = np.random.default_rng(0).random((4, 8, 8, 1), dtype=np.float32)
-    before = images.copy()
-    first = pretraining_intensity(np.random.default_rng(5), images, per_image=True)
-    np.testing.assert_array_equal(first, pretraining_intensity(np.random.default_rng(5), images, per_image=True))
-    np.testing.assert_array_equal(images, before)

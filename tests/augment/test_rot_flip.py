@@ -11,8 +11,8 @@ import re
 import numpy as np
 import pytest
 
-from fewslice.augment.rot_flip import RotFlip, rotate_nearest, turn_and_mirror
-from fewslice.core.errors import ConfigError
+from fewslice.augment.rot_flip import rot_flip, rotate_nearest, turn_and_mirror
+from tests.augment.coins import Coins
 from tests.golden_files import golden
 
 NPZ = golden("coreclr", "augment_primitives.npz")
@@ -67,7 +67,7 @@ def kinds(labels, original):
 
 def test_law_and_correspondence():
     images, labels = marked()
-    found, found_labels = RotFlip()(np.random.default_rng(0), images, labels, label_fill=999)
+    found, found_labels = rot_flip(np.random.default_rng(0), images, labels, label_fill=999)
     assert found.dtype == np.float32 and found_labels.dtype == np.int32
     np.testing.assert_array_equal(np.where(found_labels == 999, 0, found_labels), found[..., 0])
     counts = np.bincount(kinds(found_labels, labels[0]), minlength=3) / len(labels)
@@ -75,49 +75,20 @@ def test_law_and_correspondence():
     assert counts[1] == pytest.approx(0.5, abs=0.08) and counts[0] + counts[2] == pytest.approx(0.5, abs=0.08)
     assert counts[2] == pytest.approx(0.25, abs=0.08)
     assert (found_labels == 999).any() and not (found == 999).any()
-    assert len({row.tobytes() for row in found_labels}) > 8 + 5, "all turns, several angles"
-
-
-def test_each_part_alone_and_the_fill_of_masks():
-    images, labels = marked(200)
-    rng = np.random.default_rng(3)
-    _, turned = RotFlip(turn_probability=1.0)(rng, images, labels)
-    assert {row.tobytes() for row in turned} == {
-        turn_and_mirror(labels[0], k, axis).tobytes() for k in range(4) for axis in (0, 1)
-    }
-    _, rotated = RotFlip(turn_probability=0.0, rotate_probability=1.0, max_degrees=2)(rng, images, labels)
-    assert {row.tobytes() for row in rotated} == {rotate_nearest(labels[0], d).tobytes() for d in (-2, -1, 0, 1)}
-    _, same = RotFlip(turn_probability=0.0, rotate_probability=0.0)(rng, images, labels)
-    np.testing.assert_array_equal(same, labels)
-    _, wide = RotFlip(turn_probability=0.0, rotate_probability=1.0)(rng, images, labels)
-    assert (wide == 0).any()
+    angles = [
+        np.where(rotated < 0, 999, rotated)
+        for rotated in (rotate_nearest(labels[0], d, fill=-1) for d in range(-20, 20))
+    ]
+    turns = [turn_and_mirror(labels[0], k, axis) for k in range(4) for axis in (0, 1)]
+    kinds_found, rows = {row.tobytes() for row in found_labels}, [row.tobytes() for row in (*turns, *angles)]
+    assert kinds_found <= set(rows) and {row.tobytes() for row in turns} < kinds_found and len(kinds_found) > 8 + 5
+    _, filled = rot_flip(np.random.default_rng(0), images, labels)
+    np.testing.assert_array_equal(filled, np.where(found_labels == 999, 0, found_labels))
 
 
 def test_slices_that_are_not_square_keep_their_shape():
     images, labels = marked(50, (4, 7))
-    found, found_labels = RotFlip(turn_probability=1.0)(np.random.default_rng(0), images, labels)
+    found, found_labels = rot_flip(Coins(*range(50)), images, labels)
     assert found.shape == images.shape and set(np.unique(found_labels)) <= set(np.unique(labels))
     corners = [{int(row[r, c]) for r in (0, -1) for c in (0, -1)} for row in found_labels]
     assert all(row == {1, 7, 22, 28} for row in corners)
-
-
-def test_reproducible_and_pure():
-    images, labels = marked(8)
-    before = images.copy()
-    one, again, other = (RotFlip()(np.random.default_rng(seed), images, labels)[1] for seed in (1, 1, 2))
-    np.testing.assert_array_equal(one, again)
-    assert not np.array_equal(one, other)
-    np.testing.assert_array_equal(images, before)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"turn_probability": 1.5}, r"`turn_probability` must lie in \[0, 1\]. Received: 1.5"),
-        ({"rotate_probability": -1}, "`rotate_probability` must lie in"),
-        ({"max_degrees": 0}, "`max_degrees` must be at least 1"),
-    ],
-)
-def test_wrong_settings_are_named(options, message):
-    with pytest.raises(ConfigError, match=message):
-        RotFlip(**options)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fewslice.augment import affine
 from fewslice.augment.volume_views import (
     VolumeView,
     apply_view,
@@ -73,19 +72,6 @@ def test_same_as_loops(view, shape):
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=NAMES)
-def test_same_as_the_augmentation_of_single_slices(view):
-    image = _volume((40, 40))
-    image[0, 0] = 0
-    label = np.zeros(image.shape, np.uint8)
-    changes = {
-        "rotation": lambda: affine.rotate(image, label, view.amount)[0],
-        "scaling": lambda: affine.scale(image, label, view.amount)[0],
-        "mirror": lambda: affine.mirror(image, label)[0],
-    }
-    np.testing.assert_allclose(apply_view(view, image[None])[0], changes[view.kind](), atol=1e-6)
-
-
-@pytest.mark.parametrize("view", VIEWS, ids=NAMES)
 def test_channels_are_carried_along_unmixed(view):
     volume = _volume((2, 17, 22, 8))
     for function in (apply_view, undo_view):
@@ -111,23 +97,6 @@ def test_scaling_by_hand():
     assert visible(view, (4, 4)).tolist() == [[False] * 4, *[[False, True, True, False]] * 2, [False] * 4]
 
 
-def test_odd_crop_has_its_own_centre():
-    """4 pixels x 1.25 = 5: cropping drops the last pixel of five, so the way back is half a pixel off the centre."""
-    view = VolumeView("scaling", 1.25)
-    ramp = np.broadcast_to(np.arange(4, dtype=np.float32), (1, 4, 4))
-    back = undo_view(view, apply_view(view, ramp))[0]
-    is_visible = visible(view, (4, 4))
-    assert is_visible.sum() == 4
-    np.testing.assert_allclose(back[is_visible], ramp[0][is_visible], atol=1e-6)
-
-
-def test_mirror_is_its_own_inverse_and_shows_all():
-    view, volume = VolumeView("mirror"), _volume()
-    np.testing.assert_array_equal(apply_view(view, volume), volume[:, :, ::-1])
-    np.testing.assert_array_equal(undo_view(view, apply_view(view, volume)), volume)
-    assert visible(view, (17, 22)).all()
-
-
 @pytest.mark.parametrize("view", VIEWS, ids=NAMES)
 def test_the_way_back_recovers_a_smooth_image(view):
     """The errors of two linear interpolations are at most (1 + 0.9^-2) / 8 * (2 pi / 96)^2 * (1 + 4) = 0.006.
@@ -149,27 +118,11 @@ def test_exact_inverse_leaves_every_visible_pixel_in_its_place(percent):
     view = VolumeView("scaling", percent / 100)
     ramp = np.broadcast_to(np.arange(96, dtype=np.float32), (1, 96, 96))
     seen, is_visible = apply_view(view, ramp), visible(view, (96, 96))
-    exact, published = (np.abs(undo_view(view, seen, published=p) - ramp)[:, is_visible] for p in (False, True))
-    assert exact.max() < 1e-4
+    exact = undo_view(view, seen)
+    published = apply_view(VolumeView("scaling", 2 - view.amount), seen)
+    assert np.abs(exact - ramp)[:, is_visible].max() < 1e-4
     if percent in (90, 110):
-        assert np.median(published) > 0.1
-
-
-def test_published_inverse_is_a_scaling_by_two_minus_s():
-    volume = _volume((2, 30, 30))
-    back = undo_view(VolumeView("scaling", 1.07), volume, published=True)
-    np.testing.assert_array_equal(back, apply_view(VolumeView("scaling", 0.93), volume))
-    for view in (VolumeView("rotation", 20.0), VolumeView("mirror")):
-        np.testing.assert_array_equal(undo_view(view, volume, published=True), undo_view(view, volume))
-
-
-@pytest.mark.parametrize("view", VIEWS, ids=NAMES)
-def test_visible_probabilities_still_sum_to_one(view):
-    probabilities = _volume((2, 30, 30, 4))
-    probabilities /= probabilities.sum(axis=-1, keepdims=True)
-    total = undo_view(view, apply_view(view, probabilities)).sum(axis=-1)
-    np.testing.assert_allclose(total[:, visible(view, (30, 30))], 1, atol=2e-4)
-    assert total.max() < 1 + 1e-5
+        assert np.median(np.abs(published - ramp)[:, is_visible]) > 0.1
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=NAMES)
@@ -178,15 +131,6 @@ def test_labels_are_the_argmax_of_the_way_back(view):
     labels = undo_to_labels(view, probabilities)
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, undo_view(view, probabilities).argmax(axis=-1))
-
-
-def test_input_is_left_alone_and_result_is_new():
-    for view in VIEWS:
-        volume = _volume()
-        kept = volume.copy()
-        out = apply_view(view, volume)
-        out[:] = -1
-        np.testing.assert_array_equal(volume, kept)
 
 
 def test_ranges_and_shares_of_the_draws():

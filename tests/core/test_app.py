@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from fewslice.core import app
+
 SCRIPT = """
 from absl import flags
 from fewslice.core import app, errors
@@ -98,3 +100,66 @@ WRITTEN = f"Flags are written --name=value, switches --name or --noname.\n{LISTE
 def test_wrong_command_line_is_one_message(tmp_path, arguments, message):
     done = run(tmp_path, "print('begun')", *arguments)
     assert done.returncode == 1 and done.stdout == "" and done.stderr == f"\nERROR: {message}\n"
+
+
+FULL = "The output could not be written: No space left on device. The work itself is done, and its files are whole."
+
+
+@pytest.mark.parametrize(
+    "redirection, status, message",
+    [
+        (">/dev/full", 1, f"\nERROR: {FULL}\n"),
+        ("2>/dev/full", 0, ""),
+        (">&-", 0, ""),
+        ("2>&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+    ],
+)
+def test_streams_that_cannot_be_written_stop_no_work(tmp_path, redirection, status, message):
+    """A file that is opened must not take the number of a stream that was closed."""
+    path, kept = tmp_path / "script.py", tmp_path / "kept"
+    body = f"print('a' * 99999); f = open({str(kept)!r}, 'w'); f.write(str(f.fileno())); from absl import logging; "
+    path.write_text(SCRIPT.format(body=body + "logging.info('b')"))
+    done = subprocess.run(["bash", "-c", f"{sys.executable} {path} {redirection}"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.removesuffix("b\n").replace("b\n\n", "\n")) == (status, message)
+    assert int(kept.read_text()) > 2
+
+
+def test_names_that_no_terminal_can_show(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert run(tmp_path, "print('\\u00e9\\udcff')").stdout == "\\xe9\\udcff\n"
+    done = run(tmp_path, "'a\\udcff'.encode()")
+    assert (done.returncode, done.stdout) == (1, "") and "ERROR: A name or path is no text in UTF-8: 'a\\udcff'" in (
+        done.stderr
+    )
+
+
+@pytest.mark.parametrize("error", ["MemoryError", "ImportError('x.so: failed to map segment from shared object')"])
+def test_memory_that_runs_out_is_one_message(tmp_path, error):
+    done = run(tmp_path, f"raise {error}")
+    assert done.returncode == 1 and "ERROR: Memory runs out" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("--runs_dir=~/x", "--runs_dir=/me/x"),
+        ("--runs_dir=~", "--runs_dir=/me"),
+        ("-runs_dir=~", "-runs_dir=/me"),
+        ("~/x", "/me/x"),
+        ("data_path_tr=~/x", "data_path_tr=/me/x"),
+        ("--set=encoder.run=~/x", "--set=encoder.run=/me/x"),
+        ("--set=query.score=~", "--set=query.score=~"),
+        ("query.score=~", "query.score=~"),
+        ("--runs_dir=a~/x", "--runs_dir=a~/x"),
+        ("--runs_dir=./~/x", "--runs_dir=./~/x"),
+        ("--runs_dir=~nobody-here/x", "--runs_dir=~nobody-here/x: no home folder is known for ~nobody-here."),
+        ("--labels=a\udcff", r"The argument '--labels=a\udcff' is no text in UTF-8."),
+    ],
+)
+def test_tilde_is_the_home_folder(monkeypatch, capsys, text, expected):
+    monkeypatch.setenv("HOME", "/me")
+    try:
+        assert app._argument(text) == expected
+    except SystemExit:
+        assert capsys.readouterr().err.startswith(f"\nERROR: {expected}")

@@ -142,7 +142,7 @@ def test_both_states_damaged(tmp_path):
     with pytest.raises(DataError, match="an intact training state") as error:
         checkpoint.load_state(path)
     assert "state.npz" in error.value.found and "state.previous.npz" in error.value.found
-    assert "--noresume" in str(error.value)
+    assert "which keeps its weights" in str(error.value)
 
 
 @pytest.fixture

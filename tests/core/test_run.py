@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fewslice.core import files
+from fewslice.core import done, files
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.core.run import Run, find_runs, find_upstream, settings_text, unmatched_settings
 
@@ -40,7 +40,9 @@ def test_files_of_a_run(tmp_path):
     assert config == SETTINGS | {"n_iter": 4, "digest": run.digest}
     assert files.read_json(run.dir / "versions.json") == {"keras": "3"}
     assert (run.dir / "command.txt").read_text().startswith("python ")
-    assert files.read_json(run.dir / "DONE") == {"loss": None, "n_iter": 4}
+    record = done.read(run.dir)
+    assert record["loss"] is None and record["n_iter"] == 4
+    assert list(record["sha256"]) == ["command.txt", "config.json", "versions.json"]
     assert run.is_done and run.steps_done == 4 and not make(tmp_path, n_iter=5).is_done
 
 
@@ -192,5 +194,5 @@ def test_nested_and_old_settings_are_compared(tmp_path):
 def test_damaged_config_is_named(tmp_path):
     run = finished(tmp_path)
     (run.dir / "config.json").write_text("{")
-    with pytest.raises(FewSliceError, match=r"config\.json is not valid JSON"):
+    with pytest.raises(FewSliceError, match=r"config\.json\n.*\n.*no valid JSON"):
         find(tmp_path, seed=0)

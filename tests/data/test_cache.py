@@ -16,7 +16,7 @@ import time
 import numpy as np
 import pytest
 
-from fewslice.core import files
+from fewslice.core import checkpoint, files
 from fewslice.core.errors import DataError, FewSliceError
 from fewslice.core.locks import folder_lock
 from fewslice.data import cache, preprocess
@@ -90,6 +90,7 @@ CHANGES = {
     "img_size_x": 64,
     "percentiles": (2.0, 98.0),
     "anti_aliasing": "off",
+    "label_resampling": "nearest",
     "label_map": ((1, 1), (2, 2), (3, 2)),
     "num_classes": 5,
     "image_channel": 0,
@@ -173,12 +174,90 @@ def test_damaged_entry_is_made_again(scans, content):
     assert build(scans).done == ["001_ED"]
 
 
-def test_verify_finds_a_flipped_bit(scans):
-    good = np.array(opened(scans)[0].label)
-    _flip(path(scans, name="label.npy"))
-    assert build(scans).done == []
-    assert build(scans, verify=True).done == ["001_ED"]
-    np.testing.assert_array_equal(opened(scans)[0].label, good)
+def _with_its_time(file, change):
+    status = file.stat()
+    change(file)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("name", ["image.npy", "label.npy", "native_label.npy"])
+@pytest.mark.parametrize("place", [6, 80, -5])
+def test_flipped_bit_is_prepared_again(scans, name, place, caplog):
+    """In the magic number, in the header, in the values; with a new time, and with the one it had."""
+
+    def flip(file):
+        content = bytearray(file.read_bytes())
+        content[place] ^= 1
+        file.write_bytes(content)
+
+    good = {key: np.array(getattr(opened(scans)[0], key)) for key in ("image", "label", "native_label")}
+    for change in (flip, lambda file: _with_its_time(file, flip)):
+        change(path(scans, name=name))
+        volume = opened(scans)[0]
+        for key, array in good.items():
+            np.testing.assert_array_equal(getattr(volume, key), array)
+        assert f"{name} is not as it was prepared" in caplog.text
+        caplog.clear()
+    _with_its_time(path(scans, name=name), flip)
+    assert build(scans).done == [] and build(scans, verify=True).done == ["001_ED"]
+
+
+def test_large_cache_is_compared_beside_the_training(scans, monkeypatch):
+    """What depends on a changed array is not written; the repeated command prepares it again."""
+    good = np.array(opened(scans)[0].image)
+    monkeypatch.setattr(cache, "AT_ONCE", 0)
+    _with_its_time(path(scans), _flip)
+    opened(scans)
+    with pytest.raises(DataError, match="image.npy(.|\n)*Nothing that depends on the array was saved"):
+        checkpoint.save_arrays(scans / "weights.npz", {"a": good})
+    assert not (scans / "weights.npz").exists()
+    np.testing.assert_array_equal(opened(scans)[0].image, good)
+    checkpoint.save_arrays(scans / "weights.npz", {"a": good})
+
+
+def test_copied_cache_is_compared_once(scans):
+    """Times are new after a copy; the content says that nothing is to be made."""
+    build(scans)
+    file = path(scans, name="image.npy")
+    time.sleep(0.01)
+    file.touch()
+    before = file.with_name("entry.json").read_bytes()
+    assert build(scans).done == [] and file.stat().st_mtime_ns < file.with_name("entry.json").stat().st_mtime_ns
+    assert file.with_name("entry.json").read_bytes() == before
+
+
+def _edited(change):
+    def apply(file):
+        entry = json.loads(file.read_text())
+        change(entry)
+        file.write_text(json.dumps(entry))
+
+    return apply
+
+
+EDITS = {
+    "spacing": lambda entry: entry["spacing_mm"].__setitem__(0, entry["spacing_mm"][0] + 2),
+    "affine": lambda entry: entry["affine"][1].__setitem__(3, 7.0),
+    "shape": lambda entry: entry["native_shape"].__setitem__(2, 2),
+    "header": lambda entry: entry.update(header=entry["header"][:-4] + "AAA="),
+    "key": lambda entry: entry["arrays"]["image"].update(sha257=entry["arrays"]["image"].pop("sha256")),
+    "arrays": lambda entry: entry.update(arrays=["image"]),
+}
+
+
+@pytest.mark.parametrize("is_old", [False, True], ids=["", "without a checksum"])
+@pytest.mark.parametrize("name", EDITS)
+def test_changed_entry_is_made_again(scans, name, is_old):
+    """One of an earlier version vouches for its arrays only: the rest is read again from the scan."""
+    opened(scans)
+    file = path(scans, name="entry.json")
+    good = file.read_text()
+    change = _edited(lambda entry: (EDITS[name](entry), is_old and entry.pop("checksum")))
+    _with_its_time(file, change)
+    volume = opened(scans)[0]
+    assert volume.spacing_mm == SPACING and volume.native_shape == (14, 12, 3)
+    np.testing.assert_array_equal(volume.affine, AFFINE)
+    assert file.read_text() == good
 
 
 def test_labels_stay_closed_unless_asked_for(scans):
@@ -223,6 +302,22 @@ def test_manifest_lists_everything(scans):
     assert manifest["settings"]["target_resolution"] == [1.5, 1.5]
     sources = manifest["cases"]["002_ES"]["sources"]["scans/patient002/patient002_frame02.nii.gz"]
     assert set(sources) == {"sha256", "size", "mtime_ns"} and manifest["settings"]["format"] == cache.FORMAT
+
+
+@pytest.mark.parametrize("harm", ["missing", "damaged", "outdated"])
+def test_manifest_is_mended(scans, harm):
+    """A kill can come between the last entry and the manifest, and while it is written."""
+    file = build(scans).folder / "manifest.json"
+    good = file.read_text()
+    halves = [file.with_name(".manifest.json.x.tmp.json"), file.parent / "001_ED" / ".entry.json.x.tmp.json"]
+    for half in halves:
+        half.write_text("{")
+    if harm == "missing":
+        file.unlink()
+    else:
+        file.write_text(good[:-9] if harm == "damaged" else good.replace("002_ES", "002_XX"))
+    assert build(scans).done == []
+    assert file.read_text() == good and not any(half.exists() for half in halves)
 
 
 def test_full_disk_stops_with_one_message(scans, monkeypatch):
@@ -298,14 +393,10 @@ def test_cache_of_an_earlier_version_is_completed(tmp_path):
     before = opened(tmp_path)
     for file in tmp_path.glob("cropped/*/*/entry.json"):
         entry = json.loads(file.read_text())
-        del entry["header"], entry["arrays"]["native_label"]
+        del entry["header"], entry["arrays"]["native_label"], entry["checksum"]
         file.write_text(json.dumps(entry))
         file.with_name("native_label.npy").unlink()
-    kept = stamps(tmp_path, "image.npy", "label.npy", "entry.json")
-    assert (
-        build(tmp_path, with_label=False).done == []
-        and stamps(tmp_path, "image.npy", "entry.json").items() <= kept.items()
-    )
+    kept = stamps(tmp_path, "image.npy", "label.npy")
     assert build(tmp_path).done == ["001_ED", "001_ES"] and build(tmp_path).done == []
     arrays = stamps(tmp_path, "image.npy", "label.npy")
     assert len(arrays) == 4 and arrays.items() <= kept.items()

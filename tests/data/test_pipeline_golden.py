@@ -55,6 +55,7 @@ def write(root, volumes):
         target_resolution=(resolution, resolution),
         img_size_x=size[0],
         img_size_y=size[1],
+        label_resampling="nearest",
         **({} if is_acdc else {"num_classes": 3, "struct_name": ("pz", "cz")}),
     )
     cases = get_reader(settings, root).cases()

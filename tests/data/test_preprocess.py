@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.data import preprocess
@@ -66,6 +67,54 @@ def test_normalise_where_percentiles_coincide():
     assert result[0, 0] == 1.0 and not result[0, 1:].any()
 
 
+def scan(seed=0, shape=(40, 44, 8)):
+    """A body of about 0 with an organ of 120 in air of -1000, in integers."""
+    rng = np.random.default_rng(seed)
+    radius = np.hypot(np.arange(shape[0])[:, None] - 20, np.arange(shape[1]) - 22)[..., None]
+    image = np.where(radius < 9, 120.0, 0.0) + rng.normal(0, 15, shape)
+    return np.round(np.where(radius > 16, -1000 + rng.normal(0, 3, shape), image)), np.broadcast_to(radius, shape)
+
+
+def contrast(image, radius):
+    return image[radius < 8].mean() - image[(radius > 10) & (radius < 15)].mean()
+
+
+@pytest.mark.parametrize("value", [-32768.0, -3024.0, -2000.0, 65535.0])
+@pytest.mark.parametrize("share", [0.05, 0.36, 0.7])
+def test_padding_is_left_out_of_the_percentiles(value, share):
+    image, radius = scan()
+    border = radius > 17 if share < 0.6 else (np.arange(8) > 1) & (radius >= 0)
+    border &= np.random.default_rng(1).random(image.shape) < share / border.mean()
+    padded = np.where(border, value, image)
+    padding = preprocess.find_padding(padded)
+    assert padding.value == value and padding.share == pytest.approx(border.mean()) and share - 0.1 < padding.share
+    result = preprocess.normalise(padded)
+    assert contrast(result, np.where(border, 99, radius)) == pytest.approx(
+        contrast(preprocess.normalise(image[~border]), radius[~border]), rel=0.02
+    )
+    assert (result[border] == 0).all() and result.min() > -0.1 and result.max() < 1.3
+
+
+def test_what_is_no_padding_changes_nothing():
+    image, radius = scan()
+    rng = np.random.default_rng(2)
+    for values in (
+        image,
+        np.where(radius > 19, -1024, image),  # just below air
+        np.where(radius > 16, 0, 300 + rng.normal(0, 90, image.shape)),  # skull-stripped MRI
+        np.where(radius > 19, 255, 128 + 100 * np.sin(image)),  # a white border
+        np.where(radius < 1, -32768, image),  # a few voxels
+        np.where(radius > 16, -20, np.where(radius < 9, 12, -4)),  # a drawing
+    ):
+        assert preprocess.find_padding(values) is None
+        low, high = np.percentile(values, (1, 99))
+        np.testing.assert_array_equal(preprocess.normalise(values), (values - low) / (high - low))
+    drawn = np.where(radius > 19, -32768, np.where(radius > 16, -1000, np.where(radius < 9, 120, 30)))
+    assert preprocess.find_padding(drawn).value == -32768
+    large = np.where(radius > 16, 0, 30000 + image)
+    assert preprocess.find_padding(large).value == 0, "0 far below everything else is padding too"
+
+
 @pytest.mark.parametrize("percentiles", [(99, 1), (50, 50), (-1, 99), (1, 101), (float("nan"), 99)])
 def test_normalise_rejects_percentiles(percentiles):
     with pytest.raises(ConfigError, match="`percentiles` must increase"):
@@ -118,11 +167,101 @@ def test_prepare_label_equals_loop(name):
     shape, spacing, kwargs = _arguments(name)
     label = np.random.default_rng(0).integers(0, 5, shape).astype(np.uint8)
     rescaled = _rescaled(shape, spacing, kwargs["target_resolution"])
-    result = preprocess.prepare_label(label, spacing, **kwargs)
+    result = preprocess.prepare_label(label, spacing, **kwargs, rule="nearest")
     assert result.dtype == np.uint8 and result.flags.c_contiguous
     for index in range(shape[2]):
         expected = reference.crop_or_pad(reference.resize_label(label[..., index], rescaled), kwargs["size"])
         np.testing.assert_array_equal(result[index], expected)
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_prepare_label_by_area_equals_loop(name):
+    shape, spacing, kwargs = _arguments(name)
+    label = np.random.default_rng(0).integers(0, 5, shape[:2]).astype(np.uint8)[..., None]
+    rescaled = _rescaled(shape, spacing, kwargs["target_resolution"])
+    result = preprocess.prepare_label(label, spacing, target_resolution=kwargs["target_resolution"], size=rescaled)[0]
+    expected = reference.resize_label_by_area(label[..., 0], rescaled)
+    around = np.pad(expected, 1, constant_values=255)
+    for i, j in np.argwhere(result != expected):  # a small structure that would vanish
+        assert result[i, j] > 0 and not (around[i : i + 3, j : j + 3] == result[i, j]).any()
+    assert (result == expected).mean() > 0.7
+
+
+RATIOS = (48 / 96, 24 / 96, 32 / 96, 72 / 96, 64 / 96, 77 / 96, 58 / 96, 40 / 96, 1.37, 1.5, 2.0, 1.25, 0.8)
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_labels_lie_where_their_images_do(ratio):
+    """Rings about 60 places and edges at 48 places: the mean shift on the network's grid, in its pixels."""
+    x, y = np.meshgrid(np.arange(96), np.arange(96), indexing="ij")
+    new = round(96 * ratio)
+    kwargs = {"target_resolution": (1.0, 1.0), "size": (new, new)}
+    spacing = (new / 96, new / 96, 5.0)
+    half = np.random.default_rng(0).uniform(-3, 3, (30, 2))
+    places = 47.5 + np.concatenate([half, -half])  # mirrored pairs: only a rule that prefers a side shifts their mean
+    distances = [np.hypot(x - a, y - b) for a, b in places]
+    rings = np.stack([(d >= 12) & (d < 20) for d in distances], axis=-1).astype(np.uint8)
+    label = preprocess.prepare_label(rings, spacing, **kwargs)
+    for prepared in (label, preprocess.prepare_image(rings, spacing, **kwargs)):
+        middles = [scipy.ndimage.center_of_mass(plane) for plane in prepared]
+        np.testing.assert_allclose(np.mean(middles, axis=0), (new - 1) / 2, atol=0.02)
+    for axis in (x, y, x + y, x - y, x + 2 * y, 2 * x - y):
+        middle = (axis.min() + axis.max()) // 2
+        edges = np.stack([axis > middle + place for place in range(-24, 24)], axis=-1).astype(np.uint8)
+        shares = preprocess.prepare_label(edges, spacing, **kwargs).mean() - edges.mean()
+        assert abs(shares * new) < 0.02, "pixels by which the edge has moved"
+
+
+def test_published_rule_shifts_labels():
+    label = np.arange(8, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 1), np.uint8)
+    kwargs = {"target_resolution": (2.0, 2.0), "size": (4, 4)}
+    published = preprocess.prepare_label(label, (1, 1, 1), **kwargs, rule="nearest")
+    assert published[0, :, 0].tolist() == [1, 3, 5, 7]
+    assert set(preprocess.prepare_label(label, (1, 1, 1), **kwargs).mean(axis=(0, 2)).tolist()) == {0.5, 2.5, 4.5, 6.5}
+
+
+def test_a_perfect_network_is_limited_less():
+    """A ring of five pixels at half the size: hard labels reach .91 on the native grid (.89 by the nearest pixel)."""
+    x, y = np.meshgrid(np.arange(128), np.arange(128), indexing="ij")
+    dice = {"area": [], "nearest": []}
+    for a, b in 63.5 + np.random.default_rng(0).uniform(-2, 2, (20, 2)):
+        ring = (np.abs(np.hypot(x - a, y - b) - 17.5) < 2.5).astype(np.uint8)[..., None]
+        for rule, values in dice.items():
+            grid = {"target_resolution": (2.0, 2.0)}
+            prepared = preprocess.prepare_label(ring, (1, 1, 1), size=(64, 64), rule=rule, **grid)
+            back = preprocess.restore_probabilities(np.eye(2)[prepared], ring.shape, (1, 1, 1), **grid)
+            values.append(2 * (back & ring).sum() / (back.sum() + ring.sum()))
+    assert np.mean(dice["area"]) > 0.905 > 0.895 > np.mean(dice["nearest"])
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_small_structures_survive(factor):
+    places = np.random.default_rng(0).integers(8, 80, (40, 2))
+    label = np.zeros((96, 96, 40), np.uint8)
+    for index, (a, b) in enumerate(places):
+        label[a : a + 2, b : b + 2, index] = 3
+    size = (96 // factor, 96 // factor)
+    result = preprocess.prepare_label(label, (1, 1, 1), target_resolution=(factor, factor), size=size)
+    assert ((result == 3).sum(axis=(1, 2)) == 1).all() and set(np.unique(result)) == {0, 3}
+    middles = np.array([scipy.ndimage.center_of_mass(plane) for plane in result])
+    assert np.abs((middles + 0.5) * factor - 0.5 - (places + 0.5)).max() <= factor / 2
+
+
+@pytest.mark.parametrize("spacing", [0.5, 0.25, 1 / 3, 0.73, 1.0, 1.37, 2.0])
+@pytest.mark.parametrize("axis", ["straight", "oblique"])
+def test_thin_scribbles_survive_and_do_not_spread(spacing, axis):
+    scribble = np.full((96, 96, 1), 4, np.uint8)
+    along = np.arange(10, 80)
+    scribble[along, 40 if axis == "straight" else along] = 2
+    scribble[20, 60:80] = 0
+    kwargs = {"target_resolution": (1.0, 1.0), "size": (224, 224)}
+    result = preprocess.prepare_label(scribble, (spacing, spacing, 5), **kwargs, fill=4)[0]
+    assert set(np.unique(result)) == {0, 2, 4}
+    length = len(along) * spacing
+    rows = np.flatnonzero((result == 2).any(axis=1))
+    assert abs(len(rows) - length) <= 2 and (np.diff(rows) == 1).all(), "no gap"
+    assert (result == 2).sum() <= (length + 2) * max(2.0, 2 * spacing), "two pixels wide at most where it shrinks"
+    assert (result == 0).any() and (result == 4).mean() > 0.9
 
 
 # --- backward
@@ -213,7 +352,7 @@ def test_golden_preprocess(path, suffix, anti_aliasing):
         image, data["pixel_size"], **geometry, size=data["size"], anti_aliasing=anti_aliasing
     )
     np.testing.assert_allclose(np.moveaxis(prepared, 0, -1), data[f"img_{suffix}"], rtol=0, atol=1e-6)
-    label = preprocess.prepare_label(data["mask"], data["pixel_size"], **geometry, size=data["size"])
+    label = preprocess.prepare_label(data["mask"], data["pixel_size"], **geometry, size=data["size"], rule="nearest")
     assert (np.moveaxis(label, 0, -1) != data[f"mask_{suffix}"]).mean() <= TIES
     restored = preprocess.restore_probabilities(
         data["prob"], image.shape, data["pixel_size"], **geometry, anti_aliasing=anti_aliasing

@@ -414,3 +414,18 @@ def test_real_slices_are_among_those_that_were_counted(path):
     assert all(count <= facts["shapes"].get(shape, 0) for shape, count in shapes.items())
     assert facts["labelled_pixels_min"] <= min(drawn) <= max(drawn) <= facts["labelled_pixels_max"]
     assert min(drawn) > 0 and empty <= facts["background_only_slices"]
+
+
+@pytest.mark.parametrize(
+    "key, value, settings",
+    [("label", 9, {}), ("scribble", 9, {}), ("image", np.nan, {}), ("image", 300, {"num_channels": 3})],
+    ids=["label", "scribble", "not finite", "colour"],
+)
+def test_wrong_value_is_told_of_its_own_file(tmp_path, key, value, settings):
+    content = arrays(colours=(3,) if settings else ())
+    content[key][1, 3, 4] = value
+    slices(tmp_path / "scans" / "training_slices", "p_1", content)
+    reader = get_reader(dataset("slices_h5", **settings), tmp_path)
+    with pytest.raises(DataError) as caught:
+        reader.read(reader.cases()[0], with_scribble=True)
+    assert caught.value.path.endswith("p_1_slice_1.h5")

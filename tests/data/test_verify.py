@@ -4,6 +4,8 @@ import dataclasses
 import io
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from fewslice.core.progress import Progress
@@ -88,10 +90,39 @@ def test_notes_are_no_problems(tmp_path):
     findings = examine_dataset(reader, reader.cases())
     assert findings.problems == [] and sum(bool(facts.counts) for facts in findings.facts) == 5
     assert findings.notes == [
-        "001_ED: the image is constant (5)",
+        "the training list tr1 c1 (002) shows no structure",
+        "001_ED: the image is constant (5) and becomes zero",
         "002_ED: the label is empty",
         "002_ES: the label has no myo",
     ]
+
+
+def test_images_that_are_read_otherwise_than_expected(tmp_path):
+    folder, reader = three_patients(tmp_path)
+    for patient in ("001", "002"):
+        scan = np.stack([image(int(patient)), image(50)], axis=-1)
+        save(folder / f"patient{patient}" / f"patient{patient}_frame01.nii.gz", scan)
+    padded = image(5)
+    padded[:5] = -32768
+    save(folder / "patient003" / "patient003_frame01.nii.gz", padded)
+    save(folder / "patient003" / "patient003_frame02.nii.gz", image(6)[:, :, None])
+    save(folder / "patient003" / "patient003_frame02_gt.nii.gz", label(6)[:, :, None])
+    findings = examine_dataset(reader, reader.cases())
+    assert findings.problems == [] and {fact.shape for fact in findings.facts} == {(14, 12, 3)}
+    several, padding, slices = findings.notes
+    assert several.startswith("001_ED, 002_ED: of the 2 images in a file of shape 14 x 12 x 3 x 2 number 0")
+    assert padding.startswith("003_ED: 36% of the voxels are -32768, far from the rest (")
+    assert padding.endswith("taken for padding and is left out of the percentiles and becomes 0")
+    assert slices.startswith("003_ES: a file of shape 14 x 12 x 1 x 3 was read as a volume of 3 slices")
+
+
+def test_scribbles_of_background_alone(tmp_path):
+    layouts.h5(tmp_path, {"patient001_frame01": "ED", "patient002_frame01": "ED"})
+    with h5py.File(tmp_path / "scans" / "patient001_frame01.h5", "r+") as file:
+        file["scribble"][:] = np.where(label(0).T == 0, 0, 4)
+    reader = get_reader(dataset("acdc_h5", spacing_table="spacing.csv"), tmp_path)
+    notes = examine_dataset(reader, reader.cases()).notes
+    assert "001_ED: the scribbles hold background only" in notes and not any(note.endswith(" 002_ED") for note in notes)
 
 
 class Terminal(io.StringIO):

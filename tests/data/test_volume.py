@@ -16,6 +16,7 @@ from tests.golden_files import golden_param
 
 def settings(**changes):
     values = {"grid": "stretch", "intensity": "as_stored", "size": (4, 3), "percentiles": (1.0, 99.0)}
+    values["label_resampling"] = "area"
     return SimpleNamespace(**{**values, "target_resolution": (1.5, 1.5), "anti_aliasing": "default", **changes})
 
 

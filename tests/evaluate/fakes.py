@@ -37,7 +37,7 @@ def item(config, image, label, spacing_mm, *, case_id: str, phase: str = "", aff
     prepared = SimpleNamespace(
         case=case,
         image=preprocess.prepare_image(preprocess.normalise(image), spacing_mm, **grid),
-        label=preprocess.prepare_label(label.astype(np.uint8), spacing_mm, **grid),
+        label=preprocess.prepare_label(label.astype(np.uint8), spacing_mm, **grid, rule="nearest"),
         native_shape=image.shape,
         spacing_mm=spacing_mm,
         affine=affine,

@@ -49,6 +49,17 @@ def test_validate_equals_loops():
     assert np.isnan(result.scores[0].hd95_mm).all()
 
 
+def test_without_a_structure_there_is_no_dice():
+    items = [(prepared, native.label * 0) for prepared, native in _volumes()]
+    result = validation.validate(items, _probabilities, dataset=CONFIG)
+    assert math.isnan(result.mean_dice), "0 whatever the network finds would choose the first validation"
+    assert validation.validate([*_items(), items[0]], _probabilities, dataset=CONFIG).mean_dice > 0
+
+
+def _items():
+    return [(prepared, native.label) for prepared, native in _volumes()]
+
+
 def test_confident_pixels_by_hand():
     """Five pixels: a structure found, confident; missed without and with confidence; seen where none is; background."""
     probabilities = np.array([[0.1, 0.9], [0.6, 0.4], [0.8, 0.2], [0.2, 0.8], [1.0, 0.0]])

@@ -9,7 +9,6 @@ import pytest
 import models
 from fewslice.active.pool import SLICES, open_pool
 from fewslice.core import checkpoint
-from fewslice.core.errors import ConfigError
 from fewslice.core.options import options_of
 from fewslice.data.cache import open_cache
 from fewslice.data.readers import find_cases, get_reader
@@ -38,7 +37,7 @@ def networks(tmp_path_factory):
 
 @pytest.fixture
 def make_inputs(tiny_root, monkeypatch, networks, tmp_path):
-    """A function (patients, asked) -> inputs of their slices in a folder of its own; `asked` notes what was wanted."""
+    """A function (patients, asked) -> inputs of their slices in a folder of its own; `asked` notes the calls."""
     monkeypatch.setenv("FEWSLICE_DATA", str(tiny_root))
     monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(tiny_root / "experiments"))
     dataset = datasets.load_dataset_config("tiny", {})
@@ -82,12 +81,12 @@ def test_pixels_are_the_images(make_inputs):
     np.testing.assert_array_equal(found, inputs.images.take(range(len(found))).reshape(len(found), -1))
 
 
+def test_predictions_are_probabilities(make_inputs):
+    found = np.array(FEATURES.get("predictions")(make_inputs(["001"], [])), np.float32)
+    np.testing.assert_allclose(found.reshape(len(found), 32 * 32, 3).sum(axis=-1), 1, atol=2e-3)
+
+
 def test_pooled_map_is_the_mean_of_the_map(make_inputs):
     whole = np.array(FEATURES.get("encoder_map")(make_inputs(["001"], []), level=1), np.float32)
     pooled = FEATURES.get("pooled_map")(make_inputs(["001"], []), level=1)
     np.testing.assert_allclose(pooled, whole.reshape(len(whole), -1, 4).mean(axis=1), atol=2e-3)
-
-
-def test_unknown_name():
-    with pytest.raises(ConfigError, match="Unknown kind of features 'pixel'. Did you mean 'pixels'"):
-        FEATURES.get("pixel")

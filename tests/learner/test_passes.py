@@ -11,7 +11,7 @@ import pytest
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.learner.passes import DropoutPasses, Passes, slice_maps, window_maps
 from fewslice.train.predict import softmax
-from models.scribble_unet import ActiveDropout, build_scribble_unet, dropout_part
+from models.scribble_unet import ActiveDropout
 from tests.reference import active as reference
 
 LOOPS = {
@@ -36,19 +36,6 @@ def network(seed):
 
 def images(count, side=4):
     return np.random.default_rng(9).normal(size=(count, side, side, 1)).astype(np.float32)
-
-
-def test_probabilities_are_averaged_by_hand():
-    # one pixel; 0.9 and 0.1 for the second class: the mean is certain of nothing, H = ln 2; the logits cancel as well,
-    # but a third member of 0.9 tells means of probabilities (19/30) from means of logits (0.675)
-    members = [lambda image, sign=sign: np.stack([0 * image[..., 0], image[..., 0] * sign], -1) for sign in (1, -1, 1)]
-    pixel = np.full((1, 1, 1, 1), np.log(9), np.float32)
-    found = pool_scores(members[:2], pixel, ["entropy", "least_confidence"])
-    assert found["entropy"] == pytest.approx([np.log(2)], rel=1e-5)
-    found = pool_scores(members, pixel, ["least_confidence"])
-    assert found["least_confidence"] == pytest.approx([11 / 30], rel=1e-5)
-    found = pool_scores(members, pixel, ["least_confidence"], is_joint=False)
-    assert found["least_confidence"] == pytest.approx([0.1], rel=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 50])
@@ -87,7 +74,7 @@ def _ramp(shape, dtype=None):
 def test_passes_depend_on_seed_batch_and_pass_only(dropout_network):
     pool, options = images(5), {"passes": 4, "batch_size": 2}
     first = pool_scores([DropoutPasses(dropout_network, seed=1)], pool, ["bald"], **options)["bald"]
-    dropout_network.predict_on_batch(pool[:2])  # the generators go on
+    dropout_network.predict_on_batch(pool[:2])  # advances the generators
     again = pool_scores([DropoutPasses(dropout_network, seed=1)], pool, ["bald"], **options)["bald"]
     np.testing.assert_array_equal(first, again)
     other = pool_scores([DropoutPasses(dropout_network, seed=2)], pool, ["bald"], **options)["bald"]
@@ -96,15 +83,6 @@ def test_passes_depend_on_seed_batch_and_pass_only(dropout_network):
     answers = [network(pool[:2], batch, number) for batch, number in ((0, 0), (0, 1), (1, 0), (0, 0))]
     np.testing.assert_array_equal(answers[0], answers[3])
     assert (answers[0] != answers[1]).any() and (answers[0] != answers[2]).any()
-
-
-def test_passes_of_the_segmentation_network():
-    model = build_scribble_unet((8, 8, 1), 2, branches=2, widths=(2, 4), dropout=(0.3, 0.3))
-    one, two = (DropoutPasses(dropout_part(model), seed=4) for _ in range(2))
-    answers = [member(images(2, 8), 3, number) for member, number in ((one, 0), (one, 1), (two, 1), (one, 0))]
-    assert (answers[0] != answers[1]).any()
-    np.testing.assert_array_equal(answers[1], answers[2])
-    np.testing.assert_array_equal(answers[0], answers[3])
 
 
 def test_memory_grows_neither_with_the_pool_nor_with_passes():

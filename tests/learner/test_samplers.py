@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fewslice.active.labels import Labels, Revealed, join
 from fewslice.active.pool import make_pool
 from fewslice.active.units import Case
 from fewslice.learner.samplers import SliceBatches, WindowBatches
 from fewslice.settings.experiment import Named
+from tests.active.units import annotate
 
 IGNORE = 3
 SHAPES = [(4, 6, 5), (2, 6, 5)]
@@ -22,15 +22,15 @@ SLICE, PATCH = Named("slice"), Named("patch", {"size": (2, 3, 2), "stride": 1})
 def annotated(unit, *rounds, hole=False):
     """Returns labels of what rounds of units by name revealed, those of the truth; with a voxel unknown in each box."""
     pool = make_pool(CASES, unit)
-    labels = Labels(pool, IGNORE)
-    for number, names in enumerate(rounds):
-        units = np.array([pool.find(name) for name in names])
-        boxes = tuple(pool.box(unit) for unit in units)
-        values = [TRUTH[box.case][box.slices].copy() for box in boxes]
-        for value in values if hole else ():
-            value[0, 0, 0] = IGNORE
-        labels = labels.extended(Revealed(number, units, boxes, join(values)))
-    return labels
+
+    def drawn(name):
+        box = pool.box(pool.find(name))
+        values = TRUTH[box.case][box.slices].copy()
+        if hole:
+            values[0, 0, 0] = IGNORE
+        return values
+
+    return annotate(pool, IGNORE, *({name: drawn(name) for name in names} for names in rounds))
 
 
 def test_slices_are_drawn_once_an_epoch_with_their_labels():

@@ -136,15 +136,3 @@ def test_two_spirals_within_each_other_are_told_apart():
     image = _spiral(48)
     labels = np.where(image == 1, 1, 2)[None]
     np.testing.assert_array_equal(_largest(labels), _by_skimage(labels))
-
-
-def test_is_done_when_done_twice():
-    labels = _smooth(5, width=2)
-    once = _largest(labels)
-    np.testing.assert_array_equal(_largest(once), once)
-    assert ((once == labels) | (once == 0)).all()
-
-
-def test_a_row_does_not_depend_on_the_others():
-    labels = _smooth(6, count=4, width=2)
-    np.testing.assert_array_equal(_largest(labels)[2:3], _largest(labels[2:3]))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from losses import LocalContrastive, local_row_layout, region_table
+from losses import LocalContrastive, local_row_layout, region_table, structure_ids
 from tests.backend import evaluate, value_and_grad
 from tests.golden_files import golden_param
 from tests.reference import local_contrastive as reference
@@ -36,7 +36,19 @@ class Case:
         )
         num_slots, n_parts = (len(self.maps) // 2, 1) if self.exp_no == 0 else (3, 4)
         self.ids = local_row_layout(self.exp_no, num_slots, n_parts)
-        self.loss = LocalContrastive(self.exp_no, self.regions, temperature=self.temperature, directions="published")
+        self.loss = Published(self.exp_no, self.regions, temperature=self.temperature)
+
+
+class Published(LocalContrastive):
+    """For `exp_no` 1 only maps of view 0 are anchors; the sum is divided by the number of maps instead of pairs."""
+
+    def masks(self, ids):
+        positives, extra = super().masks(ids)
+        is_anchor = structure_ids.split_ids(ids)[2][:, None] == 0
+        return positives if self.exp_no == 0 else ops.where(is_anchor, positives, 0.0), extra
+
+    def call(self, y_true, y_pred):
+        return super().call(y_true, y_pred) / structure_ids.per_pair(self.masks(y_true)[0])
 
 
 def region_vectors(maps, regions, kernel=None):
@@ -80,7 +92,7 @@ def test_loops_reproduce_the_check_value(path):
         {c: reference.region_vector(image, c, case.regions.region_size, case.kernel) for c in corners}
         for image in case.maps
     ]
-    regions = [corners[index] for index in case.regions.anchor_index]
+    regions = corners[: case.regions.num_regions]
     negatives = [[c for c, used in zip(corners, row, strict=True) if used] for row in case.regions.negative_mask]
     value = reference.published_loss(case.exp_no, maps, regions, negatives, case.temperature)
     assert value == pytest.approx(float(case.data["loss_numpy64"]), rel=1e-9)

@@ -1,15 +1,12 @@
 """Expected values: by hand, and loops over pairs, classes and samples in tests/reference/pixel_contrastive.py."""
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from losses.info_nce import softmax_terms
 from losses.pixel_contrastive import PixelContrastive, pixel_targets
-from tests.backend import compiled, evaluate, value_and_grad
+from tests.backend import evaluate, value_and_grad
 from tests.reference import pixel_contrastive as reference
-from tests.reference.info_nce import term
 
 
 class Case:
@@ -86,27 +83,16 @@ def test_the_mean_is_that_of_all_pixels_of_the_class_by_hand():
     assert evaluate(PixelContrastive(0, 3, n_pos=1, temperature=1.0), targets, maps) == pytest.approx(expected)
 
 
-def test_softmax_terms_by_hand_and_against_one_term():
-    rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(5, 3))
-    unit = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-    logits = (unit[:1] @ unit[1:].T / 0.3).astype(np.float32)
-    terms = ops.convert_to_numpy(softmax_terms(ops.convert_to_tensor(logits), np.ones((1, 4), bool)))
-    wanted = [term(vectors[0], vectors[1 + b], np.delete(vectors[1:], b, axis=0), 0.3) for b in range(4)]
-    np.testing.assert_allclose(terms[0], wanted, rtol=1e-5)
-    mask = np.array([[True, False, True, False]])
-    terms = ops.convert_to_numpy(softmax_terms(ops.convert_to_tensor(logits), mask))
-    assert terms[0, 0] == pytest.approx(term(vectors[0], vectors[1], [vectors[3]], 0.3), rel=1e-5)
-    assert np.all(np.isfinite(terms))
-
-
 @pytest.mark.parametrize("normalisation", ["mean", "nested"])
 @pytest.mark.parametrize("exp_no", [0, 1])
-@pytest.mark.parametrize("sizes", [(1, 2, 1), (2, 4, 3), (5, 3, 2), (3, 8, 4)], ids=str)
+@pytest.mark.parametrize("sizes", [(1, 2, 1), (2, 4, 3), (3, 8, 2)], ids=str)
 def test_equals_the_loops(sizes, exp_no, normalisation):
-    case = Case(*sizes)
-    value = evaluate(case.loss(exp_no, normalisation=normalisation), case.targets, case.maps)
-    assert value == pytest.approx(case.expected(exp_no, nested=normalisation == "nested"), rel=2e-6, abs=1e-12)
+    case, is_nested = Case(*sizes), normalisation == "nested"
+    temperature, tolerance = (0.005, 1e-5) if sizes[0] == 3 else (0.1, 2e-6)
+    loss = case.loss(exp_no, normalisation=normalisation, temperature=temperature)
+    assert loss.divisor == sizes[2] * (sizes[1] - 1) * (1 + exp_no)
+    expected = case.expected(exp_no, temperature, nested=is_nested)
+    assert evaluate(loss, case.targets, case.maps) == pytest.approx(expected, rel=tolerance, abs=1e-12)
 
 
 @pytest.mark.parametrize("exp_no", [0, 1])
@@ -155,13 +141,6 @@ def test_gradient_is_finite_at_low_temperature(exp_no, scale):
 
 
 @pytest.mark.parametrize("exp_no", [0, 1])
-def test_low_temperature_equals_the_loops(exp_no):
-    case = Case(2)
-    value = evaluate(case.loss(exp_no, temperature=0.005), case.targets, case.maps)
-    assert value == pytest.approx(case.expected(exp_no, temperature=0.005), rel=1e-5)
-
-
-@pytest.mark.parametrize("exp_no", [0, 1])
 def test_order_of_pairs_and_exchange_of_their_images_do_not_matter(exp_no):
     case = Case(3)
     loss = case.loss(exp_no)
@@ -186,29 +165,12 @@ def test_nested_gives_all_but_the_last_pair_next_to_nothing():
     assert sizes[2] > 5 * sizes[1] > 25 * sizes[0]
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_narrow_maps_give_a_float32_loss(dtype):
-    case = Case(2)
-    maps = ops.cast(case.maps, dtype)
-    value = case.loss(1)(case.targets, maps)
-    assert "float32" in str(value.dtype)
-    assert float(value) == pytest.approx(evaluate(case.loss(1), case.targets, ops.cast(maps, "float32")), rel=1e-6)
-
-
 @pytest.mark.parametrize("exp_no, num_classes, expected", [(0, 4, 2 * np.log(3)), (1, 4, 2 * np.log(6)), (0, 2, 0.0)])
 def test_random_level_is_the_loss_of_equal_embeddings(exp_no, num_classes, expected):
     case = Case(3, num_classes)
     loss = case.loss(exp_no)
     assert loss.random_level(case.targets) == pytest.approx(expected, rel=1e-6)
     assert evaluate(loss, case.targets, np.ones_like(case.maps)) == pytest.approx(expected, rel=1e-6)
-
-
-def test_compiled_with_unknown_batch_size():
-    case = Case(3)
-    for normalisation in ("mean", "nested"):
-        loss = case.loss(1, normalisation=normalisation)
-        value = float(compiled(loss)(case.targets.astype(np.float32), case.maps))
-        assert value == pytest.approx(evaluate(loss, case.targets, case.maps), rel=1e-6)
 
 
 def test_rows_average_to_the_loss_and_places_survive_float32():
@@ -218,13 +180,6 @@ def test_rows_average_to_the_loss_and_places_survive_float32():
     loss = case.loss(1, reduction=None)
     rows = ops.convert_to_numpy(loss(case.targets, case.maps))
     assert rows.shape == (2,) and rows.mean() == pytest.approx(case.expected(1), rel=1e-5)
-
-
-def test_config_round_trip():
-    loss = PixelContrastive(1, 8, n_pos=5, temperature=0.2, normalisation="nested", name="p")
-    copy = keras.losses.deserialize(keras.losses.serialize(loss))
-    assert copy.get_config() == loss.get_config() and copy.name == "p"
-    assert loss.divisor == 2 * 5 * 7
 
 
 @pytest.mark.parametrize(

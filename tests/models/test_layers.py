@@ -9,15 +9,12 @@ from keras import layers, ops
 
 from models.layers import BatchNormalization, RegionVectors, UpsampledConv2D
 from tests.backend import value_and_grad
+from tests.models.networks import number
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((3, 6, 4, 5)).astype(np.float32)
 KERNEL = RNG.standard_normal((3, 3, 5, 7)).astype(np.float32)
 BIAS, BETA, GAMMA = RNG.standard_normal((3, 7)).astype(np.float32)
-
-
-def number(tensor):
-    return ops.convert_to_numpy(tensor)
 
 
 def ours(dtype=None, **options):

@@ -1,7 +1,4 @@
-"""The scribble U-Net: counts of the spec, golden forward pass, tests/reference/scribble_unet.py, hand cases.
-
-JAX compiles each network anew; there, the outputs are compared only.
-"""
+"""The scribble U-Net: counts of the spec, golden forward pass, tests/reference/scribble_unet.py, hand cases."""
 
 from __future__ import annotations
 
@@ -16,53 +13,28 @@ from fewslice.core.run import Run
 from fewslice.data.batches.annotated import AnnotatedSlices
 from fewslice.train.optimizers import CoupledSGD, polynomial_decay
 from fewslice.train.trainer import Plan, Trainer
-from models.scribble_unet import (
-    CornerUpsampling2D,
-    build_scribble_unet,
-    dropout_part,
-    encoder_maps,
-    main_branch,
-)
+from models.scribble_unet import CornerUpsampling2D, build_scribble_unet, dropout_part, encoder_maps, main_branch
 from models.transfer import copy_by_name, named_variables, read_weights, set_weights
 from tests.golden_files import golden
+from tests.models.networks import number, shaken, size
 from tests.models.published_weights import scribble_unet_key
 from tests.reference import scribble_unet as reference
 
 JSON, NPZ = golden("coreclr", "unet_small.json"), golden("coreclr", "unet_small.npz")
 with_golden = pytest.mark.skipif(not (JSON and NPZ), reason="no golden files; set FEWSLICE_GOLDEN")
-IS_JAX = keras.backend.backend() == "jax"
-once = pytest.mark.skipif(IS_JAX, reason="the same on every backend")
 SMALL = {"widths": (2, 3, 4), "dropout": (0.3, 0.3, 0.5)}
 COUNTS = {"UNet": 1, "UNet_CCT": 2}
 
 
-def size(variables):
-    return sum(int(np.prod(variable.shape)) for variable in variables)
-
-
-def numpy(x):
-    return keras.ops.convert_to_numpy(x)
-
-
 def infer(model, images):
-    """Returns the outputs at inference; jitted under JAX, where it takes longer otherwise."""
-    outputs = model.predict_on_batch(images) if IS_JAX else model(images, training=False)
-    return keras.tree.map_structure(numpy, outputs)
-
-
-def shaken(model):
-    """Gives every weight, moving statistics included, a value that is neither 0 nor 1."""
-    rng = np.random.default_rng(0)
-    for variable in named_variables(model).values():
-        variable.assign(rng.uniform(0.3, 1.0, tuple(variable.shape)) * np.where(variable.ndim == 4, 0.3, 1.0))
-    return model
+    """Returns the outputs at inference."""
+    return keras.tree.map_structure(number, model(images, training=False))
 
 
 def pictures(shape=(2, 8, 12, 1), seed=1):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-@once
 @pytest.mark.parametrize(("branches", "expected"), [(1, 1_813_764), (2, 2_447_064)])
 def test_counts(branches, expected):
     model = build_scribble_unet((32, 48, 1), 4, branches=branches)
@@ -70,7 +42,6 @@ def test_counts(branches, expected):
     assert model.output_shape == ((None, 32, 48, 4) if branches == 1 else (None, 32, 48, 2, 4))
 
 
-@once
 @pytest.mark.golden
 @with_golden
 def test_counts_of_the_published_networks():
@@ -122,31 +93,28 @@ def test_both_branches_equal_the_loops():
 @pytest.mark.parametrize("shape", [(1, 1), (2, 5), (4, 1)])
 def test_enlarging_equals_the_loops(shape):
     x = pictures((2, *shape, 3))
-    found = numpy(CornerUpsampling2D()(x))
+    found = number(CornerUpsampling2D()(x))
     np.testing.assert_allclose(found, [reference.enlarged(image) for image in x], rtol=1e-5, atol=1e-6)
 
 
-@once
 def test_enlarging_by_hand():
     x = np.array([0.0, 3.0], np.float32).reshape(1, 1, 2, 1)
-    np.testing.assert_allclose(numpy(CornerUpsampling2D()(x))[0, :, :, 0], [[0, 1, 2, 3]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(number(CornerUpsampling2D()(x))[0, :, :, 0], [[0, 1, 2, 3]] * 2, rtol=1e-6)
     copy = CornerUpsampling2D.from_config(CornerUpsampling2D(name="a").get_config())
     assert copy.compute_output_shape((None, 3, 4, 5)) == (None, 6, 8, 5)
 
 
-@once
 def test_training_drops_values_and_whole_channels_of_the_auxiliary_decoder():
     model = build_scribble_unet((8, 8, 1), 2, branches=2, **SMALL)
     dropped = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
     assert [layer.rate for layer in dropped if layer.name.startswith("enc")] == [0.3, 0.3, 0.5]
     channels = [layer for layer in dropped if layer.name.startswith("aux.dropout")]
     assert [type(layer) for layer in channels] == [keras.layers.SpatialDropout2D] * 3
-    out = numpy(channels[0](np.ones((40, 4, 4, 2)), training=True))
+    out = number(channels[0](np.ones((40, 4, 4, 2)), training=True))
     assert np.all(out == out[:, :1, :1]) and set(np.unique(out)) == {0, 2}
     assert not any(layer.name.endswith("dropout") for layer in model.layers if layer.name.startswith("main"))
 
 
-@once
 def test_dropout_part_is_active_reproducible_and_shares_weights():
     model = shaken(build_scribble_unet((8, 8, 1), 2, branches=2, **SMALL))
     images = pictures((1, 8, 8, 1)).repeat(3, axis=0)
@@ -165,7 +133,6 @@ def test_dropout_part_is_active_reproducible_and_shares_weights():
     np.testing.assert_array_equal(infer(dropout_part(still), image), infer(still, image))
 
 
-@once
 def test_rows_do_not_see_each_other_with_dropout():
     """Batch normalisation uses moving statistics: a row's answer does not depend on the others."""
     model = shaken(build_scribble_unet((8, 8, 1), 2, **SMALL))
@@ -175,7 +142,6 @@ def test_rows_do_not_see_each_other_with_dropout():
     np.testing.assert_allclose(one[0], two[0], rtol=1e-5, atol=1e-6)
 
 
-@once
 def test_initial_values_are_pytorchs_and_depend_on_seed_and_name():
     wide = {"widths": (8, 64, 128), "dropout": (0, 0, 0)}
     first, again, other = (read_weights(build_scribble_unet((8, 8, 1), 4, seed=seed, **wide)) for seed in (1, 1, 2))
@@ -194,12 +160,14 @@ def test_initial_values_are_pytorchs_and_depend_on_seed_and_name():
     assert all((value == 1).all() for name, value in first.items() if name.endswith(("/gamma", "_variance")))
 
 
-def continued(root, steps, n_iter=3):
-    """Trains on scribbles in as many sessions as `steps` has entries. Returns the weights."""
+def resumed(root, steps, n_iter=3):
+    """Trains on scribbles in as many runs as `steps` has entries. Returns the weights."""
     rng = np.random.default_rng(0)
     images = rng.normal(size=(4, 8, 8)).astype(np.float32)
     scribbles = np.where(rng.random((4, 8, 8)) < 0.8, 255, images > 0).astype(np.uint8)
-    slices = AnnotatedSlices(images, scribbles, [3, 0, 2], seed=1, batch_size=2, ignore_value=255)
+    slices = AnnotatedSlices(
+        images.__getitem__, scribbles.__getitem__, [3, 0, 2], seed=1, batch_size=2, ignore_value=255
+    )
 
     def make_batch(step):
         batch = slices.batch(step)
@@ -216,14 +184,12 @@ def continued(root, steps, n_iter=3):
     return read_weights(model)
 
 
-@once
-def test_training_continues_exactly_dropout_included(tmp_path):
-    whole, parts = continued(tmp_path / "one", [3]), continued(tmp_path / "two", [1, 3])
+def test_training_resumes_exactly_dropout_included(tmp_path):
+    whole, parts = resumed(tmp_path / "one", [3]), resumed(tmp_path / "two", [1, 3])
     for name, value in whole.items():
         np.testing.assert_array_equal(value, parts[name], err_msg=name)
 
 
-@once
 def test_layers_survive_their_config():
     network = dropout_part(build_scribble_unet((8, 8, 1), 2, seed=3, **SMALL), seed=4)
     copy = keras.Model.from_config(network.get_config())
@@ -248,7 +214,6 @@ def test_wrong_arguments_are_named(options, message):
         build_scribble_unet(**{"input_shape": (32, 32, 1), "num_classes": 2, **options})
 
 
-@once
 def test_unknown_level():
     with pytest.raises(ValueError, match="`index` must be 0 to 2. Received: index=3"):
         encoder_maps(build_scribble_unet((8, 8, 1), 2, **SMALL), 3)

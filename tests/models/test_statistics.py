@@ -8,10 +8,7 @@ import pytest
 
 import models
 from models.layers import BatchNormalization
-
-
-def number(variable):
-    return np.array(keras.ops.convert_to_numpy(variable))
+from tests.models.networks import number
 
 
 @pytest.fixture(name="batches")

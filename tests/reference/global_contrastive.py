@@ -1,20 +1,15 @@
-"""Global contrastive losses as loops over pairs, NumPy float64; https://arxiv.org/abs/2006.10511, section
-3.1.
+"""Global contrastive losses as loops over pairs, NumPy float64; https://arxiv.org/abs/2006.10511, section 3.1.
 
-`paper_loss` works on (volume, partition, view) of each row. `published_loss` is what the published code
-computes, by row numbers: tuples of rows `i, i + n, ...` that wrap around, with the accidents that follow
-where the batch is no multiple of a group.
+`paper_loss` works on (volume, partition, view) of each row. `published_loss` is what the published code computes, by
+row numbers: tuples of rows `i, i + n, ...` that wrap around, with the accidents that follow where the batch is no
+multiple of a group. `published_counts` are its pairs where the partitions are right.
 """
+
+import numpy as np
 
 from tests.reference.info_nce import term
 
-WITHIN = {
-    0: [(0, 1)],
-    1: [(0, 1), (0, 2), (1, 2)],
-    2: [(0, 1)],
-    3: [(0, 1), (1, 2)],
-    4: [(0, 1), (1, 2)],
-}
+WITHIN = {0: [(0, 1)], 1: [(0, 1), (0, 2), (1, 2)], 2: [(0, 1)], 3: [(0, 1), (1, 2)], 4: [(0, 1), (1, 2)]}
 ACROSS = {0: [], 1: [], 2: [0, 1], 3: [0], 4: [0, 1, 2]}
 TUPLE_PAIRS = {
     2: [(0, 1), (0, 2), (2, 3), (1, 3)],
@@ -61,9 +56,33 @@ def paper_loss(exp_no, z, ids, temperature):
     return total / len(pairs)
 
 
+def published_divisor(exp_no, batch_size):
+    return (2, 3, 4, 6, 6)[exp_no] * batch_size
+
+
+def published_counts(exp_no, ids):
+    """Returns (N, N), how often the tuples of the published code contain each pair of rows, by their ids.
+
+    A tuple starts at every block (volume, view) of view 0 and holds the blocks that follow it; blocks are numbered
+    volume * number of views + view and wrap around.
+    """
+    num_views = (2, 3, 2, 3, 3)[exp_no]
+    blocks = [int(slot) * num_views + int(view) for slot, _, view in ids]
+    num_blocks = max(blocks) + 1
+    counts = np.zeros((len(ids), len(ids)), np.float32)
+    for first, second in TUPLE_PAIRS.get(exp_no, WITHIN[exp_no]):
+        for a, block in enumerate(blocks):
+            start = (block - first) % num_blocks
+            for b in range(len(ids)) if start % num_views == 0 else ():
+                if blocks[b] == (start + second) % num_blocks and ids[a][1] == ids[b][1]:
+                    counts[a, b] += 1
+                    counts[b, a] += 1
+    return counts
+
+
 def published_loss(exp_no, z, batch_size, n_parts, temperature):
     """What the published code computes from N embeddings in its row order."""
-    divisor = (2, 3, 4, 6, 6)[exp_no] * batch_size
+    divisor = published_divisor(exp_no, batch_size)
     num_rows = len(z)
     total = 0.0
     if exp_no == 0:

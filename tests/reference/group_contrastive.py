@@ -17,49 +17,33 @@ def _term(s, a, positive, negatives):
     return -s[a, positive] + math.log(math.exp(s[a, positive]) + sum(math.exp(s[a, k]) for k in negatives))
 
 
-def _mean(terms):
+def _mean(z, ids, temperature, *, same, apart, mask=()):
+    """Mean of the terms of a row and each other one with the same id in column `same`, neither position in `mask`.
+
+    Negatives are the rows with another id in column `apart`. Columns: 0 image, 1 group.
+    """
+    s, rows, terms = _similarities(z, temperature), range(len(z)), []
+    for a in rows:
+        negatives = [k for k in rows if ids[k][apart] != ids[a][apart]]
+        for j in rows:
+            if j != a and ids[j][same] == ids[a][same] and ids[a][2] not in mask and ids[j][2] not in mask:
+                terms.append(_term(s, a, j, negatives))
     return sum(terms) / len(terms) if terms else 0.0
 
 
 def nt_xent(z, ids, temperature):
     """Mean of the terms of a row and the other view of its image; negatives are the other images."""
-    s, rows, image = _similarities(z, temperature), range(len(z)), [row[0] for row in ids]
-    return _mean(
-        [
-            _term(s, a, j, [k for k in rows if image[k] != image[a]])
-            for a in rows
-            for j in rows
-            if j != a and image[j] == image[a]
-        ]
-    )
+    return _mean(z, ids, temperature, same=0, apart=0)
 
 
 def group_negative(z, ids, temperature):
     """As `nt_xent`, with the rows of other groups as negatives."""
-    s, rows = _similarities(z, temperature), range(len(z))
-    image, group = [row[0] for row in ids], [row[1] for row in ids]
-    return _mean(
-        [
-            _term(s, a, j, [k for k in rows if group[k] != group[a]])
-            for a in rows
-            for j in rows
-            if j != a and image[j] == image[a]
-        ]
-    )
+    return _mean(z, ids, temperature, same=0, apart=1)
 
 
 def group_positive(z, ids, temperature, mask=()):
     """Mean over pairs of a group whose positions are both allowed; negatives are the other groups."""
-    s, rows = _similarities(z, temperature), range(len(z))
-    group, position = [row[1] for row in ids], [row[2] for row in ids]
-    return _mean(
-        [
-            _term(s, a, j, [k for k in rows if group[k] != group[a]])
-            for a in rows
-            for j in rows
-            if j != a and group[j] == group[a] and position[a] not in mask and position[j] not in mask
-        ]
-    )
+    return _mean(z, ids, temperature, same=1, apart=1, mask=mask)
 
 
 def published_positive(z, ids, temperature, mask=()):

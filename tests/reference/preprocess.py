@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
@@ -66,6 +67,29 @@ def resize_label(label: np.ndarray, new_shape) -> np.ndarray:
             y = math.floor((j + 0.5) * label.shape[1] / new_shape[1])
             result[i, j] = label[x, y]
     return result
+
+
+def resize_label_by_area(label: np.ndarray, new_shape) -> np.ndarray:
+    """The value that covers most of a pixel, in exact fractions; of equal ones the lowest where i + j is even."""
+    result = np.zeros(new_shape, label.dtype)
+    for i in range(new_shape[0]):
+        for j in range(new_shape[1]):
+            areas = {}
+            for x, height in _covered(i, label.shape[0], new_shape[0]):
+                for y, width in _covered(j, label.shape[1], new_shape[1]):
+                    value = int(label[x, y])
+                    areas[value] = areas.get(value, 0) + height * width
+            largest = [value for value in areas if areas[value] == max(areas.values())]
+            result[i, j] = max(largest) if (i + j) % 2 else min(largest)
+    return result
+
+
+def _covered(index: int, size: int, new_size: int):
+    start, stop = Fraction(index * size, new_size), Fraction((index + 1) * size, new_size)
+    for pixel in range(size):
+        length = min(stop, pixel + 1) - max(start, pixel)
+        if length > 0:
+            yield pixel, length
 
 
 def crop_or_pad(image: np.ndarray, size) -> np.ndarray:

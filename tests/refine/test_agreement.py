@@ -14,15 +14,15 @@ from tests.reference import volume_views as reference
 
 
 def _discs(side=48, slices=2):
-    """Images (Z, H, W, 1) whose grey values 0, 1, 2 make three classes: an off-centre disc within a larger one."""
+    """Images (Z, H, W, 1) whose intensities 0, 1, 2 make three classes: an off-centre disc within a larger one."""
     y, x = np.mgrid[:side, :side]
     outer = (y - 0.45 * side) ** 2 + (x - 0.55 * side) ** 2 < (0.3 * side) ** 2
     inner = (y - 0.4 * side) ** 2 + (x - 0.55 * side) ** 2 < (0.15 * side) ** 2
     return np.repeat((outer + 1.0 * inner).astype(np.float32)[None, :, :, None], slices, axis=0)
 
 
-def _by_grey_value(images, classes=3):
-    """The network that is always right: a class per grey value."""
+def _by_intensity(images, classes=3):
+    """The network that is always right: a class per intensity."""
     return np.exp(-4 * (images - np.arange(classes, dtype=np.float32)) ** 2)
 
 
@@ -37,15 +37,12 @@ def _force(monkeypatch, *views):
     monkeypatch.setattr(module, "draw_two_views", lambda rng: views)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_network_that_moves_with_the_image_agrees(seed):
-    result = agreement(_by_grey_value, _discs(), 3, np.random.default_rng(seed))
-    assert result.mean > 0.95
-    assert result.mean == pytest.approx(np.mean(result.per_class[1:]))
-    assert result.mean > 0.9
+    assert agreement(_by_intensity, _discs(), 3, np.random.default_rng(seed))[1:].mean() > 0.95
 
 
-def test_a_network_that_looks_at_the_place_only_does_not_agree():
+def test_a_network_that_looks_at_the_place_only_does_not_agree(monkeypatch):
     """The left half is class 1 whatever the image: mirrored back, it is the right half."""
 
     def left(images):
@@ -54,10 +51,8 @@ def test_a_network_that_looks_at_the_place_only_does_not_agree():
         out[..., 0] = 1 - out[..., 1]
         return out
 
-    for seed in range(20):
-        result = agreement(left, _discs(), 2, np.random.default_rng(seed))
-        if "mirror" in result.kinds:
-            assert result.mean < 0.3
+    _force(monkeypatch, VolumeView("scaling", 1.1), VolumeView("mirror"))
+    assert agreement(left, _discs(), 2, np.random.default_rng(0))[1] < 0.3
 
 
 def test_by_hand(monkeypatch):
@@ -78,8 +73,7 @@ def test_by_hand(monkeypatch):
 
     _force(monkeypatch, VolumeView("scaling", 1.0), VolumeView("mirror"))
     result = agreement(predict, image, 3, np.random.default_rng(0))
-    np.testing.assert_allclose(result.per_class, [0.5, 0.5, np.nan])
-    assert result.mean == 0.5 and result.kinds == ("scaling", "mirror") and result.compared == 1.0
+    np.testing.assert_allclose(result, [0.5, 0.5, np.nan])
 
 
 @pytest.mark.parametrize("kinds", [("rotation", "scaling"), ("mirror", "rotation"), ("scaling", "scaling")])
@@ -90,14 +84,13 @@ def test_same_as_loops(kinds):
     labels, mask = [], np.ones((24, 24), bool)
     for view in views:
         seen = reference.view_slice(images[0, :, :, 0], view.kind, view.amount).astype(np.float32)
-        probabilities = _by_grey_value(seen[None, :, :, None])[0]
+        probabilities = _by_intensity(seen[None, :, :, None])[0]
         back = [reference.undo_slice(probabilities[..., k], view.kind, view.amount) for k in range(3)]
         labels.append(np.stack(back).argmax(axis=0))
         mask &= reference.visible(view.kind, view.amount, (24, 24))
     expected = reference.f1_per_class(labels[0][mask], labels[1][mask], 3)
-    result = agreement(_by_grey_value, images, 3, np.random.default_rng(seed))
-    np.testing.assert_allclose(result.per_class, expected, atol=0.02)  # a pixel may tip at a tie of two classes
-    assert result.compared == mask.mean()
+    result = agreement(_by_intensity, images, 3, np.random.default_rng(seed))
+    np.testing.assert_allclose(result, expected, atol=0.02)  # a pixel may tip at a tie of two classes
 
 
 def test_pixels_out_of_view_do_not_count(monkeypatch):
@@ -110,8 +103,7 @@ def test_pixels_out_of_view_do_not_count(monkeypatch):
 
     _force(monkeypatch, VolumeView("rotation", 30.0), VolumeView("mirror"))
     result = agreement(predict, images, 2, np.random.default_rng(0))
-    assert result.mean > 0.97
-    assert result.compared == visible(VolumeView("rotation", 30.0), (40, 40)).mean() < 0.9
+    assert result[1] > 0.97 and visible(VolumeView("rotation", 30.0), (40, 40)).mean() < 0.9
 
 
 def test_no_foreground_is_never_accepted():
@@ -119,7 +111,7 @@ def test_no_foreground_is_never_accepted():
         return np.concatenate([np.ones_like(images), np.zeros_like(images)], axis=-1)
 
     result = agreement(background, _discs(), 2, np.random.default_rng(0))
-    assert math.isnan(result.mean) and result.per_class[0] == 1 and math.isnan(result.per_class[1])
+    assert result[0] == 1 and math.isnan(result[1])
 
 
 def test_a_class_in_one_view_only_counts_as_zero(monkeypatch):
@@ -135,7 +127,7 @@ def test_a_class_in_one_view_only_counts_as_zero(monkeypatch):
 
     _force(monkeypatch, VolumeView("scaling", 1.0), VolumeView("mirror"))
     result = agreement(predict, np.ones((1, 8, 8, 1), np.float32), 3, np.random.default_rng(0))
-    assert result.per_class[1:].tolist() == [1, 0] and result.mean == 0.5
+    assert result[1:].tolist() == [1, 0]
 
 
 def test_the_network_sees_float32_volumes_and_the_input_stays():
@@ -145,17 +137,17 @@ def test_the_network_sees_float32_volumes_and_the_input_stays():
     def predict(views):
         seen.append((views.shape, views.dtype))
         views = views.copy()
-        return _by_grey_value(views)
+        return _by_intensity(views)
 
     first = agreement(predict, images, 3, np.random.default_rng(3))
     second = agreement(predict, images, 3, np.random.default_rng(3))
     assert seen == [(images.shape, np.float32)] * 4
-    assert first.views == second.views and first.mean == second.mean
+    np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(images, kept)
 
 
 def test_wrong_shapes():
     with pytest.raises(ValueError, match="`images` must be"):
-        agreement(_by_grey_value, _discs()[..., 0], 3, np.random.default_rng(0))
+        agreement(_by_intensity, _discs()[..., 0], 3, np.random.default_rng(0))
     with pytest.raises(RuntimeError, match="`predict` must return"):
-        agreement(_by_grey_value, _discs(), 4, np.random.default_rng(0))
+        agreement(_by_intensity, _discs(), 4, np.random.default_rng(0))

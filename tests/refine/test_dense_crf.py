@@ -13,8 +13,8 @@ from fewslice.core.errors import ConfigError
 from fewslice.refine import dense_crf
 from fewslice.refine.dense_crf import (
     PARAMETER_SETS,
-    AppearanceKernel,
     CrfParameters,
+    appearance_kernel,
     intensity_factors,
     parameter_set,
     refine,
@@ -95,7 +95,7 @@ def test_named_sets_are_exact(name):
 def test_unnormalised_appearance_is_within_its_bound(sigma_px, sigma_intensity):
     _, images = random_case((12, 13))
     exact = reference.appearance(images[0], sigma_px, sigma_intensity)
-    kernel = AppearanceKernel(images[0], sigma_px, sigma_intensity)
+    kernel = appearance_kernel(images[0], sigma_px, sigma_intensity)
     rows = np.eye(exact.shape[0], dtype=np.float32).reshape(-1, *images.shape[1:])
     np.testing.assert_allclose(kernel(rows).reshape(exact.shape), reference.normalised(exact), rtol=0, atol=1e-3)
 
@@ -146,9 +146,8 @@ def test_ties_take_the_lowest_class():
 
 
 @pytest.mark.parametrize("shape", [(1, 17), (17, 1), (1, 1)])
-@pytest.mark.parametrize("num_classes", [2, 5])
-def test_thin_slices(shape, num_classes):
-    probabilities, images = random_case(shape, num_classes)
+def test_thin_slices(shape):
+    probabilities, images = random_case(shape, num_classes=5)
     expected = pairwise(probabilities, images, PARAMETERS)
     np.testing.assert_allclose(refine(probabilities, images, PARAMETERS)[1][0], expected, rtol=0, atol=2e-3)
 
@@ -156,7 +155,7 @@ def test_thin_slices(shape, num_classes):
 def test_constant_image_needs_one_factor():
     probabilities, images = random_case()
     constant = np.full_like(images, 3.25)
-    assert AppearanceKernel(constant[0], 2.0, 0.1).num_factors == 1
+    assert len(intensity_factors(constant[0], 0.1, tolerance=1e-3)) == 1
     both = refine(probabilities, constant, dataclasses.replace(PARAMETERS, smoothness_weight=0.0))[1]
     smooth = refine(probabilities, constant, CrfParameters(1, 1, 0, 2.0, 4.0, 6))[1]  # the same without intensities
     np.testing.assert_allclose(both, smooth, atol=1e-5)
@@ -171,13 +170,6 @@ def test_slices_are_apart_and_repeatable():
         np.testing.assert_array_equal(labels[index], again[0][0])
         np.testing.assert_array_equal(marginals[index], again[1][0])
     np.testing.assert_allclose(marginals.sum(axis=-1), 1.0, atol=1e-5)
-
-
-def test_turned_slices_give_turned_marginals():
-    probabilities, images = random_case()
-    marginals = refine(probabilities, images, PARAMETERS)[1]
-    turned = refine(probabilities.transpose(0, 2, 1, 3), images.transpose(0, 2, 1), PARAMETERS)[1]
-    np.testing.assert_allclose(turned.transpose(0, 2, 1, 3), marginals, atol=2e-3)
 
 
 def test_inputs_stay_as_they_are_and_nothing_is_nothing():

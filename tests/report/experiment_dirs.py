@@ -31,7 +31,7 @@ def write_experiment(root: Path, strategy: str, *, seed: int = 0, dataset: str =
     files.write_json(run / "versions.json", {"keras": "3.15.0"})
     files.write_text(run / "command.txt", f"python run_al_exp.py --config={strategy}.yml --seed={seed}\n")
     files.write_csv(run / "pool.csv", [{**unit(i), "depth": DEPTH} for i in range(VOLUMES * DEPTH)])
-    files.write_json(run / "DONE", {})
+    files.write_json(run / "DONE", {"n_iter": 1})
     return run
 
 
@@ -54,7 +54,7 @@ def write_round(
     files.write_json(folder / "plan.json", plan)
     rows = [{"order": order, **unit(index), "value": 0.5} for order, index in enumerate(queried)]
     files.write_csv(folder / "query.csv", rows, QUERY)
-    files.write_json(folder / "DONE", {})
+    files.write_json(folder / "DONE", {"sha256": {}})
     if dice is None:
         return folder
     metrics = {"round": number, "fraction": fraction, "units": units, "annotated_pixels": 1000 * units, "seconds": 60.0}

@@ -173,7 +173,7 @@ def experiment_labels(runs):
 
 def test_experiments_that_differ_in_seed_only_are_one_method(tmp_path):
     for seed in (1, 0):
-        write_experiment(tmp_path, "mfc", seed=seed, policy={"seed": seed, "tag": f"t{seed}"}, digest=f"d{seed}")
+        write_experiment(tmp_path, "mfc", seed=seed, policy={"seed": seed, "tag": f"t{seed}"}, old_digest=f"d{seed}")
         write_experiment(tmp_path, "random", seed=seed)
     methods = group_runs(read_all(find_experiments(tmp_path, "acdc_h5")))
     assert [(m.label, [one.seed for one in m.runs]) for m in methods] == [("random", [0, 1]), ("mfc", [0, 1])]

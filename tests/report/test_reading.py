@@ -1,16 +1,18 @@
 """What is read of run directories, and what is said of missing and damaged files. Expected values: by hand."""
 
+import errno
+import io
 import math
 import re
 import shutil
 
 import pytest
 
-from fewslice.core import files
-from fewslice.core.errors import ConfigError, DataError
+from fewslice.core import done, files
+from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.report.reading import runs as reading
 from fewslice.report.reading.methods import read_methods
-from fewslice.report.reading.runs import read_experiments, read_run
+from fewslice.report.reading.runs import not_vouched, read_experiments, read_run, read_runs, refuse_damaged
 from tests.report import run_dirs
 from tests.report.experiment_dirs import write_curve, write_experiment, write_gallery, write_round, write_volumes
 from tests.report.run_dirs import write_run
@@ -87,7 +89,7 @@ def test_experiments_say_how_far_they_are(tmp_path):
 @pytest.mark.parametrize(
     "name, content, words",
     [
-        ("rounds/001/metrics.json", "{", "metrics.json; expected: .*no valid JSON.*delete the folder of this round"),
+        ("rounds/001/metrics.json", "{", "metrics.json; expected: .*no valid JSON.*keeps the rest"),
         ("rounds/001/metrics.json", "[1]", "a list"),
         ("rounds/001/metrics.json", '{"test_dice": "high"}', "test_dice: 'high' is not a number"),
         ("rounds/001/metrics.json", '{"members": 3}', "members that are no list"),
@@ -195,3 +197,120 @@ def test_what_cannot_be_reported(tmp_path):
     runs = [write_run(tmp_path, BASE, dataset=name) for name in ("acdc", "phantom")]
     with pytest.raises(ConfigError, match="runs of one dataset. Received runs of: acdc, phantom"):
         read_methods(runs)
+
+
+def vouched_run(root, seed=0):
+    """A finished training with scores, that vouches for its files."""
+    run = write_run(root, BASE, seed=seed)
+    run_dirs.write_curve(run, loss=[1.0, 0.5], val_dice=[0.2, 0.6])
+    run_dirs.write_scores(run, {"001_ED": (0.5, 0.5, 0.5)})
+    done.write(run, {"n_iter": 100}, ("*.json", "command.txt", "logs/*.csv", "eval/*"))
+    return run
+
+
+def replaced(old, new):
+    return lambda path: path.write_text(path.read_text().replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("eval/per_volume.csv", replaced("0.5", "0.9"), "another content than when it was finished"),
+        ("eval/per_volume.csv", lambda path: path.unlink(), "no such file"),
+        ("logs/train.csv", replaced("0.6", "0.7"), "another content"),
+        ("config.json", lambda path: path.unlink(), "no config.json"),
+        ("config.json", lambda path: path.write_text("[]"), "a table in JSON; found: a list"),
+        ("config.json", lambda path: path.write_text("{}"), "another content"),
+        ("config.json", replaced('"n_iter": 100', '"n_iter": 900'), "another content"),
+        ("DONE", lambda path: path.write_text("[]"), "DONE; expected: a table in JSON; found: a list"),
+        ("DONE", replaced('"n_iter": 100', '"n_iter": 900'), "DONE; expected"),
+        ("versions.json", lambda path: path.write_text("[]"), "versions.json; expected"),
+    ],
+)
+def test_a_training_that_is_not_what_it_wrote_is_left_out(tmp_path, name, change, words):
+    bad, good = vouched_run(tmp_path, 0), vouched_run(tmp_path, 1)
+    change(bad / name)
+    paths = reading.choose_trainings([], tmp_path, "phantom")
+    runs, left_out = read_runs(paths)
+    assert [run.path for run in runs] == [good] and len(left_out) == 1
+    assert re.search(f"Left out: .*{bad.name}.*{words}.*remedy: Restore it", left_out[0]), left_out
+    with pytest.raises(FewSliceError, match=f"(?s)ATTENTION: 1 of 2 are damaged.*{bad.name}"):
+        refuse_damaged(paths, runs)
+    refuse_damaged([good], runs)
+
+
+@pytest.mark.parametrize("facts", ["[1]", "3", '{"kind": 3}', '{"kind": "training", "method": "m", "settings": []}'])
+def test_facts_of_another_shape(tmp_path, facts):
+    run = write_run(tmp_path, BASE)
+    (run / "config.json").write_text('{"seed": 0, "report": ' + facts + "}")
+    with pytest.raises(DataError, match=r"config.json\n.*`report"):
+        read_run(run)
+
+
+def test_runs_from_before_there_were_checksums_are_named_in_one_line(tmp_path):
+    runs = [read_run(path) for path in (vouched_run(tmp_path), *(write_run(tmp_path, BASE, seed=n) for n in (1, 2)))]
+    (line,) = not_vouched(runs)
+    assert runs[1].path.name in line and runs[0].path.name not in line
+    assert not_vouched(runs[:1]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "left"),
+    [
+        ("rounds/001/metrics.json", replaced("0.5", "0.9"), {0.01, 0.03}),
+        ("rounds/001/metrics.json", lambda path: path.write_text("{}"), {0.01, 0.03}),
+        ("rounds/001/metrics.json", lambda path: path.unlink(), {0.01, 0.03}),
+        ("rounds/001/query.csv", replaced("v00", "v01"), {0.01, 0.02, 0.03}),
+        ("rounds/001/DONE", lambda path: path.write_text("{}"), {0.01, 0.03}),
+        ("rounds/001/DONE", lambda path: path.write_text('{"sha256": []}'), {0.01, 0.03}),
+        ("rounds/001/DONE", lambda path: path.unlink(), {0.01, 0.03}),
+        ("rounds/001/member_0/eval/test/per_volume.csv", replaced("0.5", "0.9"), {0.01, 0.02, 0.03}),
+        ("pool.csv", replaced("9", "8"), {0.01, 0.02, 0.03}),
+    ],
+)
+def test_an_experiment_that_is_not_what_it_wrote(tmp_path, name, change, left):
+    """The numbers of the file are left out; the rest is reported, and the command fails."""
+    run = write_experiment(tmp_path, "mfc")
+    write_curve(run, {0.01: 0.5, 0.02: 0.6, 0.03: 0.7})
+    for number in range(3):
+        folder = run / "rounds" / f"{number:03d}"
+        write_volumes(folder, {"001_ED": (0.5, 0.5)})
+        done.write(folder, {}, ("*.json", "*.csv", "member_*/eval/*/*.csv"))
+    done.write(run, {"n_iter": 3}, ("*.json", "*.csv", "rounds/*/DONE"))
+    assert read_run(run).problems == () and read_run(run).is_vouched
+    change(run / name)
+    experiments, warnings = read_experiments([run])
+    assert set(experiments[0].values("test_dice")) == left
+    assert name.rpartition("/")[2] in warnings[0] and "remedy" in warnings[0]
+    with pytest.raises(FewSliceError, match="ATTENTION: 1 of 1"):
+        refuse_damaged([run], experiments)
+
+
+def test_a_round_copied_over_another_is_noticed(tmp_path):
+    """Consistent by itself, but not the round that the experiment finished."""
+    run = write_experiment(tmp_path, "mfc")
+    write_curve(run, {0.01: 0.5, 0.02: 0.6})
+    for folder in (run / "rounds").iterdir():
+        done.write(folder, {}, ("*.json", "*.csv"))
+    done.write(run, {"n_iter": 2}, ("*.json", "*.csv", "rounds/*/DONE"))
+    shutil.copytree(run / "rounds" / "000", run / "rounds" / "001", dirs_exist_ok=True)
+    one = read_run(run)
+    assert one.is_damaged and set(one.values("test_dice")) == {0.01}
+
+
+@pytest.mark.parametrize("name", ["config.json", "per_volume.csv", "DONE", "command.txt"])
+def test_files_without_permission_are_named(tmp_path, monkeypatch, name):
+    """Simulated, since tests may run as root."""
+    bad, good = vouched_run(tmp_path, 0), vouched_run(tmp_path, 1)
+    opened = io.open
+
+    def refuse(file, *args, **options):
+        if str(file).startswith(str(bad)) and str(file).endswith(name):
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return opened(file, *args, **options)
+
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("io.open", refuse)
+    runs, left_out = read_runs([bad, good])
+    assert [run.path for run in runs] == [good]
+    assert name in left_out[0] and "Permission denied" in left_out[0]

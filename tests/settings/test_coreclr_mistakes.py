@@ -87,7 +87,7 @@ exp_dir: mine
         ("ensemble_size: 2", "seg_model: pnet", 4, "Write unet_cct."),
         ("model_type: dmpls", "model_type: dmpl", 3, "Unknown type 'dmpl'. Did you mean 'dmpls'?"),
         ("model_type: dmpls", "model_type: spml_mv", 3, "no longer exists"),
-        ("contrastive: true", "contrastive: true\n  metric: off", 9, "Known: cosine, dot, euclidean"),
+        ("contrastive: true", "contrastive: true\n  metric: off", 9, "one of euclidean, cosine, dot"),
         ("contrastive: true", "contrastive: true\n  k_nn: 3", 9, "counts only for typiclust"),
         ("contrastive: true", "contrastive: false", 7, "ImageNet weights"),
         ("batch_size: 9", "use_phase: true", 10, "use_phase: true: groups have no effect"),
@@ -195,7 +195,7 @@ def test_keys_without_effect_are_named_in_one_line(read, monkeypatch, keys, grou
         ({"data_geometry": {"data_geometry_type": "vaal"}}, "needs annotated units"),
         ({"data_geometry": {"data_geometry_type": "uncertainty"}}, "needs scores of networks"),
         ({"data_geometry": {"data_geometry_type": "probcover", "deltaa": 1}}, "Did you mean 'delta'?"),
-        ({"data_geometry": {**KCENTER, "label_wt": -1, "use_labels": True}}, "`label_wt` must not be negative"),
+        ({"data_geometry": {**KCENTER, "label_wt": -1, "use_labels": True}}, "label_wt` must be a number, 0 or larger"),
         ({"model": {"dataset": "MSCMR"}, "data_geometry": {**KCENTER, "height_wt": 1}}, "no such metadata"),
     ],
 )  # fmt: skip

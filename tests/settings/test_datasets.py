@@ -327,3 +327,100 @@ def test_digest_of_a_run_does_not_know_later_attributes_at_their_defaults(write)
     assert not {"grid", "intensity", "scribbles"} & set(known) and known["num_channels"] == 1
     assert datasets.config_dict(dataclasses.replace(dataset, scribbles="simulated")) == known
     assert datasets.config_dict(dataclasses.replace(dataset, grid="stretch")) == {**known, "grid": "stretch"}
+    assert known.pop("label_resampling") == "area", "the default changed; earlier runs have the published rule"
+    assert datasets.config_dict(datasets.load_dataset_config("mine", {"label_resampling": "nearest"})) == known
+    assert datasets.load_dataset_config("mine", {"grid": "stretch"}).label_resampling == "nearest"
+
+
+FAILS = """class E(Exception):
+    def __str__(self):
+        raise RuntimeError
+    __repr__ = __len__ = __iter__ = __str__
+"""
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("unlabeled = (['pool'],)", "data_cfg_mine.py:11: `unlabeled` must be a tuple of keys, in quotes"),
+        ("unlabeled = ({},)", "`unlabeled` must be a tuple of keys"),
+        ("train['tr1'][1] = ['a']", "keys and combinations are texts, in quotes. Received: 1"),
+        ("train = {None: {'c1': ['a']}}", "data_cfg_mine.py:11: `train`: keys and combinations are texts"),
+        ("val = {2.5: {'c1': ['v']}}; unlabeled = ('pol',)", "Received: 2.5"),
+        ("train['tr1'] = {}.keys()", "data_cfg_mine.py:1: `train` must hold texts, numbers, tuples"),
+        ("test = {'t'}", "something of the type set"),
+        ("test = []; test.append(test)", "holds more than 10 levels or 1000000 values, or itself"),
+        ("test = ['t']\nfor _ in range(9): test = [test] * 10", "data_cfg_mine.py:11: `test`"),
+        ("test = __import__('numpy').array([[1]])", "ids are strings, in quotes. Received: (1,)"),
+        ("test = ['a\\udcff']", "`test` holds a text with characters that no file name has: 'a\\udcff'"),
+        (f"{FAILS}test = [E()]", "something of the type E"),
+        (
+            f"{FAILS}class L(list): __iter__ = E.__iter__\ntest = L()",
+            "`test` cannot be read: RuntimeError in something of the type",
+        ),
+    ],
+)
+def test_tables_of_any_objects_are_one_message(write, line, message):
+    write(INIT, f"{SPLITS}{line}\n")
+    assert message in problem()
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("unlabeled_split = {'pool'}", "init_mine.py:11: `unlabeled_split` must hold texts"),
+        ("patient_pattern = '(a{99999999999999999999})'", "`patient_pattern` must be a regular expression"),
+        ("patient_pattern = '(' * 3000 + ')' * 3000", "`patient_pattern` must be a regular expression"),
+        ("grid = __import__('numpy').zeros(3)", "`grid` must be one of"),
+        ("phases = 10**5000", "init_mine.py:11: `phases` holds a whole number of more than 18 digits"),
+        ("num_channels = -10**5000", "more than 18 digits"),
+        ("struct_name = []; struct_name.append(struct_name)", "init_mine.py:11: `struct_name` holds more than 10"),
+        ("label_map = {1: {2: None}}", "`label_map` must be"),
+        ("class_weights = print", "something of the type builtin_function_or_method"),
+        ("data_path_tr = 'a\\0b'", "characters that no file name has: 'a\\x00b'"),
+        (f"{FAILS}raise E()", "init_mine.py:15: E: (no words)"),
+        ("raise GeneratorExit", "init_mine.py:11: GeneratorExit"),
+        ("globals()[3] = 1; layout = 2", "`layout`"),
+    ],
+)
+def test_attributes_of_any_objects_are_one_message(write, line, message):
+    write(f"{INIT}{line}\n")
+    assert message in problem() and len(problem()) < 400
+
+
+def test_files_are_read_as_python_reads_them(tmp_path, write):
+    write("# -*- coding: latin-1 -*-\n")
+    (tmp_path / "init_mine.py").write_bytes(b"\xef\xbb\xbf" + INIT.encode())
+    assert datasets.load_dataset_config("mine").img_size_x == 64
+    (tmp_path / "init_mine.py").write_bytes(b"# -*- coding: latin-1 -*-\r\n" + INIT.encode() + b"how_to_get = '\xe4'\n")
+    assert datasets.load_dataset_config("mine").how_to_get == "ä"
+    write(INIT + "import numpy, pathlib\nimg_size_x = numpy.int64(32)\ndata_path_tr = pathlib.Path('scans')\n")
+    dataset = datasets.load_dataset_config("mine")
+    assert (type(dataset.img_size_x), dataset.data_path_tr) == (int, "scans")
+    (tmp_path / "init_mine.py").write_bytes(b"x = 1\n# \xff\n")
+    assert "init_mine.py" in problem()
+
+
+@pytest.mark.parametrize(
+    "path, words",
+    [
+        ("../x", "leads out of the data root"), ("a/../../x", "leads out of"), ("/elsewhere/x", "leads out of"),
+        ("mine", "among the scans"), ("mine/p1", "among the scans"), ("./a/../mine/p1/", "among the scans"),
+        (".", "among the scans"), ("~/x", "leads out of"),
+    ],
+)  # fmt: skip
+def test_prepared_volumes_stay_below_the_data_root_and_beside_the_scans(write, path, words):
+    assert words in problem({"data_path_tr_cropped": path})
+    write(f"{INIT}data_path_tr_cropped = {path!r}\n")
+    if path.startswith(("/", "~")):  # the file's author means it
+        loaded = datasets.load_dataset_config("mine").data_path_tr_cropped
+        assert loaded.startswith("/") and loaded.endswith("/x")
+    else:
+        assert f"init_mine.py:11: `data_path_tr_cropped` {'must not lie ' * (words[0] == 'a')}{words}" in problem()
+
+
+def test_prepared_volumes_of_scans_at_the_data_root_lie_below_it(write, tmp_path):
+    write(INIT.replace('"mine"', '"."'))
+    assert datasets.load_dataset_config("mine", data_root=tmp_path).data_path_tr_cropped == "cropped/mine"
+    full = {"data_path_tr_cropped": str(tmp_path / "mine_cropped")}
+    assert datasets.load_dataset_config("mine", full, data_root=tmp_path)

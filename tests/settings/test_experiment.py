@@ -57,7 +57,7 @@ def problem(read, *args, **overrides):
         ("name: dmpls", "name: dmpl", 4, "Unknown network 'dmpl'. Did you mean 'dmpls'?"),
         ("steps: 100", "steps: 0", 5, "'steps' must be a whole number, 1 or larger. Received: 0"),
         ("steps: 100", "stepps: 100", 5, "Unknown option of network 'dmpls' 'stepps'. Did you mean 'steps'?"),
-        ("strategy: mfc", "strategy: {name: mfc, metric: off}", 7, "Known: cosine, dot, euclidean"),
+        ("strategy: mfc", "strategy: {name: mfc, metric: off}", 7, "one of euclidean, cosine, dot"),
         ("strategy: mfc", "strategy: {pos_wt: 3}", 7, "`query.strategy.name` must be the name of a strategy"),
         ("strategy: mfc", "strategy: kcentr", 7, "Unknown strategy 'kcentr'. Did you mean 'kcenter'?"),
         ("features: encoder", "features: pixels", 9, "no query looks at the encoder"),

@@ -7,6 +7,7 @@ tiny (tests/train_model/tiny.py) has slices of 32 x 32, batches of 2 (mtask_bs) 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 
@@ -28,6 +29,7 @@ def start(tiny_root, tmp_path, monkeypatch):
     return lambda stage, *more: checks.check(*tiny.read(stage, tmp_path, *more))
 
 
+ONE_STRUCTURE = "--set=num_classes=2 --set=struct_name=rv --set=class_weights=.1,.9"
 NO_GLOBAL, NO_LOCAL, NO_BASELINE = (f"No run of {name} with " for name in (tiny.GLOBAL, tiny.LOCAL, tiny.BASELINE))
 
 
@@ -46,14 +48,18 @@ NO_GLOBAL, NO_LOCAL, NO_BASELINE = (f"No run of {name} with " for name in (tiny.
         (tiny.ENCODER_DECODER, "--local_loss_exp_no=1", NO_LOCAL + ".*no_of_neg_regs_override=4"),
         (tiny.JOINT, "--seed=0", NO_BASELINE + ".*n_iter=4.*dsc_loss=2"),
         (tiny.JOINT, "--teacher=nowhere", "--teacher=nowhere: expected a run folder.*Found: nothing"),
-        (tiny.JOINT, "--init_from=nowhere", "--init_from=nowhere: expected a run folder"),
+        (tiny.JOINT, "--check_only --init_from=nowhere", "--init_from=nowhere: expected a run folder"),
         (tiny.BASELINE, "--init_from=nowhere", "--init_from=nowhere: expected a run folder"),
         (tiny.JOINT, "--unl_no_of_tr_imgs=tr1", "The list tr1 c1 of tiny holds no volume but labelled and validation"),
+        (tiny.JOINT, "--unl_no_of_tr_imgs=tr9", "Unknown split --unl_no_of_tr_imgs 'tr9'"),
+        (tiny.JOINT, "--bt_size=1", "bt_size"),
+        (tiny.JOINT, "--min_classes=4", "--min_classes=4: tiny has 3 classes"),
+        (tiny.JOINT, ONE_STRUCTURE, "one structure.*--lamda_local=0"),
     ],
 )
 def test_refused_before_keras(start, stage, flag, message):
     with pytest.raises(ConfigError, match=f"(?s){message}"):
-        start(stage, flag)
+        start(stage, *flag.split(" "))
 
 
 @pytest.mark.parametrize(
@@ -95,6 +101,41 @@ def test_a_single_unlabelled_slice_is_refused_where_slices_are_mixed(start, flag
                 start(tiny.JOINT, *right, f"--method={method}")
     with pytest.raises(ConfigError, match=NO_BASELINE):
         start(tiny.JOINT, *flags)
+
+
+@pytest.mark.parametrize(
+    ("fourth", "flags", "expected"),
+    [
+        ("004", (), ["002_ED", "003_ED", "004_ED"]),
+        ("004", ("--published_lists=1",), ["001_ED", "002_ED", "003_ED", "004_ED"]),
+        ("005", (), ["002_ED", "003_ED"]),
+    ],
+    ids=["labelled", "published", "validation"],
+)
+def test_which_volumes_get_no_pseudo_labels(start, with_fourth, tmp_path, fourth, flags, expected):
+    """Labelled ones (001), unless the published lists are asked for, and those that validate (005)."""
+    with_fourth(fourth)
+    cases = checks.unlabelled_cases(*tiny.read(tiny.JOINT, tmp_path, *flags))
+    assert [case.case_id for case in cases] == expected
+
+
+def test_a_test_patient_in_the_unlabelled_list_is_refused(start, with_fourth):
+    with_fourth("7")
+    with pytest.raises(ConfigError, match="The list tr4 of tiny contains the test patients 7"):
+        start(tiny.JOINT)
+
+
+@pytest.fixture
+def with_fourth(tiny_root, tmp_path, monkeypatch):
+    """A function that puts a patient in the place of the fourth of the unlabelled list."""
+
+    def replace(patient):
+        experiments = shutil.copytree(tiny_root / "experiments", tmp_path / "experiments")
+        text = (experiments / "data_cfg_tiny.py").read_text()
+        (experiments / "data_cfg_tiny.py").write_text(text.replace('"003", "004"]', f'"003", "{patient}"]'))
+        monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(experiments))
+
+    return replace
 
 
 def test_the_checks_import_no_keras():

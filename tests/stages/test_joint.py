@@ -107,10 +107,11 @@ def test_a_labelled_volume_is_among_the_unlabelled_once(published, monkeypatch):
     monkeypatch.setattr(mean_teacher.evaluation, "validation_of", lambda *args, confidence: asked.append(confidence))
     seen, asked = [], []
 
-    def make(rng, labelled, others, **kwargs):
+    def taught_batch(rng, labelled, others, *args, **kwargs):
         seen.extend(volume.case.case_id for volume in others)
         return SimpleNamespace(images=None, labels=None, targets=None)
 
-    mean_teacher.plan(job, None, make, (2, 2)).make_batch(0)
+    monkeypatch.setattr(mean_teacher, "taught_batch", taught_batch)
+    mean_teacher.plan(job, None, None, (2, 2)).make_batch(0)
     assert seen == ["002", "003", "001"]
     assert asked == [0.9]

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from fewslice.train.optimizers import CoupledAdam, CoupledSGD, cosine_wave, polynomial_decay
+from fewslice.train.optimizers import CosineWave, CoupledAdam, CoupledSGD, polynomial_decay
 from tests.golden_files import golden
 from tests.reference import group_optimizers as reference
 
@@ -120,7 +120,7 @@ def test_wrong_arguments_are_named(make, message):
 
 def test_cosine_wave():
     """By hand: the rate, half way, the lowest after 10 steps, and up again."""
-    schedule = cosine_wave(1e-3)
+    schedule = CosineWave(1e-3)
     values = [float(np.asarray(schedule(step))) for step in (0, 5, 10, 15, 20)]
     np.testing.assert_allclose(values, [1e-3, 5.05e-4, 1e-5, 5.05e-4, 1e-3], rtol=1e-4)
     assert schedule.get_config() == {"learning_rate": 1e-3, "half_period": 10, "lowest": 1e-5}

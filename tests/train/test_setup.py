@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from fewslice.core import checkpoint
 from fewslice.core.run import Run
 from fewslice.settings.stage_flags import EncoderFineTuning, GlobalPretraining, digest_values
 from fewslice.train import setup
+from fewslice.train.evaluation import validation_of
 
 
 def finished(root, **settings):
     """Writes a finished run of the global stage. Returns its directory."""
     args, _ = GlobalPretraining(n_iter=10001).completed()
-    run = Run(root, "acdc", args.stage, "m", {**digest_values(args), "n_iter": 10001, **settings}, n_iter=10001)
+    run = Run(root, "acdc", args.stage, "m", {**digest_values(args), **settings}, n_iter=10001)
     with run:
         run.start({})
         checkpoint.save_arrays(run.checkpoints / "last.npz", {"w": np.ones(2)}, {"step": 4})
@@ -54,6 +56,26 @@ def test_a_baseline_without_mixup_is_preferred(tmp_path, lines):
     assert find(tmp_path).path == plain / "checkpoints" / "last.npz"
     shutil.rmtree(plain)
     assert find(tmp_path).path == mixed / "checkpoints" / "last.npz"
+
+
+def test_sets_without_a_structure_are_told(caplog):
+    def volumes(*labels, image=(0.0, 1.0)):
+        return [
+            SimpleNamespace(case=SimpleNamespace(case_id=f"p{i}"), label=x, native_label=x, image=image)
+            for i, x in enumerate(labels)
+        ]
+
+    empty, full = np.zeros(3, np.uint8), np.ones(3, np.uint8)
+    with caplog.at_level("WARNING"):
+        setup.warn_of_nothing(volumes(empty, full))
+        validation_of(SimpleNamespace(), len, volumes(empty, full))
+        assert caplog.messages == []
+        setup.warn_of_nothing(volumes(empty, empty))
+        validation_of(SimpleNamespace(), len, volumes(empty))
+        setup.warn_of_nothing(volumes(full, image=np.ones(4)))
+    starts = ["No structure in the training volumes p0, p1:", "No structure in the validation volumes p0:"]
+    starts.append("The images of the training volumes p0 are constant:")
+    assert [text.startswith(start) for text, start in zip(caplog.messages, starts, strict=True)] == [True] * 3
 
 
 def test_usual_settings_need_no_word(tmp_path, lines):

@@ -1,4 +1,4 @@
-"""The trainer on a network of one layer: stopping, continuing, NaN, damage, full disk.
+"""The trainer on a network of two layers: stopping, resuming, NaN, damage, full disk.
 
 Expected values: an undisturbed run of the same settings.
 """
@@ -86,14 +86,14 @@ def assert_same(one, other):
             np.testing.assert_array_equal(a[key], b[key])
 
 
-def stopping(number, count=1, at=make_batch):
-    """Returns a `make_batch` that sends a signal to this process when step `number` is prepared."""
+def stopping(number, *signals):
+    """Returns a `make_batch` that sends signals, else one SIGINT, to this process when step `number` is prepared."""
 
     def make(step):
         if step == number:
-            for _ in range(count):
-                os.kill(os.getpid(), signal.SIGINT)
-        return at(step)
+            for each in signals or (signal.SIGINT,):
+                os.kill(os.getpid(), each)
+        return make_batch(step)
 
     return make
 
@@ -105,29 +105,32 @@ def calm(tmp_path_factory):
 
 def test_log_and_files(calm):
     assert [row["step"] for row in calm.log()] == ["3", "6", "8"]
-    assert calm.arrays()[1] == {"step": 8}
+    assert calm.arrays()[1] == {"step": 8, "run": calm.run.digest}
     assert calm.validations == 3
     best = max(calm.log()[:2], key=lambda row: float(row["val_dice"]))
-    assert calm.arrays("best.npz")[1] == {"step": int(best["step"]), "val_dice": float(best["val_dice"])}
+    assert calm.arrays("best.npz")[1] == {
+        "step": int(best["step"]), "val_dice": float(best["val_dice"]), "run": calm.run.digest
+    }  # fmt: skip
 
 
 def test_the_loss_column_is_the_mean_of_the_losses_of_the_steps(tmp_path):
-    model = network()
-    losses = [float(model.train_on_batch(*make_batch(step))) for step in range(1)]
-    session = Session(tmp_path, n_iter=1, segment=1).train()
-    assert float(session.log()[0]["loss"]) == pytest.approx(losses[0])
+    model, losses = network(), []
+    for step in range(3):
+        losses.append(float(model.train_on_batch(*make_batch(step))))
+        model.reset_metrics()
+    session = Session(tmp_path, n_iter=3).train()
+    assert float(session.log()[0]["loss"]) == pytest.approx(np.mean(losses))
 
 
-@pytest.mark.parametrize("step", [0, 4, 5, 7])
-def test_ctrl_c_saves_and_continues_exactly(calm, tmp_path, step):
+@pytest.mark.parametrize(("step", "name"), [(0, "SIGINT"), (4, "SIGTERM"), (7, "SIGINT")])
+def test_a_signal_saves_and_resumes_exactly(calm, tmp_path, step, name):
     before = signal.getsignal(signal.SIGINT)
-    session = Session(tmp_path, batch=stopping(step))
+    session = Session(tmp_path, batch=stopping(step, getattr(signal, name)))
     with pytest.raises(Interrupted, match=r"Stopped after step \d+ of 8; everything is saved"):
         session.train()
     assert signal.getsignal(signal.SIGINT) is before
     assert 0 < session.trainer.step <= step + 1
-    again = Session(tmp_path).train()
-    assert_same(again, calm)
+    assert_same(Session(tmp_path).train(), calm)
 
 
 def test_ctrl_c_at_every_step(calm, tmp_path, monkeypatch):
@@ -142,22 +145,8 @@ def test_ctrl_c_at_every_step(calm, tmp_path, monkeypatch):
 
 
 def test_second_ctrl_c_stops_at_once(calm, tmp_path):
-    def slow(step):
-        return stopping(4, count=2)(step)
-
     with pytest.raises(KeyboardInterrupt):
-        Session(tmp_path, batch=slow).train()
-    assert_same(Session(tmp_path).train(), calm)
-
-
-def test_termination_signal_saves_too(calm, tmp_path):
-    def make(step):
-        if step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return make_batch(step)
-
-    with pytest.raises(Interrupted):
-        Session(tmp_path, batch=make).train()
+        Session(tmp_path, batch=stopping(4, signal.SIGINT, signal.SIGINT)).train()
     assert_same(Session(tmp_path).train(), calm)
 
 
@@ -173,7 +162,7 @@ def test_average_continues_exactly(tmp_path):
 
 def test_average_by_hand(tmp_path):
     session = Session(tmp_path, n_iter=3, segment=3, average_decay=0.2)
-    model, average = network(), None
+    model = network()
     average = [np.array(w) for w in model.get_weights()]
     for step in range(3):
         model.train_on_batch(*make_batch(step))
@@ -202,15 +191,11 @@ def test_average_equals_numpy_bit_for_bit():
     assert np.abs(expected["first/kernel"] - transfer.read_weights(model)["first/kernel"]).max() > 1e-4
 
 
-@pytest.mark.parametrize("first", [3, 4, 6])
+@pytest.mark.parametrize("first", [2, 3, 4, 6])
 def test_extension_equals_a_longer_run(calm, tmp_path, first):
-    Session(tmp_path, n_iter=first).train()
-    assert_same(Session(tmp_path).train(), calm)
-
-
-def test_extension_from_before_the_first_validation(calm, tmp_path):
-    short = Session(tmp_path, n_iter=2).train()
-    assert short.arrays("best.npz")[1]["step"] == 2, "the only validation chooses"
+    short = Session(tmp_path, n_iter=first).train()
+    if first == 2:  # before the first regular validation
+        assert short.arrays("best.npz")[1]["step"] == 2, "the only validation chooses"
     assert_same(Session(tmp_path).train(), calm)
 
 
@@ -219,13 +204,14 @@ def test_the_last_step_can_be_the_best_where_a_run_ends_there(tmp_path, can_be_e
     session = Session(tmp_path, can_be_extended=can_be_extended)
     trainer = session.trainer
     trainer.plan = dataclasses.replace(trainer.plan, validate=lambda: {"val_dice": trainer.step / 8})
-    assert session.train().arrays("best.npz")[1] == {"step": best, "val_dice": best / 8}
+    record = session.train().arrays("best.npz")[1]
+    assert record == {"step": best, "val_dice": best / 8, "run": session.run.digest}
 
 
 def test_fewer_steps_than_saved(tmp_path):
     with pytest.raises(Interrupted):
         Session(tmp_path, batch=stopping(5)).train()
-    with pytest.raises(ConfigError, match="trained for . steps, more than the 1 asked for now.*delete that folder"):
+    with pytest.raises(ConfigError, match="trained for . steps, more than the 1 asked for now.*move that folder"):
         Session(tmp_path, n_iter=1).train()
 
 
@@ -235,7 +221,7 @@ def test_nan_loss_stops_with_step_and_batch(calm, tmp_path):
         return inputs, targets * (np.nan if step == 4 else 1)
 
     session = Session(tmp_path, batch=broken)
-    with pytest.raises(TrainingError, match=r"not a number at step 4\..*nan_step_000004\.json"):
+    with pytest.raises(TrainingError, match=r"NaN loss at step 4\..*nan_step_000004\.json"):
         session.train()
     record = files.read_json(session.run.logs / "nan_step_000004.json")
     assert record == {"step": 4, "batch": [{"case_id": "case 4"}]}
@@ -250,8 +236,11 @@ def test_validation_without_a_number(tmp_path):
     session = Session(tmp_path)
     plan = session.trainer.plan
     object.__setattr__(plan, "validate", lambda: {"val_dice": math.nan})
-    with pytest.raises(TrainingError, match="Every validation Dice of .* was NaN"):
-        session.train()
+    session.train()
+    (best, record), (last, _) = session.arrays("best.npz"), session.arrays()
+    assert record["step"] == session.trainer.tracker.best_step == 8
+    assert all((best[name] == last[name]).all() for name in last), "nothing chooses, so the last weights are the best"
+    assert Session(tmp_path, n_iter=9).train().arrays("best.npz")[1]["step"] == 9, "the first number always counts"
 
 
 def test_damaged_state_falls_back(calm, tmp_path, caplog):
@@ -270,22 +259,17 @@ def test_both_states_damaged(tmp_path):
         Session(tmp_path, batch=stopping(7)).train()
     for state in (tmp_path / "toy" / "stage").glob("*/checkpoints/state*.npz"):
         state.write_bytes(b"")
-    with pytest.raises(DataError, match="--noresume"):
+    with pytest.raises(DataError, match="which keeps its weights"):
         Session(tmp_path).train()
 
 
-def test_state_of_another_network(tmp_path):
+@pytest.mark.parametrize("differs", ["network", "data"])
+def test_state_of_another_network_or_other_data(tmp_path, differs):
     with pytest.raises(Interrupted):
         Session(tmp_path, batch=stopping(5)).train()
-    with pytest.raises(DataError, match="another one's"):
-        Session(tmp_path, width=4).train()
-
-
-def test_state_of_other_data(tmp_path):
-    with pytest.raises(Interrupted):
-        Session(tmp_path, batch=stopping(5)).train()
-    session = Session(tmp_path)
-    session.run.digest = "of other annotations"
+    session = Session(tmp_path, width=4 if differs == "network" else 3)
+    if differs == "data":
+        session.run.digest = "of other annotations"
     with pytest.raises(DataError, match="another one's: annotations"):
         session.train()
 
@@ -314,3 +298,53 @@ def test_monitor_without_validation(tmp_path):
     session = Session(tmp_path, n_iter=3, scored=False, monitor=lambda: {"effective_rank": 2.5}).train()
     assert session.log() == [{"step": "3", "loss": session.log()[0]["loss"], "effective_rank": "2.5"}]
     assert not (session.run.checkpoints / "best.npz").exists()
+
+
+def foreign(path, **changes):
+    """Writes the weights of another network under a record with `changes`."""
+    arrays, record = checkpoint.load_arrays(path)
+    record = {name: value for name, value in {**record, **changes}.items() if value is not None}
+    checkpoint.save_arrays(path, {name: value + 1 for name, value in arrays.items()}, record)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"run": "0123456789"}, "run 0123456789 and not"),
+        ({"step": 3}, "step 3 and not 6"),
+        ({"val_dice": 0.125}, "val_dice 0.125 and not"),
+        ({"run": None, "val_dice": 0.125}, "val_dice 0.125 and not"),  # written by an older version
+    ],
+)
+def test_best_weights_of_another_training_are_refused(tmp_path, changes, words):
+    """Training is finished, and its evaluation outstanding."""
+    session = Session(tmp_path, n_iter=6)
+    steps = iter((0.2, 0.4))
+    session.trainer.plan = dataclasses.replace(session.trainer.plan, validate=lambda: {"val_dice": next(steps)})
+    path = session.train().run.checkpoints / "best.npz"
+    assert session.trainer.load("best.npz")[1]["step"] == 6
+    foreign(path, **changes)
+    with pytest.raises(DataError, match=words):
+        session.trainer.load("best.npz")
+    with pytest.raises(DataError, match=words):
+        Session(tmp_path, n_iter=6).train()
+
+
+def test_best_weights_are_missing(tmp_path):
+    session = Session(tmp_path).train()
+    path = session.run.checkpoints / "best.npz"
+    path.rename(tmp_path / "kept.npz")
+    for again in (lambda: session.trainer.load("best.npz"), Session(tmp_path).train, Session(tmp_path, n_iter=9).train):
+        with pytest.raises(DataError, match=r"best.npz\n.*weights of step .\n.*no such file\n.*Restore it"):
+            again()
+    (tmp_path / "kept.npz").rename(path)
+    assert Session(tmp_path).train().trainer.load("best.npz")[1] == session.arrays("best.npz")[1]
+
+
+def test_a_state_of_another_run_of_equal_labels_is_refused(tmp_path):
+    """Members of two experiments can have the same digest of labels."""
+    session = Session(tmp_path).train()
+    arrays, record, _ = checkpoint.load_state(session.run.checkpoints / "state.npz")
+    checkpoint.save_state(session.run.checkpoints / "state.npz", arrays, {**record, "run": "0123456789"})
+    with pytest.raises(DataError, match="another one's"):
+        Session(tmp_path).train()

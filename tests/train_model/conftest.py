@@ -1,4 +1,4 @@
-"""The scripts run on the tiny dataset."""
+"""The scripts run on the tiny dataset, with small networks that are not compiled."""
 
 from __future__ import annotations
 
@@ -8,6 +8,23 @@ import keras
 import pytest
 
 from tests.train_model import tiny, tiny_al
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_networks():
+    """See `tiny.quick_networks`; a test that needs compiled ones asks for `compiled`."""
+    with tiny.quick_networks() as patch:
+        yield patch
+
+
+@pytest.fixture
+def compiled():
+    """TensorFlow compiles functions, as for users."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(False)
+    yield
+    tf.config.run_functions_eagerly(True)
 
 
 @pytest.fixture
@@ -36,7 +53,7 @@ def train(tiny_root):
     """A function (runs, *scripts) that runs the scripts one after the other, for fixtures that several tests share."""
 
     def run(runs, *scripts):
-        with pytest.MonkeyPatch.context() as patch:
+        with tiny.quick_networks() as patch:
             for name, value in tiny.environment(tiny_root).items():
                 patch.setenv(name, value)
             for script in scripts:
@@ -64,26 +81,15 @@ def with_baseline(trained_baseline):
     return copy
 
 
-@pytest.fixture
-def eager(monkeypatch):
-    """Networks run operation by operation: quicker where a test ends after a few steps, for most of the time of such
-    a run is spent on tracing. Not for what is compared with a compiled run bit by bit."""
-    tiny.run_eagerly(True)
-    yield
-    tiny.run_eagerly(False)
-
-
 @pytest.fixture(scope="module")
 def al_settings(tiny_root, tmp_path_factory):
-    """Points the library to the tiny dataset with a list for active learning and makes all networks small and eager."""
+    """Points the library to the tiny dataset with a list for active learning and makes all networks small."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEWSLICE_DATA", str(tiny_root))
         settings = tiny_al.write_settings(tmp_path_factory.mktemp("settings"))
         patch.setenv("FEWSLICE_EXPERIMENTS", str(settings))
         tiny_al.use_small_networks(patch)
-        tiny.run_eagerly(True)
         yield settings
-    tiny.run_eagerly(False)
     keras.mixed_precision.set_global_policy("float32")
 
 

@@ -11,8 +11,8 @@ training steps, as Keras tells its callbacks of them. The undisturbed run notes 
 before a write, after it, or within it, with half of the temporary file on the disk. A moment comes at the n-th write of
 a file, counted over all processes of the second run.
 
-The processes are forked from one that has imported everything, which saves seconds for each. TensorFlow compiles
-nothing, which would take longer than the few steps until each death. Nor do they draw.
+The processes are forked from one that has imported everything, which saves seconds for each. Networks are small and not
+compiled, which would take longer than the few steps until each death. Nor do they draw.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from pathlib import Path
 import keras
 import matplotlib.figure
 import numpy as np
-import pytest
 from PIL import Image
 
 import fewslice
+from fewslice.core import plugins
 from tests.train_model import tiny, tiny_al
 
 BEFORE, MIDDLE, AFTER = "before", "within", "after"
@@ -137,10 +137,11 @@ def run(script: str, argv: list[str], journal: Path, runs: str, moments: dict[tu
     status = 1
     try:
         Watch(journal, Path(runs), moments).install()
-        tiny.run_eagerly(True)
-        tiny_al.use_small_networks(pytest.MonkeyPatch())
         matplotlib.figure.Figure.savefig = lambda _self, file, **_: Image.new("RGB", (1, 1)).save(file, "png")
-        tiny.execute(script, [*argv, f"--runs_dir={runs}"])
+        plugins.load()
+        with tiny.quick_networks() as patch:
+            tiny_al.use_small_networks(patch)
+            tiny.execute(script, [*argv, f"--runs_dir={runs}"])
         status = 0
     except BaseException:
         traceback.print_exc()

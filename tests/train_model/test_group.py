@@ -65,7 +65,7 @@ def test_weights_are_those_of_the_network_and_of_the_embedding(house):
     assert h.shape == (2, 512) and np.isfinite(h).all()
 
 
-def test_simclr_from_the_pretrained_weights(house, run_script, eager):
+def test_simclr_from_the_pretrained_weights(house, run_script):
     folder = run_script(tiny.GROUP, *SIMCLR, "--batch_size=4", "--n_iter=1", f"--init_from={house.dir}")
     assert folder.name.startswith("resnet18_simclr_bs4_s0-")
     assert json.loads((folder / "DONE").read_text())["random_level"] == pytest.approx(math.log(7))  # 6 negatives
@@ -127,7 +127,7 @@ def test_what_is_right_begins(start, flags):
 
 
 def test_the_loss_has_the_terms_with_a_weight(data, tmp_path):
-    from fewslice.stages.group_contrastive import group_loss
+    from fewslice.stages.contrastive import group_loss
 
     def loss(*flags):
         return group_loss(tiny.read(tiny.GROUP, tmp_path, *flags)[0])
@@ -150,12 +150,12 @@ def test_digest_depends_on_the_flags(data, tmp_path):
 
 
 def test_sizes_decay_and_rate_reach_network_and_optimizer(data, tmp_path, monkeypatch):
-    from fewslice.stages import group_contrastive
+    from fewslice.stages import contrastive
 
     tasks = []
-    monkeypatch.setattr(group_contrastive, "pretrain", lambda args, dataset, task: tasks.append(task))
+    monkeypatch.setattr(contrastive, "pretrain", lambda args, dataset, task: tasks.append(task))
     flags = ("--lr=0.002", "--weight_decay=0.5", "--projection_dim=8", "--encoder=resnet50", "--init_from=none")
-    group_contrastive.pretrain_group_encoder(*tiny.read(tiny.GROUP, tmp_path, *flags))
+    contrastive.pretrain_group_encoder(*tiny.read(tiny.GROUP, tmp_path, *flags))
     (task,) = tasks
     optimizer, model = task.make_optimizer(task.learning_rate), task.make()
     assert type(optimizer).__name__ == "CoupledAdam" and optimizer.l2 == 0.5

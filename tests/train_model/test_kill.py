@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.train_model import tiny, tiny_al
+from tests.train_model import tiny, tiny_al, toy_3d
 
 STEPS = ("before step", "after step")
 # How a state takes the place of the one before, which is kept: dead between the two renames, and around them.
@@ -72,16 +72,17 @@ def driver(tmp_path_factory):
 
 @pytest.fixture
 def compare(driver, tmp_path, tiny_root):
-    """A function (script, argv, moments, more, settings) that runs a command undisturbed and killed and compares both.
+    """A function (script, argv, moments, **environment) that runs a command undisturbed and killed and compares both.
 
-    The moments are described in `kill_driver.draw_moments`. Returns the folders of the runs.
+    The moments are described in `kill_driver.draw_moments`; `more` are drawn of other kinds. Returns the folders of the
+    runs.
     """
 
-    def run(script, argv, moments, more=2, settings=None):
+    def run(script, argv, moments, more=1, **environment):
         seed = int(os.environ.get("FEWSLICE_TEST_SEED", np.random.SeedSequence().entropy % 10**9))
         print(f"FEWSLICE_TEST_SEED={seed}")
         one, other = tmp_path / "calm", tmp_path / "killed"
-        environment = tiny.environment(tiny_root) | ({"FEWSLICE_EXPERIMENTS": str(settings)} if settings else {})
+        environment = tiny.environment(tiny_root) | environment
         job = {"script": script, "argv": argv, "environment": environment, "calm": str(one), "killed": str(other)}
         found = driver.ask(job | {"moments": moments, "more": more, "seed": seed})
         print("\n".join(found["moments"]))
@@ -123,10 +124,20 @@ def test_killed_joint_training_continues_bit_for_bit(tmp_path, with_baseline, co
 @pytest.mark.slow
 def test_a_killed_experiment_ends_as_an_undisturbed_one(tmp_path, compare):
     path = tiny_al.write_experiment(tmp_path / "killed.yml", **EXPERIMENT)
-    settings = tiny_al.write_settings(tmp_path / "settings")
+    settings = str(tiny_al.write_settings(tmp_path / "settings"))
     moments = ("step", "after state.previous.npz", "member.json", "embeddings.partial.json", "plan.json", "scores.csv")
     moments += ("before query.csv", "after query.csv", "labels.npy", "metrics.json", "before DONE", "after DONE")
     moments += ("results.csv",)
-    one, _ = compare(tiny_al.SCRIPT, [f"--config={path}"], moments, settings=settings)
+    one, _ = compare(tiny_al.SCRIPT, [f"--config={path}"], moments, FEWSLICE_EXPERIMENTS=settings)
     picks = sum(tiny_al.picks(tiny.run_dir(one, tiny_al.SCRIPT)), [])
     assert len(picks) == len(set(picks)) == 8 and len(list(one.rglob("scores.csv"))) == 2
+
+
+@pytest.mark.slow
+def test_killed_rounds_of_patches_by_a_plugin(tmp_path, compare):
+    toy_3d.write_toy(tmp_path)
+    folders = {"FEWSLICE_DATA": tmp_path, "FEWSLICE_EXPERIMENTS": tmp_path / "settings"}
+    environment = {name: str(path) for name, path in (folders | {"FEWSLICE_PLUGINS": tmp_path / "outside.py"}).items()}
+    one, _ = compare(tiny_al.SCRIPT, [f"--config={tmp_path / 'toy.yml'}"], ("step", "query.csv"), **environment)
+    (run,) = (one / "toy" / tiny_al.SCRIPT).glob("toy-*")
+    toy_3d.check_rounds(tmp_path, run)

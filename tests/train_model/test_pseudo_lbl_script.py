@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -40,8 +43,8 @@ def test_the_published_command(chain):
     assert status == 0
     shared = ["--dataset=acdc", "--no_of_tr_imgs=tr2", "--comb_tr_imgs=c1"]
     assert calls == [
-        [BASELINE, *shared, "--n_iter=5001"],
-        [JOINT, *shared, "--n_iter=15001", "--pretr_n_iter=5001"],
+        [BASELINE, *shared, "--n_iter=5001", "--noextend"],
+        [JOINT, *shared],  # its own defaults: 15001 and 5001 steps
         [REPORT, "--dataset=acdc"],
     ]
 
@@ -84,24 +87,19 @@ def test_it_stops_at_the_first_failing_step(chain, failing, called):
 
 
 @pytest.mark.parametrize(
-    ("word", "message"),
+    ("words", "message"),
     [
-        ("--seed", "--name=value"),
-        ("tr3", "--name=value"),
-        ("--pretr_n_iter=5", "--baseline_n_iter=5"),
-        ("--dataset=acdc", "place of its own"),
+        ("tr1 c1 phantom --seed", "--name=value"),
+        ("tr1 c1 phantom tr3", "--name=value"),
+        ("tr1 c1 phantom --pretr_n_iter=5", "--baseline_n_iter=5"),
+        ("tr1 c1 phantom --dataset=acdc", "place of its own"),
+        ("phantom tr1 c1", "bash pseudo_lbl_rand_init.sh tr1 c1 phantom"),  # the order of the other script
     ],
 )
-def test_what_it_does_not_understand_is_refused_before_anything_runs(chain, word, message):
-    status, calls, errors = chain("tr1", "c1", "phantom", word)
+def test_what_it_does_not_understand_is_refused_before_anything_runs(chain, words, message):
+    status, calls, errors = chain(*words.split())
     assert status == 1 and calls == []
     assert message in errors
-
-
-def test_the_order_of_the_other_script_is_recognised(chain):
-    status, calls, errors = chain("phantom", "tr1", "c1")
-    assert status == 1 and calls == []
-    assert "bash pseudo_lbl_rand_init.sh tr1 c1 phantom" in errors
 
 
 def test_flags_that_it_keeps_for_the_joint_training_are_those_that_only_this_has():
@@ -112,3 +110,21 @@ def test_flags_that_it_keeps_for_the_joint_training_are_those_that_only_this_has
     own = set(settings_of(JointTraining)) - set(settings_of(Baseline))
     handled = {name for name in own if f"--{name}=*" in text or f"--{name})" in text}
     assert handled == own
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_killed_chain_ends_its_python(tmp_path, number):
+    """Once, and the chain waits until Python has saved."""
+    fake, log = tmp_path / "python", tmp_path / "log"
+    saves = "trap 'echo got >> {0}; sleep 0.2; echo saved >> {0}; exit 130' {1}"
+    fake.write_text(
+        f"#!/usr/bin/env bash\n{saves.format(log, number.name)}\necho $$ > {log}\nwhile true; do sleep 0.05; done\n"
+    )
+    fake.chmod(0o755)
+    process = subprocess.Popen(["bash", str(CHAIN)], env={"PYTHON": str(fake), "PATH": "/usr/bin:/bin"})
+    while not (log.exists() and log.read_text()):
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(10) == 128 + number and log.read_text().split()[1:] == ["got", "saved"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(log.read_text().split()[0]), 0)

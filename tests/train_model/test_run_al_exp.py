@@ -11,6 +11,7 @@ import shutil
 import numpy as np
 import pytest
 
+from fewslice.active import round_files
 from fewslice.core import checkpoint, files
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.data.io.nifti import read_nifti, write_nifti
@@ -29,7 +30,7 @@ def header(path):
 
 @pytest.fixture(scope="module")
 def uncertain(al_settings, tmp_path_factory):
-    """Two rounds of two networks, the second bought by their entropy: (function that runs it again, its folder)."""
+    """Two rounds of two networks, the second queried by their entropy: (function that runs it again, its folder)."""
     root = tmp_path_factory.mktemp("uncertain")
 
     def go(*more, runs=root / "runs", rounds=tiny_al.THREE[:2]):
@@ -89,18 +90,18 @@ def test_members_and_metrics(uncertain):
             assert len(tiny_al.table(path)) == {"val": 1, "test": 2}[place] * 2 * 4
 
 
-def test_the_most_uncertain_are_bought(uncertain):
+def test_the_most_uncertain_are_queried(uncertain):
     first, second = tiny_al.rounds(uncertain[1])
     scores = {row["unit_id"]: float(row["score"]) for row in tiny_al.table(second / "scores.csv")}
-    bought = tiny_al.picks(uncertain[1])
-    left = sorted(set(scores) - set(bought[0]), key=lambda name: -scores[name])
-    assert len(scores) == 16 and bought[1] == left[:4]
+    queried = tiny_al.picks(uncertain[1])
+    left = sorted(set(scores) - set(queried[0]), key=lambda name: -scores[name])
+    assert len(scores) == 16 and queried[1] == left[:4]
     labelled = [(row["unit_id"], row["round"]) for row in tiny_al.table(second / "labelled.csv")]
-    assert labelled == [(name, "0") for name in bought[0]] + [(name, "1") for name in bought[1]]
+    assert labelled == [(name, "0") for name in queried[0]] + [(name, "1") for name in queried[1]]
 
 
 def test_repeated_and_continued(uncertain, tmp_path):
-    """The same command does nothing; a round can be added, here one that only buys; none taken away or changed."""
+    """The same command does nothing; a round can be added, here one that only queries; none taken away or changed."""
     go, folder = uncertain
     shutil.copytree(folder.parents[2], tmp_path / "runs")
     copy, before = tiny.run_dir(tmp_path / "runs", tiny_al.SCRIPT), tiny_al.times(folder)
@@ -124,11 +125,12 @@ def change_weights(folder, change):
     for path in (folder / "rounds" / "000").rglob("best.npz"):
         weights, record = checkpoint.load_arrays(path)
         checkpoint.save_arrays(path, {name: change(name, value) for name, value in weights.items()}, record)
+    round_files.finish(folder / "rounds" / "000")
     shutil.rmtree(folder / "rounds" / "001")
 
 
-def test_equal_scores_are_bought_by_chance_that_repeats(uncertain, tmp_path, monkeypatch):
-    """A network without weights is equally unsure of all slices."""
+def test_equal_scores_are_queried_by_chance_that_repeats(uncertain, tmp_path, monkeypatch):
+    """A network without weights is equally uncertain of all slices."""
     from fewslice.learner.learner import Learner
 
     monkeypatch.setattr(Learner, "__call__", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -145,7 +147,7 @@ def test_equal_scores_are_bought_by_chance_that_repeats(uncertain, tmp_path, mon
     assert found[0] == found[1] and sorted(found[0][1]) != found[0][1]
 
 
-def test_scores_that_are_no_numbers_are_refused(uncertain, tmp_path):
+def test_NaN_scores_are_refused(uncertain, tmp_path):
     shutil.copytree(uncertain[1].parents[2], tmp_path / "runs")
     folder = tiny.run_dir(tmp_path / "runs", tiny_al.SCRIPT)
     change_weights(folder, lambda name, value: value * np.nan if name.startswith("main.out") else value)
@@ -154,7 +156,7 @@ def test_scores_that_are_no_numbers_are_refused(uncertain, tmp_path):
     assert not (folder / "rounds" / "001" / "query.csv").exists()
 
 
-def test_multi_feature_coreset_on_a_given_encoder(run_al, tmp_path):
+def test_multi_feature_coreset_on_a_given_encoder(run_al, tmp_path, compiled):
     """Networks are compiled here, as users run them; the encoder is an untrained one, written as its stage does."""
     import models
 
@@ -170,11 +172,7 @@ def test_multi_feature_coreset_on_a_given_encoder(run_al, tmp_path):
         "use_labels": True,
     }
     given = {"policy": {"policy_type": "ranked", "rounds": [[0.25, 0]]}, "data_geometry": geometry}
-    tiny.run_eagerly(False)
-    try:
-        folder = run_al("mfc", model={"max_iterations": 8}, **given)
-    finally:
-        tiny.run_eagerly(True)
+    folder = run_al("mfc", model={"max_iterations": 8}, **given)
     assert json.loads((folder / "rounds" / "000" / "plan.json").read_text())["query"]["strategy"]["name"] == "mfc"
     assert np.load(folder / "cache" / "embeddings.npy").shape == (16, 16)
     assert not (folder.parents[1] / tiny.GROUP).exists(), "nothing was pretrained"
@@ -225,7 +223,7 @@ def test_a_person_annotates(run_al, tmp_path, caplog):
 
 
 def test_nothing_everything_and_absent_structures(run_al, tmp_path, monkeypatch):
-    """No bought slice shows rv, which the test volumes have; nothing anywhere shows ghost. Round 1 buys nothing."""
+    """No queried slice shows rv, which the test volumes have; nothing anywhere shows ghost. Round 1 queries nothing."""
     root = tiny.write_dataset(tmp_path / "data")
     for path in sorted((root / "tiny").rglob("*_gt.nii.gz"))[:4]:
         image = read_nifti(path, is_label=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import runpy
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,7 @@ FLAGS = {
     JOINT: ("--no_of_tr_imgs=tr1", "--n_iter=6", "--pretr_n_iter=4", "--bt_size=2", "--refresh_every=4"),
 }
 TIMES = ("seconds", "steps_per_s")
+FILTERS = (16,) * 6  # of the U-Net's levels, see `quick_networks`
 
 
 def write_dataset(root: Path) -> Path:
@@ -96,14 +99,24 @@ def environment(root: Path) -> dict[str, str]:
     return {"FEWSLICE_DATA": str(root), "FEWSLICE_EXPERIMENTS": str(root / "experiments")}
 
 
-def run_eagerly(is_eager: bool) -> None:
-    """Makes TensorFlow run functions operation by operation in this process, or compile them again."""
-    import keras
+@contextlib.contextmanager
+def quick_networks() -> Iterator[pytest.MonkeyPatch]:
+    """Makes small U-Nets and lets TensorFlow run operation by operation for the length of a block.
 
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+    Most of the time of a run of a few steps would be spent on tracing, and on writing weights.
+    """
+    import tensorflow as tf
 
-        tf.config.run_functions_eagerly(is_eager)
+    import models.unet
+
+    is_eager = tf.config.functions_run_eagerly()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models.unet, "ENCODER_FILTERS", FILTERS)
+        tf.config.run_functions_eagerly(True)
+        try:
+            yield patch
+        finally:
+            tf.config.run_functions_eagerly(is_eager)
 
 
 def arguments(script: str, runs: Path, *more: str) -> list[str]:

@@ -81,7 +81,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def picks(folder: Path) -> list[list[str]]:
-    """Returns the units that each round bought, in order."""
+    """Returns the units that each round queried, in order."""
     return [[row["unit_id"] for row in table(one / "query.csv")] for one in rounds(folder)]
 
 

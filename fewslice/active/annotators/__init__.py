@@ -1,8 +1,7 @@
-"""Who annotates what was chosen: labels that are known already, or a person.
+"""Annotators of the chosen units: labels that are known already, or a person.
 
-One annotator per file, registered under the name users call it by. `annotate` gets the round's folder and the chosen
-units, and returns their labels on the network's grid, or raises `WaitingForAnnotations` when the work is handed out and
-not back yet. It may be called again for the same round, after an interruption or when work came back.
+One annotator per file, registered under the name users call it by. `annotate` may be called again for the same round,
+after an interruption or when work came back.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class WaitingForAnnotations(Exception):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
-    """What an annotator is made with.
+    """The input of an annotator.
 
     Attributes:
         pool: All units.

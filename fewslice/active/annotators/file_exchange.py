@@ -9,6 +9,7 @@ rounds/000/to_annotate/slices.csv                     what to annotate
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from fewslice.active.annotators import ANNOTATORS, Task, WaitingForAnnotations
 from fewslice.active.units import Box
 from fewslice.core import files
 from fewslice.core.errors import DataError, FewSliceError
+from fewslice.data.io import geometry
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import get_reader
-from fewslice.data.readers.base import AFFINE_TOLERANCE_MM, SPACING_TOLERANCE_MM, visible
+from fewslice.data.readers.base import on_grid_of, visible
 from fewslice.data.readers.selection import few
 from fewslice.data.volume import Volume, label_from_grid, label_to_grid
 
@@ -31,11 +33,7 @@ BACK, _HANDED_OUT = "annotated", "to_annotate"
 
 @ANNOTATORS.register("files")
 class FileExchange:
-    """Hands out the cases of the chosen units as NIfTI files and takes the painted labels back.
-
-    Args:
-        task: What is annotated, and how.
-    """
+    """Hands out the cases of the chosen units as NIfTI files and takes the painted labels back."""
 
     def __init__(self, task: Task):
         self._task = task
@@ -75,7 +73,7 @@ class FileExchange:
         return folder / BACK / f"{case_id}_annotation.nii.gz"
 
     def _others(self, folder: Path, chosen: dict[str, list[Box]]) -> str:
-        """Returns which files lie where annotations are expected, but are none; "" if there is no such file."""
+        """Returns a sentence about other files where annotations are expected; "" if there is none."""
         expected = {self._returned(folder, case_id).name for case_id in chosen}
         others = [path.name for path in visible(folder / BACK) if path.name not in expected]
         return f" Other names there, which do not count: {few(others)}." if others else ""
@@ -89,13 +87,16 @@ class FileExchange:
             blank = np.full(volume.image.shape[:3], self._task.ignore_value, np.uint8)
             if self._task.annotation.is_dense:
                 blank[self._asked(volume, boxes)] = 0  # what stays unpainted is background
-            write_nifti(target / f"{case_id}_image.nii.gz", volume.image, like=volume)
-            write_nifti(target / f"{case_id}_annotation.nii.gz", blank, like=volume)
+            spacing = geometry.permuted(volume.spacing_mm, geometry.inverse(volume.axes))
+            like = dataclasses.replace(volume, header=geometry.for_painting(volume.header, spacing))
+            write_nifti(target / f"{case_id}_image.nii.gz", volume.image, like=like)
+            write_nifti(target / f"{case_id}_annotation.nii.gz", blank, like=like)
         files.write_text(target / "README.txt", self._instructions())
         pool, rows = self._task.pool, []
         for order, unit in enumerate(units, start=1):
             box = pool.box(unit)
-            case_id, first, last = pool.cases[box.case].case_id, box.start[0], box.start[0] + box.size[0] - 1
+            case_id, first = pool.cases[box.case].case_id, pool.place_in_file(box)[0]
+            last = first + box.size[0] - 1
             cells = (order, case_id, first, first + 1, last, pool.name(unit), f"{case_id}_annotation.nii.gz")
             rows.append(dict(zip(_COLUMNS, cells, strict=True)))
         files.write_csv(target / "slices.csv", rows, _COLUMNS)
@@ -151,46 +152,33 @@ class FileExchange:
 
     def _checked(self, path: Path, volume: Volume, boxes: list[Box]) -> np.ndarray:
         """Returns the native labels (X, Y, Z) uint8 of a file that came back."""
-        found, shape = read_nifti(path, is_label=True), volume.image.shape[:3]
-        template = path.parent.parent / _HANDED_OUT / path.name
-        remedy = f"Begin again with {template}, and save it without resampling."
-        if found.array.shape != shape:
-            raise DataError(path, expected=f"shape {shape}", found=f"{found.array.shape}", remedy=remedy)
-        distance = float(np.abs(found.affine - volume.affine).max())
-        if distance > AFFINE_TOLERANCE_MM or not np.allclose(
-            found.spacing_mm, volume.spacing_mm, atol=SPACING_TOLERANCE_MM
-        ):
-            raise DataError(
-                path,
-                expected=f"the grid of {template.name}",
-                found=f"another one (voxels of {found.spacing_mm} mm, the affine differs by up to {distance:.4g})",
-                remedy=remedy,
-            )
+        shape, template = volume.image.shape[:3], path.parent.parent / _HANDED_OUT / path.name
+        found = read_nifti(path, is_label=True)
+        found = on_grid_of(volume, found, path, name=template.name, remedy=f"Compare with {template}. ")
+        codes = geometry.turned(found.array, volume.axes)
         ignore, asked = self._task.ignore_value, self._asked(volume, boxes)
-        labels = np.full(shape, ignore, np.uint8)
-        labels[asked] = self._values(path, found.array[asked])
-        if (found.array[~asked] != ignore).any():
-            logging.warning("%s is annotated where it was not asked for; that is not used.", path)
-        for box in boxes:
-            self._check_box(path, volume, labels, box)
-        return labels
-
-    def _values(self, path: Path, drawn: np.ndarray) -> np.ndarray:
-        ignore = self._task.ignore_value
+        drawn = codes[asked]
         wrong = np.unique(drawn[(drawn < 0) | (drawn > ignore)])
         if len(wrong):
             raise DataError(
                 path,
                 expected=f"values 0 to {ignore} ({ignore} = not annotated)",
-                found=f"{', '.join(map(str, wrong[:8]))} in what was asked for",
+                found=f"{', '.join(map(str, wrong[:8]))} in the queried units",
                 remedy="Relabel them.",
             )
-        return drawn.astype(np.uint8)
+        labels = np.full(shape, ignore, np.uint8)
+        labels[asked] = drawn
+        if (codes[~asked] != ignore).any():
+            logging.warning("%s is annotated beyond the queried units; that is not used.", path)
+        for box in boxes:
+            self._check_box(path, volume, labels, box)
+        return labels
 
     def _check_box(self, path: Path, volume: Volume, labels: np.ndarray, box: Box) -> None:
         """Refuses a box without annotation, and dense masks with holes."""
         drawn, is_dense = labels[self._asked(volume, [box])], self._task.annotation.is_dense
-        place = f"slice {box.start[0]}" + (f" to {box.start[0] + box.size[0] - 1}" if box.size[0] > 1 else "")
+        first = self._task.pool.place_in_file(box)[0]
+        place = f"slice {first}" + (f" to {first + box.size[0] - 1}" if box.size[0] > 1 else "")
         is_drawn = drawn != self._task.ignore_value
         if not (is_drawn.all() if is_dense else is_drawn.any()):
             raise DataError(

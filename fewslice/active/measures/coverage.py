@@ -1,4 +1,4 @@
-"""Units that stand for as many others as possible: balls of one radius, or a smooth kernel.
+"""Units that represent as many others as possible: balls of one radius, or a smooth kernel.
 
 Both are greedy, exact and need memory for 64 rows of distances at a time, so it grows linearly in the number of units;
 the time grows with its square. One or two copies of the features in float64 are held.
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fewslice.active.measures.kcenter import chunks
 from fewslice.active.measures.typical import cluster_units
 from fewslice.active.query import best
 
@@ -39,14 +40,11 @@ def purity_radius(
     """Returns the largest radius at which the share `purity` of the balls holds units of one cluster only.
 
     Args:
-        rows: (N, D) float64.
+        rows: (N, D) float64. Where all are the same, the radius is 0.
         purity: Share in (0, 1).
         num_clusters: Clusters of k-means that stand for the unknown classes, at least 2.
-        rng: Draws the clusters' start, and the units that are looked at if there are more than `sample`.
+        rng: Draws the clusters' start, and the units that are looked at.
         sample: Units at most whose balls are looked at.
-
-    Returns:
-        The radius; 0 where all units are the same.
 
     Source: Yehuda et al., 2022, arXiv 2205.11320 (purity 0.95).
     """
@@ -128,7 +126,15 @@ def cover_with_kernel(
     Returns:
         (budget,) int64 indices in order of choice; (budget,) float64 what each adds.
     """
-    kernel, covered, weights = _Kernel(rows, bandwidth), np.zeros(len(rows)), weights / len(rows)
+    rows, covered, weights = rows / bandwidth, np.zeros(len(rows)), weights / len(rows)
+    halves = np.einsum("ij,ij->i", rows, rows) / 2
+
+    def kernel(chosen: np.ndarray) -> np.ndarray:  # (C,) -> (C, N)
+        values = rows[chosen] @ rows.T
+        values -= halves
+        values -= halves[chosen, None]
+        np.minimum(values, 0.0, out=values)
+        return np.exp(values, out=values)
 
     def gains(chosen: np.ndarray) -> np.ndarray:
         values = kernel(chosen)
@@ -142,7 +148,15 @@ def cover_with_kernel(
         bounds[block] = gains(block)
     indices, added, is_exact = np.empty(budget, np.int64), np.empty(budget), np.ones(len(rows), bool)
     for step in range(budget):
-        _refresh(bounds, is_exact, gains)
+        while True:  # gains anew, largest old ones first, until none that is left can reach the best
+            top = bounds[is_exact].max(initial=-np.inf)
+            limit = top - _SLACK * abs(top) if np.isfinite(top) else top
+            stale = np.flatnonzero(~is_exact & (bounds >= limit))
+            if not len(stale):
+                break
+            stale = stale[np.argsort(-bounds[stale], kind="stable")[:_BLOCK]]
+            bounds[stale] = gains(stale)
+            is_exact[stale] = True
         top = best(np.where(is_exact, bounds, -np.inf), rng=rng, rtol=_SLACK)
         indices[step], added[step] = top, bounds[top]
         np.maximum(covered, kernel(np.array([top]))[0], out=covered)
@@ -151,34 +165,5 @@ def cover_with_kernel(
     return indices, added
 
 
-class _Kernel:
-    """exp(-|x - y|^2 / (2 bandwidth^2)) of chosen rows with all: (C,) int -> (C, N)."""
-
-    def __init__(self, rows: np.ndarray, bandwidth: float):
-        self.rows = rows / bandwidth
-        self.halves = np.einsum("ij,ij->i", self.rows, self.rows) / 2
-
-    def __call__(self, chosen: np.ndarray) -> np.ndarray:
-        values = self.rows[chosen] @ self.rows.T
-        values -= self.halves
-        values -= self.halves[chosen, None]
-        np.minimum(values, 0.0, out=values)
-        return np.exp(values, out=values)
-
-
-def _refresh(bounds: np.ndarray, is_exact: np.ndarray, gains) -> None:
-    """Computes gains anew, largest old ones first, until none that is left can reach the best."""
-    while True:
-        top = bounds[is_exact].max(initial=-np.inf)
-        limit = top - _SLACK * abs(top) if np.isfinite(top) else top
-        stale = np.flatnonzero(~is_exact & (bounds >= limit))
-        if not len(stale):
-            return
-        stale = stale[np.argsort(-bounds[stale], kind="stable")[:_BLOCK]]
-        bounds[stale] = gains(stale)
-        is_exact[stale] = True
-
-
 def _blocks(indices: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(indices), _BLOCK):
-        yield indices[start : start + _BLOCK]
+    return chunks(indices, 1, _BLOCK)

@@ -1,60 +1,31 @@
 """A graph network of two layers that learns to tell annotated units from the others, in NumPy.
 
-Caramalau et al., 2021, arXiv 2006.10219. The graph is that of `fewslice.active.measures.gcn`.
+Caramalau et al., 2021, arXiv 2006.10219.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 from scipy.special import expit
 
-from fewslice.core.errors import ConfigError
-from fewslice.core.registry import unknown_name
+from fewslice.settings.declare import BelowOne, Count, Help, NotNegative, Positive, declared
 
 _TINY = 1e-10
 
 
-@dataclasses.dataclass(frozen=True)
+@declared
 class Training:
-    """How wide the network is and how it is trained, with the published names and values.
+    """Width of the network and its training by Adam (beta 0.9 and 0.999), with the published names and values."""
 
-    Attributes:
-        hidden_units: Width of the hidden layer.
-        dropout_rate: Share of hidden values that are set to 0 while training.
-        lr_gcn: Learning rate of Adam (beta 0.9 and 0.999, epsilon 1e-8).
-        wdecay: Factor of the weights that is added to their gradients.
-        lambda_loss: Weight of the unlabelled units' part of the loss.
-        num_epochs_gcn: Steps, each over all units.
-
-    Raises:
-        ConfigError: values that make no sense, all at once.
-    """
-
-    hidden_units: int = 128
-    dropout_rate: float = 0.3
-    lr_gcn: float = 1e-3
-    wdecay: float = 5e-4
-    lambda_loss: float = 1.2
-    num_epochs_gcn: int = 200
-
-    def __post_init__(self):
-        problems = [
-            f"`{name}` must be positive. Received: {name}={getattr(self, name)}"
-            for name in ("hidden_units", "lr_gcn", "num_epochs_gcn")
-            if not getattr(self, name) > 0
-        ]
-        problems += [
-            f"`{name}` must not be negative. Received: {name}={getattr(self, name)}"
-            for name in ("wdecay", "lambda_loss")
-            if not getattr(self, name) >= 0
-        ]
-        if not 0 <= self.dropout_rate < 1:
-            problems.append(f"`dropout_rate` must lie in [0, 1). Received: dropout_rate={self.dropout_rate}")
-        if problems:
-            raise ConfigError("\n".join(problems))
+    hidden_units: Annotated[Count, Help("Width of the hidden layer.")] = 128
+    dropout_rate: Annotated[BelowOne, Help("Share of hidden values that are set to 0 while training.")] = 0.3
+    lr_gcn: Annotated[Positive, Help("Learning rate.")] = 1e-3
+    wdecay: Annotated[NotNegative, Help("Factor of the weights that is added to their gradients.")] = 5e-4
+    lambda_loss: Annotated[NotNegative, Help("Weight of the unlabelled units' part of the loss.")] = 1.2
+    num_epochs_gcn: Annotated[Count, Help("Steps, each over all units.")] = 200
 
 
 def initial_weights(num_features: int, hidden: int, *, rng: np.random.Generator, dtype=np.float32) -> list[np.ndarray]:
@@ -70,15 +41,12 @@ def forward(graph: SimilarityGraph, weights: list[np.ndarray]) -> tuple[np.ndarr
 
 
 def loss_and_gradient(scores: np.ndarray, is_labelled: np.ndarray, lambda_loss: float) -> tuple[float, np.ndarray]:
-    """Returns the loss and its gradient.
+    """Returns -mean log(y + 1e-10) over annotated units - lambda mean log(1 - y + 1e-10) over others; (N, 1) gradient.
 
     Args:
-        scores: (N, 1) outputs after the sigmoid: how likely a unit is annotated.
+        scores: (N, 1) y, outputs after the sigmoid: how likely a unit is annotated.
         is_labelled: (N,) bool, some true and some false.
         lambda_loss: Weight of the second part.
-
-    Returns:
-        -mean log(y + 1e-10) over annotated units - lambda mean log(1 - y + 1e-10) over the others; (N, 1) gradient.
     """
     chosen = is_labelled[:, None]
     share = np.where(chosen, 1 / is_labelled.sum(), lambda_loss / (~is_labelled).sum()).astype(scores.dtype)
@@ -94,17 +62,14 @@ def train(
     training: Training,
     rng: np.random.Generator,
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Trains with Adam on all units at once.
+    """Trains with Adam on all units at once. Returns the weights, and the (num_epochs_gcn,) loss before each step.
 
     Args:
         graph: Of N units.
         weights: As from `initial_weights`; not changed.
         is_labelled: (N,) bool, some true and some false.
-        training: How.
+        training: Settings.
         rng: Draws the dropout.
-
-    Returns:
-        The trained weights; (num_epochs_gcn,) float64 loss before each step.
     """
     weights = [weight.copy() for weight in weights]
     spread_rows = graph.spread(graph.rows)  # (N, D), the same in each step
@@ -137,14 +102,7 @@ def train(
 def learn(
     graph: SimilarityGraph, is_labelled: np.ndarray, *, training: Training, rng: np.random.Generator
 ) -> np.ndarray:
-    """Returns what a new network learns about each unit: (N, hidden + 1), hidden values and output before the sigmoid.
-
-    Args:
-        graph: Of N units.
-        is_labelled: (N,) bool, some true and some false.
-        training: The network's width and how it is trained.
-        rng: Draws the first weights and the dropout.
-    """
+    """Returns the embedding (N, hidden + 1) of a newly trained network: hidden values and output before the sigmoid."""
     weights = initial_weights(graph.rows.shape[1], training.hidden_units, rng=rng, dtype=graph.rows.dtype)
     weights, _ = train(graph, weights, is_labelled=is_labelled, training=training, rng=rng)
     return np.hstack(forward(graph, weights))
@@ -152,43 +110,18 @@ def learn(
 
 _ROUNDING = 8  # a unit without neighbours has a sum of so many rounding errors at most
 
-
-def _within_k(apart: np.ndarray) -> np.ndarray:
-    return (apart <= 1).astype(float)
-
-
-def _inverse(apart: np.ndarray) -> np.ndarray:
-    return 1.0 / np.maximum(apart, 1)
-
-
-def _exponential(apart: np.ndarray) -> np.ndarray:
-    return np.exp(1.0 - np.maximum(apart, 1))
-
-
+# Factor of the similarity of two slices by d, how many slices they lie apart (int array, at least 0). Published are
+# these names, but no code that could use them: the branch stopped with an error. The formulas follow from recorded
+# values at d = 0, 1, 3, 4, which leave open whether the first is 1 or 0 at d = 2.
 SLICE_WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "k_slice_wt": _within_k,
-    "inv_slice_wt": _inverse,
-    "exp_slice_wt": _exponential,
+    "k_slice_wt": lambda apart: (apart <= 1).astype(float),
+    "inv_slice_wt": lambda apart: 1.0 / np.maximum(apart, 1),
+    "exp_slice_wt": lambda apart: np.exp(1.0 - np.maximum(apart, 1)),
 }
 
 
 def slice_weights(name: str, apart: np.ndarray) -> np.ndarray:
-    """Returns what the similarity of two slices is multiplied with.
-
-    Args:
-        name: "k_slice_wt": 1 up to one slice apart, else 0. "inv_slice_wt": 1 / max(d, 1). "exp_slice_wt":
-            exp(1 - max(d, 1)).
-        apart: (...) int, d, by how many slices they lie apart, at least 0.
-
-    Raises:
-        ConfigError: unknown name.
-
-    Notes:
-        Published are these three functions, but no code that could use them: the branch stopped with an error. The
-        formulas follow from recorded values at d = 0, 1, 3, 4, which leave open whether the first is 1 or 0 at d = 2.
-    """
-    if name not in SLICE_WEIGHTS:
-        raise ConfigError(unknown_name("adj_sim_wt_metric", name, SLICE_WEIGHTS))
+    """Returns the factors of similarity of slices that lie `apart`, by a name of `SLICE_WEIGHTS`."""
     return SLICE_WEIGHTS[name](np.asarray(apart))
 
 

@@ -1,10 +1,10 @@
-"""Greedy k-center: again and again the unit that lies farthest from all centres.
+"""Greedy k-center: one after the other the unit that lies farthest from all centres.
 
 `greedy` works with any distance to a centre; `euclidean_k_center` makes the same choice for Euclidean distances of
 millions of rows, where three things make it quick:
 
-- distances come from single-precision matrix products with a rigorous bound of their error; only the few rows that this
-  leaves undecided are computed as float64 differences;
+- distances come from single-precision matrix products with a rigorous error bound; only the few rows that this leaves
+  undecided are computed as float64 differences;
 - a distance to the nearest centre never grows, so an old one is an upper bound: as long as the farthest row of a block
   of candidates is farther than the bounds of all others, new centres are compared with the block alone;
 - when it no longer is, the rows with the largest bounds are compared with the centres that they missed, many at once in
@@ -16,7 +16,7 @@ learning for convolutional neural networks: a core-set approach", 2018 (https://
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -28,11 +28,10 @@ from fewslice.core.errors import ConfigError
 class Distance(Protocol):
     """The distance of N units to a centre, which is a unit too. It need be neither symmetric nor positive."""
 
-    def __len__(self) -> int:
-        """Returns N."""
+    def __len__(self) -> int: ...
 
     def bounds(self, centre: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (N,) lower and (N,) upper bounds, float64, that enclose what `exact` returns; quick to compute."""
+        """Returns (N,) lower and (N,) upper bounds of `exact`, float64, quick to compute."""
 
     def exact(self, rows: np.ndarray, centre: int) -> np.ndarray:
         """Returns the (R,) float64 distances of the units `rows`; those of a unit do not depend on the other rows."""
@@ -47,11 +46,11 @@ def greedy(distance: Distance, budget: int, *, labelled: Sequence[int], rng: np.
         distance: The distance to a centre.
         budget: Units to choose; as many must be unlabelled.
         labelled: The centres to begin with.
-        rng: Draws the first unit, and only if nothing is labelled.
+        rng: Draws the first unit, only if nothing is labelled.
 
     Returns:
         The units in the order of choice, and their exact distances to the nearest centre at that moment; NaN for a
-        first unit that was drawn. Of units that are equally far the one with the lowest index is taken.
+        first unit that was drawn. Ties go to the lowest index.
 
     Raises:
         ConfigError: a distance is not a finite number.
@@ -81,9 +80,9 @@ def greedy(distance: Distance, budget: int, *, labelled: Sequence[int], rng: np.
 class _Nearest:
     """Bounds of every unit's distance to its nearest centre.
 
-    Of each unit are kept: the centre with the smallest upper bound, both bounds of the distance to it, and the smallest
-    lower bound of all others. Where that is not below the upper bound, the centre is certainly the nearest and one
-    exact distance tells the minimum over all centres.
+    Kept for each unit: the centre with the smallest upper bound, both bounds of the distance to it, and the smallest
+    lower bound of all others. Where that is not below the upper bound, this centre is certainly the nearest and one
+    exact distance is the minimum over all centres.
     """
 
     def __init__(self, distance: Distance):
@@ -127,9 +126,9 @@ class _Nearest:
         if len(unclear):
             best = np.full(len(unclear), np.inf)
             for centre in self.centres:
-                found = self.distance.exact(unclear, centre)
-                self.centre[unclear[found < best]] = centre
-                best = np.minimum(best, found)
+                distances = self.distance.exact(unclear, centre)
+                self.centre[unclear[distances < best]] = centre
+                best = np.minimum(best, distances)
             self.lower[unclear] = self.upper[unclear] = self.others[unclear] = best
         return self.upper[rows]
 
@@ -152,12 +151,15 @@ class PlainDistance:
         return values, values
 
     def exact(self, rows: np.ndarray, centre: int) -> np.ndarray:
-        step = max(1, (1 << 20) // max(1, self.features.shape[1]))
-        parts = [
-            row_distances(self.features[rows[start : start + step]], self.features[centre])
-            for start in range(0, len(rows), step)
-        ]
-        return np.concatenate(parts) if parts else np.empty(0)
+        parts = chunks(rows, self.features.shape[1])
+        return np.concatenate([row_distances(self.features[part], self.features[centre]) for part in parts])
+
+
+def chunks(rows: np.ndarray, columns: int, elements: int = 1 << 18) -> Iterator[np.ndarray]:
+    """Yields indices of rows with so many columns in parts of about `elements` values."""
+    step = max(1, elements // max(1, columns))
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
 
 
 def row_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -165,12 +167,8 @@ def row_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     Differences, squares and sum are float64; a row's result does not depend on the others.
     """
-    difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    difference = np.ascontiguousarray(difference)
+    difference = np.ascontiguousarray(np.asarray(first, np.float64) - np.asarray(second, np.float64))
     return np.sqrt(np.sum(np.square(difference, out=difference), axis=1))
-
-
-METRICS = ("euclidean", "cosine", "dot")
 
 
 def vector_distances(
@@ -182,7 +180,7 @@ def vector_distances(
         rows: Numbers of any type, computed in float64.
         centre: Numbers of any type.
         metric: "euclidean" sqrt(sum w (x - c)^2), "dot" -sum w x c, "cosine" 1 - the cosine of the angle in the
-            weighted product, 1 where a vector is zero.
+            weighted product, 1 where a row is zero.
         weights: (D,) or one, not negative.
     """
     rows, centre = np.ascontiguousarray(rows, np.float64), np.asarray(centre, np.float64)
@@ -202,26 +200,19 @@ LARGEST_NORM = 1e18  # squares stay far below the largest float32
 _SLACK = 1.25  # for the rounding of the bounds themselves and of the float64 distances they enclose
 
 
-def norms(features: np.ndarray, *, rows: int = 128) -> np.ndarray:
-    """Returns the (N,) float64 Euclidean norms of rows, computed in blocks of about `rows` rows of 1024 columns."""
-    step = max(1, rows * COLUMNS // max(1, features.shape[1]))
-    found = np.empty(len(features))
+def finite_norms(features: np.ndarray) -> np.ndarray:
+    """Returns the (N,) float64 norms of rows. Raises `ConfigError` if one is not finite or too long for float32."""
+    norms, step = np.empty(len(features)), max(1, (1 << 17) // max(1, features.shape[1]))
     for start in range(0, len(features), step):
         block = np.asarray(features[start : start + step], np.float64)
-        found[start : start + step] = np.sqrt(np.einsum("ij,ij->i", block, block))
-    return found
-
-
-def finite_norms(features: np.ndarray) -> np.ndarray:
-    """Returns `norms`. Raises `ConfigError` for a row that is not finite or too long for float32."""
-    found = norms(features)
-    bad = np.flatnonzero(~(found <= LARGEST_NORM))
+        norms[start : start + step] = np.sqrt(np.einsum("ij,ij->i", block, block))
+    bad = np.flatnonzero(~(norms <= LARGEST_NORM))
     if len(bad):
         raise ConfigError(
             f"The features or pixels of {len(bad)} units are not finite or longer than {LARGEST_NORM:g}, "
             f"for instance of the unit with index {bad[0]}. Look at these images."
         )
-    return found
+    return norms
 
 
 def margin(row_norms: np.ndarray, largest_centre: float, columns: int) -> np.ndarray:
@@ -230,11 +221,6 @@ def margin(row_norms: np.ndarray, largest_centre: float, columns: int) -> np.nda
     The product of `columns` terms, in pieces of 1024, in any order, of values that were rounded to float32, is off by
     at most gamma |x| |c| (Higham, "Accuracy and stability of numerical algorithms", section 3.1); the norms, their
     rounding and the two subtractions add a few unit roundoffs of (|x| + |c|)^2, products that underflow a constant.
-
-    Args:
-        row_norms: (N,) norms of the rows.
-        largest_centre: Norm of the longest centre.
-        columns: Number of columns.
     """
     terms = min(columns, COLUMNS) + columns / COLUMNS + 8
     gamma = terms * UNIT / (1 - terms * UNIT)
@@ -244,16 +230,12 @@ def margin(row_norms: np.ndarray, largest_centre: float, columns: int) -> np.nda
 
 def products(centres: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Returns the (M, R) float32 products of centres (M, D) with rows (R, D), within what `margin` allows."""
-    total = _product(centres[:, :COLUMNS], rows[:, :COLUMNS])
-    for start in range(COLUMNS, rows.shape[1], COLUMNS):
-        total += _product(centres[:, start : start + COLUMNS], rows[:, start : start + COLUMNS])
+    total = np.zeros((len(centres), len(rows)), np.float32)
+    for start in range(0, rows.shape[1], COLUMNS):
+        first, second = centres[:, start : start + COLUMNS], rows[:, start : start + COLUMNS]
+        # of one centre threads bring nothing, and on a busy machine wait for each other at every pick
+        total += np.einsum("ij,j->i", second, first[0]) if len(centres) == 1 else first @ second.T
     return total
-
-
-def _product(centres: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    if len(centres) == 1:  # threads bring nothing here, and on a busy machine wait for each other at every pick
-        return np.einsum("ij,j->i", rows, centres[0])[None]
-    return centres @ rows.T
 
 
 SWEEP_CENTRES = 256  # centres in one matrix product; so many of those at the beginning are compared with all rows
@@ -261,7 +243,6 @@ PASS_CENTRES = 512  # centres that rows are compared with in one pass at most
 SMALLEST_BLOCK = 1024  # candidates
 BLOCK_SHARE = 64  # one row of so many is a candidate
 _GROWTH = 4  # so many times more rows are brought up to date when the first were not enough
-_ELEMENTS = 1 << 18  # of the rows that are in work at a time
 _BLOCK_ELEMENTS = 1 << 21  # of the smallest block
 _CENTRE_ELEMENTS = 1 << 23  # of the centres that are in work at a time
 _NEARLY = 1 - 1e-12  # two squares that differ by less can have the same root
@@ -270,7 +251,7 @@ _NEARLY = 1 - 1e-12  # two squares that differ by less can have the same root
 def euclidean_k_center(
     features: np.ndarray, budget: int, *, labelled: Sequence[int], rng: np.random.Generator
 ) -> Choice:
-    """Returns what `greedy` returns for the distances sqrt(sum((x - c)^2)), differences and sum in float64.
+    """Chooses as `greedy` does by the distances sqrt(sum((x - c)^2)), differences and sum in float64.
 
     Args:
         features: (N, D) float16, float32, float64 or integers, maybe memory-mapped, finite.
@@ -283,13 +264,13 @@ def euclidean_k_center(
 
     Notes:
         Memory beside the features: some 50 bytes per row, a block of N / 64 rows (at least 1024) in float32 and a few
-        MiB. Features that are not float32 are converted piece by piece wherever they are looked at. The larger the
-        norms are in comparison with the distances, the more rows need float64; the picks stay exact.
+        MiB; features of other types are converted piece by piece. The larger the norms are in comparison with the
+        distances, the more rows need float64; the picks stay exact.
     """
     state = _State(features)
     if len(labelled):
         state.add(np.asarray(labelled[:SWEEP_CENTRES], np.int64))
-        state.sweep()
+        state.catch_up(np.arange(len(features)))
         state.add(np.asarray(labelled[SWEEP_CENTRES:], np.int64))
     indices, values = np.empty(budget, np.int64), np.full(budget, np.nan)
     step = 0
@@ -313,9 +294,9 @@ class _State:
     """Close bounds of the squared distance to the nearest centre for a block of candidates, upper bounds for all."""
 
     def __init__(self, features: np.ndarray):
-        count, self.columns = len(features), max(1, features.shape[1])
-        self.pass_centres = max(1, min(PASS_CENTRES, _CENTRE_ELEMENTS // self.columns))
-        smallest = max(1, min(SMALLEST_BLOCK, _BLOCK_ELEMENTS // self.columns))
+        count, self.columns = len(features), features.shape[1]
+        self.pass_centres = max(1, min(PASS_CENTRES, _CENTRE_ELEMENTS // max(1, self.columns)))
+        smallest = max(1, min(SMALLEST_BLOCK, _BLOCK_ELEMENTS // max(1, self.columns)))
         self.block_size = max(smallest, count // BLOCK_SHARE)
         self.features = features
         norms = finite_norms(features)
@@ -342,11 +323,6 @@ class _State:
         if self.block is not None:
             self._compare(self.block, self.block_rows, centres, self._rows(centres))
 
-    def sweep(self) -> None:
-        """Brings all rows up to date."""
-        self._drop_block()
-        self._catch_up(np.arange(len(self.is_free)))
-
     def farthest(self) -> tuple[int, float]:
         """Returns the lowest index of the free rows that are farthest from their nearest centre, and the distance."""
         found, size = self._decide(), self.block_size
@@ -360,25 +336,21 @@ class _State:
         return found
 
     def _decide(self) -> tuple[int, float] | None:
-        """Returns what `farthest` does if the block is enough to tell."""
+        """Returns the result of `farthest` if the block is enough to decide, else None."""
         if self.block is None or not self.is_free[self.block].any():
             return None
         found = self._farthest_of(self.block, self.ceiling)
         return found if found is not None and found[1] ** 2 * _NEARLY > self.ceiling else None
 
-    def _drop_block(self) -> None:
-        if self.block is not None:
-            self.compared[self.block] = len(self.centres)
-        self.block = self.block_rows = None
-
     def _renew_block(self, size: int) -> None:
         """Brings the `size` free rows with the largest bounds up to date and takes the farthest of all as block."""
-        self._drop_block()
+        if self.block is not None:
+            self.compared[self.block] = len(self.centres)
         upper = self._upper()
-        self._catch_up(_largest(upper, min(size, np.count_nonzero(self.is_free))))
+        self.catch_up(_largest(upper, min(size, np.count_nonzero(self.is_free))))
         upper = self._upper()
         block = _largest(upper, min(self.block_size, np.count_nonzero(self.is_free)))
-        self._catch_up(block)
+        self.catch_up(block)
         upper[block] = -np.inf
         self.ceiling = float(upper.max())
         self.block, self.block_rows = block, self._rows(block)
@@ -390,17 +362,15 @@ class _State:
         found[~self.is_free] = -np.inf
         return found
 
-    def _catch_up(self, rows: np.ndarray) -> None:
+    def catch_up(self, rows: np.ndarray) -> None:
         """Compares `rows`, in ascending order, with the centres that came since they were last compared."""
         total, before = len(self.centres), self.compared[rows]
-        step = max(1, _ELEMENTS // self.columns)
         for done in np.unique(before[before < total]):
             members = rows[before == done]
             for first in range(done, total, self.pass_centres):
                 centres = np.array(self.centres[first : first + self.pass_centres], np.int64)
                 centre_rows = self._rows(centres)
-                for start in range(0, len(members), step):
-                    part = members[start : start + step]
+                for part in chunks(members, self.columns):
                     values = self._rows(part)
                     for at in range(0, len(centres), SWEEP_CENTRES):
                         few = slice(at, at + SWEEP_CENTRES)
@@ -413,10 +383,10 @@ class _State:
         return np.asarray(self.features[indices], np.float32)
 
     def _compare(self, where: np.ndarray, rows: np.ndarray, centres: np.ndarray, centre_rows: np.ndarray) -> None:
-        """Lowers the approximate squared distances of the rows `where` to those to `centres`."""
-        found = products(centre_rows, rows)  # (M, R)
-        found -= (self.squares[centres] / 2)[:, None]
-        squared = self.squares[where] - 2 * found.max(axis=0)
+        """Lowers the approximate squared distances of the rows `where` by those to `centres`."""
+        halves = products(centre_rows, rows)  # (M, R)
+        halves -= (self.squares[centres] / 2)[:, None]
+        squared = self.squares[where] - 2 * halves.max(axis=0)
         self.approximate[where] = np.minimum(self.approximate[where], squared)
 
     def _farthest_of(self, where: np.ndarray | slice, ceiling: float = -np.inf) -> tuple[int, float] | None:
@@ -442,9 +412,7 @@ class _State:
     def _measure(self, rows: np.ndarray) -> None:
         """Brings the exact distances of `rows` up to date: float64 differences for centres that may be the nearest."""
         rows = rows[self.known[rows] < len(self.centres)]
-        step = max(1, _ELEMENTS // max(self.columns, self.pass_centres))
-        for start in range(0, len(rows), step):
-            part = rows[start : start + step]
+        for part in chunks(rows, max(self.columns, self.pass_centres)):
             values = self._rows(part)
             for first in range(int(self.known[part].min()), len(self.centres), self.pass_centres):
                 self._measure_pass(part, values, first)
@@ -458,10 +426,8 @@ class _State:
         squared = self.squares[centres][:, None] - 2 * products(self._rows(centres), values) + self.squares[rows]
         is_new = np.arange(first, first + len(centres))[:, None] >= self.known[rows]
         which, place = np.nonzero(is_new & (squared <= limit))
-        pairs = max(1, _ELEMENTS // self.columns)
-        for start in range(0, len(which), pairs):
-            member = rows[place[start : start + pairs]]
-            centre = centres[which[start : start + pairs]]
+        for pair in chunks(np.arange(len(which)), self.columns):
+            member, centre = rows[place[pair]], centres[which[pair]]
             np.minimum.at(self.exact, member, row_distances(self.features[member], self.features[centre]))
 
 

@@ -6,104 +6,78 @@ Source: Vepa et al., "Integrating deep metric learning with coreset for active l
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from fewslice.active.measures.kcenter import METRICS, UNIT, finite_norms, margin, products, vector_distances
+from fewslice.active.measures.kcenter import UNIT, chunks, finite_norms, margin, products, vector_distances
 from fewslice.active.measures.pixels import PixelStore, as_pixel_store
 from fewslice.active.units import Units
 from fewslice.core.errors import ConfigError
-from fewslice.core.registry import unknown_name
+from fewslice.settings.declare import Help, NotNegative, declared
 
 # Slices are compared on this grid whatever the network's, as published: how often the embedding is repeated, and what
 # the weight of the pixels means, depend on it.
 GRID = (256, 256)
 _ROUNDING = 1e-12  # share of its summands by which a float64 distance can be off
-_ELEMENTS = 1 << 18  # of the embeddings that are in work at a time
 
 
-@dataclasses.dataclass(frozen=True)
+@declared
 class MfcOptions:
     """Weights of the distance; the defaults are the published configuration for ACDC.
 
     D(x, c) = pos_wt * |x - c|_w / nu + sqrt(r) * |h_x - h_c| + extra_feature_wt * (terms), with the weights w of the
-    centre c: `label_wt` where its scribble lies, `default_pos_val` elsewhere.
-
-    Attributes:
-        metric: "euclidean", "cosine" (1 - cosine of the angle) or "dot" (minus the product), for both differences.
-        use_labels: Whether the scribble weights the pixels; otherwise all weigh 1.
-        label_wt: Weight of a pixel under the scribble.
-        default_pos_val: Weight of all others. At 0 they are not even read.
-        pos_wt: Weight of the pixels.
-        normalize_pos_by_label_ct: Whether nu is the number of pixels with a weight, not 1.
-        fuse_image_data: Whether the pixels enter at all.
-        fuse_image_data_size_prop: The embedding (d values) is repeated r = floor(prop * pixels / d) times.
-        extra_feature_wt: Weight of the sum of all terms below.
-        patient_wt: Weight of 1 for another patient.
-        phase_wt: Weight of the difference of phases.
-        group_wt: Weight of 1 for another diagnosis group.
-        height_wt: Weight of the difference of heights, in standard deviations.
-        weight_wt: Weight of the difference of body weights, in standard deviations.
-        slice_rel_pos_wt: Weight of the difference of positions, as share of the slices of a volume.
-        slice_mid_wt: Weight of 1 - |share_x - 1/2| - |share_c - 1/2|.
-        slice_pos_wt: Weight of 1 for another position.
-        uncertainty_wt: Weight of the sum of both uncertainties.
-        max_dist: With wt_max_dist_mult, the limit of the absolute value of the nine weights above; None is no limit.
-        wt_max_dist_mult: See `max_dist`.
+    centre c: `label_wt` where its scribble lies, `default_pos_val` elsewhere. The terms are those of `Extra`.
     """
 
-    metric: str = "euclidean"
-    use_labels: bool = True
-    label_wt: float = 1.0
-    default_pos_val: float = 0.0
-    pos_wt: float = 1500.0
-    normalize_pos_by_label_ct: bool = True
-    fuse_image_data: bool = True
-    fuse_image_data_size_prop: float = 0.1
-    extra_feature_wt: float = 1.0
-    patient_wt: float = 0.0
-    phase_wt: float = 0.0
-    group_wt: float = 0.0
-    height_wt: float = 0.0
-    weight_wt: float = 0.0
-    slice_rel_pos_wt: float = 0.0
-    slice_mid_wt: float = 0.0
-    slice_pos_wt: float = 0.0
-    uncertainty_wt: float = 0.0
-    max_dist: float | None = None
-    wt_max_dist_mult: float = 1.0
+    metric: Annotated[
+        Literal["euclidean", "cosine", "dot"],
+        Help("euclidean, cosine (1 - cosine of the angle) or dot (minus the product), of both parts."),
+    ] = "euclidean"
+    use_labels: Annotated[bool, Help("Whether the scribble weights the pixels; otherwise all weigh 1.")] = True
+    label_wt: Annotated[NotNegative, Help("Weight of a pixel under the scribble.")] = 1.0
+    default_pos_val: Annotated[NotNegative, Help("Weight of all others. At 0 they are not even read.")] = 0.0
+    pos_wt: Annotated[NotNegative, Help("Weight of the pixels.")] = 1500.0
+    normalize_pos_by_label_ct: Annotated[bool, Help("Whether nu is the number of pixels with a weight, not 1.")] = True
+    fuse_image_data: Annotated[bool, Help("Whether the pixels enter at all.")] = True
+    fuse_image_data_size_prop: Annotated[
+        NotNegative, Help("The embedding (d values) is repeated r = floor(prop * pixels / d) times.")
+    ] = 0.1
+    extra_feature_wt: Annotated[float, Help("Weight of the sum of all terms below.")] = 1.0
+    patient_wt: Annotated[float, Help("Weight of 1 for another patient.")] = 0.0
+    phase_wt: Annotated[float, Help("Weight of the difference of phases.")] = 0.0
+    group_wt: Annotated[float, Help("Weight of 1 for another diagnosis group.")] = 0.0
+    height_wt: Annotated[float, Help("Weight of the difference of heights, in standard deviations.")] = 0.0
+    weight_wt: Annotated[float, Help("Weight of the difference of body weights, in standard deviations.")] = 0.0
+    slice_rel_pos_wt: Annotated[float, Help("Weight of the difference of positions, as share of the volume.")] = 0.0
+    slice_mid_wt: Annotated[float, Help("Weight of 1 - |share_x - 1/2| - |share_c - 1/2|.")] = 0.0
+    slice_pos_wt: Annotated[float, Help("Weight of 1 for another position.")] = 0.0
+    uncertainty_wt: Annotated[float, Help("Weight of the sum of both uncertainties.")] = 0.0
+    max_dist: Annotated[
+        float | None, Help("With wt_max_dist_mult, the limit of the nine weights above in size; null is no limit.")
+    ] = None
+    wt_max_dist_mult: Annotated[float, Help("See `max_dist`.")] = 1.0
 
     def __post_init__(self):
-        problems = [
-            f"`{name}` must not be negative. Received: {getattr(self, name)}"
-            for name in ("label_wt", "default_pos_val", "pos_wt", "fuse_image_data_size_prop")
-            if not getattr(self, name) >= 0
-        ]
-        if self.metric not in METRICS:
-            problems.append(unknown_name("metric", self.metric, METRICS))
         if self.max_dist is not None and not self.max_dist * self.wt_max_dist_mult >= 0:
-            problems.append("`max_dist` times `wt_max_dist_mult` must not be negative.")
-        if problems:
-            raise ConfigError("\n".join(problems))
+            raise ConfigError("`max_dist` times `wt_max_dist_mult` must not be negative.")
 
 
 class MfcDistance:
-    """The distance as `fewslice.active.measures.kcenter.greedy` wants it. Parts that are None have no influence.
+    """The distance for `fewslice.active.measures.kcenter.greedy`. Parts that are None have no influence.
 
     Args:
         options: Weights.
-        pixels: Pixels with the weights of every centre, or None.
-        features: (N, d) embeddings, or None.
-        extra: Metadata and uncertainty, or None.
+        pixels: Pixels with the weights of every centre.
+        features: (N, d) embeddings.
+        extra: Metadata and uncertainty.
 
     Notes:
         Differs from the published code: "cosine" is 1 minus the cosine (there the similarity itself, so that the
         nearest counted as farthest) and the weights hold for it, too; a centre without any weighted pixel has a pixel
-        distance of 0 (there not a number).
+        distance of 0 (there NaN).
         Memory beside the pixels: the embeddings once in float32 if they are not, and a few numbers per unit.
     """
 
@@ -146,46 +120,45 @@ class MfcDistance:
         return lower - _ROUNDING * size, upper + _ROUNDING * size
 
     def _bounds(self, centre: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        found, everything = [], np.arange(self.count)
+        """Returns the bounds of each part."""
+        everything = np.arange(self.count)
         if self.options.metric != "euclidean":
-            found += [(values, values) for values in self._vectors(everything, centre)]
-        else:
-            if self.pixels is not None:
-                scale = self.options.pos_wt / self._nu(centre)
-                low, high = self.pixels.bounds(centre)
-                found.append((scale * low, scale * high))
-            if self.features is not None:
-                found.append(self._embedding_bounds(centre))
+            return [(values, values) for values in self._parts(everything, centre)]
+        parts = []
+        if self.pixels is not None:
+            scale = self._pixel_weight(centre)
+            low, high = self.pixels.bounds(centre)
+            parts.append((scale * low, scale * high))
+        if self.features is not None:
+            parts.append(self._embedding_bounds(centre))
         if self.extra is not None:
-            term = self.options.extra_feature_wt * self.extra.to(everything, centre)
-            found += [(term, term)]
-        return found
+            terms = self.options.extra_feature_wt * self.extra.to(everything, centre)
+            parts.append((terms, terms))
+        return parts
 
     def exact(self, rows: np.ndarray, centre: int) -> np.ndarray:
-        total = sum(self._vectors(rows, centre), start=np.zeros(len(rows)))
-        if self.extra is not None:
-            total = total + self.options.extra_feature_wt * self.extra.to(rows, centre)
-        return total
+        return sum(self._parts(rows, centre), start=np.zeros(len(rows)))
 
-    def _nu(self, centre: int) -> float:
-        return max(1, self.pixels.weighted(centre)) if self.options.normalize_pos_by_label_ct else 1.0
+    def _pixel_weight(self, centre: int) -> float:
+        nu = max(1, self.pixels.weighted(centre)) if self.options.normalize_pos_by_label_ct else 1.0
+        return self.options.pos_wt / nu
 
-    def _vectors(self, rows: np.ndarray, centre: int) -> list[np.ndarray]:
-        """Returns the weighted distances of the pixels and of the embeddings, each (R,), from float64 differences."""
-        found = []
+    def _parts(self, rows: np.ndarray, centre: int) -> list[np.ndarray]:
+        """Returns the weighted distances of pixels, embeddings and metadata, each (R,), from float64 differences."""
+        parts, metric = [], self.options.metric
         if self.pixels is not None:
-            scale = self.options.pos_wt / self._nu(centre)
-            found.append(scale * self.pixels.exact(rows, centre, self.options.metric))
+            parts.append(self._pixel_weight(centre) * self.pixels.exact(rows, centre, metric))
         if self.features is not None:
             # repeated r times, a difference and a product grow by r, a cosine does not
-            factor = {"euclidean": np.sqrt(self.repeats), "dot": self.repeats, "cosine": 1.0}[self.options.metric]
-            step = max(1, _ELEMENTS // self.features.shape[1])
-            parts = [
-                vector_distances(self.features[rows[at : at + step]], self.features[centre], self.options.metric)
-                for at in range(0, len(rows), step)
+            factor = {"euclidean": np.sqrt(self.repeats), "dot": self.repeats, "cosine": 1.0}[metric]
+            distances = [
+                vector_distances(self.features[part], self.features[centre], metric)
+                for part in chunks(rows, self.features.shape[1])
             ]
-            found.append(factor * np.concatenate(parts))
-        return found
+            parts.append(factor * np.concatenate(distances))
+        if self.extra is not None:
+            parts.append(self.options.extra_feature_wt * self.extra.to(rows, centre))
+        return parts
 
     def _embedding_bounds(self, centre: int) -> tuple[np.ndarray, np.ndarray]:
         product = products(self.single[[centre]], self.single)[0]
@@ -226,7 +199,7 @@ class MaskedPixels:
         store = as_pixel_store(pixels)
         if masks is not None and masks.shape != (len(store), *store.shape[:2]):
             raise ConfigError(f"The masks must be {(len(store), *store.shape[:2])}. Received: {masks.shape}")
-        self.array, self.step = store.array, store.step
+        self.array = store.array
         self.channels = store.shape[2] if len(store.shape) == 3 else 1
         self.masks, self.ignore_value = masks, ignore_value
         self.weights = (label_wt, default_pos_val) if masks is not None else (1.0, 1.0)
@@ -237,7 +210,7 @@ class MaskedPixels:
 
     @property
     def pixels(self) -> int:
-        """Number of pixel values of a unit."""
+        """Pixel values of a unit."""
         return len(self.array)
 
     def weighted(self, centre: int) -> int:
@@ -247,35 +220,33 @@ class MaskedPixels:
     def bounds(self, centre: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns bounds (N,) of the Euclidean distances.
 
-        Differences and squares are computed in float32, sums of at most 64 of them, too; nothing cancels, so that the
-        error of the sum is a few dozen unit roundoffs of itself.
+        Differences, squares and sums of at most 64 of them are float32; nothing cancels, so that the error of the sum
+        is a few dozen unit roundoffs of itself.
         """
         total = np.zeros(len(self))
         for rows, weight in self._parts(centre):
             if weight:
                 total += weight * self._squares(rows, centre)
         relative = (_MOST_ROWS + 10) * UNIT
-        total *= self.step**2
-        tiny = self.pixels * max(1.0, *self.weights) * 1e-37 * self.step**2
+        tiny = self.pixels * max(1.0, *self.weights) * 1e-37
         return np.sqrt(np.maximum(total * (1 - relative) - tiny, 0)), np.sqrt(total * (1 + relative) + tiny)
 
     def exact(self, rows: np.ndarray, centre: int, metric: str = "euclidean") -> np.ndarray:
-        """Returns the (R,) distances of the units `rows`, computed in float64 throughout."""
+        """Returns the (R,) distances of the units `rows`, float64 throughout."""
         parts = [(places, weight) for places, weight in self._parts(centre) if weight]
         places = np.concatenate([places for places, _ in parts] or [np.empty(0, np.int64)])
         if not len(places):
             return np.zeros(len(rows))
         weights = np.concatenate([np.full(len(places), weight) for places, weight in parts])
         own = self.array[places, centre].astype(np.float64)
-        step = max(1, _PIXEL_ELEMENTS // len(places))
-        found = [
-            vector_distances(self.array[places[:, None], rows[start : start + step]].T, own, metric, weights)
-            for start in range(0, len(rows), step)
+        distances = [
+            vector_distances(self.array[places[:, None], part].T, own, metric, weights)
+            for part in chunks(rows, len(places), _PIXEL_ELEMENTS)
         ]
-        return np.concatenate(found) * {"euclidean": self.step, "dot": self.step**2, "cosine": 1.0}[metric]
+        return np.concatenate(distances)
 
     def _parts(self, centre: int) -> list[tuple[np.ndarray, float]]:
-        """Returns the annotated pixels of a centre with their weight, and if it is needed the others with theirs."""
+        """Returns the annotated pixels of a centre with their weight, and where it is not 0 the others with theirs."""
         if self.masks is None:
             return [(np.arange(self.pixels), 1.0)]
         is_drawn = np.asarray(self.masks[centre]).reshape(-1) != self.ignore_value
@@ -348,11 +319,9 @@ class Extra:
     """
 
     def __init__(self, weights: Any, columns: Mapping[str, np.ndarray]):
-        given = {name: getattr(weights, name) for name in COLUMNS}
-        if weights.max_dist is not None:
-            limit = weights.max_dist * weights.wt_max_dist_mult
-            given = {name: float(np.clip(weight, -limit, limit)) for name, weight in given.items()}
-        self.weights = {name: weight for name, weight in given.items() if weight}
+        limit = np.inf if weights.max_dist is None else weights.max_dist * weights.wt_max_dist_mult
+        clipped = {name: float(np.clip(getattr(weights, name), -limit, limit)) for name in COLUMNS}
+        self.weights = {name: weight for name, weight in clipped.items() if weight}
         missing = sorted({COLUMNS[name] for name in self.weights} - set(columns))
         if missing:
             raise ConfigError(
@@ -392,7 +361,7 @@ def _term(name: str, values: np.ndarray, centre: np.ndarray) -> np.ndarray:
 
 
 def pool_columns(pool: Units) -> dict[str, np.ndarray]:
-    """Returns the columns that a pool gives.
+    """Returns the columns of a pool.
 
     Its patients, places and depths give "patient", "slice_pos" and "slice_rel_pos" (place / number of slices); its
     metadata "phase" (1 end-diastole, 0 end-systole), "group" (N,) codes or (N, G) one-hot, "height" and "weight",
@@ -406,22 +375,20 @@ def pool_columns(pool: Units) -> dict[str, np.ndarray]:
         "slice_pos": pool.positions,
         "slice_rel_pos": pool.positions / pool.depths,
     }
-    columns |= {name: pool.metadata[name] for name in ("phase", "group") if name in pool.metadata}
-    columns |= {name: _standard(pool.metadata[name]) for name in ("height", "weight") if name in pool.metadata}
+    for name in {"phase", "group", "height", "weight"} & set(pool.metadata):
+        values = pool.metadata[name]
+        if name in ("height", "weight"):
+            spread = values.std(ddof=1) if len(values) > 1 else 0.0
+            values = (values - values.mean()) / spread if spread > 0 else np.zeros(len(values))
+        columns[name] = values
     return columns
 
 
-def _standard(values: np.ndarray) -> np.ndarray:
-    spread = values.std(ddof=1) if len(values) > 1 else 0.0
-    return (values - values.mean()) / spread if spread > 0 else np.zeros(len(values))
-
-
-Facts = Mapping[str, Any]
 PHASES = {"ED": 1.0, "ES": 0.0}
 _NUMBERS = {"height": "height_cm", "weight": "weight_kg"}
 
 
-def patient_metadata(patients: Sequence[Any], facts: Mapping[Any, Facts]) -> dict[str, np.ndarray]:
+def patient_metadata(patients: Sequence[Any], facts: Mapping[Any, Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """Returns metadata for `make_pool`, a row per unit.
 
     Args:
@@ -437,16 +404,16 @@ def patient_metadata(patients: Sequence[Any], facts: Mapping[Any, Facts]) -> dic
         ConfigError: a height or weight that is not finite.
     """
     rows = [facts.get(patient, {}) for patient in np.asarray(patients).tolist()]
-    found: dict[str, np.ndarray] = {}
+    metadata: dict[str, np.ndarray] = {}
     if rows and all("group" in row for row in rows):
-        found["group"] = one_hot([row["group"] for row in rows])
+        metadata["group"] = one_hot([row["group"] for row in rows])
     for name, key in _NUMBERS.items():
         if rows and all(key in row for row in rows):
             values = np.array([row[key] for row in rows], np.float64)
             if not np.isfinite(values).all():
                 raise ConfigError(f"The {key} of some patients is not a finite number.")
-            found[name] = values
-    return found
+            metadata[name] = values
+    return metadata
 
 
 def one_hot(values: Sequence[Any]) -> np.ndarray:

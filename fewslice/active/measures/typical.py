@@ -1,7 +1,4 @@
-"""Typical units: those whose neighbours are near.
-
-Hacohen et al., 2022, arXiv 2202.02794.
-"""
+"""Typical units, whose neighbours are near (Hacohen et al., 2022, arXiv 2202.02794), and clusters by k-means."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from fewslice.active.query import Query, best
 def typical_units(
     query: Query, clusters: np.ndarray, *, min_cluster_size: int, k_nn: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Goes round the clusters, those with the fewest annotated units first, larger ones before smaller ones.
+    """Takes turns among the clusters, those with the fewest annotated units first, larger ones before smaller ones.
 
     Args:
         query: Needs features.
@@ -40,9 +37,9 @@ def typical_units(
             continue
         place, value = 0, np.nan
         if len(members) > 1:
-            found = typicality(query.features[members], max(min(k_nn, len(members) // 2), 1))
-            place = best(found, rng=query.rng, rtol=1e-12)
-            value = found[place]
+            merits = typicality(query.features[members], max(min(k_nn, len(members) // 2), 1))
+            place = best(merits, rng=query.rng, rtol=1e-12)
+            value = merits[place]
         chosen.append(members[place])
         values.append(value)
         is_free[members[place]] = False
@@ -61,16 +58,12 @@ LARGEST_FULL = 50  # more clusters than this are found with mini-batches, as in 
 
 
 def cluster_units(features: np.ndarray, count: int, *, rng: np.random.Generator) -> np.ndarray:
-    """Returns which cluster each unit belongs to, by k-means.
+    """Returns the cluster of each unit by k-means, (N,) int64 from 0 without gaps.
 
     Args:
         features: (N, D) float.
-        count: Clusters to look for, 1 to N.
+        count: Clusters, 1 to N; there are fewer where fewer points differ.
         rng: Draws the seed of k-means.
-
-    Returns:
-        (N,) int64 from 0 to the number of clusters - 1. Each cluster has a member; there are fewer than `count` where
-        fewer points differ.
 
     Source: Hacohen et al., 2022, arXiv 2202.02794: k-means up to 50 clusters, mini-batch k-means above.
 

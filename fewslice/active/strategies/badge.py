@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from fewslice.active.query import GRADIENTS, Choice, Query, best, register
-from fewslice.core.errors import ConfigError
 
 
 @register("badge", needs=(GRADIENTS,))
-def badge(query: Query, *, first: str = "uniform") -> Choice:
+def badge(query: Query, *, first: Literal["uniform", "largest"] = "uniform") -> Choice:
     """Draws the start of k-means++ on gradient embeddings of the unlabelled units.
 
     Each unit is drawn with a probability in proportion to its squared distance to the nearest one drawn before; where
     all these are 0, uniformly. The values are the distances. One distance per unit is held.
 
     Args:
-        query: Needs gradients.
         first: How the first unit is found: "uniform" as k-means++ says, or "largest", the longest gradient.
 
     Source: Ash et al., 2020, arXiv 1906.03671, algorithm 1.
@@ -24,8 +24,6 @@ def badge(query: Query, *, first: str = "uniform") -> Choice:
     Notes:
         "largest" is what the published code does. Annotated units are not looked at, as in the paper.
     """
-    if first not in ("uniform", "largest"):
-        raise ConfigError(f"`first` must be 'uniform' or 'largest'. Received: first={first!r}")
     rng, rows = query.rng, np.asarray(query.gradients)[query.candidates]
     rows = rows.astype(np.result_type(rows.dtype, np.float32), copy=False)
     lengths = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)

@@ -1,52 +1,39 @@
-"""k-center on what a graph network learned about annotated and other units."""
+"""k-center on the embedding of a graph network that tells annotated units from others."""
 
 from __future__ import annotations
 
-import dataclasses
+from typing import Annotated, Literal
 
 import numpy as np
 
-from fewslice.active.measures.gcn import SLICE_WEIGHTS, SimilarityGraph, Training, learn
+from fewslice.active.measures.gcn import SimilarityGraph, Training, learn
 from fewslice.active.measures.kcenter import euclidean_k_center
 from fewslice.active.query import FEATURES, Choice, Query, register
-from fewslice.core.errors import ConfigError
-from fewslice.core.registry import unknown_name
+from fewslice.settings.declare import Count, Help, declared
 
 
-@dataclasses.dataclass(frozen=True)
+@declared
 class CoreGcnOptions(Training):
-    """Options of CoreGCN, with the published names and values.
+    """Options of CoreGCN, with the published names and values."""
 
-    Attributes:
-        subset_size: Unlabelled units that the graph holds, drawn at random, or "all"; never fewer than the budget.
-        starting_sample: Annotated units that the network needs, at least 1.
-        use_random_start: Units are drawn at random until there are so many; False: by k-center on the features.
-        adj_sim_wt_metric: How the similarity of two units falls with the distance of their positions in their volumes
-            (see `slice_weights`); None: not at all.
-        s_margin: Accepted for published settings; no effect, as in the published code.
-    """
-
-    subset_size: int | str = "all"
-    starting_sample: int = 5
-    use_random_start: bool = True
-    adj_sim_wt_metric: str | None = None
-    s_margin: float = 0.1
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.starting_sample < 1:
-            raise ConfigError(f"`starting_sample` must be at least 1. Received: starting_sample={self.starting_sample}")
-        if self.subset_size != "all" and (isinstance(self.subset_size, str) or self.subset_size < 1):
-            raise ConfigError(
-                f"`subset_size` must be 'all' or a positive number. Received: subset_size={self.subset_size!r}"
-            )
-        if self.adj_sim_wt_metric is not None and self.adj_sim_wt_metric not in SLICE_WEIGHTS:
-            raise ConfigError(unknown_name("adj_sim_wt_metric", self.adj_sim_wt_metric, SLICE_WEIGHTS))
+    subset_size: Annotated[
+        Count | Literal["all"],
+        Help("Unlabelled units that the graph holds, drawn at random, or `all`; never fewer than the budget."),
+    ] = "all"
+    starting_sample: Annotated[Count, Help("Annotated units that the network needs.")] = 5
+    use_random_start: Annotated[
+        bool, Help("Units are drawn at random until there are so many; false: by k-center on the features.")
+    ] = True
+    adj_sim_wt_metric: Annotated[
+        Literal["k_slice_wt", "inv_slice_wt", "exp_slice_wt"] | None,
+        Help("How the similarity of two units falls with the distance of their positions in their volumes."),
+    ] = None
+    s_margin: Annotated[float, Help("Accepted for published settings; no effect, as in the published code.")] = 0.1
 
 
 @register("coregcn", needs=(FEATURES,), options=CoreGcnOptions)
 def coregcn(query: Query, options: CoreGcnOptions) -> Choice:
-    """Trains a graph network to tell annotated units from others and takes the farthest in what it learned.
+    """Trains a graph network to tell annotated units from others and takes the farthest units in its embedding.
 
     Below `starting_sample` annotated units the first ones are chosen without the network. The distance is that of the
     hidden values together with the output before the sigmoid. The values are distances to the nearest unit annotated
@@ -54,8 +41,7 @@ def coregcn(query: Query, options: CoreGcnOptions) -> Choice:
     features of some hundred values (a pooled map of the network) suit it, not whole maps.
 
     Args:
-        query: Needs features.
-        options: How.
+        options: Graph, network and training.
 
     Source: Caramalau et al., 2021, arXiv 2006.10219; values of Vepa et al., 2024, arXiv 2411.15763.
 
@@ -65,7 +51,7 @@ def coregcn(query: Query, options: CoreGcnOptions) -> Choice:
     """
     early = min(max(options.starting_sample - len(query.labelled), 0), query.budget)
     if options.use_random_start:
-        start = Choice(query.rng.choice(query.candidates, early, replace=False), np.full(early, np.nan))
+        start = Choice.unranked(query.rng.choice(query.candidates, early, replace=False))
     else:
         start = euclidean_k_center(query.features, early, labelled=query.labelled, rng=query.rng)
     left = query.budget - early

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fewslice.active.measures.kcenter import euclidean_k_center
-from fewslice.active.measures.pixels import pixel_rows
+from fewslice.active.measures.pixels import as_pixel_store
 from fewslice.active.query import Choice, Query, register
 
 
@@ -13,5 +13,5 @@ def coreset(query: Query) -> Choice:
 
     Source: Sener and Savarese, 2018, https://arxiv.org/abs/1708.00489, with pixels in place of embeddings.
     """
-    rows = pixel_rows(query.pixels)
+    rows = as_pixel_store(query.pixels).array.T
     return euclidean_k_center(rows, query.budget, labelled=query.labelled, rng=query.rng)

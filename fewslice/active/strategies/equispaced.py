@@ -11,9 +11,9 @@ from fewslice.active.query import Query, register
 def equispaced(query: Query) -> np.ndarray:
     """Shares the budget over the volumes and takes slices at equal distances among the unlabelled ones of each.
 
-    Slices go one by one to the volume with the fewest annotated and given ones, the generator deciding between equals;
-    so volumes differ by one at most unless they are used up or were annotated unequally. m slices of u unlabelled ones
-    are those at floor((j + 1/2) u / m), j = 0 .. m - 1; a single one is the middle.
+    Slices go one by one to the volume with the fewest annotated and chosen ones, ties broken at random; so volumes
+    differ by one at most unless they are used up or were annotated unequally. m slices of u unlabelled ones are those
+    at floor((j + 1/2) u / m), j = 0 .. m - 1; a single one is the middle.
 
     Source: a baseline of common practice.
     """

@@ -6,25 +6,22 @@ import numpy as np
 
 from fewslice.active.measures.coverage import cover_with_kernel, unit_rows
 from fewslice.active.query import FEATURES, Choice, Query, register
-from fewslice.core.errors import ConfigError
+from fewslice.settings.declare import Positive
 
 
 @register("maxherding", needs=(FEATURES,))
-def maxherding(query: Query, *, bandwidth: float = 1.0, normalise: bool = True) -> Choice:
+def maxherding(query: Query, *, bandwidth: Positive = 1.0, normalise: bool = True) -> Choice:
     """Raises the mean over all units of the kernel with the nearest annotated or chosen unit as much as each can.
 
     The kernel is exp(-|x - y|^2 / (2 bandwidth^2)). The values are what each unit adds. Time grows with the square of
     the pool, memory linearly.
 
     Args:
-        query: Needs features.
-        bandwidth: Of the kernel, positive.
+        bandwidth: Of the kernel.
         normalise: Scales features to length 1 first, as in the paper, so that a bandwidth of 1 suits any encoder.
 
     Source: Bae et al., 2024, arXiv 2407.12212.
     """
-    if not 0 < bandwidth < float("inf"):
-        raise ConfigError(f"`bandwidth` must be positive. Received: bandwidth={bandwidth}")
     return Choice(
         *cover_with_kernel(
             unit_rows(query.features, normalise=normalise),

@@ -11,8 +11,8 @@ from fewslice.active.query import Query, register
 def mid_slice(query: Query) -> np.ndarray:
     """Takes the middle slice of every volume, then the next nearest to the middle of every volume, and so on.
 
-    A volume with k annotated slices waits k rounds. Within a round volumes come in random order; of two slices equally
-    far from the middle the generator takes either.
+    A volume with k annotated slices waits k rounds. Volumes of a round and slices equally
+    far from the middle come in random order.
 
     Source: a baseline of common practice.
     """

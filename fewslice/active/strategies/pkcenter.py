@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from fewslice.active.measures.kcenter import PlainDistance
 from fewslice.active.query import Choice, Query, register
-from fewslice.core.errors import ConfigError
+from fewslice.settings.declare import Positive
 
 
 @register("pkcenter", needs=("features",))
-def pkcenter(query: Query, *, temp_init: float = 1.0, temp_scale: str | None = None) -> Choice:
+def pkcenter(query: Query, *, temp_init: Positive = 1.0, temp_scale: Literal["inv_iter"] | None = None) -> Choice:
     """Draws units with probability proportional to exp((distance - largest distance) / temperature).
 
     Args:
-        query: What is known.
-        temp_init: Temperature, in units of the distance, positive.
+        temp_init: Temperature, in units of the distance.
         temp_scale: None keeps it, "inv_iter" divides it by 1 + the number of units labelled or chosen so far.
 
     Notes:
         Differs from the published code, where a unit could be drawn twice within one query; here what was drawn is
         left out. The first unit is drawn uniformly if nothing is labelled, as published.
     """
-    if not temp_init > 0:
-        raise ConfigError(f"`temp_init` must be positive. Received: {temp_init}")
-    if temp_scale not in (None, "inv_iter"):
-        raise ConfigError(f"`temp_scale` must be None or 'inv_iter'. Received: {temp_scale!r}")
     features = np.asarray(query.features).reshape(len(query.pool), -1)
     distance, everything = PlainDistance(features), np.arange(len(features))
     nearest = np.full(len(features), np.inf)

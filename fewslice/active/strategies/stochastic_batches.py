@@ -5,23 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from fewslice.active.query import SCORES, Choice, Query, register
-from fewslice.core.errors import ConfigError
+from fewslice.settings.declare import Count
 
 
 @register("stochastic_batches", needs=(SCORES,))
-def stochastic_batches(query: Query, *, sbatch_size: int = 10) -> Choice:
+def stochastic_batches(query: Query, *, sbatch_size: Count = 10) -> Choice:
     """Deals the unlabelled units at random into batches and takes whole batches, highest mean score first.
 
     The last batch that is taken is cut to the budget. The values are the batches' means.
 
     Args:
-        query: Needs scores.
-        sbatch_size: Units per batch, at least 1; the last batch may be smaller.
+        sbatch_size: Units per batch; the last batch may be smaller.
 
     Source: Gaillochet et al., 2023, arXiv 2301.07670.
     """
-    if sbatch_size < 1:
-        raise ConfigError(f"`sbatch_size` must be at least 1. Received: sbatch_size={sbatch_size}")
     dealt = query.rng.permutation(query.candidates)
     means = batch_means(query.scores[dealt], sbatch_size)
     ranked = np.argsort(-means, kind="stable")[: query.budget]  # members of a batch stay together

@@ -6,15 +6,14 @@ import numpy as np
 
 from fewslice.active.measures.typical import cluster_units, typical_units
 from fewslice.active.query import FEATURES, Choice, Query, register
-from fewslice.core.errors import ConfigError
+from fewslice.settings.declare import Count
 
 
 @register("typiclust", needs=(FEATURES,))
-def typiclust(query: Query, *, min_cluster_size: int = 5, max_num_clusters: int = 500, k_nn: int = 20) -> Choice:
+def typiclust(query: Query, *, min_cluster_size: int = 5, max_num_clusters: Count = 500, k_nn: Count = 20) -> Choice:
     """Clusters all units and takes from one cluster after the other the unit that has the nearest neighbours.
 
     Args:
-        query: Needs features.
         min_cluster_size: Clusters of this size or smaller are left out, unless all are.
         max_num_clusters: There are as many clusters as units annotated afterwards, but not more than this.
         k_nn: Neighbours that typicality looks at, at most; half a cluster where that is less.
@@ -22,13 +21,10 @@ def typiclust(query: Query, *, min_cluster_size: int = 5, max_num_clusters: int 
     Source: Hacohen et al., 2022, arXiv 2202.02794.
 
     Notes:
-        Differs from the published code: two members of a cluster are equally typical, and the generator decides (there
-        the mean over no neighbour is no number, and the first is taken); if no cluster is large enough all stay (there
+        Differs from the published code: two members of a cluster are equally typical, ties are broken at random (there
+        the mean over no neighbour is NaN, and the first is taken); if no cluster is large enough all stay (there
         it stops with a division by zero).
     """
-    for name, value in {"max_num_clusters": max_num_clusters, "k_nn": k_nn}.items():
-        if value < 1:
-            raise ConfigError(f"`{name}` must be at least 1. Received: {name}={value}")
     count = min(len(query.labelled) + query.budget, max_num_clusters, len(query.pool))
     clusters = cluster_units(query.features, count, rng=query.rng)
     chosen, values = typical_units(query, clusters, min_cluster_size=min_cluster_size, k_nn=k_nn)

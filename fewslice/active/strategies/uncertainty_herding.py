@@ -6,16 +6,15 @@ import numpy as np
 
 from fewslice.active.measures.coverage import cover_with_kernel, squared_distances, unit_rows
 from fewslice.active.query import FEATURES, SCORES, Choice, Query, register
-from fewslice.core.errors import ConfigError
+from fewslice.settings.declare import Positive
 
 
 @register("uncertainty_herding", needs=(FEATURES, SCORES))
-def uncertainty_herding(query: Query, *, bandwidth: float | None = None, normalise: bool = True) -> Choice:
-    """Is `maxherding` with each unit weighted by its score.
+def uncertainty_herding(query: Query, *, bandwidth: Positive | None = None, normalise: bool = True) -> Choice:
+    """Is `maxherding` with each unit weighted by its score; if one is negative, the smallest is subtracted from all.
 
     Args:
-        query: Needs features and scores. If a score is negative, the smallest is subtracted from all.
-        bandwidth: Of the kernel, positive. None: the smallest distance between two annotated units that differ, so that
+        bandwidth: Of the kernel. None: the smallest distance between two annotated units that differ, so that
             the kernel narrows as annotations grow dense and scores count for more; 1 if there are no two.
         normalise: Scales features to length 1 first.
 
@@ -24,8 +23,6 @@ def uncertainty_herding(query: Query, *, bandwidth: float | None = None, normali
     Notes:
         The paper also calibrates the network's temperature on annotated units; that belongs to the scores.
     """
-    if bandwidth is not None and not 0 < bandwidth < float("inf"):
-        raise ConfigError(f"`bandwidth` must be positive. Received: bandwidth={bandwidth}")
     rows = unit_rows(query.features, normalise=normalise)
     scores = query.scores[query.candidates].astype(np.float64)
     weights = np.zeros(len(rows))

@@ -8,10 +8,7 @@ from fewslice.active.strategies.uncertainty import uncertainty
 
 @register("vaal", needs=(SCORES,), needs_labelled=True)
 def vaal(query: Query) -> Choice:
-    """Takes the units with the largest score `vaal`: `uncertainty` under its published name.
-
-    Args:
-        query: Needs scores, those of `fewslice.learner.vaal`, and at least one annotated unit.
+    """Takes the units with the largest score of `fewslice.learner.vaal`: `uncertainty` under its published name.
 
     Source: Sinha et al., 2019, arXiv 1904.00370, section 3.3.
     """

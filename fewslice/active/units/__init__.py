@@ -1,4 +1,4 @@
-"""What can be annotated: units, each an axis-aligned box in a case. One kind of unit per file.
+"""Units of annotation, each an axis-aligned box in a case. One kind of unit per file.
 
 A case is an image or volume with axes (slice, row, column); a 2D image has one slice. A slice is a box one voxel thick,
 an image or a volume is the box that holds everything, a patch is any box. A file here, or a plugin, registers a
@@ -49,12 +49,18 @@ class Case:
         patient: Its patient.
         shape: Voxels along (slice, row, column) on the network's grid.
         facts: Known about it without annotation: {"phase": "ED", "grade": "benign", ...}.
+        is_reversed: Its slices run against those of its file.
     """
 
     case_id: str
     patient: Any
     shape: tuple[int, int, int]
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    is_reversed: bool = False
+
+    def file_slice(self, first: int, count: int = 1) -> int:
+        """Returns the first slice in the file of `count` slices from `first` on here, or the other way round."""
+        return int(self.shape[0] - first - count if self.is_reversed else first)
 
 
 class Units:
@@ -93,15 +99,12 @@ class Units:
         self._start = np.asarray(start, np.int32).reshape(len(self._case), 3)
         self._size = np.broadcast_to(np.asarray(size, np.int32), self._start.shape)
         self._names = np.asarray(unit_ids, dtype=str)
-        self._check()
-        self.metadata = checked_metadata(metadata, len(self))
-        self.labels = None if labels is None else np.asarray(labels)
-
-    def _check(self) -> None:
         if not len(self._case):
             raise ConfigError("The pool holds no unit to annotate.")
-        _refuse_twice([case.case_id for case in self.cases], "The case {} is in the pool twice.")
-        _refuse_twice(self._names, "The unit {} is in the pool twice.")
+        _refuse_duplicates([case.case_id for case in self.cases], "The case {} is in the pool twice.")
+        _refuse_duplicates(self._names, "The unit {} is in the pool twice.")
+        self.metadata = checked_metadata(metadata, len(self))
+        self.labels = None if labels is None else np.asarray(labels)
 
     def __len__(self) -> int:
         return len(self._case)
@@ -124,6 +127,10 @@ class Units:
         """Returns the name of a unit."""
         return str(self._names[unit])
 
+    def place_in_file(self, box: Box) -> tuple[int, int, int]:
+        """Returns the start of a box; its slice counted as in the file."""
+        return (self.cases[box.case].file_slice(box.start[0], box.size[0]), *box.start[1:])
+
     def find(self, name: str) -> int:
         """Returns the index of the unit called `name`. Raises `KeyError` if there is none."""
         return self._places[name]
@@ -140,8 +147,9 @@ class Units:
 
     def box(self, unit: int) -> Box:
         """Returns the box of a unit."""
-        one = np.array([unit])
-        return Box(int(self.case_of(one)[0]), tuple(self.starts(one)[0].tolist()), tuple(self.sizes(one)[0].tolist()))
+        units = np.array([unit])
+        (case,), (start,), (size,) = (part(units).tolist() for part in (self.case_of, self.starts, self.sizes))
+        return Box(case, tuple(start), tuple(size))
 
     @cached_property
     def _all(self) -> np.ndarray:
@@ -175,25 +183,25 @@ class Units:
 
     def overlapping(self, boxes: Sequence[Box]) -> np.ndarray:
         """Returns (N,) bool: which units share a voxel with one of the boxes."""
-        found = np.zeros(len(self), bool)
+        is_hit = np.zeros(len(self), bool)
         for box in boxes:
             of_case = np.flatnonzero(self.case_of(self._all) == box.case)
             first, size = self.starts(of_case), self.sizes(of_case)
             shares = (first < np.add(box.start, box.size)) & (first + size > box.start)
-            found[of_case[shares.all(axis=1)]] = True
-        return found
+            is_hit[of_case[shares.all(axis=1)]] = True
+        return is_hit
 
 
 def checked_metadata(metadata: Mapping[str, Any] | None, count: int) -> dict[str, np.ndarray]:
     """Returns metadata as float64 arrays. Raises `ConfigError` for another length and what is not finite."""
-    found = {name: np.asarray(values, np.float64) for name, values in (metadata or {}).items()}
-    for name, values in found.items():
+    checked = {name: np.asarray(values, np.float64) for name, values in (metadata or {}).items()}
+    for name, values in checked.items():
         if len(values) != count or not np.isfinite(values).all():
             raise ConfigError(f"The metadata {name!r} must be {count} finite numbers or rows of them.")
-    return found
+    return checked
 
 
-def _refuse_twice(names: Sequence[str], message: str) -> None:
+def _refuse_duplicates(names: Sequence[str], message: str) -> None:
     values, counts = np.unique(np.asarray(names, dtype=str), return_counts=True)
     if (counts > 1).any():
         raise ConfigError(message.format(values[counts > 1][0]))

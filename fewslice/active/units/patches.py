@@ -69,20 +69,19 @@ class Patches(Units):
 
     def name(self, unit: int) -> str:
         box = self.box(unit)
-        return f"{self.cases[box.case].case_id}_patch_{'_'.join(map(str, box.start))}"
+        return f"{self.cases[box.case].case_id}_patch_{'_'.join(map(str, self.place_in_file(box)))}"
 
     def find(self, name: str) -> int:
         match = _NAME.fullmatch(name)
         case = self._case_places[match[1]] if match and match[1] in self._case_places else None
         if case is None:
             raise KeyError(name)
-        start = [int(match[axis]) for axis in (2, 3, 4)]
-        places = [int(np.searchsorted(axis, first)) for axis, first in zip(self._axes[case], start, strict=True)]
-        if any(
-            place == len(axis) or axis[place] != first
-            for axis, place, first in zip(self._axes[case], places, start, strict=True)
-        ):
-            raise KeyError(name)
+        places, starts = [], [int(text) for text in match.groups()[1:]]
+        starts[0] = self.cases[case].file_slice(starts[0], int(self._sizes[case][0]))
+        for axis, first in zip(self._axes[case], starts, strict=True):
+            if first not in axis:
+                raise KeyError(name)
+            places.append(int(np.searchsorted(axis, first)))
         return self._first(case) + int(np.ravel_multi_index(places, self._counts[case]))
 
     def unknown(self, name: str) -> str:
@@ -98,9 +97,9 @@ class Patches(Units):
         return self._all - (self._ends - self._counts.prod(axis=1))[self.case_of(self._all)]
 
     def overlapping(self, boxes: Sequence[Box]) -> np.ndarray:
-        found = np.zeros(len(self), bool)
+        is_hit = np.zeros(len(self), bool)
         for box in boxes:
-            lattice = found[self._first(box.case) : self._ends[box.case]].reshape(self._counts[box.case])
+            lattice = is_hit[self._first(box.case) : self._ends[box.case]].reshape(self._counts[box.case])
             hit = [
                 (axis < first + count) & (axis + part > first)
                 for axis, first, count, part in zip(
@@ -108,7 +107,7 @@ class Patches(Units):
                 )
             ]
             lattice |= hit[0][:, None, None] & hit[1][:, None] & hit[2]
-        return found
+        return is_hit
 
     def _first(self, case: int) -> int:
         return int(self._ends[case - 1]) if case else 0

@@ -21,6 +21,6 @@ def slices(cases: Sequence[Case]) -> Units:
     case = np.repeat(np.arange(len(depths)), depths)
     index = np.concatenate([np.arange(depth) for depth in depths]) if depths else np.empty(0, np.int64)
     start = np.stack([index, np.zeros_like(index), np.zeros_like(index)], axis=1)
-    size = np.array([(1, *one.shape[1:]) for one in cases], np.int32).reshape(-1, 3)[case]
-    names = [slice_name(cases[one].case_id, place) for one, place in zip(case, index, strict=True)]
+    size = np.array([(1, *each.shape[1:]) for each in cases], np.int32).reshape(-1, 3)[case]
+    names = [slice_name(cases[of].case_id, cases[of].file_slice(place)) for of, place in zip(case, index, strict=True)]
     return Units(cases, case, start, size, unit_ids=names)

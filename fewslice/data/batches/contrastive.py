@@ -1,11 +1,9 @@
 """Training batches from volumes in memory or memory-mapped, each a pure function of its generator.
 
-Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511. A caller makes the generator of one step with
-`np.random.default_rng([seed, epoch, step])`; the batch then depends on nothing else, whichever thread builds it. A plan
-says how many volumes, partitions and views a contrastive batch has and which row is which; the losses work from the ids
-of the rows (volume slot, partition, view), so that positives and negatives follow from what a row shows and not from
-where it stands. A volume is cut into `n_parts` partitions of consecutive slices; slices of one partition show about the
-same anatomy in every volume, since volumes are roughly aligned along depth.
+Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511. A plan says how many volumes, partitions and views a
+contrastive batch has and which row is which; the losses work from the ids of the rows (volume slot, partition, view).
+A volume is cut into `n_parts` partitions of consecutive slices; slices of one partition show about the same anatomy in
+every volume, since volumes are roughly aligned along depth.
 
 A volume is an array (depth, H, W), or an object with such arrays as `image` and, where labels are needed,
 `label` (`fewslice.data.cache.PreparedVolume`); `case.case_id` names it in messages.
@@ -13,10 +11,9 @@ A volume is an array (depth, H, W), or an object with such arrays as `image` and
 Notes:
     Differs from the published code, which fixed the number of rows first (4 * bt_size, or 5 * bt_size + 4) and left
     those that no group of blocks filled black: 16 of 48 in the default setting. Here the number of volumes follows from
-    `bt_size` and `n_parts`, every row is filled, and a `bt_size` that does not fit raises. There partitions had
-    floor(depth / n_parts) slices each, so that the last depth mod n_parts slices were never drawn; rows for which there
-    were no volumes stayed black, here asking for more volumes than there are raises; and the volumes of one batch were
-    drawn in two calls, so that a volume could be its own partner; here each is drawn once.
+    `bt_size` and `n_parts`, every row is filled, and sizes that do not fit, or too few volumes, raise. There partitions
+    had floor(depth / n_parts) slices each, so that the last depth mod n_parts slices were never drawn; and the volumes
+    of one batch were drawn in two calls, so that a volume could be its own partner; here each is drawn once.
 """
 
 from __future__ import annotations
@@ -29,13 +26,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fewslice.augment.mixup import random_mixup
-from fewslice.augment.pretraining import ViewSettings, global_views, local_views
+from fewslice.augment.pretraining import augmented_view
 from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch, one_hot
 from fewslice.core.errors import ConfigError
 from fewslice.data.volume import with_channel_axis
-
-GLOBAL_EXPERIMENTS = (0, 1, 2, 3, 4)
-LOCAL_EXPERIMENTS = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -73,18 +67,6 @@ class BatchPlan:
         return np.ascontiguousarray(grid[[0, 2, 1]].T)
 
 
-def _check(kind: str, value: int, known: tuple[int, ...], bt_size: int, n_parts: int) -> None:
-    problems = []
-    if value not in known:
-        problems.append(f"`{kind}` must be one of {', '.join(map(str, known))}. Received: {kind}={value}")
-    if bt_size < 1:
-        problems.append(f"`bt_size` must be at least 1. Received: bt_size={bt_size}")
-    if n_parts < 1:
-        problems.append(f"`n_parts` must be at least 1. Received: n_parts={n_parts}")
-    if problems:
-        raise ConfigError("\n".join(problems))
-
-
 def _slots(bt_size: int, n_parts: int, *, slices_per_bt: int, least: int) -> int:
     """Returns bt_size * slices_per_bt / n_parts if that is a whole number of at least `least` volumes."""
     slices = bt_size * slices_per_bt
@@ -109,14 +91,12 @@ def plan_global_batch(exp_no: int, bt_size: int, n_parts: int) -> BatchPlan:
 
     Args:
         exp_no: Variant, 0 to 4.
-        bt_size: The batch size of the command line.
-        n_parts: Partitions of a volume; not used by variant 0.
+        bt_size: The batch size of the command line, at least 1.
+        n_parts: Partitions of a volume, at least 1; not used by variant 0.
 
     Raises:
-        ConfigError: An unknown variant, or a `bt_size` that leaves a volume incomplete; the message names the
-            nearest that do not.
+        ConfigError: A `bt_size` that leaves a volume incomplete; the message names the nearest that do not.
     """
-    _check("global_loss_exp_no", exp_no, GLOBAL_EXPERIMENTS, bt_size, n_parts)
     if exp_no == 0:
         return BatchPlan(bt_size, 1, num_views=2, include_original=False, use_partitions=False)
     if exp_no == 1:
@@ -143,48 +123,23 @@ def plan_local_batch(exp_no: int, bt_size: int, n_parts: int) -> BatchPlan:
     Raises:
         ConfigError: As for `plan_global_batch`.
     """
-    _check("local_loss_exp_no", exp_no, LOCAL_EXPERIMENTS, bt_size, n_parts)
     if exp_no == 0:
         return BatchPlan(bt_size, 1, num_views=2, include_original=False, use_partitions=False)
     slots = _slots(bt_size, n_parts, slices_per_bt=1, least=2)
     return BatchPlan(slots, n_parts, num_views=2, include_original=False, use_partitions=True)
 
 
-def partition_edges(depth: int, n_parts: int, *, name: str = "the volume") -> np.ndarray:
-    """Returns where the partitions of a volume begin and end.
+def partition_edges(depths: np.ndarray, n_parts: int) -> np.ndarray:
+    """Returns the bounds of the partitions of volumes: (volumes, n_parts + 1) integers, increasing.
 
-    Args:
-        depth: Slices of the volume.
-        n_parts: Partitions.
-        name: What to call the volume in a message.
-
-    Returns:
-        (n_parts + 1,) int64, increasing; partition k is [edges[k], edges[k + 1]). Edge k is floor(k * depth / n_parts),
-        so sizes differ by one at most and every slice belongs to one.
-
-    Raises:
-        ConfigError: Fewer slices than partitions, or no partition.
+    Partition k is [edges[k], edges[k + 1]) with edge k = floor(k * depth / n_parts), so sizes differ by one at most and
+    every slice belongs to one.
     """
-    if n_parts < 1:
-        raise ConfigError(f"`n_parts` must be at least 1. Received: n_parts={n_parts}")
-    if depth < n_parts:
-        raise ConfigError(
-            f"`n_parts`={n_parts} partitions need as many slices, but {name} has {depth}. "
-            f"Use --n_parts={max(depth, 1)} or less, or leave this volume out of the split."
-        )
-    return np.arange(n_parts + 1) * depth // n_parts
+    return np.arange(n_parts + 1) * depths[:, None] // n_parts
 
 
 def locate_slices(flat: np.ndarray, depths: Sequence[int]) -> np.ndarray:
-    """Turns positions in the concatenation of all volumes into (volume index, slice index).
-
-    Args:
-        flat: (n,) integers in [0, sum(depths)).
-        depths: Slices of each volume.
-
-    Returns:
-        (n, 2) int64.
-    """
+    """Returns (n, 2) int64, volume and slice index of positions (n,) in the concatenation of volumes of `depths`."""
     ends = np.cumsum(depths)
     volumes = np.searchsorted(ends, flat, side="right")
     return np.stack([volumes, flat - (ends - np.asarray(depths))[volumes]], axis=1)
@@ -196,7 +151,7 @@ def sample_slices(rng: np.random.Generator, depths: Sequence[int], count: int) -
     Args:
         rng: Random generator.
         depths: Slices of each volume.
-        count: Slices wanted.
+        count: Number of slices.
 
     Returns:
         (count, 2) int64: volume index, slice index.
@@ -210,11 +165,11 @@ def sample_slices(rng: np.random.Generator, depths: Sequence[int], count: int) -
     return locate_slices(rng.integers(total, size=count), depths)
 
 
-def check_number_of_volumes(wanted: int, found: int) -> None:
+def check_number_of_volumes(needed: int, available: int) -> None:
     """Raises `ConfigError` if a batch needs more volumes than a split has."""
-    if wanted > found:
+    if needed > available:
         raise ConfigError(
-            f"The batch needs {wanted} different volumes, but the split has {found}. "
+            f"The batch needs {needed} different volumes, but the split has {available}. "
             "Use a smaller --bt_size, a larger --n_parts (fewer volumes per batch) or a larger split."
         )
 
@@ -232,15 +187,15 @@ def sample_partitions(
     Args:
         rng: Draws the volumes, then the slices volume by volume.
         depths: Slices of each volume.
-        num_volumes: Volumes wanted.
+        num_volumes: Number of volumes.
         n_parts: Partitions of a volume.
-        names: What to call the volumes in messages.
+        names: Of the volumes, for messages.
 
     Returns:
         (num_volumes, n_parts, 2) int64: volume index, slice index.
 
     Raises:
-        ConfigError: More volumes wanted than there are, or a volume with fewer slices than partitions
+        ConfigError: Fewer volumes than asked for, or a volume with fewer slices than partitions
             (whether or not it would be drawn).
     """
     check_number_of_volumes(num_volumes, len(depths))
@@ -252,12 +207,11 @@ def sample_partitions(
     if shallow:
         fewest = max(1, min(depths))
         raise ConfigError(
-            f"`n_parts`={n_parts} partitions need as many slices, but some volumes have fewer: "
-            f"{', '.join(shallow)}. "
+            f"`n_parts`={n_parts} partitions need as many slices, but some volumes have fewer: {', '.join(shallow)}. "
             f"Use --n_parts={fewest} or less, or leave them out of the split."
         )
     volumes = rng.permutation(len(depths))[:num_volumes]
-    edges = np.stack([partition_edges(depths[volume], n_parts) for volume in volumes])
+    edges = partition_edges(np.asarray(depths)[volumes], n_parts)
     slices = rng.integers(edges[:, :-1], edges[:, 1:])  # (num_volumes, n_parts)
     return np.stack([np.broadcast_to(volumes[:, None], slices.shape), slices], axis=-1)
 
@@ -348,72 +302,34 @@ def _assemble(views: list[np.ndarray], sources: np.ndarray, plan: BatchPlan) -> 
     return ContrastiveBatch(images.reshape(plan.num_rows, *views[0].shape[1:]), ids, rows)
 
 
-def global_batch(
+def contrastive_batch(
     rng: np.random.Generator,
     volumes: Sequence[Any],
+    plan: BatchPlan,
     *,
-    exp_no: int,
-    bt_size: int,
-    n_parts: int,
-    settings: ViewSettings | None = None,
+    box: int | None = None,
+    strong: bool = False,
 ) -> ContrastiveBatch:
-    """Makes a batch for global pre-training, see `plan_global_batch`.
+    """Makes a batch for global or local pre-training.
 
     Args:
-        rng: Draws the slices, then the views.
+        rng: Draws the slices, then view after view.
         volumes: Unlabelled volumes.
-        exp_no: Variant, 0 to 4.
-        bt_size: The batch size of the command line.
-        n_parts: Partitions of a volume.
-        settings: How views are made; None takes the published limits.
+        plan: Composition of the batch.
+        box: Crop of global views, see `augmented_view`; None for local views, in which positions correspond.
+        strong: See `augmented_view`.
 
     Returns:
         The batch. No row is blank unless its slice is.
 
     Raises:
-        ConfigError: Sizes that do not fit each other or the volumes, each with what would fit.
+        ConfigError: Fewer volumes than the plan has, or volumes with fewer slices than partitions.
     """
-    plan = plan_global_batch(exp_no, bt_size, n_parts)
     sources = _draw_sources(rng, volumes, plan)
-    views = global_views(
-        rng,
-        gather_slices(volumes, sources),
-        num_views=plan.num_views,
-        include_original=plan.include_original,
-        settings=settings,
-        draws=plan.draws,
-    )
-    return _assemble(views, sources, plan)
-
-
-def local_batch(
-    rng: np.random.Generator,
-    volumes: Sequence[Any],
-    *,
-    exp_no: int,
-    bt_size: int,
-    n_parts: int = 4,
-    settings: ViewSettings | None = None,
-) -> ContrastiveBatch:
-    """Makes a batch for local pre-training, see `plan_local_batch`. Positions in its two views correspond.
-
-    Args:
-        rng: Draws the slices, then the views.
-        volumes: Unlabelled volumes.
-        exp_no: Variant, 0 or 1.
-        bt_size: Slices of the batch.
-        n_parts: Partitions of a volume.
-        settings: How views are made; None takes the published limits.
-
-    Returns:
-        The batch, 2 * bt_size rows.
-
-    Raises:
-        ConfigError: As for `global_batch`.
-    """
-    plan = plan_local_batch(exp_no, bt_size, n_parts)
-    sources = _draw_sources(rng, volumes, plan)
-    views = local_views(rng, gather_slices(volumes, sources), settings=settings)
+    slices = gather_slices(volumes, sources)
+    views = [slices] if plan.include_original else []
+    while len(views) < plan.num_views:
+        views.append(augmented_view(rng, slices, box=box, strong=strong, draws=plan.draws))
     return _assemble(views, sources, plan)
 
 
@@ -433,7 +349,7 @@ def segmentation_batch(
         volumes: Objects with `image` and `label`.
         batch_size: Slices of the batch.
         num_classes: Classes including the background.
-        augmentation: What is done; None leaves slices and labels as they are.
+        augmentation: None leaves slices and labels as they are.
         mixup: Parameter of the Beta distribution of `random_mixup`; 0 mixes nothing.
 
     Raises:

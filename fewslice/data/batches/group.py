@@ -10,7 +10,7 @@ Everything drawn is a pure function of (seed, epoch, index).
 Notes:
     Differs from the published code, which draws again until a partner is new and so never ends where a volume or
     patient has too few slices (here `ConfigError`), and takes the neighbour of a volume's only slice from the next
-    volume. The law of what is drawn is the same.
+    volume. The law of the draws is the same.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from fewslice.augment.group_views import GroupViewSettings, group_view
+from fewslice.augment.group_views import group_view
 from fewslice.core.errors import ConfigError
 from fewslice.data.batches import generator
 from fewslice.data.batches.contrastive import ContrastiveBatch, gather_slices
+from fewslice.settings.group_contrastive import batch_size_problem
 
 _PLAN = 2**31 - 2  # step numbers from which the batches of an epoch and their order are drawn; no training step
 _ORDER = 2**31 - 3
@@ -51,13 +52,8 @@ class GroupPlan:
     use_patient: bool = False
 
     def __post_init__(self):
-        size = self.group_size
-        if self.batch_size % size or self.batch_size < 2 * size:
-            near = sorted({max(self.batch_size // size, 2) * size, max(-(-self.batch_size // size), 2) * size})
-            raise ConfigError(
-                f"`batch_size` must be a multiple of the group size, {size}, and at least {2 * size}. "
-                f"Received: {self.batch_size}. Use {' or '.join(map(str, near))}."
-            )
+        if problem := batch_size_problem(self.batch_size, self.group_size):
+            raise ConfigError(problem)
 
     @property
     def group_size(self) -> int:
@@ -82,7 +78,7 @@ class SliceHierarchy:
         depths: Slices of each volume, at least 1.
         patients: Patient of each volume; None: each volume has its own. A patient's volumes need not follow
             each other; patients keep the order of their first volume.
-        names: What to call the volumes in messages.
+        names: Of the volumes, for messages.
 
     Attributes:
         sources: (N, 2) int64 volume index, slice index.
@@ -168,19 +164,19 @@ def draw_groups(rng: np.random.Generator, hierarchy: SliceHierarchy, plan: Group
         ConfigError: See `SliceHierarchy.check`.
     """
     hierarchy.check(plan)
-    members = np.arange(len(hierarchy))[:, None]
+    anchor = np.arange(len(hierarchy))
+    members = anchor[:, None]
     if plan.use_slice_pos:
-        anchor = members[:, 0]
         step = 2 * rng.integers(2, size=len(anchor)) - 1
         step = np.where(anchor == hierarchy.volume_first, 1, step)
         step = np.where(anchor == hierarchy.volume_first + hierarchy.volume_size - 1, -1, step)
         members = np.column_stack([members, anchor + step])
-    if plan.use_phase:
-        partner = _draw_others(rng, members, hierarchy.volume_first, hierarchy.volume_size)
-        members = np.column_stack([members, partner])
-    if plan.use_patient:
-        partner = _draw_others(rng, members, hierarchy.patient_first, hierarchy.patient_size)
-        members = np.column_stack([members, partner])
+    for is_used, first, size in (
+        (plan.use_phase, hierarchy.volume_first, hierarchy.volume_size),
+        (plan.use_patient, hierarchy.patient_first, hierarchy.patient_size),
+    ):
+        if is_used:
+            members = np.column_stack([members, _draw_others(rng, members, first, size)])
     return members
 
 
@@ -198,7 +194,7 @@ def draw_batches(rng: np.random.Generator, hierarchy: SliceHierarchy, plan: Grou
     Args:
         rng: Random generator.
         hierarchy: The slices.
-        plan: What a batch is made of.
+        plan: Composition of a batch.
 
     Returns:
         (batches, B) int64 positions in flat order, group after group; at least one batch. With groups all
@@ -225,11 +221,11 @@ def draw_batches(rng: np.random.Generator, hierarchy: SliceHierarchy, plan: Grou
 
 
 class GroupSampler:
-    """The batches of all epochs; what a step sees depends on the seed and its number only.
+    """The batches of all epochs; that of a step depends on the seed and its number only.
 
     Args:
         hierarchy: The slices.
-        plan: What a batch is made of.
+        plan: Composition of a batch.
         seed: Random seed.
         reset_every_epoch: Whether each epoch draws new groups and batches, whose number then varies by about 1%;
             otherwise the batches of the first come in a new order. Without groups they are always new.
@@ -278,25 +274,19 @@ class GroupSampler:
 
 
 def group_batch(
-    rng: np.random.Generator,
-    volumes: Sequence[Any],
-    sources: np.ndarray,
-    plan: GroupPlan,
-    *,
-    settings: GroupViewSettings | None = None,
+    rng: np.random.Generator, volumes: Sequence[Any], sources: np.ndarray, plan: GroupPlan
 ) -> ContrastiveBatch:
     """Makes the two views of a batch.
 
     Args:
         rng: Draws the first views, then the second.
-        volumes: Arrays (depth, H, W), or objects with such an `image`.
+        volumes: Objects with `image` (depth, H, W).
         sources: (B, 2) volume index, slice index, from `GroupSampler.at_step`.
-        plan: What the batch is made of.
-        settings: Limits of the views; None takes the published ones.
+        plan: Composition of the batch.
 
     Returns:
         2B rows, with ids image, group, position in the group.
     """
     images = gather_slices(volumes, sources)
-    views = [group_view(rng, images, settings=settings) for _ in range(2)]
+    views = [group_view(rng, images) for _ in range(2)]
     return ContrastiveBatch(np.concatenate(views), plan.ids(), np.tile(sources, (2, 1)).astype(np.int32))

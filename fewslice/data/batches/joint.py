@@ -28,12 +28,10 @@ class LabelPool:
     Args:
         labels: One (depth, H, W) array of integers per volume, memory-mapped or not; not copied.
         num_classes: K, background included.
-        names: What to call the volumes in messages.
+        names: Of the volumes, for messages.
         confidence: One (depth, H, W) uint8 array per volume, 255 where a label is certain; None: all are.
 
     Attributes:
-        labels: As given.
-        num_classes: As given.
         depths: Slices of each volume.
         present: (slices, K) boolean, all volumes one after the other.
 
@@ -68,24 +66,21 @@ class LabelPool:
                 )
         self.present = np.concatenate(tables)
 
-    def qualifying(self, min_classes: int, *, what: str = "slices") -> np.ndarray:
-        """Returns the slices that show at least `min_classes` classes, background included.
+    def draw(self, rng: np.random.Generator, count: int, min_classes: int, *, what: str = "slices") -> np.ndarray:
+        """Draws slices uniformly from those that show enough classes, with replacement.
 
         Args:
-            min_classes: 1 to K.
-            what: What to call the slices in the message.
+            rng: Random generator.
+            count: Number of slices.
+            min_classes: Classes, background included, that a slice must show.
+            what: Name of the slices in the message.
 
         Returns:
-            (n,) int64 positions in the concatenation of all volumes, n > 0, ascending.
+            (count, 2) int64: volume index, slice index.
 
         Raises:
-            ConfigError: `min_classes` out of range, or no slice qualifies.
+            ConfigError: No slice shows so many.
         """
-        if not 1 <= min_classes <= self.num_classes:
-            raise ConfigError(
-                f"`min_classes` must be 1 to the number of classes, {self.num_classes}. "
-                f"Received: min_classes={min_classes}"
-            )
         counts = self.present.sum(axis=1)
         flat = np.flatnonzero(counts >= min_classes)
         if len(flat) == 0:
@@ -95,24 +90,6 @@ class LabelPool:
                 f"counts): the most are {most}, in {int(np.sum(counts == most))} slices. "
                 f"Use min_classes={most} or less, or a split with other volumes."
             )
-        return flat
-
-    def draw(self, rng: np.random.Generator, count: int, min_classes: int, *, what: str = "slices") -> np.ndarray:
-        """Draws slices uniformly from those that show enough classes, with replacement.
-
-        Args:
-            rng: Random generator.
-            count: Slices wanted.
-            min_classes: See `qualifying`.
-            what: What to call the slices in messages.
-
-        Returns:
-            (count, 2) int64: volume index, slice index.
-
-        Raises:
-            ConfigError: No slice qualifies.
-        """
-        flat = self.qualifying(min_classes, what=what)
         return locate_slices(flat[rng.integers(len(flat), size=count)], self.depths)
 
     def gather(self, sources: np.ndarray) -> np.ndarray:
@@ -150,7 +127,7 @@ def _classes_of_volume(volume: np.ndarray, num_classes: int, name: str) -> np.nd
 
 
 def pair_table(bt_size: int, exp_no: int) -> np.ndarray:
-    """Returns which slice stands in which image of which pair.
+    """Returns the slices that make the first and the second images of the pairs.
 
     The slices are h = bt_size // 2 labelled ones, L0, L1, ..., followed by bt_size - h unlabelled ones, U0, U1,
     ... (one more if `bt_size` is odd; unlabelled slices abound). Each is in at least one pair.
@@ -168,7 +145,7 @@ def pair_table(bt_size: int, exp_no: int) -> np.ndarray:
         (2, bt_size) int64, first and second image of each pair, as places in [L0, L1, ..., U0, U1, ...].
 
     Raises:
-        ConfigError: `bt_size` below 2, or an unknown `exp_no`.
+        ConfigError: `bt_size` below 2.
 
     Notes:
         For `bt_size` 10 this is the published table, which was written out by hand; the published code fails
@@ -177,8 +154,6 @@ def pair_table(bt_size: int, exp_no: int) -> np.ndarray:
     >>> pair_table(4, 1).tolist()  # L0|L0, L1|U1, U0|U0, U0|U1
     [[0, 1, 2, 2], [0, 3, 2, 3]]
     """
-    if exp_no not in (0, 1):
-        raise ConfigError(f"`local_loss_exp_no` must be one of 0, 1. Received: local_loss_exp_no={exp_no}")
     if bt_size < 2:
         raise ConfigError(
             f"`bt_size` must be at least 2, a labelled and an unlabelled pair. Received: bt_size={bt_size}"
@@ -277,16 +252,6 @@ class JointPlan:
     min_classes: int | None = None
     min_classes_seg: int = 1
 
-    def __post_init__(self):
-        pair_table(self.bt_size, self.exp_no)
-        problems = [
-            f"`{name}` must be at least 1. Received: {name}={getattr(self, name)}"
-            for name in ("num_labelled", "n_pos")
-            if getattr(self, name) < 1
-        ]
-        if problems:
-            raise ConfigError("\n".join(problems))
-
 
 def draw_joint_batch(
     rng: np.random.Generator, labelled: LabelPool, unlabelled: LabelPool, *, plan: JointPlan
@@ -298,7 +263,7 @@ def draw_joint_batch(
             contrastive loss, then the pixels.
         labelled: True labels.
         unlabelled: Pseudo-labels (true ones where they are known), same classes and size of slices.
-        plan: What to draw.
+        plan: Sizes of the batch.
 
     Raises:
         ConfigError: No slice shows enough classes, or the pools do not fit each other.

@@ -16,6 +16,7 @@ _REMEDIES = {
     errno.EPERM: _RIGHTS,
     errno.ENOTDIR: "A part of this path is a file. Correct the path.",
     errno.ENOENT: "It vanished or is a broken link. Put it back and repeat the command.",
+    errno.ENODEV: "Put the file itself there, or leave the case out.",
     errno.ELOOP: "Its links lead in a circle. Mend them.",
     errno.EIO: _DRIVE,
     errno.ESTALE: _DRIVE,

@@ -20,16 +20,19 @@ from typing import BinaryIO
 import nibabel as nib
 import numpy as np
 
+from fewslice.core import limits
 from fewslice.core.errors import DataError
-from fewslice.core.files import atomic_path
+from fewslice.core.files import atomic_path, refuse_special
 from fewslice.data.io.access import absence, access_error
+from fewslice.data.io.geometry import STORED, Axes, has_orientation, inverse, permuted, turned
 
 Header = nib.Nifti1Header  # nib.Nifti2Header is a subclass
 
 INTEGER_TOLERANCE = 1e-3  # labels stored as floats may differ by this much from an integer
-MAX_BYTES = 8 << 30  # voxels of one file; far above any single volume, far below a header that lies
+_BLOCK = 3 << 22  # bytes read at once; a multiple of all voxel sizes
 MAX_DEFLATE_RATIO = 1032  # of the deflate format
 SPACING_RANGE_MM = (1e-3, 1e3)
+_LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 _MM = 2  # code of mm in xyzt_units; 0 is "unknown"
 _FRESH_COPY = "Get a fresh copy of the file (interrupted download or copy, full disk), or leave the case out."
 
@@ -39,25 +42,31 @@ class Grid:
     """Voxels with their geometry.
 
     Attributes:
-        array: (X, Y, Z) float32 intensities, of colour images (X, Y, Z, C), or int32 label codes.
+        array: (X, Y, Z) float32 intensities, of colour images (X, Y, Z, C), or int32 label codes; in any memory order.
         spacing_mm: Size of a voxel along x, y and z; of NIfTI files from the header's pixdim (`get_zooms()`), never
             from the affine: ACDC's affines have unit scale.
-        affine: (4, 4) float64, voxel indices to mm, as the file says.
+        affine: (4, 4) float64, voxel indices to mm, as the file says; of a file that does not, as ITK reads it.
         header: The file's header, NIfTI-1 or NIfTI-2; None for other formats.
+        axes: How the array was turned against the file (`fewslice.data.io.geometry`).
+        notes: Text on what was read otherwise than one would expect.
     """
 
     array: np.ndarray
     spacing_mm: tuple[float, float, float]
     affine: np.ndarray
     header: Header | None = None
+    axes: Axes = STORED
+    notes: tuple[str, ...] = ()
 
 
-def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) -> Grid:
+def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, in_colour: bool = False) -> Grid:
     """Reads one 3-D image and checks everything that can be checked without knowing what it shows.
 
     Args:
-        path: A .nii or .nii.gz file with 2 to 4 axes; further axes of length one are dropped.
+        path: A .nii or .nii.gz file with 2 to 4 axes; further axes of length one are dropped. A file of shape
+            (X, Y, 1, Z) is a volume of Z slices, unless `channel` asks for another of its images than the first.
         channel: Which image of a 4-D file.
+        in_colour: Return red, green and blue of a file that has them as (X, Y, Z, 3); otherwise they become grey.
         is_label: Return integers; values farther than 1e-3 from an integer are an error.
 
     Returns:
@@ -68,10 +77,11 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) ->
             or infinite voxels, labels that are no integers.
     """
     path = Path(path)
-    header, content = _read(path)
-    volumes = _as_volumes(path, header, content)  # (X, Y, Z, C)
-    if is_label and volumes.shape[3] != 1:
-        found = f"a 4-D file with {volumes.shape[3]} values per voxel"
+    header, content = _read(path, is_label=is_label)
+    volumes, notes = _as_volumes(path, header, content, channel)  # (X, Y, Z, C)
+    is_rgb = volumes.dtype.names is not None
+    if is_label and (is_rgb or volumes.shape[3] != 1):
+        found = "RGB voxels" if is_rgb else f"a 4-D file with {volumes.shape[3]} values per voxel"
         remedy = "Store one integer class per voxel in a 3-D file."
         raise DataError(path, expected="a label with one value per voxel", found=found, remedy=remedy)
     if not 0 <= channel < volumes.shape[3]:
@@ -81,10 +91,17 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False) ->
             found=f"{volumes.shape[3]} channel(s), counted from 0",
             remedy=f"Set `image_channel` to 0 ... {volumes.shape[3] - 1}, or remove this file.",
         )
-    values = _scaled(path, header, volumes[..., channel])
+    values = volumes[..., channel]
+    if is_rgb:
+        values = np.stack([values[name] for name in "RGB"], axis=-1)
+        if not in_colour:
+            values = values @ np.array(_LUMINANCE, np.float32)
+            notes += ("its voxels are RGB and were read as grey (luminance); `num_channels = 3` keeps the colours",)
+    else:
+        values = _scaled(path, header, values)
     _check_finite(path, values)
     array = _as_integers(path, values) if is_label else _as_float32(path, values)
-    return Grid(array, _spacing_mm(path, header), _affine(path, header), header)
+    return Grid(array, _spacing_mm(path, header), _affine(path, header), header, notes)
 
 
 def header_from(block: bytes) -> Header:
@@ -92,19 +109,27 @@ def header_from(block: bytes) -> Header:
     return (nib.Nifti2Header if len(block) == nib.Nifti2Header.sizeof_hdr else nib.Nifti1Header)(block, check=False)
 
 
-def _read(path: Path) -> tuple[Header, np.ndarray]:
-    """Returns the checked header and the bytes of all voxels, uint8."""
+def _read(path: Path, *, is_label: bool) -> tuple[Header, np.ndarray]:
+    """Returns the checked header and all voxels in one row; of a 3-D image, small integers as scaled float32."""
     is_gzip = _check_file(path)
     with _reading(path), open(path, "rb") as raw:
         stream = gzip.GzipFile(fileobj=raw) if is_gzip else raw
         header = _read_header(path, stream)
         count = _claimed_bytes(path, header, is_gzip)
-        before = _voxel_offset(path, header) - header.sizeof_hdr  # header extensions
-        content = stream.read(before + count + 1)  # reaching the end is also what compares the checksum
-        if len(content) < before + count:
-            found = f"only {max(len(content) - before, 0)} bytes before the file ends"
-            raise DataError(path, expected=f"{count} bytes of voxels", found=found, remedy=_FRESH_COPY)
-        if len(content) > before + count:
+        dtype, done = _voxel_type(path, header), 0
+        is_widened = not is_label and dtype.itemsize <= 2 and _has_one_image(header)
+        voxels = np.empty(count // dtype.itemsize, np.float32 if is_widened else dtype)
+        for size in _blocks(_voxel_offset(path, header) - header.sizeof_hdr):  # header extensions
+            stream.read(size)
+        for size in _blocks(count):
+            block = stream.read(size)
+            if len(block) < size:
+                found = f"only {done * dtype.itemsize + len(block)} bytes before the file ends"
+                raise DataError(path, expected=f"{count} bytes of voxels", found=found, remedy=_FRESH_COPY)
+            values = np.frombuffer(block, dtype)
+            voxels[done : done + len(values)] = _scaled(path, header, values) if is_widened else values
+            done += len(values)
+        if stream.read(1):  # reaching the end is also what compares the checksum
             for _ in range(64):  # damage inside a gzip stream can lengthen it; the checksum at its end then says so
                 if not stream.read(1 << 20):
                     break
@@ -114,7 +139,19 @@ def _read(path: Path) -> tuple[Header, np.ndarray]:
                 found="further data",
                 remedy="Header and voxels do not belong together. " + _FRESH_COPY,
             )
-    return header, np.frombuffer(content, np.uint8, offset=before)
+    return header, voxels
+
+
+def _blocks(count: int) -> Iterator[int]:
+    """Yields the sizes of blocks of `count` bytes."""
+    for start in range(0, count, _BLOCK):
+        yield min(_BLOCK, count - start)
+
+
+def _has_one_image(header: Header) -> bool:
+    """Whether all voxels are of one image, and float32 holds them after scaling."""
+    scale = [abs(float(header[name])) for name in ("scl_slope", "scl_inter")]
+    return math.prod(header.get_data_shape()[3:]) == 1 and not any(value > 1e30 for value in scale)
 
 
 def _check_file(path: Path) -> bool:
@@ -122,8 +159,10 @@ def _check_file(path: Path) -> bool:
     if not path.exists():
         found, remedy = absence(path)
         raise DataError(path, expected="a NIfTI file", found=found, remedy=remedy)
+    with _reading(path):
+        refuse_special(path)
     name = path.name.lower()
-    if not path.is_file() or not name.endswith((".nii", ".nii.gz")):
+    if path.is_dir() or not name.endswith((".nii", ".nii.gz")):
         raise DataError(
             path,
             expected="a file whose name ends with .nii or .nii.gz",
@@ -192,8 +231,7 @@ def _claimed_bytes(path: Path, header: Header, is_gzip: bool) -> int:
         found = f"a {'gzip ' * is_gzip}file of {on_disk} bytes, which cannot hold them"
         remedy = "The file is truncated or its header is damaged. " + _FRESH_COPY
         raise DataError(path, expected=claim, found=found, remedy=remedy)
-    if count > MAX_BYTES:
-        raise _bad_header(path, f"at most {MAX_BYTES} bytes of voxels", claim)
+    limits.check(path, count, claim)
     return count
 
 
@@ -202,9 +240,13 @@ def _voxel_type(path: Path, header: Header) -> np.dtype:
         dtype = header.get_data_dtype()
     except (nib.spatialimages.HeaderDataError, KeyError):
         dtype = None
-    if dtype is None or dtype.kind not in "iuf" or not 1 <= dtype.itemsize <= 8:
-        found = f"datatype code {int(header['datatype'])}" + (f" ({dtype.name})" if dtype is not None else "")
-        raise _bad_header(path, "real numbers of 8 to 64 bits per voxel", found)
+    is_rgb = dtype is not None and dtype.names is not None and set("RGB") <= set(dtype.names)
+    if dtype is None or not is_rgb and (dtype.kind not in "iuf" or not 1 <= dtype.itemsize <= 8):
+        expected, found = "real numbers of 8 to 64 bits or RGB per voxel", f"datatype code {int(header['datatype'])}"
+        if dtype is None:
+            raise _bad_header(path, expected, found)
+        remedy = "Convert the voxels, such as complex ones to their magnitude."
+        raise DataError(path, expected=expected, found=f"{found} ({dtype.name})", remedy=remedy)
     if int(header["bitpix"]) != 8 * dtype.itemsize:
         raise _bad_header(path, f"bitpix {8 * dtype.itemsize} for {dtype.name}", f"bitpix {int(header['bitpix'])}")
     return dtype
@@ -235,6 +277,8 @@ def _spacing_mm(path: Path, header: Header) -> tuple[float, float, float]:
 
 def _affine(path: Path, header: Header) -> np.ndarray:
     """Returns the (4, 4) float64 matrix from voxel indices to mm: sform, else qform, else from pixdim."""
+    if not has_orientation(header):
+        return np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.diag([*_spacing_mm(path, header), 1.0])
     try:
         matrix = np.asarray(header.get_best_affine(), np.float64)
     except (nib.spatialimages.HeaderDataError, ValueError) as error:
@@ -249,18 +293,26 @@ def _bad_header(path: Path, expected: str, found: str) -> DataError:
     return DataError(path, expected=expected, found=found, remedy="The header is damaged or unusual. " + _FRESH_COPY)
 
 
-def _as_volumes(path: Path, header: Header, content: np.ndarray) -> np.ndarray:
-    """Returns the raw voxels as (X, Y, Z, C), C images one after the other."""
-    shape = list(header.get_data_shape())
+def _as_volumes(path: Path, header: Header, content: np.ndarray, channel: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns the raw voxels as (X, Y, Z, C), C images one after the other, and notes."""
+    shape, notes = list(header.get_data_shape()), ()
     extra = [size for size in shape[3:] if size > 1]
     if len(extra) > 1:
         expected, remedy = "3-D, or 4-D with one axis of channels", "Split the file into 3-D images."
         raise DataError(path, expected=expected, found=f"shape {tuple(shape)}", remedy=remedy)
+    described = f"of shape {' x '.join(map(str, shape))}"
+    if extra and shape[2] == 1 and channel == 0:
+        notes = (f"a file {described} was read as a volume of {extra[0]} slices",)
+        shape, extra = [*shape[:2], *extra], []
+    elif extra:
+        notes = (f"of the {extra[0]} images in a file {described} number {channel}, counted from 0, was read",)
     shape = (shape[:3] + [1, 1])[:3] + (extra or [1])
-    return content.view(header.get_data_dtype()).reshape(shape, order="F")
+    return content.reshape(shape, order="F"), notes
 
 
 def _scaled(path: Path, header: Header, raw: np.ndarray) -> np.ndarray:
+    if raw.dtype != header.get_data_dtype():
+        return raw  # scaled as it was read
     stored = [float(header["scl_slope"]), float(header["scl_inter"])]
     try:
         slope, intercept = header.get_slope_inter()
@@ -277,7 +329,7 @@ def _scaled(path: Path, header: Header, raw: np.ndarray) -> np.ndarray:
 
 
 def _check_finite(path: Path, values: np.ndarray) -> None:
-    if values.dtype.kind != "f":
+    if values.dtype.kind != "f" or np.isfinite([values.min(), values.max()]).all():
         return
     num_nan, num_infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
     if num_nan or num_infinite:
@@ -291,7 +343,7 @@ def _check_finite(path: Path, values: np.ndarray) -> None:
 
 def _as_float32(path: Path, values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
-        array = np.array(values, np.float32, order="C")
+        array = np.asarray(values, np.float32)
     if values.dtype.itemsize > 4 and not np.isfinite(array).all():
         raise DataError(
             path,
@@ -303,7 +355,7 @@ def _as_float32(path: Path, values: np.ndarray) -> np.ndarray:
 
 
 def _as_integers(path: Path, values: np.ndarray) -> np.ndarray:
-    rounded = np.rint(values)
+    rounded = np.rint(values) if values.dtype.kind == "f" else values
     wrong = np.abs(values - rounded) > INTEGER_TOLERANCE if values.dtype.kind == "f" else np.zeros(1, bool)
     if wrong.any():
         examples = ", ".join(f"{value:g}" for value in np.unique(values[wrong])[:5])
@@ -318,7 +370,7 @@ def _as_integers(path: Path, values: np.ndarray) -> np.ndarray:
         found = f"values from {rounded.min()} to {rounded.max()}"
         remedy = "This is no label file, or it is damaged."
         raise DataError(path, expected="labels that fit 32 bits", found=found, remedy=remedy)
-    return np.array(rounded, np.int32, order="C")
+    return np.asarray(rounded, np.int32)
 
 
 def write_nifti(
@@ -333,11 +385,11 @@ def write_nifti(
 
     Args:
         path: Target; its name ends with .nii.gz.
-        array: (X, Y, Z), a numeric type that NIfTI knows; bool is stored as uint8.
-        like: The image or `Volume` whose zooms, units, affine and qform/sform codes the file gets; of one without a
-            header (another format) zooms and affine.
-        affine: (4, 4), replaces the affine of `like`.
-        spacing_mm: Size of a voxel, replaces that of `like`.
+        array: (X, Y, Z), a numeric type that NIfTI knows; bool is stored as uint8. Its axes are those of `like`.
+        like: The image or `Volume` whose zooms, units, affine and qform/sform codes the file gets, with the axes of its
+            file; of one without a header (another format) zooms and affine.
+        affine: (4, 4), replaces the affine of `like` in its file.
+        spacing_mm: Size of a voxel, replaces that of `like` in its file.
 
     Raises:
         RuntimeError: an array or name that cannot be written, or too little to make a header from.
@@ -349,6 +401,8 @@ def write_nifti(
     if array.ndim != 3 or array.dtype.kind not in "biuf":
         raise RuntimeError(f"Expected a 3-D numeric array. Received: shape {array.shape}, {array.dtype}")
     array = array.astype(np.uint8) if array.dtype.kind == "b" else array
+    if like is not None:
+        array = turned(array, inverse(like.axes))
     if like is not None and like.header is None:
         affine, spacing_mm, like = like.affine, like.spacing_mm, None
     header = _new_header(array, like, affine, spacing_mm)
@@ -372,7 +426,8 @@ def _new_header(
     header["cal_min"], header["cal_max"] = 0.0, 0.0
     header["magic"] = b"n+1" if header.sizeof_hdr == 348 else header["magic"]
     header["vox_offset"] = header.single_vox_offset
-    spacing_mm = tuple(float(size) for size in (like.spacing_mm if spacing_mm is None else spacing_mm))
+    spacing_mm = permuted(like.spacing_mm, inverse(like.axes)) if spacing_mm is None else spacing_mm
+    spacing_mm = tuple(float(size) for size in spacing_mm)
     if affine is not None:
         _set_affine(header, np.asarray(affine, np.float64), spacing_mm, is_new=like is None)
     header.set_zooms(spacing_mm)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fewslice.core.errors import ConfigError, DataError, listed
+from fewslice.data.geometry_notes import Lie, lie_of
 from fewslice.data.io.access import absence, readable
 from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, needed_side
 from fewslice.data.readers import Reader, get_reader
@@ -24,7 +25,7 @@ from fewslice.data.readers.msd import TEST_IMAGES, label_names
 from fewslice.data.readers.paired_folders import read_info
 from fewslice.data.readers.patients import BIDS_PATTERN, question
 from fewslice.data.readers.selection import few
-from fewslice.data.volume import Case
+from fewslice.data.volume import Case, image_notes
 from fewslice.settings.datasets import (
     PATIENT_PATTERN,
     STRIDE,
@@ -68,6 +69,8 @@ class Checked:
     spacing_mm: tuple[float, float, float]
     classes: tuple[int, ...] | None = None  # that its label holds; None without a label
     footprint: Footprint | None = None  # where its foreground lies; None if there is none
+    lie: Lie | None = None
+    notes: tuple[str, ...] = ()  # text on what is worth knowing
 
 
 def provisional(request: Request) -> DatasetConfig:
@@ -155,7 +158,9 @@ def check_files(
         check_lonely_labels(labels, images, {case.label_path for case in cases})
     for number, case in enumerate(cases, start=1):
         volume, problems = reader.examine(case, with_label=with_labels and case.label_path is not None)
-        found = problems if volume is None else Checked(case, volume.image.shape, volume.spacing_mm)
+        found = problems if volume is None else Checked(case, volume.image.shape, volume.spacing_mm, lie=lie_of(volume))
+        if volume is not None:
+            found = dataclasses.replace(found, notes=(*volume.notes, *image_notes(volume.image, draft)))
         if volume is not None and volume.label is not None:
             where = footprint(volume.label, volume.spacing_mm)
             found = dataclasses.replace(found, classes=tuple(np.unique(volume.label).tolist()), footprint=where)

@@ -189,15 +189,15 @@ def generate_phantom(
 
 
 def _claim(folder: Path, identity: dict) -> None:
-    """Notes in `folder` what it holds, or raises if it holds something else."""
+    """Notes the identity of a phantom in `folder`, or raises if the folder holds something else."""
     note = folder / "phantom.json"
     if note.is_file():
-        found = read_json(note)
-        if found != identity:
+        held = read_json(note)
+        if held != identity:
             raise DataError(
                 note,
                 expected=f"a phantom of seed {identity['seed']} (version {identity['version']})",
-                found=f"seed {found.get('seed')} (version {found.get('version')})" if isinstance(found, dict) else "?",
+                found=f"seed {held.get('seed')} (version {held.get('version')})" if isinstance(held, dict) else "?",
                 remedy="Choose another --output, or delete the folder to make it anew.",
             )
         return
@@ -211,18 +211,12 @@ def _claim(folder: Path, identity: dict) -> None:
     write_json(note, identity)
 
 
-def _affine(patient: PhantomPatient) -> np.ndarray:
-    """Returns voxel -> mm (4, 4): true spacing, x and y running as in ACDC, 0 in the middle of the volume."""
-    scale = np.array(patient.spacing_mm) * [-1, -1, 1]
-    affine = np.diag([*scale, 1.0])
-    affine[:3, 3] = -scale * (np.array(patient.end_diastole.image.shape) - 1) / 2
-    return affine
-
-
 def _write_patient(target: Path, patient: PhantomPatient) -> None:
     """Writes one patient into a temporary folder beside `target` and renames it."""
     name = target.name
-    affine = _affine(patient)
+    scale = np.array(patient.spacing_mm) * [-1, -1, 1]  # x and y run as in ACDC
+    affine = np.diag([*scale, 1.0])
+    affine[:3, 3] = -scale * (np.array(patient.end_diastole.image.shape) - 1) / 2  # 0 in the middle of the volume
     temporary = None
     try:
         temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=target.parent))

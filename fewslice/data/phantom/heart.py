@@ -1,4 +1,4 @@
-"""The heart of a synthetic patient: what varies between patients, and where its tissues lie in a slice.
+"""The heart of a synthetic patient: the geometry that varies between patients, and the masks of its tissues in a slice.
 
 Coordinates are millimetres in the image plane, relative to the middle of the field of view: `x` grows along
 the columns, `y` along the rows (downwards on screen), `z` from the base towards the apex, 0 at the first
@@ -8,88 +8,59 @@ slice.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-# Ranges by ACDC's diagnostic groups. Radii and walls at end-diastole in mm; `ratio`: end-systolic /
-# end-diastolic radius.
+Range = tuple[float, float]
+
+
+class _Group(NamedTuple):
+    """Ranges of one of ACDC's diagnostic groups; lengths at end-diastole in mm."""
+
+    radius: Range
+    wall: Range
+    ratio: Range  # end-systolic / end-diastolic radius
+    septum: Range
+    rv_width: Range
+
+
 _GROUPS = {
-    "NOR": {
-        "radius": (20, 25),
-        "wall": (7, 10),
-        "ratio": (0.58, 0.70),
-        "septum": (0.0, 0.15),
-        "rv": (22, 30),
-    },
-    "DCM": {"radius": (27, 32), "wall": (6, 9), "ratio": (0.82, 0.92), "septum": (0.0, 0.10), "rv": (20, 28)},
-    "HCM": {
-        "radius": (17, 22),
-        "wall": (10, 15),
-        "ratio": (0.45, 0.60),
-        "septum": (0.1, 0.45),
-        "rv": (18, 26),
-    },
-    "MINF": {
-        "radius": (22, 28),
-        "wall": (7, 10),
-        "ratio": (0.70, 0.84),
-        "septum": (0.0, 0.10),
-        "rv": (20, 28),
-    },
-    "RV": {"radius": (18, 22), "wall": (7, 10), "ratio": (0.58, 0.72), "septum": (-0.1, 0.1), "rv": (32, 40)},
+    "NOR": _Group((20, 25), (7, 10), (0.58, 0.70), (0.0, 0.15), (22, 30)),
+    "DCM": _Group((27, 32), (6, 9), (0.82, 0.92), (0.0, 0.10), (20, 28)),
+    "HCM": _Group((17, 22), (10, 15), (0.45, 0.60), (0.1, 0.45), (18, 26)),
+    "MINF": _Group((22, 28), (7, 10), (0.70, 0.84), (0.0, 0.10), (20, 28)),
+    "RV": _Group((18, 22), (7, 10), (0.58, 0.72), (-0.1, 0.1), (32, 40)),
 }
 
 
 @dataclass(frozen=True)
 class Heart:
-    """Geometry of one heart in one phase. Lengths in mm, angles in radians.
+    """Geometry of one heart in one phase. Lengths in mm, angles in radians."""
 
-    Args:
-        group: ACDC's diagnostic group.
-        radius: Of the left ventricle's cavity at the base.
-        wall: Mean thickness of the myocardium.
-        septum: Relative thickening of the wall on the side of the right ventricle.
-        thin: Relative thinning of an infarcted sector, 0 without one.
-        thin_angle: Direction of that sector.
-        ellipticity: Of the left ventricle.
-        rv_width: How far the right ventricle reaches beyond the left one, at the base.
-        rv_start: Where the right ventricle begins, as a fraction of the long axis from the base.
-        rv_end: Where it ends.
-        bullet: Exponent of the long-axis profile; larger is blunter.
-        z_base: Position of the valve plane.
-        length: From the valve plane to the apex.
-        centre: Position (x, y) of the left ventricle at z = 0.
-        slope: Shift (x, y) of that centre per mm of z.
-        angle: Direction from the left to the right ventricle.
-        twist: Change of that direction per mm of z.
-        papillary: Rows (direction, distance, size, elongation), the middle two relative to the cavity's
-            radius.
-        waves: Wave vectors, phases and amplitudes (k, 6) of the smooth deformation of the outline.
-    """
-
-    group: str
-    radius: float
-    wall: float
-    septum: float
-    thin: float
-    thin_angle: float
-    ellipticity: float
-    rv_width: float
-    rv_start: float
-    rv_end: float
-    bullet: float
-    z_base: float
-    length: float
-    centre: tuple[float, float]
-    slope: tuple[float, float]
-    angle: float
-    twist: float
-    papillary: np.ndarray
-    waves: np.ndarray
+    group: str  # ACDC's diagnostic group
+    radius: float  # of the left ventricle's cavity at the base
+    wall: float  # mean thickness of the myocardium
+    septum: float  # relative thickening of the wall on the side of the right ventricle
+    thin: float  # relative thinning of an infarcted sector, 0 without one
+    thin_angle: float  # direction of that sector
+    ellipticity: float  # of the left ventricle
+    rv_width: float  # how far the right ventricle reaches beyond the left one, at the base
+    rv_start: float  # where the right ventricle begins, as a fraction of the long axis from the base
+    rv_end: float  # where it ends
+    bullet: float  # exponent of the long-axis profile; larger is blunter
+    z_base: float  # position of the valve plane
+    length: float  # from the valve plane to the apex
+    centre: tuple[float, float]  # position (x, y) of the left ventricle at z = 0
+    slope: tuple[float, float]  # shift (x, y) of that centre per mm of z
+    angle: float  # direction from the left to the right ventricle
+    twist: float  # change of that direction per mm of z
+    papillary: np.ndarray  # rows (direction, distance, size, elongation), the middle two over the cavity's radius
+    waves: np.ndarray  # (k, 6) smooth deformation of the outline, see `waves`
 
     def contracted(self, rng: np.random.Generator) -> Heart:
         """Returns this heart at end-systole: smaller cavities, thicker wall, base drawn towards the apex."""
-        ratio = rng.uniform(*_GROUPS[self.group]["ratio"])
+        ratio = rng.uniform(*_GROUPS[self.group].ratio)
         length = self.length * (1 - 0.3 * (1 - ratio) - rng.uniform(0.0, 0.05))
         radius = self.radius * ratio
         area = ((self.radius + self.wall) ** 2 - self.radius**2) * self.length / length
@@ -139,11 +110,17 @@ def displace(x: np.ndarray, y: np.ndarray, z: float, table: np.ndarray) -> tuple
     return x + dx, y + dy
 
 
+def turned(x: np.ndarray, y: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns float32 positions along and across the direction `angle`."""
+    cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    return cosine * x + sine * y, cosine * y - sine * x
+
+
 def draw_heart(rng: np.random.Generator, *, z_base: float, length: float, tilt: float) -> Heart:
     """Draws a heart at end-diastole, placed so that both ventricles together are near the middle."""
     group = str(rng.choice(sorted(_GROUPS)))
     ranges = _GROUPS[group]
-    radius, wall, rv_width = (rng.uniform(*ranges[key]) for key in ("radius", "wall", "rv"))
+    radius, wall, rv_width = (rng.uniform(*limits) for limits in (ranges.radius, ranges.wall, ranges.rv_width))
     angle = np.pi + rng.normal(0.25, 0.2) + tilt
     slope = rng.uniform(-0.14, 0.14, 2)
     middle = np.array([np.cos(angle), np.sin(angle)]) * rv_width / 2
@@ -152,7 +129,7 @@ def draw_heart(rng: np.random.Generator, *, z_base: float, length: float, tilt: 
         group=group,
         radius=radius,
         wall=wall,
-        septum=rng.uniform(*ranges["septum"]),
+        septum=rng.uniform(*ranges.septum),
         thin=rng.uniform(0.35, 0.6) if group == "MINF" else 0.0,
         thin_angle=rng.uniform(0, 2 * np.pi),
         ellipticity=rng.uniform(-0.10, 0.10),
@@ -172,11 +149,7 @@ def draw_heart(rng: np.random.Generator, *, z_base: float, length: float, tilt: 
 
 
 def _papillary(rng: np.random.Generator) -> np.ndarray:
-    directions = [
-        rng.uniform(1.5, 2.5),
-        rng.uniform(3.8, 4.8),
-        *rng.uniform(0, 2 * np.pi, rng.integers(0, 3)),
-    ]
+    directions = [rng.uniform(1.5, 2.5), rng.uniform(3.8, 4.8), *rng.uniform(0, 2 * np.pi, rng.integers(0, 3))]
     sizes = [*rng.uniform(0.14, 0.27, 2), *rng.uniform(0.06, 0.12, len(directions) - 2)]
     distances, elongation = rng.uniform(0.55, 0.85, len(directions)), rng.uniform(0.6, 1.6, len(directions))
     return np.stack([directions, distances, sizes, elongation], axis=1)
@@ -197,9 +170,7 @@ def _at(heart: Heart, x: np.ndarray, y: np.ndarray, z: float, edge_mm: float) ->
     x, y = displace(
         x - (heart.centre[0] + heart.slope[0] * z), y - (heart.centre[1] + heart.slope[1] * z), z, heart.waves
     )
-    angle = heart.angle + heart.twist * (z - heart.z_base)
-    cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    u, v = cosine * x + sine * y, cosine * y - sine * x  # u points to the right ventricle
+    u, v = turned(x, y, heart.angle + heart.twist * (z - heart.z_base))  # u points to the right ventricle
     e = np.float32(1 + heart.ellipticity)
     distance = np.hypot(u * e, v / e) + np.float32(1e-3)
     outer = (heart.radius + heart.wall) * _profile(t, heart.bullet)
@@ -239,9 +210,9 @@ def _inside(heart: Heart, u: np.ndarray, v: np.ndarray, inner: float, edge_mm: f
     """Returns the papillary muscles and the closeness to the inner border."""
     papillary = np.zeros_like(u)
     for direction, place, size, elongation in heart.papillary:
-        cosine, sine = np.float32(np.cos(direction)), np.float32(np.sin(direction))
-        along, across = cosine * u + sine * v - np.float32(place * inner), cosine * v - sine * u
-        distance = np.hypot(along, across * np.float32(elongation)) - np.float32(size * inner)
+        along, across = turned(u, v, direction)
+        distance = np.hypot(along - np.float32(place * inner), across * np.float32(elongation))
+        distance -= np.float32(size * inner)
         papillary = np.maximum(papillary, coverage(distance, edge_mm))
     rim = np.clip((np.hypot(u, v) / np.float32(max(inner, 1.0)) - np.float32(0.6)) / np.float32(0.4), 0, 1)
     return papillary, rim
@@ -265,6 +236,6 @@ def heart_masks(
 
 
 def label_slice(masks: HeartMasks) -> np.ndarray:
-    """Returns the label, uint8: what fills most of each pixel (0 none, 1 RV, 2 myocardium, 3 LV)."""
+    """Returns the label, uint8, the tissue that fills most of each pixel (0 none, 1 RV, 2 myocardium, 3 LV)."""
     background = 1 - masks.rv - masks.myo - masks.lv
     return np.argmax(np.stack([background, masks.rv, masks.myo, masks.lv]), axis=0).astype(np.uint8)

@@ -10,27 +10,16 @@ from scipy import ndimage
 
 @dataclass(frozen=True)
 class Scanner:
-    """One patient's acquisition.
+    """One patient's acquisition."""
 
-    Args:
-        blur_px: Standard deviation of the point spread in pixels.
-        noise: Standard deviation of the noise in each channel, relative to blood.
-        gamma: Exponent of the intensity curve.
-        shading: Coefficients (6,) of the log of the bias field: 1, x, y, xy, x^2, y^2 on [-1, 1].
-        coil: Position (x, y) on [-1, 1], strength and width of a bright spot below the surface coil.
-        ghost: Strength and shift (fraction of the rows) of a ghost image.
-        bands: Strength, direction, period (pixels) and phase of dark off-resonance bands far from the middle.
-        gain: Scanner units per unit of blood signal.
-    """
-
-    blur_px: float
-    noise: float
-    gamma: float
-    shading: np.ndarray
-    coil: tuple[float, float, float, float]
-    ghost: tuple[float, float]
-    bands: tuple[float, float, float, float]
-    gain: float
+    blur_px: float  # standard deviation of the point spread
+    noise: float  # standard deviation in each channel, relative to blood
+    gamma: float  # exponent of the intensity curve
+    shading: np.ndarray  # (6,) coefficients of the log of the bias field: 1, x, y, xy, x^2, y^2 on [-1, 1]
+    coil: tuple[float, float, float, float]  # position (x, y) on [-1, 1], strength and width of a bright spot below it
+    ghost: tuple[float, float]  # strength and shift (fraction of the rows) of a ghost image
+    bands: tuple[float, float, float, float]  # strength, direction, period (pixels), phase of dark off-resonance bands
+    gain: float  # scanner units per unit of blood signal
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
@@ -43,12 +32,7 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
         shading=rng.normal(0, [0, 0.18, 0.18, 0.1, 0.12, 0.12]),
         coil=(np.cos(angle), np.sin(angle), rng.uniform(0.0, 0.8), rng.uniform(0.5, 1.0)),
         ghost=(float(rng.choice([0.0, rng.uniform(0.03, 0.09)])), rng.uniform(0.3, 0.5)),
-        bands=(
-            float(rng.choice([0.0, rng.uniform(0.3, 0.8)])),
-            rng.uniform(0, np.pi),
-            rng.uniform(18, 40),
-            rng.uniform(0, 6),
-        ),
+        bands=(float(rng.choice([0.0, rng.uniform(0.3, 0.8)])), *rng.uniform([0, 18, 0], [np.pi, 40, 6])),
         gain=float(np.exp(rng.uniform(np.log(120), np.log(900)))),
     )
 

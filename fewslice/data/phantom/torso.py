@@ -1,16 +1,16 @@
 """Surroundings of the heart of a synthetic patient: chest wall, lungs, liver, stomach, spine and vessels.
 
 Much of it resembles the heart on purpose (a bright stomach with a dark wall, the aorta, the atria), since
-that is what a network trained on one volume confuses. Coordinates as in `phantom_heart`.
+that is what a network trained on one volume confuses. Coordinates as in `heart`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fewslice.data.phantom.heart import Heart, coverage, displace, waves
+from fewslice.data.phantom.heart import Heart, coverage, displace, turned, waves
 
 
 @dataclass(frozen=True)
@@ -81,81 +81,72 @@ def draw_torso(rng: np.random.Generator, heart: Heart, values: dict[str, float],
 def _turned(blob: Blob, tilt: float) -> Blob:
     cosine, sine = np.cos(tilt), np.sin(tilt)
     x, y = cosine * blob.x - sine * blob.y, sine * blob.x + cosine * blob.y
-    return Blob(**{**blob.__dict__, "x": x, "y": y, "angle": blob.angle + tilt})
+    return replace(blob, x=x, y=y, angle=blob.angle + tilt)
 
 
 def _abdomen(rng: np.random.Generator, values: dict[str, float], z_apex: float) -> list[Blob]:
     """Liver, stomach and spleen below the heart; they grow towards the apex."""
-    liver = values["liver"]
-    z_low = z_apex + rng.uniform(0, 30)
+    uniform, liver = rng.uniform, values["liver"]
+    z_low = z_apex + uniform(0, 30)
     blobs = [
-        Blob(rng.uniform(-55, -10), rng.uniform(66, 86), z_low, rng.uniform(55, 85), rng.uniform(32, 48), 150,
-             rng.uniform(-0.2, 0.4), liver, 1.5, liver * 0.6),
+        Blob(uniform(-55, -10), uniform(66, 86), z_low, uniform(55, 85), uniform(32, 48), 150, uniform(-0.2, 0.4),
+             liver, 1.5, liver * 0.6)
     ]  # fmt: skip
     for _ in range(rng.integers(3, 9)):  # the liver's vessels
         blobs.append(
-            Blob(rng.uniform(-80, 10), rng.uniform(42, 90), rng.uniform(0, 90), rng.uniform(2, 7),
-            rng.uniform(1.5, 3.5),
-                 rng.uniform(15, 40), rng.uniform(0, 3), liver * rng.choice([0.6, 1.5, 1.9]))
+            Blob(uniform(-80, 10), uniform(42, 90), uniform(0, 90), uniform(2, 7), uniform(1.5, 3.5), uniform(15, 40),
+                 uniform(0, 3), liver * rng.choice([0.6, 1.5, 1.9]))
         )  # fmt: skip
     for _ in range(rng.integers(1, 5)):  # stomach, spleen, bowel: ring-like, as bright as anything
-        size = rng.uniform(10, 28)
+        size = uniform(10, 28)
         blobs.append(
-            Blob(rng.uniform(-10, 75), rng.uniform(46, 85), z_low - rng.uniform(0, 70), size, size *
-            rng.uniform(0.6, 1),
-                 rng.uniform(30, 70), rng.uniform(0, 3), rng.uniform(0.1, 1.1), rng.uniform(2, 8),
-                 values["myo"] * rng.uniform(0.7, 1.3))
+            Blob(uniform(-10, 75), uniform(46, 85), z_low - uniform(0, 70), size, size * uniform(0.6, 1),
+                 uniform(30, 70), uniform(0, 3), uniform(0.1, 1.1), uniform(2, 8), values["myo"] * uniform(0.7, 1.3))
         )  # fmt: skip
     return blobs
 
 
 def _fat_pads(rng: np.random.Generator, values: dict[str, float], heart: Heart) -> list[Blob]:
     """Mediastinum on the heart's right side, and pads of fat and muscle around the heart."""
-    x = heart.centre[0] - heart.radius - heart.rv_width
+    uniform, x = rng.uniform, heart.centre[0] - heart.radius - heart.rv_width
     blobs = [
-        Blob(x - rng.uniform(0, 15), rng.uniform(-25, 15), rng.uniform(0, 60), rng.uniform(18, 38),
-        rng.uniform(35, 70),
-             rng.uniform(50, 130),
-             rng.uniform(-0.5, 0.2), values["fat"] * rng.uniform(0.3, 0.8), rng.uniform(0, 4),
-             values["muscle"]),
+        Blob(x - uniform(0, 15), uniform(-25, 15), uniform(0, 60), uniform(18, 38), uniform(35, 70), uniform(50, 130),
+             uniform(-0.5, 0.2), values["fat"] * uniform(0.3, 0.8), uniform(0, 4), values["muscle"])
     ]  # fmt: skip
     tissues = [values["fat"] * 0.8, values["muscle"], values["blood"] * 0.8]
     for _ in range(rng.integers(1, 5)):
-        direction, reach = rng.uniform(0, 2 * np.pi), rng.uniform(25, 60)
+        direction, reach = uniform(0, 2 * np.pi), uniform(25, 60)
         blobs.append(
-            Blob(reach * np.cos(direction) - 10, reach * np.sin(direction), rng.uniform(-10, 90),
-            rng.uniform(8, 26),
-                 rng.uniform(5, 12), rng.uniform(15, 60), direction + np.pi / 2,
-                 rng.choice(tissues, p=[0.4, 0.4, 0.2]))
+            Blob(reach * np.cos(direction) - 10, reach * np.sin(direction), uniform(-10, 90), uniform(8, 26),
+                 uniform(5, 12), uniform(15, 60), direction + np.pi / 2, rng.choice(tissues, p=[0.4, 0.4, 0.2]))
         )  # fmt: skip
     return blobs
 
 
 def _spine(rng: np.random.Generator, values: dict[str, float]) -> list[Blob]:
     """Spine with its canal, descending aorta, inferior vena cava."""
-    blood, myo = values["blood"], values["myo"]
-    x, y = rng.uniform(-45, 5), rng.uniform(72, 95)
+    uniform, blood, myo = rng.uniform, values["blood"], values["myo"]
+    x, y = uniform(-45, 5), uniform(72, 95)
     return [
-        Blob(x, y, 0, rng.uniform(17, 22), rng.uniform(14, 18), 900, 0, values["bone"], 2.0, 0.12),
-        Blob(x - 3, y + 22, 0, 8, 6, 900, 0, rng.uniform(0.7, 1.1), 2.0, 0.1),
-        Blob(x + rng.uniform(18, 34), y - rng.uniform(8, 26), 0, *[rng.uniform(8, 13)] * 2, 900, 0,
-             blood * rng.uniform(0.85, 1.05), rng.uniform(1, 4), myo * rng.uniform(0.7, 1.1)),
-        Blob(rng.uniform(-50, -25), rng.uniform(38, 58), 60, rng.uniform(7, 11), rng.uniform(6, 10), 80, 0,
-             blood * rng.uniform(0.7, 1.0), 1.5, myo * 0.7),
+        Blob(x, y, 0, uniform(17, 22), uniform(14, 18), 900, 0, values["bone"], 2.0, 0.12),
+        Blob(x - 3, y + 22, 0, 8, 6, 900, 0, uniform(0.7, 1.1), 2.0, 0.1),
+        Blob(x + uniform(18, 34), y - uniform(8, 26), 0, *[uniform(8, 13)] * 2, 900, 0, blood * uniform(0.85, 1.05),
+             uniform(1, 4), myo * uniform(0.7, 1.1)),
+        Blob(uniform(-50, -25), uniform(38, 58), 60, uniform(7, 11), uniform(6, 10), 80, 0, blood * uniform(0.7, 1.0),
+             1.5, myo * 0.7),
     ]  # fmt: skip
 
 
 def _great_vessels(rng: np.random.Generator, values: dict[str, float], heart: Heart) -> list[Blob]:
     """Both atria and the aortic root, above and just below the valve plane."""
-    centre, size = np.array(heart.centre), heart.radius
+    uniform, centre, size = rng.uniform, np.array(heart.centre), heart.radius
     towards_rv = np.array([np.cos(heart.angle), np.sin(heart.angle)])
     atrium = centre + rng.normal(0, 4, 2)
-    root = centre + towards_rv * size * 0.8 + [0, -rng.uniform(4, 12)]
-    right = centre + towards_rv * (size * 2.0) + [0, rng.uniform(4, 14)]
+    root = centre + towards_rv * size * 0.8 + [0, -uniform(4, 12)]
+    right = centre + towards_rv * (size * 2.0) + [0, uniform(4, 14)]
     return [
-        Blob(*place, heart.z_base - 18, size * scale, size * scale * rng.uniform(0.75, 1.0), 30,
-        rng.uniform(0, 3),
-             value * rng.uniform(0.8, 1.05), rng.uniform(1.5, 5), values["myo"] * rng.uniform(0.8, 1.2))
+        Blob(*place, heart.z_base - 18, size * scale, size * scale * uniform(0.75, 1.0), 30, uniform(0, 3),
+             value * uniform(0.8, 1.05), uniform(1.5, 5), values["myo"] * uniform(0.8, 1.2))
         for place, scale, value in (
             (right, 0.95, values["rv_blood"]), (atrium, 1.2, values["blood"]), (root, 0.65, values["blood"])
         )
@@ -163,13 +154,12 @@ def _great_vessels(rng: np.random.Generator, values: dict[str, float], heart: He
 
 
 def _lung_vessels(rng: np.random.Generator, values: dict[str, float]) -> list[Blob]:
-    blobs = []
+    uniform, blobs = rng.uniform, []
     for _ in range(rng.integers(25, 50)):
         size = rng.gamma(2.0, 0.9) + 0.7
         blobs.append(
-            Blob(rng.uniform(-100, 100), rng.uniform(-85, 45), rng.uniform(-10, 100), size * rng.uniform(1,
-            2.5), size,
-                 rng.uniform(8, 25), rng.uniform(0, 3), values["blood"] * rng.uniform(0.3, 0.9))
+            Blob(uniform(-100, 100), uniform(-85, 45), uniform(-10, 100), size * uniform(1, 2.5), size,
+                 uniform(8, 25), uniform(0, 3), values["blood"] * uniform(0.3, 0.9))
         )  # fmt: skip
     return blobs
 
@@ -179,18 +169,15 @@ def paint_torso(torso: Torso, x: np.ndarray, y: np.ndarray, z: float, *, edge_mm
 
     Args:
         torso: The patient.
-        x: Column positions in mm, float32 (rows, columns).
-        y: Row positions in mm, same shape.
-        z: Position of the slice in mm.
-        edge_mm: Width of the border over which a pixel is shared by two tissues.
+        x, y, z, edge_mm: As for `heart.heart_masks`.
     """
     values = torso.values
     spacing = (float(x[0, 1] - x[0, 0]), float(y[1, 0] - y[0, 0]))
     origin = (float(x[0, 0]), float(y[0, 0]))
     x, y = displace(x, y, z, torso.waves)
-    cosine, sine = np.float32(np.cos(torso.tilt)), np.float32(np.sin(torso.tilt))
     cx, cy, a, b = torso.body
-    across, down = cosine * x + sine * y - np.float32(cx), cosine * y - sine * x - np.float32(cy)
+    across, down = turned(x, y, torso.tilt)
+    across, down = across - np.float32(cx), down - np.float32(cy)
     shrink = 1 - 0.0012 * z  # the chest narrows towards the apex
     q = np.sqrt((across / (a * shrink)) ** 2 + (down / (b * shrink)) ** 2)
     depth = (q - 1) * np.float32(np.sqrt(a * b))  # negative inside
@@ -231,9 +218,9 @@ def _paint_blob(canvas: np.ndarray, blob: Blob, grid: tuple, z: float, frame: tu
         return
     part = canvas[rows, columns]
     dx, dy = grid[0][rows, columns] - np.float32(blob.x), grid[1][rows, columns] - np.float32(blob.y)
-    cosine, sine = np.float32(np.cos(blob.angle)), np.float32(np.sin(blob.angle))
+    along, across = turned(dx, dy, blob.angle)
     a, b = np.float32(1 / (blob.a * scale)), np.float32(1 / (blob.b * scale))
-    q = np.sqrt(((cosine * dx + sine * dy) * a) ** 2 + ((cosine * dy - sine * dx) * b) ** 2)
+    q = np.sqrt((along * a) ** 2 + (across * b) ** 2)
     distance = (q - 1) * np.float32(scale * np.sqrt(blob.a * blob.b))
     if blob.wall:
         _blend(part, coverage(distance - np.float32(blob.wall), edge_mm), blob.wall_value)

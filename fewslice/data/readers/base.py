@@ -6,6 +6,7 @@ A layout's module says where the files are (`_find`); this class validates what 
 from __future__ import annotations
 
 import abc
+import dataclasses
 import itertools
 import os
 import re
@@ -19,6 +20,7 @@ import numpy as np
 
 from fewslice.core.errors import DataError, is_utf8
 from fewslice.core.registry import Registry
+from fewslice.data.io import geometry
 from fewslice.data.io.access import readable
 from fewslice.data.io.nifti import Grid, read_nifti
 from fewslice.data.scribbles import case_generator, simulate_scribbles
@@ -27,9 +29,6 @@ from fewslice.settings.datasets import DatasetConfig
 
 READERS = Registry("layout")
 _LARGEST_SPAN = 1 << 20  # of label codes that are counted in a table
-
-SPACING_TOLERANCE_MM = 1e-3
-AFFINE_TOLERANCE_MM = 1e-2
 
 
 class Reader(abc.ABC):
@@ -109,7 +108,8 @@ class Reader(abc.ABC):
         if with_label or (with_scribble and is_simulated):
             codes = _collect(problems, self._read_label, case)
             if codes is not None:
-                problems += _pair_problems(case, image, codes)
+                if image is not None:
+                    codes = _collect(problems, self._on_image, case, image, codes) or codes
                 label, notes = _collect(problems, self._to_classes, case, codes) or (None, ())
         if not is_simulated and (with_label if with_scribble is None else with_scribble):
             scribble = _collect(problems, self._checked_scribble, case, image, bool(with_scribble))
@@ -117,8 +117,21 @@ class Reader(abc.ABC):
             return None, problems
         if with_scribble and is_simulated:
             scribble = simulate_scribbles(label, self.dataset.num_classes, rng=case_generator(case.case_id))
-        kept = label if with_label else None
-        return Volume(case, image.array, kept, scribble, image.spacing_mm, image.affine, notes, image.header), []
+        return self._turned(case, image, label if with_label else None, scribble, (*image.notes, *notes)), []
+
+    def _on_image(self, case: Case, image: Grid, label: Grid) -> Grid:
+        return on_grid_of(image, label, case.label_path, name=f"its image {case.image_path}")
+
+    def _turned(
+        self, case: Case, image: Grid, label: np.ndarray | None, scribble: np.ndarray | None, notes: tuple[str, ...]
+    ) -> Volume:
+        """Returns the volume with the axes of the dataset's `orientation`; all lies as the image's header says."""
+        is_canonical = self.dataset.orientation == "canonical" and geometry.has_orientation(image.header)
+        axes = geometry.canonical_axes(image.affine) if is_canonical else geometry.STORED
+        arrays = (None if array is None else geometry.turned(array, axes) for array in (image.array, label, scribble))
+        scaled = geometry.with_scale(image.affine, image.spacing_mm) if is_canonical else image.affine
+        affine = geometry.turned_affine(scaled, axes, image.array.shape)
+        return Volume(case, *arrays, geometry.permuted(image.spacing_mm, axes), affine, notes, image.header, axes)
 
     def has_scribble(self, case: Case) -> bool:
         """Whether the files hold a scribble of a case, reading no voxels; False if that is unknown."""
@@ -138,7 +151,8 @@ class Reader(abc.ABC):
         return {}
 
     def _read_image(self, case: Case) -> Grid:
-        return read_nifti(case.image_path, channel=self.dataset.image_channel)
+        is_colour = self.dataset.num_channels == 3
+        return read_nifti(case.image_path, channel=self.dataset.image_channel, in_colour=is_colour)
 
     def _read_label(self, case: Case) -> Grid:
         if case.label_path is None:
@@ -197,23 +211,46 @@ def _channel_problems(case: Case, image: Grid, num_channels: int) -> Iterator[Da
         yield DataError(case.image_path, expected=expected, found=str(found), remedy=remedy)
 
 
-def _pair_problems(case: Case, image: Grid | None, label: Grid) -> Iterator[DataError]:
-    """Yields what keeps image and label from lying on the same grid."""
-    if image is None:
-        return
-    beside = f"as its image {case.image_path}"
-    remedy = "Export image and label on the same grid (resample the label by nearest neighbour)."
-    if image.array.shape[:3] != label.array.shape:  # colour images have a fourth axis
-        expected, found = f"shape {image.array.shape[:3]}, {beside}", f"shape {label.array.shape}"
-        yield DataError(case.label_path, expected=expected, found=found, remedy=remedy)
-    if np.abs(np.subtract(image.spacing_mm, label.spacing_mm)).max() > SPACING_TOLERANCE_MM:
-        expected, found = f"voxels of {image.spacing_mm} mm, {beside}", f"{label.spacing_mm} mm"
-        yield DataError(case.label_path, expected=expected, found=found, remedy=remedy)
-    difference = float(np.abs(image.affine - label.affine).max())
-    if difference > AFFINE_TOLERANCE_MM:
-        expected = f"the affine {image.affine[:3].round(4).tolist()}, {beside}"
-        found = f"{label.affine[:3].round(4).tolist()}, which differs by up to {difference:.4g}"
-        yield DataError(case.label_path, expected=expected, found=found, remedy=remedy)
+def on_grid_of(image: Grid | Volume, label: Grid, path: Path, *, name: str, remedy: str = "") -> Grid:
+    """Returns a label, as stored, whose corners lie where its image's do by any usual reading of the two headers.
+
+    One that lies there with other axes, as programs save that know RAS only, gets the axes of the image's file. For
+    messages are the path of the label, the name of the image, and what comes first among the remedies.
+
+    Raises:
+        DataError: another shape, or corners elsewhere.
+    """
+    array, back = image.image if isinstance(image, Volume) else image.array, geometry.inverse(image.axes)
+    shape, spacing = (geometry.permuted(values, back) for values in (array.shape, image.spacing_mm))
+    ours = geometry.readings(image.header, image.affine, spacing)
+    usual = geometry.readings(label.header, label.affine, label.spacing_mm)[0]
+    never_set = geometry.has_orientation(label.header) and np.allclose(label.spacing_mm, 1.0)  # pixdim
+    theirs = [usual, label.affine] if never_set else [usual]
+    if label.array.shape == shape and geometry.fits(ours, theirs, shape):
+        return label
+    is_placed = [geometry.has_orientation(each.header) for each in (image, label)]
+    axes = geometry.axes_between(ours[0], usual) if all(is_placed) else geometry.STORED
+    if axes != geometry.STORED and geometry.permuted(label.array.shape, axes) == shape:
+        moved = geometry.turned_affine(usual, axes, label.array.shape)
+        if geometry.fits([each for each in ours if geometry.letters(each) == geometry.letters(moved)], [moved], shape):
+            return dataclasses.replace(label, array=geometry.turned(label.array, axes), affine=moved)
+    if label.array.shape != shape:
+        remedy += "Export image and label on the same grid (resample the label by nearest neighbour)."
+        found = f"shape {label.array.shape}"
+        raise DataError(path, expected=f"shape {shape}, as {name}", found=found, remedy=remedy)
+    facts = [
+        f"voxels of {tuple(round(side, 5) for side in sides)} mm, axes to {geometry.letters(affine)}"
+        for sides, affine in ((spacing, ours[0]), (label.spacing_mm, usual))
+    ]
+    silent = "; its header gives no place (sform_code and qform_code are 0)" if is_placed == [True, False] else ""
+    raise DataError(
+        path,
+        expected=f"the grid of {name}, corners within {geometry.tolerance_mm(ours[0]):.2g} mm ({facts[0]})",
+        found=f"a corner {geometry.distance_mm(ours[0], usual, shape):.3g} mm off ({facts[1]}){silent}",
+        remedy=f"{remedy}If it lies on the image voxel by voxel and only its header is wrong, give it the image's: "
+        "nibabel.save(nibabel.Nifti1Image(label.dataobj, None, image.header), file). Otherwise resample it to the "
+        "image's grid by nearest neighbour.",
+    )
 
 
 def _to_classes(

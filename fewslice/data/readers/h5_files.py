@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fewslice.core import files, limits
 from fewslice.core.errors import DataError
 from fewslice.data.io.access import absence, access_error, readable
 from fewslice.data.readers.base import Grid, Reader
@@ -24,7 +25,6 @@ from fewslice.data.volume import Case
 VOLUME = ("z", "y", "x")
 FILE = re.compile(r"(.+?)(?:_slice_(\d+))?\.h5", re.IGNORECASE)
 _SPACING = ("spacing_x_mm", "spacing_y_mm", "spacing_z_mm")
-_MAX_BYTES = 8 << 30
 _REMEDY = "Get a fresh copy of the file, or leave the case out."
 
 
@@ -74,25 +74,32 @@ class H5Reader(Reader):
         array = read_array(case.image_path, key, kinds, is_optional=is_optional)
         return None if array is None else np.swapaxes(array, 0, 2)
 
+    def _file_of(self, case: Case, is_wrong: np.ndarray) -> Path:
+        """Returns the file that holds the first wrong voxel of a volume, (X, Y, Z, ...) bool."""
+        return case.image_path
+
     def _grid(self, case: Case, array: np.ndarray) -> Grid:
         spacing = self._spacing(case)
         return Grid(array, spacing, np.diag([-spacing[0], -spacing[1], spacing[2], 1.0]))
 
     def _read_image(self, case: Case) -> Grid:
         array = np.ascontiguousarray(self._array(case, "image", "fiu"), np.float32)
-        wrong = int(array.size - np.isfinite(array).sum())
-        if wrong:
-            found = f"{wrong} NaN or infinite of {array.size} voxels"
-            raise DataError(case.image_path, expected="finite voxel values", found=found, remedy=_REMEDY)
+        is_wrong = ~np.isfinite(array)
+        if is_wrong.any():
+            path, found = self._file_of(case, is_wrong), f"{is_wrong.sum()} NaN or infinite of {array.size} voxels"
+            raise DataError(path, expected="finite voxel values", found=found, remedy=_REMEDY)
         return self._grid(case, array)
 
     def _read_label(self, case: Case) -> Grid:
         if case.label_path is None:
             return super()._read_label(case)
         array = self._array(case, "label", self.label_kinds)
-        if not np.array_equal(array, np.rint(array)):
+        is_wrong = array != np.rint(array)
+        if is_wrong.any():
             remedy = "Store classes as whole numbers."
-            raise DataError(case.image_path, expected="a label of whole numbers", found="others", remedy=remedy)
+            raise DataError(
+                self._file_of(case, is_wrong), expected="a label of whole numbers", found="others", remedy=remedy
+            )
         return self._grid(case, np.ascontiguousarray(array, np.int32))
 
     def _read_scribble(self, case: Case) -> np.ndarray | None:
@@ -100,9 +107,10 @@ class H5Reader(Reader):
         if array is None:
             return None
         num_classes = self.dataset.num_classes
-        if array.min() < 0 or array.max() > num_classes:
+        is_wrong = (array < 0) | (array > num_classes)
+        if is_wrong.any():
             raise DataError(
-                case.image_path,
+                self._file_of(case, is_wrong),
                 expected=f"scribble values 0 to {num_classes} ({num_classes} = not annotated)",
                 found=f"{array.min()} to {array.max()}",
                 remedy="Correct the scribble or set `num_classes`.",
@@ -124,20 +132,24 @@ def read_array(
 
     Raises:
         DataError: the file is missing, damaged or cannot be opened; the array is missing, has another number of axes or
-            another kind, is empty, larger than 8 GiB or stored outside the file.
+            another kind, is empty, larger than the limit (`core.limits`) or stored outside the file.
     """
     import h5py
 
     try:
+        with readable(path):
+            files.refuse_special(path)
         with h5py.File(path, "r") as file:
             if key not in file and is_optional:
                 return None
             item = file[key] if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
             is_array = isinstance(item, h5py.Dataset) and item.ndim == len(axes) and item.dtype.kind in kinds
-            if not is_array or item.external or not 0 < item.size * item.dtype.itemsize <= _MAX_BYTES:
+            if not is_array or item.external or not all(item.shape):
                 found = f"{item!r}" if item is not None else f"keys {', '.join(sorted(file)) or 'none'}"
                 expected = f"a {len(axes)}-D array `{key}` ({', '.join(axes)})"
                 raise DataError(path, expected=expected, found=found, remedy=_REMEDY)
+            size = item.dtype.itemsize * max(math.prod(item.shape), math.prod(item.chunks or ()))
+            limits.check(path, size, f"`{key}` of shape {item.shape}, {item.dtype}")
             return item[()]
     except DataError:
         raise
@@ -155,6 +167,7 @@ def holds(path: Path, key: str) -> bool | None:
     import h5py
 
     try:
+        files.refuse_special(path)
         with h5py.File(path, "r") as file:
             return key in file
     except Exception:

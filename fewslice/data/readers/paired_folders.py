@@ -78,7 +78,8 @@ class PairedFoldersReader(Reader):
 
     def _read_image(self, case: Case) -> Grid:
         has_file_per_channel = nifti_stem(case.image_path) != case.case_id
-        return read_nifti(case.image_path, channel=0 if has_file_per_channel else self.dataset.image_channel)
+        channel, is_colour = 0 if has_file_per_channel else self.dataset.image_channel, self.dataset.num_channels == 3
+        return read_nifti(case.image_path, channel=channel, in_colour=is_colour)
 
 
 def channel_bases(folder: Path, stems: Set[str], labels: Set[str], declared: int = 0) -> set[str]:

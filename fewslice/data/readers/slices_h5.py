@@ -119,6 +119,20 @@ class SlicesH5Reader(H5Reader):
             raise DataError(paths[0], expected="red, green and blue", found=found, remedy="Set `num_channels`.")
         return np.swapaxes(array, 0, 2)
 
+    def _file_of(self, case: Case, is_wrong: np.ndarray) -> Path:
+        paths = self.source_files(case)
+        return paths[min(np.nonzero(is_wrong)[2]) if len(paths) > 1 else 0]
+
+    def _to_classes(self, case: Case, codes: Grid) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Names the slice file in which a value is wrong, not the first file of the volume."""
+        try:
+            return super()._to_classes(case, codes)
+        except DataError:
+            for index, path in enumerate(self._stacks.get(case.image_path, ())):
+                one = dataclasses.replace(codes, array=codes.array[:, :, index : index + 1])
+                super()._to_classes(dataclasses.replace(case, label_path=path), one)
+            raise
+
     def _read_image(self, case: Case) -> Grid:
         grid = super()._read_image(case)
         if grid.array.ndim < 4:
@@ -127,7 +141,8 @@ class SlicesH5Reader(H5Reader):
         if low < 0 or high > 255:
             found, remedy = f"{low:g} to {high:g}", "Store the frames as 0 to 255 or as 0 to 1."
             expected = "colours from 0 to 255, or from 0 to 1"
-            raise DataError(case.image_path, expected=expected, found=found, remedy=remedy)
+            path = self._file_of(case, (grid.array < 0) | (grid.array > 255))
+            raise DataError(path, expected=expected, found=found, remedy=remedy)
         return dataclasses.replace(grid, array=grid.array / np.float32(255)) if high > 1 else grid
 
 

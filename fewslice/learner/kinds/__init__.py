@@ -1,8 +1,8 @@
 """Features that the units of a pool are compared by. One kind per file.
 
 A file here, or a plugin, registers a function under the name that experiments use (`features: encoder`). It gets
-`Inputs`, and its options by keyword, and returns (N, D) finite numbers, a row for each unit of the pool in its order,
-the same ones whenever it is asked with the same inputs; maybe memory-mapped from a file in `Inputs.folder`.
+`Inputs`, and its options by keyword, and returns (N, D) finite numbers, a row for each unit of the pool in its order;
+a function of its inputs, maybe memory-mapped from a file in `Inputs.folder`.
 
 Names are known before Keras is loaded, which takes seconds: functions import networks when they are called.
 """
@@ -38,7 +38,7 @@ FEATURES = Registry("kind of features", __name__)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inputs:
-    """What features are made from.
+    """The inputs of features.
 
     Attributes:
         volumes: The prepared volumes of the pool.
@@ -66,19 +66,19 @@ class Inputs:
 
     @property
     def key(self) -> dict[str, Any]:
-        """Stands for the images, as JSON values."""
+        """Identifies the images, as JSON values."""
         return image_key(self.volumes, self.pool, self.dataset)
 
-    def rows(self, network: keras.Model, kind: str) -> np.ndarray:
-        """Returns features of a network, see `fewslice.learner.features.network_features`."""
+    def rows(self, network: keras.Model, **how: Any) -> np.ndarray:
+        """Returns the maps of a network as rows, see `fewslice.learner.features.network_features`."""
         from fewslice.learner.features import network_features
 
         path = self.folder / "network_features.npy"
-        return network_features(network, self.images, kind, path=path, batch_size=self.batch_size)
+        return network_features(network, self.images, path=path, batch_size=self.batch_size, **how)
 
 
 def image_key(volumes: PreparedSet, pool: Units, dataset: DatasetConfig) -> dict[str, Any]:
-    """Returns what stands for the images of all units, as JSON values."""
+    """Returns the identity of the images of all units, as JSON values."""
     every = np.arange(len(pool))
     boxes = np.concatenate([pool.starts(every), pool.sizes(every)], axis=1).astype("<i8")
     return {

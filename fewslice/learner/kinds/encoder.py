@@ -19,5 +19,5 @@ def encoder(inputs: Inputs, *, batch_size: Count = 128) -> np.ndarray:
     from fewslice.learner.features import embed
 
     path = inputs.folder / "embeddings.npy"
-    run, given = inputs.find_encoder(), {"key": inputs.key, "batch_size": batch_size, "path": path}
-    return embed(run, inputs.images, inputs.dataset, **given)
+    run, images = inputs.find_encoder(), inputs.images
+    return embed(run, images, inputs.dataset, key=inputs.key, batch_size=batch_size, path=path)

@@ -23,4 +23,4 @@ def encoder_map(inputs: Inputs, *, level: Level = 0) -> np.ndarray:
     Source: `use_model_features` with `inf_train_type: features` of Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
     """
     network, model = inputs.find_network()
-    return inputs.rows(network.encoder_map(model, level), "encoder_map")
+    return inputs.rows(network.encoder_map(model, level))

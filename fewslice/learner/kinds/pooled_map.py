@@ -19,4 +19,5 @@ def pooled_map(inputs: Inputs, *, level: Level = 0) -> np.ndarray:
     Source: ours; small enough for strategies whose work grows with D.
     """
     network, model = inputs.find_network()
-    return inputs.rows(network.encoder_map(model, level), "pooled")
+    maps = network.encoder_map(model, level)
+    return inputs.rows(maps, reduce=lambda values: values.mean(axis=tuple(range(1, values.ndim - 1))))

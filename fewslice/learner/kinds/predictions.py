@@ -13,5 +13,7 @@ def predictions(inputs: Inputs) -> np.ndarray:
 
     Source: `use_model_features` with `inf_train_type: preds` of Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
     """
+    from fewslice.train.predict import softmax
+
     network, model = inputs.find_network()
-    return inputs.rows(network.part(model), "predictions")
+    return inputs.rows(network.part(model), reduce=softmax)

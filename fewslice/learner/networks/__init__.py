@@ -1,8 +1,8 @@
-"""The segmentation networks of active learning, with everything that belongs to one. One network per file.
+"""The segmentation networks of active learning: options, building, training, prediction. One network per file.
 
 A file here, or a plugin, registers a class under the name that experiments use (`network: dmpls`). Its fields are the
-options that an experiment may set, declared as all settings are; its methods say how the network is built, trained and
-asked. `SliceNetwork` and `WindowNetwork` hold what networks of slices and of 3D windows have in common.
+options that an experiment may set. `SliceNetwork` and `WindowNetwork` are the common base of networks of slices and of
+3D windows.
 
     @NETWORKS.register("small_unet")
     @declared
@@ -19,7 +19,7 @@ Names and options are known before Keras is imported, which takes seconds: metho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
@@ -33,23 +33,17 @@ if TYPE_CHECKING:
     import keras
 
     from fewslice.active.labels import Labels
-    from fewslice.learner.passes import Member
+    from fewslice.learner.passes import Maps, Member
     from fewslice.learner.samplers import Batches
     from fewslice.settings.experiment import Named, RoundPlan
 
 NETWORKS = Registry("network", __name__)
 _STATISTICS = 10  # batches that statistics of batch normalisation are measured on
 SCORING_BATCH = 16  # slices or windows that a network gets at a time where nothing is trained
-Maps = Iterator[list[dict[str, np.ndarray]]]
 
 
 class Schedule(NamedTuple):
-    """How long a network is trained.
-
-    Attributes:
-        steps: Training steps.
-        segment: Steps between two validations.
-    """
+    """Training steps, and steps between two validations."""
 
     steps: int
     segment: int
@@ -58,7 +52,7 @@ class Schedule(NamedTuple):
 class Network:
     """A kind of network, with its options.
 
-    `drops` tells whether it has dropout that can stay active when it is asked (MC dropout).
+    `drops` tells whether it has dropout that can stay active at inference (MC dropout).
     """
 
     drops = False
@@ -75,87 +69,76 @@ class Network:
         raise NotImplementedError
 
     def make_loss(self, ignore_value: int) -> keras.losses.Loss:
-        """Returns what the network is trained with; `ignore_value` is the label of voxels without one."""
+        """Returns the training loss; `ignore_value` is the label of unknown voxels."""
         raise NotImplementedError
 
     def make_optimizer(self, steps: int) -> keras.optimizers.Optimizer:
-        """Returns the optimizer of a training of so many steps."""
+        """Returns the optimizer of a training of `steps` steps."""
         raise NotImplementedError
 
     def schedule(self, plan: RoundPlan, count: int) -> Schedule:
-        """Returns how long the networks of a round with `count` annotated units are trained."""
+        """Returns the schedule of a round with `count` annotated units."""
         raise NotImplementedError
 
     def batches(self, labels: Labels, images: Sequence[np.ndarray], *, seed: int) -> Batches:
         """Returns the training batches.
 
         Args:
-            labels: What is annotated.
+            labels: Everything annotated.
             images: (slices, rows, columns, channels) of each case of the pool, maybe memory-mapped.
             seed: Of order and augmentation.
         """
         raise NotImplementedError
 
     def part(self, model: keras.Model) -> keras.Model:
-        """Returns the network image -> logits of the decoder that is evaluated, on the same weights."""
+        """Returns the network image -> logits of the evaluated decoder, on the same weights."""
         return model
 
     def dropping(self, model: keras.Model) -> keras.Model:
-        """Returns that network with dropout that stays active at inference; for networks that say `drops`."""
+        """Returns that network with active dropout; for networks that say `drops`."""
         raise ConfigError(f"The network {type(self).__name__} has no dropout, so that all its passes are the same.")
 
     def encoder_map(self, model: keras.Model, index: int) -> keras.Model:
-        """Returns the network image -> map `index` of the encoder, 0 the finest.
-
-        Raises:
-            ConfigError: a network that has no such maps.
-        """
+        """Returns the network image -> map `index` of the encoder, 0 the finest. Raises `ConfigError` without such."""
         raise ConfigError(
             f"The network {type(self).__name__} gives no maps of its encoder. Use other features, such as predictions."
         )
 
     def before_validation(self, model: keras.Model, batches: Batches, step: int) -> None:
-        """Prepares the network for being validated after `step` training steps; does nothing by default."""
+        """Prepares the network for validation after `step` training steps; does nothing by default."""
 
     def predictor(self, part: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
         """Returns the function (slices, rows, columns, channels) -> class probabilities of `part` for a volume."""
         raise NotImplementedError
 
     def maps(self, members: Sequence[Member], images: Sequence[np.ndarray], names: Sequence[str], **how: Any) -> Maps:
-        """Yields score maps case by case, see `fewslice.learner.passes`.
-
-        Args:
-            members: Networks, or their dropout passes.
-            images: (slices, rows, columns, channels) of each case.
-            names: Registered scores.
-            **how: `passes`, `is_joint`, `batch_size`.
-        """
+        """Yields score maps case by case, see `slice_maps` and `window_maps` in `fewslice.learner.passes`."""
         raise NotImplementedError
 
     def input_shape(self, size: tuple[int, int], channels: int) -> tuple[int, ...]:
-        """Returns the shape that `build` gets, of a dataset with slices of `size`."""
+        """Returns the input shape for a dataset with slices of `size`."""
         raise NotImplementedError
 
 
 class SliceNetwork(Network):
-    """A network that sees whole slices. They are turned, mirrored and rotated in training (`RotFlip`)."""
+    """A network of whole slices, augmented by `rot_flip`."""
 
     def input_shape(self, size: tuple[int, int], channels: int) -> tuple[int, ...]:
         return (*size, channels)
 
     def batches(self, labels: Labels, images: Sequence[np.ndarray], *, seed: int) -> Batches:
-        from fewslice.augment.rot_flip import RotFlip
+        from fewslice.augment.rot_flip import rot_flip
         from fewslice.learner.samplers import SliceBatches
 
-        how = {"seed": seed, "batch_size": self.batch_size, "augmentation": RotFlip(), "targets": self.targets}
+        how = {"seed": seed, "batch_size": self.batch_size, "augmentation": rot_flip, "targets": self.targets}
         return SliceBatches(labels, images, **how)
 
     def targets(self, labels: np.ndarray, mixing: float) -> np.ndarray:
-        """Returns what the loss is given for a batch.
+        """Returns the targets of a batch for the loss.
 
         Args:
             labels: (batch, rows, columns) int32 classes and ignore values.
-            mixing: A number in [0, 1) that is drawn for each batch, for losses that mix decoders.
+            mixing: A number in [0, 1) drawn for each batch, for losses that mix decoders.
         """
         return labels
 
@@ -171,7 +154,7 @@ class SliceNetwork(Network):
 
 
 class WindowNetwork(Network):
-    """A network that sees 3D windows of a volume: around what is annotated in training, a sliding window otherwise.
+    """A network of 3D windows: around the annotations in training, a sliding window otherwise.
 
     `window` are the voxels of its input along (slice, row, column); neighbouring windows share half of them.
     """
@@ -199,7 +182,7 @@ class WindowNetwork(Network):
 
 @declared
 class StepwiseNetwork(SliceNetwork):
-    """A network that is trained for steps by stochastic gradient descent with a polynomially decaying rate.
+    """A network trained for steps by stochastic gradient descent with a polynomially decaying rate.
 
     Source: Luo et al., 2022, https://arxiv.org/abs/2203.02106; as in Vepa et al., 2024,
     https://arxiv.org/abs/2411.15763.
@@ -237,9 +220,5 @@ class StepwiseNetwork(SliceNetwork):
 
 
 def network_of(named: Named) -> Network:
-    """Returns the network that an experiment names, with its options.
-
-    Raises:
-        ConfigError: unknown name.
-    """
+    """Returns the network of an experiment with its options. Raises `ConfigError` for an unknown name."""
     return NETWORKS.get(named.name)(**named.options)

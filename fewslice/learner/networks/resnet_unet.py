@@ -45,9 +45,9 @@ class ResnetUnet(SliceNetwork):
         return losses.CrossEntropyDice(ignore_value)
 
     def make_optimizer(self, steps: int) -> keras.optimizers.Optimizer:
-        from fewslice.train.optimizers import CoupledAdam, cosine_wave
+        from fewslice.train.optimizers import CosineWave, CoupledAdam
 
-        rate: Any = cosine_wave(self.learning_rate) if self.cosine else self.learning_rate
+        rate: Any = CosineWave(self.learning_rate) if self.cosine else self.learning_rate
         betas = {"beta_1": self.beta_1, "beta_2": self.beta_2}
         return CoupledAdam(rate, l2=self.weight_decay, **betas, global_clipnorm=1.0)
 

@@ -18,7 +18,7 @@ Loss = Annotated[
 
 @declared
 class ScribbleNetwork(StepwiseNetwork):
-    """What the networks of `models.build_scribble_unet` share."""
+    """The networks of `models.build_scribble_unet`."""
 
     drops = True
 

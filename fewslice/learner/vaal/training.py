@@ -1,7 +1,7 @@
-"""VAAL: how unlike the annotated slices a slice is, by an autoencoder and a discriminator trained against each other.
+"""VAAL: an autoencoder and a discriminator trained against each other.
 
-The autoencoder learns to rebuild annotated slices and others and to make them look alike; the discriminator learns to
-tell from the latent mean which are annotated. Slices that it takes for not annotated are worth annotating.
+The autoencoder learns to reconstruct annotated slices and others and to make them look alike; the discriminator learns
+to tell from the latent mean which are annotated. Slices that it takes for not annotated are worth annotating.
 
 Source: Sinha et al., 2019, https://arxiv.org/abs/1904.00370, algorithm 1; settings of Vepa et al., 2024,
 https://arxiv.org/abs/2411.15763.
@@ -49,33 +49,36 @@ def train_vaal(
     seed: int = 0,
     save_every: int = 100,
 ) -> np.ndarray:
-    """Trains both networks and scores the pool. A repeated call resumes, or returns what it found before.
+    """Trains both networks and returns the (N,) float64 scores 1 - D of the latent mean; larger is less like annotated.
 
-    Batches and noise are functions of seed and iteration, so that an interrupted training ends as an uninterrupted one.
-    In memory are the networks with their optimisers' state (about 350 MB as published) and two batches. The state is
-    deleted once the scores are written.
+    A repeated call resumes, or reads the scores. Batches and noise are functions of seed and iteration, so that an
+    interrupted training ends as an uninterrupted one. In memory are the networks with their optimisers' state (about
+    350 MB as published) and two batches. The state is deleted once the scores are written.
 
     Args:
-        folder: Where state and scores are kept, one folder for each set of annotated units.
+        folder: Of state and scores, one folder for each set of annotated units.
         images: (N, height, width, channel) float32 units, or a sequence of N that gives each; maybe memory-mapped.
             Sides are multiples of 32.
         is_labelled: (N,) bool, some true and some false.
-        options: How; the published settings.
+        options: Settings; default: the published ones.
         seed: Of the initial weights, the batches and the noise.
         save_every: Iterations between two saves.
 
-    Returns:
-        (N,) float64 1 - D of the latent mean, annotated units included; larger is less like them.
-
     Raises:
         ConfigError: no annotated unit, or no other; sides that do not fit.
-        TrainingError: a loss is not a number.
-        DataError: the saved state is damaged, or the folder is one of other settings or units.
+        TrainingError: NaN loss.
+        DataError: the saved state is damaged, or belongs to other settings or units.
         Interrupted: Ctrl-C or a termination signal; the state is saved.
     """
-    options, folder, labels = options or VaalOptions(), Path(folder), np.asarray(is_labelled)
+    options, labels = options or VaalOptions(), np.asarray(is_labelled)
     _check(images, labels)
-    made_of = _made_of(images, labels, options, seed)
+    made_of = {
+        "options": dataclasses.asdict(options),
+        "seed": seed,
+        "shape": [len(images), *images[0].shape],
+        "labelled": files.digest(np.flatnonzero(labels)),
+        "backend": keras.backend.backend(),
+    }
     with folder_lock(folder):
         if (folder / SCORES).exists():
             arrays, record = checkpoint.load_arrays(folder / SCORES)
@@ -134,14 +137,14 @@ class _Training:
         line.update(self.iteration)
         with StopSignal() as stop, line:
             while self.iteration < self.iterations:
-                found = self.step()
-                if not all(map(math.isfinite, found)):
+                last = self.step()
+                if not all(map(math.isfinite, last)):
                     raise TrainingError(
-                        f"A loss of VAAL is not a number at iteration {self.iteration}. Lower its `learning_rate` or "
-                        "look at the images; the last saved state is unharmed."
+                        f"NaN loss of VAAL at iteration {self.iteration}. Lower its `learning_rate` or look at the "
+                        "images; the last saved state is unharmed."
                     )
                 self.iteration += 1
-                line.update(1, "autoencoder {:.4g}, discriminator {:.4g}".format(*found))
+                line.update(1, "autoencoder {:.4g}, discriminator {:.4g}".format(*last))
                 if stop.requested or (self.iteration % save_every == 0 and self.iteration < self.iterations):
                     self._save(path, made_of)
                 if stop.requested:
@@ -149,7 +152,6 @@ class _Training:
 
     def step(self) -> tuple[float, float]:
         """Trains for one iteration. Returns the last loss of each network."""
-        first, second = math.nan, math.nan
         steps = self.options.vae_steps_per, self.options.discriminator_steps_per
         ones, size = np.ones((sum(self.sizes), 1), np.float32), self.sizes[0]
         for index in range(steps[0]):
@@ -166,51 +168,45 @@ class _Training:
             means = self.encoder(self._batch(self.iteration * sum(steps) + index), training=True)
             second = float(self.discriminator.train_on_batch(means, targets, weights, return_dict=True)["loss"])
             self.discriminator.reset_metrics()
-        self._refresh_critic()
-        return first, second
-
-    def _refresh_critic(self) -> None:
         backend.synchronise(self.discriminator)
         self.critic.set_weights(self.discriminator.get_weights())
+        return first, second
 
     def scores(self) -> np.ndarray:
         """Returns (N,) float64 1 - D, with the moving statistics."""
         inputs = keras.Input(self.shape)
         judge = keras.Model(inputs, self.discriminator(self.encoder(inputs)))
         size, count = self.options.batch_size, len(self.images)
-        found = np.empty(count)
+        scores = np.empty(count)
         with Progress(count, "Scoring by VAAL", is_kept=False) as line:
             for filled, rows in padded_batches((self.images[row] for row in range(count)), size):
                 logits = np.asarray(judge.predict_on_batch(filled), np.float64)[:rows, 0]
-                found[line.done : line.done + rows] = 0.5 - 0.5 * np.tanh(0.5 * logits)  # 1 - sigmoid
+                scores[line.done : line.done + rows] = 0.5 - 0.5 * np.tanh(0.5 * logits)  # 1 - sigmoid
                 line.update(rows)
-        return found
+        return scores
 
     def _batch(self, number: int) -> np.ndarray:
         """Returns the images of batch `number`, annotated ones first."""
-        found = []
+        rows = []
         for kind, (group, size) in enumerate(zip(self.groups, self.sizes, strict=True)):
             turn, place = divmod(number, len(group) // size)
             key = (kind, turn)
             if key not in self._passes:
                 self._passes = {known: order for known, order in self._passes.items() if known[0] != kind}
                 self._passes[key] = np.random.default_rng([self.seed, kind, turn]).permutation(group)
-            found.append(self._passes[key][place * size : (place + 1) * size])
-        return self._read(np.concatenate(found))
-
-    def _read(self, rows: np.ndarray) -> np.ndarray:
-        return np.stack([np.asarray(self.images[row], np.float32) for row in rows])
+            rows.append(self._passes[key][place * size : (place + 1) * size])
+        return np.stack([np.asarray(self.images[row], np.float32) for row in np.concatenate(rows)])
 
     def _noise(self, index: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, _NOISE, self.iteration, index])
         return rng.standard_normal((sum(self.sizes), self.options.latent_dim), np.float32)
 
     def _variables(self) -> dict[str, keras.Variable]:
-        found = {}
-        for name, model in (("pair", self.pair), ("discriminator", self.discriminator)):
-            variables = [*model.weights, *model.optimizer.variables]
-            found |= {f"{name}/{index:04d}": variable for index, variable in enumerate(variables)}
-        return found
+        return {
+            f"{name}/{index:04d}": variable
+            for name, model in (("pair", self.pair), ("discriminator", self.discriminator))
+            for index, variable in enumerate([*model.weights, *model.optimizer.variables])
+        }
 
     def _save(self, path: Path, made_of: dict) -> None:
         for model in (self.pair, self.discriminator):
@@ -224,12 +220,12 @@ class _Training:
             return
         arrays, record, damaged = loaded
         for text in damaged:
-            logging.warning("Damaged state, continuing from the one before: %s", text)
+            logging.warning("Damaged state, resuming from the one before: %s", text)
         _check_record(path, record["made of"], made_of)
         for name, variable in self._variables().items():
             variable.assign(arrays[name])
         self.iteration = record["iteration"]
-        logging.info("VAAL continues after iteration %d of %d.", self.iteration, self.iterations)
+        logging.info("VAAL resumes after iteration %d of %d.", self.iteration, self.iterations)
 
 
 def _check(images: Sequence[np.ndarray], is_labelled: np.ndarray) -> None:
@@ -249,22 +245,12 @@ def _check(images: Sequence[np.ndarray], is_labelled: np.ndarray) -> None:
         )
 
 
-def _made_of(images: Sequence[np.ndarray], is_labelled: np.ndarray, options: VaalOptions, seed: int) -> dict:
-    return {
-        "options": dataclasses.asdict(options),
-        "seed": seed,
-        "shape": [len(images), *images[0].shape],
-        "labelled": files.digest(np.flatnonzero(is_labelled)),
-        "backend": keras.backend.backend(),
-    }
-
-
-def _check_record(path: Path, found: dict, wanted: dict) -> None:
-    differing = [name for name in wanted if found.get(name) != wanted[name]]
+def _check_record(path: Path, stored: dict, made_of: dict) -> None:
+    differing = [name for name in made_of if stored.get(name) != made_of[name]]
     if differing:
         raise DataError(
             path,
-            expected=", ".join(f"{name} {wanted[name]}" for name in differing),
-            found=", ".join(f"{name} {found.get(name)}" for name in differing),
+            expected=", ".join(f"{name} {made_of[name]}" for name in differing),
+            found=", ".join(f"{name} {stored.get(name)}" for name in differing),
             remedy="Use another folder, or delete this one to start afresh.",
         )

@@ -25,7 +25,7 @@ def fetch_from(dataset: str, root: str | Path | None = None) -> Fetch:
     Raises:
         ConfigError: the dataset is not known here.
     """
-    config, known = load_dataset_config(dataset, data_root=root), {}
+    config, known = load_dataset_config(dataset, {"orientation": "as_stored"}, data_root=root), {}  # as predictions lie
 
     def fetch(case_id: str) -> Volume:
         from fewslice.data.readers import get_reader

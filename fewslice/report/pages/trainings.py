@@ -17,6 +17,7 @@ from fewslice.report.figures.overview import plot_overview
 from fewslice.report.figures.pseudo_curves import plot_pseudo_labels
 from fewslice.report.pages.page import render_text, write_page
 from fewslice.report.reading.methods import Method, by_setup
+from fewslice.report.reading.runs import not_vouched
 from fewslice.report.tables import trainings as tables
 from fewslice.report.tables.statistics import structures
 
@@ -24,7 +25,12 @@ TITLE = "FewSlice report"
 
 
 def write_training_report(
-    methods: Sequence[Method], out_path: str | Path, *, title: str = TITLE, fetch: Fetch | None = None
+    methods: Sequence[Method],
+    out_path: str | Path,
+    *,
+    title: str = TITLE,
+    fetch: Fetch | None = None,
+    left_out: Sequence[str] = (),
 ) -> Path:
     """Writes a self-contained report of trainings. What is missing in a run is named in the report.
 
@@ -34,6 +40,7 @@ def write_training_report(
         title: Its heading.
         fetch: case_id -> volume on its original grid (image, label, spacing_mm), as the dataset's reader
             gives it; without it there are no outlines.
+        left_out: Lines on runs that are not among the methods.
 
     Returns:
         The path of the report.
@@ -55,7 +62,7 @@ def write_training_report(
         segmenting=segmenting,
         overview=plot_overview(segmenting) if tables.needs_overview(segmenting) else None,
         setups=[_setup(name, same, palette, fetch) for name, same in setups.items()],
-        missing=missing_lines(methods),
+        missing=[*left_out, *missing_lines(methods)],
         pretraining=[(method.label, plot_curves([method])) for method in pretraining if method.is_logged],
     )
 
@@ -73,14 +80,15 @@ def _by_kind(methods: Sequence[Method]) -> tuple[list[Method], list[Method]]:
 
 
 def missing_lines(methods: Sequence[Method]) -> list[str]:
-    """Returns the problems of each run, a line each."""
+    """Returns the problems of each run, a line each, and one on runs that nothing vouches for."""
     has_splits = len({method.setup for method in methods} - {""}) > 1
-    return [
+    lines = [
         f"{method.label}{f', {run.split}' if has_splits and method.setup else ''}, seed {run.seed}: {problem}"
         for method in methods
         for run in method.runs
         for problem in run.problems
     ]
+    return lines + not_vouched([run for method in methods for run in method.runs])
 
 
 def _setup(name: str, methods: Sequence[Method], palette: Mapping[str, str], fetch: Fetch | None) -> dict[str, Any]:
@@ -106,6 +114,7 @@ def _outlines(scored: Sequence[Method], fetch: Fetch | None) -> dict[str, Any] |
     more = [method for method in scored if method not in shown]
     pairs = list(zip([*shown, *more], [run.seed for run in shown_runs([*shown, *more])], strict=True))
     found = {"chosen_by": pairs[len(shown) - 1], "is_of_best": len(scored) > 2, "figures": [], "missing": ""}
+    found["beside"] = shown[0].label if len(shown) > 1 else ""
     if fetch is None:
         return {**found, "missing": "The images of the dataset were not at hand when this was made."}
     try:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from fewslice.core.errors import DataError, FewSliceError
-from fewslice.core.files import read_json
+from fewslice.core.errors import DataError
 
 REMEDY = "The file is damaged. Restore it, or repeat the command that wrote it."
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -62,18 +60,6 @@ def _number(path: Path, line: int, text: str, remedy: str) -> float:
     except ValueError as error:
         expected = f"a number or an empty cell in line {line}"
         raise DataError(path, expected=expected, found=repr(text[:60]), remedy=remedy) from error
-
-
-def read_settings(path: Path, remedy: str = REMEDY) -> dict[str, Any]:
-    """Returns a JSON file that holds a table. Raises `DataError` if it does not."""
-    try:
-        found = read_json(path)
-    except (FewSliceError, OSError) as error:
-        text = f"no valid JSON: {error.__cause__ or error}"
-        raise DataError(path, expected="a table in JSON", found=text, remedy=remedy) from error
-    if not isinstance(found, dict):
-        raise DataError(path, expected="a table in JSON", found=f"a {type(found).__name__}", remedy=remedy)
-    return found
 
 
 def checked_picture(path: Path, remedy: str = REMEDY) -> Path:

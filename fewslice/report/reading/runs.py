@@ -14,9 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from fewslice.core.errors import ConfigError, DataError, FewSliceError
+from fewslice.core import done, files
+from fewslice.core.errors import ConfigError, DataError, FewSliceError, listed
 from fewslice.report.reading.earlier_runs import facts_of_earlier_run
-from fewslice.report.reading.files import REMEDY, checked_picture, read_settings, read_table
+from fewslice.report.reading.files import REMEDY, checked_picture, read_table
 from fewslice.settings import facts
 
 EXPERIMENTS = "run_al_exp"
@@ -26,8 +27,10 @@ _NO_STRUCTURES = {"mean", "average", "all"}
 _SCORES = ("case_id", "structure", "metric", "value")
 _PICKS = ("unit_id", "patient", "volume", "position", "value")
 _TEXTS = ("patient_id", "phase", "note")
-_OF_ROUND = "The file is damaged. Restore it, or delete the folder of this round and repeat the experiment's command."
-_OF_EXPERIMENT = "The file is damaged. Restore it, or run the experiment again in another --runs_dir."
+_OF_ROUND = (
+    "Restore it. Without a copy, move it and DONE of this round elsewhere and repeat the experiment's command, which "
+    "makes what is missing and keeps the rest."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +96,8 @@ class Run:
         rounds: Of an experiment, in order; those without training have no metrics.
         pool: pool.csv of an experiment with unit_id as index, and `share`: the place in the volume from 0 to 1.
         problems: What is missing or damaged, in words.
+        is_damaged: Whether a file is damaged, or another one than when the run was finished.
+        is_vouched: Whether there are checksums of its files; not in runs from before there were any.
     """
 
     path: Path
@@ -106,6 +111,8 @@ class Run:
     rounds: tuple[Round, ...] = ()
     pool: pd.DataFrame = field(default_factory=pd.DataFrame)
     problems: tuple[str, ...] = ()
+    is_damaged: bool = False
+    is_vouched: bool = True
 
     @property
     def stage(self) -> str:
@@ -181,30 +188,37 @@ class Run:
 
 
 def read_run(path: str | Path) -> Run:
-    """Reads one run directory.
+    """Reads one run directory, after comparing its files with their checksums.
 
     Raises:
-        DataError: it is none, its config.json is damaged, or another file of a training is.
+        DataError: it is none, or its config.json is damaged.
+        FewSliceError: another file of a training is damaged or not the one that it wrote.
     """
     path = Path(path)
     if not (path / "config.json").is_file():
+        is_run = (path / done.NAME).exists()
         raise DataError(
-            path,
-            expected="a run directory (with config.json)",
+            path / "config.json" if is_run else path,
+            expected="the settings of the run" if is_run else "a run directory (with config.json)",
             found="no config.json" if path.is_dir() else "no such folder",
-            remedy="Name a folder like runs/<dataset>/<stage>/<method>-<digest>.",
+            remedy=done.REMEDY if is_run else "Name a folder like runs/<dataset>/<stage>/<method>-<digest>.",
         )
-    config = read_settings(path / "config.json", _OF_EXPERIMENT)
-    errors: list[FewSliceError] = []
+    config = done.read_config(path / "config.json")
+    files.checked(config.get("seed", 0), int, path / "config.json", done.REMEDY, "seed")
+    errors: list[FewSliceError] = list(done.problems(path, but=(".npz",)).values())
     command = path / "command.txt"
     command = command.read_text(encoding="utf-8", errors="replace").strip() if command.is_file() else ""
     run_facts = config.get(facts.FACTS) or facts_of_earlier_run(path, config, command)
-    versions = _attempt(read_settings, path / "versions.json", {}, errors)
-    run = Run(path, config, run_facts, versions, command, (path / "DONE").is_file())
+    for name, kind in {"kind": str, "method": str, "settings": dict, "setup": dict, "seed": int}.items():
+        table = files.checked(run_facts, dict, path / "config.json", done.REMEDY, facts.FACTS)
+        files.checked(table.get(name), kind, path / "config.json", done.REMEDY, f"{facts.FACTS}/{name}")
+    versions = _attempt(files.read_record, path / "versions.json", {}, errors)
+    run = Run(path, config, run_facts, versions, command, (path / done.NAME).is_file())
+    run = replace(run, is_vouched=not run.is_finished or bool(errors) or done.sums(path) is not None)
     if run_facts["kind"] == "experiment":
         return _with_rounds(run, errors)
     if errors:
-        raise errors[0]
+        raise FewSliceError(listed(str(path), [one_line(error) for error in errors]))
     log = path / "logs" / "train.csv"
     curve = read_table(log, ("step",))
     if curve["step"].isna().any():
@@ -244,7 +258,7 @@ def _with_rounds(run: Run, errors: list[FewSliceError]) -> Run:
             damaged |= {one} if len(errors) > before else set()
     pool = _attempt(_read_pool, run.path / "pool.csv", pd.DataFrame(), errors)
     problems = (*_incomplete(run.is_finished, rounds, damaged), *map(one_line, errors))
-    return replace(run, rounds=tuple(rounds), pool=pool, problems=problems)
+    return replace(run, rounds=tuple(rounds), pool=pool, problems=problems, is_damaged=bool(errors))
 
 
 def _incomplete(is_finished: bool, rounds: Sequence[Round], damaged: set[Round | None]) -> list[str]:
@@ -266,7 +280,10 @@ def _incomplete(is_finished: bool, rounds: Sequence[Round], damaged: set[Round |
 
 
 def _read_round(folder: Path, errors: list[FewSliceError]) -> Round | None:
-    """Reads one round; None if it has neither plan nor scores."""
+    """Reads one round; None if it has neither plan nor scores, or if nothing vouches for it any more."""
+    errors += _attempt(_check_round, folder / done.NAME, [], errors)
+    if any(error.path == str(folder / done.NAME) for error in errors if isinstance(error, DataError)):
+        return None
     plan = _attempt(_read_plan, folder / "plan.json", {}, errors)
     measured = _attempt(_read_metrics, folder / "metrics.json", {}, errors)
     if not plan and not measured:
@@ -280,18 +297,26 @@ def _read_round(folder: Path, errors: list[FewSliceError]) -> Round | None:
         scores = _attempt(_read_scores, path, scores, errors, remedy=_OF_ROUND)
         if len(scores):
             break
-    files = {"folder": folder, "scores": scores, "score_set": score_set, "picks": picks, "gallery": gallery}
-    return Round(number=int(folder.name), **{**measured, **plan, **files})
+    parts = {"folder": folder, "scores": scores, "score_set": score_set, "picks": picks, "gallery": gallery}
+    return Round(number=int(folder.name), **{**measured, **plan, **parts})
 
 
 def _attempt(read: Callable, path: Path, default: Any, errors: list[FewSliceError], **how: Any) -> Any:
-    if not path.is_file():
-        return default
+    if any(error.path == str(path) for error in errors if isinstance(error, DataError)):
+        return default  # not what the run wrote
     try:
-        return read(path, **how)
+        return read(path, **how) if path.is_file() else default
     except FewSliceError as error:
         errors.append(error)
-        return default
+    except PermissionError as error:
+        errors.append(_damaged(path, error.strerror))
+    return default
+
+
+def _check_round(mark: Path) -> list[FewSliceError]:
+    """Compares the files of a finished round with their checksums. Raises `DataError` if DONE holds none."""
+    done.read(mark.parent, remedy=_OF_ROUND, sha256=dict)
+    return list(done.problems(mark.parent, remedy=_OF_ROUND, but=(".npz",)).values())
 
 
 def _damaged(path: Path, found: str) -> DataError:
@@ -313,7 +338,7 @@ def _budget(path: Path, found: dict[str, Any]) -> dict[str, float]:
 
 
 def _read_plan(path: Path) -> dict[str, Any]:
-    found = read_settings(path, _OF_ROUND)
+    found = files.read_record(path, remedy=_OF_ROUND)
     query = found.get("query")
     strategy = query.get("strategy") if isinstance(query, dict) else found.get("strategy")
     strategy = strategy.get("name") if isinstance(strategy, dict) else strategy
@@ -322,7 +347,7 @@ def _read_plan(path: Path) -> dict[str, Any]:
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:
-    found = read_settings(path, _OF_ROUND)
+    found = files.read_record(path, remedy=_OF_ROUND)
     members = found.get("members") or []
     if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
         raise _damaged(path, "members that are no list of tables")
@@ -365,8 +390,8 @@ def one_line(error: FewSliceError | str) -> str:
 def find_trainings(runs_dir: str | Path, dataset: str) -> list[Path]:
     """Returns the finished pretrainings and trainings of a dataset below `runs_dir`."""
     root, others = Path(runs_dir) / dataset, {EXPERIMENTS, "select_slices"}
-    found = (done.parent for done in root.rglob("DONE") if not others & set(done.relative_to(root).parts))
-    return sorted(path for path in found if (path / "config.json").is_file())
+    found = (mark.parent for mark in root.rglob(done.NAME) if not others & set(mark.relative_to(root).parts))
+    return sorted(found)
 
 
 def find_experiments(runs_dir: str | Path, dataset: str) -> list[Path]:
@@ -401,26 +426,58 @@ def _chosen(named: Sequence[str], found: Sequence[Path], problem: str) -> list[P
     return list(dict.fromkeys(chosen))
 
 
-def read_experiments(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
-    """Reads experiments of one dataset.
+def read_runs(paths: Sequence[str | Path], what: str = "runs") -> tuple[list[Run], list[str]]:
+    """Reads runs of one dataset.
 
     Returns:
-        Those that could be read, and a warning for each thing that is missing, unfinished or damaged.
+        Those that could be read, and a line for each that is left out because it is damaged.
 
     Raises:
         ConfigError: none could be read, or they are of several datasets.
     """
-    experiments, warnings = [], []
+    runs, left_out = [], []
     for path in dict.fromkeys(Path(path) for path in paths):
         try:
-            experiments.append(read_run(path))
+            runs.append(read_run(path))
+        except PermissionError as error:
+            left_out.append(f"Left out: {path}: {error.filename} cannot be read ({error.strerror}).")
         except FewSliceError as error:
-            warnings.append(f"Left out: {one_line(error)}")
-    warnings += [f"{one.path.name}: {problem}" for one in experiments for problem in one.problems]
-    if not experiments:
-        raise ConfigError("\n".join(["There is no experiment that can be reported.", *warnings]))
-    check_one_dataset(experiments, "experiments")
-    return experiments, warnings
+            left_out.append(f"Left out: {one_line(error)}")
+    if not runs:
+        raise ConfigError("\n".join([f"There is no {what[:-1]} that can be reported.", *left_out]))
+    check_one_dataset(runs, what)
+    return runs, left_out
+
+
+def read_experiments(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]:
+    """Reads experiments as `read_runs`; the lines name all that is missing, unfinished or damaged."""
+    experiments, warnings = read_runs(paths, "experiments")
+    return experiments, [*warnings, *(f"{one.path.name}: {text}" for one in experiments for text in one.problems)]
+
+
+def not_vouched(runs: Sequence[Run]) -> list[str]:
+    """Returns a line on the finished runs that have no checksums, if there are any."""
+    names = [run.path.name for run in runs if not run.is_vouched]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    text = f"Nothing vouches for the files of {', '.join(names[:3])}{more}: finished before there were checksums."
+    return [text] if names else []
+
+
+def refuse_damaged(paths: Sequence[Path], runs: Sequence[Run]) -> None:
+    """Ends the command of a report with `FewSliceError` where runs are damaged; the report is written all the same."""
+    damaged = sorted({*paths} - {run.path for run in runs if not run.is_damaged})
+    if damaged:
+        names = "\n  ".join(map(str, damaged))
+        raise FewSliceError(
+            f"ATTENTION: {len(damaged)} of {len(paths)} are damaged; what is damaged is left out of the report, which "
+            f"names it above:\n  {names}"
+        )
+
+
+def tidied(paths: Sequence[Path]) -> str:
+    """Removes the saved states of finished runs and returns a sentence on it."""
+    size = sum(map(done.tidy, paths))
+    return f"Removed saved states, {size / 1e6:.1f} MB. These runs can be used, but their trainings not continued."
 
 
 def check_one_dataset(runs: Sequence[Run], what: str) -> None:

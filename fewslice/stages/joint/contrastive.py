@@ -5,7 +5,6 @@ Reference: Chaitanya et al., 2021, https://arxiv.org/abs/2112.09645, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -15,11 +14,9 @@ import losses
 from fewslice.augment.pretraining import augmented_view
 from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch
 from fewslice.data.batches import contrastive, generator, joint
-from fewslice.settings import datasets
-from fewslice.settings.stage_flags import JointTraining
-from fewslice.stages import segmentation
-from fewslice.stages.joint.job import Job, Prepared
-from fewslice.stages.joint.pools import Pools, Volumes
+from fewslice.stages.joint.job import Job
+from fewslice.stages.joint.pools import Pools
+from fewslice.stages.segmentation import Prepared, augmentation_of
 from fewslice.train import evaluation, setup
 from fewslice.train.trainer import Plan
 from models.joint import EMBEDDINGS, LOGITS, build_joint_net, segmentation_part
@@ -36,30 +33,18 @@ def prepare(job: Job) -> Prepared:
         job.start_weights(model, heads=(job.origin, job.teacher) if args.copy_head else ())
         return model
 
-    terms = {
-        LOGITS: losses.segmentation_loss(args.dsc_loss, dataset.class_weights),
-        EMBEDDINGS: _contrast(args, dataset),
-    }
-    model = setup.build(args, make, terms, args.lr_seg, loss_weights={LOGITS: 1.0, EMBEDDINGS: args.lamda_local})
-    network = segmentation_part(model)
-    pools = Pools(args, dataset, job.volumes, job.run, job.teacher)
-    return Prepared(model, network, _plan(args, dataset, network, job.volumes, pools))
-
-
-def _contrast(args: JointTraining, dataset: datasets.DatasetConfig) -> losses.PixelContrastive:
-    return losses.PixelContrastive(
+    contrast = losses.PixelContrastive(
         args.local_loss_exp_no,
         dataset.num_classes,
         n_pos=args.no_of_pos_eles,
         temperature=args.temp_fac,
         normalisation=args.cont_normalisation,
     )
-
-
-def _plan(
-    args: JointTraining, dataset: datasets.DatasetConfig, network: keras.Model, volumes: Volumes, pools: Pools
-) -> Plan:
-    augmentation = segmentation.augmentation_of(args)
+    terms = {LOGITS: losses.segmentation_loss(args.dsc_loss, dataset.class_weights), EMBEDDINGS: contrast}
+    model = setup.build(args, make, terms, args.lr_seg, loss_weights={LOGITS: 1.0, EMBEDDINGS: args.lamda_local})
+    network = segmentation_part(model)
+    pools = Pools(job)
+    augmentation = augmentation_of(args)
     least = least_classes(dataset.num_classes, pools.labelled)
 
     def draw(step: int) -> tuple[np.random.Generator, joint.JointBatch]:
@@ -74,21 +59,26 @@ def _plan(
         )
         return rng, joint.draw_joint_batch(rng, pools.labelled, pools.unlabelled, plan=plan)
 
-    def make_batch(step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        rng, drawn = draw(step)
-        return assemble(rng, drawn, pools, augmentation=augmentation)
+    def describe(step: int) -> list[dict[str, Any]]:
+        _, drawn = draw(step)
+        return [
+            *setup.describe_slices(pools.labelled_volumes, drawn.segmentation, part="segmentation"),
+            *setup.describe_slices(pools.labelled_volumes, drawn.labelled, part="contrast, labelled"),
+            *setup.describe_slices(pools.unlabelled_volumes, drawn.unlabelled, part="contrast, unlabelled"),
+        ]
 
-    return Plan(
-        make_batch=make_batch,
-        describe_batch=lambda step: _describe(draw(step)[1], pools),
+    plan = Plan(
+        make_batch=lambda step: assemble(*draw(step), pools, augmentation=augmentation),
+        describe_batch=describe,
         n_iter=args.n_iter,
         segment=dataset.val_step_update,
-        validate=evaluation.validation_of(dataset, network, volumes.val),
+        validate=evaluation.validation_of(dataset, network, job.volumes.val),
         before_segment=pools.update,
         average_decay=args.average_decay,
         tensorboard=args.tensorboard,
         writes_last=args.refresh_from == "last",
     )
+    return Prepared(model, network, plan)
 
 
 def least_classes(num_classes: int, pool: joint.LabelPool) -> int:
@@ -122,20 +112,7 @@ def assemble(
             contrastive.gather_slices(pools.unlabelled_volumes, drawn.unlabelled),
         ]
     )[drawn.pairs]
-    views = [augmented_view(rng, half, crop=False) for half in np.split(slices, 2)]
+    views = [augmented_view(rng, half) for half in np.split(slices, 2)]
     packed = losses.pixel_targets(drawn.labels, drawn.positions, drawn.valid, confidence=drawn.confidence)
     targets = {LOGITS: onehot, EMBEDDINGS: packed}
     return np.concatenate([images, *views]), targets
-
-
-def _describe(drawn: joint.JointBatch, pools: Pools) -> list[dict[str, Any]]:
-    parts: tuple[tuple[str, Callable[[], Sequence[Any]], np.ndarray], ...] = (
-        ("segmentation", lambda: pools.labelled_volumes, drawn.segmentation),
-        ("contrast, labelled", lambda: pools.labelled_volumes, drawn.labelled),
-        ("contrast, unlabelled", lambda: pools.unlabelled_volumes, drawn.unlabelled),
-    )
-    return [
-        {"part": part, "case_id": where()[volume].case.case_id, "slice_index": int(index)}
-        for part, where, sources in parts
-        for volume, index in sources
-    ]

@@ -1,19 +1,63 @@
-"""Input and output of every method of joint training."""
+"""The input of every method of joint training: volumes, weights to start from, flags."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
 import keras
+import numpy as np
 from absl import logging
 
+from fewslice.core.errors import DataError
 from fewslice.core.run import Run
+from fewslice.data import cache
+from fewslice.data.volume import Case
 from fewslice.settings import datasets
 from fewslice.settings.stage_flags import JointTraining
-from fewslice.stages.joint.pools import Volumes
+from fewslice.stages.checks import unlabelled_cases
+from fewslice.stages.segmentation import open_labelled
 from fewslice.train import setup
-from fewslice.train.trainer import Plan
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Volumes:
+    """Volumes of a run.
+
+    Attributes:
+        train: Labelled volumes.
+        val: Labelled volumes that choose the best weights.
+        test: Labelled volumes that are scored at the end.
+        unlabeled: Volumes that get pseudo-labels.
+        truth: case_id -> true labels of these (Z, NX, NY) where they exist, for statistics only.
+    """
+
+    train: cache.PreparedSet
+    val: cache.PreparedSet
+    test: cache.PreparedSet
+    unlabeled: cache.PreparedSet
+    truth: dict[str, np.ndarray]
+
+
+def open_all(args: JointTraining, dataset: datasets.DatasetConfig) -> Volumes:
+    """Opens all volumes."""
+    labelled = open_labelled(args, dataset)
+    cases = unlabelled_cases(args, dataset)
+    truth = _truth(dataset, cases) if args.method == "contrastive" else {}  # only rounds of pseudo-labels need it
+    return Volumes(**labelled, unlabeled=cache.open_cache(dataset, cases, with_label=False), truth=truth)
+
+
+def _truth(dataset: datasets.DatasetConfig, cases: Sequence[Case]) -> dict[str, np.ndarray]:
+    """Returns the true labels that exist. A label that cannot be read costs its statistics and nothing else."""
+    labels = {}
+    for case in cases:
+        if case.label_path is not None and Path(case.label_path).exists():
+            try:
+                labels[case.case_id] = cache.open_cache(dataset, [case], with_label=True)[0].label
+            except DataError as error:
+                logging.warning("No agreement with the truth for %s: %s", case.case_id, error)
+    return labels
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,18 +101,3 @@ class Job:
                 return
         if heads:
             logging.info("%s has no segmentation head; it starts from random weights.", self.origin.path)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Prepared:
-    """A network ready to train, and its plan.
-
-    Attributes:
-        model: The network with all its heads, compiled.
-        network: The part that predicts, image -> logits.
-        plan: How it is trained.
-    """
-
-    model: keras.Model
-    network: keras.Model
-    plan: Plan

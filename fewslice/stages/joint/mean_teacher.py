@@ -17,10 +17,11 @@ from absl import logging
 import losses
 import models
 from fewslice.data.batches import generator
-from fewslice.data.batches.mean_teacher import TaughtBatch, copy_paste_batch, unimatch_batch
+from fewslice.data.batches.mean_teacher import TaughtBatch, UnlabelledRows, copy_paste_rows, taught_batch, unimatch_rows
 from fewslice.settings.stage_flags import JointTraining
 from fewslice.stages import segmentation
-from fewslice.stages.joint.job import Job, Prepared
+from fewslice.stages.joint.job import Job
+from fewslice.stages.segmentation import Prepared
 from fewslice.train import evaluation, setup
 from fewslice.train.trainer import Plan
 from models.joint import LOGITS
@@ -32,21 +33,21 @@ def unimatch(job: Job) -> Prepared:
     args = job.args
     build = functools.partial(models.build_unimatch_net, feature_dropout=args.feature_dropout)
     loss = losses.WeakToStrong(args.confidence, soft=bool(args.soft_labels), drops_features=args.feature_dropout > 0)
-    return prepare(job, build, loss, unimatch_batch)
+    return prepare(job, build, loss, unimatch_rows)
 
 
 def copy_paste(job: Job) -> Prepared:
     """Returns the network of bidirectional copy-paste and its plan."""
     args = job.args
     loss = losses.CopyPaste(soft=bool(args.soft_labels), largest_component=bool(args.largest_component))
-    return prepare(job, models.build_copy_paste_net, loss, copy_paste_batch)
+    return prepare(job, models.build_copy_paste_net, loss, copy_paste_rows)
 
 
 def prepare(
     job: Job,
     build: Callable[..., tuple[keras.Model, keras.Model]],
     consistency: keras.losses.Loss,
-    make: Callable[..., TaughtBatch],
+    make: UnlabelledRows,
 ) -> Prepared:
     """Returns the compiled network of a method and its plan.
 
@@ -80,13 +81,13 @@ def prepare(
     return Prepared(model, unet, plan(job, unet, make, counts))
 
 
-def plan(job: Job, network: keras.Model, make: Callable[..., TaughtBatch], counts: tuple[int, int]) -> Plan:
+def plan(job: Job, network: keras.Model, make: UnlabelledRows, counts: tuple[int, int]) -> Plan:
     """Returns the plan of a method.
 
     Args:
         job: The run.
         network: Image -> logits, what is validated.
-        make: `unimatch_batch` or `copy_paste_batch`.
+        make: `unimatch_rows` or `copy_paste_rows`.
         counts: Labelled and unlabelled slices of a step.
     """
     args, dataset = job.args, job.dataset
@@ -99,7 +100,8 @@ def plan(job: Job, network: keras.Model, make: Callable[..., TaughtBatch], count
 
     def draw(step: int) -> TaughtBatch:
         rng = generator(args.seed, step // dataset.val_step_update, step)
-        return make(rng, labelled, others, counts=counts, num_classes=dataset.num_classes, augmentation=augmentation)
+        options = {"counts": counts, "num_classes": dataset.num_classes, "augmentation": augmentation}
+        return taught_batch(rng, labelled, others, make, **options)
 
     def make_batch(step: int) -> tuple[Any, dict[str, Any]]:
         drawn = draw(step)
@@ -108,12 +110,8 @@ def plan(job: Job, network: keras.Model, make: Callable[..., TaughtBatch], count
     def describe(step: int) -> list[dict[str, Any]]:
         drawn = draw(step)
         return [
-            {"part": part, "case_id": volumes[volume].case.case_id, "slice_index": int(index)}
-            for part, volumes, sources in (
-                ("labelled", labelled, drawn.labelled_sources),
-                ("unlabelled", others, drawn.unlabelled_sources),
-            )
-            for volume, index in sources
+            *setup.describe_slices(labelled, drawn.labelled_sources, part="labelled"),
+            *setup.describe_slices(others, drawn.unlabelled_sources, part="unlabelled"),
         ]
 
     return Plan(

@@ -1,4 +1,4 @@
-"""The volumes of joint training, and the slices with labels or pseudo-labels that its steps are drawn from."""
+"""The slices with labels or pseudo-labels that the steps of joint training are drawn from."""
 
 from __future__ import annotations
 
@@ -14,94 +14,42 @@ from absl import logging
 
 import models
 from fewslice.core import checkpoint, files
+from fewslice.core.done import BEST, LAST
 from fewslice.core.errors import ConfigError, DataError, FewSliceError, TrainingError
 from fewslice.core.progress import Progress
-from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.data.batches import joint
 from fewslice.refine import pseudo_labels
 from fewslice.refine.dense_crf import NONE, parameter_set
-from fewslice.settings import datasets
-from fewslice.settings.stage_flags import JointTraining
-from fewslice.stages.checks import unlabelled_cases
-from fewslice.stages.joint.gallery import draw_gallery
+from fewslice.report.figures import contours, style
+from fewslice.stages.joint.job import Job
 from fewslice.train import setup
 from fewslice.train.networks import fill
 from fewslice.train.predict import predictor
-from fewslice.train.trainer import BEST, LAST, Interrupted
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Volumes:
-    """Volumes of a run.
-
-    Attributes:
-        train: Labelled volumes.
-        val: Labelled volumes that choose the best weights.
-        test: Labelled volumes that are scored at the end.
-        unlabeled: Volumes that get pseudo-labels.
-        truth: case_id -> true labels of these (Z, NX, NY) where they exist, for statistics only.
-    """
-
-    train: cache.PreparedSet
-    val: cache.PreparedSet
-    test: cache.PreparedSet
-    unlabeled: cache.PreparedSet
-    truth: dict[str, np.ndarray]
-
-
-def open_all(args: JointTraining, dataset: datasets.DatasetConfig) -> Volumes:
-    """Opens all volumes."""
-    labelled = [
-        setup.open_volumes(dataset, patients, dataset.phases, with_label=True)
-        for patients in (args.train_ids, args.val_ids, dataset.splits.test_ids())
-    ]
-    cases = unlabelled_cases(args, dataset)
-    unlabeled = cache.open_cache(dataset, cases, with_label=False)
-    # Only rounds of pseudo-labels have statistics.
-    return Volumes(*labelled, unlabeled, _truth(dataset, cases) if args.method == "contrastive" else {})
-
-
-def _truth(dataset: datasets.DatasetConfig, cases: Sequence[Any]) -> dict[str, np.ndarray]:
-    """Returns the true labels that exist. A label that cannot be read costs its statistics and nothing else."""
-    found = {}
-    for case in cases:
-        if case.label_path is not None and Path(case.label_path).exists():
-            try:
-                found[case.case_id] = cache.open_cache(dataset, [case], with_label=True)[0].label
-            except DataError as error:
-                logging.warning("No agreement with the truth for %s: %s", case.case_id, error)
-    return found
+from fewslice.train.trainer import Interrupted
 
 
 class Pools:
     """The slices that a step is drawn from. `update` gives the pseudo-labels that belong to a step.
 
     Args:
-        args: The flags.
-        dataset: The dataset's settings.
-        volumes: All volumes.
-        run: The run, which keeps every round of pseudo-labels.
-        teacher: Weights that make the first ones.
+        job: The run. It keeps every round of pseudo-labels; its teacher makes the first one.
     """
 
-    def __init__(
-        self, args: JointTraining, dataset: datasets.DatasetConfig, volumes: Volumes, run: Run, teacher: setup.Origin
-    ):
-        self._args = args
-        self._dataset = dataset
-        self._volumes = volumes
-        self._run = run
-        self._teacher = teacher
+    def __init__(self, job: Job):
+        self._args, self._dataset = job.args, job.dataset
+        self._volumes, self._run, self._teacher = job.volumes, job.run, job.teacher
         self._network: keras.Model | None = None
         self.round: pseudo_labels.Round | None = None
-        self.labelled_volumes = list(volumes.train)
+        self.labelled_volumes = list(job.volumes.train)
         self.labelled = joint.LabelPool(
-            [volume.label for volume in volumes.train], dataset.num_classes, names=setup.case_ids(volumes.train)
+            [volume.label for volume in job.volumes.train],
+            job.dataset.num_classes,
+            names=setup.case_ids(job.volumes.train),
         )
         self.unlabelled_volumes: list[cache.PreparedVolume] = []
         self.unlabelled: joint.LabelPool | None = None
-        self.min_classes = dataset.num_classes
+        self.min_classes = job.dataset.num_classes
 
     def update(self, step: int, is_stopping: Callable[[], bool]) -> None:
         """Loads or makes the round of pseudo-labels that is used from `step` on.
@@ -146,7 +94,7 @@ class Pools:
                 index=index,
                 teacher=pseudo_labels.Teacher(path, steps, predictor(self._network, self._dataset.mtask_bs)),
                 volumes=self._volumes.unlabeled,
-                settings=_settings(self._args, self._dataset),
+                settings=self._settings(),
                 truth=self._volumes.truth.get,
                 progress=report,
                 draw=functools.partial(draw_gallery, struct_name=self._dataset.struct_name),
@@ -165,16 +113,17 @@ class Pools:
         path = kept if kept.exists() else self._run.checkpoints / {"best": BEST, "last": LAST}[self._args.refresh_from]
         try:
             weights, record = checkpoint.load_arrays(path)
+            checkpoint.check_owner(path, record, self._run.owner)
         except DataError as error:
-            remedy = "It cannot be made again. Start afresh with --noresume."
+            remedy = "Restore it; it cannot be made again. Without a copy, --noresume trains the same network again."
             raise DataError(path, expected=error.expected, found=error.found, remedy=remedy) from error
         return path, weights, record["step"]
 
     def _last_accepted(self, index: int) -> pseudo_labels.Round:
         for earlier in range(index - 1, -1, -1):
-            found = pseudo_labels.load_round(self._folder(earlier))
-            if found is not None and found.labels:
-                return found
+            made = pseudo_labels.load_round(self._folder(earlier))
+            if made is not None and made.labels:
+                return made
         raise ConfigError(
             f"--test_f1_threshold={self._args.test_f1_threshold}: of no volume do two augmented views agree that well. "
             "Lower the threshold, or train the baseline longer."
@@ -197,21 +146,16 @@ class Pools:
         confidence: Mapping[str, np.ndarray] | None = None,
     ) -> joint.LabelPool:
         names, labels = setup.case_ids([volume for volume, _ in members]), [labels for _, labels in members]
-        certain = np.uint8(255)
-        weights = (
-            [
-                confidence.get(name, np.broadcast_to(certain, each.shape))
-                for name, each in zip(names, labels, strict=True)
-            ]
-            if confidence
-            else None
-        )
+        weights = None
+        if confidence:  # true masks are certain
+            pairs = zip(names, labels, strict=True)
+            weights = [confidence.get(name, np.broadcast_to(np.uint8(255), each.shape)) for name, each in pairs]
         return joint.LabelPool(labels, self._dataset.num_classes, names=names, confidence=weights)
 
     def _classes_to_show(self, members: Sequence[tuple[cache.PreparedVolume, np.ndarray]]) -> int:
         """Returns how many classes a slice of the contrastive loss must show: as many as asked for, if slices do."""
         pool = self._pool(members)
-        wanted = self._args.min_classes or self._dataset.num_classes
+        asked = self._args.min_classes or self._dataset.num_classes
         for each, kind, remedy in (
             (self.labelled, "labelled", "Choose other labelled volumes."),
             (pool, "pseudo-labelled", "Train the network that made them longer."),
@@ -219,16 +163,25 @@ class Pools:
             if not each.present[:, 1:].any():
                 raise TrainingError(f"No {kind} slice shows a structure, so there is nothing to contrast. {remedy}")
         most = min(int(each.present.sum(axis=1).max()) for each in (self.labelled, pool))
-        found = min(wanted, most)
-        if most < wanted:
-            logging.warning(
-                "No slice shows %d classes in its (pseudo-)labels; the contrastive loss takes those with %d.",
-                wanted,
-                found,
-            )
-        count = int((pool.present.sum(axis=1) >= found).sum())
-        logging.info("%d of %d pseudo-labelled slices show %d classes.", count, len(pool.present), found)
-        return found
+        shown = min(asked, most)
+        if most < asked:
+            text = "No slice shows %d classes in its (pseudo-)labels; the contrastive loss takes those with %d."
+            logging.warning(text, asked, shown)
+        count = int((pool.present.sum(axis=1) >= shown).sum())
+        logging.info("%d of %d pseudo-labelled slices show %d classes.", count, len(pool.present), shown)
+        return shown
+
+    def _settings(self) -> pseudo_labels.Settings:
+        args, dataset = self._args, self._dataset
+        return pseudo_labels.Settings(
+            num_classes=dataset.num_classes,
+            struct_name=dataset.struct_name,
+            crf=None if args.crf == NONE else parameter_set(args.crf, dataset.name),
+            min_agreement=args.test_f1_threshold if args.test_aug_overlap else None,
+            seed=args.seed,
+            refresh_every=args.refresh_every,
+            confidence=bool(args.soft_labels),
+        )
 
     def _log(self) -> None:
         rows = pseudo_labels.table(self._run.dir / "pseudo_labels")
@@ -236,13 +189,18 @@ class Pools:
         files.write_csv(self._run.logs / "pseudo_labels.csv", rows, columns)
 
 
-def _settings(args: JointTraining, dataset: datasets.DatasetConfig) -> pseudo_labels.Settings:
-    return pseudo_labels.Settings(
-        num_classes=dataset.num_classes,
-        struct_name=dataset.struct_name,
-        crf=None if args.crf == NONE else parameter_set(args.crf, dataset.name),
-        min_agreement=args.test_f1_threshold if args.test_aug_overlap else None,
-        seed=args.seed,
-        refresh_every=args.refresh_every,
-        confidence=bool(args.soft_labels),
-    )
+def draw_gallery(
+    path: Path, shown: Sequence[pseudo_labels.Shown], truth: pseudo_labels.Truth, *, struct_name: Sequence[str]
+) -> None:
+    """Draws a few volumes: lines are pseudo-labels; the fill is the truth, or the network's own answer without it."""
+    has_truth = all(truth(volume.case.case_id) is not None for volume, _, _ in shown)
+    rows = []
+    for volume, before, after in shown:
+        other = truth(volume.case.case_id) if has_truth else before
+        image, label, other = (np.moveaxis(np.asarray(array), 0, -1) for array in (volume.image, after, other))
+        slices = contours.choose_slices(other, label)
+        window = contours.choose_window([other, label], (1.0, 1.0, 1.0))
+        captions = tuple(f"slice {volume.file_slice(index) + 1}" for index in slices)
+        rows.append(contours.Row(volume.case.case_id, image, other, label, (1.0, 1.0, 1.0), slices, window, captions))
+    names = ("line: pseudo-label", "filled: true" if has_truth else "filled: before refinement")
+    files.write_bytes(path, style.png_bytes(contours.plot_rows(rows, struct_name, names=names)))

@@ -12,7 +12,7 @@ import pytest
 
 from fewslice.active.measures.kcenter import PlainDistance, euclidean_k_center, greedy
 from fewslice.active.measures.mfc import COLUMNS, Extra, MaskedPixels, MfcDistance, MfcOptions, pool_columns
-from fewslice.active.measures.pixels import nearest_sources, resize_nearest
+from fewslice.augment.interpolate import nearest_sources, resize_nearest
 from tests.active.units import make_pool
 from tests.data.layouts import SHARED_DATA
 from tests.golden_files import golden, golden_param

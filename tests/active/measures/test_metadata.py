@@ -12,7 +12,7 @@ import re
 import numpy as np
 import pytest
 
-from fewslice.active.measures.mfc import PHASES, one_hot, patient_metadata, pool_columns
+from fewslice.active.measures.mfc import PHASES, patient_metadata, pool_columns
 from fewslice.core.errors import ConfigError
 from tests.active.units import make_pool
 from tests.golden_files import golden_param
@@ -83,10 +83,6 @@ def test_what_a_patient_lacks_is_left_out():
 def test_false_values():
     with pytest.raises(ConfigError, match="height_cm"):
         patient_metadata(["7"], {"7": {"height_cm": float("nan")}})
-
-
-def test_one_hot():
-    np.testing.assert_array_equal(one_hot(["b", "a", "b"]), [[1, 0], [0, 1], [1, 0]])
 
 
 def published(case):

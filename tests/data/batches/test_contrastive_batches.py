@@ -8,14 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fewslice.augment.pretraining import ViewSettings
 from fewslice.augment.segmentation import SegmentationAugmentation
-from fewslice.augment.strong_intensity import StrongIntensity
 from fewslice.core.errors import ConfigError
 from fewslice.data.batches.contrastive import (
     BatchPlan,
-    global_batch,
-    local_batch,
+    contrastive_batch,
     plan_global_batch,
     plan_local_batch,
     segmentation_batch,
@@ -63,33 +60,20 @@ def test_golden_two_views(path):
 
 
 @pytest.mark.parametrize(
-    "exp_no, bt_size, n_parts, slots, views, rows",
-    [
-        (0, 12, 4, 12, 2, 24),
-        (0, 5, 3, 5, 2, 10),
-        (1, 12, 4, 3, 3, 36),
-        (1, 12, 3, 4, 3, 36),
-        (2, 12, 4, 6, 2, 48),
-        (2, 10, 4, 5, 2, 40),
-        (2, 8, 4, 4, 2, 32),
-        (2, 12, 3, 8, 2, 48),
-        (2, 12, 6, 4, 2, 48),
-        (3, 12, 4, 4, 3, 48),
-        (4, 12, 4, 4, 3, 48),
-        (4, 8, 4, 3, 3, 36),
-    ],
+    "make, sizes, slots, views",
+    [(plan_global_batch, (0, bt_size, 4), bt_size, 2) for bt_size in (12, 5)]
+    + [(plan_global_batch, (1, 12, n_parts), 12 // n_parts, 3) for n_parts in (4, 3)]
+    + [(plan_global_batch, (2, *sizes), 2 * sizes[0] // sizes[1], 2) for sizes in ((12, 4), (10, 4), (12, 3), (12, 6))]
+    + [(plan_global_batch, (exp_no, 12, 4), 4, 3) for exp_no in (3, 4)]
+    + [(plan_global_batch, (4, 8, 4), 3, 3)]
+    + [(plan_local_batch, sizes, slots, 2) for *sizes, slots in ((0, 10, 4, 10), (1, 12, 4, 3), (1, 9, 3, 3))],
 )
-def test_global_plans(exp_no, bt_size, n_parts, slots, views, rows):
-    plan = plan_global_batch(exp_no, bt_size, n_parts)
-    assert (plan.num_slots, plan.num_views, plan.num_rows) == (slots, views, rows)
-    assert plan.n_parts == (1 if exp_no == 0 else n_parts)
-    assert plan.include_original == (exp_no > 0)
-
-
-@pytest.mark.parametrize("exp_no, bt_size, n_parts, slots", [(0, 10, 4, 10), (1, 12, 4, 3), (1, 9, 3, 3)])
-def test_local_plans(exp_no, bt_size, n_parts, slots):
-    plan = plan_local_batch(exp_no, bt_size, n_parts)
-    assert (plan.num_slots, plan.num_views, plan.num_rows) == (slots, 2, 2 * bt_size)
+def test_plans(make, sizes, slots, views):
+    exp_no, _, n_parts = sizes
+    plan, n_parts = make(*sizes), n_parts if exp_no else 1
+    assert (plan.num_slots, plan.n_parts, plan.num_views) == (slots, n_parts, views)
+    assert plan.num_rows == slots * n_parts * views
+    assert plan.include_original == (exp_no > 0 and make is plan_global_batch)
 
 
 def test_ids_by_hand():
@@ -110,9 +94,6 @@ def test_ids_by_hand():
         (plan_global_batch, 2, 2, 4, "--bt_size=4,"),
         (plan_local_batch, 1, 10, 4, "--bt_size=8 or 12"),
         (plan_local_batch, 1, 4, 4, "--bt_size=8,"),
-        (plan_global_batch, 5, 12, 4, "`global_loss_exp_no` must be one of 0, 1, 2, 3, 4"),
-        (plan_local_batch, 2, 12, 4, "`local_loss_exp_no` must be one of 0, 1"),
-        (plan_global_batch, 2, 0, 0, "`bt_size` must be at least 1.*\n`n_parts` must be at least 1"),
     ],
 )
 def test_plans_that_do_not_fit(plan, exp_no, bt_size, n_parts, words):
@@ -120,33 +101,37 @@ def test_plans_that_do_not_fit(plan, exp_no, bt_size, n_parts, words):
         plan(exp_no, bt_size, n_parts)
 
 
-@pytest.mark.parametrize("bt_size", range(1, 30))
-@pytest.mark.parametrize("n_parts", range(1, 8))
-def test_sizes_that_messages_name_do_fit(bt_size, n_parts):
-    for plan, exp_no in ((plan_global_batch, 1), (plan_global_batch, 2), (plan_local_batch, 1)):
-        try:
-            plan(exp_no, bt_size, n_parts)
-        except ConfigError as error:
-            named = str(error).split("--bt_size=")[1].split(",")[0].split(" or ")
-            for value in named:
-                plan(exp_no, int(value), n_parts)
+def test_sizes_that_messages_name_do_fit():
+    for bt_size, n_parts in np.ndindex(30, 8):
+        for plan, exp_no in ((plan_global_batch, 1), (plan_global_batch, 2), (plan_local_batch, 1)):
+            try:
+                plan(exp_no, bt_size + 1, n_parts + 1)
+            except ConfigError as error:
+                for value in str(error).split("--bt_size=")[1].split(",")[0].split(" or "):
+                    plan(exp_no, int(value), n_parts + 1)
 
 
-@pytest.mark.parametrize("exp_no", range(5))
-@pytest.mark.parametrize("n_parts", [3, 4, 6])
-@pytest.mark.parametrize("strong", [None, StrongIntensity()])
-def test_global_batches(exp_no, n_parts, strong):
+def _batch(seed, volumes, plan, box=100, strong=False):
+    return contrastive_batch(np.random.default_rng(seed), volumes, plan, box=box, strong=strong)
+
+
+@pytest.mark.parametrize(
+    "plan, box",
+    [(plan_global_batch(exp_no, 12, n_parts), 100) for exp_no in range(5) for n_parts in (3, 4, 6)]
+    + [(plan_local_batch(*sizes), None) for sizes in ((0, 10, 4), (1, 12, 4), (1, 9, 3))],
+    ids=str,
+)
+@pytest.mark.parametrize("strong", [False, True])
+def test_contrastive_batches(plan, box, strong):
     volumes = _volumes()
-    settings = ViewSettings(strong=strong)
-    for seed in range(3):
-        rng = np.random.default_rng([seed, 0, 7])
-        batch = global_batch(rng, volumes, exp_no=exp_no, bt_size=12, n_parts=n_parts, settings=settings)
-        plan = plan_global_batch(exp_no, 12, n_parts)
-        np.testing.assert_array_equal(batch.ids, plan.ids())
-        assert batch.images.shape == (plan.num_rows, 32, 32, 1) and batch.images.dtype == np.float32
-        assert batch.sources.shape == (plan.num_rows, 2)
-        assert np.ptp(batch.images, axis=(1, 2, 3)).min() > 0
-        _check_rows(batch, volumes, plan)
+    for volume in volumes:
+        volume.setflags(write=False)
+    batch = _batch([1, 0, 7], volumes, plan, box, strong)
+    np.testing.assert_array_equal(batch.ids, plan.ids())
+    assert batch.images.shape == (plan.num_rows, 32, 32, 1) and batch.images.dtype == np.float32
+    assert batch.images.flags.writeable and batch.sources.shape == (plan.num_rows, 2)
+    assert np.ptp(batch.images, axis=(1, 2, 3)).min() > 0
+    _check_rows(batch, volumes, plan)
 
 
 def _check_rows(batch, volumes, plan):
@@ -165,20 +150,6 @@ def _check_rows(batch, volumes, plan):
         assert len(set().union(*per_slot)) == plan.num_slots
 
 
-@pytest.mark.parametrize("exp_no, bt_size, n_parts", [(0, 10, 4), (1, 12, 4), (1, 9, 3)])
-@pytest.mark.parametrize("strong", [None, StrongIntensity()])
-def test_local_batches(exp_no, bt_size, n_parts, strong):
-    volumes = _volumes()
-    rng = np.random.default_rng(0)
-    settings = ViewSettings(strong=strong)
-    batch = local_batch(rng, volumes, exp_no=exp_no, bt_size=bt_size, n_parts=n_parts, settings=settings)
-    plan = plan_local_batch(exp_no, bt_size, n_parts)
-    assert batch.images.shape == (2 * bt_size, 32, 32, 1)
-    np.testing.assert_array_equal(batch.ids, plan.ids())
-    assert np.ptp(batch.images, axis=(1, 2, 3)).min() > 0
-    _check_rows(batch, volumes, plan)
-
-
 @pytest.mark.parametrize("side", [32, 64, 96])
 def test_dark_and_off_centre_volumes_give_no_blank_rows(side):
     """In the published code, a batch of the default setting has 16 black rows of 48."""
@@ -189,17 +160,15 @@ def test_dark_and_off_centre_volumes_give_no_blank_rows(side):
         volume[:, -4:, -4:] = 1
     for exp_no in range(5):
         for seed in range(4):
-            rng = np.random.default_rng(seed)
-            batch = global_batch(rng, dark + corner, exp_no=exp_no, bt_size=12, n_parts=4)
+            batch = _batch(seed, dark + corner, plan_global_batch(exp_no, 12, 4))
             assert np.ptp(batch.images, axis=(1, 2, 3)).min() > 0
 
 
 def test_batches_are_functions_of_the_generator_also_in_threads():
-    volumes = _volumes()
+    volumes, plan = _volumes(), plan_global_batch(2, 12, 4)
 
     def make(step):
-        rng = np.random.default_rng([3, 1, step])
-        return global_batch(rng, volumes, exp_no=2, bt_size=12, n_parts=4)
+        return _batch([3, 1, step], volumes, plan)
 
     alone = [make(step) for step in range(8)]
     with ThreadPoolExecutor(3) as pool:
@@ -209,23 +178,14 @@ def test_batches_are_functions_of_the_generator_also_in_threads():
     assert (alone[0].images != alone[1].images).any()
 
 
-def test_volumes_are_left_as_they_are():
-    volumes = _volumes()
-    for volume in volumes:
-        volume.setflags(write=False)
-    batch = global_batch(np.random.default_rng(0), volumes, exp_no=2, bt_size=12, n_parts=4)
-    local = local_batch(np.random.default_rng(0), volumes, exp_no=1, bt_size=12)
-    assert batch.images.flags.writeable and local.images.flags.writeable
-
-
 def test_errors_name_volumes():
     case = SimpleNamespace(case_id="017_ES")
     volumes = [SimpleNamespace(image=volume) for volume in _volumes()]
     volumes.append(SimpleNamespace(image=np.ones((3, 32, 32), np.float32), case=case))
     with pytest.raises(ConfigError, match=r"017_ES \(3\).*--n_parts=3 or less"):
-        global_batch(np.random.default_rng(0), volumes, exp_no=2, bt_size=12, n_parts=4)
-    with pytest.raises(ConfigError, match="needs 6 different volumes, but the split has 4"):
-        global_batch(np.random.default_rng(0), volumes[:4], exp_no=2, bt_size=12, n_parts=4)
+        _batch(0, volumes, plan_global_batch(2, 12, 4))
+    with pytest.raises(ConfigError, match="needs 6 different volumes, but the split has 4.*smaller --bt_size"):
+        _batch(0, volumes[:4], plan_global_batch(2, 12, 4))
 
 
 def _labelled(classes=4):
@@ -248,24 +208,13 @@ def test_segmentation_batch_without_augmentation():
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 20])
-def test_segmentation_batch(batch_size):
-    volumes = _labelled()
+def test_segmentation_batch_with_augmentation(batch_size):
+    volumes, options = _labelled(), {"batch_size": batch_size, "augmentation": SegmentationAugmentation()}
     for seed in range(5):
-        first, second = (
-            segmentation_batch(
-                np.random.default_rng(seed),
-                volumes,
-                batch_size=batch_size,
-                num_classes=4,
-                augmentation=SegmentationAugmentation(),
-            )
-            for _ in range(2)
-        )
-        for one, other in zip(first, second, strict=True):
-            np.testing.assert_array_equal(one, other)
-        assert first.images.shape == (batch_size, 32, 32, 1) and first.labels.shape == (batch_size, 32, 32, 4)
-        np.testing.assert_allclose(first.labels.sum(-1), 1, atol=1e-6)
-        assert np.ptp(first.images, axis=(1, 2, 3)).min() > 0
+        batch = segmentation_batch(np.random.default_rng(seed), volumes, num_classes=4, **options)
+        assert batch.images.shape == (batch_size, 32, 32, 1) and batch.labels.shape == (batch_size, 32, 32, 4)
+        np.testing.assert_allclose(batch.labels.sum(-1), 1, atol=1e-6)
+        assert np.ptp(batch.images, axis=(1, 2, 3)).min() > 0
 
 
 def test_segmentation_batch_with_mixup_by_hand():
@@ -283,8 +232,3 @@ def test_segmentation_batch_with_mixup_by_hand():
     assert mixed.images.dtype == mixed.labels.dtype == np.float32
     np.testing.assert_allclose(mixed.labels.sum(-1), 1, atol=1e-6)
     assert ((mixed.labels > 0.01) & (mixed.labels < 0.99)).any()
-
-
-def test_segmentation_batch_with_too_few_classes():
-    with pytest.raises(ConfigError, match=r"0 to 2 \(`num_classes`=3\)"):
-        segmentation_batch(np.random.default_rng(0), _labelled(), batch_size=5, num_classes=3)

@@ -1,27 +1,22 @@
 """3D patches from a plugin's point of view: a network and a strategy that the software does not have.
 
-Synthetic volumes of different shapes, patches on a lattice of stride 4, no overlap, a cap per case, partial labels;
-three rounds through the command, also killed and repeated. Expected values: by hand, the volumes, and the calm run.
+Synthetic volumes of different shapes, patches on a lattice of stride 4, no overlap, a cap per case, partial labels,
+three rounds. Expected values: by hand, and the volumes.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
-import pytest
 import yaml
 
 from fewslice.active.pool import make_pool
 from fewslice.active.units import Case
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.settings.experiment import Named
-from tests.train_model import tiny, tiny_al
+from tests.train_model import tiny_al
 
 SHAPES = [(21, 25, 9), (32, 18, 12), (16, 27, 7), (24, 24, 10), (19, 30, 8)]  # (x, y, z): three of the pool, val, test
 SIZE, STRIDE, CAP, ROUNDS = (3, 8, 8), 4, 2, (4, 3, 3)
@@ -53,14 +48,9 @@ EXPERIMENT = {
     "first_query": {"strategy": "random", "case_cap": CAP},
     "members": 2,
 }
-# With KILL_AT=n the process dies before its n-th file is put in place; their number is written to COUNT_TO at the end.
 PLUGIN = '''
 """A network of 3D windows and a strategy for patches."""
 
-import atexit
-import os
-import pathlib
-import signal
 from typing import Annotated
 
 import numpy as np
@@ -122,25 +112,11 @@ def softened(query, *, spread: float = 1.0):
     chosen = query.first_allowed(units[np.argsort(-noisy)])
     return Choice(chosen, query.scores[chosen].astype(float))
 
-
-_replace, _seen = os.replace, [0]
-
-
-def _counting(*args, **more):
-    _seen[0] += 1
-    if _seen[0] == int(os.environ.get("KILL_AT", 0)):
-        os.kill(os.getpid(), signal.SIGKILL)
-    _replace(*args, **more)
-
-
-if "COUNT_TO" in os.environ:
-    os.replace = _counting
-    atexit.register(lambda: pathlib.Path(os.environ["COUNT_TO"]).write_text(str(_seen[0])))
 '''
 
 
 def write_toy(root):
-    """Writes the volumes, the settings, the experiment and the plugin."""
+    """Writes the volumes, the settings, the experiment toy.yml and the plugin outside.py."""
     for number, shape in enumerate(SHAPES, 1):
         rng = np.random.default_rng(number)
         places = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1) - np.array(shape) / 2.0
@@ -158,38 +134,6 @@ def write_toy(root):
     (root / "settings" / "data_cfg_toy.py").write_text(SPLITS)
     (root / "toy.yml").write_text(yaml.safe_dump(EXPERIMENT))
     (root / "outside.py").write_text(PLUGIN)
-
-
-def command(root, name, **environment):
-    """Runs the experiment as a user would. Returns the status and the number of files that were put in place."""
-    given = os.environ | {"FEWSLICE_DATA": str(root), "FEWSLICE_EXPERIMENTS": str(root / "settings")}
-    given |= {"COUNT_TO": str(root / f"{name}.count"), "TF_CPP_MIN_LOG_LEVEL": "3"} | environment
-    argv = [f"--config={root / 'toy.yml'}", f"--plugin={root / 'outside.py'}", f"--runs_dir={root / name}"]
-    script = [sys.executable, str(tiny.SCRIPTS / "run_al_exp.py"), *argv]
-    done = subprocess.run(script, capture_output=True, text=True, env=given, timeout=600)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr[-3000:]
-    count = root / f"{name}.count"
-    return done.returncode, int(count.read_text()) if count.exists() else 0
-
-
-@pytest.mark.slow
-def test_patches_of_a_plugin_and_a_killed_run(tmp_path):
-    write_toy(tmp_path)
-    status, count = command(tmp_path, "calm")
-    assert status == 0 and count > 30
-    (calm,) = (tmp_path / "calm" / "toy" / "run_al_exp").glob("toy-*")
-    check_rounds(tmp_path, calm)
-    seed = int(np.random.SeedSequence().generate_state(1)[0])
-    print(f"seed of the moments: {seed}")
-    moments = np.sort(np.random.default_rng(seed).integers(5, count, 3))
-    for files in [int(moments[0]), *(int(b - a) for a, b in pairwise(moments))]:
-        command(tmp_path, "killed", KILL_AT=str(max(files, 1)))
-    assert command(tmp_path, "killed")[0] == 0
-    (killed,) = (tmp_path / "killed" / "toy" / "run_al_exp").glob("toy-*")
-    tiny_al.assert_same_experiment(calm, killed)
-    assert sorted(path.relative_to(calm) for path in calm.rglob("*")) == sorted(
-        path.relative_to(killed) for path in killed.rglob("*")
-    ), f"nothing is left behind (seed {seed})"
 
 
 def check_rounds(root, run):

@@ -1,0 +1,117 @@
+"""DONE: the mark of a finished run or round, with the checksums of the files that hold its results.
+
+    {"n_iter": 100, "test_dice": 0.8, "sha256": {"config.json": "...", "eval/per_volume.csv": "..."}, "digest": "..."}
+
+`digest` vouches for the rest of DONE itself. Runs from before there were checksums have neither; they are read as they
+are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fewslice.core import files
+from fewslice.core.errors import DataError
+
+NAME, _SUMS, _DIGEST = "DONE", "sha256", "digest"
+STATE, BEST, LAST = "state.npz", "best.npz", "last.npz"  # in the checkpoints/ of a training
+FACTS = "report"  # table of config.json that is no setting
+_NOT_IN_DIGEST = ("n_iter", _DIGEST, FACTS)
+REMEDY = "Restore it; or repeat the command of the run (command.txt), which makes it again from what is saved."
+
+
+def write(folder: Path, record: Mapping[str, Any], patterns: Iterable[str]) -> None:
+    """Marks a folder as finished, with a record and the checksums of the files that fit `patterns`."""
+    found = [path for pattern in patterns for path in sorted(folder.glob(pattern)) if path.is_file()]
+    record = {**record, _SUMS: {path.relative_to(folder).as_posix(): files.sha256(path) for path in found}}
+    files.write_json(folder / NAME, {**record, _DIGEST: files.digest(record)})
+
+
+def read(folder: Path, *, remedy: str = REMEDY, **needs: type) -> dict[str, Any]:
+    """Returns the record of a finished folder.
+
+    Raises:
+        DataError: DONE cannot be read, is no table with `needs` (name -> type), or was changed.
+    """
+    record = files.read_record(folder / NAME, needs, remedy=remedy)
+    rest = {name: value for name, value in record.items() if name != _DIGEST}
+    if record.get(_DIGEST, files.digest(rest)) != files.digest(rest):
+        raise _changed(folder / NAME, "another content than when it was written", remedy)
+    for name, value in files.checked(record.get(_SUMS, {}), dict, folder / NAME, remedy, _SUMS).items():
+        files.checked(value, str, folder / NAME, remedy, f"{_SUMS}/{name}")
+    return record
+
+
+def sums(folder: Path, *, remedy: str = REMEDY) -> dict[str, str] | None:
+    """Returns file -> checksum of a finished folder; None if it is not finished, or was before there were checksums."""
+    return read(folder, remedy=remedy).get(_SUMS) if (folder / NAME).exists() else None
+
+
+def problems(folder: Path, *, remedy: str = REMEDY, but: tuple[str, ...] = ()) -> dict[str, DataError]:
+    """Compares the files of a finished folder with their checksums.
+
+    Args:
+        folder: The folder.
+        remedy: Of the messages.
+        but: Endings of files that are not looked at, such as large ones that are checked where they are read.
+
+    Returns:
+        File -> what is wrong with it: missing, not readable, or changed; DONE itself may be among them.
+    """
+    found: dict[str, DataError] = {}
+    try:
+        known = sums(folder, remedy=remedy) or {}
+    except DataError as error:
+        return {NAME: error}
+    for name, expected in known.items():
+        path = folder / name
+        try:
+            if not name.endswith(but or "\0") and files.sha256(path) != expected:
+                found[name] = _changed(path, "another content than when it was finished", remedy)
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
+            text = "no such file" if missing else error.strerror or str(error)
+            found[name] = _changed(path, text, remedy)
+    return found
+
+
+def read_config(path: Path, remedy: str = REMEDY) -> dict[str, Any]:
+    """Returns config.json of a run.
+
+    Raises:
+        DataError: it is missing, is no table, or was changed, as its digest or DONE beside it says.
+    """
+    config, known = files.read_record(path, remedy=remedy), (sums(path.parent) or {}).get(path.name)
+    if known and files.sha256(path) != known:
+        raise _changed(path, "another content than when it was finished", remedy)
+    settings = {name: value for name, value in config.items() if name not in _NOT_IN_DIGEST}
+    if config.get(_DIGEST, digest := files.digest(settings)) != digest:
+        expected, found = f"the settings with the digest {config[_DIGEST]}", "others: it was changed"
+        raise DataError(path, expected=expected, found=found, remedy=remedy)
+    return config
+
+
+def _changed(path: Path, found: str, remedy: str) -> DataError:
+    return DataError(path, expected="the file as this program wrote it", found=found, remedy=remedy)
+
+
+def tidy(run: str | os.PathLike) -> int:
+    """Removes the training states of a finished run and returns their bytes; nothing of one that is not finished.
+
+    Weights, logs and results stay, and the run can be used by later stages, but its training cannot be continued.
+    """
+    if not (Path(run) / NAME).exists():
+        return 0
+    paths = states(run)
+    size = sum(path.stat().st_size for path in paths)
+    for path in paths:
+        path.unlink()
+    return size
+
+
+def states(run: str | os.PathLike) -> list[Path]:
+    """Returns the files that only a continued training needs."""
+    return sorted(Path(run).rglob("checkpoints/*state*.npz"))
