@@ -101,7 +101,7 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, in
         values = _scaled(path, header, values)
     _check_finite(path, values)
     array = _as_integers(path, values) if is_label else _as_float32(path, values)
-    return Grid(array, _spacing_mm(path, header), _affine(path, header), header, notes)
+    return Grid(array, _spacing_mm(path, header), _affine(path, header), header, notes=notes)
 
 
 def header_from(block: bytes) -> Header:
