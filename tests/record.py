@@ -230,7 +230,9 @@ def describe_files(folder: Path, place: Place) -> Iterator[tuple[str, Any]]:
         if path.suffix == ".csv":
             yield name, read_table(path)
         elif path.suffix == ".json" or path.name == "DONE":
-            yield name, untimed(json.loads(place.shown(path.read_text())))
+            found = untimed(json.loads(place.shown(path.read_text())))
+            of_times = ("sha256", "digest") if path.name == "DONE" else ()  # checksums of files that hold times
+            yield name, {key: value for key, value in found.items() if key not in of_times} if of_times else found
         elif path.suffix == ".npz":
             with np.load(path) as archive:
                 yield name, {key: describe_array(archive[key], key) for key in sorted(archive.files)}
@@ -257,7 +259,8 @@ def untimed(value: Any) -> Any:
 def describe_array(array: np.ndarray, name: str = "") -> Any:
     """Returns type, shape and checksum of an array; of the JSON record in an archive its content without times."""
     if name == "record.json":
-        return untimed(json.loads(array.tobytes()))
+        found = untimed(json.loads(array.tobytes()))
+        return {key: value for key, value in found.items() if key != "run"}  # not in those of older versions
     digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
     return f"{array.dtype} {array.shape} {digest}"
 

@@ -250,6 +250,16 @@ def _check(name: str, strategy: Strategy, query: Query) -> None:
                 f"The {need} of {len(bad)} units are not finite, for instance of {query.pool.name(bad[0])}. "
                 "Look at these images, or at the network that made them."
             )
+        if query.budget and not _tells_apart(blocks if need != SCORES else [values[~query.is_labelled, None]]):
+            text = "The %s of all units of the pool are equal: this choice by %s means no more than a random one. %s"
+            logging.warning(text, need, name, "Look at the images, or at the network that made them.")
+
+
+def _tells_apart(blocks: Sequence[np.ndarray]) -> bool:
+    """Whether rows of (n, D) blocks differ by more than rounding."""
+    first = np.asarray(blocks[0][:1], np.float64)
+    allowed = 1e-6 * max(float(np.abs(first).max(initial=0.0)), 1e-30)
+    return sum(map(len, blocks)) < 2 or any((np.abs(block - first) > allowed).any() for block in blocks)
 
 
 _REMEDIES = {

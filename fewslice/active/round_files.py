@@ -25,7 +25,7 @@ _VOUCHED = (
 )  # fmt: skip
 _REMEDY = (
     "Restore it. Without a copy, move it and {0}/DONE elsewhere and repeat the experiment's command: it makes what is "
-    "missing and keeps the rest, or says what does not fit."
+    "missing, keeps the rest, and says what does not fit."
 )
 
 

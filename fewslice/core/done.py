@@ -51,15 +51,9 @@ def sums(folder: Path, *, remedy: str = REMEDY) -> dict[str, str] | None:
 
 
 def problems(folder: Path, *, remedy: str = REMEDY, but: tuple[str, ...] = ()) -> dict[str, DataError]:
-    """Compares the files of a finished folder with their checksums.
+    """Compares the files of a finished folder with their checksums, but those that end in one of `but`.
 
-    Args:
-        folder: The folder.
-        remedy: Of the messages.
-        but: Endings of files that are not looked at, such as large ones that are checked where they are read.
-
-    Returns:
-        File -> what is wrong with it: missing, not readable, or changed; DONE itself may be among them.
+    Returns file -> what is wrong with it: missing, not readable, or changed; DONE itself may be among them.
     """
     found: dict[str, DataError] = {}
     try:
@@ -72,8 +66,7 @@ def problems(folder: Path, *, remedy: str = REMEDY, but: tuple[str, ...] = ()) -
             if not name.endswith(but or "\0") and files.sha256(path) != expected:
                 found[name] = _changed(path, "another content than when it was finished", remedy)
         except OSError as error:
-            missing = isinstance(error, FileNotFoundError)
-            text = "no such file" if missing else error.strerror or str(error)
+            text = "no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
             found[name] = _changed(path, text, remedy)
     return found
 
@@ -103,11 +96,9 @@ def tidy(run: str | os.PathLike) -> int:
 
     Weights, logs and results stay, and the run can be used by later stages, but its training cannot be continued.
     """
-    if not (Path(run) / NAME).exists():
-        return 0
-    paths = states(run)
-    size = sum(path.stat().st_size for path in paths)
-    for path in paths:
+    size = 0
+    for path in states(run) if (Path(run) / NAME).exists() else ():
+        size += path.stat().st_size
         path.unlink()
     return size
 

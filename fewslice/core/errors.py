@@ -22,6 +22,15 @@ def is_utf8(text: str) -> bool:
     return not any("\udc80" <= letter <= "\udcff" for letter in text)
 
 
+def few(names: Sequence[str], most: int = 6) -> str:
+    """Returns names in one line, of many the first and their number.
+
+    >>> few(["a", "b"]), few("abcdefgh", most=3)
+    ('a, b', 'a, b, c, ... (8)')
+    """
+    return ", ".join(names[:most]) + (f", ... ({len(names)})" if len(names) > most else "")
+
+
 class FewSliceError(Exception):
     """A mistake in the input, the configuration or the environment that the user can mend."""
 

@@ -23,7 +23,7 @@ from fewslice.core.errors import DataError, FewSliceError
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EROFS, errno.EPERM}
 _NOT_FOR_FOLDERS = {errno.EINVAL, errno.ENOTSUP}
-LOCKS: dict[Path, tuple[int, int]] = {}  # lock file that this process holds -> its device and inode
+LOCKS: dict[Path, int] = {}  # lock file that this process holds -> its inode
 
 
 def writing_error(path: Path, error: OSError) -> FewSliceError:
@@ -81,22 +81,13 @@ def _vanished(path: Path) -> FewSliceError | None:
 
     Writing there would make a new folder that lacks what was written before.
     """
-    for lock, identity in LOCKS.items():
-        if lock.parent in path.absolute().parents and identity != identity_of(lock):
+    for lock, inode in LOCKS.items():
+        if lock.parent in path.absolute().parents and not (lock.exists() and lock.stat().st_ino == inode):
             return FewSliceError(
                 f"{lock.parent} was removed, moved or replaced while this process was working in it; it stops, and "
                 "writes no more. Put the folder back, or leave it as it is, and repeat the same command."
             )
     return None
-
-
-def identity_of(path: Path) -> tuple[int, int] | None:
-    """Returns device and inode of a file, None if there is none."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def sync_folder(folder: Path) -> None:
@@ -194,15 +185,10 @@ def _refuse_constant(name: str) -> None:
 def read_record(
     path: str | os.PathLike, needs: Mapping[str, type] | None = None, *, remedy: str = _DAMAGED
 ) -> dict[str, Any]:
-    """Reads a table of one of our own JSON files.
-
-    Args:
-        path: The file.
-        needs: Name -> type of the values that it must have; a bool is no int.
-        remedy: Of the message.
+    """Reads a table of one of our own JSON files, which has values of these types (name -> type).
 
     Raises:
-        DataError: it is missing, cannot be read, or is something else.
+        DataError: it is missing, cannot be read, or is something else; with `remedy`.
     """
     try:
         record = checked(read_json(path, remedy=remedy), dict, path, remedy)
@@ -215,10 +201,8 @@ def read_record(
 
 def checked(value: Any, kind: type, path: str | os.PathLike, remedy: str = _DAMAGED, name: str = "") -> Any:
     """Returns what a JSON file holds, or its value `name`, if it is of this type; else raises `DataError`."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if is_number and isinstance(value, kind if kind is not float else (int, float)):
-        return value
-    if kind not in (int, float) and isinstance(value, kind):
+    kinds = (int, float) if kind is float else kind
+    if isinstance(value, kinds) and not isinstance(value, bool) and value not in (math.inf, -math.inf):
         return value
     words = {dict: "a table", list: "a list", str: "a text", int: "a whole number", float: "a number"}
     expected = f"{words[kind]}{f' `{name}`' if name else ''} in JSON"

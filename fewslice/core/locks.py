@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from absl import logging
 
 from fewslice.core.errors import FewSliceError
-from fewslice.core.files import LOCKS, identity_of, writing_error
+from fewslice.core.files import LOCKS, writing_error
 
 try:
     import fcntl
@@ -49,7 +50,7 @@ def folder_lock(folder: Path, *, refusal: str = "") -> Iterator[None]:
         except OSError as error:
             logging.warning("There are no file locks here (%s). Do not use %s twice at a time.", error, folder)
         path = folder.absolute() / ".lock"
-        LOCKS[path] = identity_of(path)
+        LOCKS[path] = os.fstat(file.fileno()).st_ino
         try:
             yield
         finally:

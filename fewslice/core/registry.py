@@ -38,9 +38,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     "Unknown dataset 'acdcc'. Did you mean 'acdc'? Known: acdc, mmwhs."
     """
     known = sorted(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name)[:80], known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"Unknown {kind} {name!r}.{hint} Known: {', '.join(known) or 'none'}."
+    return f"Unknown {kind} {name!r:.80}.{hint} Known: {', '.join(known) or 'none'}."
 
 
 class Registry:

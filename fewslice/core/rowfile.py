@@ -99,9 +99,13 @@ def open_rows(path: Path, key: Mapping[str, Any]) -> np.ndarray | None:
 
 def new_map(path: Path, dtype: np.dtype | str, shape: tuple[int, ...]) -> np.ndarray:
     """Returns a new .npy file mapped for writing, whose space is taken. Raises `OSError` on a full disk."""
-    array = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
-    with open(path, "r+b") as file:
-        _take_space(file)
+    try:
+        array = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
+        with open(path, "r+b") as file:
+            _take_space(file)
+    except OSError:
+        path.unlink(missing_ok=True)  # so that what there is of space is free again
+        raise
     return array
 
 

@@ -68,7 +68,7 @@ class Run:
         facts: Mapping[str, Any] | None = None,
     ):
         self.settings = dict(settings)
-        self.digest = files.digest(self.settings)
+        self.digest = self.owner = files.digest(self.settings)  # the owner stands in weight files
         self.dir = Path(root) / dataset / stage / f"{method}-{self.digest}"
         self.checkpoints = self.dir / "checkpoints"
         self.logs = self.dir / "logs"
@@ -110,11 +110,6 @@ class Run:
     def __exit__(self, *_exception: Any) -> None:
         self._stop_log()
         self._lock.close()
-
-    @property
-    def owner(self) -> str:
-        """Stands in the weight files and tells whose they are."""
-        return self.digest
 
     @property
     def steps_done(self) -> int:

@@ -94,7 +94,7 @@ def geometry_notes(lies: Mapping[str, Lie], orientation: str) -> list[str]:
             axis = (first.long_axis or 0) + 1
             notes.append(text.format(who=who, count=count, axis=axis, **sides, **dataclasses.asdict(first)))
 
-    if known:
+    if known and (is_canonical or best_orientation(known.values()) == "canonical"):
         values = [lie.directions for lie in known.values()], [_line(lie) for lie in known.values()]
         usual, plane = (Counter(found).most_common(1)[0][0] for found in values)
         how = "arrays are turned to one orientation, and predictions come back as their scan is stored"

@@ -223,7 +223,7 @@ def load_dataset_config(
     problems += _unknown(settings, "attribute", tuple(ATTRIBUTES), _UNUSED)
     places = {key: settings.where(key) for key in values}
     for key, text in (overrides or {}).items():
-        places[key] = f"--set {key}={text}"
+        places[key] = f"--set {key}={text:.80}"
         try:
             values[key] = parse(key, text)
         except ConfigError as error:
@@ -277,7 +277,9 @@ def check_labeled_split(dataset: DatasetConfig, key: str, comb: str) -> tuple[tu
         ConfigError: unknown key or combination, or training and validation share patients.
     """
     known = ", ".join(dataset.splits.labelled_keys())
-    only = f"serves pretraining without labels only. For a labelled training choose one of {known}."
+    only = "serves pretraining without labels only. For a labelled training " + (
+        f"choose one of {known}." if known else f"add a list to `train` and `val` of data_cfg_{dataset.name}.py."
+    )
     if key in dataset.splits.train and key not in dataset.splits.val:
         raise ConfigError(f"--no_of_tr_imgs={key}: {dataset.name} has no validation list for {key}; it {only}")
     train, val = dataset.splits.train_ids(key, comb), dataset.splits.val_ids(key, comb)
@@ -319,7 +321,9 @@ def _read_splits(name: str, file: ExperimentFile) -> tuple[Splits | None, list[s
         return None, problems
     train, val = freeze_table(tables["train"]), freeze_table(tables["val"])
     splits = Splits(train=train, val=val, test=tables["test"], unlabeled=unlabeled, dataset=name)
-    unknown = [unknown_name("split", key, splits.train) for key in splits.unlabeled if key not in splits.train]
+    unknown = [
+        unknown_name("split", key, splits.train) for key in dict.fromkeys(splits.unlabeled) if key not in splits.train
+    ]
     problems = [f"{file.where('unlabeled')}: `unlabeled`: {text}" for text in unknown]
     return splits, problems + [f"{file.where(*place)}: {text}" for place, text in overlap_problems(splits)]
 

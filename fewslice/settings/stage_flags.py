@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from absl import logging
 from annotated_types import Ge, Le
 
+from fewslice.core.errors import few
 from fewslice.settings import dataset_files, datasets
 from fewslice.settings.declare import (
     BelowOne,
@@ -173,7 +174,7 @@ class Training(OnDataset):
         shared = datasets.check_pretraining_split(dataset, key, comb)
         if shared:
             text = "%s holds validation patients; only their images are used: %s."
-            logging.info(text, key, ", ".join(shared))
+            logging.info(text, key, few(shared))
         return {"train_ids": dataset.splits.train_ids(key, comb)}
 
 

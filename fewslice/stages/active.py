@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -116,8 +117,10 @@ def _patients(experiment: Experiment, dataset: datasets.DatasetConfig) -> tuple[
     try:
         pool, val = datasets.check_labeled_split(dataset, experiment.split, experiment.comb)
     except ConfigError as error:
-        text = str(error).replace("--no_of_tr_imgs", "split").replace("--comb_tr_imgs", "comb")
-        raise ConfigError(f"The pool: {text}") from error
+        keys = {"split --no_of_tr_imgs": "`split`", "--no_of_tr_imgs": "split", "--comb_tr_imgs": "comb"}
+        text = functools.reduce(lambda text, old: text.replace(old, keys[old]), keys, str(error))
+        lists = ", ".join(dataset.splits.labelled_keys()) or "none"
+        raise ConfigError(f"The pool: {text} Labelled lists of {dataset.name}: {lists}.") from error
     test = dataset.splits.test_ids() if experiment.test else dataset.splits.test
     reader = get_reader(dataset)
     for patients in (pool, val, test if experiment.test else ()):

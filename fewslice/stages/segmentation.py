@@ -16,6 +16,7 @@ from absl import logging
 import losses
 import models
 from fewslice.augment.segmentation import SegmentationAugmentation
+from fewslice.core.errors import few
 from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.data.batches import contrastive, generator
@@ -92,7 +93,7 @@ def train_and_score(
         if not setup.begin(run, args):
             return
         roles = {"train": "training on", "val": "validation", "test": "test", "unlabeled": "without labels"}
-        used = [f"{roles[role]} {', '.join(setup.case_ids(prepared))}" for role, prepared in volumes.items()]
+        used = [f"{roles[role]} {few(setup.case_ids(prepared))}" for role, prepared in volumes.items()]
         logging.info("%s: %s.", run.dir, ", ".join(used))
         setup.warn_of_nothing(volumes["train"])
         made = prepare(run)

@@ -27,7 +27,7 @@ from fewslice.active.query import FEATURES, GRADIENTS, MASKS, SCORES, STRATEGIES
 from fewslice.active.selection_files import budget_units, read_labelled, read_query, write_selection
 from fewslice.active.units import Units
 from fewslice.core import backend, files
-from fewslice.core.errors import ConfigError, DataError
+from fewslice.core.errors import ConfigError, DataError, few
 from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
@@ -298,5 +298,5 @@ def _cases(args: SelectArgs, dataset: datasets.DatasetConfig) -> list[Case]:
     shared = sorted(set(patients) & val_patients(dataset.splits))
     if shared:
         text = "%s holds validation patients (%s). Slices of these that are chosen should not be trained on."
-        logging.info(text, args.split, ", ".join(shared))
+        logging.info(text, args.split, few(shared))
     return cases

@@ -5,19 +5,22 @@ Needs no Keras, so that a missing run is reported at once.
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from absl import logging
 
 from fewslice.core.errors import ConfigError
+from fewslice.core.files import read_json
 from fewslice.core.run import find_upstream
 from fewslice.settings.datasets import DatasetConfig, config_dict
 from fewslice.settings.declare import settings_of
 from fewslice.settings.stage_flags import DecoderFineTuning, JointTraining, Training, defaults, not_in_digest
 
+Flags = TypeVar("Flags", bound=Training)
 NO_WEIGHTS = "none"  # --init_from=none
 
 
@@ -57,12 +60,27 @@ def check(args: Training, dataset: DatasetConfig) -> None:
             if path.is_dir() and not weights.exists():
                 raise ConfigError(f"--{flag}={value}: this run has no {weights.name} in checkpoints/. Is it finished?")
     if not args.check_only:
-        locate(args, dataset, warns=True)
+        locate(args, dataset)
         if isinstance(args, JointTraining) and needs_teacher(args):
-            locate(args, dataset, flag="teacher", warns=True)
+            locate(args, dataset, flag="teacher")
 
 
-def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from", warns: bool = False) -> Path | None:
+def settled(args: Flags, dataset: DatasetConfig) -> Flags:
+    """Returns the flags with the length of the upstream run, where none was given and it has not the usual one."""
+    flag = "teacher" if isinstance(args, JointTraining) else "init_from"
+    is_needed = needs_teacher(args) if isinstance(args, JointTraining) else bool(args.upstream)
+    if args.check_only or args.is_given("pretr_n_iter") or not is_needed or getattr(args, flag):
+        return args
+    run = locate(args, dataset, flag=flag)
+    steps = read_json(run / "config.json").get("n_iter")
+    if steps == args.pretr_n_iter:
+        return args
+    text = "%s was trained for %s steps, not for the usual %d; --pretr_n_iter would ask for others."
+    logging.warning(text, run, steps, args.pretr_n_iter)
+    return dataclasses.replace(args, pretr_n_iter=steps)
+
+
+def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from") -> Path | None:
     """Returns the run folder or weight file that a flag names, else the finished run that the other flags describe.
 
     Args:
@@ -70,7 +88,6 @@ def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from", w
         dataset: The dataset's settings. Of several runs the one with these, with the same precision, averaging and
             devices as this stage and without mixup is taken.
         flag: "init_from", or "teacher" in joint training, whose upstream run that is.
-        warns: Say so if that run has another length than the usual one and --pretr_n_iter is not given.
 
     Returns:
         The path; None with `--init_from=none`, or if nothing is named and nothing looked for.
@@ -105,13 +122,9 @@ def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from", w
         if args.is_given("pretr_n_iter"):
             raise
         try:
-            found = find({name: value for name, value in settings.items() if name != "n_iter"})
+            return find({name: value for name, value in settings.items() if name != "n_iter"})
         except ConfigError:
             raise error from None
-    if warns:
-        text = "%s was not trained for the usual %d steps; --pretr_n_iter says for how many it should be."
-        logging.warning(text, found, settings["n_iter"])
-    return found
 
 
 def _named(flag: str, value: str) -> Path:

@@ -107,6 +107,18 @@ def test_zeros_are_no_accident(name):
     check(choose(name, 5, LABELLED, inputs=zeros), 5, LABELLED)
 
 
+@pytest.mark.parametrize(("spread", "warns"), [(0.0, True), (1e-8, True), (1e-3, False)])
+@pytest.mark.parametrize("name", ["kcenter", "uncertainty", "badge"])
+def test_a_choice_among_equals_is_told(name, spread, warns, caplog):
+    inputs = {}
+    for key, values in make_inputs(30).items():
+        inputs[key] = np.asarray(np.repeat(values[:1], 30, axis=0), np.float64)
+        inputs[key][3:9] *= 1 + spread
+    with caplog.at_level("WARNING", "absl"):
+        choose(name, 5, inputs=inputs)
+    assert ("of all units of the pool are equal: this choice by" in caplog.text) == warns
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_of_labelled_units_are_not_looked_at(name):
     inputs = make_inputs(30)

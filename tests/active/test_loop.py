@@ -226,3 +226,11 @@ def test_the_picture_shows_the_choice(tmp_path):
 
     make_loop(tmp_path, picture=draw).run(plans(2, 3))
     assert seen == [("gallery.png", 2, 2, (1, 1, 1)), ("gallery.png", 1, 1, (1, 1, 1))]
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", "1e400", '{"sha256": []}', '{"sha256": {"query.csv": 3}}'])
+def test_a_mark_of_another_shape_is_one_message(tmp_path, text):
+    make_loop(tmp_path).run(plans(2, 4))
+    (tmp_path / "rounds" / "000" / "DONE").write_text(text)
+    with pytest.raises(DataError, match=r"000/DONE\n.*expected: .*in JSON\n.*found: .*\n.*remedy: .*Restore it"):
+        make_loop(tmp_path).run(plans(2, 4))

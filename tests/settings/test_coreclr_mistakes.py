@@ -364,3 +364,8 @@ def test_any_value_of_any_key_is_read_or_refused(monkeypatch, group):
                 assert "mine.yml:1: " in str(error)
                 refused += 1
     assert refused > 5 * len(names)
+
+
+def test_a_group_that_only_an_override_makes_is_told_of_the_override(read, tmp_path):
+    text = problem(read, overrides={"data_geometry.alg_string": "kcenter_greedy"})
+    assert "--set data_geometry.alg_string=kcenter_greedy: `data_geometry.data_geometry_type`: it must be given" in text

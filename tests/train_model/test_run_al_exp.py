@@ -126,6 +126,7 @@ def change_weights(folder, change):
         weights, record = checkpoint.load_arrays(path)
         checkpoint.save_arrays(path, {name: change(name, value) for name, value in weights.items()}, record)
     round_files.finish(folder / "rounds" / "000")
+    (folder / "DONE").unlink()
     shutil.rmtree(folder / "rounds" / "001")
 
 

@@ -215,3 +215,10 @@ def test_two_devices_as_a_user_starts_them(tiny_root, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "Finished" in done.stderr
     assert np.isfinite(float(tiny.log(tiny.run_dir(tmp_path, tiny.BASELINE))[-1]["loss"]))
+
+
+def test_a_finished_run_is_extended_only_by_steps_that_are_given(house, data):
+    before = read(house.dirs[tiny.BASELINE] / "DONE")
+    for flags in (("--noextend", "--n_iter=9"), ()):
+        tiny.execute(tiny.BASELINE, ["--dataset=tiny", f"--runs_dir={house.runs}", "--no_of_tr_imgs=tr1", *flags])
+    assert read(house.dirs[tiny.BASELINE] / "DONE") == before

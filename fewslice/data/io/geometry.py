@@ -118,9 +118,9 @@ def readings(header: Header | None, affine: np.ndarray, spacing_mm: Sequence[flo
     if header["qform_code"] > 0:
         with contextlib.suppress(ValueError):  # a quaternion that is none does no harm beside an sform
             header = header.copy()
-            header["pixdim"][1:4] = spacing_mm
+            header["pixdim"][:4] = -1 if header["pixdim"][0] < 0 else 1, *spacing_mm
             every.append(header.get_qform())
-    return every
+    return every or [with_scale(affine, spacing_mm)]
 
 
 def for_painting(header: Header | None, spacing_mm: Sequence[float]) -> Header | None:

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from absl import logging
 
-from fewslice.core.errors import DataError
 from fewslice.core.run import Run
 from fewslice.data import cache
+from fewslice.data.readers import get_reader
 from fewslice.data.volume import Case
 from fewslice.settings import datasets
 from fewslice.settings.stage_flags import JointTraining
@@ -50,14 +50,12 @@ def open_all(args: JointTraining, dataset: datasets.DatasetConfig) -> Volumes:
 
 def _truth(dataset: datasets.DatasetConfig, cases: Sequence[Case]) -> dict[str, np.ndarray]:
     """Returns the true labels that exist. A label that cannot be read costs its statistics and nothing else."""
-    labels = {}
-    for case in cases:
-        if case.label_path is not None and Path(case.label_path).exists():
-            try:
-                labels[case.case_id] = cache.open_cache(dataset, [case], with_label=True)[0].label
-            except DataError as error:
-                logging.warning("No agreement with the truth for %s: %s", case.case_id, error)
-    return labels
+    labelled = [case for case in cases if case.label_path is not None and Path(case.label_path).exists()]
+    refused = cache.build_cache(get_reader(dataset), labelled, with_label=True).refused
+    for case_id, error in refused.items():
+        logging.warning("No agreement with the truth for %s: %s", case_id, error)
+    good = [case for case in labelled if case.case_id not in refused]
+    return {volume.case.case_id: volume.label for volume in cache.open_cache(dataset, good, with_label=True)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -88,6 +88,9 @@ class Pools:
             if is_stopping():
                 raise Interrupted("Stopped while making pseudo-labels; the training before them is saved.")
 
+        if self._args.crf != NONE:
+            text = "Pseudo-labels of %d volumes are refined by a dense CRF, which takes seconds for each; %s"
+            logging.info(text, len(self._volumes.unlabeled), "--crf=none is the quick way, for a first look.")
         with Progress(len(self._volumes.unlabeled), f"Pseudo-labels {index + 1}") as progress:
             made = pseudo_labels.make_round(
                 folder,
