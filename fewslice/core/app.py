@@ -22,7 +22,6 @@ from fewslice.core import console, limits, plugins
 from fewslice.core.errors import DataError, FewSliceError, is_utf8
 
 _PR_SET_PDEATHSIG = 1
-_NO_TEXT = "is no text in UTF-8. Rename the file or folder with plain letters and digits."
 
 
 def run(main: Callable[[Sequence[str]], object]) -> None:
@@ -34,8 +33,6 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
 
     def guarded(argv: Sequence[str]) -> None:
         console.set_up()
-        if sys.stdout is not None:
-            sys.stdout.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when the backend is imported
         try:
             limits.set_most(flags.FLAGS[limits.FLAG].value)
@@ -48,10 +45,10 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
             remedy = "Make the file and its folder accessible for you (chmod, chown), and repeat the same command."
             _refuse(str(DataError(path, expected="a file that you may use", found=found, remedy=remedy)))
         except UnicodeEncodeError as error:
-            if is_utf8(error.object):
-                raise
             lines = [line for line in error.object.splitlines() if not is_utf8(line)]
-            _refuse(f"{os.fsencode(lines[0])!r} {_NO_TEXT}")
+            if not lines:
+                raise
+            _refuse(f"A name or path is no text in UTF-8: {lines[0]!a}. Rename it with plain letters and digits.")
         except (MemoryError, ImportError) as error:
             if isinstance(error, ImportError) and not re.search("allocate memory|map segment", str(error)):
                 raise
@@ -99,8 +96,6 @@ def _lost_reader() -> bool:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses the flags and returns the program's name. A mistake is one message that names the argument."""
-    if strange := [os.fsencode(word) for word in argv if not is_utf8(word)]:
-        _refuse(f"{strange[0]!r} {_NO_TEXT}")
     try:
         rest = flags.FLAGS([argv[0], *map(_argument, argv[1:])])
     except flags.Error as error:
@@ -118,7 +113,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 def _argument(text: str) -> str:
     """Returns an argument with the home folder for ~ at the begin of a path, which shells leave alone in --flag=~/x."""
-    if re.search("[\ud800-\udfff]", text):
+    if not is_utf8(text):
         _refuse(f"The argument {text!a} is no text in UTF-8. Rename the file or folder, or choose another name.")
     flag, setting, path = re.fullmatch(r"(--?\w+=)?([\w.]+=)?(.*)", text, re.DOTALL).groups("")
     if not path.startswith("~") or (path == "~" and (setting or not flag)):  # in a setting ~ alone is YAML's null

@@ -51,21 +51,6 @@ def test_messages_and_statuses(tmp_path, body, status, output, words):
     assert ("Traceback" in done.stderr) == ("Traceback" in words) and bool(done.stderr) == bool(words)
 
 
-@pytest.mark.parametrize(
-    ("body", "word"), [("pass", b"--steps=\xff"), ("open('a\\udcff', 'w').name.encode()", b"--steps=1")]
-)
-def test_names_that_are_no_utf8(tmp_path, body, word):
-    """One message that names it, whether a flag or a folder brings it."""
-    done = run(tmp_path, f"import os; os.chdir({str(tmp_path)!r}); {body}", word)
-    assert done.returncode == 1 and "xff" in done.stderr and "is no text in UTF-8. Rename" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_names_that_the_terminal_lacks(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    assert run(tmp_path, "print('M\\xfcller')").stdout == "M\\xfcller\n"
-
-
 @pytest.mark.parametrize("flag", ["--helpxml", "-?"])
 def test_help_is_no_failure(tmp_path, flag):
     done = run(tmp_path, "print('begun')", flag)

@@ -121,10 +121,13 @@ def provisional(request: Request) -> DatasetConfig:
         patient_pattern=request.patient_pattern or PATIENT_PATTERN,
         data_root=Path(root),
     )
-    if request.patient_pattern or layout == "acdc":
-        return draft
-    pattern = _patient_pattern([case.case_id for case in _reader(draft).cases()])
-    return dataclasses.replace(draft, patient_pattern=pattern)
+    if not request.patient_pattern and layout != "acdc":
+        stems = [case.case_id for case in _reader(draft).cases()]
+        if all(patient_of(stem, BIDS_PATTERN) for stem in stems):
+            return dataclasses.replace(draft, patient_pattern=BIDS_PATTERN)
+        if text := question(stems):
+            raise ConfigError(text)
+    return draft
 
 
 def _check_values(request: Request) -> None:
@@ -166,14 +169,6 @@ def check_files(
 
 def _reader(draft: DatasetConfig) -> Reader:
     return get_reader(dataclasses.replace(draft, how_to_get="Give the folder of the scans with --images."))
-
-
-def _patient_pattern(stems: Sequence[str]) -> str:
-    """Returns the pattern that groups the names; raises `ConfigError` with a question where they leave it open."""
-    is_bids = all(patient_of(stem, BIDS_PATTERN) for stem in stems)
-    if not is_bids and (text := question(stems)):
-        raise ConfigError(text)
-    return BIDS_PATTERN if is_bids else PATIENT_PATTERN
 
 
 def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: bool = True) -> DatasetConfig:
