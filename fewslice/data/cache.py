@@ -407,7 +407,7 @@ class Store:
 
     def _is_untouched(self, case: Case, key: str, recorded: Mapping[str, Any]) -> bool:
         """Whether an array has the size that its entry says and was not written after it."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # missing
             found, entry = self._file(case, f"{key}.npy").stat(), self._file(case, "entry.json").stat()
             return found.st_size == recorded["size"] and found.st_mtime_ns <= entry.st_mtime_ns
         return False

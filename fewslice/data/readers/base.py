@@ -35,7 +35,7 @@ class Reader(abc.ABC):
     """Finds and reads the volumes of a dataset in one folder layout.
 
     Args:
-        dataset: Settings of the dataset.
+        dataset: Its settings.
         root: Folder below which all datasets lie; default that of `dataset`.
 
     Attributes:
