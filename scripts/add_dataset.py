@@ -53,9 +53,8 @@ DEFAULT_BATCH = 6  # volumes in a batch of global pretraining unless flags say o
 
 
 def main(_argv):
-    from fewslice.data.geometry_notes import best_orientation, geometry_notes
+    from fewslice.data.geometry_notes import best_orientation
     from fewslice.data.new_dataset import crop, derive, files
-    from fewslice.data.verify import grouped_notes
 
     folder = Path(FLAGS.output_dir or dataset_files.experiments_folder())
     targets = folder / f"init_{FLAGS.name}.py", folder / f"data_cfg_{FLAGS.name}.py"
@@ -85,10 +84,7 @@ def main(_argv):
     tables = files.split_patients(labelled, unlabelled, seed=FLAGS.seed, official=official, **counts)
     facts = f"{len(checked)} volumes of {len(labelled)} labelled and {len(unlabelled)} other patients"
     print(f"Good: {facts}. {files.summary(dataset, tables)}")
-    notes = grouped_notes((item.case.case_id, note) for item in checked for note in item.notes)
-    for line in (*derive.left_out(checked, tables, official), *derive.notes(draft)):
-        print(f"Note: {line}")
-    for note in geometry_notes({item.case.case_id: item.lie for item in checked}, dataset.orientation) + notes:
+    for note in derive.notes(dataset, checked, tables, official):
         print(f"Note: {note}.")
     if labelled:
         print(crop.crop_text(dataset, derive.footprints(checked)))

@@ -61,18 +61,15 @@ class PreparedVolume:
     """One volume on the network's grid.
 
     Attributes:
-        case: Where it came from.
+        case, spacing_mm, affine, axes: As in `Volume`.
         image: (Z, NX, NY) float32, memory-mapped; the 1st and 99th percentile are 0 and 1, not clipped. With several
             channels (Z, NX, NY, C); with the dataset's `intensity` "as_stored" the file's values.
         label: (Z, NX, NY) uint8, memory-mapped, or None if not asked for.
         native_shape: (X, Y, Z) of the file, its axes turned as `axes` says; so are those of all else but `header`.
-        spacing_mm: Size of a native voxel along x, y and z.
-        affine: (4, 4) float64.
         source_digest: Stands for the content of the native files.
         scribble: (Z, NX, NY) uint8, memory-mapped, num_classes = not annotated, or None if not asked for.
         native_label: (X, Y, Z) uint8 on the grid of the file, memory-mapped, or None if `label` is.
-        header: The file's NIfTI header; None for other formats, or if the label was not asked for.
-        axes: As in `Volume`.
+        header: As in `Volume`; None too if the label was not asked for.
     """
 
     case: Case
@@ -113,25 +110,15 @@ class PreparedSet(tuple[PreparedVolume, ...]):
 
 @dataclass
 class BuildReport:
-    """Outcome of a build, by case id, or of the correction of files, by path.
+    """Outcome of a build, by case id, or of the correction of files, by path."""
 
-    Attributes:
-        folder: The cache, or the folder of the corrected files.
-        done: Cases that were prepared.
-        skipped: Cases that were up to date.
-        refused: Cases whose files are wrong, with the reason.
-        notes: Remarks on cases that were prepared, now or before.
-        seconds: How long it took.
-        words: Of the summary, for what was done and skipped.
-    """
-
-    folder: Path
-    done: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    refused: dict[str, DataError] = field(default_factory=dict)
-    notes: dict[str, list[str]] = field(default_factory=dict)
-    seconds: float = 0.0
-    words: tuple[str, str] = ("prepared", "up to date")
+    folder: Path  # the cache, or the folder of the corrected files
+    done: list[str] = field(default_factory=list)  # cases that were prepared
+    skipped: list[str] = field(default_factory=list)  # cases that were up to date
+    refused: dict[str, DataError] = field(default_factory=dict)  # cases whose files are wrong, with the reason
+    notes: dict[str, list[str]] = field(default_factory=dict)  # remarks on cases that were prepared, now or before
+    seconds: float = 0.0  # how long it took
+    words: tuple[str, str] = ("prepared", "up to date")  # of the summary, for what was done and skipped
 
     def describe(self) -> str:
         """Returns the summary as text: counts, remarks, refused cases with their reasons."""
@@ -268,14 +255,7 @@ def settings(dataset: DatasetConfig) -> dict[str, Any]:
 
 
 class Store:
-    """The prepared volumes of one dataset and one set of settings.
-
-    Args:
-        reader: Reads the native volumes.
-
-    Attributes:
-        folder: Where the prepared volumes are.
-    """
+    """The prepared volumes of one dataset and one set of settings, in `folder`."""
 
     def __init__(self, reader: Reader):
         self.reader = reader
@@ -289,14 +269,10 @@ class Store:
     def is_current(
         self, case: Case, annotations: Annotations, *, by_content: bool = False, verify: bool = False
     ) -> bool:
-        """Whether a case can be used as it is.
+        """Whether a case can be used as it is, with the arrays of `annotations` beside the image.
 
-        Args:
-            case: The case.
-            annotations: Arrays that are needed beside the image.
-            by_content: Compare the content of the sources and of arrays written after the entry, not only sizes and
-                times.
-            verify: Compare the content of all arrays.
+        Sizes and times are compared; `by_content` the content of sources and of arrays written after the entry; with
+        `verify` that of all arrays.
         """
         entry = self.entry(case)
         return (
@@ -318,7 +294,7 @@ class Store:
         entry = self.entry(case)
         # a label that was not compared keeps its old time
         for path in self.reader.source_files(case, with_label=bool(annotations)):
-            entry["sources"][self._name(path)] |= self._stamp(path)
+            entry["sources"][self._name(path)] |= _stamp(path)
         with contextlib.suppress(FewSliceError):  # of a folder that cannot be written they are compared again
             is_untouched = [self._is_untouched(case, *array) for array in entry["arrays"].items()]
             if entry != self.entry(case) or not all(is_untouched):
@@ -337,7 +313,7 @@ class Store:
             logging.warning("%s was damaged or changed: the volume is prepared again.", entry_path)
         sources, kept, notes = self._still_true(case)
         paths = self.reader.source_files(case, with_label=bool(annotations))
-        sources |= {self._name(path): self._source(path) for path in paths}
+        sources |= {self._name(path): _source(path) for path in paths}
         volume = self.reader.read(case, with_label=LABEL in annotations, with_scribble=SCRIBBLE in annotations)
         _refuse_large_grid(volume, self.reader.dataset)
         arrays, remarks = _prepare(volume, self.reader.dataset, with_image="image" not in kept)
@@ -381,7 +357,7 @@ class Store:
             scribble=self._load(case, SCRIBBLE) if SCRIBBLE in annotations else None,
             native_label=self._load(case, NATIVE) if has_label else None,
             header=header_from(base64.b64decode(header)) if header else None,
-            axes=tuple(entry.get("axes", STORED)),
+            axes=tuple(entry["axes"]),
         )
 
     def _load(self, case: Case, key: str) -> np.ndarray:
@@ -400,10 +376,11 @@ class Store:
         """Returns a digest of the content of the native files that a case was made of, and of how scribbles were."""
         names = [self._name(path) for path in self.reader.source_files(case, with_label=bool(annotations))]
         content = [entry["sources"][name]["sha256"] for name in names] + [entry["facts"]]
-        is_simulated = SCRIBBLE in annotations and self._key(SCRIBBLE) != SCRIBBLE
-        content += ["simulated scribbles"] if is_simulated else []
-        axes = tuple(entry.get("axes", STORED))
-        return files.digest(content + ([["axes", axes]] if axes != STORED else []))
+        if SCRIBBLE in annotations and self._key(SCRIBBLE) != SCRIBBLE:
+            content.append("simulated scribbles")
+        if tuple(entry["axes"]) != STORED:
+            content.append(["axes", entry["axes"]])
+        return files.digest(content)
 
     def tidy(self) -> None:
         """Writes manifest.json where it is not what all entries say, and removes halves of files.
@@ -430,11 +407,10 @@ class Store:
 
     def _is_untouched(self, case: Case, key: str, recorded: Mapping[str, Any]) -> bool:
         """Whether an array has the size that its entry says and was not written after it."""
-        try:
+        with contextlib.suppress(OSError):  # missing
             found, entry = self._file(case, f"{key}.npy").stat(), self._file(case, "entry.json").stat()
-        except OSError:
-            return False
-        return found.st_size == recorded["size"] and found.st_mtime_ns <= entry.st_mtime_ns
+            return found.st_size == recorded["size"] and found.st_mtime_ns <= entry.st_mtime_ns
+        return False
 
     def _key(self, key: str) -> str:
         """Returns the name under which an array is stored; scribbles of both origins lie side by side."""
@@ -472,28 +448,12 @@ class Store:
     def _name(self, path: Path) -> str:
         return os.path.relpath(path, self.reader.root)
 
-    def _stamp(self, path: Path) -> dict[str, int]:
-        status = path.stat()
-        return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-
-    def _source(self, path: Path) -> dict[str, Any]:
-        try:
-            return {**self._stamp(path), "sha256": files.sha256(path)}
-        except OSError:
-            return {}  # the reader says what is wrong with it
-
     def _are_sources_same(self, case: Case, entry: Mapping[str, Any], *, with_label: bool, by_content: bool) -> bool:
-        paths = self.reader.source_files(case, with_label=with_label)
-        records = [(path, entry["sources"].get(self._name(path))) for path in paths]
+        is_same = _has_content if by_content else _has_stamp
         return entry.get("facts") == self.reader.facts(case) and all(
-            record and self._is_same(path, record, by_content=by_content) for path, record in records
+            is_same(path, entry["sources"].get(self._name(path)))
+            for path in self.reader.source_files(case, with_label=with_label)
         )
-
-    def _is_same(self, path: Path, recorded: Mapping[str, Any], *, by_content: bool) -> bool:
-        try:
-            return _has_content(path, recorded) if by_content else recorded | self._stamp(path) == recorded
-        except (OSError, TypeError):
-            return False  # missing, or the reader says what is wrong with it
 
     def _save(self, case: Case, key: str, array: np.ndarray) -> dict[str, Any]:
         """Writes one array and reads it back to see that the disk kept it."""
@@ -558,7 +518,27 @@ def _entry(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _has_content(path: Path, recorded: Mapping[str, Any]) -> bool:
+def _stamp(path: Path) -> dict[str, int]:
+    status = path.stat()
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _source(path: Path) -> dict[str, Any]:
+    try:
+        return {**_stamp(path), "sha256": files.sha256(path)}
+    except OSError:
+        return {}  # the reader says what is wrong with it
+
+
+def _has_stamp(path: Path, recorded: Any) -> bool:
+    """Whether a file has the size and the time that an entry says."""
+    try:
+        return recorded | _stamp(path) == recorded
+    except (OSError, TypeError):
+        return False  # missing; an entry of another form
+
+
+def _has_content(path: Path, recorded: Any) -> bool:
     """Whether a file has the size and the checksum that an entry says."""
     try:
         return recorded["size"] == path.stat().st_size and recorded["sha256"] == files.sha256(path)

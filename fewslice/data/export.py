@@ -17,6 +17,7 @@ from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
 from fewslice.data import preprocess
 from fewslice.data.cache import LABEL, BuildReport, PreparedVolume, Store, build_cache
+from fewslice.data.io.geometry import with_scale
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import Reader
 from fewslice.data.readers.selection import resolve_patients
@@ -63,10 +64,7 @@ def cropped_geometry(
             first = (source.start - target.start + 0.5) * step - 0.5
         to_native[axis, axis], to_native[axis, 3] = step, first
         spacing[axis] *= step
-    matrix = volume.affine.copy()
-    lengths = np.linalg.norm(matrix[:3, :3], axis=0)  # ACDC's files leave them at 1
-    matrix[:3, :3] *= np.asarray(volume.spacing_mm) / np.where(lengths > 0, lengths, 1.0)
-    return matrix @ to_native, tuple(spacing)
+    return with_scale(volume.affine, volume.spacing_mm) @ to_native, tuple(spacing)
 
 
 def prepare_dataset(
@@ -121,12 +119,7 @@ def write_cropped(
 ) -> bool:
     """Writes img_cropped.nii.gz and, with a label, mask_cropped.nii.gz. Returns False if they are there.
 
-    Args:
-        folder: Folder of the prepared dataset; each case gets a folder below it.
-        volume: The prepared volume.
-        target_resolution: In-plane resolution that was asked for, mm.
-        affine: See `cropped_geometry`.
-        grid: The dataset's `grid`.
+    They go to a folder of the case below `folder`; the other arguments are those of `cropped_geometry`.
 
     Raises:
         FewSliceError: the file system refuses.

@@ -1,4 +1,4 @@
-"""Remarks on how the volumes of a dataset lie: what turning cannot mend, and headers that contradict themselves."""
+"""Notes on how the volumes of a dataset lie: what turning cannot mend, and headers that contradict themselves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fewslice.data.volume import Volume
 
 _LONGER = 1.2  # times the other two sides: the slices probably lie along this axis
 _OBLIQUE_DEGREES = 30.0  # beyond it the nearest axis of the body may differ between volumes that lie nearly alike
-_LINES = {"left-right": "LR", "back-front": "PA", "feet-head": "IS"}
+_LINES = dict.fromkeys("LR", "left-right") | dict.fromkeys("PA", "back-front") | dict.fromkeys("IS", "feet-head")
 _PIXDIM = (
     "pixdim says {pixdim}, the affine {stated} in {who}: pixdim counts. If it is wrong, all mm and the resampling are; "
     "correct the headers"
@@ -81,7 +81,7 @@ def best_orientation(lies: Collection[Lie]) -> str:
 
 
 def geometry_notes(lies: Mapping[str, Lie], orientation: str) -> list[str]:
-    """Returns one remark per kind of trouble, with the volumes (case id -> how it lies) that have it."""
+    """Returns one note per kind of trouble, with the volumes (case id -> how it lies) that have it."""
     notes, known = [], {name: lie for name, lie in lies.items() if lie.directions}
     is_canonical = orientation == "canonical"
 
@@ -90,19 +90,19 @@ def geometry_notes(lies: Mapping[str, Lie], orientation: str) -> list[str]:
         if names:
             who = f"all {len(lies)} volumes" if len(names) == len(lies) > 1 else few(names)
             first, count = lies[names[0]], f"{len(names)} of {len(lies)} volumes"
-            sides = {"pixdim": _sides(first.spacing_mm), "stated": _sides(first.lengths_mm)}
-            axis = (first.long_axis or 0) + 1
-            notes.append(text.format(who=who, count=count, axis=axis, **sides, **dataclasses.asdict(first)))
+            pixdim, stated = (
+                " x ".join(f"{side:.4g}" for side in sides) + " mm" for sides in (first.spacing_mm, first.lengths_mm)
+            )
+            facts = {"pixdim": pixdim, "stated": stated, "axis": (first.long_axis or 0) + 1}
+            notes.append(text.format(who=who, count=count, **facts, **dataclasses.asdict(first)))
 
     if known and (is_canonical or best_orientation(known.values()) == "canonical"):
-        values = [lie.directions for lie in known.values()], [_line(lie) for lie in known.values()]
-        usual, plane = (Counter(found).most_common(1)[0][0] for found in values)
-        how = "arrays are turned to one orientation, and predictions come back as their scan is stored"
-        how = how if is_canonical else 'arrays stay so (`orientation = "as_stored"`); "canonical" turns them'
-        how = f"{{count}} are not stored as {usual} like the others, but as {{directions}} ({{who}}): {how}"
-        add(how, lambda lie: lie.directions not in ("", usual))
-        how = f"the third axis, that of the slices, does not run {plane} in {{who}} as it does in the others"
-        add(how, lambda lie: lie.directions and _line(lie) != plane)
+        how = 'arrays stay so (`orientation = "as_stored"`); "canonical" turns them'
+        how = "arrays are turned to one, and predictions come back as their scan is stored" if is_canonical else how
+        if kinds := _kinds({name: lie.directions for name, lie in known.items()}):
+            notes.append(f"volumes are stored in several orientations, {kinds}: {how}")
+        if kinds := _kinds({name: _LINES[lie.directions[2]] for name, lie in known.items()}):
+            notes.append(f"the third axis, that of the slices, does not run alike in all volumes: {kinds}")
         how = "{count} have no orientation (sform_code and qform_code are 0: {who}) and are used as stored"
         add(how, lambda lie: lie.is_silent)
     add(_OBLIQUE, lambda lie: is_canonical and lie.tilt_degrees > _OBLIQUE_DEGREES)
@@ -112,9 +112,10 @@ def geometry_notes(lies: Mapping[str, Lie], orientation: str) -> list[str]:
     return notes
 
 
-def _line(lie: Lie) -> str:
-    return next(line for line, ends in _LINES.items() if lie.directions[2] in ends)
-
-
-def _sides(sides: tuple[float, ...]) -> str:
-    return " x ".join(f"{side:.4g}" for side in sides) + " mm"
+def _kinds(kind_of: Mapping[str, str]) -> str:
+    """Returns each kind with its count and volumes, "2 LPS (p0, p2), 1 RPS (p1)"; "" where there is only one."""
+    groups = [
+        f"{count} {kind} ({few([name for name in kind_of if kind_of[name] == kind])})"
+        for kind, count in Counter(kind_of.values()).most_common()
+    ]
+    return ", ".join(groups) if len(groups) > 1 else ""

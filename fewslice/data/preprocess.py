@@ -57,9 +57,7 @@ def find_padding(image: np.ndarray, percentiles: Sequence[float] = (1.0, 99.0)) 
     and lies so far from the rest that the range between the percentiles grows by half; by 200 % if it is 0, the usual
     background of MRI.
 
-    Args:
-        image: Any shape, any real dtype.
-        percentiles: As in `normalise`.
+    The image has any shape and any real dtype.
     """
     for value, tail in ((image.min(), percentiles[0]), (image.max(), 100 - percentiles[1])):
         is_value = image == value
@@ -330,12 +328,9 @@ def _areas(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def _take_largest_areas(resized: np.ndarray, label: np.ndarray, ignored: int) -> None:
-    """Changes the pixels that cover several values, from the nearest one to that of the largest area.
+    """Changes the pixels (X', Y', Z) that cover several values, in place, from the nearest one to the largest area's.
 
-    Args:
-        resized: (X', Y', Z), changed in place.
-        label: (X, Y, Z), native.
-        ignored: Value that gives way to any other; 0 for none.
+    `ignored` is a value that gives way to any other; 0 for none.
     """
     axes = [_areas(n, new) for n, new in zip(label.shape[:2], resized.shape[:2], strict=True)]
     low = high = label
@@ -386,15 +381,7 @@ def _keep_small(resized: np.ndarray, minorities: np.ndarray, pixel_area: int) ->
 
 
 def _resample_slices(volume: np.ndarray, axes: Sequence[Matrix]) -> np.ndarray:
-    """Applies one matrix to each in-plane axis; every slice stays within its own range of values.
-
-    Args:
-        volume: (X, Y, Z) of any real dtype; the working copy is float64, so pass few slices at once.
-        axes: The matrices (X', X) and (Y', Y).
-
-    Returns:
-        (X', Y', Z) float64.
-    """
+    """Returns (X, Y, Z) slices resampled by (X', X) and (Y', Y), float64; each stays within its own range of values."""
     rows, columns = axes
     volume = np.asarray(volume, np.float64)
     low, high = volume.min(axis=(0, 1)), volume.max(axis=(0, 1))
@@ -405,15 +392,9 @@ def _resample_slices(volume: np.ndarray, axes: Sequence[Matrix]) -> np.ndarray:
 
 
 def _label_of_slice(maps: np.ndarray, axes: Sequence[Matrix], *, padded: bool) -> np.ndarray:
-    """Resizes class maps and returns the most probable class; ties take the lowest.
+    """Resizes class maps (X, Y, K) and returns the most probable class, (X', Y') uint8; ties take the lowest.
 
-    Args:
-        maps: (X, Y, K), non-negative.
-        axes: The matrices (X', X) and (Y', Y).
-        padded: Whether the maps stand in a larger slice of zeros; values are clipped to the slice's range.
-
-    Returns:
-        (X', Y') uint8.
+    Values are clipped to the slice's range; a `padded` one stands in a larger slice of zeros.
     """
     rows, columns = axes
     low, high = maps.min(initial=0.0 if padded else np.inf), maps.max()

@@ -62,15 +62,7 @@ def simulate_scribbles(label: np.ndarray, num_classes: int, *, rng: np.random.Ge
 
 
 def scribble_of_region(region: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns the scribble of one region of a slice.
-
-    Args:
-        region: (H, W) bool, not empty.
-        rng: Draws erosion, branches and movement.
-
-    Returns:
-        (H, W) bool, not empty and within the region.
-    """
+    """Returns the scribble of one region of a slice; both are (H, W) bool and not empty, and it lies within."""
     from skimage.morphology import skeletonize
 
     size = int(region.sum())

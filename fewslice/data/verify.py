@@ -39,17 +39,11 @@ class Facts:
 
 @dataclass
 class Findings:
-    """Findings of the check of a dataset.
+    """Outcome of the check of a dataset."""
 
-    Attributes:
-        problems: Files and folders that must be mended, in the order of the cases.
-        notes: Text on what is worth knowing.
-        facts: Of the volumes that could be read.
-    """
-
-    problems: list[DataError] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    facts: list[Facts] = field(default_factory=list)
+    problems: list[DataError] = field(default_factory=list)  # what must be mended, in the order of the cases
+    notes: list[str] = field(default_factory=list)  # text on what is worth knowing
+    facts: list[Facts] = field(default_factory=list)  # of the volumes that could be read
 
 
 def examine_dataset(
@@ -58,13 +52,8 @@ def examine_dataset(
     """Reads every image and label of some cases.
 
     Problems are files that are missing, unreadable or inconsistent, images that occur twice, and patients
-    whose names differ in case or leading zeros only. Volumes without a label are no problem.
-
-    Args:
-        reader: Reads the volumes.
-        cases: Volumes to check.
-        workers: Volumes read at a time; default the number of processors.
-        progress: Show a progress line.
+    whose names differ in case or leading zeros only. Volumes without a label are no problem. By default `workers` is
+    the number of processors.
     """
     results: dict[int, Facts | list[DataError]] = {}
     with Progress(len(cases), f"Checking {reader.dataset.name}", is_enabled=progress) as line:

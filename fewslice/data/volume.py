@@ -26,21 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One volume of a dataset, before any voxel is read.
+    """One volume of a dataset, before any voxel is read."""
 
-    Attributes:
-        case_id: Unique name of the volume in its dataset, for instance "002_ED".
-        patient_id: Name of the patient, as in the split lists, for instance "002".
-        phase: "ED" or "ES"; "" where a dataset has no phases.
-        image_path: File of the image.
-        label_path: File of the label, or None if the volume has none.
-    """
-
-    case_id: str
-    patient_id: str
-    phase: str
-    image_path: Path
-    label_path: Path | None
+    case_id: str  # unique name of the volume in its dataset, for instance "002_ED"
+    patient_id: str  # name of the patient, as in the split lists, for instance "002"
+    phase: str  # "ED" or "ES"; "" where a dataset has no phases
+    image_path: Path  # file of the image
+    label_path: Path | None  # file of the label, or None if the volume has none
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +116,7 @@ def label_to_grid(
 
     Args:
         label: (X, Y, Z) uint8.
-        spacing_mm: Native spacing; the first two values count.
-        dataset: `grid`, the size, `target_resolution` and `label_resampling` are read.
+        spacing_mm, dataset: As in `image_to_grid`; `label_resampling` is read too.
         outside: Value where the network's grid reaches beyond the file's slice; of scribbles "not annotated".
 
     Returns:

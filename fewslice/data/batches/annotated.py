@@ -24,27 +24,17 @@ Augmentation = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 class AnnotatedBatch(NamedTuple):
-    """Rows of a batch.
+    """Rows of a batch."""
 
-    Attributes:
-        images: (B, H, W, C) float32.
-        labels: (B, H, W) int32: class of each pixel, or the ignore value.
-        mixing: Share of the first decoder in the pseudo-label of `losses.DynamicPseudoLabel`, uniform in [0, 1).
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    mixing: float
+    images: np.ndarray  # (B, H, W, C) float32
+    labels: np.ndarray  # (B, H, W) int32: class of each pixel, or the ignore value
+    mixing: float  # share of the first decoder in the pseudo-label of `losses.DynamicPseudoLabel`, uniform in [0, 1)
 
 
 def units_of_step(seed: int, step: int, count: int, batch_size: int) -> np.ndarray:
     """Returns the units of a step: the next `batch_size` of one shuffled epoch after the other.
 
-    Args:
-        seed: Random seed.
-        step: Training step, from 0.
-        count: Number of units, larger or smaller than a batch.
-        batch_size: Units of a batch.
+    Steps count from 0; `count` units may be more or fewer than a batch.
 
     Returns:
         (batch_size,) int64 positions, 0 to count - 1.
@@ -72,8 +62,6 @@ class AnnotatedSlices:
         image_of: Unit -> (H, W) or (H, W, C) image.
         annotation_of: Unit -> (H, W) integers.
         units: All annotated units; their order is part of what the batches depend on.
-        seed: Random seed.
-        batch_size: Slices of a batch.
         augmentation: For instance `fewslice.augment.rot_flip.rot_flip`; None changes nothing.
         ignore_value: Label of pixels without annotation, which is also what augmentation fills in; None for masks,
             which it fills with 0.

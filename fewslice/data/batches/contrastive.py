@@ -34,23 +34,14 @@ from fewslice.data.volume import with_channel_axis
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """The shape of a contrastive batch.
+    """The shape of a contrastive batch."""
 
-    Attributes:
-        num_slots: Volumes (or, without partitions, slices) in the batch.
-        n_parts: Partitions of each; 1 without partitions.
-        num_views: Views of each slice.
-        include_original: Whether view 0 is the slice as it is.
-        use_partitions: Whether slices are drawn by partition; otherwise uniformly from all slices.
-        draws: Independent draws of brightness and contrast per view.
-    """
-
-    num_slots: int
-    n_parts: int
-    num_views: int
-    include_original: bool
-    use_partitions: bool
-    draws: int = 1
+    num_slots: int  # volumes (or, without partitions, slices) in the batch
+    n_parts: int  # partitions of each; 1 without partitions
+    num_views: int  # views of each slice
+    include_original: bool  # whether view 0 is the slice as it is
+    use_partitions: bool  # whether slices are drawn by partition; otherwise uniformly from all slices
+    draws: int = 1  # independent draws of brightness and contrast per view
 
     @property
     def num_rows(self) -> int:
@@ -146,12 +137,7 @@ def locate_slices(flat: np.ndarray, depths: Sequence[int]) -> np.ndarray:
 
 
 def sample_slices(rng: np.random.Generator, depths: Sequence[int], count: int) -> np.ndarray:
-    """Draws slices uniformly from all slices of all volumes, with replacement.
-
-    Args:
-        rng: Random generator.
-        depths: Slices of each volume.
-        count: Number of slices.
+    """Draws slices uniformly from all slices of volumes of `depths`, with replacement.
 
     Returns:
         (count, 2) int64: volume index, slice index.
@@ -187,8 +173,7 @@ def sample_partitions(
     Args:
         rng: Draws the volumes, then the slices volume by volume.
         depths: Slices of each volume.
-        num_volumes: Number of volumes.
-        n_parts: Partitions of a volume.
+        num_volumes, n_parts: Volumes, and partitions of each.
         names: Of the volumes, for messages.
 
     Returns:
@@ -217,31 +202,19 @@ def sample_partitions(
 
 
 class ContrastiveBatch(NamedTuple):
-    """Rows of a contrastive batch.
+    """Rows of a contrastive batch."""
 
-    Attributes:
-        images: (N, H, W, 1) float32.
-        ids: (N, 3) int32: volume slot, partition, view, see `BatchPlan.ids`.
-        sources: (N, 2) int32: volume index and slice index that a row was made from.
-    """
-
-    images: np.ndarray
-    ids: np.ndarray
-    sources: np.ndarray
+    images: np.ndarray  # (N, H, W, 1) float32
+    ids: np.ndarray  # (N, 3) int32: volume slot, partition, view, see `BatchPlan.ids`
+    sources: np.ndarray  # (N, 2) int32: volume index and slice index that a row was made from
 
 
 class SegmentationBatch(NamedTuple):
-    """Rows of a labelled batch.
+    """Rows of a labelled batch."""
 
-    Attributes:
-        images: (N, H, W, 1) float32.
-        labels: (N, H, W, K) float32, one-hot or soft.
-        sources: (N, 2) int32: volume index and slice index.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    sources: np.ndarray
+    images: np.ndarray  # (N, H, W, 1) float32
+    labels: np.ndarray  # (N, H, W, K) float32, one-hot or soft
+    sources: np.ndarray  # (N, 2) int32: volume index and slice index
 
 
 def _array(volume: Any, field: str) -> np.ndarray:
@@ -315,12 +288,7 @@ def contrastive_batch(
     Args:
         rng: Draws the slices, then view after view.
         volumes: Unlabelled volumes.
-        plan: Composition of the batch.
-        box: Crop of global views, see `augmented_view`; None for local views, in which positions correspond.
-        strong: See `augmented_view`.
-
-    Returns:
-        The batch. No row is blank unless its slice is.
+        box, strong: See `augmented_view`; `box` is None for local views, in which positions correspond.
 
     Raises:
         ConfigError: Fewer volumes than the plan has, or volumes with fewer slices than partitions.

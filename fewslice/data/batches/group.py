@@ -36,20 +36,14 @@ _ORDER = 2**31 - 3
 class GroupPlan:
     """Composition of a batch.
 
-    Attributes:
-        batch_size: B, slices of a batch; each gives two rows.
-        use_slice_pos: Whether groups have a neighbouring slice.
-        use_phase: Whether they have another slice of the volume.
-        use_patient: Whether they have another slice of the patient.
-
     Raises:
         ConfigError: B is no multiple of the group size, or leaves fewer than two groups.
     """
 
-    batch_size: int
-    use_slice_pos: bool = False
-    use_phase: bool = False
-    use_patient: bool = False
+    batch_size: int  # B, slices of a batch; each gives two rows
+    use_slice_pos: bool = False  # whether groups have a neighbouring slice
+    use_phase: bool = False  # whether they have another slice of the volume
+    use_patient: bool = False  # whether they have another slice of the patient
 
     def __post_init__(self):
         if problem := batch_size_problem(self.batch_size, self.group_size):
@@ -149,12 +143,7 @@ class SliceHierarchy:
 
 
 def draw_groups(rng: np.random.Generator, hierarchy: SliceHierarchy, plan: GroupPlan) -> np.ndarray:
-    """Draws the group of every slice.
-
-    Args:
-        rng: Draws for all slices the neighbours, then the volume partners, then the patient partners.
-        hierarchy: The slices.
-        plan: Which partners there are.
+    """Draws the group of every slice: for all the neighbours, then the volume partners, then the patient partners.
 
     Returns:
         (N, G) int64 positions in flat order: anchor, neighbour, volume partner, patient partner. All of a row
@@ -191,11 +180,6 @@ def _draw_others(rng: np.random.Generator, members: np.ndarray, first: np.ndarra
 def draw_batches(rng: np.random.Generator, hierarchy: SliceHierarchy, plan: GroupPlan) -> np.ndarray:
     """Draws the batches of an epoch, in random order.
 
-    Args:
-        rng: Random generator.
-        hierarchy: The slices.
-        plan: Composition of a batch.
-
     Returns:
         (batches, B) int64 positions in flat order, group after group; at least one batch. With groups all
         of a batch are of different patients, and each slice is an anchor once at most.
@@ -224,9 +208,7 @@ class GroupSampler:
     """The batches of all epochs; that of a step depends on the seed and its number only.
 
     Args:
-        hierarchy: The slices.
-        plan: Composition of a batch.
-        seed: Random seed.
+        hierarchy, plan: The slices, and the composition of a batch.
         reset_every_epoch: Whether each epoch draws new groups and batches, whose number then varies by about 1%;
             otherwise the batches of the first come in a new order. Without groups they are always new.
 
@@ -276,13 +258,7 @@ class GroupSampler:
 def group_batch(
     rng: np.random.Generator, volumes: Sequence[Any], sources: np.ndarray, plan: GroupPlan
 ) -> ContrastiveBatch:
-    """Makes the two views of a batch.
-
-    Args:
-        rng: Draws the first views, then the second.
-        volumes: Objects with `image` (depth, H, W).
-        sources: (B, 2) volume index, slice index, from `GroupSampler.at_step`.
-        plan: Composition of the batch.
+    """Makes the two views of a batch, the first ones first, from `sources` (B, 2) of `GroupSampler.at_step`.
 
     Returns:
         2B rows, with ids image, group, position in the group.

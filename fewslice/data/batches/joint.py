@@ -70,8 +70,7 @@ class LabelPool:
         """Draws slices uniformly from those that show enough classes, with replacement.
 
         Args:
-            rng: Random generator.
-            count: Number of slices.
+            rng, count: Draws so many slices.
             min_classes: Classes, background included, that a slice must show.
             what: Name of the slices in the message.
 
@@ -209,48 +208,28 @@ def _pixels_of_classes(labels: np.ndarray, num_classes: int) -> list[np.ndarray]
 
 
 class JointBatch(NamedTuple):
-    """A step of joint training.
+    """A step of joint training."""
 
-    Attributes:
-        segmentation: (m, 2) int64, volume and slice in the labelled pool, for the segmentation loss.
-        labelled: (B // 2, 2) int64, slices of the labelled pool for the contrastive loss.
-        unlabelled: (B - B // 2, 2) int64, slices of the other pool for it.
-        pairs: (2B,) int64, for each contrastive row its place in [labelled, unlabelled].
-        labels: (2B, H, W), class maps of the contrastive rows.
-        positions: (2B, K - 1, n_pos, 2) int32, see `draw_positions`.
-        valid: (2B, K - 1, n_pos) boolean.
-        confidence: (2B, H, W) uint8, of the class maps.
-    """
-
-    segmentation: np.ndarray
-    labelled: np.ndarray
-    unlabelled: np.ndarray
-    pairs: np.ndarray
-    labels: np.ndarray
-    positions: np.ndarray
-    valid: np.ndarray
-    confidence: np.ndarray
+    segmentation: np.ndarray  # (m, 2) int64, volume and slice in the labelled pool, for the segmentation loss
+    labelled: np.ndarray  # (B // 2, 2) int64, slices of the labelled pool for the contrastive loss
+    unlabelled: np.ndarray  # (B - B // 2, 2) int64, slices of the other pool for it
+    pairs: np.ndarray  # (2B,) int64, for each contrastive row its place in [labelled, unlabelled]
+    labels: np.ndarray  # (2B, H, W), class maps of the contrastive rows
+    positions: np.ndarray  # (2B, K - 1, n_pos, 2) int32, see `draw_positions`
+    valid: np.ndarray  # (2B, K - 1, n_pos) boolean
+    confidence: np.ndarray  # (2B, H, W) uint8, of the class maps
 
 
 @dataclass(frozen=True)
 class JointPlan:
-    """Sizes of a step.
+    """Sizes of a step."""
 
-    Attributes:
-        bt_size: Pairs of the contrastive part, B >= 2.
-        exp_no: 0 intra-image, 1 inter-image (`--local_loss_exp_no`).
-        num_labelled: Slices for the segmentation loss (`mtask_bs`).
-        n_pos: Pixels per class and image (`--no_of_pos_eles`).
-        min_classes: Classes, background included, that a contrastive slice must show; None for all, as published.
-        min_classes_seg: The same for the segmentation loss; published are 3, and 2 for `prostate_md`.
-    """
-
-    bt_size: int = 10
-    exp_no: int = 1
-    num_labelled: int = 20
-    n_pos: int = 3
-    min_classes: int | None = None
-    min_classes_seg: int = 1
+    bt_size: int = 10  # pairs of the contrastive part, B >= 2
+    exp_no: int = 1  # 0 intra-image, 1 inter-image (`--local_loss_exp_no`)
+    num_labelled: int = 20  # slices for the segmentation loss (`mtask_bs`)
+    n_pos: int = 3  # pixels per class and image (`--no_of_pos_eles`)
+    min_classes: int | None = None  # a contrastive slice shows, background included; None for all, as published
+    min_classes_seg: int = 1  # the same for the segmentation loss; published are 3, and 2 for `prostate_md`
 
 
 def draw_joint_batch(
@@ -263,7 +242,6 @@ def draw_joint_batch(
             contrastive loss, then the pixels.
         labelled: True labels.
         unlabelled: Pseudo-labels (true ones where they are known), same classes and size of slices.
-        plan: Sizes of the batch.
 
     Raises:
         ConfigError: No slice shows enough classes, or the pools do not fit each other.

@@ -15,30 +15,17 @@ from fewslice.augment.copy_paste import copy_paste, copy_paste_boxes
 from fewslice.augment.cutmix import cutmix_boxes, mix
 from fewslice.augment.segmentation import SegmentationAugmentation
 from fewslice.augment.strong_view import strong_view
-from fewslice.data.batches.contrastive import (
-    SegmentationBatch,
-    gather_slices,
-    sample_slices,
-    segmentation_batch,
-)
+from fewslice.data.batches.contrastive import SegmentationBatch, gather_slices, sample_slices, segmentation_batch
 
 
 class TaughtBatch(NamedTuple):
-    """Rows of a step.
+    """Rows of a step."""
 
-    Attributes:
-        images: (N, H, W, 1) float32, in the order that the network of the method wants.
-        labels: (n, H, W, K) float32, of the labelled rows.
-        targets: Of the loss of the unlabelled rows, see there.
-        labelled_sources: (n, 2) int32: volume and slice of the labelled rows.
-        unlabelled_sources: (u, 2) int32: the same for the unlabelled ones.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    targets: np.ndarray
-    labelled_sources: np.ndarray
-    unlabelled_sources: np.ndarray
+    images: np.ndarray  # (N, H, W, 1) float32, in the order that the network of the method wants
+    labels: np.ndarray  # (n, H, W, K) float32, of the labelled rows
+    targets: np.ndarray  # of the loss of the unlabelled rows, see there
+    labelled_sources: np.ndarray  # (n, 2) int32: volume and slice of the labelled rows
+    unlabelled_sources: np.ndarray  # (u, 2) int32: the same for the unlabelled ones
 
 
 UnlabelledRows = Callable[[np.random.Generator, SegmentationBatch, np.ndarray], tuple[Sequence[np.ndarray], np.ndarray]]
@@ -107,8 +94,7 @@ def copy_paste_rows(
 
     Args:
         rng: Draws the boxes.
-        known: As for `unimatch_rows`.
-        weak: As for `unimatch_rows`.
+        known, weak: As for `unimatch_rows`.
 
     Returns:
         Images [u mixed | u unlabelled], targets (u, H, W, K + 1) float32: labels of the labelled slice of each mixed

@@ -11,19 +11,11 @@ PEEKED = 2  # Keras looks at the first batches of a dataset to learn its shapes,
 
 
 class StepBatches(keras.utils.PyDataset):
-    """The batches of steps `start` to `stop` (exclusive).
-
-    Args:
-        make: Step number -> (inputs, targets).
-        start: First step.
-        stop: Step after the last one.
-    """
+    """The batches of steps `start` to `stop` (exclusive); `make` turns a step's number into (inputs, targets)."""
 
     def __init__(self, make: Callable[[int], tuple[Any, Any]], start: int, stop: int):
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
-        self._make = make
-        self._start = start
-        self._stop = stop
+        self._make, self._start, self._stop = make, start, stop
         self._peeked: dict[int, tuple[Any, Any]] = {}
 
     def __len__(self) -> int:

@@ -132,11 +132,7 @@ def correct_files(
 ) -> BuildReport:
     """Corrects files in several processes, skipping those that are done. A refused file does not stop the rest.
 
-    Args:
-        jobs: From `dataset_jobs` or `folder_jobs`.
-        output: Folder of the corrected files; locked meanwhile.
-        workers: Number of processes; default the number of processors.
-        progress: Show a progress line.
+    `output` is locked meanwhile. By default `workers` is the number of processors.
     """
     started, report = time.monotonic(), BuildReport(output, words=("corrected", "done before"))
     with folder_lock(output / _RECORDS), Progress(len(jobs), "N4", is_enabled=progress) as line:

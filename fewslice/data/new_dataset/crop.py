@@ -16,20 +16,12 @@ LARGEST_SIDE = 320  # pixels; memory and time of a training step grow with the s
 
 @dataclass(frozen=True, eq=False)
 class Footprint:
-    """Foreground mask of one volume, summed over its slices.
+    """Foreground mask of one volume, summed over its slices."""
 
-    Attributes:
-        counts: (X', Y') foreground voxels above each pixel of the smallest rectangle that holds all of them, in
-            the smallest unsigned dtype.
-        start: First row and column of that rectangle.
-        shape: (X, Y) pixels of a slice of the file.
-        spacing_mm: Size of a pixel of the file.
-    """
-
-    counts: np.ndarray
-    start: tuple[int, int]
-    shape: tuple[int, int]
-    spacing_mm: tuple[float, float]
+    counts: np.ndarray  # (X', Y') unsigned, foreground voxels above each pixel of the rectangle around all of them
+    start: tuple[int, int]  # first row and column of that rectangle
+    shape: tuple[int, int]  # (X, Y) pixels of a slice of the file
+    spacing_mm: tuple[float, float]  # size of a pixel of the file
 
 
 def footprint(label: np.ndarray, spacing_mm: Sequence[float]) -> Footprint | None:
@@ -61,9 +53,7 @@ def share_lost(item: Footprint, resolution_mm: Sequence[float], size: Sequence[i
 def crop_text(dataset: DatasetConfig, footprints: Mapping[str, Footprint]) -> str:
     """Returns one line about what the crop loses: nothing, or the largest share, whose, and the remedy.
 
-    Args:
-        dataset: Its size and resolution.
-        footprints: Case id -> footprint of every volume that holds foreground.
+    `footprints` has case id -> footprint of every volume that holds foreground.
     """
     resolution, size = dataset.target_resolution, dataset.size
     shares = {case_id: share_lost(item, resolution, size) for case_id, item in footprints.items()}

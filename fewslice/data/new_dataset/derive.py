@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fewslice.core.errors import ConfigError, DataError, listed
-from fewslice.data.geometry_notes import Lie, lie_of
+from fewslice.data.geometry_notes import Lie, geometry_notes, lie_of
 from fewslice.data.io.access import absence, readable
 from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, needed_side
 from fewslice.data.readers import Reader, get_reader
@@ -25,6 +25,7 @@ from fewslice.data.readers.msd import TEST_IMAGES, label_names
 from fewslice.data.readers.paired_folders import read_info
 from fewslice.data.readers.patients import BIDS_PATTERN, question
 from fewslice.data.readers.selection import few
+from fewslice.data.verify import grouped_notes
 from fewslice.data.volume import Case, image_notes
 from fewslice.settings.datasets import (
     PATIENT_PATTERN,
@@ -175,12 +176,8 @@ def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: boo
     """Returns the settings that fit the volumes.
 
     The resolution is the median spacing within slices; the sides are the smallest multiples of 32 that cover
-    the median field of view and all foreground of every volume, 32 to 320 pixels (`new_dataset.crop`).
-
-    Args:
-        draft: The result of `provisional`.
-        checked: The volumes.
-        with_labels: False for images only; the classes are then those of the draft.
+    the median field of view and all foreground of every volume, 32 to 320 pixels (`new_dataset.crop`). Without labels
+    the classes are those of the draft, the result of `provisional`.
 
     Raises:
         DataError: no volume has a label.
@@ -226,23 +223,15 @@ def _count_classes(draft: DatasetConfig, checked: Sequence[Checked]) -> int:
             pairs = ",".join(f"{code}:{label}" for label, code in enumerate(codes, start=1))
             text = f"The labels hold the values {', '.join(map(str, found))}, with gaps. "
             if count < _MOST_CLASSES:
-                text += (
-                    f"Give --num_classes={count} if the missing ones exist, or translate them with --label_map={pairs}"
-                )
-            else:
-                text += f"Translate them with --label_map={pairs}"
-                text += "; if 255 marks voxels that nobody annotated, leave such files out" if len(codes) > 1 else ""
-            raise ConfigError(text)
+                translate = f"Give --num_classes={count} if the missing ones exist, or translate"
+                raise ConfigError(f"{text}{translate} them with --label_map={pairs}")
+            hint = "; if 255 marks voxels that nobody annotated, leave such files out" if len(codes) > 1 else ""
+            raise ConfigError(f"{text}Translate them with --label_map={pairs}{hint}")
     return count
 
 
 def patients(dataset: DatasetConfig, checked: Sequence[Checked]) -> tuple[list[str], list[str], list[str]]:
-    """Returns the patients with a label of each phase, the others, and those with a label among official test images.
-
-    Args:
-        dataset: The result of `derive`.
-        checked: The volumes.
-    """
+    """Returns the patients with a label of each phase, the others, and those with a label among the official test."""
     phases: dict[str, set[str]] = {item.case.patient_id: set() for item in checked}
     labelled = [item.case for item in checked if item.classes is not None]
     for case in labelled:
@@ -252,21 +241,11 @@ def patients(dataset: DatasetConfig, checked: Sequence[Checked]) -> tuple[list[s
     return sorted(whole), sorted(phases.keys() - whole), sorted(tested & whole if dataset.layout == "msd" else ())
 
 
-def notes(draft: DatasetConfig) -> Iterator[str]:
-    """Yields what lies among and beside the scans and is not read."""
-    reader = _reader(draft)
-    read = {path.parent for case in reader.cases() for path in (case.image_path, case.label_path) if path}
-    yield from reader.notes
-    for folder in sorted((reader.folder / draft.images_dir).parent.glob("*")) if draft.layout != "acdc" else ():
-        if folder not in read and re.match("images|labels|test|val", folder.name, re.I) and nifti_files(folder):
-            yield f"{folder.name}/: {len(nifti_files(folder))} NIfTI files beside {draft.images_dir}/ are not read."
-
-
-def left_out(checked: Sequence[Checked], tables: Splits, official: Sequence[str]) -> Iterator[str]:
-    """Yields lines about volumes that are not used as the others of their patients are."""
+def notes(dataset: DatasetConfig, checked: Sequence[Checked], tables: Splits, official: Sequence[str]) -> Iterator[str]:
+    """Yields notes on volumes that are not used like the others of their patients, on what is not read, on geometry."""
     if official:
         count = sum(item.case.patient_id in official and item.classes is not None for item in checked)
-        yield f"The labelled volumes of {TEST_IMAGES}/ are the test list: {len(official)} patients, {count} volumes."
+        yield f"the labelled volumes of {TEST_IMAGES}/ are the test list: {len(official)} patients, {count} volumes"
     training, validation = (table.get("trall", {}).get("*", ()) for table in (tables.train, tables.val))
     with_label = {item.case.patient_id for item in checked if item.classes is not None}
     held_out = {*validation, *tables.test}
@@ -275,7 +254,15 @@ def left_out(checked: Sequence[Checked], tables: Splits, official: Sequence[str]
         those = [item for item in checked if item.case.patient_id in with_label & ids]
         found = [item.case.case_id for item in those if item.classes is None or item.case.patient_id not in used]
         if found:
-            yield f"{len(found)} volumes {text}, since not all of their patients' volumes have labels: {few(found)}."
+            yield f"{len(found)} volumes {text}, since not all of their patients' volumes have labels: {few(found)}"
+    reader = _reader(dataset)
+    read = {path.parent for case in reader.cases() for path in (case.image_path, case.label_path) if path}
+    yield from reader.notes
+    for folder in sorted((reader.folder / dataset.images_dir).parent.glob("*")) if dataset.layout != "acdc" else ():
+        if folder not in read and re.match("images|labels|test|val", folder.name, re.I) and nifti_files(folder):
+            yield f"{folder.name}/: {len(nifti_files(folder))} NIfTI files beside {dataset.images_dir}/ are not read"
+    yield from geometry_notes({item.case.case_id: item.lie for item in checked}, dataset.orientation)
+    yield from grouped_notes((item.case.case_id, note) for item in checked for note in item.notes)
 
 
 def footprints(checked: Sequence[Checked]) -> dict[str, Footprint]:
@@ -300,11 +287,7 @@ def _structures(request: Request, info: Path | None) -> tuple[tuple[str, ...], t
 def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> tuple[str, tuple[str, ...]]:
     """Returns the layout and its folders: (images, labels), or the one folder that holds everything.
 
-    Args:
-        images: Value of `--images`.
-        labels: Value of `--labels`, or None.
-        images_only: There are no labels, or none that shall count. The second folder is then the one where labels may
-            be put later; it need not exist.
+    With `images_only` the second folder is the one where labels may be put later; it need not exist.
 
     Raises:
         DataError: a folder that is not there or is a file, holds no NIfTI file, is raw although `--labels` is given,
@@ -395,11 +378,7 @@ def _check_files(folder: Path, kind: str) -> None:
 
 
 def check_lonely_labels(folder: Path, images: Path, used: set[Path | None]) -> None:
-    """Refuses labels that belong to no image.
-
-    Raises:
-        DataError: names them.
-    """
+    """Raises `DataError` that names the labels which belong to no image."""
     with readable(folder):
         lonely = [path.name for path in nifti_files(folder).values() if path not in used]
     if lonely:

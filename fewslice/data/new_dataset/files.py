@@ -64,13 +64,7 @@ def split_patients(
 
 
 def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) -> str:
-    """Returns the text of `init_<name>.py`.
-
-    Args:
-        dataset: The settings.
-        facts: Numbers of volumes and patients, for the header.
-        has_labels: Some volumes have labels.
-    """
+    """Returns the text of `init_<name>.py`; `facts` are the numbers of volumes and patients, for its header."""
     first = f"pretr_encoder_group_contrastive_loss.py --dataset={dataset.name}"
     if has_labels:
         first = f"tr_baseline.py --dataset={dataset.name} --no_of_tr_imgs=tr1"

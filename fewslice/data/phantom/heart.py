@@ -223,13 +223,8 @@ def heart_masks(
 ) -> HeartMasks:
     """Returns the tissue fractions in a slice of `thickness_mm` around `z` (mean over three depths).
 
-    Args:
-        heart: The geometry.
-        x: Column positions in mm, float32 (rows, columns).
-        y: Row positions in mm, same shape.
-        z: Middle of the slice in mm.
-        thickness_mm: Of the slice.
-        edge_mm: Width of the border over which a pixel is shared by two tissues.
+    `x` and `y` are the positions of columns and rows in mm, float32 (rows, columns); two tissues share the pixels of a
+    border of `edge_mm`.
     """
     depths = [_at(heart, x, y, z + thickness_mm * offset, edge_mm) for offset in (-0.33, 0.0, 0.33)]
     return HeartMasks(*(sum(parts) / np.float32(3) for parts in zip(*depths, strict=True)))

@@ -59,15 +59,9 @@ def _band_field(scanner: Scanner, shape: tuple[int, int]) -> np.ndarray:
 
 
 def acquire(scanner: Scanner, tissue: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns the scan of a volume in scanner units.
+    """Returns the scan of a volume in scanner units, int16 >= 0, with Rician noise.
 
-    Args:
-        scanner: The acquisition.
-        tissue: Ideal signal, float32 (slices, rows, columns), 1 = blood.
-        rng: For the noise, which is Rician.
-
-    Returns:
-        int16, same shape, >= 0.
+    `tissue` is the ideal signal, float32 (slices, rows, columns), 1 = blood.
     """
     shape = tissue.shape[1:]
     signal = (

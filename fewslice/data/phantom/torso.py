@@ -167,9 +167,7 @@ def _lung_vessels(rng: np.random.Generator, values: dict[str, float]) -> list[Bl
 def paint_torso(torso: Torso, x: np.ndarray, y: np.ndarray, z: float, *, edge_mm: float) -> np.ndarray:
     """Returns the surroundings in one slice, without the heart: float32, 1 = blood, 0 outside the body.
 
-    Args:
-        torso: The patient.
-        x, y, z, edge_mm: As for `heart.heart_masks`.
+    `x`, `y`, `z` and `edge_mm` are those of `heart.heart_masks`.
     """
     values = torso.values
     spacing = (float(x[0, 1] - x[0, 0]), float(y[1, 0] - y[0, 0]))

@@ -20,11 +20,7 @@ for _module in pkgutil.iter_modules(__path__):
 
 
 def get_reader(dataset: DatasetConfig, root: Path | None = None) -> Reader:
-    """Returns the reader for a dataset's layout.
-
-    Args:
-        dataset: Settings of the dataset.
-        root: Folder below which all datasets lie; default that of `dataset`.
+    """Returns the reader for a dataset's layout; the arguments are those of `Reader`.
 
     Raises:
         ConfigError: unknown layout, with the nearest known one.

@@ -70,12 +70,8 @@ def _frames_on_disk(folder: Path) -> dict[int, Path]:
         if match and not path.is_dir():
             other = frames.setdefault(int(match[2]), path)
             if other is not path:
-                raise DataError(
-                    folder,
-                    expected="one image per frame",
-                    found=f"{other.name} and {path.name}",
-                    remedy="Remove one of them.",
-                )
+                twins = f"{other.name} and {path.name}"
+                raise DataError(folder, expected="one image per frame", found=twins, remedy="Remove one of them.")
     return frames
 
 

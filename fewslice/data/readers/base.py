@@ -35,7 +35,7 @@ class Reader(abc.ABC):
     """Finds and reads the volumes of a dataset in one folder layout.
 
     Args:
-        dataset: Settings of the dataset.
+        dataset: Its settings.
         root: Folder below which all datasets lie; default that of `dataset`.
 
     Attributes:
@@ -185,8 +185,34 @@ class Reader(abc.ABC):
         return scribble
 
     def _to_classes(self, case: Case, codes: Grid) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Translates (X, Y, Z) int32 label codes to uint8 classes, with notes, and refuses codes that have none.
+
+        Code 0 is background unless `label_map` lists it. If `unknown_codes` are background, codes without a class are,
+        with a note, and files of nothing but classes are taken as they are: they were translated before.
+        """
+        values, counts = _histogram(codes.array)
+        label_map, num_classes = self.dataset.label_map, self.dataset.num_classes
         is_lenient = self.unknown_codes == "background"
-        return _to_classes(codes.array, case.label_path, self.dataset, unknown_is_background=is_lenient)
+        known = {0: 0, **dict(label_map)} if label_map else {code: code for code in range(num_classes)}
+        is_translated = values[0] >= 0 and values[-1] < num_classes
+        if is_lenient and is_translated and not known.keys() >= set(values):
+            known = {code: code for code in range(num_classes)}
+        unknown = {value: count for value, count in zip(values, counts, strict=True) if value not in known}
+        listed = few([f"{value} ({count} voxels)" for value, count in unknown.items()], 10)
+        if unknown and not (is_lenient and any(known.get(value) for value in values)):
+            raise DataError(
+                case.label_path,
+                expected=f"label values {_ranges(known)} ({'`label_map`' if label_map else '`num_classes`'})",
+                found=f"also {listed}",
+                remedy="Correct the file, or give every code a class: --label_map=205:1,420:2 for add_dataset.py, or "
+                "`label_map` (code in the file -> class) of a dataset that is there.",
+            )
+        classes = np.zeros(codes.array.shape, np.uint8)
+        for value in values:
+            if known.get(value):
+                classes[codes.array == value] = known[value]
+        notes = (f"label values {listed} have no class and were read as background",) if unknown else ()
+        return classes, notes
 
     def _nothing(self, found: str) -> DataError:
         remedy = f"{self.dataset.how_to_get.rstrip('.')}. FEWSLICE_DATA or --data_root sets the data root "
@@ -253,51 +279,6 @@ def on_grid_of(image: Grid | Volume, label: Grid, path: Path, *, name: str, reme
     )
 
 
-def _to_classes(
-    codes: np.ndarray, path: Path, dataset: DatasetConfig, *, unknown_is_background: bool = False
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Translates label codes and refuses those that have no meaning.
-
-    Args:
-        codes: (X, Y, Z) int32.
-        path: The label file, for messages.
-        dataset: Its `label_map`, empty if codes are classes, and `num_classes` count. Code 0 is background unless the
-            map lists it.
-        unknown_is_background: Codes without a class become background, with a note. Files that hold nothing
-            but classes are then taken as they are, since they were translated before.
-
-    Returns:
-        (X, Y, Z) uint8 classes, and notes on what was changed.
-
-    Raises:
-        DataError: codes without a class; lists them with their counts.
-    """
-    values, counts = _histogram(codes)
-    label_map, num_classes = dataset.label_map, dataset.num_classes
-    known = {0: 0, **dict(label_map)} if label_map else {code: code for code in range(num_classes)}
-    is_translated = values[0] >= 0 and values[-1] < num_classes
-    if unknown_is_background and is_translated and not known.keys() >= set(values):
-        known = {code: code for code in range(num_classes)}
-    unknown = {value: count for value, count in zip(values, counts, strict=True) if value not in known}
-    listed = ", ".join(f"{value} ({count} voxels)" for value, count in list(unknown.items())[:10])
-    listed += f" and {len(unknown) - 10} more" if len(unknown) > 10 else ""
-    is_foreign = not any(known.get(value) for value in values)
-    if unknown and (not unknown_is_background or is_foreign):
-        raise DataError(
-            path,
-            expected=f"label values {_ranges(known)} ({'`label_map`' if label_map else '`num_classes`'})",
-            found=f"also {listed}",
-            remedy="Correct the file, or give every code a class: --label_map=205:1,420:2 for add_dataset.py, or "
-            "`label_map` (code in the file -> class) of a dataset that is there.",
-        )
-    classes = np.zeros(codes.shape, np.uint8)
-    for value in values:
-        if known.get(value):
-            classes[codes == value] = known[value]
-    notes = (f"label values {listed} have no class and were read as background",) if unknown else ()
-    return classes, notes
-
-
 def _histogram(codes: np.ndarray) -> tuple[list[int], list[int]]:
     """Returns the codes that occur, rising, and how often each does."""
     low, high = int(codes.min()), int(codes.max())
@@ -312,9 +293,7 @@ def _histogram(codes: np.ndarray) -> tuple[list[int], list[int]]:
 
 def _ranges(known: dict[int, int]) -> str:
     codes = sorted(known)
-    if codes == list(range(len(codes))):
-        return f"0 to {codes[-1]}"
-    return ", ".join(str(code) for code in codes)
+    return f"0 to {codes[-1]}" if codes == list(range(len(codes))) else ", ".join(map(str, codes))
 
 
 def visible(folder: Path) -> list[Path]:

@@ -124,8 +124,7 @@ def read_array(
     """Reads one array of an .h5 file.
 
     Args:
-        path: The file.
-        key: Name of the array in it.
+        path, key: The file, and the array's name in it.
         kinds: Allowed kinds of numbers, as in `numpy.dtype.kind`: "iu" for whole numbers, "fiu" for any.
         axes: Names of the axes, for their number and for messages.
         is_optional: Return None where the file has no such array.
@@ -175,12 +174,7 @@ def holds(path: Path, key: str) -> bool | None:
 
 
 def read_spacing_table(path: Path, how_to_get: str, *, with_phase: bool) -> dict[str, Mapping[str, str]]:
-    """Returns volume name in lower case -> its row.
-
-    Args:
-        path: The table.
-        how_to_get: Text that is shown where there is none.
-        with_phase: Whether there must be a column "phase" with ED or ES.
+    """Returns volume name in lower case -> its row; `with_phase` there must be a column "phase" with ED or ES.
 
     Raises:
         DataError: no such file, a column is missing, a row is incomplete or occurs twice.

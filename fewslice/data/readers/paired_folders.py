@@ -85,11 +85,8 @@ class PairedFoldersReader(Reader):
 def channel_bases(folder: Path, stems: Set[str], labels: Set[str], declared: int = 0) -> set[str]:
     """Returns the stems <base> whose files <base>_0000, <base>_0001, ... are the channels of one case.
 
-    Args:
-        folder: That of the images, for messages.
-        stems: Of all image files. One that a label has is a case as it stands, whatever it ends with.
-        labels: Stems of all label files.
-        declared: Number of channels that dataset.json names; 0 if there is none.
+    `stems` and `labels` are those of all files; a stem that a label has is a case as it stands, whatever it ends with.
+    `declared` is the number of channels that dataset.json names, 0 if there is none; `folder` is for messages.
 
     Raises:
         DataError: files that may be channels of one volume or volumes of their own.
@@ -138,7 +135,7 @@ def passed_over(folder: Path) -> str:
     kinds = Counter("folders" if path.is_dir() else path.suffix.lower() or "without ending" for path in others)
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
     names = few([path.name for path in others], 3)
-    text = f"{folder.name}/: passed over, being no NIfTI: {listed} ({names}). Convert those that are scans."
+    text = f"{folder.name}/: passed over, being no NIfTI: {listed} ({names}). Convert those that are scans"
     return text if others else ""
 
 

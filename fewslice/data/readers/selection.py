@@ -19,10 +19,7 @@ def find_cases(reader: Reader, patient_ids: Sequence[str], phases: Sequence[str]
     An id of digits only also finds the patient whose id ends with that number ("000" finds "prostate_00"),
     if the final numbers of the dataset's ids are all different.
 
-    Args:
-        reader: Reader of the dataset.
-        patient_ids: Patients, as in the split lists.
-        phases: Wanted phases; ("",) for a dataset without phases.
+    A dataset without phases has the phases ("",).
 
     Returns:
         Cases in the order of `patient_ids`, then of `phases`; `patient_id` is the id that was asked for.

@@ -187,8 +187,8 @@ def lies(tmp_path, *kinds, **spacing):
 @pytest.mark.parametrize(
     ("kinds", "words"),
     [
-        (("usual", "mirrored", "usual"), r"1 of 3 volumes are not stored as LPS like the others, but as RPS \(p1\)"),
-        (("usual", "usual", "sagittal"), "does not run feet-head in p2 as it does"),
+        (("usual", "mirrored", "usual"), r"in several orientations, 2 LPS \(p0, p2\), 1 RPS \(p1\): arrays are turned"),
+        (("usual", "usual", "sagittal"), r"does not run alike .*: 2 feet-head \(p0, p1\), 1 left-right \(p2\)"),
         (("usual", "no_codes"), r"1 of 2 volumes have no orientation .*: p1\)"),
         (("pixdim_1",), "pixdim says 1 x 1 x 1 mm, the affine 1.6 x 1.4 x 9 mm in p0"),
         (("usual", "unit_scale"), "the affine 1 x 1 x 1 mm in p1"),
