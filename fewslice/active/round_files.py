@@ -21,7 +21,7 @@ QUERY, LABELS, LABELLED, METRICS = "query.csv", "labels.npy", "labelled.csv", "m
 SUMS = "checksums.json"  # of the files of an unfinished round
 _VOUCHED = (
     "plan.json", QUERY, LABELS, LABELLED, METRICS, "member_*/member.json",
-    "member_*/eval/*/per_volume.csv", f"member_*/checkpoints/{done.BEST}",
+    "member_*/logs/*.csv", "member_*/eval/**/*", f"member_*/checkpoints/{done.BEST}",
 )  # fmt: skip
 _REMEDY = (
     "Restore it. Without a copy, move it and {0}/DONE elsewhere and repeat the experiment's command: it makes what is "

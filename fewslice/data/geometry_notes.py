@@ -86,8 +86,11 @@ def geometry_notes(lies: Mapping[str, Lie], orientation: str) -> list[str]:
     is_canonical = orientation == "canonical"
 
     def add(text: str, is_meant: Callable[[Lie], object]) -> None:
-        names = [name for name, lie in lies.items() if is_meant(lie)]
-        if names:
+        groups: dict[object, list[str]] = {}
+        for name, lie in lies.items():
+            if is_meant(lie):
+                groups.setdefault((lie.spacing_mm, lie.lengths_mm) if text == _PIXDIM else "", []).append(name)
+        for names in groups.values():
             who = f"all {len(lies)} volumes" if len(names) == len(lies) > 1 else few(names)
             first, count = lies[names[0]], f"{len(names)} of {len(lies)} volumes"
             pixdim, stated = (

@@ -231,7 +231,7 @@ def _claimed_bytes(path: Path, header: Header, is_gzip: bool) -> int:
         found = f"a {'gzip ' * is_gzip}file of {on_disk} bytes, which cannot hold them"
         remedy = "The file is truncated or its header is damaged. " + _FRESH_COPY
         raise DataError(path, expected=claim, found=found, remedy=remedy)
-    limits.check(path, count, claim)
+    limits.check(path, max(count, 4 * count // dtype.itemsize), claim)  # in memory they are 32 bits wide, or more
     return count
 
 

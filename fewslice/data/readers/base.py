@@ -255,11 +255,13 @@ def on_grid_of(image: Grid | Volume, label: Grid, path: Path, *, name: str, reme
     if label.array.shape == shape and geometry.fits(ours, theirs, shape):
         return label
     is_placed = [geometry.has_orientation(each.header) for each in (image, label)]
-    axes = geometry.axes_between(ours[0], usual) if all(is_placed) else geometry.STORED
-    if axes != geometry.STORED and geometry.permuted(label.array.shape, axes) == shape:
-        moved = geometry.turned_affine(usual, axes, label.array.shape)
-        if geometry.fits([each for each in ours if geometry.letters(each) == geometry.letters(moved)], [moved], shape):
-            return dataclasses.replace(label, array=geometry.turned(label.array, axes), affine=moved)
+    for reading in ours if is_placed[1] else ():
+        axes = geometry.axes_between(reading, usual)
+        if axes != geometry.STORED and geometry.permuted(label.array.shape, axes) == shape:
+            moved = geometry.turned_affine(usual, axes, label.array.shape)
+            alike = [each for each in ours if geometry.letters(each) == geometry.letters(moved)]
+            if geometry.fits(alike, [moved], shape):
+                return dataclasses.replace(label, array=geometry.turned(label.array, axes), affine=moved)
     if label.array.shape != shape:
         remedy += "Export image and label on the same grid (resample the label by nearest neighbour)."
         found = f"shape {label.array.shape}"

@@ -31,7 +31,7 @@ _NAMED = (
 )
 _WORD = f"(?:{_COUNTED})(?:[-_]?[0-9]{{1,4}})?|(?:{_NAMED})[0-9]?"
 _VISIT = re.compile(
-    f"(?:^|{_SEP})(?:{_DATE}|{_WORD}|[lrt][0-9]{{0,4}}|d[0-9]{{4}})(?={_SEP}|$)"
+    f"(?:^|{_SEP})(?:{_DATE}|{_WORD}|[lrt][0-9]{{0,4}}|v[0-9]{{1,4}}|d[0-9]{{4}})(?={_SEP}|$)"
     f"|(?<=[0-9])(?:{_SEP}(?:[vsmwdy][0-9]{{1,4}}|[a-d])|{_WORD})(?={_SEP}|$)",
     re.IGNORECASE,
 )
@@ -110,8 +110,8 @@ def _head(name: str) -> str:
 
 
 def _rest(name: str) -> str:
-    """What is left without the words and dates of visits."""
-    return _VISIT.sub("", name).strip("_. -")
+    """What is left without the words and dates of visits; of followup_01 the number."""
+    return _VISIT.sub("", name).strip("_. -") or re.sub(f"^[^0-9]*{_SEP}(?=[0-9])", "", name)
 
 
 def _before(pattern: re.Pattern) -> Callable[[str], str]:
@@ -146,7 +146,9 @@ _RULES = (  # what names of one patient share; when that is likely, given all gr
 
 
 def _makes(pattern: str, groups: Groups) -> bool:
-    found = _grouped((name for names in groups.values() for name in names), lambda name: patient_of(name, pattern))
+    found: dict[str | None, list[str]] = {}
+    for name in (name for names in groups.values() for name in names):
+        found.setdefault(patient_of(name, pattern), []).append(name)  # Smith and smith are two
     return {*map(frozenset, found.values())} == {*map(frozenset, groups.values())}
 
 
