@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -138,31 +137,25 @@ def write_labelled(folder: Path, labels: Labels) -> None:
     files.write_csv(folder / LABELLED, rows, ("index", "unit_id", "round"))
 
 
-@contextlib.contextmanager
-def vouched(folder: Path, name: str) -> Iterator[bool]:
-    """Yields whether a file of an unfinished round is missing, so that the block writes it; then records its checksum.
+def write_once(folder: Path, name: str, write: Callable[[Path], object]) -> None:
+    """Writes a file of an unfinished round, if it is missing, and records its checksum.
 
     Raises:
         DataError: the file is another than the one that was written.
     """
     path, record = folder / name, folder / SUMS
-    before = files.read_record(record, remedy=_REMEDY.format(folder)) if record.exists() else {}
-    is_missing = not path.exists()
-    if is_missing and name in before:  # so that a kill after the block is no change of the file
-        del before[name]
-        files.write_json(record, before)
-    yield is_missing
-    sums = {**before, name: files.sha256(path)}
-    if before.get(name, sums[name]) != sums[name]:
-        raise DataError(
-            path,
-            expected="the file as this program wrote it",
-            found="another content",
-            remedy=f"Restore it; or move {folder if name == QUERY else path} elsewhere and repeat the command, which "
-            "makes it again.",
-        )
-    if sums != before:
-        files.write_json(record, sums)
+    sums = files.read_record(record, remedy=_REMEDY.format(folder)) if record.exists() else {}
+    if not path.exists():
+        if sums.pop(name, None):  # so that a kill after `write` is no change of the file
+            files.write_json(record, sums)
+        write(path)
+    found = files.sha256(path)
+    if name not in sums:
+        files.write_json(record, {**sums, name: found})
+    elif sums[name] != found:
+        place = folder if name == QUERY else path
+        remedy = f"Restore it; or move {place} elsewhere and repeat the command, which makes it again."
+        raise _damaged(path, "another content", remedy)
 
 
 def finish(folder: Path) -> None:
@@ -182,10 +175,5 @@ def verify(folder: Path) -> None:
         raise error
 
 
-def _damaged(path: Path, found: str) -> DataError:
-    return DataError(
-        path,
-        expected="the file as this program wrote it",
-        found=found,
-        remedy=_REMEDY.format(path.parent),
-    )
+def _damaged(path: Path, found: str, remedy: str = "") -> DataError:
+    return done.changed(path, found, remedy or _REMEDY.format(path.parent))
