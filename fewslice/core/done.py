@@ -20,6 +20,10 @@ NAME, SUMS, _DIGEST = "DONE", "sha256", "digest"
 STATE, BEST, LAST = "state.npz", "best.npz", "last.npz"  # in the checkpoints/ of a training
 FACTS = "report"  # table of config.json that is no setting
 _NOT_IN_DIGEST = ("n_iter", _DIGEST, FACTS)
+OF_ROUND = (
+    "Restore it. Without a copy, move it and DONE of this round elsewhere and repeat the experiment's command, which "
+    "makes what is missing and keeps the rest."
+)
 REMEDY = "Restore it; or repeat the command of the run (command.txt), which makes it again from what is saved."
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from fewslice.core import done, files
+from fewslice.core.done import OF_ROUND
 from fewslice.core.errors import ConfigError, DataError, FewSliceError, few, listed
 from fewslice.report.reading.earlier_runs import facts_of_earlier_run
 from fewslice.report.reading.files import REMEDY, checked_picture, read_table
@@ -27,10 +28,6 @@ _NO_STRUCTURES = {"mean", "average", "all"}
 _SCORES = ("case_id", "structure", "metric", "value")
 _PICKS = ("unit_id", "patient", "volume", "position", "value")
 _TEXTS = ("patient_id", "phase", "note")
-_OF_ROUND = (
-    "Restore it. Without a copy, move it and DONE of this round elsewhere and repeat the experiment's command, which "
-    "makes what is missing and keeps the rest."
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,13 +274,13 @@ def _read_round(folder: Path, errors: list[FewSliceError]) -> Round | None:
     measured = _attempt(_read_metrics, folder / "metrics.json", {}, errors)
     if not plan and not measured:
         return None
-    how = {"columns": _PICKS[:-1], "numbers": _PICKS[-2:], "remedy": _OF_ROUND}
+    how = {"columns": _PICKS[:-1], "numbers": _PICKS[-2:], "remedy": OF_ROUND}
     picks = _attempt(read_table, folder / "query.csv", pd.DataFrame(columns=_PICKS), errors, **how)
-    gallery = _attempt(checked_picture, folder / "gallery.png", None, errors, remedy=_OF_ROUND)
+    gallery = _attempt(checked_picture, folder / "gallery.png", None, errors, remedy=OF_ROUND)
     scores, score_set, chosen = pd.DataFrame(), "test", measured.get("chosen")
     for score_set in ("test", "val") if chosen is not None else ():
         path = folder / f"member_{chosen}" / "eval" / score_set / "per_volume.csv"
-        scores = _attempt(_read_scores, path, scores, errors, remedy=_OF_ROUND)
+        scores = _attempt(_read_scores, path, scores, errors, remedy=OF_ROUND)
         if len(scores):
             break
     parts = {"folder": folder, "scores": scores, "score_set": score_set, "picks": picks, "gallery": gallery}
@@ -298,20 +295,20 @@ def _attempt(read: Callable, path: Path, default: Any, errors: list[FewSliceErro
     except FewSliceError as error:
         errors.append(error)
     except PermissionError as error:
-        errors.append(done.changed(path, error.strerror, _OF_ROUND))
+        errors.append(done.changed(path, error.strerror, OF_ROUND))
     return default
 
 
 def _check_round(mark: Path) -> list[FewSliceError]:
     """Compares the files of a finished round with their checksums. Raises `DataError` if DONE holds none."""
-    done.read(mark.parent, remedy=_OF_ROUND, sha256=dict)
-    return list(done.problems(mark.parent, remedy=_OF_ROUND, but=(".npz",)).values())
+    done.read(mark.parent, remedy=OF_ROUND, sha256=dict)
+    return list(done.problems(mark.parent, remedy=OF_ROUND, but=(".npz",)).values())
 
 
 def _number(path: Path, found: dict[str, Any], name: str) -> float:
     """Returns a number of a JSON table, NaN for null or nothing."""
     value = found.get(name)
-    return math.nan if value is None else float(files.checked(value, float, path, _OF_ROUND, name))
+    return math.nan if value is None else float(files.checked(value, float, path, OF_ROUND, name))
 
 
 def _budget(path: Path, found: dict[str, Any]) -> dict[str, float]:
@@ -319,7 +316,7 @@ def _budget(path: Path, found: dict[str, Any]) -> dict[str, float]:
 
 
 def _read_plan(path: Path) -> dict[str, Any]:
-    found = files.read_record(path, remedy=_OF_ROUND)
+    found = files.read_record(path, remedy=OF_ROUND)
     query = found.get("query")
     strategy = query.get("strategy") if isinstance(query, dict) else found.get("strategy")
     strategy = strategy.get("name") if isinstance(strategy, dict) else strategy
@@ -328,21 +325,21 @@ def _read_plan(path: Path) -> dict[str, Any]:
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:
-    found = files.read_record(path, remedy=_OF_ROUND)
-    members = files.checked(found.get("members") or [], list, path, _OF_ROUND, "members")
+    found = files.read_record(path, remedy=OF_ROUND)
+    members = files.checked(found.get("members") or [], list, path, OF_ROUND, "members")
     for member in members:
-        files.checked(member, dict, path, _OF_ROUND, "members")
+        files.checked(member, dict, path, OF_ROUND, "members")
     chosen = found.get("chosen")
     if chosen is None:  # the first member with the best validation Dice
         values = [_number(path, member, VALIDATION) for member in members]
         finite = [value for value in values if math.isfinite(value)]
         chosen = values.index(max(finite)) if finite else None
-    if chosen is not None and files.checked(chosen, int, path, _OF_ROUND, "chosen") < 0:
-        raise done.changed(path, f"chosen: {chosen} is no member", _OF_ROUND)
+    if chosen is not None and files.checked(chosen, int, path, OF_ROUND, "chosen") < 0:
+        raise done.changed(path, f"chosen: {chosen} is no member", OF_ROUND)
     member = members[chosen] if chosen is not None and chosen < len(members) else {}
-    structures = files.checked(found.get("per_structure") or {}, dict, path, _OF_ROUND, "per_structure")
+    structures = files.checked(found.get("per_structure") or {}, dict, path, OF_ROUND, "per_structure")
     for row in structures.values():
-        files.checked(row, dict, path, _OF_ROUND, "per_structure")
+        files.checked(row, dict, path, OF_ROUND, "per_structure")
     seconds = found.get("seconds")
     seconds = seconds if isinstance(seconds, dict) else {"": seconds}
     seconds = {str(name): _number(path, seconds, name) for name in seconds}
