@@ -47,6 +47,7 @@ class Round:
         per_structure: structure -> metric -> value of the chosen member.
         chosen: Which member has the best validation Dice; None if unknown.
         scores: The chosen member's per_volume.csv, of the test volumes or else of the validation volumes.
+        score_set: "test" or "val".
         picks: What was queried, in the order of choice: unit_id, patient, volume, position, value.
         gallery: gallery.png, or None.
     """
