@@ -57,7 +57,7 @@ def load_arrays(
     except DataError:
         raise
     except FileNotFoundError as error:
-        remedy = f"Correct the path, or restore the file; {_AFRESH}"
+        remedy = f"Restore it, or correct the path; {_AFRESH}"
         raise DataError(path, expected=expected, found="no such file", remedy=remedy) from error
     except PermissionError as error:
         raise files.unreadable(path, error) from error
