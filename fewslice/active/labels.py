@@ -24,9 +24,7 @@ class Revealed:
     """The labels that one round revealed.
 
     Attributes:
-        number: The round.
         units: (b,) int64 pool indices, in the order of the query.
-        boxes: Their boxes.
         values: (V,) uint8 labels of the boxes, one after the other; maybe memory-mapped.
     """
 
@@ -49,9 +47,7 @@ class Labels:
     """Everything annotated so far, round by round.
 
     Attributes:
-        pool: All units.
         ignore_value: Label of voxels about which nothing is known.
-        rounds: The labels of each round.
     """
 
     pool: Units

@@ -32,6 +32,7 @@ from fewslice.active.query import SCORES, STRATEGIES, Choice, Query, select
 from fewslice.active.selection_files import read_query, write_query
 from fewslice.active.units import Units
 from fewslice.core import files, later
+from fewslice.core.errors import few
 from fewslice.settings.experiment import RoundPlan
 
 
@@ -40,11 +41,8 @@ class Situation:
     """State of an experiment before a query: plan, labels, last trained round.
 
     Attributes:
-        plan: The round.
-        folder: Its folder.
         is_labelled: (N,) bool.
         trained: Folder of the last round that trained networks, or None.
-        labels: Everything annotated before.
     """
 
     plan: RoundPlan
@@ -65,10 +63,8 @@ class Loop:
 
     Attributes:
         folder: The run directory; the rounds are below it.
-        pool: All units.
         evidence: Need of strategies ("features", "scores", "pixels", "masks", "gradients") -> the function that makes
             it; called only where the strategy of the round needs it (scores also where it can use them).
-        ignore_value: Label of voxels without annotation.
         annotator: Annotates what was chosen; None ends a round after its query.
         learner: Trains and scores networks on what is annotated; gets the round's folder, its plan and the labels, and
             returns what goes into metrics.json. It resumes where it was interrupted. None trains nothing.
@@ -115,9 +111,6 @@ class Loop:
         """Does one round and returns the labels after it.
 
         Args:
-            folder: Where its files lie.
-            plan: What it does.
-            labels: Everything annotated before.
             trained: Folder of the last round that trained networks.
             is_labelled: (N,) bool, units that count as annotated; default: those of `labels`.
         """
@@ -129,21 +122,24 @@ class Loop:
         choice = self._choose(Situation(plan, folder, is_labelled, trained, labels))
         if self.annotator is None:
             return labels
-        with round_files.vouched(folder, round_files.LABELS) as is_missing:
-            if is_missing:
-                files.write_array(folder / round_files.LABELS, join(self.annotator.annotate(folder, choice.indices)))
+        round_files.write_once(
+            folder,
+            round_files.LABELS,
+            lambda path: files.write_array(path, join(self.annotator.annotate(folder, choice.indices))),
+        )
         labels = labels.extended(round_files.read_revealed(folder, labels))
         round_files.write_labelled(folder, labels)
         if self.picture is not None and len(choice.indices) and not (folder / "gallery.png").exists():
             revealed = labels.rounds[-1]
             self.picture(folder / "gallery.png", choice, [revealed.labels(n) for n in range(len(revealed.boxes))])
         if self.learner is not None and plan.train:
-            with round_files.vouched(folder, round_files.METRICS) as is_missing:
-                if is_missing:
-                    metrics = {"round": plan.number, "fraction": plan.fraction, "units": len(labels)}
-                    metrics["annotated_pixels"] = labels.count_voxels()
-                    metrics |= dict(self.learner(folder, plan, labels))
-                    files.write_json(folder / round_files.METRICS, metrics)
+            known = {"round": plan.number, "fraction": plan.fraction, "units": len(labels)}
+            known["annotated_pixels"] = labels.count_voxels()
+            round_files.write_once(
+                folder,
+                round_files.METRICS,
+                lambda path: files.write_json(path, known | dict(self.learner(folder, plan, labels))),
+            )
         round_files.finish(folder)
         return labels
 
@@ -151,16 +147,13 @@ class Loop:
         """Returns the query of the round: the one on disk, or a new one, which is written."""
         path = situation.folder / round_files.QUERY
         plan, budget = situation.plan, max(0, situation.plan.units - int(situation.is_labelled.sum()))
-        with round_files.vouched(situation.folder, round_files.QUERY) as is_missing:
-            if is_missing:
-                chosen = self._select(situation, budget)
-                later.settle()
-                write_query(path, self.pool, chosen)
+        round_files.write_once(
+            situation.folder, path.name, lambda path: write_query(path, self.pool, self._select(situation, budget))
+        )
         choice = read_query(path, self.pool)
         round_files.check_choice(path, choice, self._query(situation, budget))
-        shown, strategy = ", ".join(map(self.pool.name, choice.indices[:5])), plan.query.strategy.name
-        more = " ..." if choice.indices[5:].size else ""
-        logging.info("Round %d: %d units by %s: %s%s", plan.number, len(choice.indices), strategy, shown, more)
+        shown, strategy = few([self.pool.name(unit) for unit in choice.indices], 5), plan.query.strategy.name
+        logging.info("Round %d: %d units by %s: %s", plan.number, len(choice.indices), strategy, shown)
         return choice
 
     def _query(self, situation: Situation, budget: int, **evidence: Any) -> Query:
@@ -188,4 +181,6 @@ class Loop:
                 files.write_csv(situation.folder / "scores.csv", rows, ("unit_id", "score"))
             evidence[SCORES] = -scores if query.ascending else scores
         context = self._query(situation, budget, **evidence)
-        return select(strategy.name, context, strategy.options) if ranks else select("random", context)
+        chosen = select(strategy.name, context, strategy.options) if ranks else select("random", context)
+        later.settle()
+        return chosen

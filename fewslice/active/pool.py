@@ -16,7 +16,7 @@ from fewslice.active.measures.pixels import PixelStore, stored_pixels
 from fewslice.active.units import UNITS, Case, Units, checked_metadata
 from fewslice.augment.interpolate import resize_nearest
 from fewslice.core import files
-from fewslice.core.errors import ConfigError
+from fewslice.core.errors import ConfigError, few
 from fewslice.data.cache import PreparedSet, PreparedVolume
 from fewslice.settings.experiment import Named
 
@@ -67,7 +67,6 @@ class Crops(Sequence):
 
     Args:
         volumes: The prepared volumes of the pool, in the order of its cases.
-        pool: The units.
         kind: "image": float32 with a channel axis. "label", "scribble": uint8 without one.
         dims: 2: units are one slice thick, crops (rows, columns, ...). 3: crops (slices, rows, columns, ...).
         size: Rows and columns to give every 2D crop by the nearest pixel; None leaves them.
@@ -91,7 +90,7 @@ class Crops(Sequence):
         self._arrays = [getattr(volume, kind, None) for volume in volumes]
         lacking = [volume.case.case_id for volume, array in zip(volumes, self._arrays, strict=True) if array is None]
         if lacking:
-            raise ConfigError(f"The pool needs a {kind} for every unit, but there is no {kind} of {_few(lacking)}.")
+            raise ConfigError(f"The pool needs a {kind} for every unit, but there is no {kind} of {few(lacking, 5)}.")
         if [volume.case.case_id for volume in volumes] != [case.case_id for case in pool.cases]:
             raise ConfigError("The volumes are not those of the pool. Open them with the same split and phases.")
         self._pool, self._is_image, self._dims, self._size = pool, kind == IMAGE, dims, size
@@ -126,16 +125,11 @@ class Crops(Sequence):
         return np.stack(crops) if crops else np.empty((0, *self.shape[1:]), self.dtype)
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (" ..." if names[5:] else "")
-
-
 def open_pixels(volumes: PreparedSet, pool: Units, folder: Path, *, shape: tuple[int, int]) -> PixelStore:
     """Returns the pixels of all units side by side, memory-mapped; writes them into `folder` if they are not there.
 
     Args:
         volumes: The volumes of the pool, prepared with the same settings whenever this folder is used.
-        pool: The units, one slice thick.
         folder: Where pixels-<digest>.npy is or comes to lie: 2 bytes per pixel of the pool.
         shape: Rows and columns of the stored crops.
     """

@@ -25,7 +25,6 @@ class Query:
     """Input of a strategy.
 
     Attributes:
-        pool: All units.
         is_labelled: (N,) bool, units that are annotated.
         budget: Units to choose, at least 0.
         rng: Draws everything random. The same generator gives the same choice.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +22,6 @@ _VOUCHED = (
     "plan.json", QUERY, LABELS, LABELLED, METRICS, "member_*/member.json",
     "member_*/logs/*.csv", "member_*/eval/**/*", f"member_*/checkpoints/{done.BEST}",
 )  # fmt: skip
-_REMEDY = (
-    "Restore it. Without a copy, move it and {0}/DONE elsewhere and repeat the experiment's command: it makes what is "
-    "missing, keeps the rest, and says what does not fit."
-)
 
 
 def folder_of(run: Path, number: int) -> Path:
@@ -39,7 +34,7 @@ def check_plan(folder: Path, plan: RoundPlan) -> None:
     path = folder / "plan.json"
     if not path.exists():
         return
-    stored = files.read_record(path, remedy=_REMEDY.format(folder))
+    stored = files.read_record(path, remedy=done.OF_ROUND)
     planned = json.loads(files.to_json(dataclasses.asdict(plan)))
     differing = [name for name in planned if stored.get(name) != planned[name]]
     if differing:
@@ -90,9 +85,10 @@ def read_revealed(folder: Path, before: Labels) -> Revealed:
     try:
         values = np.load(path, mmap_mode="r" if count else None, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise _damaged(path, str(error)) from error
+        raise done.changed(path, str(error), done.OF_ROUND) from error
     if values.shape != (count,) or values.dtype != np.uint8:
-        raise _damaged(path, f"{values.dtype} {values.shape} for {len(units)} units of {count} voxels")
+        found = f"{values.dtype} {values.shape} for {len(units)} units of {count} voxels"
+        raise done.changed(path, found, done.OF_ROUND)
     return Revealed(int(folder.name) if folder.name.isdecimal() else 0, units, boxes, values)
 
 
@@ -138,31 +134,25 @@ def write_labelled(folder: Path, labels: Labels) -> None:
     files.write_csv(folder / LABELLED, rows, ("index", "unit_id", "round"))
 
 
-@contextlib.contextmanager
-def vouched(folder: Path, name: str) -> Iterator[bool]:
-    """Yields whether a file of an unfinished round is missing, so that the block writes it; then records its checksum.
+def write_once(folder: Path, name: str, write: Callable[[Path], object]) -> None:
+    """Writes a file of an unfinished round, if it is missing, and records its checksum.
 
     Raises:
         DataError: the file is another than the one that was written.
     """
     path, record = folder / name, folder / SUMS
-    before = files.read_record(record, remedy=_REMEDY.format(folder)) if record.exists() else {}
-    is_missing = not path.exists()
-    if is_missing and name in before:  # so that a kill after the block is no change of the file
-        del before[name]
-        files.write_json(record, before)
-    yield is_missing
-    sums = {**before, name: files.sha256(path)}
-    if before.get(name, sums[name]) != sums[name]:
-        raise DataError(
-            path,
-            expected="the file as this program wrote it",
-            found="another content",
-            remedy=f"Restore it; or move {folder if name == QUERY else path} elsewhere and repeat the command, which "
-            "makes it again.",
-        )
-    if sums != before:
-        files.write_json(record, sums)
+    sums = files.read_record(record, remedy=done.OF_ROUND) if record.exists() else {}
+    if not path.exists():
+        if sums.pop(name, None):  # so that a kill after `write` is no change of the file
+            files.write_json(record, sums)
+        write(path)
+    found = files.sha256(path)
+    if name not in sums:
+        files.write_json(record, {**sums, name: found})
+    elif sums[name] != found:
+        place = folder if name == QUERY else path
+        remedy = f"Restore it; or move {place} elsewhere and repeat the command, which makes it again."
+        raise done.changed(path, "another content", remedy)
 
 
 def finish(folder: Path) -> None:
@@ -177,15 +167,6 @@ def verify(folder: Path) -> None:
 
     Weights are looked at where they are read.
     """
-    done.read(folder, remedy=_REMEDY.format(folder), sha256=dict)
-    for error in done.problems(folder, remedy=_REMEDY.format(folder), but=(".npz",)).values():
+    done.read(folder, remedy=done.OF_ROUND, sha256=dict)
+    for error in done.problems(folder, remedy=done.OF_ROUND, but=(".npz",)).values():
         raise error
-
-
-def _damaged(path: Path, found: str) -> DataError:
-    return DataError(
-        path,
-        expected="the file as this program wrote it",
-        found=found,
-        remedy=_REMEDY.format(path.parent),
-    )

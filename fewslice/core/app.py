@@ -18,8 +18,8 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from fewslice.core import console, limits, plugins
-from fewslice.core.errors import DataError, FewSliceError, is_utf8
+from fewslice.core import console, files, limits, plugins
+from fewslice.core.errors import FewSliceError, is_utf8
 
 _PR_SET_PDEATHSIG = 1
 
@@ -41,9 +41,7 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
         except FewSliceError as error:
             _refuse(str(error))
         except PermissionError as error:
-            path, found = error.filename or "A file", error.strerror or "no permission"
-            remedy = "Make the file and its folder accessible for you (chmod, chown), and repeat the same command."
-            _refuse(str(DataError(path, expected="a file that you may use", found=found, remedy=remedy)))
+            _refuse(str(files.unreadable(error.filename or "A file", error)))
         except UnicodeEncodeError as error:
             lines = [line for line in error.object.splitlines() if not is_utf8(line)]
             if not lines:

@@ -40,11 +40,9 @@ def load() -> None:
         if keras.backend.backend() not in BACKENDS:
             raise ValueError(f"it trains no networks: {keras.backend.backend()}")
     except Exception as error:
-        named, said = os.environ.get("KERAS_BACKEND"), str(error).strip() or type(error).__name__
-        home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
-        source = (
-            f"KERAS_BACKEND={named}" if named else f"`backend` in {os.path.join(home, 'keras.json')}, or tensorflow"
-        )
+        said, home = str(error).strip() or type(error).__name__, os.environ.get("KERAS_HOME") or "~/.keras"
+        named = os.environ.get("KERAS_BACKEND")
+        source = f"KERAS_BACKEND={named}" if named else f"`backend` in {home}/keras.json, or tensorflow"
         raise ConfigError(
             f"Keras and its backend cannot be imported: {said.splitlines()[-1]}. The backend is named by {source}. "
             f"Set KERAS_BACKEND to one of {', '.join(BACKENDS)} that is installed, or correct keras.json."
@@ -60,7 +58,6 @@ def configure(*, seed: int, mixed_precision: bool, devices: int = 1) -> None:
     """Seeds everything random, asks for deterministic kernels and sets the precision.
 
     Args:
-        seed: Seed of Python, NumPy and the backend.
         mixed_precision: Compute in bfloat16, keep weights and losses in float32.
         devices: How many devices share each batch; on a machine without GPUs so many virtual CPUs.
 

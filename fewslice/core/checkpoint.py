@@ -41,8 +41,10 @@ def save_arrays(
         np.savez(file, **{_RECORD: text}, **{name.replace("/", "|"): array for name, array in arrays.items()})
 
 
-def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Reads a file of `save_arrays`, verifying every checksum.
+def load_arrays(
+    path: str | os.PathLike, *, expected: str = "a weight file"
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Reads a file of `save_arrays`, verifying every checksum; `expected` is for the message where there is none.
 
     Raises:
         DataError: the file is missing or damaged.
@@ -55,11 +57,10 @@ def load_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict[st
     except DataError:
         raise
     except FileNotFoundError as error:
-        remedy = f"Correct the path, or restore the file; {_AFRESH}"
-        raise DataError(path, expected="a weight file", found="nothing", remedy=remedy) from error
+        remedy = f"Restore it, or correct the path; {_AFRESH}"
+        raise DataError(path, expected=expected, found="no such file", remedy=remedy) from error
     except PermissionError as error:
-        found, remedy = f"no permission ({error.strerror})", "Make it readable for you (chmod, chown)."
-        raise DataError(path, expected="a readable weight file", found=found, remedy=remedy) from error
+        raise files.unreadable(path, error) from error
     except Exception as error:  # zipfile, zlib and NumPy raise many kinds, according to where the damage is
         found = f"a damaged file ({error or type(error).__name__})"
         remedy = f"Correct the path if this is another file; otherwise restore it; {_AFRESH}"
@@ -97,9 +98,9 @@ def load_weights(path: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
     if places[0].name != "checkpoints":
         return arrays, record, sha256
     config = done.read_config(places[1] / "config.json") if (places[1] / "config.json").exists() else {}
-    marked = next((folder for folder in places[1:3] if (folder / done.NAME).exists()), None)
-    finished = done.read(marked) if marked else {}
-    known = finished.get("sha256", {}).get(path.absolute().relative_to(marked).as_posix()) if marked else None
+    marked = places[1] if (places[1] / done.NAME).exists() else places[1:3][-1]  # a run; or a round, of its members
+    finished = done.read(marked)
+    known = finished.get(done.SUMS, {}).get(path.absolute().relative_to(marked).as_posix())
     step = finished.get({done.BEST: "best_step", done.LAST: "n_iter"}.get(path.name))
     check_owner(path, record, config.get("digest"), step=None if known == sha256 else step)
     if known not in (None, sha256):

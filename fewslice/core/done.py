@@ -16,38 +16,39 @@ from typing import Any
 from fewslice.core import files
 from fewslice.core.errors import DataError
 
-NAME, _SUMS, _DIGEST = "DONE", "sha256", "digest"
+NAME, SUMS, _DIGEST = "DONE", "sha256", "digest"
 STATE, BEST, LAST = "state.npz", "best.npz", "last.npz"  # in the checkpoints/ of a training
 FACTS = "report"  # table of config.json that is no setting
 _NOT_IN_DIGEST = ("n_iter", _DIGEST, FACTS)
+OF_ROUND = (
+    "Restore it. Without a copy, move it and DONE of this round elsewhere and repeat the experiment's command, which "
+    "makes what is missing and keeps the rest."
+)
 REMEDY = "Restore it; or repeat the command of the run (command.txt), which makes it again from what is saved."
 
 
 def write(folder: Path, record: Mapping[str, Any], patterns: Iterable[str]) -> None:
     """Marks a folder as finished, with a record and the checksums of the files that fit `patterns`."""
     found = [path for pattern in patterns for path in sorted(folder.glob(pattern)) if path.is_file()]
-    record = {**record, _SUMS: {path.relative_to(folder).as_posix(): files.sha256(path) for path in found}}
+    record = {**record, SUMS: {path.relative_to(folder).as_posix(): files.sha256(path) for path in found}}
     files.write_json(folder / NAME, {**record, _DIGEST: files.digest(record)})
 
 
 def read(folder: Path, *, remedy: str = REMEDY, **needs: type) -> dict[str, Any]:
-    """Returns the record of a finished folder.
+    """Returns the record of a folder, {} if it is not finished.
 
     Raises:
         DataError: DONE cannot be read, is no table with `needs` (name -> type), or was changed.
     """
+    if not (folder / NAME).exists():
+        return {}
     record = files.read_record(folder / NAME, needs, remedy=remedy)
     rest = {name: value for name, value in record.items() if name != _DIGEST}
     if record.get(_DIGEST, files.digest(rest)) != files.digest(rest):
-        raise _changed(folder / NAME, "another content than when it was written", remedy)
-    for name, value in files.checked(record.get(_SUMS, {}), dict, folder / NAME, remedy, _SUMS).items():
-        files.checked(value, str, folder / NAME, remedy, f"{_SUMS}/{name}")
+        raise changed(folder / NAME, "another content than when it was written", remedy)
+    for name, value in files.checked(record.get(SUMS, {}), dict, folder / NAME, remedy, SUMS).items():
+        files.checked(value, str, folder / NAME, remedy, f"{SUMS}/{name}")
     return record
-
-
-def sums(folder: Path, *, remedy: str = REMEDY) -> dict[str, str] | None:
-    """Returns file -> checksum of a finished folder; None if it is not finished, or was before there were checksums."""
-    return read(folder, remedy=remedy).get(_SUMS) if (folder / NAME).exists() else None
 
 
 def problems(folder: Path, *, remedy: str = REMEDY, but: tuple[str, ...] = ()) -> dict[str, DataError]:
@@ -57,17 +58,17 @@ def problems(folder: Path, *, remedy: str = REMEDY, but: tuple[str, ...] = ()) -
     """
     found: dict[str, DataError] = {}
     try:
-        known = sums(folder, remedy=remedy) or {}
+        known = read(folder, remedy=remedy).get(SUMS, {})
     except DataError as error:
         return {NAME: error}
     for name, expected in known.items():
         path = folder / name
         try:
             if not name.endswith(but or "\0") and files.sha256(path) != expected:
-                found[name] = _changed(path, "another content than when it was finished", remedy)
+                found[name] = changed(path, "another content than when it was finished", remedy)
         except OSError as error:
             text = "no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
-            found[name] = _changed(path, text, remedy)
+            found[name] = changed(path, text, remedy)
     return found
 
 
@@ -77,9 +78,9 @@ def read_config(path: Path, remedy: str = REMEDY) -> dict[str, Any]:
     Raises:
         DataError: it is missing, is no table, or was changed, as its digest or DONE beside it says.
     """
-    config, known = files.read_record(path, remedy=remedy), (sums(path.parent) or {}).get(path.name)
+    config, known = files.read_record(path, remedy=remedy), read(path.parent).get(SUMS, {}).get(path.name)
     if known and files.sha256(path) != known:
-        raise _changed(path, "another content than when it was finished", remedy)
+        raise changed(path, "another content than when it was finished", remedy)
     settings = {name: value for name, value in config.items() if name not in _NOT_IN_DIGEST}
     if config.get(_DIGEST, digest := files.digest(settings)) != digest:
         expected, found = f"the settings with the digest {config[_DIGEST]}", "others: it was changed"
@@ -87,7 +88,7 @@ def read_config(path: Path, remedy: str = REMEDY) -> dict[str, Any]:
     return config
 
 
-def _changed(path: Path, found: str, remedy: str) -> DataError:
+def changed(path: Path, found: str, remedy: str) -> DataError:
     return DataError(path, expected="the file as this program wrote it", found=found, remedy=remedy)
 
 

@@ -22,13 +22,13 @@ def is_utf8(text: str) -> bool:
     return not any("\udc80" <= letter <= "\udcff" for letter in text)
 
 
-def few(names: Sequence[str], most: int = 6) -> str:
-    """Returns names in one line, of many the first and their number.
+def few(names: Sequence[str], most: int = 12) -> str:
+    """Returns names in one line, of many the first and the number of the others.
 
     >>> few(["a", "b"]), few("abcdefgh", most=3)
-    ('a, b', 'a, b, c, ... (8)')
+    ('a, b', 'a, b, c and 5 more')
     """
-    return ", ".join(names[:most]) + (f", ... ({len(names)})" if len(names) > most else "")
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 class FewSliceError(Exception):
@@ -44,14 +44,7 @@ class TrainingError(FewSliceError):
 
 
 class DataError(FewSliceError):
-    """A file that is missing, unreadable or inconsistent.
-
-    Args:
-        path: The file or folder in question.
-        expected: What should have been there.
-        found: What is there.
-        remedy: What the user can do about it.
-    """
+    """A file that is missing, unreadable or inconsistent."""
 
     def __init__(self, path: str | os.PathLike, *, expected: str, found: str, remedy: str):
         self.path = os.fspath(path)

@@ -171,11 +171,16 @@ def read_json(path: str | os.PathLike, *, remedy: str = _DAMAGED) -> Any:
     except FileNotFoundError:
         raise
     except PermissionError as error:
-        remedy = "Make it readable for you (chmod, chown)."
-        raise DataError(path, expected="a readable file", found=str(error.strerror), remedy=remedy) from error
+        raise unreadable(path, error) from error
     except (OSError, ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8, a number without end
         found = f"no valid JSON: {error}"
         raise DataError(path, expected="a file in JSON", found=found, remedy=remedy) from error
+
+
+def unreadable(path: str | os.PathLike, error: OSError) -> DataError:
+    """Returns the message for a file without permission."""
+    found, remedy = error.strerror or "no permission", "Make it and its folder accessible for you (chmod, chown)."
+    return DataError(path, expected="a file that you may use", found=found, remedy=remedy)
 
 
 def _refuse_constant(name: str) -> None:

@@ -26,7 +26,6 @@ def folder_lock(folder: Path, *, refusal: str = "") -> Iterator[None]:
     system has no locks, a warning says so. While it is held, `files` refuses to write there if the folder vanishes.
 
     Args:
-        folder: The folder.
         refusal: The message if another process holds the lock; "" waits until it is free.
 
     Raises:

@@ -31,8 +31,6 @@ def map_threads(
     in `function`, or where the results are used, stops the rest.
 
     Args:
-        function: Called in a thread.
-        items: What it is called with.
         workers: Number of threads; default `default_workers()`.
     """
     workers = max(1, min(workers or default_workers(), len(items)))

@@ -17,9 +17,7 @@ class Progress:
     """Counts finished items and shows how far the work is. May be updated from several threads.
 
     Args:
-        total: Number of items.
         title: What is done, for instance "Preparing acdc".
-        is_enabled: False shows nothing.
         is_kept: False wipes the line off the terminal at the end, and writes nothing into a log file.
         stream: Where to write; default stderr.
 

@@ -37,14 +37,10 @@ def write_rows(
     """Returns the rows memory-mapped, after writing those that are missing. In memory is one block.
 
     Args:
-        path: The file, ending in .npy.
-        count: Rows.
         blocks: Number of the first row -> blocks (n, ...) of the rows from there on.
-        dtype: Of the file.
         key: Everything that the rows are made of, as JSON values; stands beside the file as .json. A finished file of
             the same key is opened again, an unfinished one is continued, a damaged one is written anew. None: they are
             written anew.
-        title: Of the progress line.
 
     Raises:
         ConfigError: another file name; no row.
@@ -102,34 +98,32 @@ def new_map(path: Path, dtype: np.dtype | str, shape: tuple[int, ...]) -> np.nda
     try:
         array = np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
         with open(path, "r+b") as file:
-            _take_space(file)
+            _take_space(file, array.offset)
     except OSError:
         path.unlink(missing_ok=True)  # so that what there is of space is free again
         raise
     return array
 
 
-def _take_space(file: BinaryIO) -> None:
-    """Makes the file system provide all blocks of a file; where it cannot be asked for that, by writing each."""
+def _take_space(file: BinaryIO, first: int) -> None:
+    """Makes the file system provide all blocks of a file; where it cannot be asked for that, by zeros from `first`."""
     size = os.fstat(file.fileno()).st_size
     try:
         os.posix_fallocate(file.fileno(), 0, size)
     except (AttributeError, OSError) as error:
         if getattr(error, "errno", None) not in (None, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
-        for start in range(0, size, _BLOCK):
-            file.seek(start)
-            block = file.read(_BLOCK)
-            file.seek(start)
-            file.write(block)
+        file.seek(first)
+        for start in range(first, size, _BLOCK):
+            file.write(bytes(min(_BLOCK, size - start)))
         file.flush()
         os.fsync(file.fileno())
 
 
-def hash_of(array: np.ndarray, *, only_form: bool = False) -> Any:
-    """Returns the SHA-256 of an array's type, shape and, unless `only_form`, values."""
-    checksum = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
-    for start in range(0, 0 if only_form else len(array), _ROWS):
+def hash_of(array: np.ndarray, rows: int | None = None) -> Any:
+    """Returns the SHA-256 of an array's type, shape and first `rows` rows (None: all)."""
+    checksum, array = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode()), array[:rows]
+    for start in range(0, len(array), _ROWS):
         checksum.update(np.ascontiguousarray(array[start : start + _ROWS]))
     return checksum
 
@@ -145,7 +139,7 @@ def _write(partial: Path, mark: Path, count: int, blocks: Callable, *, dtype: st
             if array is None:
                 mark.unlink(missing_ok=True)
                 array = new_map(partial, dtype, (count, rows.shape[1]))
-                checksum = hash_of(array, only_form=True)
+                checksum = hash_of(array, 0)
             with np.errstate(over="ignore"):
                 array[done : done + len(rows)] = rows
             bad = np.flatnonzero(~np.isfinite(array[done : done + len(rows)]).all(axis=1))
@@ -179,9 +173,7 @@ def _resumed(
         done, expected = int(found.pop("done")), found.pop(CHECKSUM)
         array = np.load(partial, mmap_mode="r+", allow_pickle=False)
         if key is not None and found == key and len(array) == count and array.dtype == dtype:
-            checksum = hash_of(array, only_form=True)
-            for start in range(0, done, _ROWS):
-                checksum.update(array[start : min(start + _ROWS, done)])
+            checksum = hash_of(array, done)
             if checksum.hexdigest() == expected:
                 return done, array, checksum
             logging.warning("%s is damaged: it is begun anew.", partial)

@@ -38,10 +38,6 @@ class Run:
     """One run directory, locked while this object is in use.
 
     Args:
-        root: Folder of all runs.
-        dataset: Name of the dataset.
-        stage: Name of the stage (the script).
-        method: Short readable name of the variant.
         settings: Everything that decides what is learned, as JSON values.
         n_iter: Number of training steps; not part of the digest.
         resume: Continue what is there; otherwise it is removed first.
@@ -115,7 +111,7 @@ class Run:
     def steps_done(self) -> int:
         """Training steps after which this run was finished, 0 if it never was; `DataError` if DONE is damaged."""
         remedy = "Restore it; or move it elsewhere and repeat the command, which makes it again from what is saved."
-        return done.read(self.dir, remedy=remedy, n_iter=int)["n_iter"] if (self.dir / done.NAME).exists() else 0
+        return done.read(self.dir, remedy=remedy, n_iter=int).get("n_iter", 0)
 
     @property
     def is_done(self) -> bool:
@@ -243,9 +239,6 @@ def find_upstream(
     If several runs match, the one that also matches `preferred` is used; if that is still ambiguous, it raises.
 
     Args:
-        root: Folder of all runs.
-        dataset: Name of the dataset.
-        stage: Name of the earlier stage.
         wanted: Setting -> value that the run must have.
         command: The command that would produce it, for the message.
         defaults, left_out: See `unmatched_settings`.
@@ -259,7 +252,7 @@ def find_upstream(
         ConfigError: no such run, an unfinished one, or several, with the settings in which these differ.
     """
     runs = find_runs(root, dataset, stage)
-    matching = [path for path, config in runs if all(config.get(key) == value for key, value in wanted.items())]
+    matching = [path for path, config in runs if _has(config, wanted)]
     finished = [path for path in matching if (path / "DONE").exists()]
     if len(finished) == 1:
         return finished[0]
@@ -277,11 +270,7 @@ def find_upstream(
     steps = wanted.get("n_iter")
     for path, config in runs if isinstance(steps, int) else ():
         longer = config.get("n_iter")
-        if (
-            isinstance(longer, int)
-            and longer > steps
-            and all(config.get(key) == value for key, value in wanted.items() if key != "n_iter")
-        ):
+        if isinstance(longer, int) and longer > steps and _has({**config, "n_iter": steps}, wanted):
             command = command.replace(f"--n_iter={steps}", f"--n_iter={longer}")  # as it was begun; fewer is refused
             more = "" if (path / "DONE").exists() else f" It is not finished; continue it:\n  {command}\n"
             text = f"Say so by --pretr_n_iter={longer}, or make another one with another --ver."
@@ -290,6 +279,10 @@ def find_upstream(
     raise ConfigError(
         f"No run of {stage} with {asked} below {root}.{near}\nMake one first:\n  {command}\nor name one with --{flag}."
     )
+
+
+def _has(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return all(config.get(key) == value for key, value in wanted.items())
 
 
 def _agrees(config: Mapping[str, Any], preferred: Mapping[str, Any]) -> bool:
@@ -327,7 +320,7 @@ def unmatched_settings(
     mine = _flat({**usual, **config})
     beside = find_runs(run.parents[2], run.parents[1].name, run.parent.name) if wanted else []
     for path, other in beside:
-        if path != run and all(other.get(key) == value for key, value in wanted.items()):
+        if path != run and _has(other, wanted):
             theirs = _flat({**usual, **other})
             unusual |= {name: value for name, value in mine.items() if theirs.get(name) != value}
     return {name: value for name, value in unusual.items() if name not in asked}

@@ -53,7 +53,6 @@ def validate(
     Args:
         items: Pairs of a prepared volume with its label, and the native label (X, Y, Z).
         predict: (Z, NX, NY, C) float32 -> class probabilities (Z, NX, NY, K).
-        dataset: The dataset's settings.
         confidence: Probability from which a pixel is confident; None counts none.
 
     Raises:

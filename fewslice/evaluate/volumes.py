@@ -73,10 +73,7 @@ def evaluate_cases(
         items: Pairs of the prepared and the native volume, drawn one by one; each native volume has a label
             (`PreparedVolume.native` is enough).
         predict: (Z, NX, NY, C) float32 -> class probabilities (Z, NX, NY, K).
-        dataset: The dataset's settings.
         out_dir: The `eval` folder; predictions/<case_id>.nii.gz are uint8 with the header of the scan.
-        save_predictions: Whether to write the NIfTI files.
-        progress: Called with every score.
 
     Returns:
         The scores, in order.

@@ -69,9 +69,6 @@ class PoolEvidence:
     """The evidence of all rounds, made when it is needed.
 
     Attributes:
-        dataset: The dataset's settings.
-        volumes: The prepared volumes of the pool.
-        pool: The units.
         folder: Folder of arrays that all rounds share.
         networks: The trained networks, such as `RoundNetworks`.
         find_encoder: Returns the run of the encoder; trains it at its first call.

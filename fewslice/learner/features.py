@@ -43,9 +43,7 @@ def embed(
     Args:
         run: The encoder, of `find_encoder`; or "pixels".
         images: (rows, columns, channels) float32 of each unit.
-        dataset: The dataset's settings.
         key: Identifies the images, as JSON values.
-        batch_size: Images at a time.
         path: Of the .npy file; a .json beside it says what it was made of.
         mixed_precision: Compute in bfloat16.
 
@@ -88,8 +86,6 @@ def network_features(
     Args:
         network: Images (batch, *space, channel) -> maps (batch, *space, channel).
         images: (*space, channel) float32 of each unit.
-        path: Of the .npy file.
-        batch_size: Units at a time.
         reduce: Float32 maps -> what is kept of them.
 
     Raises:
@@ -116,8 +112,6 @@ def gradient_embeddings(
         network: Images (batch, height, width, channel) -> logits (batch, height, width, class), which come straight out
             of a convolution with stride 1, for instance of `models.build_unet` or `models.main_branch`.
         images: (height, width, channel) float32 of each unit.
-        path: Of the .npy file.
-        batch_size: Units at a time.
 
     Raises:
         ConfigError: a network that ends otherwise.

@@ -67,9 +67,6 @@ class Learner:
     """Trains the members of each round anew, with the network that its plan names.
 
     Attributes:
-        dataset: The dataset's settings.
-        pool: The prepared volumes that are the pool.
-        val: The validation volumes.
         test: The test volumes, or None to leave them alone.
         origin: Pretrained weights to start each network from.
     """

@@ -51,7 +51,6 @@ class DropoutPasses:
     Args:
         network: Images (batch, *space, channel) -> logits (batch, *space, class), with layers that drop at inference
             too, for instance of `models.dropout_part`.
-        seed: Of the passes.
 
     Raises:
         ConfigError: a network without a random layer.

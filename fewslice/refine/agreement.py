@@ -28,7 +28,6 @@ def agreement(
         predict: (Z, H, W, 1) float32 -> probabilities (Z, H, W, K).
         images: (Z, H, W, 1) float32.
         num_classes: K, background included.
-        rng: Draws the two views.
 
     Returns:
         (K,) float64, background first; 0 if a class is in one view only, NaN if in neither.

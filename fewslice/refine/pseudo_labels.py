@@ -52,7 +52,8 @@ PARTS = "parts"
 KINDS = {"labels": "sha256", "confidence": "confidence_sha256"}  # folder -> its column in a volume's record
 FORMAT = 1  # of parts; raise it when the making of pseudo-labels or this format changes: older ones are not used then
 _LENGTH = 64  # hexadecimal digits: a whole SHA-256
-_COLUMNS = {"index", "step", "teacher_step", "volumes"}  # of a round's record
+_COLUMNS = {"index": int, "step": int, "volumes": list}  # of a round's record
+_AGAIN = "Restore it; or move {} elsewhere: the round will be made again by the network that it keeps."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +66,6 @@ class Settings:
         crf: Parameters of the dense CRF; None takes the most probable class.
         min_agreement: Volumes whose predictions from two augmented views agree less (mean F1 of the foreground) are
             left out; None takes all.
-        seed: Of the views.
-        refresh_every: Training steps from round to round.
         confidence: Whether the probabilities of the refined labels are kept too.
     """
 
@@ -127,11 +126,6 @@ def make_round(
     """Predicts, refines and writes one round. Volumes that a stopped attempt has finished alike are taken over.
 
     Args:
-        folder: Of this round.
-        index: Number of the round.
-        teacher: Who predicts.
-        volumes: Unlabelled volumes.
-        settings: How they are made.
         truth: case_id -> true labels (Z, NX, NY) for the statistics only, or None.
         progress: Called with each volume once it is kept, also about those taken over. It may raise to stop.
         draw: Writes gallery.png from `GALLERY_ROWS` volumes and `truth`; None writes none.
@@ -195,7 +189,7 @@ def _read_array(path: Path, sha256: str) -> np.ndarray:
             path,
             expected="the pseudo-labels that this round was made of",
             found="nothing" if not path.is_file() else "a file with another content",
-            remedy=f"Delete {path.parent.parent / RECORD}: the round will be made again by the network that it keeps.",
+            remedy=_AGAIN.format(path.parent.parent / RECORD),
         )
     return np.load(path, mmap_mode="r")
 
@@ -232,19 +226,13 @@ def table(folder: Path) -> list[dict[str, Any]]:
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
-    try:
-        record = files.read_json(folder / RECORD)
-        rows = record["volumes"] if isinstance(record, dict) and _COLUMNS <= set(record) else [None]
-        if not all(isinstance(row, dict) and {"case_id", "accepted"} <= set(row) for row in rows):
-            raise FewSliceError("Not a record of a round.")
-        return record
-    except FewSliceError as error:
-        raise DataError(
-            folder / RECORD,
-            expected="the record of a round of pseudo-labels",
-            found="a damaged file",
-            remedy="Delete this file: the round will be made again by the network that it keeps.",
-        ) from error
+    remedy = _AGAIN.format("this file")
+    record = files.read_record(folder / RECORD, _COLUMNS, remedy=remedy)
+    are_rows = all(isinstance(row, dict) and {"case_id", "accepted"} <= set(row) for row in record["volumes"])
+    if not are_rows or "teacher_step" not in record:
+        expected, found = "the record of a round of pseudo-labels", "a damaged file"
+        raise DataError(folder / RECORD, expected=expected, found=found, remedy=remedy)
+    return record
 
 
 def _one(
@@ -327,11 +315,8 @@ def _write_part(
     """Writes the arrays of a volume, if it was accepted, and then its part.
 
     Args:
-        folder: Of the round.
-        key: See `_part_key`.
         row: Entry of the volume, without checksums.
         arrays: Labels (Z, NX, NY) uint8, and their confidences or None.
-        shown: See `Part`.
     """
     row, record = dict(row), {"key": key}
     if row["accepted"]:

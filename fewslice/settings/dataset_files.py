@@ -54,9 +54,6 @@ def unknown_dataset(folder: Path, name: str) -> str:
 class ExperimentFile:
     """One executed `init_` or `data_cfg_` file: its values, and where in the file each stands.
 
-    Args:
-        path: The Python file.
-
     Attributes:
         names: The public names, those that the file imports from another one included.
         assigned: The public names that the file itself assigns at top level, in order. Names that start with
@@ -166,7 +163,8 @@ def plain(value: Any) -> Any:
     except ConfigError:
         raise
     except Exception as error:  # of the user's class
-        raise ConfigError(f"cannot be read: {type(error).__name__} in {_kind(value)}.") from None
+        text = f"cannot be read: {type(error).__name__} in something of the type {type(value).__name__}."
+        raise ConfigError(text) from None
 
 
 def _plain(value: Any, count: Iterator[int], depth: int) -> Any:
@@ -195,11 +193,8 @@ def _plain(value: Any, count: Iterator[int], depth: int) -> Any:
         return _plain(value.tolist(), count, depth + 1)
     if isinstance(value, (list, tuple)):
         return tuple(_plain(item, count, depth + 1) for item in value)
-    raise ConfigError(f"must hold texts, numbers, tuples, lists and dicts. Received: {_kind(value)}.")
-
-
-def _kind(value: Any) -> str:
-    return f"something of the type {type(value).__name__}"
+    kind = f"something of the type {type(value).__name__}"
+    raise ConfigError(f"must hold texts, numbers, tuples, lists and dicts. Received: {kind}.")
 
 
 def _shown(path: Path) -> str:

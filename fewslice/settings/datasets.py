@@ -352,11 +352,6 @@ def _own_layouts() -> tuple[str, ...]:
 def parse_overrides(texts: Iterable[str], *, flag: str = "set", example: str = "mtask_bs=10") -> dict[str, str]:
     """Returns name -> text from the "name=value" texts of a flag.
 
-    Args:
-        texts: What the flag was given.
-        flag: Its name, for messages.
-        example: A right value of it, for messages.
-
     Raises:
         ConfigError: a text without "=", or the same name twice.
     """

@@ -129,12 +129,9 @@ class Setting:
     """A declared setting.
 
     Attributes:
-        name: Its name.
         kind: Its type: bool, int, float, str, a `Literal`, or a tuple of these.
         default: Its default; `dataclasses.MISSING` if it must be given.
-        help: What it is for.
         optional: Whether None is allowed.
-        rules: What else its values obey.
     """
 
     name: str

@@ -275,9 +275,6 @@ class RoundPlan:
     Attributes:
         number: From 0.
         fraction: Share of the pool that is annotated after this round.
-        units: The same as a number of units.
-        query: How they are chosen.
-        train: Whether networks are trained on them.
         training_share: Share of the whole schedule that these networks are trained for.
 
     The others are those of `Experiment`.

@@ -15,13 +15,14 @@ Seeds, versions, places and digests of weights are in neither table: they differ
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fewslice.core.errors import FewSliceError
-from fewslice.core.files import digest, read_json
+from fewslice.core.files import digest, read_record
 from fewslice.core.run import FACTS
 from fewslice.settings.compat.coreclr import MEAN_SCORE, SCORES, SCORES_OF_PASSES
 from fewslice.settings.stage_flags import GroupPretraining, JointTraining, later_defaults
@@ -97,7 +98,6 @@ def of_experiment(config: Mapping[str, Any], *, method: str = "", unit: str = "s
     Args:
         config: Its settings, with the annotator and the number of rounds (`n_iter`).
         method: Its name in tables; default: the strategy or, where it only looks at scores, the score.
-        unit: What is annotated, in the plural.
     """
     found = {name: value for name, value in _all(config).items() if value is not None}
     is_setup = {name: name.split(".")[0] in _SETUP_TABLES and name not in _FOR_SCORES for name in found}
@@ -197,9 +197,7 @@ def _config_of(path: Path) -> dict[str, Any] | None:
     """Returns config.json of the run that a path leads to or into, None if it cannot be read."""
     for folder in (path, *list(path.parents)[:3]):
         if (folder / "config.json").is_file():
-            try:
-                found = read_json(folder / "config.json")
-            except FewSliceError:
-                return None
-            return found if isinstance(found, dict) else None
+            with contextlib.suppress(FewSliceError):
+                return read_record(folder / "config.json")
+            return None
     return None

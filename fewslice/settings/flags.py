@@ -48,10 +48,6 @@ def define(cls: type[ScriptFlags], *names: str, flag_values: flags.FlagValues = 
 def read(cls: type[ScriptFlags], flag_values: flags.FlagValues = FLAGS) -> Any:
     """Parses the flags and returns `completed()`: frozen values, for most scripts with the dataset's settings.
 
-    Args:
-        cls: As given to `define`. Flags that are not defined have their defaults.
-        flag_values: Where the flags are defined.
-
     Raises:
         ConfigError: wrong settings, unknown split, or patients that may not be in it.
     """

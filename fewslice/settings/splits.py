@@ -24,7 +24,6 @@ class Splits:
         test: Patient ids that nothing but the final evaluation may read.
         unlabeled: Keys of `train` whose lists are for pretraining without labels. Only these may contain
             validation patients.
-        dataset: Name of the dataset, for messages.
     """
 
     train: Table

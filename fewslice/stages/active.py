@@ -61,8 +61,6 @@ class Job:
     """An experiment that has passed all checks that need no network.
 
     Attributes:
-        experiment: The experiment.
-        dataset: Settings of its dataset.
         overrides: Attributes of the dataset that differ from its file, "name=value".
         pool, val, test: Patients whose units can be annotated, that choose the network, and that score it.
         runs: Key of the experiment -> the run that it names.
@@ -91,7 +89,6 @@ def prepare(path: str, overrides: Mapping[str, str], *, data_root: str | Path | 
     """Loads and checks an experiment and its dataset.
 
     Args:
-        path: The experiment's file.
         overrides: Key of the experiment, or attribute of the dataset -> value as text.
         data_root: Folder below which all datasets lie; default: that of the settings.
 
@@ -132,11 +129,6 @@ def _patients(experiment: Experiment, dataset: datasets.DatasetConfig) -> tuple[
 
 def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
     """Runs all rounds of an experiment, resuming where an earlier call was interrupted, and writes its report.
-
-    Args:
-        job: The experiment.
-        runs_dir: Folder of all runs.
-        resume: Resume what is there; otherwise it is removed first.
 
     Raises:
         FewSliceError: what the user can mend.

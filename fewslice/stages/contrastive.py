@@ -47,14 +47,10 @@ class Task:
     """Parts that differ between the contrastive stages.
 
     Attributes:
-        method: Short readable name of the variant.
         open_batches: Volumes -> the function that makes the batch of a step (or of `PROBE`), and a sentence on the
             batches for the log, or "".
         loss: Has `random_level`.
         make: Builds the network with its initial weights.
-        origin: Where these come from.
-        learning_rate: Of the optimizer.
-        make_optimizer: Learning rate -> optimizer.
     """
 
     method: str

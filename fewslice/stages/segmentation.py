@@ -51,7 +51,6 @@ class Prepared:
     Attributes:
         model: The network with all its heads, compiled.
         network: The part that predicts, image -> logits.
-        plan: How it is trained.
     """
 
     model: keras.Model
@@ -80,13 +79,9 @@ def train_and_score(
     """Runs a labelled stage: training, validation, test.
 
     Args:
-        args: The flags.
-        dataset: The dataset's settings.
         variant: What tells this run from others of the same split, for its name.
-        origin: Where the initial weights come from.
         volumes: Those of `open_labelled`; in joint training also "unlabeled".
         prepare: The run, started -> its network and plan.
-        extra: See `setup.open_run`.
     """
     method = f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_{variant}"
     with setup.open_run(args, dataset, method, origin, volumes, extra=extra) as run:

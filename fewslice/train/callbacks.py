@@ -24,7 +24,6 @@ class StepMonitor(keras.callbacks.Callback):
     Args:
         start: Steps done before the segment.
         end: Steps done after it.
-        stop: Asked after every step.
         after_step: Called with the number of steps done, after each one whose loss is finite.
         totals: "loss", and "<output>_loss" of networks with several outputs -> sum over the steps of the segment that
             were done before.

@@ -26,9 +26,6 @@ class EncoderRun:
     """A trained network.
 
     Attributes:
-        path: Its run directory.
-        weights: The weight file to read.
-        config: Its settings, as recorded.
         kind: "resnet": embedding h of group contrastive training. "unet": the U-Net's encoder.
     """
 
@@ -65,10 +62,7 @@ def find_network(value: str, dataset: DatasetConfig, *, flag: str, stages: tuple
     """Returns the run that a flag names: its folder, or a weight file in its checkpoints/.
 
     Args:
-        value: The path.
         dataset: Its slices go into the network.
-        flag: Name of the flag, for messages.
-        stages: Stages whose runs will do.
 
     Raises:
         ConfigError: no such run, no weights in it, another stage, or slices of another size.

@@ -28,10 +28,7 @@ def validation_of(
     """Returns the function that scores a network on the validation volumes.
 
     Args:
-        dataset: The dataset's settings.
         model: The network, slice -> logits; or the function (slices, rows, columns, channels) -> class probabilities.
-        val: The volumes.
-        confidence: See `validation.validate`.
     """
     if not any(volume.native_label.any() for volume in val):
         logging.warning(
@@ -62,8 +59,6 @@ def evaluate_run(
     Args:
         trainer: Has trained; its run gets the scores.
         model: What the saved weights belong to.
-        dataset: The dataset's settings.
-        test: Volumes to score.
         network: The part of `model` that predicts, image -> logits, if that is not all of it.
 
     Returns:

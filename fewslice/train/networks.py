@@ -60,8 +60,6 @@ def fill(model: keras.Model, weights: Mapping[str, Any], *, path: Path, kind: st
     """Gives every weight of a network the value of that name; further values are left out.
 
     Args:
-        model: The network.
-        weights: Name -> value.
         path, kind: Where the weights come from and what `model` is, for the message.
 
     Raises:

@@ -16,7 +16,6 @@ def predictor(model: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.
 
     Args:
         model: Images (batch, height, width, channel) -> logits (batch, height, width, class).
-        batch_size: Slices at a time.
 
     Returns:
         (Z, height, width, channel) float32 -> (Z, height, width, class) float32, sums to 1 over the classes.
@@ -50,7 +49,6 @@ def sliding_window(
         image: (slices, rows, columns, channels), maybe memory-mapped; where it is smaller than a window it is filled
             up with zeros.
         window: Voxels of a window along (slice, row, column).
-        batch_size: Windows at a time.
 
     Returns:
         (slices, rows, columns, class) float32, sums to 1 over the classes.

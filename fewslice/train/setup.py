@@ -62,11 +62,7 @@ def find_origin(args: Training, dataset: datasets.DatasetConfig) -> Origin:
     """Returns the weights to start from: `--init_from`, else the upstream run that the flags describe, else none.
 
     The log names the settings of that run by which it was not looked for, such as `strong_views`, if they are unusual
-    or if they tell it from another run.
-
-    Raises:
-        ConfigError: no such run.
-        DataError: the weight file is missing or damaged.
+    or if they tell it from another run. Raises as `upstream.locate` and `checkpoint.load_weights`.
     """
     path = upstream.locate(args, dataset)
     if path is None:
@@ -83,11 +79,7 @@ def find_origin(args: Training, dataset: datasets.DatasetConfig) -> Origin:
 def find_teacher(args: JointTraining, dataset: datasets.DatasetConfig) -> Origin:
     """Returns the best weights of the baseline that joint training begins with: `--teacher`, else by its settings.
 
-    With unimatch and copy_paste `--init_from` makes it needless; then it is not looked for.
-
-    Raises:
-        ConfigError: no such run.
-        DataError: the weight file is missing or damaged.
+    With unimatch and copy_paste `--init_from` makes it needless; then it is not looked for. Raises as `find_origin`.
     """
     if not upstream.needs_teacher(args):
         return Origin()
@@ -139,10 +131,6 @@ def open_run(
     """Returns the run directory that belongs to these settings and scans (to be used in a `with` block).
 
     Args:
-        args: The flags.
-        dataset: The dataset's settings.
-        method: Short readable name of the variant.
-        origin: Where the initial weights come from.
         volumes: Role ("train", "val", ...) -> the volumes that have it.
         extra: Further settings on which the result depends.
     """
@@ -214,7 +202,6 @@ def describe_slices(
     """Returns where the slices of a batch come from, for the record of a divergence.
 
     Args:
-        volumes: The volumes.
         sources: (n, 2) place of the volume, and of the slice in it.
         **labels: Stand in every entry.
     """

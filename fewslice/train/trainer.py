@@ -44,7 +44,6 @@ class Plan:
     Attributes:
         make_batch: Step number -> (inputs, targets), the same for the same step.
         describe_batch: Step number -> what the batch was made of, for the record of a divergence.
-        n_iter: Number of steps.
         segment: Steps between two validations, saves and lines of the log.
         validate: Called after each segment; returns columns for the log. "val_dice" chooses the best weights; as long
             as it was NaN throughout, the last ones count as the best.
@@ -54,7 +53,6 @@ class Plan:
             number and on saved files only.
         average_decay: Decay per step of an exponential average of the weights; 0 keeps none. Where there is one, it is
             what is validated, and what the best and the last weights are taken from.
-        tensorboard: Whether to write TensorBoard logs.
         kept: The part of the network whose weights are averaged and written; None is all of it.
         writes_last: Whether the last weights are written after each validation too, not only at the end.
         can_be_extended: Whether a run with a larger `n_iter` may resume from here. Then a last segment that is shorter
@@ -115,13 +113,7 @@ class BestTracker:
 
 
 class Trainer:
-    """Trains one compiled network in one run directory.
-
-    Args:
-        run: The run, started.
-        model: The network, compiled.
-        plan: What to do.
-    """
+    """Trains one compiled network in one run directory."""
 
     def __init__(self, run: Run, model: keras.Model, plan: Plan):
         self.run = run
@@ -213,12 +205,7 @@ class Trainer:
         path, expected = self.run.checkpoints / name, {"step": self.step}
         if name == BEST:
             expected = {"step": self.tracker.best_step, "val_dice": self.tracker.best}
-        if not path.exists():
-            wanted = f"the weights of step {expected['step']}"
-            remedy = f"Restore it. Without a copy, move {self.run.dir} elsewhere and repeat the command, which trains "
-            remedy += "the same network again; the last weights stay usable there."
-            raise DataError(path, expected=wanted, found="no such file", remedy=remedy)
-        weights, record = checkpoint.load_arrays(path)
+        weights, record = checkpoint.load_arrays(path, expected=f"the weights of step {expected['step']}")
         is_newer = record.get("step", 0) > expected["step"]  # a kill came before the state was saved, or after `_close`
         checkpoint.check_owner(path, record, self.run.owner, **({} if is_newer or not self._has_best else expected))
         return weights, record

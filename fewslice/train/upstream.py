@@ -5,7 +5,9 @@ Needs no Keras, so that a missing run is reported at once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,7 +86,6 @@ def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from") -
     """Returns the run folder or weight file that a flag names, else the finished run that the other flags describe.
 
     Args:
-        args: The flags.
         dataset: The dataset's settings. Of several runs the one with these, with the same precision, averaging and
             devices as this stage and without mixup is taken.
         flag: "init_from", or "teacher" in joint training, whose upstream run that is.
@@ -102,29 +103,15 @@ def locate(args: Training, dataset: DatasetConfig, *, flag: str = "init_from") -
         return None
     settings = settings_of_upstream(args)
     preferred = {"mixup": 0.0, **_values(args, "prefers"), "dataset_config": config_dict(dataset)}
-
-    def find(wanted: Mapping[str, Any]) -> Path:
-        return find_upstream(
-            args.runs_dir,
-            args.dataset,
-            args.upstream,
-            wanted,
-            preferred=preferred,
-            defaults=defaults,
-            left_out=not_in_digest(),
-            command=_command(args, settings),
-            flag=flag,
-        )
-
+    words = {"defaults": defaults, "left_out": not_in_digest(), "command": _command(args, settings), "flag": flag}
+    find = functools.partial(find_upstream, args.runs_dir, args.dataset, args.upstream, preferred=preferred, **words)
     try:
         return find(settings)
-    except ConfigError as error:
-        if args.is_given("pretr_n_iter"):
-            raise
-        try:
-            return find({name: value for name, value in settings.items() if name != "n_iter"})
-        except ConfigError:
-            raise error from None
+    except ConfigError:
+        if not args.is_given("pretr_n_iter"):
+            with contextlib.suppress(ConfigError):
+                return find({name: value for name, value in settings.items() if name != "n_iter"})
+        raise
 
 
 def _named(flag: str, value: str) -> Path:

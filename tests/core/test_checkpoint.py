@@ -45,7 +45,7 @@ def test_files_without_a_list_of_names_are_read(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(DataError, match="(?s)a weight file.*nothing"):
+    with pytest.raises(DataError, match="(?s)a weight file.*no such file"):
         checkpoint.load_arrays(tmp_path / "absent.npz")
     assert checkpoint.load_state(tmp_path / "absent.npz") is None
 

@@ -91,9 +91,9 @@ def test_experiments_say_how_far_they_are(tmp_path):
     [
         ("rounds/001/metrics.json", "{", "metrics.json; expected: .*no valid JSON.*keeps the rest"),
         ("rounds/001/metrics.json", "[1]", "a list"),
-        ("rounds/001/metrics.json", '{"test_dice": "high"}', "test_dice: 'high' is not a number"),
-        ("rounds/001/metrics.json", '{"members": 3}', "members that are no list"),
-        ("rounds/001/metrics.json", '{"per_structure": {"rv": 1}}', "no table of tables"),
+        ("rounds/001/metrics.json", '{"test_dice": "high"}', "a number `test_dice`.*'high'"),
+        ("rounds/001/metrics.json", '{"members": 3}', "a list `members`"),
+        ("rounds/001/metrics.json", '{"per_structure": {"rv": 1}}', "a table `per_structure`"),
         ("rounds/001/metrics.json", '{"chosen": -1}', "is no member"),
         ("rounds/001/query.csv", "order,index\n1,2\n", "no unit_id, patient, volume, position"),
         ("rounds/001/query.csv", "unit_id,patient,volume,position\na,b,c,deep\n", "'deep'"),
@@ -124,7 +124,7 @@ def test_lost_files_are_named(tmp_path):
     one = read_run(run)
     assert one.values("val_dice") == {0.02: 0.6}
     assert one.problems == (
-        "No scores (metrics.json) in rounds/000. Delete DONE there and repeat the experiment's command.",
+        "No scores (metrics.json) in rounds/000. Move DONE away there and repeat the experiment's command.",
     )
 
 
@@ -218,7 +218,7 @@ def replaced(old, new):
         ("eval/per_volume.csv", replaced("0.5", "0.9"), "another content than when it was finished"),
         ("eval/per_volume.csv", lambda path: path.unlink(), "no such file"),
         ("logs/train.csv", replaced("0.6", "0.7"), "another content"),
-        ("config.json", lambda path: path.unlink(), "no config.json"),
+        ("config.json", lambda path: path.unlink(), "no such file"),
         ("config.json", lambda path: path.write_text("[]"), "a table in JSON; found: a list"),
         ("config.json", lambda path: path.write_text("{}"), "another content"),
         ("config.json", replaced('"n_iter": 100', '"n_iter": 900'), "another content"),

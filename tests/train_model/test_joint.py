@@ -140,7 +140,7 @@ def test_a_damaged_round_is_refused_and_made_again_by_the_network_that_it_keeps(
     with pytest.raises(DataError, match="(?s)002_ED.npy.*another content.*Delete .*round.json"):
         again("--n_iter=7")
     (folder / "round.json").write_text("{")
-    with pytest.raises(DataError, match="(?s)round.json.*Delete this file"):
+    with pytest.raises(DataError, match="(?s)round.json.*move this file elsewhere"):
         again("--n_iter=7")
     (folder / "round.json").unlink()
     monkeypatch.setattr(trainer, "StepBatches", lambda *_args: 1 / 0)  # asked for once the round is made

@@ -61,7 +61,7 @@ def test_damage_is_told_and_the_remedy_works(run_al, queried):
     folder, picks = queried
     path = folder / "rounds" / "001" / "plan.json"
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(DataError, match="(?s)001/plan.json.*move it and .*001/DONE elsewhere and repeat the"):
+    with pytest.raises(DataError, match="(?s)001/plan.json.*move it and DONE of this round elsewhere and repeat the"):
         run_al("random", **QUERY_ONLY)
     assert (folder / "DONE").exists(), "a refused command changes nothing"
     for name in ("plan.json", "DONE"):

@@ -58,9 +58,7 @@ class Task:
     """The input of an annotator.
 
     Attributes:
-        pool: All units.
         volumes: The prepared volumes whose units they are, in the order of the pool's cases.
-        dataset: Settings of the dataset.
         annotation: How it is drawn.
     """
 

@@ -19,12 +19,11 @@ from absl import logging
 from fewslice.active.annotators import ANNOTATORS, Task, WaitingForAnnotations
 from fewslice.active.units import Box
 from fewslice.core import files
-from fewslice.core.errors import DataError, FewSliceError
+from fewslice.core.errors import DataError, FewSliceError, few
 from fewslice.data.io import geometry
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import get_reader
 from fewslice.data.readers.base import on_grid_of, visible
-from fewslice.data.readers.selection import few
 from fewslice.data.volume import Volume, label_from_grid, label_to_grid
 
 _COLUMNS = ("order", "volume", "slice", "slice_counted_from_1", "last_slice", "unit_id", "file")
@@ -56,7 +55,7 @@ class FileExchange:
         if missing:
             raise WaitingForAnnotations(
                 f"{len(units)} units of {len(chosen)} volumes wait for their annotation in {folder / _HANDED_OUT} "
-                f"(its README.txt says how). Not back yet: {', '.join(missing[:8])}{' ...' if missing[8:] else ''}. "
+                f"(its README.txt says how). Not back yet: {few(missing, 8)}. "
                 f"Repeat this command when they are in {folder / BACK}.{self._others(folder, chosen)}"
             )
         labels = self._take_back(folder, chosen)
@@ -163,7 +162,7 @@ class FileExchange:
             raise DataError(
                 path,
                 expected=f"values 0 to {ignore} ({ignore} = not annotated)",
-                found=f"{', '.join(map(str, wrong[:8]))} in the queried units",
+                found=f"{few([*map(str, wrong)], 8)} in the queried units",
                 remedy="Relabel them.",
             )
         labels = np.full(shape, ignore, np.uint8)

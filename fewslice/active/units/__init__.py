@@ -46,7 +46,6 @@ class Case:
 
     Attributes:
         case_id: Name, distinct.
-        patient: Its patient.
         shape: Voxels along (slice, row, column) on the network's grid.
         facts: Known about it without annotation: {"phase": "ED", "grade": "benign", ...}.
         is_reversed: Its slices run against those of its file.

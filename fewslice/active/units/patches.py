@@ -18,7 +18,6 @@ class Patches(Units):
     """Every position of a patch on the lattice 0, stride, 2 x stride, ... and at the far border of each axis.
 
     Args:
-        cases: The cases.
         size: Voxels of a patch along (slice, row, column); an axis of a case that is shorter gives all it has.
         stride: Voxels between two positions, for each axis or for all.
 

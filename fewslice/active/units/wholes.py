@@ -16,7 +16,6 @@ def wholes(cases: Sequence[Case], *, label: str = "") -> Units:
     """Returns a unit for each case.
 
     Args:
-        cases: The cases.
         label: Fact of a case that is its image-level class, such as "grade"; "" for none.
 
     Raises:

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 
-from fewslice.core.errors import DataError
+from fewslice.core.errors import DataError, few
 from fewslice.data.readers.acdc import facts_of_row
 from fewslice.data.readers.base import READERS, visible
 from fewslice.data.readers.h5_files import H5Reader
-from fewslice.data.readers.selection import few
 from fewslice.data.volume import Case
 
 _VOLUME = re.compile(r"(patient(\d+)_frame\d+)\.h5", re.IGNORECASE)

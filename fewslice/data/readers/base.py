@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -341,9 +341,3 @@ def existing(folder: Path, stem: str) -> Path | None:
 def first_existing(folder: Path, stem: str) -> Path:
     """Returns `existing`, or `folder/stem.nii.gz`, so that reading it says that it is missing."""
     return existing(folder, stem) or folder / f"{stem}.nii.gz"
-
-
-def few(items: Sequence[str], shown: int = 12) -> str:
-    """Returns the first items and how many more there are."""
-    rest = len(items) - shown
-    return ", ".join(items[:shown]) + (f" and {rest} more" if rest > 0 else "")

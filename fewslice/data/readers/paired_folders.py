@@ -14,10 +14,10 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
-from fewslice.core.errors import DataError
+from fewslice.core.errors import DataError, few
 from fewslice.data.io.access import readable
 from fewslice.data.io.nifti import read_nifti
-from fewslice.data.readers.base import READERS, Grid, Reader, few, nifti_files, nifti_stem, visible
+from fewslice.data.readers.base import READERS, Grid, Reader, nifti_files, nifti_stem, visible
 from fewslice.data.volume import Case
 from fewslice.settings.datasets import patient_of
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from absl import logging
 
-from fewslice.data.readers.base import few
+from fewslice.core.errors import few
 from fewslice.settings.datasets import PATIENT_PATTERN, DatasetConfig, patient_of
 
 BIDS_PATTERN = r"(sub-[^_]+)(?:_.*)?"

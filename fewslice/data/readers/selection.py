@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from absl import logging
 
-from fewslice.core.errors import ConfigError, DataError
-from fewslice.data.readers.base import Reader, few
+from fewslice.core.errors import ConfigError, DataError, few
+from fewslice.data.readers.base import Reader
 from fewslice.data.volume import Case
 
 

@@ -41,9 +41,6 @@ class Inputs:
     """The inputs of features.
 
     Attributes:
-        volumes: The prepared volumes of the pool.
-        pool: The units.
-        dataset: The dataset's settings.
         folder: Where files come to lie that all rounds of an experiment share.
         find_encoder: Returns the run of the pretrained encoder; trains it at its first call.
         find_network: Returns the kind of segmentation network, and the whole network of the best validation of the last

@@ -10,12 +10,7 @@ from fewslice.settings.declare import Count
 
 @register("encoder", needs_encoder=True)
 def encoder(inputs: Inputs, *, batch_size: Count = 128) -> np.ndarray:
-    """Returns (N, 512 or 2048) of a ResNet, (N, 128) of a U-Net's encoder, float32, memory-mapped.
-
-    Args:
-        inputs: The units.
-        batch_size: Units embedded at a time.
-    """
+    """Returns (N, 512 or 2048) of a ResNet, (N, 128) of a U-Net's encoder, float32, memory-mapped."""
     from fewslice.learner.features import embed
 
     path = inputs.folder / "embeddings.npy"

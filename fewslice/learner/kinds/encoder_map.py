@@ -17,7 +17,6 @@ def encoder_map(inputs: Inputs, *, level: Level = 0) -> np.ndarray:
     """Returns (N, height x width x channels), float16, memory-mapped.
 
     Args:
-        inputs: The units.
         level: Which of the encoder's five maps, 0 the finest.
 
     Source: `use_model_features` with `inf_train_type: features` of Vepa et al., 2024, https://arxiv.org/abs/2411.15763.

@@ -13,7 +13,6 @@ def pooled_map(inputs: Inputs, *, level: Level = 0) -> np.ndarray:
     """Returns (N, channels), float16, memory-mapped.
 
     Args:
-        inputs: The units.
         level: Which of the encoder's five maps, 0 the finest.
 
     Source: ours; small enough for strategies whose work grows with D.

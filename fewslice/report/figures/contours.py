@@ -25,14 +25,11 @@ class Row:
     """One row of the figure.
 
     Attributes:
-        title: Written beside the row.
         image: (X, Y, Z) intensities.
         truth: (X, Y, Z) integer labels.
         prediction: (X, Y, Z) integer labels.
-        spacing_mm: Voxel size.
         slices: Which slices, one per column.
         window: Rows and columns (of the array's first two axes) to show.
-        captions: One per slice.
     """
 
     title: str

@@ -89,12 +89,9 @@ def draw_embedding_map(
     """Writes a PNG: the pool in colours of the place in the volume, annotated and chosen units marked.
 
     Args:
-        path: The file.
-        projection: Of all units.
         share: (N,) place of each unit in its volume, from 0 (first slice) to 1 (last).
         is_labelled: (N,) bool, annotated before.
         chosen: (b,) pool indices in the order of choice; the first 60 get their number.
-        title: Of the figure.
     """
     points = projection.points
     figure = style.new_figure(8.6, 6.6)

@@ -51,15 +51,12 @@ def draw_gallery(
     """Writes a PNG of the first 60 slices; where there are more, it says so.
 
     Args:
-        path: The file.
         images: One (NX, NY) or (NX, NY, C) per slice; three channels are colours from 0 to 1, of another number the
             first is shown. Looked at one by one.
-        titles: One per slice.
         annotations: One (NX, NY) per slice, classes from 0 and `num_classes` where nothing is annotated. Classes of a
             completely annotated slice are outlined, those of others (scribbles) painted. None draws none.
         num_classes: With the background.
         names: Of the classes without the background, for the legend; () calls them by their number.
-        heading: Above all.
     """
     count = min(len(titles), MOST)
     columns = min(10, max(_SMALLEST, math.ceil(math.sqrt(1.6 * count))))

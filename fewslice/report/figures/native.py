@@ -18,10 +18,6 @@ Fetch = Callable[[str], "Volume"]  # case_id -> volume on its original grid
 def fetch_from(dataset: str, root: str | Path | None = None) -> Fetch:
     """Returns case_id -> volume on its original grid. No image is read before the first call.
 
-    Args:
-        dataset: Name of the dataset.
-        root: Folder below which all datasets lie; default: that of the settings.
-
     Raises:
         ConfigError: the dataset is not known here.
     """

@@ -57,7 +57,7 @@ def heading(axes: Axes, label: str, width: int = 34) -> None:
     axes.set_title(wrapped(label, width), loc="left", fontsize=9, color=INK, fontweight="normal")
 
 
-def calm(axes: Axes, *, xlabel: str = "", ylabel: str = "", title: str = "") -> None:
+def calm(axes: Axes, *, xlabel: str = "", title: str = "") -> None:
     """Gives axes the quiet look of the report."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(RULE)
@@ -65,7 +65,6 @@ def calm(axes: Axes, *, xlabel: str = "", ylabel: str = "", title: str = "") -> 
     axes.set_axisbelow(True)
     axes.tick_params(colors=QUIET, labelsize=9, length=0)
     axes.set_xlabel(plain(xlabel), color=QUIET, fontsize=9)
-    axes.set_ylabel(plain(ylabel), color=QUIET, fontsize=9)
     axes.set_title(plain(title), loc="left", fontsize=10.5, color=INK, fontweight="bold")
 
 
@@ -78,8 +77,6 @@ def png_bytes(figure: Figure, *, dpi: int = 150, colours: int = 256) -> bytes:
     """Returns the figure as PNG. A palette keeps pages of pictures small; it may shift the colours of thin lines.
 
     Args:
-        figure: The figure.
-        dpi: Pixels per inch.
         colours: Size of the palette, 0 for none.
     """
     from PIL import Image

@@ -27,7 +27,6 @@ def write_experiment_report(run_dirs: Sequence[str | Path], out_path: str | Path
     Args:
         run_dirs: Folders of experiments of one dataset, in any order.
         out_path: The HTML file, written atomically.
-        title: Its heading.
 
     Returns:
         The path of the report.

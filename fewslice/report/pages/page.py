@@ -43,8 +43,6 @@ def write_page(template: str, out_path: str | Path, runs: Sequence[Run], **value
     """Writes a page that loads nothing from elsewhere, atomically, and returns its path.
 
     Args:
-        template: Its name in `templates/`.
-        out_path: The HTML file.
         runs: Whose commands and versions stand at the end, in this order.
         **values: What the template shows; every text is escaped.
     """

@@ -37,7 +37,6 @@ def write_training_report(
     Args:
         methods: Of one dataset, see `fewslice.report.reading.methods.read_methods`.
         out_path: The HTML file, written atomically.
-        title: Its heading.
         fetch: case_id -> volume on its original grid (image, label, spacing_mm), as the dataset's reader
             gives it; without it there are no outlines.
         left_out: Lines on runs that are not among the methods.

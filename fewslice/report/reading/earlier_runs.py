@@ -18,8 +18,6 @@ def facts_of_earlier_run(path: Path, config: Mapping[str, Any], command: str) ->
     """Returns the facts of a run that does not record them, see `fewslice.settings.facts`.
 
     Args:
-        path: Its directory.
-        config: Its config.json.
         command: Its command.txt, which names the run that it starts from where nothing else does.
     """
     stage = str(config.get("stage") or path.parent.name)

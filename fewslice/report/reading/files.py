@@ -20,10 +20,7 @@ def read_table(
     """Returns the rows of a csv file; empty, with `columns`, where there is none.
 
     Args:
-        path: The file.
-        columns: Those that it must have.
         numbers: Columns that hold numbers, NaN where a cell is empty; None: all. The others hold texts.
-        remedy: Of the error.
 
     Raises:
         DataError: it cannot be read, lacks a column or a cell, or holds something else than a number.

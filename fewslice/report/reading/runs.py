@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from fewslice.core import done, files
-from fewslice.core.errors import ConfigError, DataError, FewSliceError, listed
+from fewslice.core.done import OF_ROUND
+from fewslice.core.errors import ConfigError, DataError, FewSliceError, few, listed
 from fewslice.report.reading.earlier_runs import facts_of_earlier_run
 from fewslice.report.reading.files import REMEDY, checked_picture, read_table
 from fewslice.settings import facts
@@ -27,10 +28,6 @@ _NO_STRUCTURES = {"mean", "average", "all"}
 _SCORES = ("case_id", "structure", "metric", "value")
 _PICKS = ("unit_id", "patient", "volume", "position", "value")
 _TEXTS = ("patient_id", "phase", "note")
-_OF_ROUND = (
-    "Restore it. Without a copy, move it and DONE of this round elsewhere and repeat the experiment's command, which "
-    "makes what is missing and keeps the rest."
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +36,6 @@ class Round:
 
     Attributes:
         folder: rounds/<number>.
-        number: From 0.
         fraction: Annotated share of the pool after the query, rounded to 6 decimals; NaN if unknown.
         units: Number of annotated units after the query, NaN if unknown.
         strategy: What chose them, or "".
@@ -50,7 +46,6 @@ class Round:
             if nothing was trained.
         per_structure: structure -> metric -> value of the chosen member.
         chosen: Which member has the best validation Dice; None if unknown.
-        num_members: Number of ensemble members.
         scores: The chosen member's per_volume.csv, of the test volumes or else of the validation volumes.
         score_set: "test" or "val".
         picks: What was queried, in the order of choice: unit_id, patient, volume, position, value.
@@ -85,12 +80,8 @@ class Run:
     """Contents of one run directory.
 
     Attributes:
-        path: The directory.
-        config: config.json.
         facts: Its table `report`, see `fewslice.settings.facts`; derived for runs from before there was one.
-        versions: versions.json, or empty.
         command: command.txt, or "".
-        is_finished: Whether DONE is there.
         curve: logs/train.csv of a training, NaN for empty cells; empty without the file.
         scores: eval/per_volume.csv of a training, without rows of means; empty without the file.
         rounds: Of an experiment, in order; those without training have no metrics.
@@ -195,26 +186,22 @@ def read_run(path: str | Path) -> Run:
         FewSliceError: another file of a training is damaged or not the one that it wrote.
     """
     path = Path(path)
-    if not (path / "config.json").is_file():
-        is_run = (path / done.NAME).exists()
-        raise DataError(
-            path / "config.json" if is_run else path,
-            expected="the settings of the run" if is_run else "a run directory (with config.json)",
-            found="no config.json" if path.is_dir() else "no such folder",
-            remedy=done.REMEDY if is_run else "Name a folder like runs/<dataset>/<stage>/<method>-<digest>.",
-        )
-    config = done.read_config(path / "config.json")
-    files.checked(config.get("seed", 0), int, path / "config.json", done.REMEDY, "seed")
+    if not (path / "config.json").is_file() and not (path / done.NAME).exists():
+        found = "no config.json" if path.is_dir() else "no such folder"
+        remedy = "Name a folder like runs/<dataset>/<stage>/<method>-<digest>."
+        raise DataError(path, expected="a run directory (with config.json)", found=found, remedy=remedy)
+    config, place = done.read_config(path / "config.json"), (path / "config.json", done.REMEDY)
+    files.checked(config.get("seed", 0), int, *place, "seed")
     errors: list[FewSliceError] = list(done.problems(path, but=(".npz",)).values())
     command = path / "command.txt"
     command = command.read_text(encoding="utf-8", errors="replace").strip() if command.is_file() else ""
     run_facts = config.get(facts.FACTS) or facts_of_earlier_run(path, config, command)
+    files.checked(run_facts, dict, *place, facts.FACTS)
     for name, kind in {"kind": str, "method": str, "settings": dict, "setup": dict, "seed": int}.items():
-        table = files.checked(run_facts, dict, path / "config.json", done.REMEDY, facts.FACTS)
-        files.checked(table.get(name), kind, path / "config.json", done.REMEDY, f"{facts.FACTS}/{name}")
+        files.checked(run_facts.get(name), kind, *place, f"{facts.FACTS}/{name}")
     versions = _attempt(files.read_record, path / "versions.json", {}, errors)
     run = Run(path, config, run_facts, versions, command, (path / done.NAME).is_file())
-    run = replace(run, is_vouched=not run.is_finished or bool(errors) or done.sums(path) is not None)
+    run = replace(run, is_vouched=not run.is_finished or bool(errors) or done.SUMS in done.read(path))
     if run_facts["kind"] == "experiment":
         return _with_rounds(run, errors)
     if errors:
@@ -272,7 +259,7 @@ def _incomplete(is_finished: bool, rounds: Sequence[Round], damaged: set[Round |
             found.append(f"The experiment is not finished (no DONE): {text}. Repeat its command to continue.")
     elif trained and untrained:
         names = ", ".join(f"{one.folder.parent.name}/{one.folder.name}" for one in untrained)
-        found.append(f"No scores (metrics.json) in {names}. Delete DONE there and repeat the experiment's command.")
+        found.append(f"No scores (metrics.json) in {names}. Move DONE away there and repeat the experiment's command.")
     is_tested = [math.isfinite(one.metrics.get(TEST, math.nan)) for one in trained]
     if any(is_tested) and not all(is_tested):
         found.append("Some rounds have no Dice on the test volumes; the curves leave them out.")
@@ -288,13 +275,13 @@ def _read_round(folder: Path, errors: list[FewSliceError]) -> Round | None:
     measured = _attempt(_read_metrics, folder / "metrics.json", {}, errors)
     if not plan and not measured:
         return None
-    how = {"columns": _PICKS[:-1], "numbers": _PICKS[-2:], "remedy": _OF_ROUND}
+    how = {"columns": _PICKS[:-1], "numbers": _PICKS[-2:], "remedy": OF_ROUND}
     picks = _attempt(read_table, folder / "query.csv", pd.DataFrame(columns=_PICKS), errors, **how)
-    gallery = _attempt(checked_picture, folder / "gallery.png", None, errors, remedy=_OF_ROUND)
+    gallery = _attempt(checked_picture, folder / "gallery.png", None, errors, remedy=OF_ROUND)
     scores, score_set, chosen = pd.DataFrame(), "test", measured.get("chosen")
     for score_set in ("test", "val") if chosen is not None else ():
         path = folder / f"member_{chosen}" / "eval" / score_set / "per_volume.csv"
-        scores = _attempt(_read_scores, path, scores, errors, remedy=_OF_ROUND)
+        scores = _attempt(_read_scores, path, scores, errors, remedy=OF_ROUND)
         if len(scores):
             break
     parts = {"folder": folder, "scores": scores, "score_set": score_set, "picks": picks, "gallery": gallery}
@@ -309,28 +296,20 @@ def _attempt(read: Callable, path: Path, default: Any, errors: list[FewSliceErro
     except FewSliceError as error:
         errors.append(error)
     except PermissionError as error:
-        errors.append(_damaged(path, error.strerror))
+        errors.append(done.changed(path, error.strerror, OF_ROUND))
     return default
 
 
 def _check_round(mark: Path) -> list[FewSliceError]:
     """Compares the files of a finished round with their checksums. Raises `DataError` if DONE holds none."""
-    done.read(mark.parent, remedy=_OF_ROUND, sha256=dict)
-    return list(done.problems(mark.parent, remedy=_OF_ROUND, but=(".npz",)).values())
-
-
-def _damaged(path: Path, found: str) -> DataError:
-    return DataError(path, expected="a file as run_al_exp.py writes it", found=found, remedy=_OF_ROUND)
+    done.read(mark.parent, remedy=OF_ROUND, sha256=dict)
+    return list(done.problems(mark.parent, remedy=OF_ROUND, but=(".npz",)).values())
 
 
 def _number(path: Path, found: dict[str, Any], name: str) -> float:
     """Returns a number of a JSON table, NaN for null or nothing."""
     value = found.get(name)
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _damaged(path, f"{name}: {str(value)[:60]!r} is not a number")
-    return float(value)
+    return math.nan if value is None else float(files.checked(value, float, path, OF_ROUND, name))
 
 
 def _budget(path: Path, found: dict[str, Any]) -> dict[str, float]:
@@ -338,7 +317,7 @@ def _budget(path: Path, found: dict[str, Any]) -> dict[str, float]:
 
 
 def _read_plan(path: Path) -> dict[str, Any]:
-    found = files.read_record(path, remedy=_OF_ROUND)
+    found = files.read_record(path, remedy=OF_ROUND)
     query = found.get("query")
     strategy = query.get("strategy") if isinstance(query, dict) else found.get("strategy")
     strategy = strategy.get("name") if isinstance(strategy, dict) else strategy
@@ -347,21 +326,21 @@ def _read_plan(path: Path) -> dict[str, Any]:
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:
-    found = files.read_record(path, remedy=_OF_ROUND)
-    members = found.get("members") or []
-    if not isinstance(members, list) or not all(isinstance(member, dict) for member in members):
-        raise _damaged(path, "members that are no list of tables")
+    found = files.read_record(path, remedy=OF_ROUND)
+    members = files.checked(found.get("members") or [], list, path, OF_ROUND, "members")
+    for member in members:
+        files.checked(member, dict, path, OF_ROUND, "members")
     chosen = found.get("chosen")
     if chosen is None:  # the first member with the best validation Dice
         values = [_number(path, member, VALIDATION) for member in members]
         finite = [value for value in values if math.isfinite(value)]
         chosen = values.index(max(finite)) if finite else None
-    if chosen is not None and (isinstance(chosen, bool) or not isinstance(chosen, int) or chosen < 0):
-        raise _damaged(path, f"chosen: {str(chosen)[:60]!r} is no member")
+    if chosen is not None and files.checked(chosen, int, path, OF_ROUND, "chosen") < 0:
+        raise done.changed(path, f"chosen: {chosen} is no member", OF_ROUND)
     member = members[chosen] if chosen is not None and chosen < len(members) else {}
-    structures = found.get("per_structure") or {}
-    if not isinstance(structures, dict) or not all(isinstance(row, dict) for row in structures.values()):
-        raise _damaged(path, "per_structure that is no table of tables")
+    structures = files.checked(found.get("per_structure") or {}, dict, path, OF_ROUND, "per_structure")
+    for row in structures.values():
+        files.checked(row, dict, path, OF_ROUND, "per_structure")
     seconds = found.get("seconds")
     seconds = seconds if isinstance(seconds, dict) else {"": seconds}
     seconds = {str(name): _number(path, seconds, name) for name in seconds}
@@ -458,8 +437,7 @@ def read_experiments(paths: Sequence[str | Path]) -> tuple[list[Run], list[str]]
 def not_vouched(runs: Sequence[Run]) -> list[str]:
     """Returns a line on the finished runs that have no checksums, if there are any."""
     names = [run.path.name for run in runs if not run.is_vouched]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    text = f"Nothing vouches for the files of {', '.join(names[:3])}{more}: finished before there were checksums."
+    text = f"Nothing vouches for the files of {few(names, 3)}: finished before there were checksums."
     return [text] if names else []
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fewslice.core import console
+from fewslice.core.errors import few
 
 MEAN = "mean"  # of the structures
 # Metric -> title and digits.
@@ -82,9 +83,7 @@ def plural(number: int, noun: str) -> str:
 
 def listed(values: Iterable[object], *, limit: int = 8) -> str:
     """Returns different values, separated by commas; of more than `limit` it says how many more."""
-    texts = list(dict.fromkeys(str(value) for value in values))
-    more = f" and {len(texts) - limit} more" if len(texts) > limit else ""
-    return ", ".join(texts[:limit]) + more or "–"
+    return few(list(dict.fromkeys(map(str, values))), limit) or "–"
 
 
 def highest(values: Sequence[float]) -> list[int]:

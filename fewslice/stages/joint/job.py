@@ -26,10 +26,8 @@ class Volumes:
     """Volumes of a run.
 
     Attributes:
-        train: Labelled volumes.
         val: Labelled volumes that choose the best weights.
         test: Labelled volumes that are scored at the end.
-        unlabeled: Volumes that get pseudo-labels.
         truth: case_id -> true labels of these (Z, NX, NY) where they exist, for statistics only.
     """
 
@@ -63,10 +61,6 @@ class Job:
     """One run of joint training, before its network exists.
 
     Attributes:
-        args: The flags.
-        dataset: The dataset's settings.
-        volumes: What is read.
-        run: The run, started.
         teacher: The baseline; without a path where none is needed.
         origin: Weights that encoder and decoder start from: the baseline's, or those of `--init_from`.
     """

@@ -85,9 +85,7 @@ def plan(job: Job, network: keras.Model, make: UnlabelledRows, counts: tuple[int
     """Returns the plan of a method.
 
     Args:
-        job: The run.
         network: Image -> logits, what is validated.
-        make: `unimatch_rows` or `copy_paste_rows`.
         counts: Labelled and unlabelled slices of a step.
     """
     args, dataset = job.args, job.dataset

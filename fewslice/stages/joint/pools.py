@@ -55,7 +55,6 @@ class Pools:
         """Loads or makes the round of pseudo-labels that is used from `step` on.
 
         Args:
-            step: Steps done.
             is_stopping: Whether the user asked to stop; looked at after each volume of a round.
 
         Raises:
