@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fewslice.core.errors import few
 from fewslice.data.io import geometry
-from fewslice.data.readers.selection import few
 from fewslice.data.volume import Volume
 
 _LONGER = 1.2  # times the other two sides: the slices probably lie along this axis

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fewslice.core.errors import ConfigError, DataError, listed
+from fewslice.core.errors import ConfigError, DataError, few, listed
 from fewslice.data.geometry_notes import Lie, geometry_notes, lie_of
 from fewslice.data.io.access import absence, readable
 from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, needed_side
@@ -24,7 +24,6 @@ from fewslice.data.readers.base import nifti_files, visible
 from fewslice.data.readers.msd import TEST_IMAGES, label_names
 from fewslice.data.readers.paired_folders import read_info
 from fewslice.data.readers.patients import BIDS_PATTERN, question
-from fewslice.data.readers.selection import few
 from fewslice.data.verify import grouped_notes
 from fewslice.data.volume import Case, image_notes
 from fewslice.settings.datasets import (

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fewslice.core.errors import DataError, is_utf8
+from fewslice.core.errors import DataError, few, is_utf8
 from fewslice.core.registry import Registry
 from fewslice.data.io import geometry
 from fewslice.data.io.access import readable
