@@ -24,6 +24,7 @@ from fewslice.active.labels import Labels
 from fewslice.active.loop import Loop
 from fewslice.active.pool import SCRIBBLE, SLICES, Crops, open_pool
 from fewslice.active.query import FEATURES, GRADIENTS, MASKS, SCORES, STRATEGIES, Choice
+from fewslice.active.round_files import SUMS
 from fewslice.active.selection_files import budget_units, read_labelled, read_query, write_selection
 from fewslice.active.units import Units
 from fewslice.core import backend, files
@@ -74,6 +75,7 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
         write_selection(run.dir / "selection.json", selection.pool, selection.is_labelled, choice, facts=known)
         del selection.features
         shutil.rmtree(run.dir / "cache", ignore_errors=True)
+        (run.dir / SUMS).unlink(missing_ok=True)  # DONE vouches from now on
         run.finish({"units": len(choice.indices)})
         count, pool = len(choice.indices), selection.pool
         text = "Chose %d of %d slices (%.1f%%), from %d of %d volumes: %s, with pictures beside it."

@@ -137,7 +137,7 @@ def test_a_damaged_round_is_refused_and_made_again_by_the_network_that_it_keeps(
     labels = {path.name: path.read_bytes() for path in (folder / "labels").iterdir()}
     record = read(folder / "round.json")
     np.save(folder / "labels" / "002_ED.npy", 2 - np.minimum(np.load(folder / "labels" / "002_ED.npy"), 2))
-    with pytest.raises(DataError, match="(?s)002_ED.npy.*another content.*Delete .*round.json"):
+    with pytest.raises(DataError, match="(?s)002_ED.npy.*another content.*ove .*round.json elsewhere"):
         again("--n_iter=7")
     (folder / "round.json").write_text("{")
     with pytest.raises(DataError, match="(?s)round.json.*move this file elsewhere"):

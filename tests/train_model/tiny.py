@@ -178,7 +178,9 @@ def content(path: Path) -> Any:
     if path.suffix == ".npz":
         with np.load(path) as archive:
             found = {name: (array.dtype, array.shape, array.tobytes()) for name, array in archive.items()}
-        return found | {"record": json.loads(found.pop("record.json")[2], object_hook=_untimed)}
+        record = json.loads(found.pop("record.json")[2], object_hook=_untimed)
+        record.pop("run", None)  # whose weights these are; runs of other settings may have the same
+        return found | {"record": record}
     return path.read_bytes()
 
 
