@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fewslice.core.errors import DataError
+from fewslice.core.errors import DataError, few
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
 from fewslice.data.geometry_notes import Lie, geometry_notes, lie_of
 from fewslice.data.readers import Reader, patients
-from fewslice.data.readers.selection import few, patient_names
+from fewslice.data.readers.selection import patient_names
 from fewslice.data.volume import Case, image_notes
 from fewslice.settings.splits import val_patients
 

@@ -158,13 +158,24 @@ def check_files(
         check_lonely_labels(labels, images, {case.label_path for case in cases})
     for number, case in enumerate(cases, start=1):
         volume, problems = reader.examine(case, with_label=with_labels and case.label_path is not None)
-        found = problems if volume is None else Checked(case, volume.image.shape, volume.spacing_mm, lie=lie_of(volume))
-        if volume is not None:
-            found = dataclasses.replace(found, notes=(*volume.notes, *image_notes(volume.image, draft)))
-        if volume is not None and volume.label is not None:
-            where = footprint(volume.label, volume.spacing_mm)
-            found = dataclasses.replace(found, classes=tuple(np.unique(volume.label).tolist()), footprint=where)
-        yield number, len(cases), case, found
+        if volume is None:
+            yield number, len(cases), case, problems
+            continue
+        is_labelled = volume.label is not None
+        yield (
+            number,
+            len(cases),
+            case,
+            Checked(
+                case,
+                volume.image.shape,
+                volume.spacing_mm,
+                classes=tuple(np.unique(volume.label).tolist()) if is_labelled else None,
+                footprint=footprint(volume.label, volume.spacing_mm) if is_labelled else None,
+                lie=lie_of(volume),
+                notes=(*volume.notes, *image_notes(volume.image, draft)),
+            ),
+        )
 
 
 def _reader(draft: DatasetConfig) -> Reader:
