@@ -140,10 +140,6 @@ def write_pair(pairs) -> None:
     """Writes both files beside their places, then moves them: a full disk changes nothing."""
     (settings, settings_text), (lists, lists_text) = pairs
     with atomic_path(settings) as new_settings, atomic_path(lists) as new_lists:
-        for path in (settings, lists):
-            for left_over in path.parent.glob(f".{path.name[:40]}.*.tmp.py"):
-                if left_over not in (new_settings, new_lists):
-                    left_over.unlink(missing_ok=True)
         new_lists.write_text(lists_text, encoding="utf-8")
         new_settings.write_text(settings_text, encoding="utf-8")
         settings.unlink(missing_ok=True)  # never the settings of one dataset with the lists of another

@@ -20,6 +20,11 @@ from typing import Any
 
 from fewslice.core.errors import DataError, FewSliceError
 
+try:
+    import fcntl
+except ImportError:  # not a POSIX system
+    fcntl = None
+
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EROFS, errno.EPERM}
 _NOT_FOR_FOLDERS = {errno.EINVAL, errno.ENOTSUP}
@@ -47,21 +52,24 @@ def writing_error(path: Path, error: OSError) -> FewSliceError:
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path beside `path` that replaces `path` when the block ends without an error.
 
-    The temporary file keeps the suffix of `path`, since libraries choose formats by it.
+    The temporary file keeps the suffix of `path`, since libraries choose formats by it. It is locked while it is
+    written, so that the next writer of `path` removes those that killed processes left, and no other.
 
     Raises:
         FewSliceError: the file system refuses (disk full, read-only, file-size limit). The old file is unharmed.
     """
     path = Path(path)
-    temporary = None
+    temporary = handle = None
     if vanished := _vanished(path):
         raise vanished
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=f".tmp{suffix}", dir=path.parent)
-        os.close(handle)
+        prefix, suffix = f".{path.name[:40]}.", f".tmp{suffix}"
+        _remove_halves(path.parent, prefix, suffix)
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
         temporary = Path(name)
+        _is_free(handle)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -74,6 +82,27 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _remove_halves(folder: Path, prefix: str, suffix: str) -> None:
+    """Removes what killed processes left of a file, where the system has locks that tell it from a living writer's."""
+    with contextlib.suppress(OSError):
+        for half in os.scandir(folder):
+            if half.name.startswith(prefix) and half.name.endswith(suffix):
+                with open(half, "rb+") as file:
+                    if _is_free(file.fileno()):
+                        os.unlink(half)
+
+
+def _is_free(handle: int) -> bool:
+    """Locks an open file for this process; whether that was possible."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (OSError, AttributeError):  # another's, or no locks here
+        return False
+    return True
 
 
 def _vanished(path: Path) -> FewSliceError | None:

@@ -10,12 +10,7 @@ from pathlib import Path
 from absl import logging
 
 from fewslice.core.errors import FewSliceError
-from fewslice.core.files import LOCKS, writing_error
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None
+from fewslice.core.files import LOCKS, fcntl, writing_error
 
 
 @contextlib.contextmanager

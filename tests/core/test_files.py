@@ -38,6 +38,17 @@ def test_error_in_the_block_keeps_the_old_file(tmp_path):
     assert path.read_text() == "old" and leftovers(tmp_path) == []
 
 
+def test_a_writer_removes_what_a_killed_one_left_but_nothing_of_a_living_one(tmp_path):
+    path = tmp_path / "a[1].nii.gz"
+    for name in (".a[1].nii.gz.x.tmp.nii.gz", ".a[1].nii.gz.x.tmp.json", ".b.nii.gz.x.tmp.nii.gz"):
+        (tmp_path / name).write_text("half")
+    with files.atomic_path(path) as living:
+        living.write_text("first")
+        files.write_text(path, "second")
+        assert living.exists() and path.read_text() == "second"
+    assert path.read_text() == "first" and leftovers(tmp_path) == [".a[1].nii.gz.x.tmp.json", ".b.nii.gz.x.tmp.nii.gz"]
+
+
 @pytest.mark.parametrize("name", ["a.npz", "a.nii.gz", "best.weights.h5", "a.csv"])
 def test_temporary_file_keeps_the_suffix(tmp_path, name):
     with files.atomic_path(tmp_path / name) as temporary:

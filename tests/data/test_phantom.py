@@ -82,7 +82,7 @@ def test_layout_on_disk(patients, tmp_path):
     marked.write_text("kept")
     generate_phantom(tmp_path, 2, progress=lambda *counts: done.append(counts))
     assert done == [(1, 2), (2, 2)] and marked.read_text() == "kept"
-    assert {path.name for path in tmp_path.iterdir()} == {"phantom.json", "patient001", "patient002"}
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "phantom.json", "patient001", "patient002"}
     folder, expected = tmp_path / "patient002", patients[2]
     info = dict(line.split(": ") for line in (folder / "Info.cfg").read_text().splitlines())
     assert info == expected.info and set(info) == {"ED", "ES", "Group", "Height", "NbFrame", "Weight"}
@@ -111,7 +111,11 @@ def test_interrupted_patient_leaves_nothing_and_another_seed_needs_another_folde
     monkeypatch.setattr(dataset, "make_patient", lambda number, *, seed: patients[number])
     with pytest.raises(KeyboardInterrupt):
         generate_phantom(tmp_path, 1, seed=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["phantom.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "phantom.json"]
+    (tmp_path / ".patient001.killed").mkdir()
+    monkeypatch.setattr(dataset, "write_nifti", write)
+    generate_phantom(tmp_path, 1, seed=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".lock", "patient001", "phantom.json"]
     with pytest.raises(DataError, match="found:    seed 1"):
         generate_phantom(tmp_path, 1, seed=2)
     (tmp_path / "other" / "patient001").mkdir(parents=True)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -185,8 +187,7 @@ def _run(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, bool | dict[s
         yield from ((job, correct_file(job)) for job in jobs)
         return
     context = multiprocessing.get_context("spawn")
-    ignore_interrupt = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}  # the parent acts
-    pool = ProcessPoolExecutor(workers, mp_context=context, **ignore_interrupt)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
     try:
         pending = {pool.submit(correct_file, job): job for job in jobs}
         for future in as_completed(pending):
@@ -197,6 +198,17 @@ def _run(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, bool | dict[s
             process.terminate()
         pool.shutdown(wait=False, cancel_futures=True)
         raise
+
+
+def _begin_worker() -> None:
+    """Leaves Ctrl-C to the parent, and ends this process when the parent has been killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def follow() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _job(image: Path, folder: Path, output: Path, channel: int, shrink_factor: int) -> Job:

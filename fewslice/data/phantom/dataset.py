@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.core.files import read_json, write_json, writing_error
+from fewslice.core.locks import folder_lock
 from fewslice.data.io.nifti import write_nifti
 from fewslice.data.phantom.heart import Heart, draw_heart, heart_masks, label_slice
 from fewslice.data.phantom.scanner import acquire, draw_scanner
@@ -179,12 +180,15 @@ def generate_phantom(
     if seed < 0:
         raise ConfigError(f"`seed` must not be negative. Received: seed={seed}")
     _claim(folder, {"dataset": "phantom", "seed": seed, "version": VERSION})
-    for patient in range(1, num_patients + 1):
-        target = folder / f"patient{patient:03d}"
-        if not target.is_dir():
-            _write_patient(target, make_patient(patient, seed=seed))
-        if progress is not None:
-            progress(patient, num_patients)
+    with folder_lock(folder):
+        for half in folder.glob(".patient*"):  # of a process that was killed while it wrote
+            shutil.rmtree(half, ignore_errors=True)
+        for patient in range(1, num_patients + 1):
+            target = folder / f"patient{patient:03d}"
+            if not target.is_dir():
+                _write_patient(target, make_patient(patient, seed=seed))
+            if progress is not None:
+                progress(patient, num_patients)
     return folder
 
 

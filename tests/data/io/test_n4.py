@@ -4,7 +4,9 @@ Expected values: an image of two tissues under a known smooth shading must come 
 not touched again.
 """
 
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -91,6 +93,19 @@ def test_dataset_keeps_its_layout(tmp_path):
         np.testing.assert_array_equal(corrected.read(case).label, reader.read(original).label)
         assert not np.array_equal(corrected.read(case).image, reader.read(original).image)
     assert corrected.notes == []
+
+
+def test_a_worker_ends_with_its_parent(monkeypatch):
+    killed, ended = threading.Event(), []
+    monkeypatch.setattr(n4.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(n4.multiprocessing, "parent_process", lambda: SimpleNamespace(join=killed.wait))
+    monkeypatch.setattr(n4.os, "_exit", ended.append)
+    n4._begin_worker()
+    (follower,) = [thread for thread in threading.enumerate() if thread.name.endswith("(follow)")]
+    assert ended == [] and follower.daemon
+    killed.set()
+    follower.join(5)
+    assert ended == [1]
 
 
 def test_wrong_folders(tmp_path):
