@@ -58,8 +58,6 @@ def main(_argv):
 
     folder = Path(FLAGS.output_dir or dataset_files.experiments_folder())
     targets = folder / f"init_{FLAGS.name}.py", folder / f"data_cfg_{FLAGS.name}.py"
-    if all(path.exists() for path in targets):
-        refuse_to_overwrite(targets)
     request = derive.Request(
         FLAGS.name,
         Path(FLAGS.images),
@@ -110,12 +108,6 @@ def check(results) -> list:
     return checked
 
 
-def refuse_to_overwrite(existing) -> None:
-    if existing and not (FLAGS.force or FLAGS.dry_run):
-        names = " and ".join(map(str, existing))
-        raise ConfigError(f"{names} exist already. Choose another --name, or --force to overwrite.")
-
-
 def write(targets: tuple[Path, Path], texts: tuple[str, str]) -> None:
     """Loads the two texts as a dataset to check them, then writes them, or shows them for --dry_run.
 
@@ -128,7 +120,10 @@ def write(targets: tuple[Path, Path], texts: tuple[str, str]) -> None:
             write_text(Path(temporary) / path.name, text)
         load_dataset_config(FLAGS.name, folder=Path(temporary))
     pairs = [*zip(targets, texts, strict=True)]
-    refuse_to_overwrite([path for path, text in pairs if path.exists() and path.read_bytes() != text.encode("utf-8")])
+    others = [str(path) for path, text in pairs if path.exists() and path.read_bytes() != text.encode("utf-8")]
+    if others and not (FLAGS.force or FLAGS.dry_run):
+        names = " and ".join(others)
+        raise ConfigError(f"{names} exist already, with other content. Choose another --name, or --force to overwrite.")
     if not FLAGS.dry_run:
         write_pair(pairs)
     for path, text in pairs:
