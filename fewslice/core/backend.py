@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from fewslice.core import plugins
+from fewslice.core import files, plugins
 from fewslice.core.console import without_native_messages
-from fewslice.core.errors import ConfigError
+from fewslice.core.errors import ConfigError, DataError
 
 BACKENDS = ("tensorflow", "jax", "torch")
 _LEAST_BYTES = 2 * 2**30
@@ -26,6 +27,7 @@ def load() -> None:
 
     Raises:
         ConfigError: there is no such backend, or it cannot be imported.
+        DataError: keras.json cannot be read, or holds what Keras does not know.
     """
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if 0 <= limit < _LEAST_BYTES:  # TensorFlow would wait for ever, or end the process
@@ -33,6 +35,8 @@ def load() -> None:
             f"The memory of this process is limited to {limit / 2**30:.1f} GiB (ulimit -v), and a network needs "
             f"{_LEAST_BYTES / 2**30:.0f} GiB or more of address space. Raise the limit and repeat the command."
         )
+    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):  # for debugging; Keras takes whole numbers only
+        os.environ.pop(name, None)
     try:
         with without_native_messages():
             import keras
@@ -41,6 +45,11 @@ def load() -> None:
             raise ValueError(f"it trains no networks: {keras.backend.backend()}")
     except Exception as error:
         said, home = str(error).strip() or type(error).__name__, os.environ.get("KERAS_HOME") or "~/.keras"
+        stack, path = traceback.extract_tb(error.__traceback__), os.path.expanduser(f"{home}/keras.json")
+        if any(frame.filename.endswith(os.path.join("backend", "config.py")) for frame in stack):  # it reads the file
+            remedy = "Correct the file, or move it elsewhere: Keras writes a new one."
+            files.read_record(path, remedy=remedy)
+            raise DataError(path, expected="settings that Keras knows", found=said, remedy=remedy) from error
         named = os.environ.get("KERAS_BACKEND")
         source = f"KERAS_BACKEND={named}" if named else f"`backend` in {home}/keras.json, or tensorflow"
         raise ConfigError(
@@ -50,7 +59,7 @@ def load() -> None:
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
-    for name in ("set_max_epochs", "set_max_steps_per_epoch"):  # of KERAS_MAX_EPOCHS, ..., for debugging
+    for name in ("set_max_epochs", "set_max_steps_per_epoch"):  # where Keras was imported before
         getattr(keras.config, name, lambda _: None)(None)
 
 

@@ -51,8 +51,8 @@ def test_backend_without_training_is_refused(monkeypatch):
     [
         ({}, "garbage", "Unable to import backend : garbage. The backend is named by KERAS_BACKEND=garbage."),
         ({"backend": "garbage"}, "", "garbage. The backend is named by `backend` in "),
-        ({"floatx": "float17"}, "", "Received: floatx=float17. "),
-        ([], "", "The backend is named by `backend` in "),
+        ({"floatx": "float17"}, "", "keras.json\n  expected: settings that Keras knows\n  found:    Invalid "),
+        ([], "", "keras.json\n  expected: a table in JSON\n  found:    a list\n  remedy:   Correct"),
     ],
 )
 def test_wrong_backend_is_one_message(tmp_path, content, variable, message):
