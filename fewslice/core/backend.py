@@ -18,6 +18,7 @@ from fewslice.core.errors import ConfigError, DataError
 
 BACKENDS = ("tensorflow", "jax", "torch")
 _LEAST_BYTES = 2 * 2**30
+_READER = os.path.join("keras", "src", "backend", "config.py")  # the module of Keras that reads keras.json
 
 
 def load() -> None:
@@ -28,6 +29,7 @@ def load() -> None:
     Raises:
         ConfigError: there is no such backend, or it cannot be imported.
         DataError: keras.json cannot be read, or holds what Keras does not know.
+        OSError: it is a pipe or a device.
     """
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if 0 <= limit < _LEAST_BYTES:  # TensorFlow would wait for ever, or end the process
@@ -37,6 +39,9 @@ def load() -> None:
         )
     for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):  # for debugging; Keras takes whole numbers only
         os.environ.pop(name, None)
+    home = os.environ.get("KERAS_HOME") or "~/.keras"
+    path = os.path.expanduser(f"{home}/keras.json")
+    files.refuse_special(path)
     try:
         with without_native_messages():
             import keras
@@ -44,9 +49,8 @@ def load() -> None:
         if keras.backend.backend() not in BACKENDS:
             raise ValueError(f"it trains no networks: {keras.backend.backend()}")
     except Exception as error:
-        said, home = str(error).strip() or type(error).__name__, os.environ.get("KERAS_HOME") or "~/.keras"
-        stack, path = traceback.extract_tb(error.__traceback__), os.path.expanduser(f"{home}/keras.json")
-        if any(frame.filename.endswith(os.path.join("backend", "config.py")) for frame in stack):  # it reads the file
+        said, stack = str(error).strip() or type(error).__name__, traceback.extract_tb(error.__traceback__)
+        if any(frame.filename.endswith(_READER) for frame in stack):
             remedy = "Correct the file, or move it elsewhere: Keras writes a new one."
             files.read_record(path, remedy=remedy)
             raise DataError(path, expected="settings that Keras knows", found=said, remedy=remedy) from error
