@@ -260,7 +260,8 @@ def describe_array(array: np.ndarray, name: str = "") -> Any:
     """Returns type, shape and checksum of an array; of the JSON record in an archive its content without times."""
     if name == "record.json":
         found = untimed(json.loads(array.tobytes()))
-        return {key: value for key, value in found.items() if key != "run"}  # not in those of older versions
+        later = ("run", "sha256 of record and arrays")  # not in those of older versions
+        return {key: value for key, value in found.items() if key not in later}
     digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
     return f"{array.dtype} {array.shape} {digest}"
 

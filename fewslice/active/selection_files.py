@@ -128,6 +128,7 @@ def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     """Returns the lines of a CSV file with these columns."""
     expected = f"a CSV file with the column{'s' * (len(columns) > 1)} {', '.join(columns)}"
     try:
+        files.refuse_special(path)
         with open(path, newline="", encoding="utf-8-sig") as file:  # with the mark that spreadsheets write
             reader = csv.DictReader(file, strict=True)
             names = reader.fieldnames or []

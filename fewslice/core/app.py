@@ -40,7 +40,9 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
             main(argv)
         except FewSliceError as error:
             _refuse(str(error))
-        except PermissionError as error:
+        except OSError as error:
+            if not (error.filename or isinstance(error, PermissionError)):
+                raise
             _refuse(str(files.unreadable(error.filename or "A file", error)))
         except UnicodeEncodeError as error:
             lines = [line for line in error.object.splitlines() if not is_utf8(line)]

@@ -8,15 +8,17 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from fewslice.core import plugins
+from fewslice.core import files, plugins
 from fewslice.core.console import without_native_messages
-from fewslice.core.errors import ConfigError
+from fewslice.core.errors import ConfigError, DataError
 
 BACKENDS = ("tensorflow", "jax", "torch")
 _LEAST_BYTES = 2 * 2**30
+_READER = os.path.join("keras", "src", "backend", "config.py")  # the module of Keras that reads keras.json
 
 
 def load() -> None:
@@ -26,6 +28,8 @@ def load() -> None:
 
     Raises:
         ConfigError: there is no such backend, or it cannot be imported.
+        DataError: keras.json cannot be read, or holds what Keras does not know.
+        OSError: it is a pipe or a device.
     """
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if 0 <= limit < _LEAST_BYTES:  # TensorFlow would wait for ever, or end the process
@@ -33,6 +37,11 @@ def load() -> None:
             f"The memory of this process is limited to {limit / 2**30:.1f} GiB (ulimit -v), and a network needs "
             f"{_LEAST_BYTES / 2**30:.0f} GiB or more of address space. Raise the limit and repeat the command."
         )
+    for name in ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"):  # for debugging; Keras takes whole numbers only
+        os.environ.pop(name, None)
+    home = os.environ.get("KERAS_HOME") or "~/.keras"
+    path = os.path.expanduser(f"{home}/keras.json")
+    files.refuse_special(path)
     try:
         with without_native_messages():
             import keras
@@ -40,7 +49,11 @@ def load() -> None:
         if keras.backend.backend() not in BACKENDS:
             raise ValueError(f"it trains no networks: {keras.backend.backend()}")
     except Exception as error:
-        said, home = str(error).strip() or type(error).__name__, os.environ.get("KERAS_HOME") or "~/.keras"
+        said, stack = str(error).strip() or type(error).__name__, traceback.extract_tb(error.__traceback__)
+        if any(frame.filename.endswith(_READER) for frame in stack):
+            remedy = "Correct the file, or move it elsewhere: Keras writes a new one."
+            files.read_record(path, remedy=remedy)
+            raise DataError(path, expected="settings that Keras knows", found=said, remedy=remedy) from error
         named = os.environ.get("KERAS_BACKEND")
         source = f"KERAS_BACKEND={named}" if named else f"`backend` in {home}/keras.json, or tensorflow"
         raise ConfigError(
@@ -50,7 +63,7 @@ def load() -> None:
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
-    for name in ("set_max_epochs", "set_max_steps_per_epoch"):  # of KERAS_MAX_EPOCHS, ..., for debugging
+    for name in ("set_max_epochs", "set_max_steps_per_epoch"):  # where Keras was imported before
         getattr(keras.config, name, lambda _: None)(None)
 
 

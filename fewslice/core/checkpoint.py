@@ -1,11 +1,12 @@
 """Named arrays and a record in one file, written so that a kill or a full disk never loses the last good one.
 
 The format is NumPy's .npz (a zip file, so that every array carries a checksum) without pickled objects. The record also
-lists the arrays, so that none can get lost.
+lists the arrays, so that none can get lost, and holds a digest of itself and of them, so that none is exchanged.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
@@ -22,6 +23,7 @@ from fewslice.core.files import atomic_path, sync_folder, to_json, writing_error
 
 _RECORD = "record.json"
 _NAMES = "names of the arrays"
+_SUM = "sha256 of record and arrays"  # older files have none
 _AFRESH = "without a copy, move the run or round that it belongs to elsewhere and repeat the command that wrote it."
 
 
@@ -36,6 +38,7 @@ def save_arrays(
     """
     later.settle()
     complete = {**(record or {}), _NAMES: sorted(arrays)}
+    complete[_SUM] = _digest(complete, arrays)
     text = np.frombuffer(to_json(complete, indent=None).encode("utf-8"), np.uint8)
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **{_RECORD: text}, **{name.replace("/", "|"): array for name, array in arrays.items()})
@@ -52,6 +55,9 @@ def load_arrays(
     try:
         arrays = _read(Path(path))
         record = json.loads(arrays.pop(_RECORD).tobytes().decode("utf-8"))
+        known = record.pop(_SUM, None)
+        if known not in (None, _digest(record, arrays)):
+            raise ValueError("its record or arrays were changed")
         if set(record.pop(_NAMES, arrays)) != set(arrays):
             raise ValueError("arrays are missing")
     except DataError:
@@ -66,6 +72,15 @@ def load_arrays(
         remedy = f"Correct the path if this is another file; otherwise restore it; {_AFRESH}"
         raise DataError(path, expected="an intact checkpoint (.npz)", found=found, remedy=remedy) from error
     return arrays, record
+
+
+def _digest(record: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(to_json(record, indent=None).encode("utf-8"))
+    for name, array in sorted(arrays.items()):
+        array = np.ascontiguousarray(array)
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8))
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 
 def listed(subject: str, problems: Sequence[str]) -> str:
-    """Returns one problem as it is, several as a list."""
+    """Returns one problem as it is, several as a list of at most 50."""
     if len(problems) == 1:
         return problems[0]
-    return "\n  - ".join([f"{subject} has {len(problems)} problems:", *problems])
+    rest = [f"and {len(problems) - 50} more"] if len(problems) > 50 else []
+    return "\n  - ".join([f"{subject} has {len(problems)} problems:", *problems[:50], *rest])
 
 
 def is_utf8(text: str) -> bool:

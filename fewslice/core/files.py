@@ -196,6 +196,7 @@ def read_json(path: str | os.PathLike, *, remedy: str = _DAMAGED) -> Any:
         DataError: it cannot be read, or is no JSON; the message has the line.
     """
     try:
+        refuse_special(path)
         return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise
@@ -207,8 +208,11 @@ def read_json(path: str | os.PathLike, *, remedy: str = _DAMAGED) -> Any:
 
 
 def unreadable(path: str | os.PathLike, error: OSError) -> DataError:
-    """Returns the message for a file without permission."""
-    found, remedy = error.strerror or "no permission", "Make it and its folder accessible for you (chmod, chown)."
+    """Returns the message for a file that the system refuses."""
+    remedy = "Make it and its folder accessible for you (chmod, chown)."
+    if error.errno not in (None, *_NO_PERMISSION):
+        remedy = "Put the file itself there, or move what is there elsewhere, and repeat the command."
+    found = error.strerror or "no permission"
     return DataError(path, expected="a file that you may use", found=found, remedy=remedy)
 
 

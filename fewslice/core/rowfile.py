@@ -80,6 +80,7 @@ def open_rows(path: Path, key: Mapping[str, Any]) -> np.ndarray | None:
     if not path.exists():
         return None
     try:
+        files.refuse_special(path)
         found = files.read_json(path.with_suffix(".json"))
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         checksum = found.pop(CHECKSUM, "")

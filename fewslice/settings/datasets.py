@@ -445,7 +445,7 @@ def _output_problem(values: Mapping[str, Any], root: Path, *, is_override: bool)
         return ""
     output = os.path.expanduser(output)
     place = os.path.normpath(root / output)
-    scans = os.path.normpath(root / os.path.expanduser(scans)) if isinstance(scans, str) else ""
+    scans = os.path.normpath(root / os.path.expanduser(scans)) if isinstance(scans, str) else str(root)
     remedy = "Choose a folder of its own below the data root, such as cropped/mine"
     if place in (scans, str(root)) or (scans != str(root) and f"{place}/".startswith(f"{scans}/")):
         return f"`data_path_tr_cropped` must not lie among the scans ({scans}). {remedy}."

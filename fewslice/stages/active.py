@@ -101,6 +101,7 @@ def prepare(path: str, overrides: Mapping[str, str], *, data_root: str | Path | 
         if changed.setdefault(name, str(side)) != str(side):
             raise ConfigError(f"--set {name}={changed[name]}, but the experiment says {side}. Give one of them.")
     dataset = datasets.load_dataset_config(experiment.dataset, changed, data_root=data_root)
+    checks.refuse_large_batch(dataset, experiment.network.options.get("batch_size", 1))
     patients = _patients(experiment, dataset)
     named = {"encoder.run": experiment.encoder.run if experiment.encoder else "", "warm_start": experiment.warm_start}
     runs = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Sequence
 
 from fewslice.augment.crop_resize import REFERENCE_SIDE_PX, crop_limits
+from fewslice.core import limits
 from fewslice.core.errors import ConfigError
 from fewslice.data import cache
 from fewslice.data.batches.contrastive import BatchPlan, check_number_of_volumes, plan_global_batch, plan_local_batch
@@ -114,6 +116,8 @@ def unlabelled_cases(args: JointTraining, dataset: DatasetConfig) -> list[Case]:
 
 def check_settings(args: Training, dataset: DatasetConfig) -> None:
     """Refuses settings that a stage cannot work with."""
+    sizes = [getattr(args, name, None) or 1 for name in ("bt_size", "batch_size", "unlabelled_bs", "n_parts")]
+    refuse_large_batch(dataset, max(dataset.mtask_bs, dataset.batch_size_ft, *sizes))
     match args:
         case GroupPretraining():
             _refuse_devices(args.devices)
@@ -132,6 +136,15 @@ def check_settings(args: Training, dataset: DatasetConfig) -> None:
                 f"--devices={args.devices} must divide the batch of {dataset.mtask_bs} slices evenly (mtask_bs in "
                 f"init_{dataset.name}.py, or --set mtask_bs=...), so that the loss stays that of the whole batch."
             )
+
+
+def refuse_large_batch(dataset: DatasetConfig, slices: int) -> None:
+    """Refuses, with `ConfigError`, a batch whose images alone take more than the limit."""
+    if found := limits.exceeded(4.0 * slices * math.prod(dataset.size) * dataset.num_channels):
+        raise ConfigError(
+            f"A batch of {slices} slices of {dataset.size} pixels (`img_size_x`, `img_size_y`; init_{dataset.name}.py) "
+            f"needs too much memory: {found}. Choose fewer pixels, or fewer slices in a batch."
+        )
 
 
 def _refuse_devices(devices: int) -> None:

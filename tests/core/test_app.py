@@ -39,11 +39,12 @@ def run(tmp_path, body, *arguments, stdout=subprocess.PIPE):
          ["ERROR: a.nii\n  expected: 3-D\n  found:    2-D\n  remedy:   Convert it.\n"]),
         ("raise PermissionError(13, 'Permission denied', 'rounds/000')", 1, "",
          ["ERROR: rounds/000\n  expected: a file that you may use\n  found:    Permission denied\n  remedy:   Make"]),
+        ("open('.')", 1, "", ["ERROR: .\n", "  found:    Is a directory\n  remedy:   Put"]),
         ("raise KeyboardInterrupt", 130, "", ["Repeat the same command to continue"]),
         ("raise RuntimeError('broken contract')", 1, "", ["Traceback", "broken contract"]),
         ("raise BrokenPipeError('of a worker')", 1, "", ["Traceback", "of a worker"]),
     ],
-    ids=["success", "mistake", "file", "no permission", "interrupt", "defect", "pipe that is not the output"],
+    ids=["success", "mistake", "file", "no permission", "folder", "interrupt", "defect", "pipe that is not the output"],
 )  # fmt: skip
 def test_messages_and_statuses(tmp_path, body, status, output, words):
     done = run(tmp_path, body, "--steps", "5")

@@ -51,12 +51,16 @@ def test_backend_without_training_is_refused(monkeypatch):
     [
         ({}, "garbage", "Unable to import backend : garbage. The backend is named by KERAS_BACKEND=garbage."),
         ({"backend": "garbage"}, "", "garbage. The backend is named by `backend` in "),
-        ({"floatx": "float17"}, "", "Received: floatx=float17. "),
-        ([], "", "The backend is named by `backend` in "),
+        ({"floatx": "float17"}, "", "keras.json\n  expected: settings that Keras knows\n  found:    Invalid "),
+        (None, "", "keras.json\n  expected: a file that you may use\n  found:    a pipe"),
+        ([], "", "keras.json\n  expected: a table in JSON\n  found:    a list\n  remedy:   Correct"),
     ],
 )
-def test_wrong_backend_is_one_message(tmp_path, content, variable, message):
-    (tmp_path / "keras.json").write_text(json.dumps(content))
+def test_what_keras_json_says_wrongly_is_one_message(tmp_path, content, variable, message):
+    if content is None:
+        os.mkfifo(tmp_path / "keras.json")
+    else:
+        (tmp_path / "keras.json").write_text(json.dumps(content))
     environment = {**os.environ, "KERAS_HOME": str(tmp_path), "KERAS_BACKEND": variable}
     done = subprocess.run([sys.executable, "-c", LOAD], env=environment, capture_output=True, text=True)
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr

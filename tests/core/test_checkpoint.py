@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import stat
+import zipfile
 
 import numpy as np
 import pytest
@@ -35,6 +36,24 @@ def test_round_trip(tmp_path):
     assert_equal(arrays, ARRAYS)
     assert record == RECORD
     assert arrays["enc_c1_a/kernel"].flags.writeable
+
+
+@pytest.mark.parametrize("change", ["swapped", "type", "shape", "twice", "record"])
+def test_members_that_were_exchanged_are_noticed(tmp_path, change):
+    a, b = np.arange(4, dtype=np.float32), np.arange(4, 8, dtype=np.float32)
+    checkpoint.save_arrays(tmp_path / "a.npz", {"a": a, "b": b}, RECORD)
+    with np.load(tmp_path / "a.npz") as archive:
+        members = dict(archive)
+    text = np.frombuffer(members["record.json"].tobytes().replace(b'"step": 3', b'"step": 4'), np.uint8)
+    other = {"swapped": {"a": b, "b": a}, "type": {"a": a.astype(np.float64)}, "shape": {"a": a.reshape(2, 2)},
+             "twice": {}, "record": {"record.json": text}}[change]  # fmt: skip
+    np.savez(tmp_path / "a.npz", **members | other)
+    if change == "twice":
+        np.save(tmp_path / "b.npy", b + 1)
+        with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+            archive.write(tmp_path / "b.npy", "b.npy")
+    with pytest.raises(DataError, match="record or arrays were changed"):
+        checkpoint.load_arrays(tmp_path / "a.npz")
 
 
 def test_files_without_a_list_of_names_are_read(tmp_path):

@@ -7,11 +7,11 @@ import h5py
 import numpy as np
 import pytest
 
-from fewslice.core import checkpoint, files, limits
+from fewslice.core import checkpoint, files, limits, rowfile
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.data.cache import build_cache
 from fewslice.data.io.nifti import read_nifti
-from fewslice.data.readers import get_reader
+from fewslice.data.readers import get_reader, paired_folders
 from fewslice.data.readers.h5_files import read_array
 from tests.data import layouts
 from tests.data.layouts import dataset, save
@@ -88,6 +88,16 @@ def test_what_is_no_file_is_refused_and_never_read(tmp_path, kind, name):
         readers.get(path.suffix, lambda: read_nifti(path))()
     with pytest.raises(OSError, match="a pipe, a socket or a device"):
         files.sha256(path)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [files.read_json, paired_folders.read_info, lambda path: rowfile.open_rows(path, {}) or files.refuse_special(path)],
+)
+def test_a_pipe_in_place_of_a_table_is_refused(tmp_path, read):
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises((DataError, OSError), match="a pipe, a socket or a device"):
+        read(tmp_path / "a.json")
 
 
 @pytest.mark.parametrize("with_cache", [False, True])

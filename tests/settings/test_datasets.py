@@ -388,6 +388,13 @@ def test_attributes_of_any_objects_are_one_message(write, line, message):
     assert message in problem() and len(problem()) < 400
 
 
+def test_one_fault_of_a_path_is_one_message_and_thousands_are_a_short_list(write):
+    write(INIT + "data_path_tr = 'a\\ud800'\ndata_path_tr_cropped = 'mine'\n")
+    assert "`data_path_tr` holds a text with" in problem() and "data_path_tr_cropped" not in problem()
+    write(INIT, SPLITS + "test = list(range(9999))\n")
+    assert "has 9999 problems:" in problem() and problem().endswith("- and 9949 more") and len(problem()) < 9000
+
+
 def test_files_are_read_as_python_reads_them(tmp_path, write):
     write("# -*- coding: latin-1 -*-\n")
     (tmp_path / "init_mine.py").write_bytes(b"\xef\xbb\xbf" + INIT.encode())

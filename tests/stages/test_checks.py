@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from fewslice.core.errors import ConfigError
-from fewslice.settings.stage_flags import GlobalPretraining
+from fewslice.settings.stage_flags import Baseline, GlobalPretraining
 from fewslice.stages import checks
 from tests.data.layouts import dataset
 from tests.golden_files import REPOSITORY
@@ -147,6 +147,12 @@ def test_the_checks_import_no_keras():
 def check_box(box, size):
     settings = dataclasses.replace(dataset("acdc"), img_size_x=size[0], img_size_y=size[1])
     checks.check_settings(GlobalPretraining(bbox_dim=box), settings)
+
+
+@pytest.mark.parametrize("changes", [{"img_size_x": 3_200_000}, {"mtask_bs": 10**6}])
+def test_batch_that_no_memory_holds(changes):
+    with pytest.raises(ConfigError, match=r"A batch of \d+ slices of .* GB are more than the limit of 2.5 GB"):
+        checks.check_settings(Baseline(), dataclasses.replace(dataset("acdc"), img_size_y=256, **changes))
 
 
 @pytest.mark.parametrize(

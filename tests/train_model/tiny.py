@@ -179,7 +179,8 @@ def content(path: Path) -> Any:
         with np.load(path) as archive:
             found = {name: (array.dtype, array.shape, array.tobytes()) for name, array in archive.items()}
         record = json.loads(found.pop("record.json")[2], object_hook=_untimed)
-        record.pop("run", None)  # whose weights these are; runs of other settings may have the same
+        for name in ("run", "sha256 of record and arrays"):  # runs of other settings may have the same weights
+            record.pop(name, None)
         return found | {"record": record}
     return path.read_bytes()
 

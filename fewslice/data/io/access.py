@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Iterator
 
+from fewslice.core import files
 from fewslice.core.errors import DataError
 
 _RIGHTS = "Give yourself the right to read it (chmod, chown); for a folder the right to enter it too."
@@ -30,9 +31,10 @@ def readable(path: str | os.PathLike) -> Iterator[None]:
     """Turns an `OSError` of the block into a `DataError` about the file that it names, or else about `path`.
 
     Raises:
-        DataError: the system refused to list a folder or to open or read a file.
+        DataError: the system refused to list a folder or to open or read a file; `path` is a pipe or a device.
     """
     try:
+        files.refuse_special(path)
         yield
     except OSError as error:
         raise access_error(error, path) from error

@@ -79,9 +79,9 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, in
     path = Path(path)
     header, content = _read(path, is_label=is_label)
     volumes, notes = _as_volumes(path, header, content, channel)  # (X, Y, Z, C)
-    is_rgb = volumes.dtype.names is not None
-    if is_label and (is_rgb or volumes.shape[3] != 1):
-        found = "RGB voxels" if is_rgb else f"a 4-D file with {volumes.shape[3]} values per voxel"
+    colours = "".join(volumes.dtype.names or ())  # RGB, RGBA
+    if is_label and (colours or volumes.shape[3] != 1):
+        found = f"{colours} voxels" if colours else f"a 4-D file with {volumes.shape[3]} values per voxel"
         remedy = "Store one integer class per voxel in a 3-D file."
         raise DataError(path, expected="a label with one value per voxel", found=found, remedy=remedy)
     if not 0 <= channel < volumes.shape[3]:
@@ -92,11 +92,12 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, in
             remedy=f"Set `image_channel` to 0 ... {volumes.shape[3] - 1}, or remove this file.",
         )
     values = volumes[..., channel]
-    if is_rgb:
+    if colours:
         values = np.stack([values[name] for name in "RGB"], axis=-1)
         if not in_colour:
             values = values @ np.array(_LUMINANCE, np.float32)
-            notes += ("its voxels are RGB and were read as grey (luminance); `num_channels = 3` keeps the colours",)
+            text = "were read as grey (luminance); `num_channels = 3` keeps the colours"
+            notes += (f"its voxels are {colours} and {text}",)
     else:
         values = _scaled(path, header, values)
     _check_finite(path, values)

@@ -302,14 +302,16 @@ def visible(folder: Path) -> list[Path]:
     """Returns the entries of a folder, sorted, without hidden ones (temporary files, `._*` of archives).
 
     Raises:
-        DataError: a name that is no UTF-8, which no table, list or log could hold.
+        DataError: a name that is no UTF-8 or has line breaks, which no table, list or log could hold.
     """
     found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    if strange := [os.fsencode(path.name) for path in found if not is_utf8(path.name)]:
+    strange = [name for path in found if not is_utf8(name := path.name) or len(name.splitlines()) > 1]
+    if strange:
+        names = few([repr(os.fsencode(name)) for name in strange], 3)
         raise DataError(
             folder,
-            expected="file names in UTF-8",
-            found=f"{len(strange)} in another encoding (bytes after \\x): {', '.join(map(repr, strange[:3]))}",
+            expected="file names of one line in UTF-8",
+            found=f"{len(strange)} with a line break, or in another encoding (bytes after \\x): {names}",
             remedy="Rename them with plain letters and digits, image and label alike (convmv renames whole folders).",
         )
     return found

@@ -295,8 +295,8 @@ def _attempt(read: Callable, path: Path, default: Any, errors: list[FewSliceErro
         return read(path, **how) if path.is_file() else default
     except FewSliceError as error:
         errors.append(error)
-    except PermissionError as error:
-        errors.append(done.changed(path, error.strerror, OF_ROUND))
+    except OSError as error:
+        errors.append(done.changed(path, error.strerror or str(error), OF_ROUND))
     return default
 
 
@@ -418,7 +418,7 @@ def read_runs(paths: Sequence[str | Path], what: str = "runs") -> tuple[list[Run
     for path in dict.fromkeys(Path(path) for path in paths):
         try:
             runs.append(read_run(path))
-        except PermissionError as error:
+        except OSError as error:
             left_out.append(f"Left out: {path}: {error.filename} cannot be read ({error.strerror}).")
         except FewSliceError as error:
             left_out.append(f"Left out: {one_line(error)}")

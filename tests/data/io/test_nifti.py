@@ -119,11 +119,12 @@ def test_colours(tmp_path, names, shape):
     red, green, blue = (part.reshape(7, 6, -1).astype(np.float32) for part in parts[:3])
     grey = read_nifti(path)
     np.testing.assert_allclose(grey.array, 0.299 * red + 0.587 * green + 0.114 * blue, rtol=1e-5)
-    assert grey.array.dtype == np.float32 and "RGB" in grey.notes[-1] and "`num_channels = 3`" in grey.notes[-1]
+    assert grey.array.dtype == np.float32
+    assert f"are {names} and" in grey.notes[-1] and "`num_channels = 3`" in grey.notes[-1]
     colour = read_nifti(path, in_colour=True)
     np.testing.assert_array_equal(colour.array, np.stack([red, green, blue], axis=-1))
     assert not any("RGB" in note for note in colour.notes)
-    with pytest.raises(DataError, match="RGB voxels"):
+    with pytest.raises(DataError, match=f"{names} voxels"):
         read_nifti(path, is_label=True)
 
 
