@@ -23,7 +23,7 @@ from fewslice.data.readers import Reader, get_reader
 from fewslice.data.readers.base import nifti_files, visible
 from fewslice.data.readers.msd import TEST_IMAGES, label_names
 from fewslice.data.readers.paired_folders import read_info
-from fewslice.data.readers.patients import BIDS_PATTERN, question
+from fewslice.data.readers.patients import BIDS_PATTERN, alike, doubt, question
 from fewslice.data.verify import grouped_notes
 from fewslice.data.volume import Case, image_notes
 from fewslice.settings.datasets import (
@@ -123,7 +123,8 @@ def provisional(request: Request) -> DatasetConfig:
     )
     if not request.patient_pattern and layout != "acdc":
         stems = [case.case_id for case in _reader(draft).cases()]
-        if all(patient_of(stem, BIDS_PATTERN) for stem in stems):
+        subjects = {patient_of(stem, BIDS_PATTERN) or "" for stem in stems}
+        if all(subjects) and not alike(subjects):  # sub-01-ses-1 has no underscore
             return dataclasses.replace(draft, patient_pattern=BIDS_PATTERN)
         if text := question(stems):
             raise ConfigError(text)
@@ -268,6 +269,8 @@ def notes(dataset: DatasetConfig, checked: Sequence[Checked], tables: Splits, of
     reader = _reader(dataset)
     read = {path.parent for case in reader.cases() for path in (case.image_path, case.label_path) if path}
     yield from reader.notes
+    if dataset.layout != "acdc" and (text := doubt(dataset, (item.case.patient_id for item in checked))):
+        yield text
     for folder in sorted((reader.folder / dataset.images_dir).parent.glob("*")) if dataset.layout != "acdc" else ():
         if folder not in read and re.match("images|labels|test|val", folder.name, re.I) and nifti_files(folder):
             yield f"{folder.name}/: {len(nifti_files(folder))} NIfTI files beside {dataset.images_dir}/ are not read"
