@@ -270,7 +270,10 @@ def _spacing_mm(path: Path, header: Header) -> tuple[float, float, float]:
     low, high = SPACING_RANGE_MM
     spacing = [float(size) for size in header.get_zooms()[:axes]]
     if not all(low <= size <= high for size in spacing):
-        raise _bad_header(path, f"voxel sizes (pixdim) from {low:g} to {high:g} mm", f"{spacing}")
+        is_signed = all(low <= abs(size) <= high for size in spacing)  # Analyze mirrors by a sign; programs disagree
+        how = "nibabel.save(nibabel.load(file), file) drops the signs; see then whether the scan is mirrored."
+        hint = how if is_signed else _FRESH_COPY
+        raise _bad_header(path, f"voxel sizes (pixdim) from {low:g} to {high:g} mm", f"{spacing}", hint)
     third = float(header["pixdim"][3])
     return tuple(spacing + [third if low <= third <= high else 1.0] * (3 - axes))
 
@@ -289,8 +292,8 @@ def _affine(path: Path, header: Header) -> np.ndarray:
     return matrix
 
 
-def _bad_header(path: Path, expected: str, found: str) -> DataError:
-    return DataError(path, expected=expected, found=found, remedy="The header is damaged or unusual. " + _FRESH_COPY)
+def _bad_header(path: Path, expected: str, found: str, hint: str = _FRESH_COPY) -> DataError:
+    return DataError(path, expected=expected, found=found, remedy=f"The header is damaged or unusual. {hint}")
 
 
 def _as_volumes(path: Path, header: Header, content: np.ndarray, channel: int) -> tuple[np.ndarray, tuple[str, ...]]:
