@@ -167,7 +167,9 @@ def _check_file(path: Path) -> bool:
             path,
             expected="a file whose name ends with .nii or .nii.gz",
             found="a folder" if path.is_dir() else f"the name {path.name!r}",
-            remedy="Convert other formats to NIfTI first (a .hdr/.img pair too).",
+            remedy="Take the file out of the folder."
+            if path.is_dir()
+            else "Convert other formats to NIfTI first (a .hdr/.img pair too).",
         )
     with _reading(path), open(path, "rb") as file:
         start = file.read(2)
