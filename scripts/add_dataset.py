@@ -92,8 +92,7 @@ def main(_argv):
     listed = set(tables.train["unlabeled"]["*"])
     count = sum(case.case.patient_id in listed for case in checked)
     if count < DEFAULT_BATCH:
-        found = plural(count, "volume")
-        print(f"Pretraining has {found}, its default batch needs {DEFAULT_BATCH}: use --bt_size=4 (2 volumes).")
+        print(f"Volumes to pretrain on: {count}. The default batch needs {DEFAULT_BATCH}: use --bt_size=4 (2 volumes).")
     splits = files.splits_text(FLAGS.name, tables, FLAGS.seed)
     write(targets, (files.init_text(dataset, facts, has_labels=bool(labelled)), splits))
 

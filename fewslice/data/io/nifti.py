@@ -167,9 +167,7 @@ def _check_file(path: Path) -> bool:
             path,
             expected="a file whose name ends with .nii or .nii.gz",
             found="a folder" if path.is_dir() else f"the name {path.name!r}",
-            remedy="Take the file out of the folder."
-            if path.is_dir()
-            else "Convert other formats to NIfTI first (a .hdr/.img pair too).",
+            remedy="Take the file out of its folder, or convert other formats to NIfTI first (a .hdr/.img pair too).",
         )
     with _reading(path), open(path, "rb") as file:
         start = file.read(2)
@@ -273,9 +271,8 @@ def _spacing_mm(path: Path, header: Header) -> tuple[float, float, float]:
     spacing = [float(size) for size in header.get_zooms()[:axes]]
     if not all(low <= size <= high for size in spacing):
         is_signed = all(low <= abs(size) <= high for size in spacing)  # Analyze mirrors by a sign; programs disagree
-        how = "nibabel.save(nibabel.load(file), file) drops the signs; see then whether the scan is mirrored."
-        hint = how if is_signed else _FRESH_COPY
-        raise _bad_header(path, f"voxel sizes (pixdim) from {low:g} to {high:g} mm", f"{spacing}", hint)
+        hint = "nibabel.save(nibabel.load(file), file) drops the signs; see then whether the scan is mirrored."
+        raise _bad_header(path, f"voxel sizes (pixdim) from {low:g} to {high:g} mm", f"{spacing}", *[hint] * is_signed)
     third = float(header["pixdim"][3])
     return tuple(spacing + [third if low <= third <= high else 1.0] * (3 - axes))
 

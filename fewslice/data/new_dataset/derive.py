@@ -123,8 +123,7 @@ def provisional(request: Request) -> DatasetConfig:
     )
     if not request.patient_pattern and layout != "acdc":
         stems = [case.case_id for case in _reader(draft).cases()]
-        subjects = {patient_of(stem, BIDS_PATTERN) or "" for stem in stems}
-        if all(subjects) and not alike(subjects):  # sub-01-ses-1 has no underscore
+        if all(subjects := {patient_of(stem, BIDS_PATTERN) for stem in stems}) and not alike(subjects):
             return dataclasses.replace(draft, patient_pattern=BIDS_PATTERN)
         if text := question(stems):
             raise ConfigError(text)
@@ -300,8 +299,7 @@ def _structures(request: Request, info: Path | None) -> tuple[tuple[str, ...], t
     pairs = () if is_plain else tuple((code, label) for label, code in enumerate(structures, start=1))
     names = tuple(codes[code] for code in structures)
     for _, text in value_problems({"struct_name": names}):
-        remedy = "Correct the names there, or give others with --struct_names."
-        raise DataError(info, expected="a name for each structure that can be one", found=text, remedy=remedy)
+        raise DataError(info, expected="names of structures", found=text, remedy="Correct it, or give --struct_names.")
     return names, pairs
 
 

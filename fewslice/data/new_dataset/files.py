@@ -124,8 +124,7 @@ def summary(dataset: DatasetConfig, tables: Splits) -> str:
     size = f"{dataset.img_size_x} x {dataset.img_size_y} pixels"
     resolution = " x ".join(f"{side:g}" for side in dataset.target_resolution)
     if "trall" not in tables.train:
-        count = plural(len(tables.train["unlabeled"]["*"]), "patient")
-        return f"Slices of {size} of {resolution} mm; {count} to pretrain on."
+        return f"Slices of {size} of {resolution} mm; patients to pretrain on: {len(tables.train['unlabeled']['*'])}."
     counts = [len(ids) for ids in (tables.train["trall"]["*"], tables.val["trall"]["*"], tables.test)]
     lists = f"{plural(counts[0], 'patient')} to train, {counts[1]} to validate, {counts[2]} to test"
     return f"Slices of {size} of {resolution} mm; structures {', '.join(dataset.struct_name)}; {lists}."

@@ -217,6 +217,9 @@ def test_pixdim_notes_stand_by_value(tmp_path):
     notes = [note for note in geometry_notes(found, "as_stored") if note.startswith("pixdim says")]
     assert ["p0, p2: pixdim" in note for note in notes] == [True, False]
     assert "pixdim says 1.6 x 1.4 x 9 mm, the affine 1 x 1 x 1 mm in p1:" in notes[1]
+    many = {f"q{mm}": dataclasses.replace(found["p1"], spacing_mm=(mm, mm, 9.0)) for mm in (2.0, 3.0, 4.0, 5.0, 6.0)}
+    notes = geometry_notes(many, "as_stored")
+    assert len(notes) == 4 and notes[3] == "pixdim and affine differ, with other values, in 2 more: q5.0, q6.0"
 
 
 def test_notes_only_where_something_is_odd(tmp_path):
