@@ -20,7 +20,7 @@ from pathlib import Path
 from absl import flags
 
 from fewslice.core import app
-from fewslice.core.errors import ConfigError, FewSliceError
+from fewslice.core.errors import ConfigError, FewSliceError, plural
 from fewslice.core.files import atomic_path, write_text
 from fewslice.settings import dataset_files
 from fewslice.settings.datasets import load_dataset_config
@@ -80,7 +80,8 @@ def main(_argv):
     labelled, unlabelled, official = derive.patients(dataset, checked)
     counts = {"val": FLAGS.val, "test": FLAGS.test}
     tables = files.split_patients(labelled, unlabelled, seed=FLAGS.seed, official=official, **counts)
-    facts = f"{len(checked)} volumes of {len(labelled)} labelled and {len(unlabelled)} other patients"
+    others = plural(len(unlabelled), "other patient")
+    facts = f"{plural(len(checked), 'volume')} of {len(labelled)} labelled and {others}"
     print(f"Good: {facts}. {files.summary(dataset, tables)}")
     for note in derive.notes(dataset, checked, tables, official):
         print(f"Note: {note}.")
@@ -89,7 +90,7 @@ def main(_argv):
     listed = set(tables.train["unlabeled"]["*"])
     count = sum(case.case.patient_id in listed for case in checked)
     if count < DEFAULT_BATCH:
-        print(f"Pretraining has {count} volumes, its default batch needs {DEFAULT_BATCH}: use --bt_size=4 (2 volumes).")
+        print(f"Volumes to pretrain on: {count}. The default batch needs {DEFAULT_BATCH}: use --bt_size=4 (2 volumes).")
     splits = files.splits_text(FLAGS.name, tables, FLAGS.seed)
     write(targets, (files.init_text(dataset, facts, has_labels=bool(labelled)), splits))
 
@@ -104,7 +105,7 @@ def check(results) -> list:
             print(f"[{done}/{total}] {case.case_id} (patient {case.patient_id}): {verdict}", flush=True)
     if problems:
         listed = "\n".join(f"- {problem}" for found in problems for problem in found)
-        raise FewSliceError(f"{len(problems)} volumes have problems; nothing was written.\n{listed}")
+        raise FewSliceError(f"{plural(len(problems), 'volume')} with problems; nothing was written.\n{listed}")
     return checked
 
 

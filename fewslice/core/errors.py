@@ -32,6 +32,11 @@ def few(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def plural(number: int, noun: str) -> str:
+    """Returns "1 round", "2 rounds"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 class FewSliceError(Exception):
     """A mistake in the input, the configuration or the environment that the user can mend."""
 

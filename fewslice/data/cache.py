@@ -219,7 +219,7 @@ def build_cache(
     title = f"Preparing {reader.dataset.name}"
     is_read_only = store.folder.exists() and not os.access(store.folder, os.W_OK)
     lock = folder_lock(store.folder) if pending and not is_read_only else contextlib.nullcontext()
-    with lock, Progress(len(pending), title, is_enabled=progress) as line:
+    with lock, Progress(len(pending), title, is_enabled=progress, is_kept=len(pending) > 1) as line:
         for index, result in map_threads(work, pending, workers=workers):
             case_id = pending[index][0].case_id
             if isinstance(result, DataError):

@@ -90,7 +90,8 @@ def geometry_notes(lies: Mapping[str, Lie], orientation: str) -> list[str]:
         for name, lie in lies.items():
             if is_meant(lie):
                 groups.setdefault((lie.spacing_mm, lie.lengths_mm) if text == _PIXDIM else "", []).append(name)
-        for names in groups.values():
+        values = [*groups.values()]
+        for names in values[:3]:  # ACDC has dozens
             who = f"all {len(lies)} volumes" if len(names) == len(lies) > 1 else few(names)
             first, count = lies[names[0]], f"{len(names)} of {len(lies)} volumes"
             pixdim, stated = (
@@ -98,6 +99,8 @@ def geometry_notes(lies: Mapping[str, Lie], orientation: str) -> list[str]:
             )
             facts = {"pixdim": pixdim, "stated": stated, "axis": (first.long_axis or 0) + 1}
             notes.append(text.format(who=who, count=count, **facts, **dataclasses.asdict(first)))
+        if rest := sum(values[3:], []):
+            notes.append(f"pixdim and affine differ, with other values, in {len(rest)} more: {few(rest)}")
 
     if known and (is_canonical or best_orientation(known.values()) == "canonical"):
         how = 'arrays stay so (`orientation = "as_stored"`); "canonical" turns them'

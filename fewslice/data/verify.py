@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fewslice.core.errors import DataError, few
+from fewslice.core.errors import DataError, few, plural
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
 from fewslice.data.geometry_notes import Lie, geometry_notes, lie_of
@@ -131,11 +131,7 @@ def _examine(reader: Reader, case: Case) -> Facts | list[DataError]:
     notes, counts, annotated = [*volume.notes, *image_notes(volume.image, reader.dataset)], (), None
     if volume.label is not None:
         counts = tuple(np.bincount(volume.label.ravel(), minlength=len(names)).tolist())
-        absent = [name for name, count in zip(names, counts, strict=True) if not count]
-        if not sum(counts[1:]):
-            notes.append("the label is empty")
-        elif absent:
-            notes.append(f"the label has no {', '.join(absent)}")
+        notes += label_notes(np.flatnonzero(counts).tolist(), names)
     if volume.scribble is not None:
         is_annotated = volume.scribble < len(names)
         annotated = int(is_annotated.sum())
@@ -150,6 +146,14 @@ def _examine(reader: Reader, case: Case) -> Facts | list[DataError]:
     return Facts(content, volume.image.shape[:3], volume.spacing_mm, counts, annotated, tuple(notes), lie_of(volume))
 
 
+def label_notes(classes: Sequence[int], names: Sequence[str]) -> list[str]:
+    """Returns text on what a label with these classes does not show; `names` begins with the background."""
+    absent = [name for index, name in enumerate(names) if index not in classes]
+    if not any(classes):
+        return ["the label is empty"]
+    return [f"the label has no {', '.join(absent)}"] if absent else []
+
+
 def describe(reader: Reader, cases: Sequence[Case], findings: Findings) -> str:
     """Returns the findings as text: an overview, then notes, then problems."""
     dataset, facts = reader.dataset, findings.facts
@@ -158,7 +162,7 @@ def describe(reader: Reader, cases: Sequence[Case], findings: Findings) -> str:
     drawn = [fact for fact in facts if fact.annotated is not None]
     listed, missing = _listed_and_missing(reader)
     lines = [
-        f"{dataset.name}: {len(cases)} volumes of {len(patients)} patients in {reader.folder}",
+        f"{dataset.name}: {plural(len(cases), 'volume')} of {plural(len(patients), 'patient')} in {reader.folder}",
         f"  readable  {len(facts)}, {len(counts)} with a label",
     ]
     if facts:
@@ -178,7 +182,7 @@ def describe(reader: Reader, cases: Sequence[Case], findings: Findings) -> str:
         lines.append(f"  note      and {len(findings.notes) - _NOTES_SHOWN} more like these")
     lines += ["", *(f"{problem}\n" for problem in findings.problems)]
     count = len(findings.problems)
-    lines.append("No problems." if not count else f"{count} problem{'s' if count > 1 else ''}.")
+    lines.append("No problems." if not count else f"{plural(count, 'problem')}.")
     return "\n".join(lines)
 
 

@@ -63,6 +63,14 @@ def test_a_file_that_unpacks_to_more_is_refused_before(tmp_path, name):
         read()
 
 
+def test_the_limit_counts_32_bits_a_voxel(tmp_path):
+    """Of 400 kB of bytes 1.6 MB of float32 are made."""
+    read = nifti(tmp_path / "x.nii", (500, 400, 2))
+    with pytest.raises(DataError, match=r"0.0016 GB are more than the limit of 0.001 GB"):
+        read()
+    nifti(tmp_path / "y.nii", (500, 400, 1))()
+
+
 def test_own_files_are_not_packed_and_have_no_limit(tmp_path):
     checkpoint.save_arrays(tmp_path / "weights.npz", {"a": np.ones(2_000_000, np.uint8)})
     assert checkpoint.load_arrays(tmp_path / "weights.npz")[0]["a"].sum() == 2_000_000

@@ -69,6 +69,14 @@ def test_holds_the_prepared_volumes(scans):
     assert len(volumes[1:3]) == 2 and volumes[1:3][0] is volumes[1]
 
 
+def test_a_line_for_several_volumes_only(scans, capsys):
+    """Lists of one volume, three in a baseline with one label, make no line of a log."""
+    cases = get_reader(dataset("acdc"), scans).cases()
+    for some in (cases[:1], cases[1:]):
+        open_cache(dataset("acdc"), some, with_label=True, root=scans)
+    assert capsys.readouterr().err == "Preparing acdc 3/3 0:00\n"
+
+
 def test_second_opening_makes_nothing(scans):
     first = build(scans)
     before = {entry: entry.stat().st_mtime_ns for entry in scans.rglob("*") if entry.is_file()}

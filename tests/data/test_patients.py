@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 
 import pytest
 
 from fewslice.core.errors import DataError
 from fewslice.data.readers.paired_folders import channel_bases
-from fewslice.data.readers.patients import alike, notes, question
+from fewslice.data.readers.patients import alike, doubt, notes, question
 from fewslice.settings.datasets import patient_of
 from tests.data.layouts import dataset
 
@@ -42,13 +43,21 @@ VISITS = {
     "glued": "v1 v2",
     "glued_words": "Baseline Followup",
     "slices": "_slice_01 _slice_02",
+    "signs": "+v1 +v2 +v3",
+    "copies": "; (2)",
+    "one_without_word": "_pct _cbct1 _cbct2",
+    "glued_years": "y2019 y2021",
+    "glued_scans": "Scan1 Scan2",
+    "glued_visits": "v1_T1w v2_T1w",
+    "uids": "_1.3.6.1.4.1.14519.5.2.1 _1.3.6.1.4.1.14519.5.2.77",
+    "many_parts": "_x_mr_s1_i1 _x_mr_s2_i2",
 }
 
 
 @pytest.mark.parametrize("name", VISITS)
 def test_visits_are_asked_about(name):
     """The pattern of the message puts all names of a patient together, and each patient apart."""
-    stems = [patient + visit for patient, visit in itertools.product(IDS, VISITS[name].split())]
+    stems = [patient + visit for patient, visit in itertools.product(IDS, re.split("[ ;](?! )", VISITS[name]))]
     text = question(stems)
     pattern = text.split("--patient_pattern='")[1].split("'")[0]
     groups = {}
@@ -71,9 +80,25 @@ def test_visits_are_asked_about(name):
         ("11_208_2_0 11_209_2_0 12_208_2_0 12_209_2_0 13_208_2_0",
          {"11": ["11_208_2_0", "11_209_2_0"], "12": ["12_208_2_0", "12_209_2_0"]}),
         ("p1 p2 p3 p3_2", {"p3": ["p3", "p3_2"]}),
+        ("1810111_67390467 1810111_81366283 1810188_67390469",
+         {"1810111": ["1810111_67390467", "1810111_81366283"]}),
+        ("smith1 smith2 jones1 jones2 lee1 lee2",
+         {"jones": ["jones1", "jones2"], "lee": ["lee1", "lee2"], "smith": ["smith1", "smith2"]}),
+        ("L001 R001 L002 R002", {"001": ["L001", "R001"], "002": ["L002", "R002"]}),
+        ("T1P01 T2P01 T1P02 T2P02", {"p01": ["T1P01", "T2P01"], "p02": ["T1P02", "T2P02"]}),
+        ("baseline_01 followup_01 baseline_02", {"01": ["baseline_01", "followup_01"]}),
+        ("V1_01 V2_01 V1_02", {"01": ["V1_01", "V2_01"]}),
+        ("scan_01_pre scan_01_post scan_02_pre scan_02_post",
+         {"01": ["scan_01_post", "scan_01_pre"], "02": ["scan_02_post", "scan_02_pre"]}),
+        ("study_v1_01_t1w study_v2_01_t1w study_v1_02_t1w",
+         {"study_01": ["study_v1_01_t1w", "study_v2_01_t1w"]}),
+        ("a1_v1 a1_v2 b1-7 b1-8 b2-7 b2-8 b3-7 b3-8 c1 c2",
+         {"a1": ["a1_v1", "a1_v2"], "b1": ["b1-7", "b1-8"], "b2": ["b2-7", "b2-8"], "b3": ["b3-7", "b3-8"]}),
         ("p1_ses-1 p1_ses-2 p1_ses-3", {"p1": ["p1_ses-1", "p1_ses-2", "p1_ses-3"]}),
     ],
-    ids=["sides_first", "visit_first", "date_first", "names", "running_visits", "codes", "second_visit", "one"],
+    ids=["sides_first", "visit_first", "date_first", "names", "running_visits", "codes", "second_visit", "numbers",
+         "surnames", "glued_sides", "glued_visit", "baseline_first", "v_first", "after_scan", "between", "hospitals",
+         "one"],
 )  # fmt: skip
 def test_groups(stems, groups):
     assert alike(stems.split()) == groups
@@ -103,6 +128,26 @@ def test_running_numbers_are_not_asked_about(form):
 )
 def test_more_running_numbers(stems):
     assert question(stems) == ""
+
+
+def test_a_question_joins_nobody():
+    """Smith and smith are two to every pattern, so none is proposed; sub-1-ses-1 is no subject of BIDS."""
+    text = question(f"{name}_{visit}" for name in ("Smith", "smith", "jones") for visit in ("v1", "v2"))
+    assert "smith: Smith_v1, Smith_v2, smith_v1, smith_v2" in text and "--patient_pattern=..." in text
+    assert alike(["sub-1-ses-1", "sub-1-ses-2", "sub-2-ses-1"]) == {"sub-1": ["sub-1-ses-1", "sub-1-ses-2"]}
+
+
+def test_doubtful_names_are_noted():
+    """Names that no rule takes for visits but that share a part, once for each dataset without a pattern of its own."""
+    config = dataset("paired_folders")
+    for stems, words in [
+        ("avant_01 avant_02 apres_01 apres_02", "apres_01, avant_01 count as patients of their own, and so do 1 more"),
+        ("p1_0713 p1_0815 p2_0911 p2_1122", "p1_0713, p1_0815 count"),
+        ("avant_01 avant_02 apres_03", ""),
+    ]:
+        text = doubt(config, stems.split())
+        assert text.startswith(words) and bool(text) == bool(words)
+        assert not doubt(dataclasses.replace(config, patient_pattern="(.+)"), stems.split())
 
 
 def test_notes_on_lists_written_by_hand():

@@ -59,7 +59,7 @@ def test_folder_becomes_a_dataset(folder):
     # 40 px of 1.5 mm and 50 px of 1.25 mm need 2 x 32 pixels at these spacings
     assert dataset.size == (64, 64) and dataset.target_resolution == (1.5, 1.25)
     assert dataset.struct_name == ("liver", "cyst") and dataset.num_classes == 3
-    assert "11 volumes of 9 labelled and 1 other patients" in text and "p0_frame01 (patient p0)" in text
+    assert "11 volumes of 9 labelled and 1 other patient." in text and "p0_frame01 (patient p0)" in text
     assert "--dataset=mine" in text
     splits = dataset.splits
     everyone = {f"p{index}" for index in range(9)}
@@ -117,7 +117,7 @@ def test_all_broken_files_are_named_and_nothing_is_written(folder):
     write(folder / "labels" / "p5_frame01.nii.gz", label[:-1])
     write(folder / "images" / "p6_frame01_0000.nii.gz", np.full_like(image, np.nan))
     text = run(folder, status=1)
-    assert "3 volumes have problems; nothing was written" in text
+    assert "3 volumes with problems; nothing was written" in text
     assert all(name in text for name in ("p3_frame01_0000.nii.gz", "p5_frame01.nii.gz", "p6_frame01_0000.nii.gz"))
     assert not (folder / "out").exists()
 
@@ -162,7 +162,7 @@ def test_patient_pattern_groups_files(folder):
     [
         (["--struct_names=liver"], "`--struct_names` must have 2 names"),
         (["--num_classes=2"], "label values 0 to 1"),
-        (["--test=8"], "9 labelled patients cannot be split into 8 to test"),
+        (["--test=8"], "9 labelled patients (p0, p1, p2, p3 and 5 more) cannot be split into 8 to test"),
         (["--patient_pattern=q.*"], "patient_pattern"),
         (["--patient_pattern=("], "patient_pattern"),
         (["--label_map=1"], "code:label pairs"),
@@ -261,5 +261,5 @@ def test_split_covers_everyone_once(count, val, test):
 
 
 def test_split_needs_three_patients():
-    with pytest.raises(ConfigError, match="2 labelled patients cannot be split"):
+    with pytest.raises(ConfigError, match=r"2 labelled patients \(.*\) cannot be split"):
         split_patients(["a", "b"], [], seed=0, val=None, test=None)

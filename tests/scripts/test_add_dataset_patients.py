@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fewslice.core import files
-from fewslice.core.errors import FewSliceError
+from fewslice.core.errors import FewSliceError, plural
 from fewslice.data.readers import get_reader
 from fewslice.data.readers.selection import find_readable
 from fewslice.settings import datasets
@@ -116,9 +116,12 @@ def test_one_labelled_visit_per_patient(tmp_path, monkeypatch, caplog):
     text = add(tmp_path)
     dataset = written(tmp_path)
     train, val, test = members(dataset.splits)
-    for words, ids in (("serve pretraining only", train), ("are left out", val | test)):
+    for words, ids in (("for pretraining only", train), ("left out", val | test)):
         names = ", ".join(sorted(f"{name}_t2" for name in ids))
-        assert f"{len(ids)} volumes {words}, since not all of their patients' volumes have labels: {names}." in text
+        assert (
+            f"{plural(len(ids), 'volume')} {words}, since not all of their patients' volumes have labels: {names}."
+            in text
+        )
     reader = get_reader(dataset)
     for ids, with_label, count in ((train, True, 3), (test, True, 1), (train, False, 6)):
         cases = find_readable(reader, sorted(ids), ("",), with_label=with_label)
@@ -129,6 +132,29 @@ def test_one_labelled_visit_per_patient(tmp_path, monkeypatch, caplog):
     for stage, flags in ((Baseline, ["--no_of_tr_imgs=tr1"]), (GlobalPretraining, ["--bt_size=4"])):
         args, config = read_from(stage, ["--dataset=mine", *flags])
         checks.check(args, config)
+
+
+def test_labels_that_show_too_little_are_noted(tmp_path):
+    """One empty label, one without the second structure, and volumes whose names count as one patient."""
+    write(tmp_path, packed(NAMES))
+    for seed, name in enumerate(NAMES):
+        codes = np.minimum(label(seed), {"p1": 0, "p3": 1}.get(name, 2)).astype(np.uint8)
+        save(tmp_path / "labels" / f"{name}.nii.gz", codes)
+    text = add(tmp_path, "--struct_names=liver,cyst")
+    assert "Note: p1: the label is empty." in text and "Note: p3: the label has no cyst." in text
+    for path in sorted(tmp_path.glob("*s/p*.nii.gz")):
+        path.rename(path.with_name(path.name.replace("p", "liver_t")))
+    text = add(tmp_path, "--force", status=1)
+    assert "1 labelled patient (liver) cannot be split" in text and "another --patient_pattern" in text
+
+
+def test_twins_among_the_names_of_dataset_json(tmp_path):
+    for folder in ("imagesTr", "labelsTr"):
+        save(tmp_path / folder / "a.nii.gz", label())
+    info = tmp_path / "dataset.json"
+    info.write_text(json.dumps({"labels": {"0": "background", "1": "x", "2": "x"}}))
+    text = add(tmp_path, raw=True, status=1)
+    assert f"{info}\n" in text and "different names" in text and "--struct_names" in text and "init_mine" not in text
 
 
 def test_visits_in_lists_written_by_hand(tmp_path, monkeypatch, caplog):

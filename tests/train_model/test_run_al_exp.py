@@ -13,7 +13,7 @@ import pytest
 
 from fewslice.active import round_files
 from fewslice.core import checkpoint, files
-from fewslice.core.errors import ConfigError, FewSliceError
+from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.evaluate.scores import VolumeScore
 from fewslice.settings import datasets
@@ -88,6 +88,16 @@ def test_members_and_metrics(uncertain):
             path = one / "member_1" / "eval" / place / "per_volume.csv"
             assert header(path) == "case_id,patient_id,phase,structure,metric,value,note"
             assert len(tiny_al.table(path)) == {"val": 1, "test": 2}[place] * 2 * 4
+
+
+@pytest.mark.parametrize("pattern", ["member_1/logs/*.csv", "member_0/eval/test/*.csv", "member_1/eval/val/*.json"])
+def test_logs_and_scores_of_members_are_vouched_for(uncertain, tmp_path, pattern):
+    folder = shutil.copytree(tiny_al.rounds(uncertain[1])[0], tmp_path / "000")
+    round_files.verify(folder)
+    path = next(folder.glob(pattern))
+    path.write_bytes(path.read_bytes().replace(b"0", b"1"))
+    with pytest.raises(DataError, match=path.name):
+        round_files.verify(folder)
 
 
 def test_the_most_uncertain_are_queried(uncertain):

@@ -168,7 +168,7 @@ def _check_file(path: Path) -> bool:
             path,
             expected="a file whose name ends with .nii or .nii.gz",
             found="a folder" if path.is_dir() else f"the name {path.name!r}",
-            remedy="Convert other formats to NIfTI first (a .hdr/.img pair too).",
+            remedy="Take the file out of its folder, or convert other formats to NIfTI first (a .hdr/.img pair too).",
         )
     with _reading(path), open(path, "rb") as file:
         start = file.read(2)
@@ -271,7 +271,9 @@ def _spacing_mm(path: Path, header: Header) -> tuple[float, float, float]:
     low, high = SPACING_RANGE_MM
     spacing = [float(size) for size in header.get_zooms()[:axes]]
     if not all(low <= size <= high for size in spacing):
-        raise _bad_header(path, f"voxel sizes (pixdim) from {low:g} to {high:g} mm", f"{spacing}")
+        is_signed = all(low <= abs(size) <= high for size in spacing)  # Analyze mirrors by a sign; programs disagree
+        hint = "nibabel.save(nibabel.load(file), file) drops the signs; see then whether the scan is mirrored."
+        raise _bad_header(path, f"voxel sizes (pixdim) from {low:g} to {high:g} mm", f"{spacing}", *[hint] * is_signed)
     third = float(header["pixdim"][3])
     return tuple(spacing + [third if low <= third <= high else 1.0] * (3 - axes))
 
@@ -290,8 +292,8 @@ def _affine(path: Path, header: Header) -> np.ndarray:
     return matrix
 
 
-def _bad_header(path: Path, expected: str, found: str) -> DataError:
-    return DataError(path, expected=expected, found=found, remedy="The header is damaged or unusual. " + _FRESH_COPY)
+def _bad_header(path: Path, expected: str, found: str, hint: str = _FRESH_COPY) -> DataError:
+    return DataError(path, expected=expected, found=found, remedy=f"The header is damaged or unusual. {hint}")
 
 
 def _as_volumes(path: Path, header: Header, content: np.ndarray, channel: int) -> tuple[np.ndarray, tuple[str, ...]]:

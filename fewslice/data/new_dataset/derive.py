@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fewslice.core.errors import ConfigError, DataError, few, listed
+from fewslice.core.errors import ConfigError, DataError, few, listed, plural
 from fewslice.data.geometry_notes import Lie, geometry_notes, lie_of
 from fewslice.data.io.access import absence, readable
 from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, needed_side
@@ -23,8 +23,8 @@ from fewslice.data.readers import Reader, get_reader
 from fewslice.data.readers.base import nifti_files, visible
 from fewslice.data.readers.msd import TEST_IMAGES, label_names
 from fewslice.data.readers.paired_folders import read_info
-from fewslice.data.readers.patients import BIDS_PATTERN, question
-from fewslice.data.verify import grouped_notes
+from fewslice.data.readers.patients import BIDS_PATTERN, alike, doubt, question
+from fewslice.data.verify import grouped_notes, label_notes
 from fewslice.data.volume import Case, image_notes
 from fewslice.settings.datasets import (
     PATIENT_PATTERN,
@@ -123,7 +123,7 @@ def provisional(request: Request) -> DatasetConfig:
     )
     if not request.patient_pattern and layout != "acdc":
         stems = [case.case_id for case in _reader(draft).cases()]
-        if all(patient_of(stem, BIDS_PATTERN) for stem in stems):
+        if all(subjects := {patient_of(stem, BIDS_PATTERN) for stem in stems}) and not alike(subjects):
             return dataclasses.replace(draft, patient_pattern=BIDS_PATTERN)
         if text := question(stems):
             raise ConfigError(text)
@@ -255,24 +255,30 @@ def notes(dataset: DatasetConfig, checked: Sequence[Checked], tables: Splits, of
     """Yields notes on volumes that are not used like the others of their patients, on what is not read, on geometry."""
     if official:
         count = sum(item.case.patient_id in official and item.classes is not None for item in checked)
-        yield f"the labelled volumes of {TEST_IMAGES}/ are the test list: {len(official)} patients, {count} volumes"
+        found = f"{plural(len(official), 'patient')}, {plural(count, 'volume')}"
+        yield f"the patients of the labelled volumes of {TEST_IMAGES}/ are the test list: {found}"
     training, validation = (table.get("trall", {}).get("*", ()) for table in (tables.train, tables.val))
     with_label = {item.case.patient_id for item in checked if item.classes is not None}
     held_out = {*validation, *tables.test}
-    for text, ids in ("serve pretraining only", {*tables.train["unlabeled"]["*"]}), ("are left out", held_out):
+    for text, ids in ("for pretraining only", {*tables.train["unlabeled"]["*"]}), ("left out", held_out):
         used = held_out.union(training) & ids
         those = [item for item in checked if item.case.patient_id in with_label & ids]
         found = [item.case.case_id for item in those if item.classes is None or item.case.patient_id not in used]
         if found:
-            yield f"{len(found)} volumes {text}, since not all of their patients' volumes have labels: {few(found)}"
+            count = plural(len(found), "volume")
+            yield f"{count} {text}, since not all of their patients' volumes have labels: {few(found)}"
     reader = _reader(dataset)
     read = {path.parent for case in reader.cases() for path in (case.image_path, case.label_path) if path}
     yield from reader.notes
+    if dataset.layout != "acdc" and (text := doubt(dataset, (item.case.patient_id for item in checked))):
+        yield text
     for folder in sorted((reader.folder / dataset.images_dir).parent.glob("*")) if dataset.layout != "acdc" else ():
         if folder not in read and re.match("images|labels|test|val", folder.name, re.I) and nifti_files(folder):
             yield f"{folder.name}/: {len(nifti_files(folder))} NIfTI files beside {dataset.images_dir}/ are not read"
     yield from geometry_notes({item.case.case_id: item.lie for item in checked}, dataset.orientation)
-    yield from grouped_notes((item.case.case_id, note) for item in checked for note in item.notes)
+    names = ("background", *dataset.struct_name)
+    shown = [(each, label_notes(each.classes, names) if each.classes is not None else ()) for each in checked]
+    yield from grouped_notes((each.case.case_id, note) for each, more in shown for note in (*each.notes, *more))
 
 
 def footprints(checked: Sequence[Checked]) -> dict[str, Footprint]:
@@ -291,7 +297,10 @@ def _structures(request: Request, info: Path | None) -> tuple[tuple[str, ...], t
     structures = sorted(codes.keys() - {0})
     is_plain = structures == list(range(1, len(structures) + 1))
     pairs = () if is_plain else tuple((code, label) for label, code in enumerate(structures, start=1))
-    return tuple(codes[code] for code in structures), pairs
+    names = tuple(codes[code] for code in structures)
+    for _, text in value_problems({"struct_name": names}):
+        raise DataError(info, expected="names of structures", found=text, remedy="Correct it, or give --struct_names.")
+    return names, pairs
 
 
 def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> tuple[str, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fewslice.core.errors import ConfigError
+from fewslice.core.errors import ConfigError, few, plural
 from fewslice.settings.datasets import PATIENT_PATTERN, DatasetConfig
 from fewslice.settings.splits import Splits
 
@@ -46,8 +46,9 @@ def split_patients(
     test = len(official) or (max(1, round(count / 5)) if test is None else test)
     if val < 1 or test < 0 or count - val - test < 1:
         raise ConfigError(
-            f"{count} labelled patients cannot be split into {test} to test, {val} to validate (at least 1) "
-            "and at least 1 to train. Choose other --test and --val."
+            f"{plural(count, 'labelled patient')} ({few(labelled, 4)}) cannot be split into {test} to test, {val} to "
+            "validate (at least 1) and at least 1 to train. Choose other --test and --val, or another "
+            "--patient_pattern if names were taken for one patient."
         )
     drawn = sorted(set(labelled) - set(official))
     order = [*official, *(drawn[index] for index in np.random.default_rng(seed).permutation(len(drawn)))]
@@ -123,9 +124,9 @@ def summary(dataset: DatasetConfig, tables: Splits) -> str:
     size = f"{dataset.img_size_x} x {dataset.img_size_y} pixels"
     resolution = " x ".join(f"{side:g}" for side in dataset.target_resolution)
     if "trall" not in tables.train:
-        return f"Slices of {size} of {resolution} mm; {len(tables.train['unlabeled']['*'])} patients to pretrain on."
+        return f"Slices of {size} of {resolution} mm; patients to pretrain on: {len(tables.train['unlabeled']['*'])}."
     counts = [len(ids) for ids in (tables.train["trall"]["*"], tables.val["trall"]["*"], tables.test)]
-    lists = f"{counts[0]} patients to train, {counts[1]} to validate, {counts[2]} to test"
+    lists = f"{plural(counts[0], 'patient')} to train, {counts[1]} to validate, {counts[2]} to test"
     return f"Slices of {size} of {resolution} mm; structures {', '.join(dataset.struct_name)}; {lists}."
 
 

@@ -13,7 +13,7 @@ from fewslice.settings.datasets import PATIENT_PATTERN, DatasetConfig, patient_o
 BIDS_PATTERN = r"(sub-[^_]+)(?:_.*)?"
 Groups = Mapping[str, list[str]]  # what names have in common -> those names, sorted
 
-_SEP = "[_. -]"
+_SEP = r"[\W_]"
 _MONTH, _DAY, _YEAR = "(?:0[1-9]|1[0-2])", "(?:0[1-9]|[12][0-9]|3[01])", "(?:19|20)[0-9]{2}"
 _MONTH_NAME = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DATE = (
@@ -21,27 +21,35 @@ _DATE = (
     f"|(?:{_DAY}[-_.]?)?{_MONTH_NAME}[-_.]?(?:19|20)?[0-9]{{2}}|{_YEAR}[-_.]?{_MONTH_NAME}(?:[-_.]?{_DAY})?"
 )
 _COUNTED = (
-    "sess?(?:ion)?|vis(?:it)?|time(?:point)?|tp|follow[-_]?up|fup?|re(?:scan|test|peat|p)|run|frame|phase|slice|echo|"
-    "month|mo|week|wk|day|year|yr"
+    "scan|exam|sess?(?:ion)?|vis(?:it)?|time(?:point)?|tp|follow[-_]?up|fup?|re(?:scan|test|peat|p)|run|frame|phase|"
+    "slice|echo|month|mo|week|wk|day|year|yr"
 )
 _NAMED = (
     "base(?:line)?|bl|before|after|initial|final|first|second|third|left|right|lt|rt|od|os|ed|es|insp|exp|(?:in|ex)hale|"
+    "links|rechts|gauche|droite|izq(?:uierd[ao])?|der(?:ech[ao])?|sx|dx|art(?:erial)?|portal|ven(?:ous)?|ap|pvp|dp|"
     "(?:pre|post)(?:[-_]?(?:op|rt|tx|treatment|therapy|contrast|surgery))?|(?:end[-_]?)?(?:sys|dias)tol(?:e|ic)|"
     "t[12](?:w|c|ce|gd|map)?|flair|adc|dwi|cbct|ct|mri?|pet"
 )
+_UID = r"[0-9]+(?:\.[0-9]+){5,}"  # of DICOM
 _WORD = f"(?:{_COUNTED})(?:[-_]?[0-9]{{1,4}})?|(?:{_NAMED})[0-9]?"
 _VISIT = re.compile(
-    f"(?:^|{_SEP})(?:{_DATE}|{_WORD}|[lrt][0-9]{{0,4}}|v[0-9]{{1,4}}|d[0-9]{{4}})(?={_SEP}|$)"
-    f"|(?<=[0-9])(?:{_SEP}(?:[vsmwdy][0-9]{{1,4}}|[a-d])|{_WORD})(?={_SEP}|$)",
+    f"^(?:{_NAMED}|fup?|[lr])(?=[0-9]{{2}})"
+    f"|(?:^|{_SEP})(?:{_UID}|{_DATE}|{_WORD}|[lrt][0-9]{{0,4}}|v[0-9]{{1,4}}|d[0-9]{{4}})(?={_SEP}|$)"
+    f"|(?<=[0-9])(?:{_SEP}(?:[vsmwdy][0-9]{{1,4}}|[a-d])|[vt][0-9]{{1,4}}|{_WORD})(?={_SEP}|$)"
+    "|^[tv][0-9](?=[a-z])",
     re.IGNORECASE,
 )
 _SHORT_DATE = re.compile(f"(.*[0-9]){_SEP}[0-9]{{2}}{_MONTH}{_DAY}(?:{_SEP}.*)?")
-_LAST_PART = re.compile(f"(.+){_SEP}[a-z0-9]+", re.IGNORECASE)
-_LAST_LETTER = re.compile("(.*[0-9])(?:[vtsmwdy][0-9]{1,3}|[a-dlr])", re.IGNORECASE)
+_LAST_PART = re.compile(rf"(.*[^\W_]){_SEP}+[^\W_]+{_SEP}*")
+_LAST_LETTER = re.compile("(.*[0-9])(?:[vtsmwdy][0-9]{1,4}|[a-z]{1,2})", re.IGNORECASE)
+_LAST_NUMBER = re.compile(r"(.*[^\W\d_])[0-9]+")
+_FIRST_PART = re.compile(r"(?:.+?[\W_]+|[^\W\d_]*[0-9]+(?=[^\W\d_])|[^\W\d_]+)(.*[0-9].*)")
+_LONG_NUMBER = re.compile(rf"((?:.*?[^.\d])?[0-9]{{5,}}){_SEP}.*")
 # Patterns that a message proposes: the first that makes the groups.
 _PROPOSALS = (
-    r"([^_]+).*", r"([^-]+).*", r"(.+)_[^_]+", r"(.+)-[^-]+", r"[^_]+_(.+)", r".*_([^_]+)", r"(.*?\d+).*",
-    r".*?(\d+)\D*", r"(.*?\d+[^_]*_[^_]*).*", r"(.*\d)\D+",
+    r"([^_]+).*", r"([^-]+).*", r"([^ ]+).*", r"(.+)_[^_]+", r"(.+)-[^-]+", r"[^_]+_(.+)", r".*_([^_]+)", r"(.*?\d+).*",
+    r".*?(\d+)\D*", r"(.*\d)\D+", r"(.*[a-z])\d+",
+    *(rf"((?:[^_]+_){{{count}}}[^_]+).*" for count in (1, 2, 3)),
 )  # fmt: skip
 
 
@@ -64,6 +72,18 @@ def question(stems: Iterable[str]) -> str:
         f"If each line is one patient, repeat the command with\n  --patient_pattern={proposal}",
         f"If each name is a patient of its own, with\n  --patient_pattern='{alone}'",
     ])  # fmt: skip
+
+
+def doubt(dataset: DatasetConfig, names: Iterable[str]) -> str:
+    """Returns a note on names that share their end or beginning and count as patients of their own; "" if none do."""
+    names = sorted({*names}) if dataset.patient_pattern == PATIENT_PATTERN else []
+    for part in (_FIRST_PART, _LAST_PART):  # ctrl_01 and pat_01; site1_0713 and site1_0815
+        groups = _grouped(names, _before(part)).items()
+        shared = [group for key, group in groups if len(group) > 1 and re.search("[0-9]", key)]
+        if len(shared) > 1:
+            text = f"{few(shared[0], 3)} count as patients of their own, and so do {len(shared) - 1} more such groups"
+            return f"{text}. If they are volumes of one, give --patient_pattern (docs/data.md)"
+    return ""
 
 
 def notes(dataset: DatasetConfig, training: Iterable[str], validation: Iterable[str]) -> Iterator[str]:
@@ -91,7 +111,7 @@ def warn_of_shared_names(dataset: DatasetConfig, training: Iterable[str], valida
 
 def alike(names: Iterable[str]) -> Groups:
     """Returns the groups of two and more names that may be one patient, {} for plain running numbers."""
-    names = sorted(set(names))
+    names, found = sorted(set(names)), {}
     for key_of, is_likely in _RULES:
         groups = _grouped(names, key_of)
         # case_1999 beside case_2500 is no year
@@ -99,8 +119,13 @@ def alike(names: Iterable[str]) -> Groups:
         counted = {match[1].lower() for name in alone if (match := re.fullmatch(f"(.+){_SEP}[0-9]+", name))}
         shared = {key: group for key, group in groups.items() if len(group) > 1 and key not in counted}
         if shared and is_likely(groups, shared):
-            return shared
-    return {}
+            for name in alone:  # p01_x beside p01_v1 and p01_v2
+                heads = (name[: mark.start()].lower() for mark in re.finditer(_SEP, name))
+                shared.get(next((head for head in heads if head in shared), ""), []).append(name)
+            done = set().union(*found.values())
+            new = {key: sorted({*group} - done) for key, group in shared.items()}
+            found = {key: group for key, group in new.items() if len(group) > 1} | found
+    return found
 
 
 def _head(name: str) -> str:
@@ -111,7 +136,9 @@ def _head(name: str) -> str:
 
 def _rest(name: str) -> str:
     """What is left without the words and dates of visits; of followup_01 the number."""
-    return _VISIT.sub("", name).strip("_. -") or re.sub(f"^[^0-9]*{_SEP}(?=[0-9])", "", name)
+    rest = re.sub(f"^{_SEP}+|{_SEP}+$", "", _VISIT.sub("", name))
+    number = re.sub(f"^[^0-9]*{_SEP}(?=[0-9])", "", name)
+    return rest or (number if number == name else _rest(number))
 
 
 def _before(pattern: re.Pattern) -> Callable[[str], str]:
@@ -140,8 +167,10 @@ _RULES = (  # what names of one patient share; when that is likely, given all gr
     (_rest, lambda groups, shared: len(groups) > 1 or _has_number(shared)),  # left_01, smith_baseline
     (_before(_SHORT_DATE), lambda groups, shared: not _has_head(groups)),  # p01_190312
     (_before(_LAST_PART), _repeats),  # p01_1, BraTS-GLI-00000-001
+    (_before(_LONG_NUMBER), lambda groups, shared: len(groups) > 1),  # 1810111_67390467
     (lambda name: re.split(_SEP, name)[0], _repeats),  # 1000015_20208_2_0
     (_before(_LAST_LETTER), lambda groups, shared: 2 * len(shared) >= len(groups) > 1 or _has_head(shared)),  # p01L
+    (_before(_LAST_NUMBER), lambda groups, shared: 2 * len(shared) > len(groups) and _repeats(groups, shared)),  # joe1
 )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fewslice.core.errors import plural
 from fewslice.core.files import write_text
 from fewslice.report.figures import style
 from fewslice.report.reading.runs import Run
@@ -29,8 +30,8 @@ def _templates(*, escapes: bool) -> Environment:
     environment = Environment(loader=loader, autoescape=escapes, **how)
     environment.tests["finite"] = math.isfinite
     environment.globals |= {"drawing": drawing, "photographs": photographs, "file_picture": file_picture}
-    environment.globals |= {name: getattr(table, name) for name in ("number", "percent", "plural", "duration")}
-    environment.globals["stats"] = statistics
+    environment.globals |= {name: getattr(table, name) for name in ("number", "percent", "duration")}
+    environment.globals |= {"stats": statistics, "plural": plural}
     return environment
 
 

@@ -76,11 +76,6 @@ def structure_name(name: str) -> str:
     return name if name == MEAN else name.upper()
 
 
-def plural(number: int, noun: str) -> str:
-    """Returns "1 round", "2 rounds"."""
-    return f"{number} {noun}{'s' * (number != 1)}"
-
-
 def listed(values: Iterable[object], *, limit: int = 8) -> str:
     """Returns different values, separated by commas; of more than `limit` it says how many more."""
     return few(list(dict.fromkeys(map(str, values))), limit) or "–"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from fewslice.core.errors import plural
 from fewslice.report.reading.methods import Method, by_setup
 from fewslice.report.tables import statistics as stats
 from fewslice.report.tables.table import (
@@ -17,7 +18,6 @@ from fewslice.report.tables.table import (
     highest,
     listed,
     number,
-    plural,
     plus_minus,
     structure_name,
 )

@@ -149,6 +149,17 @@ def test_labels_saved_with_the_axes_of_another_program_are_turned(tmp_path, kind
     assert np.array_equal(read(tmp_path, kind)[0].label, volume.label)
 
 
+def test_a_label_with_other_axes_on_a_scan_without_orientation_is_turned(tmp_path):
+    """ITK reads such a scan as LPS and writes that down; another program then stores the label as RAS."""
+    itk = pytest.importorskip("SimpleITK")
+    volume, _, mask = read(tmp_path, "no_codes")
+    path = volume.case.label_path
+    itk.WriteImage(itk.ReadImage(str(path)), str(path))
+    nib.save(nib.as_closest_canonical(nib.load(path)), path)
+    assert not np.array_equal(np.asarray(nib.load(path).dataobj), mask)
+    assert np.array_equal(read(tmp_path, "no_codes")[0].label, mask)
+
+
 @pytest.mark.parametrize(
     "move",
     [turn(0.55), turn(0.55, 0), placed(1, 1, 1, spacing=(1, 1, 1)) - np.eye(4), "mirror", "slice", "larger"],
@@ -198,6 +209,17 @@ def lies(tmp_path, *kinds, **spacing):
 def test_notes_name_the_volumes(tmp_path, kinds, words):
     (found,) = [note for note in geometry_notes(lies(tmp_path, *kinds), "canonical") if re.search(words, note)]
     assert found
+
+
+def test_pixdim_notes_stand_by_value(tmp_path):
+    """Volumes with the same two voxel sizes share a note; others have one of their own."""
+    found = lies(tmp_path, "pixdim_1", "unit_scale", "pixdim_1", "usual")
+    notes = [note for note in geometry_notes(found, "as_stored") if note.startswith("pixdim says")]
+    assert ["p0, p2: pixdim" in note for note in notes] == [True, False]
+    assert "pixdim says 1.6 x 1.4 x 9 mm, the affine 1 x 1 x 1 mm in p1:" in notes[1]
+    many = {f"q{mm}": dataclasses.replace(found["p1"], spacing_mm=(mm, mm, 9.0)) for mm in (2.0, 3.0, 4.0, 5.0, 6.0)}
+    notes = geometry_notes(many, "as_stored")
+    assert len(notes) == 4 and notes[3] == "pixdim and affine differ, with other values, in 2 more: q5.0, q6.0"
 
 
 def test_notes_only_where_something_is_odd(tmp_path):

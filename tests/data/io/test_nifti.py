@@ -209,7 +209,7 @@ FALSE_HEADERS = {
     "bitpix": ({"bitpix": 16}, "bitpix 8"),
     "offset": ({"vox_offset": np.nan}, "vox_offset"),
     "zero_spacing": ({"pixdim": [1, 0, 1, 1, 1, 1, 1, 1]}, "voxel sizes"),
-    "negative_spacing": ({"pixdim": [1, 1, -1, 1, 1, 1, 1, 1]}, "voxel sizes"),
+    "negative_spacing": ({"pixdim": [1, 1, -1, 1, 1, 1, 1, 1]}, "drops the signs"),
     "nan_spacing": ({"pixdim": [1, 1, np.nan, 1, 1, 1, 1, 1]}, "voxel sizes"),
     "metres": ({"xyzt_units": 1}, "units of mm"),
     "infinite_scale": ({"scl_slope": np.inf}, "finite scl_slope"),
