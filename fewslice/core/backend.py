@@ -107,7 +107,8 @@ def _log_device() -> None:
         details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
         gpus = [detail.get("device_name", "GPU") for detail in details]
     version = found.get(kind) or found.get("tensorflow-cpu", "")
-    logging.info("Device: %s (%s %s).", ", ".join(gpus) or f"CPU, {os.cpu_count()} cores", kind, version)
+    other = "as torch chooses" if kind == "torch" else f"CPU, {os.cpu_count()} cores"
+    logging.info("Device: %s (%s %s).", ", ".join(gpus) or other, kind, version)
     if {"tensorflow", "tensorflow-cpu"} <= set(found):
         logging.warning(
             "The packages tensorflow and tensorflow-cpu are both installed and overwrite each other's files. Remove "
