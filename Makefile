@@ -1,7 +1,8 @@
 # make demo    everything in minutes on synthetic volumes: a table, figures and report.html
 # make test    everything that CI runs
 # make check   style
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)) python3.11)
+DEVICE ?= cpu# or gpu: which TensorFlow a new environment gets
 VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -37,17 +38,17 @@ setup: $(BIN)/.installed
 setup-dev: $(BIN)/.installed-dev
 
 $(BIN)/python:
-	@command -v $(PYTHON) >/dev/null || { echo "ERROR: $(PYTHON) not found. Install Python 3.11 or say: make PYTHON=/path/to/python"; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "ERROR: $(PYTHON) not found. Install Python 3.11, 3.12 or 3.13, or say: make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(BIN)/.installed: setup.py pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV) (about a minute, 2 GB) ..."
-	$(BIN)/python -m pip install --quiet -e .
+	$(BIN)/python -m pip install --quiet -e ".[$(DEVICE)]"
 	touch $@
 
 $(BIN)/.installed-dev: setup.py pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV) (about a minute, 2.5 GB) ..."
-	$(BIN)/python -m pip install --quiet -e ".[dev,tensorboard]"
+	$(BIN)/python -m pip install --quiet -e ".[$(DEVICE),dev,tensorboard]"
 	touch $@ $(BIN)/.installed
 
 clean:

@@ -71,7 +71,7 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
     except BrokenPipeError:
         if not _lost_reader():
             raise
-        sys.exit(128 + signal.SIGPIPE)  # as shells count a program that this ends on its way
+        sys.exit(128 + 13)  # as shells count a program that SIGPIPE ends on its way
     finally:
         _flush()
 
@@ -89,6 +89,8 @@ def _flush() -> None:
 
 def _lost_reader() -> bool:
     """Whether it is the standard output that nobody reads any more, not another pipe."""
+    if not hasattr(select, "poll"):  # Windows
+        return True
     poll = select.poll()
     poll.register(sys.stdout.fileno(), select.POLLOUT)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -6,15 +6,22 @@ TensorFlow and JAX are imported inside functions and only where they are the bac
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-import resource
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from absl import logging
+
 from fewslice.core import files, plugins
 from fewslice.core.console import without_native_messages
 from fewslice.core.errors import ConfigError, DataError
+
+try:
+    import resource
+except ImportError:  # not a POSIX system
+    resource = None
 
 BACKENDS = ("tensorflow", "jax", "torch")
 _LEAST_BYTES = 2 * 2**30
@@ -31,7 +38,7 @@ def load() -> None:
         DataError: keras.json cannot be read, or holds what Keras does not know.
         OSError: it is a pipe or a device.
     """
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0] if resource else -1
     if 0 <= limit < _LEAST_BYTES:  # TensorFlow would wait for ever, or end the process
         raise ConfigError(
             f"The memory of this process is limited to {limit / 2**30:.1f} GiB (ulimit -v), and a network needs "
@@ -58,7 +65,8 @@ def load() -> None:
         source = f"KERAS_BACKEND={named}" if named else f"`backend` in {home}/keras.json, or tensorflow"
         raise ConfigError(
             f"Keras and its backend cannot be imported: {said.splitlines()[-1]}. The backend is named by {source}. "
-            f"Set KERAS_BACKEND to one of {', '.join(BACKENDS)} that is installed, or correct keras.json."
+            f"Set KERAS_BACKEND to one of {', '.join(BACKENDS)} that is installed, or correct keras.json. "
+            "TensorFlow comes with pip install -e '.[cpu]', or '.[gpu]' for NVIDIA GPUs."
         ) from error
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
@@ -92,6 +100,32 @@ def configure(*, seed: int, mixed_precision: bool, devices: int = 1) -> None:
     elif devices > 1:
         raise ConfigError(
             f"--devices={devices} needs the TensorFlow backend. Found: KERAS_BACKEND={keras.backend.backend()}"
+        )
+    _log_device()
+
+
+@functools.cache
+def _log_device() -> None:
+    """Names the backend and the device in the log, once per process; warns of two TensorFlows in one environment."""
+    import keras
+
+    kind, found, gpus = keras.backend.backend(), versions(), []
+    if kind == "jax":
+        import jax
+
+        gpus = [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    elif kind == "tensorflow":
+        import tensorflow as tf
+
+        details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+        gpus = [detail.get("device_name", "GPU") for detail in details]
+    version = found.get(kind) or found.get("tensorflow-cpu", "")
+    other = "as torch chooses" if kind == "torch" else f"CPU, {os.cpu_count()} cores"
+    logging.info("Device: %s (%s %s).", ", ".join(gpus) or other, kind, version)
+    if {"tensorflow", "tensorflow-cpu"} <= set(found):
+        logging.warning(
+            "The packages tensorflow and tensorflow-cpu are both installed and overwrite each other's files. Remove "
+            "both (pip uninstall tensorflow tensorflow-cpu), then install '.[cpu]' or '.[gpu]'."
         )
 
 

@@ -125,6 +125,8 @@ def sync_folder(folder: Path) -> None:
     Raises:
         OSError: the disk refuses. File systems that cannot do this for folders are left in peace.
     """
+    if os.name == "nt":  # folders cannot be opened there
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -29,6 +29,7 @@ class VolumeScore:
         hd95_mm: (K - 1,) float64, NaN where a structure is missing in either.
         hd95_voxels: (K - 1,) float64 of the pooled distances in voxels (`metrics.hd95_voxels`), NaN as above.
         assd_mm: (K - 1,) float64, NaN as above.
+        nsd: (K - 1,) float64 normalised surface Dice, NaN as above.
         notes: (K - 1) texts: "", "absent in truth", "absent in prediction" or "absent in truth and
             prediction".
     """
@@ -40,6 +41,7 @@ class VolumeScore:
     hd95_mm: np.ndarray
     hd95_voxels: np.ndarray
     assd_mm: np.ndarray
+    nsd: np.ndarray
     notes: tuple[str, ...]
 
     @property
@@ -51,7 +53,7 @@ class VolumeScore:
         """Returns the rows of per_volume.csv: one per structure and metric."""
         head = {"case_id": self.case_id, "patient_id": self.patient_id, "phase": self.phase}
         table = {"dice": self.dice[1:], "hd95_mm": self.hd95_mm, "assd_mm": self.assd_mm}
-        table["hd95_voxels"] = self.hd95_voxels
+        table |= {"hd95_voxels": self.hd95_voxels, "nsd": self.nsd}
         return [
             {**head, "structure": structure, "metric": metric, "value": float(values[index]), "note": note}
             for index, (structure, note) in enumerate(zip(struct_name, self.notes, strict=True))
@@ -67,6 +69,7 @@ def score_volume(
     spacing_mm: Sequence[float],
     num_classes: int,
     surface: bool = True,
+    tolerance_mm: float = 2.0,
 ) -> VolumeScore:
     """Compares two labels on the original grid.
 
@@ -76,9 +79,10 @@ def score_volume(
         case: Names of the volume.
         spacing_mm: Size of a voxel along the three axes.
         num_classes: K, background included.
-        surface: Also measure HD95 and ASSD; they cost more than all else. Without, they are NaN.
+        surface: Also measure HD95, ASSD and NSD; they cost more than all else. Without, they are NaN.
+        tolerance_mm: Of the normalised surface Dice.
     """
-    distances = np.full((3, num_classes - 1), np.nan)  # hd95_mm, hd95_voxels, assd_mm
+    distances = np.full((4, num_classes - 1), np.nan)  # hd95_mm, hd95_voxels, assd_mm, nsd
     dice, notes = metrics.dice_per_class(truth, prediction, num_classes), []
     for index in range(1, num_classes):
         pair = truth == index, prediction == index
@@ -86,5 +90,6 @@ def score_volume(
         notes.append(f"absent in {' and '.join(missing)}" if missing else "")
         if surface and not missing:
             measured = metrics.surface_distances(*pair, spacing_mm)
-            distances[:, index - 1] = measured.hd95(), metrics.hd95_voxels(*pair), measured.assd()
+            found = measured.hd95(), metrics.hd95_voxels(*pair), measured.assd(), measured.nsd(tolerance_mm)
+            distances[:, index - 1] = found
     return VolumeScore(case.case_id, case.patient_id, case.phase, dice, *distances, tuple(notes))

@@ -15,6 +15,8 @@ DEFINITIONS = {
     "published": "Dice and HD95 in voxels with 0 wherever a structure is absent in truth or prediction; means over "
     "volumes, then over structures (as CoreCLR reports them)",
     "assd_mm": "mean of the surface distances of both directions; undefined if absent in either",
+    "nsd": "share of the surface voxels of both that lie within the tolerance (mm) of the other surface; undefined if "
+    "absent in either",
     "mean_dice": "mean over volumes of the mean over the structures with a defined Dice (no background)",
     "std": "sample standard deviation over volumes",
 }
@@ -89,6 +91,7 @@ def _group(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -> dict:
             "hd95_mm": statistics([score.hd95_mm[index] for score in scores]),
             "hd95_voxels": statistics([score.hd95_voxels[index] for score in scores]),
             "assd_mm": statistics([score.assd_mm[index] for score in scores]),
+            "nsd": statistics([score.nsd[index] for score in scores]),
             "absent_in_truth_only": notes.count("absent in truth"),
             "absent_in_prediction_only": notes.count("absent in prediction"),
             "absent_in_both": notes.count("absent in truth and prediction"),

@@ -92,13 +92,15 @@ def evaluate_cases(
         if save_predictions:
             write_nifti(Path(out_dir) / "predictions" / f"{case_id}.nii.gz", label, like=native)
         names = {"case": native.case, "spacing_mm": native.spacing_mm}
-        scores.append(score_volume(native.label, label, **names, num_classes=dataset.num_classes))
+        names |= {"num_classes": dataset.num_classes, "tolerance_mm": dataset.surface_tolerance_mm}
+        scores.append(score_volume(native.label, label, **names))
         if progress is not None:
             progress(scores[-1])
     if not scores:
         raise ConfigError("There is no volume to evaluate. Check the split's test patients and the phases.")
     rows = [row for score in scores for row in score.rows(dataset.struct_name)]
     files.write_csv(Path(out_dir) / "per_volume.csv", rows, COLUMNS)
-    summary = {"dataset": dataset.name, **summarise(scores, dataset.struct_name)}
+    summary = {"dataset": dataset.name, "surface_tolerance_mm": dataset.surface_tolerance_mm}
+    summary |= summarise(scores, dataset.struct_name)
     files.write_json(Path(out_dir) / "summary.json", summary)
     return scores

@@ -20,7 +20,7 @@ from fewslice.core.errors import ConfigError, listed
 from fewslice.core.registry import unknown_name
 from fewslice.settings import dataset_files
 from fewslice.settings.dataset_files import ExperimentFile
-from fewslice.settings.declare import Count, Help, Must, declared, settings_of
+from fewslice.settings.declare import Count, Help, Must, Positive, declared, settings_of
 from fewslice.settings.splits import (
     Splits,
     freeze_table,
@@ -171,6 +171,7 @@ class DatasetConfig:
         Must(_is_pattern, "a regular expression with one group, the patient's id"),
         "Regular expression for the stem of a file; its first group is the patient.",
     ] = PATIENT_PATTERN
+    surface_tolerance_mm: Annotated[Positive, "Tolerance of the surface Dice, mm."] = 2.0
     mtask_bs: Annotated[Count, "Slices per step of a segmentation training."] = 20
     batch_size_ft: Annotated[Count, "Slices per step of the local contrastive stage."] = 10
     val_step_update: Annotated[Count, "Steps from one validation to the next."] = 50
@@ -184,7 +185,8 @@ class DatasetConfig:
 
 ATTRIBUTES = settings_of(DatasetConfig)
 # Attributes that came later: where they have their default they change nothing, and digests leave them out.
-LATER_DEFAULTS = {name: ATTRIBUTES[name].default for name in ("grid", "intensity", "num_channels")}
+_LATER = ("grid", "intensity", "num_channels", "surface_tolerance_mm")
+LATER_DEFAULTS = {name: ATTRIBUTES[name].default for name in _LATER}
 LATER_DEFAULTS["label_resampling"] = "nearest"  # of earlier runs
 _NOT_IN_DIGESTS = ("splits", "data_root", *(name for name, each in ATTRIBUTES.items() if not each.help.in_digest))
 

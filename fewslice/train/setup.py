@@ -136,7 +136,8 @@ def open_run(
     """
     config = datasets.config_dict(dataset)
     if all(volume.label is None for prepared in volumes.values() for volume in prepared):
-        config.pop("label_resampling", None)  # pretraining does not depend on it
+        for name in ("label_resampling", "surface_tolerance_mm"):  # pretraining does not depend on them
+            config.pop(name, None)
     settings = {
         **digest_values(args),
         "dataset_config": config,

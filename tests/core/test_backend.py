@@ -70,3 +70,14 @@ def test_limit_of_memory_is_told_before_it_is_met(monkeypatch):
     monkeypatch.setattr(backend.resource, "getrlimit", lambda _: (600_000 * 1024, -1))
     with pytest.raises(ConfigError, match=r"limited to 0.6 GiB \(ulimit -v\), and a network needs 2 GiB or more"):
         backend.load()
+
+
+def test_the_log_names_the_device_and_warns_of_two_tensorflows(caplog, monkeypatch):
+    backend._log_device.cache_clear()
+    monkeypatch.setattr(backend, "versions", lambda: {"tensorflow": "2.21.0", "tensorflow-cpu": "2.21.0"})
+    with caplog.at_level("INFO"):
+        backend.configure(seed=0, mixed_precision=False)
+        backend.configure(seed=0, mixed_precision=False)
+    device, warning = (record.getMessage() for record in caplog.records)
+    assert device.startswith("Device: ") and "tensorflow 2.21.0" in device
+    assert "overwrite each other's files" in warning

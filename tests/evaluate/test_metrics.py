@@ -126,6 +126,28 @@ def test_surface_distances_equal_loop(seed, spacing):
     np.testing.assert_allclose(metrics.hd95_voxels(truth, prediction), in_voxels, rtol=1e-10)
 
 
+def test_surface_dice_counts_both_surfaces_within_the_tolerance():
+    # a voxel and the 26 around another: as in test_cube_around_a_voxel 6 at 1, 12 at sqrt 2, 8 at sqrt 3, and 1 back
+    truth, prediction = _cube((5, 5, 5), (1, 1, 1), 3), _cube((5, 5, 5), (2, 2, 2), 1)
+    measured = metrics.surface_distances(truth, prediction, (1.0, 1.0, 1.0))
+    assert [measured.nsd(mm) for mm in (0.9, 1, 1.5, 2)] == pytest.approx([0, 7 / 27, 19 / 27, 1])
+    assert metrics.surface_distances(truth, prediction, (0.1,) * 3).nsd(0.1) == pytest.approx(7 / 27)  # rounding
+    assert np.isnan(metrics.surface_distances(truth, np.zeros_like(truth), (1, 1, 1)).nsd(1))
+
+
+@pytest.mark.parametrize("radius", [1, 9])
+def test_trees_and_transforms_measure_the_same_distances(radius, monkeypatch):
+    grid = np.indices((40, 30, 30))
+    truth = ((grid - 12) ** 2).sum(axis=0) < 121
+    prediction = ((grid - np.array([20, 12, 14])[:, None, None, None]) ** 2).sum(axis=0) < radius**2
+    found = []
+    for sparse in (0, 10**9):
+        monkeypatch.setattr(metrics, "_SPARSE", sparse)
+        found.append(metrics.surface_distances(truth, prediction, (1.5, 0.7, 3.0)))
+    np.testing.assert_allclose(found[0].from_truth, found[1].from_truth, rtol=1e-12)
+    np.testing.assert_allclose(found[0].from_prediction, found[1].from_prediction, rtol=1e-12)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_symmetry_translation_and_scale(seed):
     truth, prediction = _random_pair(seed)

@@ -87,7 +87,7 @@ def test_members_and_metrics(uncertain):
         for place in ("val", "test"):
             path = one / "member_1" / "eval" / place / "per_volume.csv"
             assert header(path) == "case_id,patient_id,phase,structure,metric,value,note"
-            assert len(tiny_al.table(path)) == {"val": 1, "test": 2}[place] * 2 * 4
+            assert len(tiny_al.table(path)) == {"val": 1, "test": 2}[place] * 2 * 5
 
 
 @pytest.mark.parametrize("pattern", ["member_1/logs/*.csv", "member_0/eval/test/*.csv", "member_1/eval/val/*.json"])
@@ -264,8 +264,8 @@ def test_numbers_of_absent_structures_by_hand():
 
     nan = np.nan
     scores = [
-        VolumeScore("1", "1", "", np.array([1, 0.5, 0, nan]), *[np.array([2.0, nan, nan])] * 3, ("",) * 3),
-        VolumeScore("2", "2", "", np.array([1, nan, 0, nan]), *[np.array([nan, nan, nan])] * 3, ("",) * 3),
+        VolumeScore("1", "1", "", np.array([1, 0.5, 0, nan]), *[np.array([2.0, nan, nan])] * 4, ("",) * 3),
+        VolumeScore("2", "2", "", np.array([1, nan, 0, nan]), *[np.array([nan, nan, nan])] * 4, ("",) * 3),
     ]
     found = json.loads(files.to_json(summary(scores, ("a", "b", "c"), prefix="test")))
     assert found["test_dice"] == (0.25 + 0) / 2 and found["test_hd95_mm"] == 2.0

@@ -26,6 +26,13 @@ from fewslice.core.files import atomic_path, refuse_special
 from fewslice.data.io.access import absence, access_error
 from fewslice.data.io.geometry import STORED, Axes, has_orientation, inverse, permuted, turned
 
+try:  # the extra `fast`: reading takes two thirds of the time or less
+    from isal import igzip, isal_zlib
+
+    _GzipFile, _DEFLATE_ERRORS = igzip.GzipFile, (zlib.error, isal_zlib.error)
+except ImportError:
+    _GzipFile, _DEFLATE_ERRORS = gzip.GzipFile, (zlib.error,)
+
 Header = nib.Nifti1Header  # nib.Nifti2Header is a subclass
 
 INTEGER_TOLERANCE = 1e-3  # labels stored as floats may differ by this much from an integer
@@ -114,7 +121,7 @@ def _read(path: Path, *, is_label: bool) -> tuple[Header, np.ndarray]:
     """Returns the checked header and all voxels in one row; of a 3-D image, small integers as scaled float32."""
     is_gzip = _check_file(path)
     with _reading(path), open(path, "rb") as raw:
-        stream = gzip.GzipFile(fileobj=raw) if is_gzip else raw
+        stream = _GzipFile(fileobj=raw) if is_gzip else raw
         header = _read_header(path, stream)
         count = _claimed_bytes(path, header, is_gzip)
         dtype, done = _voxel_type(path, header), 0
@@ -192,7 +199,7 @@ def _reading(path: Path) -> Iterator[None]:
     except EOFError as error:
         found = f"the gzip stream ends too early ({path.stat().st_size} bytes in the file)"
         raise DataError(path, expected="a complete gzip stream", found=found, remedy=_FRESH_COPY) from error
-    except (gzip.BadGzipFile, zlib.error) as error:
+    except (gzip.BadGzipFile, *_DEFLATE_ERRORS) as error:
         found = f"damage ({error})"
         raise DataError(path, expected="an intact gzip stream", found=found, remedy=_FRESH_COPY) from error
     except OSError as error:

@@ -22,7 +22,7 @@ from fewslice.report.tables.table import (
     structure_name,
 )
 
-_SHOWN = ("dice", "hd95_mm", "assd_mm")
+_SHOWN = ("dice", "hd95_mm", "assd_mm", "nsd")
 
 
 def scored_of(methods: Sequence[Method]) -> list[Method]:
@@ -51,7 +51,7 @@ def result_tables(methods: Sequence[Method]) -> list[Table]:
             [plus_minus(*cell, digits=digits) for cell in zip(mean.loc[label], width.loc[label], strict=True)]
             for label in labels
         ]
-        sign = 1 if metric == "dice" else -1
+        sign = 1 if metric in ("dice", "nsd") else -1
         tops = [(row, column) for column, name in enumerate(names) for row in highest(list(sign * mean[name]))]
         if is_many:
             rows = tuple(

@@ -49,7 +49,7 @@ def test_memory_is_that_of_the_result(tmp_path, monkeypatch, slope):
     monkeypatch.setattr(nifti, "_BLOCK", 24_000)
     tracemalloc.start()
     array = read_nifti(tmp_path / "a.nii.gz").array
-    assert tracemalloc.get_traced_memory()[1] < 1.1 * array.nbytes
+    assert tracemalloc.get_traced_memory()[1] < 1.1 * array.nbytes + (1 << 20)  # a buffer of isal
     tracemalloc.stop()
     assert array.dtype == np.float32 and (array == -1024).all()
 
