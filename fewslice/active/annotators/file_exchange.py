@@ -46,7 +46,6 @@ _COLUMNS = (
     "unit_id", "file",
 )  # fmt: skip
 BACK, HANDED_OUT, _SLICER = "annotated", "to_annotate", "3d_slicer"
-AGAIN = "Repeat the command"
 
 
 @ANNOTATORS.register("files")
@@ -76,7 +75,7 @@ class FileExchange:
             raise WaitingForAnnotations(
                 f"{len(units)} units of {len(chosen)} volumes wait for their annotation in {folder / HANDED_OUT} "
                 f"(its README.txt says how). Not back yet: {few(missing, 8)}. "
-                f"{AGAIN} when they are in {folder / BACK}.{self._elsewhere(folder, missing, returned)}"
+                f"Repeat this command when they are in {folder / BACK}.{self._elsewhere(folder, missing, returned)}"
             )
         labels = self._take_back(folder, chosen, returned)
         boxes = [self._task.pool.box(unit) for unit in units]
@@ -99,7 +98,7 @@ class FileExchange:
         text = f" Saved in {HANDED_OUT}: {few(saved)}; move it to {BACK}." if saved else ""
         return text + (f" Other names there, which do not count: {few(others)}." if others else "")
 
-    def hand_out(self, folder: Path, units: np.ndarray, *, then: str = f"{AGAIN}.") -> None:
+    def hand_out(self, folder: Path, units: np.ndarray, *, then: str = "repeat the command.") -> None:
         """Writes the files, unless they are there; the list is the last one, so that it vouches for the others.
 
         Args:
@@ -125,7 +124,7 @@ class FileExchange:
         affine, spacing_mm = painting_grid(volume)
         blank, rows = np.full(volume.image.shape[:3], self._ignore, np.uint8), {}
         predicted = None if task.prefill is None else task.prefill(task.volumes[self._index[case_id]])
-        name = f"{case_id}_annotation.nii.gz"
+        name, drawn = f"{case_id}_annotation.nii.gz", "mask" if task.annotation.is_dense else "scribble"
         for unit in units:
             box = pool.box(unit)
             asked, first = self._asked(volume, [box]), pool.place_in_file(box)[0]
@@ -133,7 +132,7 @@ class FileExchange:
                 blank[asked] = predicted[asked]
             view, place = viewers.slice_place(affine, first)
             cells = (case_id, first, first + 1, first + box.size[0] - 1, view, place, _sum(blank, asked, predicted))
-            rows[unit] = dict(zip(_COLUMNS[1:], (*cells, task.annotation.array, pool.name(unit), name), strict=True))
+            rows[unit] = dict(zip(_COLUMNS[1:], (*cells, drawn, pool.name(unit), name), strict=True))
         grey = volume.image if volume.image.ndim == 3 else volume.image.mean(axis=3)
         grey, blank = (geometry.turned(array, geometry.inverse(volume.axes)) for array in (grey, blank))
         for path, array in ((f"{case_id}_image.nii.gz", grey), (name, blank)):
