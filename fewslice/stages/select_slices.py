@@ -153,6 +153,7 @@ class Selection:
             "score": args.score if self.network else None,
             "with_scribbles": args.with_scribbles,
             "mixed_precision": args.mixed_precision,
+            **({"annotation": args.annotation} if args.annotation == "scribble" else {}),  # so that its reader knows
         }
 
     def open_run(self) -> Run:

@@ -42,8 +42,8 @@ from fewslice.data.readers.base import visible
 from fewslice.data.volume import Volume, label_from_grid, label_to_grid
 
 _COLUMNS = (
-    "order", "volume", "slice", "slice_counted_from_1", "last_slice", "view", "slicer_mm", "prefilled", "annotation",
-    "unit_id", "file",
+    "order", "volume", "slice", "slice_counted_from_1", "last_slice", "view", "slicer_mm", "prefilled", "unit_id",
+    "file",
 )  # fmt: skip
 BACK, HANDED_OUT, _SLICER = "annotated", "to_annotate", "3d_slicer"
 
@@ -124,7 +124,7 @@ class FileExchange:
         affine, spacing_mm = painting_grid(volume)
         blank, rows = np.full(volume.image.shape[:3], self._ignore, np.uint8), {}
         predicted = None if task.prefill is None else task.prefill(task.volumes[self._index[case_id]])
-        name, drawn = f"{case_id}_annotation.nii.gz", "mask" if task.annotation.is_dense else "scribble"
+        name = f"{case_id}_annotation.nii.gz"
         for unit in units:
             box = pool.box(unit)
             asked, first = self._asked(volume, [box]), pool.place_in_file(box)[0]
@@ -132,7 +132,7 @@ class FileExchange:
                 blank[asked] = predicted[asked]
             view, place = viewers.slice_place(affine, first)
             cells = (case_id, first, first + 1, first + box.size[0] - 1, view, place, _sum(blank, asked, predicted))
-            rows[unit] = dict(zip(_COLUMNS[1:], (*cells, drawn, pool.name(unit), name), strict=True))
+            rows[unit] = dict(zip(_COLUMNS[1:], (*cells, pool.name(unit), name), strict=True))
         grey = volume.image if volume.image.ndim == 3 else volume.image.mean(axis=3)
         grey, blank = (geometry.turned(array, geometry.inverse(volume.axes)) for array in (grey, blank))
         for path, array in ((f"{case_id}_image.nii.gz", grey), (name, blank)):
