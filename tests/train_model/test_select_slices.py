@@ -98,7 +98,7 @@ def test_what_a_person_paints(house, select, caplog):
     folder = select(*random, "--annotation=none")
     assert not (folder / "to_annotate").exists()
     done = (folder / "DONE").stat().st_mtime_ns
-    with pytest.raises(ConfigError, match="--prefill begins masks. It does not fit --annotation=scribble"):
+    with pytest.raises(ConfigError, match="--prefill begins masks. Let the annotation be `mask`"):
         select(*random, "--annotation=scribble", "--prefill", house.baseline)
     assert select(*random, "--prefill", house.baseline) == folder and (folder / "DONE").stat().st_mtime_ns == done
     then = f"python ../scripts/add_annotations.py --dataset=tiny --from={folder}"

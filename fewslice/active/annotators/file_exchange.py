@@ -259,7 +259,7 @@ class FileExchange:
         listed, whole = np.flatnonzero(asked.any(axis=(0, 1))), range(labels.shape[2])
         drawn = [place for place in whole if (labels[..., place] != self._ignore).any() and place not in untouched]
         beside = {step: [place + step for place in listed if place + step in whole] for step in (1, -1)}
-        step = next((step for step, places in beside.items() if drawn and drawn == places != list(listed)), 0)
+        step = next((step for step, places in beside.items() if drawn == places and {*drawn} - {*listed}), 0)
         if step and "shifted" not in self._task.accept:
             raise DataError(
                 path,
