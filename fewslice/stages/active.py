@@ -11,7 +11,6 @@ What can be refused without a network is refused before Keras is imported.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import re
@@ -250,9 +249,7 @@ class _Parts:
     def _log_older(self, run: Run) -> None:
         """Logs where a run of this name lies whose settings had other names, so that its digest differs."""
         name = re.compile(rf"{re.escape(self.experiment.name)}-[0-9a-f]+")
-        runs = []
-        with contextlib.suppress(FewSliceError):  # a damaged run beside this one is no concern of it
-            runs = find_runs(self.runs_dir, self.dataset.name, STAGE) if not run.dir.exists() else []
+        runs = find_runs(self.runs_dir, self.dataset.name, STAGE) if not run.dir.exists() else []
         older = [path for path, config in runs if name.fullmatch(path.name) and config.keys() >= _OLD_GROUPS]
         if older:
             text = "The settings of %s have new names now, so that its digest differs and it is not resumed here; %s"

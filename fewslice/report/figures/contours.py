@@ -65,8 +65,7 @@ def plot_rows(
     for axes_row, row in zip(grid, rows, strict=True):
         low, high = np.percentile(row.image[row.window], (0.5, 99.7))
         for column, axes in enumerate(axes_row):
-            axes.set_xticks([])
-            axes.set_yticks([])
+            axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
             if column < len(row.slices):
                 _panel(axes, row, row.slices[column], (low, high), len(structures))
