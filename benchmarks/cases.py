@@ -117,8 +117,8 @@ def kcenter(
 
     "plain" computes all distances to each pick.
     """
-    from benchmarks import plain_queries as plain
     from fewslice.active.measures.kcenter import euclidean_k_center
+    from tests.reference import plain_queries as plain
 
     rng, path = np.random.default_rng(0), folder / "features.npy"
     features = np.lib.format.open_memmap(path, "w+", np.float32, (units, columns))
@@ -149,10 +149,10 @@ def mfc(
     way: Way = "ours",
 ) -> Work:
     """MultiFeature Coreset in the published configuration: memory-mapped pixels and scribbles, 512-d embeddings."""
-    from benchmarks import plain_queries as plain
     from fewslice.active.measures.kcenter import greedy
     from fewslice.active.measures.mfc import MaskedPixels, MfcDistance, MfcOptions
     from fewslice.active.measures.pixels import PixelStore
+    from tests.reference import plain_queries as plain
 
     rng, size = np.random.default_rng(0), GRID * GRID
     writable = np.lib.format.open_memmap(folder / "pixels.npy", "w+", np.float16, (size, units))

@@ -16,7 +16,6 @@ from scipy import ndimage
 
 import losses
 import models
-from benchmarks import plain
 from fewslice.augment.rot_flip import rot_flip
 from fewslice.augment.segmentation import SegmentationAugmentation
 from fewslice.core import backend
@@ -25,6 +24,7 @@ from fewslice.stages.joint.contrastive import assemble
 from fewslice.train.optimizers import CoupledAdam, CoupledSGD, polynomial_decay
 from fewslice.train.setup import optimizer
 from models.joint import EMBEDDINGS, LOGITS
+from tests.reference import plain_networks as plain
 
 CLASSES, N_POS, IGNORE = 4, 3, 255
 ROWS = {"encoder": 24, "decoder": 20, "group": 36, "unet": 20, "joint": 20, "scribble": 6, "dmpls": 6}
@@ -40,7 +40,7 @@ class Stage:
     Attributes:
         network, loss: Make ours.
         batches: Step -> images and targets.
-        plain: The same network and loss, written plainly, if `benchmarks.plain` has them.
+        plain: The same network and loss, written plainly, if `tests.reference.plain_networks` has them.
         optimizer: Makes the optimiser.
         loss_weights: By output.
     """

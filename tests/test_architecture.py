@@ -78,6 +78,7 @@ ALLOWED = {
         "devices, threads, compilation and determinism are the backend's own affair",
     ),
     "fewslice/settings/declare.py": ({"pydantic_core"}, "imported when pydantic meets a rule of ours, not before"),
+    "fewslice/data/io/nifti.py": ({"isal"}, "an optional extra that reads .nii.gz faster"),
     "fewslice/data/batches/steps.py": ({"keras"}, "a keras.utils.PyDataset; knows no network"),
     "fewslice/train/callbacks.py": ({"tensorboard"}, "an optional extra, imported where --tensorboard asks for it"),
 }

@@ -1,7 +1,6 @@
 """The benchmarks at tiny size: every one runs, and what is written plainly computes the same as ours.
 
-Expected values come from the plain reference (`benchmarks/plain*.py`), written apart from the code under test. Nothing
-is timed.
+Expected values come from `tests/reference/plain_*.py`, written apart from the code under test. Nothing is timed.
 """
 
 from __future__ import annotations
