@@ -34,26 +34,21 @@ def embedding_network(run: EncoderRun, dataset: DatasetConfig) -> keras.Model:
     else:
         whole = models.build_encoder(shape)
         model = keras.Model(whole.inputs[0], keras.layers.GlobalAveragePooling2D()(whole.outputs[-1]))
-    _read_weights(whole, run, "Embeddings by", "this encoder")
+    step = read_into(whole, run.weights, kind="this encoder")
+    logging.info("Embeddings by %s (step %s).", os.path.relpath(run.weights), step)
     return model
 
 
-def segmentation_network(run: EncoderRun, dataset: DatasetConfig) -> keras.Model:
-    """Returns the U-Net of a run, image -> logits.
+def read_into(model: keras.Model, path: Path, *, kind: str) -> Any:
+    """Gives a network the weights of a file, see `fill`, and returns their training step.
 
     Raises:
-        ConfigError: the run's weights are not those of a U-Net.
-        DataError: the weight file is damaged.
+        ConfigError: the weights are not those of such a network.
+        DataError: the file is missing, damaged or of another run.
     """
-    model = models.build_unet(image_shape(dataset), dataset.num_classes)
-    _read_weights(model, run, "Segmentation network:", "a U-Net")
-    return model
-
-
-def _read_weights(model: keras.Model, run: EncoderRun, use: str, kind: str) -> None:
-    weights, record, _ = checkpoint.load_weights(run.weights)
-    fill(model, weights, path=run.weights, kind=kind)
-    logging.info("%s %s (step %s).", use, os.path.relpath(run.weights), record.get("step", "unknown"))
+    weights, record, _ = checkpoint.load_weights(path)
+    fill(model, weights, path=path, kind=kind)
+    return record.get("step", "unknown")
 
 
 def fill(model: keras.Model, weights: Mapping[str, Any], *, path: Path, kind: str) -> None:
