@@ -59,7 +59,6 @@ def export(args: ExportArgs) -> Path:
     settings = {
         "format": FORMAT,
         "networks": [a | b | c for a, b, c in zip(places, facts, windows, strict=True)],
-        "classes": ["background", *dataset.struct_name],
         **preparation(dataset),
         "batch_size": dataset.mtask_bs,
         "largest_component": args.largest_component,
@@ -91,7 +90,8 @@ def export(args: ExportArgs) -> Path:
         files.write_text(made / "predict.py", Path(runner.__file__).read_text(encoding="utf-8"))
         files.write_text(made / "README.md", _readme(settings, has_onnx=not missing))
         sums = {path.name: files.sha256(path) for path in sorted(made.iterdir())}
-        files.write_json(made / SETTINGS, {**settings, "versions": backend.versions(), "sha256": sums})
+        versions = {name: text for name, text in backend.versions().items() if not name.startswith("plugin ")}
+        files.write_json(made / SETTINGS, {**settings, "versions": versions, "sha256": sums})
         made.chmod(0o755)
         os.replace(made, folder)
     except OSError as error:
@@ -136,10 +136,10 @@ def _write_onnx(network: Any, path: Path) -> str:
 def _readme(settings: Mapping[str, Any], *, has_onnx: bool) -> str:
     networks, channels = settings["networks"], settings["num_channels"]
     return _README.format(
-        classes=", ".join(settings["classes"][1:]),
+        classes=", ".join(settings["struct_name"]),
         count="One network" if len(networks) == 1 else f"{len(networks)} networks that predict together",
         names=", ".join(each["name"] for each in networks),
         onnx="" if has_onnx else ", but there are no .onnx files here",
         channels="" if channels == 1 else f" with {channels} channels",
-        labels=", ".join(f"{number} {name}" for number, name in enumerate(settings["classes"])),
+        labels=", ".join(f"{number} {name}" for number, name in enumerate(["background", *settings["struct_name"]])),
     )
