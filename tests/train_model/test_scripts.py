@@ -20,7 +20,6 @@ import pytest
 
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.train.trainer import Interrupted
-from tests.scripts.running import run
 from tests.train_model import tiny
 
 CONTRASTIVE = (tiny.GLOBAL, tiny.LOCAL)
@@ -225,10 +224,6 @@ def test_a_finished_run_is_extended_only_by_steps_that_are_given(house, data):
     assert read(house.dirs[tiny.BASELINE] / "DONE") == before
 
 
-def test_predict_repeats_the_predictions_of_a_finished_run(trained_baseline, data, tmp_path):
-    scans = data / "tiny" / "patient00[67]" / "*01.nii.gz"
-    result = run("predict", f"--run={trained_baseline}", f"--images={scans}", f"--output={tmp_path}")
-    assert result.returncode == 0, result.stderr
-    for patient in ("006", "007"):
-        theirs = trained_baseline / "eval" / "predictions" / f"{patient}_ED.nii.gz"
-        assert (tmp_path / f"patient{patient}_frame01.nii.gz").read_bytes() == theirs.read_bytes()
+@pytest.mark.parametrize("script", LABELED)
+def test_predict_repeats_the_predictions_of_a_finished_run(house, data, script, tmp_path):
+    tiny.assert_predict_repeats(house.dirs[script], data, tmp_path)
