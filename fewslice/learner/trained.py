@@ -54,8 +54,7 @@ def find_trained(value: str, *, flag: str = "run") -> list[SegmentationRun]:
     if is_round:
         return _members(path.parent.parent, path, value, flag)
     if is_member:
-        found = _members(path.parents[2], path.parent, value, flag)
-        return [run for run in found if run.path == path]
+        return _members(path.parents[2], path.parent, value, flag, only=path.name)
     runs = sorted(each.parent for each in path.glob("*/config.json")) if path.is_dir() else []
     if runs and not (path / "config.json").is_file():
         return [run for each in runs for run in find_trained(str(each), flag=flag)]
@@ -71,8 +70,8 @@ def find_trained(value: str, *, flag: str = "run") -> list[SegmentationRun]:
     return [SegmentationRun(run.path, run.weights, run.config, UNET, name=name, network=network_of(_UNET))]
 
 
-def _members(run: Path, folder: Path, value: str, flag: str) -> list[SegmentationRun]:
-    """Returns the networks of a round of an experiment."""
+def _members(run: Path, folder: Path, value: str, flag: str, *, only: str = "") -> list[SegmentationRun]:
+    """Returns the networks of a round of an experiment, or the one in the folder `only`."""
     config, found = done.read_config(run / "config.json"), []
     named = config.get("network")
     if not (isinstance(named, dict) and {"name", "options"} <= named.keys()):
@@ -83,6 +82,8 @@ def _members(run: Path, folder: Path, value: str, flag: str) -> list[Segmentatio
     network = network_of(Named(named["name"], options))
     for number in range(config["members"]["count"]):
         path, weights = member_folder(folder, number), weights_of(folder, number)
+        if only not in ("", path.name):
+            continue
         if not weights.is_file():
             raise ConfigError(f"--{flag}={value}: {path} has no weights (yet). Is the round finished?")
         name = f"{run.name}/{path.relative_to(run).as_posix()}"
