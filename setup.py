@@ -54,6 +54,7 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.20,<2.23"],
         "dev": ["pytest>=8,<10", "pytest-xdist>=3.8,<4", "ruff>=0.6,<1", "jax>=0.5,<1"],
         "fast": ["isal>=1.6,<2"],  # reads .nii.gz in two thirds of the time or less
+        "onnx": ["tf2onnx>=1.17,<2", "onnx>=1.17,<2", "onnxruntime>=1.20,<2"],  # export_run.py
         "tensorboard": ["tensorboard>=2.20,<2.23"],
     },
 )

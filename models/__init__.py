@@ -4,6 +4,7 @@ from models.joint import both_heads, build_joint_net, segmentation_part
 from models.resnet import build_group_encoder, embedding_part
 from models.resnet_unet import build_resnet_unet
 from models.scribble_unet import build_scribble_unet, dropout_part, encoder_maps, main_branch
+from models.standard import standard_network
 from models.statistics import estimate_statistics
 from models.teacher import build_copy_paste_net, build_unimatch_net, start_teacher
 from models.transfer import TransferReport, copy_by_name, freeze, read_weights, set_weights
@@ -36,5 +37,6 @@ __all__ = [
     "read_weights",
     "segmentation_part",
     "set_weights",
+    "standard_network",
     "start_teacher",
 ]

@@ -323,7 +323,7 @@ class Store:
         paths = self.reader.source_files(case, with_label=bool(annotations))
         sources |= {self._name(path): _source(path) for path in paths}
         volume = self.reader.read(case, with_label=LABEL in annotations, with_scribble=SCRIBBLE in annotations)
-        _refuse_large_grid(volume, self.reader.dataset)
+        refuse_large_grid(volume, self.reader.dataset)
         arrays, remarks = _prepare(volume, self.reader.dataset, with_image="image" not in kept)
         arrays = {self._key(key): array for key, array in arrays.items() if self._key(key) not in kept}
         try:
@@ -485,7 +485,7 @@ class Store:
         return {"sha256": checksum, "size": size, "shape": shape, "dtype": array.dtype.name}
 
 
-def _refuse_large_grid(volume: Volume, dataset: DatasetConfig) -> None:
+def refuse_large_grid(volume: Volume, dataset: DatasetConfig) -> None:
     """Raises `ConfigError` where the network's grid, or the matrices of resampling, would take more than the limit."""
     if dataset.grid == "native":
         return

@@ -261,6 +261,7 @@ def restore_probabilities(
     *,
     target_resolution: Sequence[float],
     anti_aliasing: str = "default",
+    as_label: bool = True,
 ) -> np.ndarray:
     """Brings class probabilities back to the native grid and takes the most probable class there.
 
@@ -273,9 +274,10 @@ def restore_probabilities(
         native_shape: (X, Y, Z) of the native volume.
         spacing_mm, target_resolution: As in `prepare_image`.
         anti_aliasing: "default" smooths along an axis whose native grid is coarser, "off" does not.
+        as_label: False returns the probabilities, scaled to a sum of 1; outside of the crop background has 1.
 
     Returns:
-        (X, Y, Z) uint8 label.
+        (X, Y, Z) uint8 label, or (X, Y, Z, K) float32 probabilities.
 
     Raises:
         ValueError: the shapes disagree.
@@ -295,9 +297,16 @@ def restore_probabilities(
         axes.append(resize_matrix(rescaled, native, smooth=smooth)[:, target])
         kept.append(source)
         padded |= rescaled > size
-    result = np.empty(native_shape, np.uint8)
+    num_classes = probabilities.shape[-1]
+    result = np.empty(native_shape, np.uint8) if as_label else np.empty((*native_shape, num_classes), np.float32)
     for index, maps in enumerate(probabilities):
-        result[..., index] = _label_of_slice(maps[tuple(kept)], axes, padded=padded)
+        full = _resize_maps(maps[tuple(kept)], axes, padded=padded)  # (Y', K, X')
+        if as_label:
+            result[..., index] = _most_probable(full).T
+        else:
+            sums = full.sum(axis=1, keepdims=True)
+            full[:, :1] += sums == 0
+            result[:, :, index] = np.moveaxis(full / np.where(sums > 0, sums, 1), 2, 0)
     return result
 
 
@@ -391,8 +400,8 @@ def _resample_slices(volume: np.ndarray, axes: Sequence[Matrix]) -> np.ndarray:
     return np.clip(full.reshape(-1, rows.shape[0], depth).transpose(1, 0, 2), low, high)
 
 
-def _label_of_slice(maps: np.ndarray, axes: Sequence[Matrix], *, padded: bool) -> np.ndarray:
-    """Resizes class maps (X, Y, K) and returns the most probable class, (X', Y') uint8; ties take the lowest.
+def _resize_maps(maps: np.ndarray, axes: Sequence[Matrix], *, padded: bool) -> np.ndarray:
+    """Resizes class maps (X, Y, K) to (Y', K, X') float64.
 
     Values are clipped to the slice's range; a `padded` one stands in a larger slice of zeros.
     """
@@ -404,11 +413,16 @@ def _label_of_slice(maps: np.ndarray, axes: Sequence[Matrix], *, padded: bool) -
     full = (columns @ half).reshape(-1, num_classes, depth)  # (Y', K, X')
     if low > 0:
         np.clip(full, low, high, out=full)
-    best, label = full[:, 0].copy(), np.zeros((full.shape[0], depth), np.uint8)
-    for index in range(1, num_classes):
-        label[full[:, index] > best] = index
-        np.maximum(best, full[:, index], out=best)
-    return label.T
+    return full
+
+
+def _most_probable(maps: np.ndarray) -> np.ndarray:
+    """Returns the most probable class of maps (Y, K, X), (Y, X) uint8; ties take the lowest."""
+    best, label = maps[:, 0].copy(), np.zeros((maps.shape[0], maps.shape[2]), np.uint8)
+    for index in range(1, maps.shape[1]):
+        label[maps[:, index] > best] = index
+        np.maximum(best, maps[:, index], out=best)
+    return label
 
 
 def _is_smoothed(anti_aliasing: str) -> bool:

@@ -130,7 +130,12 @@ def label_to_grid(
 
 
 def label_from_grid(
-    probabilities: np.ndarray, native_shape: Sequence[int], spacing_mm: Sequence[float], dataset: DatasetConfig
+    probabilities: np.ndarray,
+    native_shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    dataset: DatasetConfig,
+    *,
+    as_label: bool = True,
 ) -> np.ndarray:
     """Returns the most probable class of every native voxel.
 
@@ -139,16 +144,17 @@ def label_from_grid(
         native_shape: (X, Y, Z).
         spacing_mm: Native spacing; the first two values count.
         dataset: `grid`, `target_resolution` and `anti_aliasing` are read.
+        as_label: False returns the probabilities themselves.
 
     Returns:
         (X, Y, Z) uint8. With a stretched or native grid the class is chosen there and goes back by the nearest pixel;
-        otherwise the probabilities go back (`preprocess.restore_probabilities`).
+        otherwise the probabilities go back (`preprocess.restore_probabilities`). Or (X, Y, Z, K) float32.
     """
     if dataset.grid != "resample":
-        label = np.moveaxis(probabilities.argmax(axis=-1).astype(np.uint8), 0, -1)  # (NX, NY, Z)
-        return np.ascontiguousarray(resize_nearest(label, tuple(native_shape[:2])))
+        chosen = probabilities.argmax(axis=-1).astype(np.uint8) if as_label else np.asarray(probabilities, np.float32)
+        return np.ascontiguousarray(resize_nearest(np.moveaxis(chosen, 0, 2), tuple(native_shape[:2])))
     options = {"target_resolution": dataset.target_resolution, "anti_aliasing": dataset.anti_aliasing}
-    return preprocess.restore_probabilities(probabilities, native_shape, spacing_mm, **options)
+    return preprocess.restore_probabilities(probabilities, native_shape, spacing_mm, **options, as_label=as_label)
 
 
 def _stretched(array: np.ndarray, dataset: DatasetConfig) -> np.ndarray:

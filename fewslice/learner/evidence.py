@@ -29,10 +29,11 @@ from fewslice.data import cache
 from fewslice.learner.features import gradient_embeddings
 from fewslice.learner.kinds import FEATURES as KINDS
 from fewslice.learner.kinds import Inputs
-from fewslice.learner.learner import case_images, load_member, member_folder
+from fewslice.learner.learner import case_images, load_network
 from fewslice.learner.members import MEMBERS
 from fewslice.learner.networks import SCORING_BATCH, Network, network_of
 from fewslice.learner.passes import DropoutPasses, Maps, Passes
+from fewslice.learner.trained import weights_of
 from fewslice.settings import datasets
 from fewslice.train.encoder_runs import EncoderRun
 
@@ -51,14 +52,14 @@ class RoundNetworks:
         """Returns the kind of network, and the best of the round."""
         network = network_of(situation.plan.network)
         chosen = files.read_record(situation.trained / "metrics.json", {"chosen": int})["chosen"]
-        return network, load_member(network, self.dataset, member_folder(situation.trained, chosen))
+        return network, load_network(network, self.dataset, weights_of(situation.trained, chosen))
 
     def members(self, situation: Situation) -> tuple[Network, list[tuple[keras.Model, int]]]:
         """Returns the kind of network, and all of the round with their seeds."""
         plan, models = situation.plan, []
         network, kind = network_of(plan.network), MEMBERS.get(plan.members.kind)
         for member in range(plan.members.count):
-            model = load_member(network, self.dataset, member_folder(situation.trained, member))
+            model = load_network(network, self.dataset, weights_of(situation.trained, member))
             seed, _ = kind(member, plan.members.count, plan.seed, situation.labels)
             models.append((model, seed))
         return network, models

@@ -8,6 +8,7 @@ rounds/000/member_0/checkpoints/ logs/      as in any training
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from absl import logging
 
 import models
 from fewslice.active.labels import Labels
-from fewslice.core import backend, checkpoint, files
+from fewslice.core import backend, files
 from fewslice.core.done import BEST
 from fewslice.data import cache
 from fewslice.data.volume import with_channel_axis
@@ -29,10 +30,12 @@ from fewslice.evaluate.summary import mean_foreground_dice, statistics
 from fewslice.learner.members import MEMBERS
 from fewslice.learner.networks import Network, Schedule, network_of
 from fewslice.learner.samplers import Batches
+from fewslice.learner.trained import member_folder
 from fewslice.settings import datasets
 from fewslice.settings.experiment import RoundPlan
 from fewslice.train import setup
 from fewslice.train.evaluation import validation_of
+from fewslice.train.networks import read_into
 from fewslice.train.trainer import Plan, Trainer
 
 MEMBER = "member.json"
@@ -169,22 +172,23 @@ def case_images(volumes: cache.PreparedSet) -> list[np.ndarray]:
     return [with_channel_axis(volume.image) for volume in volumes]
 
 
-def member_folder(folder: Path, member: int) -> Path:
-    """Returns the folder of a member in a round's folder."""
-    return folder / f"member_{member}"
-
-
 def build(network: Network, dataset: datasets.DatasetConfig, *, seed: int = 0) -> keras.Model:
     """Returns a network for a dataset with its initial weights."""
     shape = network.input_shape(dataset.size, dataset.num_channels)
     return network.build(shape, dataset.num_classes, seed=seed)
 
 
-def load_member(network: Network, dataset: datasets.DatasetConfig, path: Path) -> keras.Model:
-    """Returns the network of a member with its best weights. Raises `DataError` as `checkpoint.load_weights`."""
+def load_network(network: Network, dataset: datasets.DatasetConfig, weights: Path) -> keras.Model:
+    """Returns a network with the weights of a file; further ones, such as those of another head, are left out.
+
+    Raises:
+        ConfigError: the weights are those of another network.
+        DataError: the file is missing, damaged or of another run.
+    """
     backend.release_networks()  # layers without a name of their own are called as they were in training
     model = build(network, dataset)
-    models.set_weights(model, checkpoint.load_weights(path / "checkpoints" / BEST)[0])
+    step = read_into(model, weights, kind=f"a {type(network).__name__} for {dataset.size} pixels")
+    logging.info("Segmentation network: %s (step %s).", os.path.relpath(weights), step)
     return model
 
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from fewslice.core import registry
+from fewslice.core.done import FACTS
 from fewslice.core.errors import ConfigError, listed
 from fewslice.core.registry import unknown_name
 from fewslice.settings import dataset_files
@@ -248,6 +249,40 @@ def load_dataset_config(
     if problems or splits is None:
         raise ConfigError(listed(f"The dataset {name!r}", problems))
     return DatasetConfig(name=name, splits=splits, data_root=root, **_completed(name, values))
+
+
+def config_of_run(config: Mapping[str, Any], name: str, *, orientation: str | None = None) -> DatasetConfig:
+    """Returns the settings that a run was trained with, from its config.json alone; without split lists.
+
+    Args:
+        config: Its content.
+        name: Of the run, for messages.
+        orientation: Of earlier runs, which do not record it.
+
+    Raises:
+        ConfigError: it holds no such settings, or ones that are wrong.
+    """
+    found = config.get("dataset_config")
+    if not isinstance(found, Mapping):
+        raise ConfigError(f"{name}: its config.json does not say for which slices it was trained.")
+    values = {**LATER_DEFAULTS, **{key: _as_tuple(value) for key, value in found.items() if key in ATTRIBUTES}}
+    recorded = config.get(FACTS, {}).get("orientation", orientation)
+    values["orientation"] = "as_stored" if str(values.get("layout")).endswith("h5") else recorded
+    if values["orientation"] is None:
+        raise ConfigError(
+            f"{name} is of an earlier version, which did not record whether scans were turned to R, A, S. Add "
+            f"--orientation=canonical or as_stored, as `orientation` in init_{found.get('name')}.py said when it was "
+            "trained (canonical if nothing)."
+        )
+    problems = [text for key, text in value_problems(values) if key != "layout"]  # a plugin's may be unknown here
+    if problems or "num_classes" not in values:
+        raise ConfigError(listed(f"config.json of {name}", problems or ["no `num_classes`"]))
+    nowhere = Splits(train={}, val={}, test=())
+    return DatasetConfig(name=str(found.get("name")), splits=nowhere, how_to_get="", **values)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def config_dict(config: DatasetConfig) -> dict[str, Any]:

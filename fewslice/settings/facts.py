@@ -8,6 +8,7 @@
       "seed":        the seed; runs that differ in nothing else are one method
       "budget_unit": what is annotated, such as "slices"
       "is_baseline": whether others are measured against it: no pretraining, or random choice
+      "orientation": that of the dataset, for new scans (no part of `dataset_config`); missing in earlier versions
     }
 
 Seeds, versions, places and digests of weights are in neither table: they differ between the seeds of one method.

@@ -235,6 +235,7 @@ class _Parts:
             settings["half_precision_networks"] = True  # runs without this say so too, but were trained in float32
         count = len(experiment.rounds)
         known = facts.of_experiment({**settings, "n_iter": count}, unit=f"{experiment.unit.name}s")
+        known["orientation"] = self.dataset.orientation  # new scans are turned alike
         where = (self.runs_dir, self.dataset.name, STAGE, experiment.name)
         run = Run(*where, settings, n_iter=count, resume=resume, facts=known)
         self._log_older(run)

@@ -38,8 +38,9 @@ from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.data.volume import Case
+from fewslice.evaluate.volumes import predict_volume
 from fewslice.learner.kinds import image_key
-from fewslice.learner.networks import network_of
+from fewslice.learner.trained import find_segmentation
 from fewslice.report.figures import embedding_map, gallery
 from fewslice.settings import datasets, facts
 from fewslice.settings.al_flags import SelectArgs
@@ -47,7 +48,7 @@ from fewslice.settings.experiment import Named, QuerySettings, RoundPlan
 from fewslice.settings.splits import val_patients
 from fewslice.stages.checks import refuse_test_patients
 from fewslice.train import encoder_runs
-from fewslice.train.encoder_runs import NONE, PIXELS, EncoderRun, find_encoder, find_segmentation
+from fewslice.train.encoder_runs import NONE, PIXELS, EncoderRun, find_encoder
 
 _THUMBNAIL = (24, 24)  # of the map without an encoder
 _USE_LABELS = "use_labels"  # option of strategies that look at annotations
@@ -220,9 +221,9 @@ class Selection:
 
     def best(self, _situation: Any) -> tuple[Any, Any]:
         """Returns the kind of network and `--network`; see `fewslice.learner.evidence`."""
-        from fewslice.train.networks import segmentation_network
+        from fewslice.learner.learner import load_network
 
-        return network_of(Named("pretrainable_unet")), segmentation_network(self.network, self.dataset)
+        return self.network.network, load_network(self.network.network, self.dataset, self.network.weights)
 
     def members(self, situation: Any) -> tuple[Any, list[tuple[Any, int]]]:
         """Returns the kind of network, and the network with its seed."""
@@ -331,9 +332,11 @@ def prefiller(
 
     @functools.cache
     def predict() -> Callable[[cache.PreparedVolume], np.ndarray]:
-        from fewslice.train.networks import native_predictor
+        from fewslice.learner.learner import load_network
 
-        return native_predictor(found, dataset)
+        part = found.network.part(load_network(found.network, dataset, found.weights))
+        call = found.network.predictor(part, dataset.mtask_bs)
+        return lambda volume: predict_volume(volume, call, dataset=dataset)[1]
 
     return lambda volume: predict()(volume)
 

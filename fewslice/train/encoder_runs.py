@@ -42,30 +42,18 @@ class EncoderRun:
 
 def find_encoder(value: str, dataset: DatasetConfig, *, flag: str = "encoder") -> EncoderRun | None:
     """Returns the run that a flag names, see `find_network`; None for "pixels" and "none"."""
-    return None if value in (PIXELS, NONE) else find_network(value, dataset, flag=flag, stages=tuple(WEIGHTS))
-
-
-def find_segmentation(value: str, dataset: DatasetConfig, *, flag: str = "network") -> EncoderRun:
-    """Returns the run of a segmentation network that a flag names.
-
-    Raises:
-        ConfigError, FewSliceError: see `find_network`; or another number of classes.
-    """
-    run = find_network(value, dataset, flag=flag, stages=LABELLED_STAGES)
-    classes = run.config["dataset_config"].get("num_classes")
-    if classes != dataset.num_classes:
-        raise ConfigError(f"--{flag}={value} has {classes} classes, {dataset.name} has {dataset.num_classes}.")
+    if value in (PIXELS, NONE):
+        return None
+    run = find_network(value, flag=flag, stages=tuple(WEIGHTS))
+    check_grid(f"--{flag}={value}", run.config, dataset)
     return run
 
 
-def find_network(value: str, dataset: DatasetConfig, *, flag: str, stages: tuple[str, ...]) -> EncoderRun:
+def find_network(value: str, *, flag: str, stages: tuple[str, ...]) -> EncoderRun:
     """Returns the run that a flag names: its folder, or a weight file in its checkpoints/.
 
-    Args:
-        dataset: Its slices go into the network.
-
     Raises:
-        ConfigError: no such run, no weights in it, another stage, or slices of another size.
+        ConfigError: no such run, no weights in it, or another stage.
         FewSliceError: its config.json is damaged or was changed.
     """
     path = Path(value)
@@ -86,7 +74,6 @@ def find_network(value: str, dataset: DatasetConfig, *, flag: str, stages: tuple
     weights = path if path.is_file() else folder / "checkpoints" / WEIGHTS[stage]
     if not weights.is_file():
         raise ConfigError(f"--{flag}={value}: this run has no {weights.name} in checkpoints/. Is it finished?")
-    _check_grid(f"--{flag}={value}", config, dataset)
     return EncoderRun(folder, weights, config, RESNET if stage == GroupPretraining.stage else UNET)
 
 
@@ -101,7 +88,8 @@ def differences(run: EncoderRun, dataset: DatasetConfig) -> list[str]:
     return texts
 
 
-def _check_grid(what: str, config: Mapping[str, Any], dataset: DatasetConfig) -> None:
+def check_grid(what: str, config: Mapping[str, Any], dataset: DatasetConfig) -> None:
+    """Refuses a run whose network takes slices of another size or other channels than those of a dataset."""
     theirs = config.get("dataset_config")
     if not isinstance(theirs, Mapping):
         raise FewSliceError(f"{what}: its config.json does not say for which slices it was trained.")

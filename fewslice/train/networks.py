@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from absl import logging
 
 import models
 from fewslice.core import checkpoint
 from fewslice.core.errors import ConfigError
-from fewslice.data.cache import PreparedVolume
-from fewslice.data.volume import label_from_grid, with_channel_axis
 from fewslice.settings.datasets import DatasetConfig
 from fewslice.settings.group_contrastive import ENCODERS
 from fewslice.train.encoder_runs import RESNET, EncoderRun
-from fewslice.train.predict import predictor
 from fewslice.train.setup import image_shape
 
 
@@ -38,37 +34,21 @@ def embedding_network(run: EncoderRun, dataset: DatasetConfig) -> keras.Model:
     else:
         whole = models.build_encoder(shape)
         model = keras.Model(whole.inputs[0], keras.layers.GlobalAveragePooling2D()(whole.outputs[-1]))
-    _read_weights(whole, run, "Embeddings by", "this encoder")
+    step = read_into(whole, run.weights, kind="this encoder")
+    logging.info("Embeddings by %s (step %s).", os.path.relpath(run.weights), step)
     return model
 
 
-def segmentation_network(run: EncoderRun, dataset: DatasetConfig) -> keras.Model:
-    """Returns the U-Net of a run, image -> logits.
+def read_into(model: keras.Model, path: Path, *, kind: str) -> Any:
+    """Gives a network the weights of a file, see `fill`, and returns their training step.
 
     Raises:
-        ConfigError: the run's weights are not those of a U-Net.
-        DataError: the weight file is damaged.
+        ConfigError: the weights are not those of such a network.
+        DataError: the file is missing, damaged or of another run.
     """
-    model = models.build_unet(image_shape(dataset), dataset.num_classes)
-    _read_weights(model, run, "Segmentation network:", "a U-Net")
-    return model
-
-
-def native_predictor(run: EncoderRun, dataset: DatasetConfig) -> Callable[[PreparedVolume], np.ndarray]:
-    """Returns a function prepared volume -> predicted labels (X, Y, Z) uint8 on the grid of its file."""
-    predict = predictor(segmentation_network(run, dataset), dataset.mtask_bs)
-
-    def labels(volume: PreparedVolume) -> np.ndarray:
-        probabilities = predict(with_channel_axis(volume.image))
-        return label_from_grid(probabilities, volume.native_shape, volume.spacing_mm, dataset)
-
-    return labels
-
-
-def _read_weights(model: keras.Model, run: EncoderRun, use: str, kind: str) -> None:
-    weights, record, _ = checkpoint.load_weights(run.weights)
-    fill(model, weights, path=run.weights, kind=kind)
-    logging.info("%s %s (step %s).", use, os.path.relpath(run.weights), record.get("step", "unknown"))
+    weights, record, _ = checkpoint.load_weights(path)
+    fill(model, weights, path=path, kind=kind)
+    return record.get("step", "unknown")
 
 
 def fill(model: keras.Model, weights: Mapping[str, Any], *, path: Path, kind: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
+
+FLIPS = ((), (1,), (2,), (1, 2))  # axes of (slice, row, column, channel)
 
 
 def predictor(model: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -28,6 +30,27 @@ def predictor(model: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.
         return np.concatenate(chunks)
 
     return predict
+
+
+def averaged(calls: Sequence[Callable[[np.ndarray], np.ndarray]]) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the function volume -> mean of the probabilities of several such functions; one is returned as it is."""
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        total = calls[0](images)
+        for call in calls[1:]:
+            total = total + call(images)
+        return total / np.float32(len(calls))
+
+    return predict if len(calls) > 1 else calls[0]
+
+
+def mirrored(call: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the function volume -> mean of its probabilities as it is and flipped along rows, columns and both.
+
+    Args:
+        call: (Z, height, width, channel) -> (Z, height, width, class).
+    """
+    return averaged([lambda images, axes=axes: np.flip(call(np.flip(images, axes)), axes) for axes in FLIPS])
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

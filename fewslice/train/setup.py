@@ -149,6 +149,7 @@ def open_run(
     }
     settings.pop("init_from", None)
     known = facts.of_training({"start_stage": facts.stage_of(origin.path), "n_iter": args.n_iter, **settings})
+    known["orientation"] = dataset.orientation  # new scans are turned alike
     return Run(
         args.runs_dir, dataset.name, args.stage, method, settings, n_iter=args.n_iter, resume=args.resume, facts=known
     )

@@ -111,6 +111,10 @@ def test_pseudo_labels_are_what_the_kept_network_predicts_refined(house, data):
         np.testing.assert_array_equal(np.load(folder / "labels" / "003_ED.npy"), refined(folder)[0])
 
 
+def test_predict_repeats_the_predictions(house, data, tmp_path):
+    tiny.assert_predict_repeats(house.joint, data, tmp_path)
+
+
 def test_the_log_holds_both_losses_and_their_weighted_sum(house):
     rows = tiny.log(house.joint)
     assert [int(row["step"]) for row in rows] == [2, 4, 6]

@@ -18,6 +18,7 @@ from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.evaluate.scores import VolumeScore
 from fewslice.settings import datasets
+from tests.scripts.running import run
 from tests.train_model import tiny, tiny_al
 
 UNCERTAIN = {"model_uncertainty_type": "ensemble", "score_func": "entropy_w_label_probs"}
@@ -310,3 +311,19 @@ def test_numbers_of_absent_structures_by_hand():
         "b": {"dice": 0.0, "hd95_mm": None, "hd95_voxels": None},
         "c": {"dice": None, "hd95_mm": None, "hd95_voxels": None},
     }
+
+
+def test_predict_repeats_the_predictions_of_a_member(uncertain, tiny_root, tmp_path):
+    member = uncertain[1] / "rounds" / "001" / "member_1"
+    scan = tmp_path / "006_ED.nii.gz"
+    (scans,) = (tiny_root / "tiny" / "patient006").glob("*frame01.nii.gz")
+    shutil.copy(scans, scan)
+    for named, output in ((member, tmp_path / "member"), (uncertain[1], tmp_path / "all")):
+        result = run("predict", f"--run={named}", f"--images={scan}", f"--output={output}")
+        assert result.returncode == 0, result.stderr
+    expected = member / "eval" / "test" / "predictions" / scan.name
+    assert (tmp_path / "member" / scan.name).read_bytes() == expected.read_bytes()
+    record = json.loads((tmp_path / "all" / "predictions.json").read_text())
+    assert [each["name"][-19:] for each in record["settings"]["networks"]] == [
+        "rounds/001/member_0", "rounds/001/member_1",
+    ]  # fmt: skip

@@ -241,3 +241,8 @@ def test_a_finished_run_is_extended_only_by_steps_that_are_given(house, data):
     for flags in (("--noextend", "--n_iter=9"), ()):
         tiny.execute(tiny.BASELINE, ["--dataset=tiny", f"--runs_dir={house.runs}", "--no_of_tr_imgs=tr1", *flags])
     assert read(house.dirs[tiny.BASELINE] / "DONE") == before
+
+
+@pytest.mark.parametrize("script", LABELED)
+def test_predict_repeats_the_predictions_of_a_finished_run(house, data, script, tmp_path):
+    tiny.assert_predict_repeats(house.dirs[script], data, tmp_path)

@@ -25,7 +25,7 @@ def joint(with_baseline, run_script, tmp_path):
     return lambda *flags: run_script(tiny.JOINT, *flags)
 
 
-def test_a_run_learns_from_both_and_a_stopped_one_ends_the_same(joint, tmp_path, monkeypatch):
+def test_a_run_learns_from_both_and_a_stopped_one_ends_the_same(joint, data, tmp_path, monkeypatch):
     """Unlabelled loss in the log, no rounds of pseudo-labels, scores at the end; dropout and teacher resume exactly.
 
     What a kill after 2 steps had left is copied on the way, and continued.
@@ -53,6 +53,7 @@ def test_a_run_learns_from_both_and_a_stopped_one_ends_the_same(joint, tmp_path,
     assert config["teacher_stage"] == config["start_stage"] == tiny.BASELINE
     assert not any("ema_" in name for name in [*tiny.weights(whole, "best.npz"), *tiny.weights(whole, "last.npz")])
     assert 0 <= json.loads((whole / "DONE").read_text())["test_dice"] <= 1
+    tiny.assert_predict_repeats(whole, data, tmp_path / "predicted")
     shutil.move(whole, tmp_path / "whole")
     shutil.move(tmp_path / "stopped", whole)
     tiny.assert_same_run(joint(*flags), tmp_path / "whole")

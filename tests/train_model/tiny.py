@@ -16,6 +16,8 @@ import pytest
 from absl import flags as absl_flags
 from absl import logging
 
+from tests.scripts.running import run
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "train_model"
 GLOBAL = "pretr_encoder_global_contrastive_loss"
 GROUP = "pretr_encoder_group_contrastive_loss"
@@ -220,3 +222,13 @@ def assert_same(one: Path, other: Path, *patterns: str) -> None:
 def assert_same_run(one: Path, other: Path) -> None:
     """Compares weights, log and scores of two run directories bit by bit."""
     assert_same(one, other, "best.npz", "last.npz", "train.csv", "per_volume.csv")
+
+
+def assert_predict_repeats(folder: Path, root: Path, output: Path) -> None:
+    """Segments the test scans by scripts/predict.py and compares the files with those of the run, bit by bit."""
+    scans = root / "tiny" / "patient00[67]" / "*01.nii.gz"
+    result = run("predict", f"--run={folder}", f"--images={scans}", f"--output={output}")
+    assert result.returncode == 0, result.stderr
+    for patient in ("006", "007"):
+        theirs = folder / "eval" / "predictions" / f"{patient}_ED.nii.gz"
+        assert (output / f"patient{patient}_frame01.nii.gz").read_bytes() == theirs.read_bytes()

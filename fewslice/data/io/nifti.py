@@ -390,16 +390,19 @@ def write_nifti(
     like: Grid | None = None,
     affine: np.ndarray | None = None,
     spacing_mm: Sequence[float] | None = None,
+    slope: float = 1.0,
 ) -> None:
-    """Writes a 3-D array as .nii.gz, atomically and byte for byte reproducible (no time in the gzip header).
+    """Writes a 3-D or 4-D array as .nii.gz, atomically and byte for byte reproducible (no time in the gzip header).
 
     Args:
         path: Target; its name ends with .nii.gz.
-        array: (X, Y, Z), a numeric type that NIfTI knows; bool is stored as uint8. Its axes are those of `like`.
+        array: (X, Y, Z) or (X, Y, Z, K), a numeric type that NIfTI knows; bool is stored as uint8. Its axes are those
+            of `like`.
         like: The image or `Volume` whose zooms, units, affine and qform/sform codes the file gets, with the axes of its
             file; of one without a header (another format) zooms and affine.
         affine: (4, 4), replaces the affine of `like` in its file.
         spacing_mm: Size of a voxel, replaces that of `like` in its file.
+        slope: What programs multiply the stored numbers by.
 
     Raises:
         RuntimeError: an array or name that cannot be written, or too little to make a header from.
@@ -408,14 +411,15 @@ def write_nifti(
     path, array = Path(path), np.asarray(array)
     if not path.name.lower().endswith(".nii.gz"):
         raise RuntimeError(f"The name of a written NIfTI must end with .nii.gz. Received: {path.name}")
-    if array.ndim != 3 or array.dtype.kind not in "biuf":
-        raise RuntimeError(f"Expected a 3-D numeric array. Received: shape {array.shape}, {array.dtype}")
+    if array.ndim not in (3, 4) or array.dtype.kind not in "biuf":
+        raise RuntimeError(f"Expected a 3-D or 4-D numeric array. Received: shape {array.shape}, {array.dtype}")
     array = array.astype(np.uint8) if array.dtype.kind == "b" else array
     if like is not None:
         array = turned(array, inverse(like.axes))
     if like is not None and like.header is None:
         affine, spacing_mm, like = like.affine, like.spacing_mm, None
     header = _new_header(array, like, affine, spacing_mm)
+    header.set_slope_inter(slope, 0.0)
     content = header.binaryblock + bytes(4) + array.astype(header.get_data_dtype(), copy=False).tobytes(order="F")
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6) as stream:
@@ -432,7 +436,6 @@ def _new_header(
         header.set_xyzt_units("mm")
     header.set_data_shape(array.shape)
     header.set_data_dtype(array.dtype)
-    header.set_slope_inter(1.0, 0.0)
     header["cal_min"], header["cal_max"] = 0.0, 0.0
     header["magic"] = b"n+1" if header.sizeof_hdr == 348 else header["magic"]
     header["vox_offset"] = header.single_vox_offset
@@ -440,7 +443,7 @@ def _new_header(
     spacing_mm = tuple(float(size) for size in spacing_mm)
     if affine is not None:
         _set_affine(header, np.asarray(affine, np.float64), spacing_mm, is_new=like is None)
-    header.set_zooms(spacing_mm)
+    header.set_zooms(spacing_mm + (1.0,) * (array.ndim - 3))
     return header
 
 

@@ -1,0 +1,119 @@
+"""Trained segmentation networks: of trainings and of the rounds of an experiment, one or an ensemble.
+
+Needs no Keras, so that a wrong path is refused at once; `learner.load_network` loads what is found here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from absl import logging
+
+from fewslice.core import done
+from fewslice.core.errors import ConfigError
+from fewslice.learner.networks import Network, network_of
+from fewslice.settings.datasets import DatasetConfig
+from fewslice.settings.experiment import Named
+from fewslice.settings.stage_flags import LABELLED_STAGES
+from fewslice.train.encoder_runs import UNET, EncoderRun, check_grid, find_network
+
+EXPERIMENT = "run_al_exp"
+_UNET = Named("pretrainable_unet")  # of every training with labels
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmentationRun(EncoderRun):
+    """A trained segmentation network.
+
+    Attributes:
+        name: What tells it from others: the folder of its run, and round and member in an experiment.
+        network: Its kind, with options.
+    """
+
+    name: str
+    network: Network
+
+
+def find_trained(value: str, *, flag: str = "run") -> list[SegmentationRun]:
+    """Returns the networks that a flag names.
+
+    Args:
+        value: A training's folder or weight file, a member, a round (all its members), an experiment (those of the last
+            finished round that trained), or a folder of such runs, all of which count.
+
+    Raises:
+        ConfigError: no trained network there.
+        FewSliceError: a config.json is damaged or was changed.
+    """
+    path = Path(value).absolute()
+    if path.is_file() and path.parent.parent.name.startswith("member_"):
+        path = path.parent.parent
+    is_round = path.parent.name == "rounds" and (path.parent.parent / "config.json").is_file()
+    is_member = path.parent.parent.name == "rounds" and path.name.startswith("member_")
+    if is_round:
+        return _members(path.parent.parent, path, value, flag)
+    if is_member:
+        return _members(path.parents[2], path.parent, value, flag, only=path.name)
+    runs = sorted(each.parent for each in path.glob("*/config.json")) if path.is_dir() else []
+    if runs and not (path / "config.json").is_file():
+        return [run for each in runs for run in find_trained(str(each), flag=flag)]
+    if (path / "config.json").is_file() and done.read_config(path / "config.json").get("stage") == EXPERIMENT:
+        rounds = [each.parent for each in sorted(path.glob("rounds/*/DONE")) if (each.parent / "member_0").is_dir()]
+        if not rounds:
+            raise ConfigError(f"--{flag}={value}: no round of this experiment has trained a network and is finished.")
+        return _members(path, rounds[-1], value, flag)
+    run = find_network(value, flag=flag, stages=(*LABELLED_STAGES, EXPERIMENT))
+    if not (run.path / done.NAME).exists():
+        logging.warning("%s is not finished: these are its best weights so far.", run.path)
+    name = run.path.absolute().name
+    return [SegmentationRun(run.path, run.weights, run.config, UNET, name=name, network=network_of(_UNET))]
+
+
+def _members(run: Path, folder: Path, value: str, flag: str, *, only: str = "") -> list[SegmentationRun]:
+    """Returns the networks of a round of an experiment, or the one in the folder `only`."""
+    config, found = done.read_config(run / "config.json"), []
+    named = config.get("network")
+    if not (isinstance(named, dict) and {"name", "options"} <= named.keys()):
+        raise ConfigError(
+            f"--{flag}={value}: this experiment is of an earlier version, which did not record its network."
+        )
+    options = {name: tuple(each) if isinstance(each, list) else each for name, each in named["options"].items()}
+    network = network_of(Named(named["name"], options))
+    for number in range(config["members"]["count"]):
+        path, weights = member_folder(folder, number), weights_of(folder, number)
+        if only not in ("", path.name):
+            continue
+        if not weights.is_file():
+            raise ConfigError(f"--{flag}={value}: {path} has no weights (yet). Is the round finished?")
+        name = f"{run.name}/{path.relative_to(run).as_posix()}"
+        found.append(SegmentationRun(path, weights, config, named["name"], name=name, network=network))
+    return found
+
+
+def member_folder(folder: Path, member: int) -> Path:
+    """Returns the folder of a member in a round's folder."""
+    return folder / f"member_{member}"
+
+
+def weights_of(folder: Path, member: int) -> Path:
+    """Returns the best weights of a member of the round in `folder`."""
+    return member_folder(folder, member) / "checkpoints" / done.BEST
+
+
+def find_segmentation(value: str, dataset: DatasetConfig, *, flag: str = "network") -> SegmentationRun:
+    """Returns the network that a flag names, for slices of a dataset.
+
+    Raises:
+        ConfigError: as `find_trained`; several networks, slices of another size, or another number of classes.
+    """
+    what, found = f"--{flag}={value}", find_trained(value, flag=flag)
+    if len(found) > 1:
+        raise ConfigError(
+            f"{what} names {len(found)} networks. Choose one: {', '.join(str(run.path) for run in found)}"
+        )
+    check_grid(what, found[0].config, dataset)
+    classes = found[0].config["dataset_config"].get("num_classes")
+    if classes != dataset.num_classes:
+        raise ConfigError(f"{what} has {classes} classes, {dataset.name} has {dataset.num_classes}.")
+    return found[0]
