@@ -67,35 +67,6 @@ def batches(
     return Work(functions, steps * len(prepared.batches(0)[0]))
 
 
-@benchmark(network="unet", side=32)
-def average(network: Literal["unet", "resnet50_unet"] = "unet", side: int = 96, rows: int = 4) -> Work:
-    """Moving average of the weights: a training step (4 classes, Dice, Adam) without it, with it, and it alone."""
-    import keras
-
-    import losses
-    import models
-    from fewslice.train.callbacks import MovingAverage
-    from fewslice.train.setup import optimizer
-    from models import transfer
-
-    shape = (side, side, 1)
-    model = models.build_unet(shape, 4) if network == "unet" else models.build_resnet_unet(shape, 4, depth=50)
-    model.compile(optimizer(1e-3), loss=losses.get("dice")(), jit_compile=False)
-    moving = MovingAverage(transfer.named_variables(model), 0.99, transfer.read_weights(model))
-    rng = np.random.default_rng(0)
-    images = rng.standard_normal((rows, *shape), dtype=np.float32)
-    targets = np.eye(4, dtype=np.float32)[rng.integers(4, size=images.shape[:3])]
-
-    def step() -> None:
-        model.train_on_batch(images, targets)
-
-    def update() -> None:
-        moving.update(1000)
-        np.asarray(keras.ops.convert_to_numpy(next(reversed(moving.values.values()))))  # waits for it
-
-    return Work({"step": step, "step and average": lambda: (step(), update()), "average": update}, rows)
-
-
 # --- data and start -------------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ import models
 from benchmarks import plain
 from fewslice.augment.rot_flip import rot_flip
 from fewslice.augment.segmentation import SegmentationAugmentation
+from fewslice.core import backend
 from fewslice.data.batches import annotated, contrastive, generator, group, joint
 from fewslice.stages.joint.contrastive import assemble
 from fewslice.train.optimizers import CoupledAdam, CoupledSGD, polynomial_decay
@@ -54,14 +55,10 @@ class Stage:
     def compiled(self, kind: str) -> keras.Model:
         """Returns a network ready to train; `kind` is "plain", "float32" or "bfloat16"."""
         keras.utils.set_random_seed(0)
-        before = keras.mixed_precision.dtype_policy()
-        keras.mixed_precision.set_dtype_policy(POLICIES.get(kind, "float32"))
-        try:
-            network, loss = self.plain if kind == "plain" else (self.network, self.loss)
+        network, loss = self.plain if kind == "plain" else (self.network, self.loss)
+        with backend.precision(POLICIES.get(kind, "float32")):
             model = network()
             model.compile(self.optimizer(), loss=loss(), loss_weights=self.loss_weights, jit_compile=False)
-        finally:
-            keras.mixed_precision.set_dtype_policy(before)
         return model
 
     def step(self, kind: str) -> Callable[[], Any]:

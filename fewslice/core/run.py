@@ -212,9 +212,22 @@ class _LogFile(std_logging.FileHandler):
 
 
 def find_runs(root: str | os.PathLike, dataset: str, stage: str) -> list[tuple[Path, dict[str, Any]]]:
-    """Returns (directory, config) of every run of a stage that has been started, sorted by name."""
-    configs = sorted((Path(root) / dataset / stage).glob("*/config.json"))
-    return [(config.parent, _settings(config)) for config in configs]
+    """Returns (directory, config) of every run of a stage that has been started, sorted by name.
+
+    One whose config.json is damaged or was changed is left out, and the log names it.
+    """
+    found = []
+    for path in sorted((Path(root) / dataset / stage).glob("*/config.json")):
+        try:
+            found.append((path.parent, _settings(path)))
+        except DataError as error:
+            _name_damaged(str(error))
+    return found
+
+
+@functools.lru_cache  # a command looks for runs several times
+def _name_damaged(text: str) -> None:
+    logging.warning("This run is left out of those to start from or to compare with:\n%s", text)
 
 
 def _settings(path: Path, remedy: str = done.REMEDY) -> dict[str, Any]:

@@ -158,15 +158,15 @@ def open_cache(
     """
     reader = get_reader(dataset, root)
     asked = {"with_label": with_label, "with_scribble": with_scribble}
-    report = build_cache(reader, cases, **asked, progress=progress, verify=verify)
     store, annotations = Store(reader), _asked_for(**asked)
+    report = build_cache(reader, cases, **asked, progress=progress, verify=verify, store=store)
     if not (verify or report.refused):
         old = set(report.skipped)
         arrays = [array for case in cases if case.case_id in old for array in store.arrays(case, annotations)]
         if sum(record["size"] for _, record in arrays) > AT_ONCE:
             later.check(lambda: [_check(*array) for array in arrays])
         elif not all(is_whole for _, is_whole in map_threads(lambda array: _has_content(*array), arrays)):
-            report = build_cache(reader, cases, **asked, progress=progress, verify=True)
+            report = build_cache(reader, cases, **asked, progress=progress, verify=True, store=store)
     errors = list(report.refused.values())
     if len(errors) == 1:
         raise errors[0]
@@ -184,6 +184,7 @@ def build_cache(
     progress: bool = True,
     workers: int | None = None,
     verify: bool = False,
+    store: Store | None = None,
 ) -> BuildReport:
     """Prepares the cases that are missing or out of date. A case that is refused does not stop the others.
 
@@ -194,11 +195,12 @@ def build_cache(
         cases, with_scribble, progress, verify: As in `open_cache`.
         with_label: Prepare labels too; None where there is one.
         workers: Volumes prepared at a time; default the number of processors.
+        store: Keeps the entries that are read, for those who open the volumes; default a new one.
 
     Raises:
         FewSliceError: the file system refuses.
     """
-    started, store = time.monotonic(), Store(reader)
+    started, store = time.monotonic(), store or Store(reader)
     report, jobs = BuildReport(store.folder), {}
     for case in cases:
         has_label = case.label_path is not None if with_label is None else with_label
@@ -232,7 +234,7 @@ def build_cache(
     report.refused = dict(sorted(report.refused.items()))
     report.skipped = sorted(jobs.keys() - report.refused.keys() - set(report.done))
     for case_id in report.done + report.skipped:
-        if notes := (store.entry(jobs[case_id][0]) or {}).get("notes"):
+        if notes := store.entry(jobs[case_id][0])["notes"]:
             report.notes[case_id] = list(notes)
     report.seconds = time.monotonic() - started
     return report
@@ -255,16 +257,22 @@ def settings(dataset: DatasetConfig) -> dict[str, Any]:
 
 
 class Store:
-    """The prepared volumes of one dataset and one set of settings, in `folder`."""
+    """The prepared volumes of one dataset and one set of settings, in `folder`; each entry is read once."""
 
     def __init__(self, reader: Reader):
         self.reader = reader
         self.settings = settings(reader.dataset)
         self.folder = reader.root / reader.dataset.data_path_tr_cropped / files.digest(self.settings)
+        self._entries: dict[str, dict[str, Any] | None] = {}
 
-    def entry(self, case: Case) -> Mapping[str, Any] | None:
-        """Returns the record of a case, or None if there is no usable one: damaged, changed or of another format."""
-        return _entry(self._file(case, "entry.json"))
+    def entry(self, case: Case, *, anew: bool = False) -> Mapping[str, Any] | None:
+        """Returns the record of a case, or None if there is no usable one: damaged, changed or of another format.
+
+        `anew`: as it is now, after another process may have prepared the case.
+        """
+        if anew or case.case_id not in self._entries:
+            self._entries[case.case_id] = _entry(self._file(case, "entry.json"))
+        return self._entries[case.case_id]
 
     def is_current(
         self, case: Case, annotations: Annotations, *, by_content: bool = False, verify: bool = False
@@ -289,16 +297,16 @@ class Store:
 
     def refresh(self, case: Case, annotations: Annotations, *, verify: bool = False) -> bool:
         """Like `is_current`, but files of another time and the same content count and are recorded."""
+        entry = self.entry(case, anew=True)
         if not self.is_current(case, annotations, by_content=True, verify=verify):
             return False
-        entry = self.entry(case)
         # a label that was not compared keeps its old time
-        for path in self.reader.source_files(case, with_label=bool(annotations)):
-            entry["sources"][self._name(path)] |= _stamp(path)
+        paths = self.reader.source_files(case, with_label=bool(annotations))
+        stamped = {name: entry["sources"][name] | _stamp(path) for path in paths for name in [self._name(path)]}
         with contextlib.suppress(FewSliceError):  # of a folder that cannot be written they are compared again
             is_untouched = [self._is_untouched(case, *array) for array in entry["arrays"].items()]
-            if entry != self.entry(case) or not all(is_untouched):
-                self._write_entry(case, entry)
+            if entry["sources"] != (sources := entry["sources"] | stamped) or not all(is_untouched):
+                self._write_entry(case, {**entry, "sources": sources})
         return True
 
     def build(self, case: Case, annotations: Annotations) -> None:
@@ -342,8 +350,6 @@ class Store:
     def open(self, case: Case, annotations: Annotations) -> PreparedVolume:
         """Maps one case that `build_cache` has prepared."""
         entry = self.entry(case)
-        if entry is None:
-            raise FewSliceError(f"{self._file(case, '')} vanished while it was opened. Repeat the command.")
         has_label = LABEL in annotations
         header = entry.get("header") if has_label else None
         return PreparedVolume(
@@ -361,10 +367,11 @@ class Store:
         )
 
     def _load(self, case: Case, key: str) -> np.ndarray:
+        path = self._file(case, f"{self._key(key)}.npy")
         try:
-            return np.load(self._file(case, f"{self._key(key)}.npy"), mmap_mode="r", allow_pickle=False)
+            return np.load(str(path), mmap_mode="r", allow_pickle=False)  # a Path would be resolved, which takes longer
         except (OSError, ValueError) as error:
-            raise _changed(self._file(case, f"{self._key(key)}.npy")) from error
+            raise _changed(path) from error
 
     def arrays(self, case: Case, annotations: Annotations) -> list[tuple[Path, Mapping[str, Any]]]:
         """Returns the files that `open` maps, with their records."""
@@ -388,22 +395,28 @@ class Store:
         Not while another process prepares volumes, nor in a folder that cannot be written.
         """
         with contextlib.suppress(FewSliceError, OSError):
-            entries = {path.parent.name: _entry(path) for path in sorted(self.folder.glob("*/entry.json"))}
-            content = {"settings": self.settings, "cases": {name: entry for name, entry in entries.items() if entry}}
-            manifest, text = self.folder / "manifest.json", (files.to_json(content) + "\n").encode()
+            manifest, paths = self.folder / "manifest.json", sorted(self.folder.glob("*/entry.json"))
             halves = [*self.folder.glob(".*.tmp*"), *self.folder.glob("*/.*.tmp*")]
-            if halves or entries and not (manifest.is_file() and manifest.read_bytes() == text):
-                with folder_lock(self.folder, refusal="busy"):
-                    for half in halves:
-                        half.unlink(missing_ok=True)
-                    files.write_bytes(manifest, text)
+            newest = max((path.stat().st_mtime_ns for path in paths), default=0)
+            found = manifest.read_bytes() if manifest.is_file() and manifest.stat().st_mtime_ns == newest else b""
+            if not halves and found.count(b'"case_id": ') == len(paths):
+                return
+            entries = {path.parent.name: entry for path in paths if (entry := _entry(path))}
+            with folder_lock(self.folder, refusal="busy"):
+                for half in halves:
+                    half.unlink(missing_ok=True)
+                with files.atomic_path(manifest) as temporary:
+                    temporary.write_text(files.to_json({"settings": self.settings, "cases": entries}) + "\n", "utf-8")
+                    os.utime(temporary, ns=(newest, newest))  # so that a later change of either is seen
 
     def _file(self, case: Case, name: str) -> Path:
         return self.folder / case.case_id / name
 
     def _write_entry(self, case: Case, entry: Mapping[str, Any]) -> None:
         content = json.loads(files.to_json(entry))
-        files.write_json(self._file(case, "entry.json"), {**content, CHECKSUM: _checksum(content)})
+        content[CHECKSUM] = _checksum(content)
+        files.write_json(self._file(case, "entry.json"), content)
+        self._entries[case.case_id] = content
 
     def _is_untouched(self, case: Case, key: str, recorded: Mapping[str, Any]) -> bool:
         """Whether an array has the size that its entry says and was not written after it."""

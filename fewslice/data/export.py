@@ -92,9 +92,9 @@ def prepare_dataset(
     if list(patients) != ["all"]:
         names = resolve_patients(reader, patients)
         cases = [case for case in cases if case.patient_id in names]
-    report = build_cache(reader, cases, with_label=None, workers=workers, verify=verify, progress=progress)
+    store, how = Store(reader), {"workers": workers, "verify": verify, "progress": progress}
+    report = build_cache(reader, cases, with_label=None, store=store, **how)
     if affine is not None:
-        store = Store(reader)
         folder = store.folder.parent
         good = [case for case in cases if case.case_id not in report.refused]
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import io
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -326,10 +325,9 @@ def _write_part(
                 files.write_array(path, array)
                 row[column] = files.sha256(path)
     if shown is not None:
-        memory = io.BytesIO()
-        np.save(memory, np.stack(shown), allow_pickle=False)
-        files.write_bytes(folder / PARTS / f"{row['case_id']}.npy", memory.getbuffer())
-        record["shown_sha256"] = hashlib.sha256(memory.getbuffer()).hexdigest()
+        path = folder / PARTS / f"{row['case_id']}.npy"
+        files.write_array(path, np.stack(shown))
+        record["shown_sha256"] = files.sha256(path)
     record["row"] = row
     record["digest"] = files.digest(record, _LENGTH)
     files.write_json(folder / PARTS / f"{row['case_id']}.json", record)

@@ -191,8 +191,11 @@ def test_nested_and_old_settings_are_compared(tmp_path):
     assert unmatched(old.dir, {"seed": 0}) == {"dataset_config.img_size_x": 192}
 
 
-def test_damaged_config_is_named(tmp_path):
-    run = finished(tmp_path)
+def test_damaged_config_is_named(tmp_path, caplog):
+    """Also where the run that is asked for is the damaged one; another run is found all the same."""
+    run, other = finished(tmp_path), finished(tmp_path, SETTINGS | {"seed": 1})
     (run.dir / "config.json").write_text("{")
-    with pytest.raises(FewSliceError, match=r"config\.json\n.*\n.*no valid JSON"):
+    with pytest.raises(ConfigError, match="No run of tr_baseline with seed=0"):
         find(tmp_path, seed=0)
+    assert str(run.dir / "config.json") in caplog.text and "no valid JSON" in caplog.text
+    assert find(tmp_path, seed=1) == other.dir

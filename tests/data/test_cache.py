@@ -328,6 +328,19 @@ def test_manifest_is_mended(scans, harm):
     assert file.read_text() == good and not any(half.exists() for half in halves)
 
 
+def test_a_ready_cache_is_read_once(scans, monkeypatch):
+    """Each entry for all checks and the opening; the manifest is compared by its time and the number of its cases."""
+    opened(scans)
+    read = []
+    monkeypatch.setattr(cache, "_entry", lambda file, entry=cache._entry: read.append(file) or entry(file))
+    opened(scans)
+    assert sorted(read) == sorted(scans.glob("cropped/*/*/entry.json")) and len(read) == 4
+    shutil.rmtree(path(scans).parent)
+    settings = dataset("acdc")
+    build_cache(get_reader(settings, scans), get_reader(settings, scans).cases()[1:], with_label=True, progress=False)
+    assert sorted(json.loads(next(scans.glob("cropped/*/manifest.json")).read_text())["cases"])[0] == "001_ES"
+
+
 def test_full_disk_stops_with_one_message(scans, monkeypatch):
     def full(target, _):
         raise files.writing_error(target, OSError(28, "No space left on device"))

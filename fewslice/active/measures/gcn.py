@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 from scipy.special import expit
 
-from fewslice.settings.declare import BelowOne, Count, Help, NotNegative, Positive, declared
+from fewslice.settings.declare import BelowOne, Count, NotNegative, Positive, declared
 
 _TINY = 1e-10
 
@@ -20,12 +20,12 @@ _TINY = 1e-10
 class Training:
     """Width of the network and its training by Adam (beta 0.9 and 0.999), with the published names and values."""
 
-    hidden_units: Annotated[Count, Help("Width of the hidden layer.")] = 128
-    dropout_rate: Annotated[BelowOne, Help("Share of hidden values that are set to 0 while training.")] = 0.3
-    lr_gcn: Annotated[Positive, Help("Learning rate.")] = 1e-3
-    wdecay: Annotated[NotNegative, Help("Factor of the weights that is added to their gradients.")] = 5e-4
-    lambda_loss: Annotated[NotNegative, Help("Weight of the unlabelled units' part of the loss.")] = 1.2
-    num_epochs_gcn: Annotated[Count, Help("Steps, each over all units.")] = 200
+    hidden_units: Annotated[Count, "Width of the hidden layer."] = 128
+    dropout_rate: Annotated[BelowOne, "Share of hidden values that are set to 0 while training."] = 0.3
+    lr_gcn: Annotated[Positive, "Learning rate."] = 1e-3
+    wdecay: Annotated[NotNegative, "Factor of the weights that is added to their gradients."] = 5e-4
+    lambda_loss: Annotated[NotNegative, "Weight of the unlabelled units' part of the loss."] = 1.2
+    num_epochs_gcn: Annotated[Count, "Steps, each over all units."] = 200
 
 
 def initial_weights(num_features: int, hidden: int, *, rng: np.random.Generator, dtype=np.float32) -> list[np.ndarray]:

@@ -16,7 +16,7 @@ from fewslice.active.measures.kcenter import UNIT, chunks, finite_norms, margin,
 from fewslice.active.measures.pixels import PixelStore, as_pixel_store
 from fewslice.active.units import Units
 from fewslice.core.errors import ConfigError
-from fewslice.settings.declare import Help, NotNegative, declared
+from fewslice.settings.declare import NotNegative, declared
 
 # Slices are compared on this grid whatever the network's, as published: how often the embedding is repeated, and what
 # the weight of the pixels means, depend on it.
@@ -34,31 +34,31 @@ class MfcOptions:
 
     metric: Annotated[
         Literal["euclidean", "cosine", "dot"],
-        Help("euclidean, cosine (1 - cosine of the angle) or dot (minus the product), of both parts."),
+        "euclidean, cosine (1 - cosine of the angle) or dot (minus the product), of both parts.",
     ] = "euclidean"
-    use_labels: Annotated[bool, Help("Whether the scribble weights the pixels; otherwise all weigh 1.")] = True
-    label_wt: Annotated[NotNegative, Help("Weight of a pixel under the scribble.")] = 1.0
-    default_pos_val: Annotated[NotNegative, Help("Weight of all others. At 0 they are not even read.")] = 0.0
-    pos_wt: Annotated[NotNegative, Help("Weight of the pixels.")] = 1500.0
-    normalize_pos_by_label_ct: Annotated[bool, Help("Whether nu is the number of pixels with a weight, not 1.")] = True
-    fuse_image_data: Annotated[bool, Help("Whether the pixels enter at all.")] = True
+    use_labels: Annotated[bool, "Whether the scribble weights the pixels; otherwise all weigh 1."] = True
+    label_wt: Annotated[NotNegative, "Weight of a pixel under the scribble."] = 1.0
+    default_pos_val: Annotated[NotNegative, "Weight of all others. At 0 they are not even read."] = 0.0
+    pos_wt: Annotated[NotNegative, "Weight of the pixels."] = 1500.0
+    normalize_pos_by_label_ct: Annotated[bool, "Whether nu is the number of pixels with a weight, not 1."] = True
+    fuse_image_data: Annotated[bool, "Whether the pixels enter at all."] = True
     fuse_image_data_size_prop: Annotated[
-        NotNegative, Help("The embedding (d values) is repeated r = floor(prop * pixels / d) times.")
+        NotNegative, "The embedding (d values) is repeated r = floor(prop * pixels / d) times."
     ] = 0.1
-    extra_feature_wt: Annotated[float, Help("Weight of the sum of all terms below.")] = 1.0
-    patient_wt: Annotated[float, Help("Weight of 1 for another patient.")] = 0.0
-    phase_wt: Annotated[float, Help("Weight of the difference of phases.")] = 0.0
-    group_wt: Annotated[float, Help("Weight of 1 for another diagnosis group.")] = 0.0
-    height_wt: Annotated[float, Help("Weight of the difference of heights, in standard deviations.")] = 0.0
-    weight_wt: Annotated[float, Help("Weight of the difference of body weights, in standard deviations.")] = 0.0
-    slice_rel_pos_wt: Annotated[float, Help("Weight of the difference of positions, as share of the volume.")] = 0.0
-    slice_mid_wt: Annotated[float, Help("Weight of 1 - |share_x - 1/2| - |share_c - 1/2|.")] = 0.0
-    slice_pos_wt: Annotated[float, Help("Weight of 1 for another position.")] = 0.0
-    uncertainty_wt: Annotated[float, Help("Weight of the sum of both uncertainties.")] = 0.0
+    extra_feature_wt: Annotated[float, "Weight of the sum of all terms below."] = 1.0
+    patient_wt: Annotated[float, "Weight of 1 for another patient."] = 0.0
+    phase_wt: Annotated[float, "Weight of the difference of phases."] = 0.0
+    group_wt: Annotated[float, "Weight of 1 for another diagnosis group."] = 0.0
+    height_wt: Annotated[float, "Weight of the difference of heights, in standard deviations."] = 0.0
+    weight_wt: Annotated[float, "Weight of the difference of body weights, in standard deviations."] = 0.0
+    slice_rel_pos_wt: Annotated[float, "Weight of the difference of positions, as share of the volume."] = 0.0
+    slice_mid_wt: Annotated[float, "Weight of 1 - |share_x - 1/2| - |share_c - 1/2|."] = 0.0
+    slice_pos_wt: Annotated[float, "Weight of 1 for another position."] = 0.0
+    uncertainty_wt: Annotated[float, "Weight of the sum of both uncertainties."] = 0.0
     max_dist: Annotated[
-        float | None, Help("With wt_max_dist_mult, the limit of the nine weights above in size; null is no limit.")
+        float | None, "With wt_max_dist_mult, the limit of the nine weights above in size; null is no limit."
     ] = None
-    wt_max_dist_mult: Annotated[float, Help("See `max_dist`.")] = 1.0
+    wt_max_dist_mult: Annotated[float, "See `max_dist`."] = 1.0
 
     def __post_init__(self):
         if self.max_dist is not None and not self.max_dist * self.wt_max_dist_mult >= 0:

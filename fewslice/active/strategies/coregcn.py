@@ -9,7 +9,7 @@ import numpy as np
 from fewslice.active.measures.gcn import SimilarityGraph, Training, learn
 from fewslice.active.measures.kcenter import euclidean_k_center
 from fewslice.active.query import FEATURES, Choice, Query, register
-from fewslice.settings.declare import Count, Help, declared
+from fewslice.settings.declare import Count, declared
 
 
 @declared
@@ -18,17 +18,17 @@ class CoreGcnOptions(Training):
 
     subset_size: Annotated[
         Count | Literal["all"],
-        Help("Unlabelled units that the graph holds, drawn at random, or `all`; never fewer than the budget."),
+        "Unlabelled units that the graph holds, drawn at random, or `all`; never fewer than the budget.",
     ] = "all"
-    starting_sample: Annotated[Count, Help("Annotated units that the network needs.")] = 5
+    starting_sample: Annotated[Count, "Annotated units that the network needs."] = 5
     use_random_start: Annotated[
-        bool, Help("Units are drawn at random until there are so many; false: by k-center on the features.")
+        bool, "Units are drawn at random until there are so many; false: by k-center on the features."
     ] = True
     adj_sim_wt_metric: Annotated[
         Literal["k_slice_wt", "inv_slice_wt", "exp_slice_wt"] | None,
-        Help("How the similarity of two units falls with the distance of their positions in their volumes."),
+        "How the similarity of two units falls with the distance of their positions in their volumes.",
     ] = None
-    s_margin: Annotated[float, Help("Accepted for published settings; no effect, as in the published code.")] = 0.1
+    s_margin: Annotated[float, "Accepted for published settings; no effect, as in the published code."] = 0.1
 
 
 @register("coregcn", needs=(FEATURES,), options=CoreGcnOptions)

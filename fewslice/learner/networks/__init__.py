@@ -7,7 +7,7 @@ options that an experiment may set. `SliceNetwork` and `WindowNetwork` are the c
     @NETWORKS.register("small_unet")
     @declared
     class SmallUnet(SliceNetwork):
-        batch_size: Annotated[Count, Help("Slices per step.")] = 4
+        batch_size: Annotated[Count, "Slices per step."] = 4
 
         def build(self, shape, classes, *, seed): ...
         def make_loss(self, ignore_value): ...
@@ -27,7 +27,7 @@ from annotated_types import Ge, Gt
 
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import Registry
-from fewslice.settings.declare import Help, declared
+from fewslice.settings.declare import declared
 
 if TYPE_CHECKING:
     import keras
@@ -188,18 +188,16 @@ class StepwiseNetwork(SliceNetwork):
     https://arxiv.org/abs/2411.15763.
     """
 
-    batch_size: Annotated[int, Ge(1), Help("Slices per step.")] = 6
-    learning_rate: Annotated[float, Gt(0), Help("First learning rate.")] = 0.01
-    steps: Annotated[
-        int, Ge(1), Help("Steps if the whole pool were annotated; a round trains for its share of them.")
-    ] = 60000
-    val_every: Annotated[int, Ge(1), Help("Steps between validations.")] = 200
+    batch_size: Annotated[int, Ge(1), "Slices per step."] = 6
+    learning_rate: Annotated[float, Gt(0), "First learning rate."] = 0.01
+    steps: Annotated[int, Ge(1), "Steps if the whole pool were annotated; a round trains for its share of them."] = (
+        60000
+    )
+    val_every: Annotated[int, Ge(1), "Steps between validations."] = 200
     recompute_bn_statistics: Annotated[
         bool,
-        Help(
-            "Before every validation the statistics of batch normalisation are measured anew on ten training batches, "
-            "without dropout, as the network is used."
-        ),
+        "Before every validation the statistics of batch normalisation are measured anew on ten training batches, "
+        "without dropout, as the network is used.",
     ] = False
 
     def schedule(self, plan: RoundPlan, count: int) -> Schedule:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt
 
 from fewslice.learner.networks import NETWORKS, Schedule, SliceNetwork
-from fewslice.settings.declare import Help, declared
+from fewslice.settings.declare import declared
 from fewslice.settings.group_contrastive import ENCODERS
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 class ResnetUnet(SliceNetwork):
     """`models.build_resnet_unet`, trained for epochs by Adam."""
 
-    encoder: Annotated[Literal["resnet50", "resnet18"], Help("Encoder.")] = "resnet50"
-    batch_size: Annotated[int, Ge(1), Help("Slices per step.")] = 8
-    learning_rate: Annotated[float, Gt(0), Help("First learning rate (Adam).")] = 1e-4
-    epochs: Annotated[int, Ge(1), Help("Epochs over the annotated slices.")] = 50
-    val_epochs: Annotated[int, Ge(1), Help("Epochs between validations.")] = 1
-    beta_1: Annotated[float, Ge(0), Lt(1), Help("Adam.")] = 0.9
-    beta_2: Annotated[float, Ge(0), Lt(1), Help("Adam.")] = 0.999
-    weight_decay: Annotated[float, Ge(0), Help("L2 decay, added to the gradient.")] = 0.0
-    cosine: Annotated[bool, Help("A cosine of the learning rate, 10 steps, down to 1e-5.")] = False
+    encoder: Annotated[Literal["resnet50", "resnet18"], "Encoder."] = "resnet50"
+    batch_size: Annotated[int, Ge(1), "Slices per step."] = 8
+    learning_rate: Annotated[float, Gt(0), "First learning rate (Adam)."] = 1e-4
+    epochs: Annotated[int, Ge(1), "Epochs over the annotated slices."] = 50
+    val_epochs: Annotated[int, Ge(1), "Epochs between validations."] = 1
+    beta_1: Annotated[float, Ge(0), Lt(1), "Adam."] = 0.9
+    beta_2: Annotated[float, Ge(0), Lt(1), "Adam."] = 0.999
+    weight_decay: Annotated[float, Ge(0), "L2 decay, added to the gradient."] = 0.0
+    cosine: Annotated[bool, "A cosine of the learning rate, 10 steps, down to 1e-5."] = False
 
     def build(self, shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
         import models

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from fewslice.learner.networks import NETWORKS, StepwiseNetwork
-from fewslice.settings.declare import Help, declared
+from fewslice.settings.declare import declared
 
 if TYPE_CHECKING:
     import keras
 
 Loss = Annotated[
     Literal["strong_segmentation", "partial_cross_entropy"],
-    Help("strong_segmentation: cross-entropy and Dice, for full masks. partial_cross_entropy: for scribbles."),
+    "strong_segmentation: cross-entropy and Dice, for full masks. partial_cross_entropy: for scribbles.",
 ]
 
 

@@ -13,33 +13,27 @@ from typing import Annotated, Literal
 import numpy as np
 
 from fewslice.active.uncertainty import IMAGES, register
-from fewslice.settings.declare import Count, Help, NotNegative, Positive, declared
+from fewslice.settings.declare import Count, NotNegative, Positive, declared
 
 
 @declared
 class VaalOptions:
     """How the networks behind the scores are trained, with the published values."""
 
-    latent_dim: Annotated[Count, Help("Latent values of the autoencoder.")] = 32
-    batch_size: Annotated[
-        Count, Help("Units of a batch, annotated ones and others each; fewer where there are fewer.")
-    ] = 128
-    num_epochs: Annotated[
-        Count, Help("There are num_epochs * units of the pool // batch_size iterations, at least 1.")
-    ] = 50
-    vae_steps_per: Annotated[Count, Help("Steps of the autoencoder in an iteration.")] = 2
-    discriminator_steps_per: Annotated[Count, Help("Steps of the discriminator in an iteration.")] = 1
-    adversary_param: Annotated[NotNegative, Help("Weight of the autoencoder's two adversarial terms.")] = 1.0
-    vae_beta: Annotated[Positive, Help("Weight of the divergence from a standard normal.")] = 1.0
+    latent_dim: Annotated[Count, "Latent values of the autoencoder."] = 32
+    batch_size: Annotated[Count, "Units of a batch, annotated ones and others each; fewer where there are fewer."] = 128
+    num_epochs: Annotated[Count, "There are num_epochs * units of the pool // batch_size iterations, at least 1."] = 50
+    vae_steps_per: Annotated[Count, "Steps of the autoencoder in an iteration."] = 2
+    discriminator_steps_per: Annotated[Count, "Steps of the discriminator in an iteration."] = 1
+    adversary_param: Annotated[NotNegative, "Weight of the autoencoder's two adversarial terms."] = 1.0
+    vae_beta: Annotated[Positive, "Weight of the divergence from a standard normal."] = 1.0
     discriminator_targets: Annotated[
         Literal["corrected", "published"],
-        Help(
-            "corrected: towards 1 for annotated units and 0 for others, as in the paper. published: towards 1 for "
-            "both, the mistake of the code behind published results."
-        ),
+        "corrected: towards 1 for annotated units and 0 for others, as in the paper. published: towards 1 for "
+        "both, the mistake of the code behind published results.",
     ] = "corrected"
-    learning_rate: Annotated[Positive, Help("Of both Adams.")] = 5e-4
-    width: Annotated[Count, Help("Channels of the first convolution; less for quick trials on small images.")] = 64
+    learning_rate: Annotated[Positive, "Of both Adams."] = 5e-4
+    width: Annotated[Count, "Channels of the first convolution; less for quick trials on small images."] = 64
 
 
 @register("vaal", source=IMAGES, options=VaalOptions, needs_labelled=True)

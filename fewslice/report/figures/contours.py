@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fewslice.core.colours import structure_colour
 from fewslice.core.errors import FewSliceError
 from fewslice.report.figures import style
 from fewslice.report.tables.table import number
@@ -64,8 +65,7 @@ def plot_rows(
     for axes_row, row in zip(grid, rows, strict=True):
         low, high = np.percentile(row.image[row.window], (0.5, 99.7))
         for column, axes in enumerate(axes_row):
-            axes.set_xticks([])
-            axes.set_yticks([])
+            axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
             if column < len(row.slices):
                 _panel(axes, row, row.slices[column], (low, high), len(structures))
@@ -86,11 +86,6 @@ def _panel(axes: Axes, row: Row, index: int, limits: tuple[float, float], num_st
         colour = structure_colour(structure)
         outline(axes, truth == structure, fill=colour, colors=["white"], linewidths=0.8, linestyles="dotted")
         outline(axes, prediction == structure, colors=[colour], linewidths=1.3, linestyles="solid")
-
-
-def structure_colour(structure: int) -> str:
-    """Returns the colour of a label, 1 or larger."""
-    return style.STRUCTURE_COLOURS[(structure - 1) % len(style.STRUCTURE_COLOURS)]
 
 
 def outline(axes: Axes, mask: np.ndarray, *, fill: str | None = None, **line) -> None:

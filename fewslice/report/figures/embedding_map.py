@@ -99,8 +99,7 @@ def draw_embedding_map(
     style.calm(axes, title=title)
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     axes.set_xlabel(style.wrapped(projection.note, 110), color=style.QUIET, fontsize=8.5)
     is_rest = ~is_labelled
     is_rest[chosen] = False
