@@ -56,6 +56,7 @@ ROOMS = {
     "refine": (*_BELOW_DATA, "data", "evaluate", "train"),
     "learner": (*_BELOW_DATA, "data", "evaluate", "active", "train"),
     "stages": _BELOW_STAGES,
+    "api": _BELOW_STAGES,
 }
 NO_NETWORK = ("core", "settings", "augment", "data", "evaluate", "report", "active")
 

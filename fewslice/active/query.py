@@ -27,7 +27,7 @@ class Query:
     Attributes:
         is_labelled: (N,) bool, units that are annotated.
         budget: Units to choose, at least 0.
-        rng: Draws everything random. The same generator gives the same choice.
+        rng: Draws everything random; a seed makes it. The same generator gives the same choice.
         ignore_value: Value of `masks` where nothing is annotated.
         features: (N, D) float embeddings.
         scores: (N,) float uncertainty, larger is more uncertain. Those of labelled units are not looked at.
@@ -54,6 +54,9 @@ class Query:
     annotated: Sequence[Box] = ()
     case_cap: int | None = None
     per_label: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "rng", np.random.default_rng(self.rng))
 
     @functools.cached_property
     def candidates(self) -> np.ndarray:
@@ -304,18 +307,20 @@ def _broken_rule(query: Query, indices: np.ndarray) -> str:
     return ""
 
 
-def best_first(values: np.ndarray, count: int, *, rng: np.random.Generator) -> np.ndarray:
+def best_first(values: np.ndarray, count: int, *, rng: np.random.Generator | int) -> np.ndarray:
     """Returns the (count,) int64 places of the largest of (n,) values, largest first; equal values in random order."""
+    rng = np.random.default_rng(rng)
     order = rng.permutation(len(values))
     return order[np.argsort(-np.asarray(values)[order], kind="stable")][:count]
 
 
-def best(values: np.ndarray, *, rng: np.random.Generator, rtol: float = 0.0) -> int:
+def best(values: np.ndarray, *, rng: np.random.Generator | int, rtol: float = 0.0) -> int:
     """Returns the place of the largest of (n,) values; ties are broken at random.
 
     Values that lie below the largest by at most the part `rtol` of it count as equal (rounding). Minus infinity is
     never chosen while there is anything else.
     """
+    rng = np.random.default_rng(rng)
     top = values.max()
     limit = top - rtol * abs(top) if np.isfinite(top) else top
     equals = np.flatnonzero(values >= limit)

@@ -15,8 +15,9 @@ import pytest
 from absl import flags
 
 from fewslice.core.errors import ConfigError
+from fewslice.settings.al_flags import AlArgs
 from fewslice.settings.declare import settings_of
-from fewslice.settings.flags import define, help_text, read
+from fewslice.settings.flags import define, help_text, read, read_from
 from fewslice.settings.stage_flags import STAGES, OnDataset, digest_values
 
 ENCODER = "pretr_encoder_global_contrastive_loss"

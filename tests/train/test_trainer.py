@@ -392,9 +392,9 @@ def test_a_long_training_names_a_shorter_choice(tmp_path, half_second_steps, cap
     with pytest.raises(Interrupted):
         Session(tmp_path, n_iter=10001, segment=50, batch=stopping(40)).train()
     assert (
-        "0.5 s a step: about 1 h 23 min for the 9986 steps left of 10001, validations and test beside. Shorter: Ctrl-C, "
-        "and the same command with --hours=0.25 or --n_iter=1800, which take about 15 min 0 s in all. About 4 h 9 min of "
-        "the chain at this pace."
+        "0.5 s a step: about 1 h 23 min for the 9986 steps left of 10001, validations and test beside. Shorter: "
+        "Ctrl-C, and the same command with --hours=0.25 or --n_iter=1800, which take about 15 min 0 s in all. About "
+        "4 h 9 min of the chain at this pace."
     ) in caplog.text
 
 
