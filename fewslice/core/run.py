@@ -30,7 +30,8 @@ from fewslice.core.locks import folder_lock
 
 _VOUCHED = (
     "config.json", "versions.json", "command.txt", "pool.csv", "plan.json", "query.csv", "selection.json",
-    "logs/*.csv", "eval/**/*", f"checkpoints/{done.BEST}", f"checkpoints/{done.LAST}", "rounds/*/DONE",
+    "stands_for.csv", "logs/*.csv", "eval/**/*", f"checkpoints/{done.BEST}", f"checkpoints/{done.LAST}",
+    "rounds/*/DONE",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fewslice.core import done, files
+from fewslice.core import checkpoint, done, files
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.settings.datasets import LATER_DEFAULTS, DatasetConfig
 from fewslice.settings.stage_flags import LABELLED_STAGES, GlobalPretraining, GroupPretraining, LocalPretraining
@@ -88,6 +88,15 @@ def find_network(value: str, dataset: DatasetConfig, *, flag: str, stages: tuple
         raise ConfigError(f"--{flag}={value}: this run has no {weights.name} in checkpoints/. Is it finished?")
     _check_grid(f"--{flag}={value}", config, dataset)
     return EncoderRun(folder, weights, config, RESNET if stage == GroupPretraining.stage else UNET)
+
+
+def doubts(run: EncoderRun) -> list[str]:
+    """Returns why the embeddings of a run may mean little: it is not finished, or has not been trained at all."""
+    step = checkpoint.load_arrays(run.weights)[1].get("step")
+    if step == 0:
+        return [f"The encoder {run.path} is untrained: its embeddings are those of random weights. Train it first."]
+    text = f"The encoder {run.path} is not finished (step {step}). Repeat its command, then this one."
+    return [] if (run.path / done.NAME).exists() else [text]
 
 
 def differences(run: EncoderRun, dataset: DatasetConfig) -> list[str]:
