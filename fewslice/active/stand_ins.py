@@ -63,8 +63,8 @@ def doubts(pool: Units, chosen: np.ndarray, features: np.ndarray | None) -> list
     picked = sorted({str(each) for each in pool.patients[chosen]})
     if len(patients) == 1:
         notes.append(
-            f"The pool holds one patient ({patients[0]}): nothing here says how others look. Add scans of others before "
-            "you annotate many slices."
+            f"The pool holds one patient ({patients[0]}): nothing here says how others look. Add scans of other "
+            "patients before you annotate many slices."
         )
     elif len(picked) == 1 and len(chosen) > 1:
         notes.append(

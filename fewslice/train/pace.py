@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import statistics
 import time
 
 from absl import logging
@@ -23,32 +22,31 @@ _LONG_S, _WORTH_TELLING_S = 1800.0, 10.0
 
 
 class Pace:
-    """Measures the first steps of a process. It reads the clock after a step, whose loss has been waited for anyway.
-
-    Attributes:
-        seconds: Of a step, the median of steps 5 to 14; 0.0 before.
-    """
+    """Times the steps of a process. It reads the clock after a step, whose loss has been waited for anyway."""
 
     def __init__(self):
-        self.seconds = 0.0
         self._last: float | None = None
-        self._taken: list[float] = []
+        self._count, self._sum = 0, 0.0
+
+    @property
+    def seconds(self) -> float:
+        """The mean of a step, from the fifth on; 0.0 until ten have been measured."""
+        measured = self._count - _FIRST
+        return self._sum / measured if measured >= _COUNT else 0.0
 
     def pause(self) -> None:
         """Leaves out what happens until the end of the next step: a validation, a save."""
         self._last = None
 
     def tick(self) -> bool:
-        """Counts a step that has just ended; returns True for the one with which the measurement ends."""
-        if self.seconds:
-            return False
-        now = time.perf_counter()
-        if self._last is not None:
-            self._taken.append(now - self._last)
+        """Counts a step that has just ended; returns True once, when enough are measured."""
+        now, before = time.perf_counter(), self._last
         self._last = now
-        if len(self._taken) == _FIRST + _COUNT:
-            self.seconds = statistics.median(self._taken[_FIRST:])
-        return bool(self.seconds)
+        if before is None:
+            return False
+        self._count += 1
+        self._sum += now - before if self._count > _FIRST else 0.0
+        return self._count == _FIRST + _COUNT
 
 
 @dataclasses.dataclass(frozen=True)
