@@ -47,7 +47,7 @@ def test_every_strategy_and_loss_has_an_example():
     assert len(ours) > 25 and [each.__name__ for each in ours if ">>> " not in (each.__doc__ or "")] == []
 
 
-@pytest.mark.parametrize("place", ["fewslice/augment", "fewslice/data/batches", "fewslice/active"])
+@pytest.mark.parametrize("place", ["fewslice/augment", "fewslice/data/batches", "fewslice/active/measures"])
 def test_a_seed_is_taken_wherever_a_generator_is(place):
     for path in sorted((ROOT / place).rglob("*.py")):
         for head in re.findall(r"^def [a-z]\w*\([^)]*\brng: [^)]*\).*", path.read_text(encoding="utf-8"), re.M):

@@ -310,20 +310,18 @@ def _broken_rule(query: Query, indices: np.ndarray) -> str:
     return ""
 
 
-def best_first(values: np.ndarray, count: int, *, rng: np.random.Generator | int) -> np.ndarray:
+def best_first(values: np.ndarray, count: int, *, rng: np.random.Generator) -> np.ndarray:
     """Returns the (count,) int64 places of the largest of (n,) values, largest first; equal values in random order."""
-    rng = np.random.default_rng(rng)
     order = rng.permutation(len(values))
     return order[np.argsort(-np.asarray(values)[order], kind="stable")][:count]
 
 
-def best(values: np.ndarray, *, rng: np.random.Generator | int, rtol: float = 0.0) -> int:
+def best(values: np.ndarray, *, rng: np.random.Generator, rtol: float = 0.0) -> int:
     """Returns the place of the largest of (n,) values; ties are broken at random.
 
     Values that lie below the largest by at most the part `rtol` of it count as equal (rounding). Minus infinity is
     never chosen while there is anything else.
     """
-    rng = np.random.default_rng(rng)
     top = values.max()
     limit = top - rtol * abs(top) if np.isfinite(top) else top
     equals = np.flatnonzero(values >= limit)
