@@ -56,7 +56,8 @@ class Query:
     per_label: int = 0
 
     def __post_init__(self):
-        object.__setattr__(self, "rng", np.random.default_rng(self.rng))
+        if isinstance(self.rng, int):
+            object.__setattr__(self, "rng", np.random.default_rng(self.rng))
 
     @functools.cached_property
     def candidates(self) -> np.ndarray:

@@ -49,7 +49,7 @@ def cutmix_boxes(rng: np.random.Generator | int, shape: tuple[int, int, int]) ->
     Returns:
         (batch, H, W) bool, True inside the box, all False for images without one.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch, height, width = shape
     coin, *uniform = rng.random((5, batch))
     share = AREA[0] + (AREA[1] - AREA[0]) * uniform[0]

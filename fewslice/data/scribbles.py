@@ -51,7 +51,7 @@ def simulate_scribbles(label: np.ndarray, num_classes: int, *, rng: np.random.Ge
         anywhere and is followed in both directions; the scribble is turned about its own centre, not the slice's; a
         movement that would leave nothing within the region is not made. The pen is as thin as in ACDC's scribbles.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     result = np.full(label.shape, num_classes, np.uint8)
     for index in range(label.shape[2]):
         for number in range(num_classes):
@@ -64,7 +64,7 @@ def simulate_scribbles(label: np.ndarray, num_classes: int, *, rng: np.random.Ge
 
 def scribble_of_region(region: np.ndarray, rng: np.random.Generator | int) -> np.ndarray:
     """Returns the scribble of one region of a slice; both are (H, W) bool and not empty, and it lies within."""
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     from skimage.morphology import skeletonize
 
     size = int(region.sum())

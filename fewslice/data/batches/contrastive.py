@@ -145,7 +145,7 @@ def sample_slices(rng: np.random.Generator | int, depths: Sequence[int], count: 
     Raises:
         ConfigError: There are no slices.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     total = int(sum(depths))
     if total == 0:
         raise ConfigError("There are no slices to draw from: the split has no volumes. Choose another split.")
@@ -184,7 +184,7 @@ def sample_partitions(
         ConfigError: Fewer volumes than asked for, or a volume with fewer slices than partitions
             (whether or not it would be drawn).
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     check_number_of_volumes(num_volumes, len(depths))
     shallow = [
         f"{names[index] if names else f'volume {index}'} ({depth})"
@@ -295,7 +295,7 @@ def contrastive_batch(
     Raises:
         ConfigError: Fewer volumes than the plan has, or volumes with fewer slices than partitions.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     sources = _draw_sources(rng, volumes, plan)
     slices = gather_slices(volumes, sources)
     views = [slices] if plan.include_original else []
@@ -326,7 +326,7 @@ def segmentation_batch(
     Raises:
         ConfigError: No volumes, a volume without label, a label outside 0 to num_classes - 1.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     sources = sample_slices(rng, [len(_array(volume, "image")) for volume in volumes], batch_size)
     images = gather_slices(volumes, sources)
     labels = gather_slices(volumes, sources, field="label")

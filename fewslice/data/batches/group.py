@@ -152,7 +152,7 @@ def draw_groups(rng: np.random.Generator | int, hierarchy: SliceHierarchy, plan:
     Raises:
         ConfigError: See `SliceHierarchy.check`.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     hierarchy.check(plan)
     anchor = np.arange(len(hierarchy))
     members = anchor[:, None]
@@ -188,7 +188,7 @@ def draw_batches(rng: np.random.Generator | int, hierarchy: SliceHierarchy, plan
     Raises:
         ConfigError: See `SliceHierarchy.check`.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     groups = draw_groups(rng, hierarchy, plan)
     if plan.group_size == 1:
         count = len(hierarchy) // plan.batch_size
@@ -265,7 +265,7 @@ def group_batch(
     Returns:
         2B rows, with ids image, group, position in the group.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     images = gather_slices(volumes, sources)
     views = [group_view(rng, images) for _ in range(2)]
     return ContrastiveBatch(np.concatenate(views), plan.ids(), np.tile(sources, (2, 1)).astype(np.int32))

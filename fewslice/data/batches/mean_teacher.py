@@ -55,7 +55,7 @@ def taught_batch(
     Returns:
         Images [n labelled | rows of the method] and their targets.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     known = segmentation_batch(rng, labelled, batch_size=counts[0], num_classes=num_classes, augmentation=augmentation)
     sources = sample_slices(rng, [len(volume.image) for volume in others], counts[1]).astype(np.int32)
     slices = gather_slices(others, sources)
@@ -77,7 +77,7 @@ def unimatch_rows(
     Returns:
         Images [u weak | u strong | u strong], targets (u, H, W, 2) float32: the boxes of CutMix.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     views, boxes = [], []
     for _ in range(2):
         view = strong_view(rng, weak)
@@ -102,7 +102,7 @@ def copy_paste_rows(
         Images [u mixed | u unlabelled], targets (u, H, W, K + 1) float32: labels of the labelled slice of each mixed
         row, then 1 where it shows the unlabelled one.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     rows = np.arange(len(weak)) % len(known.images)
     unknown = np.zeros((*weak.shape[:3], known.labels.shape[-1]), np.float32)
     boxes = copy_paste_boxes(rng, weak.shape[:3])
