@@ -57,6 +57,7 @@ ROOMS = {
     "learner": (*_BELOW_DATA, "data", "evaluate", "active", "train"),
     "export": (),
     "stages": _BELOW_STAGES,
+    "api": _BELOW_STAGES,
 }
 NO_NETWORK = ("core", "settings", "augment", "data", "evaluate", "report", "active")
 

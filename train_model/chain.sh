@@ -16,6 +16,34 @@ stage() {
   run "$@"
 }
 
+# Runs one training of `lengths`, the steps of those to come, with its share of $hours if these are given: in
+# proportion to these steps. FEWSLICE_CHAIN tells it what follows.
+training() {
+  local own=${lengths[0]} later=0 each share=()
+  lengths=("${lengths[@]:1}")
+  for each in ${lengths[@]+"${lengths[@]}"}; do [[ "$each" =~ ^[0-9]{1,9}$ ]] && later=$((later + 10#$each)); done
+  FEWSLICE_CHAIN="$later steps"
+  if [[ -n "$hours" ]]; then
+    all=${all:-$((own + later))}
+    share=("--hours=$(awk "BEGIN {printf \"%.4g\", $hours * $own / $all}")")
+    FEWSLICE_CHAIN="$(awk "BEGIN {print $hours * $later / $all}") hours"
+  fi
+  stage "$@" ${share[@]+"${share[@]}"}
+  FEWSLICE_CHAIN='0 steps'
+}
+
+# Refuses --hours beside flags that set steps, and what is no number above 0.
+check_hours() {
+  if [[ -n "$1" && ! "$1" =~ ^0*[0-9]*\.?[0-9]+$ || "$1" =~ ^[0.]+$ ]]; then
+    echo "ERROR: --hours=$1 must be a number above 0, such as 3 or 0.5." >&2
+    exit 1
+  fi
+  if [[ -n "$1" && -n "$2" ]]; then
+    echo "ERROR: --hours and numbers of steps both set the length of the trainings. Give one of them." >&2
+    exit 1
+  fi
+}
+
 # Runs Python in a process group of its own, which gets the signals that end this shell; training saves and stops then.
 run() {
   local status=0
@@ -30,7 +58,7 @@ run() {
   return "$status"
 }
 
-child='' signal=''
+child='' signal='' hours='' all=''
 on_signal() {
   signal=$((128 + $2))
   if [[ -n "$child" ]]; then kill -"$1" -- "-$child" 2>/dev/null || true; else exit "$signal"; fi
@@ -38,7 +66,7 @@ on_signal() {
 trap 'on_signal HUP 1' HUP
 trap 'on_signal INT 2' INT
 trap 'on_signal TERM 15' TERM
-export FEWSLICE_CHAIN=1 # a script ends when its shell has been killed
+export FEWSLICE_CHAIN='0 steps' # a script ends when its shell has been killed
 
 python=${PYTHON:-python}
 case "$python" in */*) python=$(absolute "$python") ;; esac

@@ -11,7 +11,8 @@
 #
 # Further flags, written --name=value, go to both scripts; those that only joint training has (--lamda_local,
 # --refresh_every, --crf, ...) go to it alone. --n_iter sets the steps of both, --baseline_n_iter and --joint_n_iter of
-# one (default: 5001 and 15001, as published). With --teacher=RUN that run replaces the baseline.
+# one (default: 5001 and 15001, as published). --hours=4 gives the baseline one hour and joint training three: each
+# measures its first steps here and keeps the number of steps that follows. With --teacher=RUN that run replaces the baseline.
 # Stops at the first stage that fails; the same command resumes there.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/chain.sh"
@@ -35,6 +36,7 @@ both=() joint=() places=()
 for argument in "$@"; do
   case "$argument" in
     --n_iter=*) n_iter=${argument#*=} ;;
+    --hours=*) hours=${argument#*=}; hours=${hours:-0} ;;
     --baseline_n_iter=*) baseline_n_iter=${argument#*=} ;;
     --joint_n_iter=*) joint_n_iter=${argument#*=} ;;
     --runs_dir=* | --data_root=*)
@@ -63,13 +65,19 @@ done
 
 common=("--dataset=$dataset" "--no_of_tr_imgs=$no_of_tr_imgs" "--comb_tr_imgs=$comb_tr_imgs" ${both[@]+"${both[@]}"})
 
+check_hours "$hours" "$n_iter$baseline_n_iter$joint_n_iter"
 baseline_n_iter=${baseline_n_iter:-$n_iter} joint_n_iter=${joint_n_iter:-$n_iter}
 joint=("${common[@]}" ${joint[@]+"${joint[@]}"} ${joint_n_iter:+"--n_iter=$joint_n_iter"})
 joint+=(${baseline_n_iter:+"--pretr_n_iter=$baseline_n_iter"})
 if [[ -n "$baseline_n_iter" ]]; then steps=("--n_iter=$baseline_n_iter"); else steps=(--n_iter=5001 --noextend); fi
+if [[ -n "$hours" ]]; then steps=(); fi
 
 # Wrong flags of the second step are told now and not after the first.
 run prop_method_joint_tr_rand_init.py "${joint[@]}" --check_only
-if [[ -z "$teacher" ]]; then stage tr_baseline.py "${common[@]}" "${steps[@]}"; fi
-stage prop_method_joint_tr_rand_init.py "${joint[@]}"
+lengths=("${joint_n_iter:-15001}")
+if [[ -z "$teacher" ]]; then
+  lengths=("${baseline_n_iter:-5001}" "${lengths[@]}")
+  training tr_baseline.py "${common[@]}" ${steps[@]+"${steps[@]}"}
+fi
+training prop_method_joint_tr_rand_init.py "${joint[@]}"
 stage ../scripts/make_report.py "--dataset=$dataset" ${places[@]+"${places[@]}"}

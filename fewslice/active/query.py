@@ -27,7 +27,7 @@ class Query:
     Attributes:
         is_labelled: (N,) bool, units that are annotated.
         budget: Units to choose, at least 0.
-        rng: Draws everything random. The same generator gives the same choice.
+        rng: Draws everything random; a seed makes it. The same generator gives the same choice.
         ignore_value: Value of `masks` where nothing is annotated.
         features: (N, D) float embeddings.
         scores: (N,) float uncertainty, larger is more uncertain. Those of labelled units are not looked at.
@@ -54,6 +54,10 @@ class Query:
     annotated: Sequence[Box] = ()
     case_cap: int | None = None
     per_label: int = 0
+
+    def __post_init__(self):
+        if isinstance(self.rng, int):
+            object.__setattr__(self, "rng", np.random.default_rng(self.rng))
 
     @functools.cached_property
     def candidates(self) -> np.ndarray:
@@ -241,24 +245,27 @@ def _check(name: str, strategy: Strategy, query: Query) -> None:
         )
     for need in set(needs) & {FEATURES, SCORES, GRADIENTS}:
         values = getattr(query, need)
-        blocks = [np.reshape(values[at : at + _ROWS], (-1, np.size(values[0]))) for at in range(0, count, _ROWS)]
-        is_bad = ~np.concatenate([np.isfinite(block).all(axis=1) for block in blocks])
+        is_bad = ~np.concatenate([np.isfinite(block).all(axis=1) for block in _blocks(values)])
         bad = np.flatnonzero(is_bad & ~query.is_labelled if need == SCORES else is_bad)
         if len(bad):
             raise ConfigError(
                 f"The {need} of {len(bad)} units are not finite, for instance of {query.pool.name(bad[0])}. "
                 "Look at these images, or at the network that made them."
             )
-        if query.budget and not _tells_apart(blocks if need != SCORES else [values[~query.is_labelled, None]]):
+        if query.budget and not tells_apart(values if need != SCORES else values[~query.is_labelled]):
             text = "The %s of all units of the pool are equal: this choice by %s means no more than a random one. %s"
             logging.warning(text, need, name, "Look at the images, or at the network that made them.")
 
 
-def _tells_apart(blocks: Sequence[np.ndarray]) -> bool:
-    """Whether rows of (n, D) blocks differ by more than rounding."""
-    first = np.asarray(blocks[0][:1], np.float64)
+def tells_apart(values: np.ndarray) -> bool:
+    """Whether the rows of (N, ...) numbers differ by more than rounding; one alone, or none, does."""
+    first = np.asarray(values[:1], np.float64).reshape(1, -1)
     allowed = 1e-6 * max(float(np.abs(first).max(initial=0.0)), 1e-30)
-    return sum(map(len, blocks)) < 2 or any((np.abs(block - first) > allowed).any() for block in blocks)
+    return len(values) < 2 or any((np.abs(block - first) > allowed).any() for block in _blocks(values))
+
+
+def _blocks(values: np.ndarray) -> list[np.ndarray]:
+    return [np.reshape(values[at : at + _ROWS], (-1, np.size(values[0]))) for at in range(0, len(values), _ROWS)]
 
 
 _REMEDIES = {

@@ -124,7 +124,9 @@ def _random_operation(
     return image, label
 
 
-def random_affine(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def random_affine(
+    rng: np.random.Generator | int, images: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Applies to each image and its label one of the five operations named above.
 
     Blank images stay as they are.
@@ -137,6 +139,7 @@ def random_affine(rng: np.random.Generator, images: np.ndarray, labels: np.ndarr
     Returns:
         (batch, H, W, 1) float32 and (batch, H, W) of the labels' dtype, new arrays.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     out_images, out_labels = np.empty_like(images), np.empty_like(labels)
     sampler = BilinearSampler(images.shape[1:3])
     for index in range(len(images)):

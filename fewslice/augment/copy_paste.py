@@ -17,7 +17,7 @@ from fewslice.augment.cutmix import box_masks, mix
 BOX_RATIO = 2 / 3
 
 
-def copy_paste_boxes(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+def copy_paste_boxes(rng: np.random.Generator | int, shape: tuple[int, int, int]) -> np.ndarray:
     """Draws the box of each image, uniformly from all places where it fits.
 
     Args:
@@ -27,6 +27,7 @@ def copy_paste_boxes(rng: np.random.Generator, shape: tuple[int, int, int]) -> n
     Returns:
         (batch, H, W) bool, True inside the box.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch, *sides = shape
     sizes = [max(1, round(BOX_RATIO * side)) for side in sides]
     first = [rng.integers(side - size + 1, size=batch) for side, size in zip(sides, sizes, strict=True)]

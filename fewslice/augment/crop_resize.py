@@ -75,7 +75,7 @@ def crop_and_resize(
     return out
 
 
-def random_crop_and_resize(rng: np.random.Generator, images: np.ndarray, *, box: int = BOX_PX) -> np.ndarray:
+def random_crop_and_resize(rng: np.random.Generator | int, images: np.ndarray, *, box: int = BOX_PX) -> np.ndarray:
     """Cuts a random box out of each image and enlarges it to the image's size.
 
     Args:
@@ -89,6 +89,7 @@ def random_crop_and_resize(rng: np.random.Generator, images: np.ndarray, *, box:
     Raises:
         ConfigError: The box does not fit the images.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     sizes, starts = [], []
     for side in images.shape[1:3]:
         size, low, high = crop_limits(side, box=box)

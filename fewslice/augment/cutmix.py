@@ -39,7 +39,7 @@ def box_masks(
     return inside[0][:, :, None] & inside[1][:, None, :]
 
 
-def cutmix_boxes(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
+def cutmix_boxes(rng: np.random.Generator | int, shape: tuple[int, int, int]) -> np.ndarray:
     """Draws one box for each image, area and aspect uniformly.
 
     Args:
@@ -49,6 +49,7 @@ def cutmix_boxes(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.nd
     Returns:
         (batch, H, W) bool, True inside the box, all False for images without one.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch, height, width = shape
     coin, *uniform = rng.random((5, batch))
     share = AREA[0] + (AREA[1] - AREA[0]) * uniform[0]

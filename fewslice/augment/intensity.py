@@ -53,7 +53,7 @@ def _draw(rng: np.random.Generator, limits: tuple[float, float], batch: int, dra
 
 
 def pretraining_intensity(
-    rng: np.random.Generator, images: np.ndarray, *, per_image: bool = False, draws: int = 1
+    rng: np.random.Generator | int, images: np.ndarray, *, per_image: bool = False, draws: int = 1
 ) -> np.ndarray:
     """Changes brightness by U(-0.3, 0.3), then contrast by U(0.7, 1.3), and clips to [0, 1.5].
 
@@ -66,6 +66,7 @@ def pretraining_intensity(
     Returns:
         (batch, H, W, 1) float32.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch = len(images)
     draws = batch if per_image else draws
     delta = _draw(rng, (-0.3, 0.3), batch, draws)
@@ -73,12 +74,15 @@ def pretraining_intensity(
     return brightness_contrast(images, delta, factor, clip=PRETRAINING_CLIP)
 
 
-def draw_finetuning(rng: np.random.Generator, batch: int, *, per_image: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def draw_finetuning(
+    rng: np.random.Generator | int, batch: int, *, per_image: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Draws contrast U(0.8, 1.2) for rows < batch / 2 and brightness U(-0.1, 0.1) for the others.
 
     Returns:
         delta (batch,) and factor (batch,), float32, for `brightness_contrast`.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     draws = batch if per_image else 1
     factor = _draw(rng, (0.8, 1.2), batch, draws)
     delta = _draw(rng, (-0.1, 0.1), batch, draws)

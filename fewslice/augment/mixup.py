@@ -35,7 +35,7 @@ def mix_pairs(
 
 
 def random_mixup(
-    rng: np.random.Generator, images: np.ndarray, *, onehot: np.ndarray, alpha: float = 0.1
+    rng: np.random.Generator | int, images: np.ndarray, *, onehot: np.ndarray, alpha: float = 0.1
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mixes as many random pairs as the batch has rows, with weights from Beta(alpha, alpha).
 
@@ -48,6 +48,7 @@ def random_mixup(
     Returns:
         Mixed images and labels of the same shapes and dtypes.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch = len(images)
     weights = rng.beta(alpha, alpha, size=batch)
     pairs = rng.integers(batch, size=(batch, 2))

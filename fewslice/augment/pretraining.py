@@ -35,7 +35,7 @@ def _crop(rng: np.random.Generator, images: np.ndarray, box: int) -> np.ndarray:
 
 
 def augmented_view(
-    rng: np.random.Generator, images: np.ndarray, *, box: int | None = None, strong: bool = False, draws: int = 1
+    rng: np.random.Generator | int, images: np.ndarray, *, box: int | None = None, strong: bool = False, draws: int = 1
 ) -> np.ndarray:
     """Makes one random view of each slice.
 
@@ -52,6 +52,7 @@ def augmented_view(
     Returns:
         (batch, H, W, 1) float32.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     source = images if box is None else _crop(rng, images, box)
     view = pretraining_intensity(rng, source, per_image=strong, draws=draws)
     if strong:

@@ -118,7 +118,7 @@ def _transform(rng: np.random.Generator, image: np.ndarray, *, cuts_out: bool) -
     return image
 
 
-def strong_intensity(rng: np.random.Generator, images: np.ndarray, *, cuts_out: bool = True) -> np.ndarray:
+def strong_intensity(rng: np.random.Generator | int, images: np.ndarray, *, cuts_out: bool = True) -> np.ndarray:
     """Applies gamma, bias field, blur, noise and cutout, each with some probability, to each image by itself.
 
     Args:
@@ -129,6 +129,7 @@ def strong_intensity(rng: np.random.Generator, images: np.ndarray, *, cuts_out: 
     Returns:
         (batch, H, W, 1) float32 in [0, 1.5], a new array.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     out = np.empty_like(images)
     for index in range(len(images)):
         out[index, :, :, 0] = _transform(rng, images[index, :, :, 0], cuts_out=cuts_out)

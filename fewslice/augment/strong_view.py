@@ -44,7 +44,7 @@ def jitter(images: np.ndarray, brightness: np.ndarray, contrast: np.ndarray) -> 
     return out.reshape(images.shape)
 
 
-def strong_view(rng: np.random.Generator, images: np.ndarray) -> np.ndarray:
+def strong_view(rng: np.random.Generator | int, images: np.ndarray) -> np.ndarray:
     """Changes brightness, contrast, gamma and sharpness of each image by itself.
 
     Args:
@@ -54,6 +54,7 @@ def strong_view(rng: np.random.Generator, images: np.ndarray) -> np.ndarray:
     Returns:
         (batch, H, W, 1) float32 in [0, 1.5], a new array.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch = len(images)
     use_jitter, use_gamma, use_blur = rng.random((3, batch)) < np.array(
         [[JITTER_PROBABILITY], [GAMMA_PROBABILITY], [BLUR_PROBABILITY]]

@@ -30,7 +30,8 @@ from fewslice.core.locks import folder_lock
 
 _VOUCHED = (
     "config.json", "versions.json", "command.txt", "pool.csv", "plan.json", "query.csv", "selection.json",
-    "logs/*.csv", "eval/**/*", f"checkpoints/{done.BEST}", f"checkpoints/{done.LAST}", "rounds/*/DONE",
+    "stands_for.csv", "logs/*.csv", "eval/**/*", f"checkpoints/{done.BEST}", f"checkpoints/{done.LAST}",
+    "rounds/*/DONE",
 )  # fmt: skip
 
 
@@ -161,13 +162,19 @@ class Run:
                 f"be used, but not trained on. Give --n_iter={self.steps_done}, or another --ver for a new run."
             )
         (self.dir / done.NAME).unlink(missing_ok=True)
-        files.write_json(
-            self.dir / "config.json", {**self.settings, "n_iter": self.n_iter, "digest": self.digest, **self.facts}
-        )
+        self.write_config()
         files.write_json(self.dir / "versions.json", versions)
         program = os.path.basename(sys.argv[0])
         files.write_text(self.dir / "command.txt", shlex.join(["python", program, *sys.argv[1:]]) + "\n")
         self._start_log()
+
+    def write_config(self) -> None:
+        """Writes config.json, with the present number of steps."""
+        known = self.facts.get(FACTS, {}).get("settings", {})
+        if "n_iter" in known:
+            known["n_iter"] = self.n_iter
+        numbers = {"n_iter": self.n_iter, "digest": self.digest}
+        files.write_json(self.dir / "config.json", {**self.settings, **numbers, **self.facts})
 
     def finish(self, record: Mapping[str, Any] | None = None) -> None:
         """Marks the run as finished, with the checksums of its files.

@@ -29,7 +29,7 @@ def case_generator(case_id: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(hashlib.sha256(case_id.encode()).digest()[:8], "little"))
 
 
-def simulate_scribbles(label: np.ndarray, num_classes: int, *, rng: np.random.Generator) -> np.ndarray:
+def simulate_scribbles(label: np.ndarray, num_classes: int, *, rng: np.random.Generator | int) -> np.ndarray:
     """Draws one scribble per class and slice.
 
     Args:
@@ -51,6 +51,7 @@ def simulate_scribbles(label: np.ndarray, num_classes: int, *, rng: np.random.Ge
         anywhere and is followed in both directions; the scribble is turned about its own centre, not the slice's; a
         movement that would leave nothing within the region is not made. The pen is as thin as in ACDC's scribbles.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     result = np.full(label.shape, num_classes, np.uint8)
     for index in range(label.shape[2]):
         for number in range(num_classes):
@@ -61,8 +62,9 @@ def simulate_scribbles(label: np.ndarray, num_classes: int, *, rng: np.random.Ge
     return result
 
 
-def scribble_of_region(region: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def scribble_of_region(region: np.ndarray, rng: np.random.Generator | int) -> np.ndarray:
     """Returns the scribble of one region of a slice; both are (H, W) bool and not empty, and it lies within."""
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     from skimage.morphology import skeletonize
 
     size = int(region.sum())

@@ -36,6 +36,7 @@ from fewslice.settings.experiment import RoundPlan
 from fewslice.train import setup
 from fewslice.train.evaluation import validation_of
 from fewslice.train.networks import read_into
+from fewslice.train.pace import Following
 from fewslice.train.trainer import Plan, Trainer
 
 MEMBER = "member.json"
@@ -72,6 +73,7 @@ class Learner:
     Attributes:
         test: The test volumes, or None to leave them alone.
         origin: Pretrained weights to start each network from.
+        plans: All rounds, to estimate how long they take.
     """
 
     dataset: datasets.DatasetConfig
@@ -79,6 +81,7 @@ class Learner:
     val: cache.PreparedSet
     test: cache.PreparedSet | None
     origin: setup.Origin = setup.Origin()
+    plans: Sequence[RoundPlan] = ()
 
     def __call__(self, folder: Path, plan: RoundPlan, labels: Labels) -> dict[str, Any]:
         """Trains, validates and tests the members of a round; finished ones are only read.
@@ -121,6 +124,7 @@ class Learner:
                 segment=schedule.segment,
                 validate=self._validation(network, model, batches, lambda: trainer.step),
                 can_be_extended=False,
+                following=self._following(plan, member, schedule),
             ),
         )
         trainer.train()
@@ -139,6 +143,13 @@ class Learner:
         dice = [f"{role} Dice {numbers[f'{role}_dice']:.3f}" for role in (_VAL, _TEST) if f"{role}_dice" in numbers]
         logging.info("%s: %s", path, ", ".join(dice))
         return numbers | {"seconds": round(time.perf_counter() - started, 3)}
+
+    def _following(self, plan: RoundPlan, member: int, schedule: Schedule) -> Following | None:
+        """Returns the steps of the networks after this one; a round has as many units as planned."""
+        later = [each for each in self.plans if each.train and each.number > plan.number]
+        steps = [each.members.count * network_of(each.network).schedule(each, each.units).steps for each in later]
+        steps.append((plan.members.count - member - 1) * schedule.steps)
+        return Following("experiment", steps=sum(steps)) if self.plans else None
 
     def _compiled(self, network: Network, seed: int, schedule: Schedule) -> keras.Model:
         model = build(network, self.dataset, seed=seed)

@@ -18,7 +18,7 @@ def agreement(
     predict: Callable[[np.ndarray], np.ndarray],
     images: np.ndarray,
     num_classes: int,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
 ) -> np.ndarray:
     """Predicts two random views of a volume, maps both back and returns the F1 of each class.
 
@@ -42,6 +42,7 @@ def agreement(
         and a scaling by s was undone by 2 - s. Classes that occur in neither view are NaN in their own place; there
         the array became shorter.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     if images.ndim != 4 or images.shape[3] != 1:
         raise ValueError(f"`images` must be (Z, H, W, 1). Received: shape {images.shape}")
     views = draw_two_views(rng)

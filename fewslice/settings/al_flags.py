@@ -10,7 +10,7 @@ from annotated_types import Ge
 
 from fewslice.core.errors import ConfigError
 from fewslice.settings import dataset_files, datasets
-from fewslice.settings.declare import Count, Must, declared
+from fewslice.settings.declare import Count, Help, Must, declared
 from fewslice.settings.stage_flags import OnDataset, Resume, ScriptFlags
 from fewslice.settings.yaml import scalar
 
@@ -21,6 +21,11 @@ Budget = Annotated[
         "a number of slices, such as 12, or a share of the pool, such as 5%",
     ),
 ]
+
+_STEPS = (
+    "the steps of an experiment belong to its file, since its networks are compared at equal length. Shorten it there "
+    "or with --set, for instance network.steps=2000 or members.count=1; each network says how long the rest takes"
+)
 
 
 @declared
@@ -49,6 +54,7 @@ class AlArgs(ScriptFlags):
         "labels differ; what they were is kept in replaced/.",
     ] = None
     check_only: Annotated[bool, "Check the experiment and its dataset, say what it would do, and stop."] = False
+    hours: Annotated[float | None, Help("Not here: the experiment's file sets the steps.", no_effect=_STEPS)] = None
     resume: Resume = True
 
     @property
@@ -62,6 +68,8 @@ class AlArgs(ScriptFlags):
         Raises:
             ConfigError: no experiment is named, an override without "=", or the same one twice.
         """
+        if self.hours is not None:
+            raise ConfigError(f"--hours={self.hours:g}: {_STEPS}.")
         if not self.config:
             known = sorted(path.stem for path in (dataset_files.checkout() / "experiments").glob("*.yml"))
             listed = f" There are: {', '.join(known)}." if known else ""

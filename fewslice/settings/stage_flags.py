@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from absl import logging
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
-from fewslice.core.errors import few
+from fewslice.core.errors import ConfigError, few
 from fewslice.settings import dataset_files, datasets
 from fewslice.settings.declare import (
     BelowOne,
@@ -133,6 +133,15 @@ class Training(OnDataset):
         "dataset's `unlabeled_split` (tr52 for acdc, tr22 for prostate_md, tr10 for mmwhs).",
     ] = None
     n_iter: Annotated[Count, Help(_STEPS, in_digest=False)] = 10001
+    hours: Annotated[
+        float | None,
+        Gt(0),
+        Help(
+            "In place of --n_iter: hours that the training should take on this machine, such as 1 or 0.5. Its first "
+            "steps are measured; the number of steps that follows is recorded, and every later call takes it.",
+            in_digest=False,
+        ),
+    ] = None
     extend: Annotated[
         bool, Help("--noextend leaves a finished run as it is, whatever --n_iter says.", in_digest=False)
     ] = True
@@ -157,6 +166,10 @@ class Training(OnDataset):
         Raises:
             ConfigError: wrong settings, unknown split, or patients that may not be in it.
         """
+        if self.hours and self.given is not None and self.is_given("n_iter"):
+            raise ConfigError(
+                f"--hours={self.hours:g} and --n_iter={self.n_iter} both set the length of the training. Give one."
+            )
         dataset = self.load_dataset()
         filled: dict[str, Any] = {"runs_dir": self.runs_folder, "data_root": str(dataset.data_root)}
         lists = [name for name in settings_of(type(self)) if name.endswith("no_of_tr_imgs")]

@@ -45,7 +45,7 @@ from fewslice.report.figures import gallery
 from fewslice.report.pages.experiments import results_path, write_experiment_report
 from fewslice.settings import datasets, facts
 from fewslice.settings.declare import settings_of
-from fewslice.settings.experiment import ENCODER, Experiment
+from fewslice.settings.experiment import ENCODER, Experiment, RoundPlan
 from fewslice.settings.group_contrastive import GroupContrastive
 from fewslice.settings.load import load_experiment
 from fewslice.settings.stage_flags import GroupPretraining
@@ -173,7 +173,7 @@ def run_and_report(
         if not parts.pool.can_overlap:
             _write_pool(run.dir / "pool.csv", parts.pool)
         try:
-            parts.loop(run.dir).run(plans)
+            parts.loop(run.dir, plans).run(plans)
         except WaitingForAnnotations as work:
             logging.info("%s", work)
             return
@@ -256,7 +256,7 @@ class _Parts:
             text = "The settings of %s have new names now, so that its digest differs and it is not resumed here; %s"
             logging.info(text, ", ".join(map(str, older)), "the report still reads it.")
 
-    def loop(self, folder: Path) -> Loop:
+    def loop(self, folder: Path, plans: Sequence[RoundPlan]) -> Loop:
         """Returns the loop of rounds with everything that takes part."""
         from fewslice.learner.evidence import PoolEvidence, RoundNetworks
         from fewslice.learner.learner import Learner
@@ -275,7 +275,7 @@ class _Parts:
             evidence=evidence.table(),
             ignore_value=self.dataset.num_classes,
             annotator=self.annotator,
-            learner=Learner(self.dataset, self.volumes, self.val, self.test, self._origin()),
+            learner=Learner(self.dataset, self.volumes, self.val, self.test, self._origin(), plans),
             picture=self._draw,
         )
 

@@ -240,6 +240,7 @@ def pretrain(
             monitor=monitor,
             average_decay=args.average_decay,
             tensorboard=args.tensorboard,
+            hours=args.hours or 0.0,
         )
         trainer = Trainer(run, model, plan)
         trainer.train()

@@ -92,7 +92,9 @@ def train_and_score(
         logging.info("%s: %s.", run.dir, ", ".join(used))
         setup.warn_of_nothing(volumes["train"])
         made = prepare(run)
-        trainer = Trainer(run, made.model, made.plan)
+        tests = 2 * len(volumes["test"]) / max(len(volumes["val"]), 1)  # of the best and of the last weights
+        plan = dataclasses.replace(made.plan, hours=args.hours or 0.0, tests=tests)
+        trainer = Trainer(run, made.model, plan)
         trainer.train()
         kept = made.plan.kept or made.model
         results = evaluate_run(trainer, kept, dataset, volumes["test"], network=made.network)

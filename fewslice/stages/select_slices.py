@@ -1,8 +1,8 @@
 """Choosing slices once: which slices of some volumes to annotate first, or next. One round without a learner.
 
     runs/<dataset>/select_slices/<strategy>-<digest>/
-      plan.json  query.csv  checksums.json  scores.csv  selection.json  gallery.png  embedding_map.png  config.json
-      versions.json  command.txt  logs/  DONE
+      plan.json  query.csv  checksums.json  scores.csv  selection.json  gallery.png  embedding_map.png  stands_for.csv
+      config.json  versions.json  command.txt  logs/  DONE
       to_annotate/  annotated/    files for a person, see `fewslice.active.annotators.file_exchange`
     runs/<dataset>/select_slices/embeddings/<digest>.npy    embeddings, shared by the selections with this encoder
 
@@ -31,6 +31,7 @@ from fewslice.active.pool import SCRIBBLE, SLICES, Crops, open_pool
 from fewslice.active.query import FEATURES, GRADIENTS, MASKS, SCORES, STRATEGIES, Choice
 from fewslice.active.round_files import SUMS
 from fewslice.active.selection_files import budget_units, read_labelled, read_query, write_selection
+from fewslice.active.stand_ins import NAME, doubts, write_stand_ins
 from fewslice.active.units import Units
 from fewslice.core import backend, files
 from fewslice.core.errors import ConfigError, DataError, few
@@ -73,9 +74,14 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
         backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
         versions = backend.versions()
         run.start(versions)
-        for note in (*selection.notes, *selection.differences()):
+        selection.notes += selection.differences()
+        for note in selection.notes:
             logging.info("%s", note)
         choice = selection.choose()
+        looked_at = selection.features if FEATURES in STRATEGIES.get(args.strategy).needs else None
+        for note in (found := doubts(selection.pool, choice.indices, looked_at)):
+            logging.warning("%s", note)
+        selection.notes += found
         selection.draw(choice)
         known = {"settings": selection.settings, "versions": versions, "notes": selection.notes}
         known |= {"encoder": args.encoder, "network": args.network, "budget": args.budget}
@@ -169,10 +175,11 @@ class Selection:
         return run
 
     def differences(self) -> list[str]:
-        """Returns a sentence on how the slices differ from those that the encoder was trained on, if they do."""
+        """Returns sentences on how the slices differ from those of the encoder's training, and on what this lacks."""
         is_run = isinstance(self.encoder, EncoderRun)
         differing = encoder_runs.differences(self.encoder, self.dataset) if is_run else []
-        return [f"The encoder was trained for other slices: {'; '.join(differing)}."] if differing else []
+        notes = [f"The encoder was trained for other slices: {'; '.join(differing)}."] if differing else []
+        return notes + (encoder_runs.doubts(self.encoder) if is_run else [])
 
     def choose(self) -> Choice:
         """Returns the choice on disk, if there is one, or a new one, which is written."""
@@ -247,20 +254,21 @@ class Selection:
         args, shown = self.args, choice.indices[: gallery.MOST]
         what = f"{len(choice.indices)} of {len(self.pool)} slices of {args.dataset} by {args.strategy}"
         scribbles = Crops(self.volumes, self.pool, SCRIBBLE).take(shown) if args.with_scribbles else None
-        gallery.draw_gallery(
-            self.folder / "gallery.png",
-            Crops(self.volumes, self.pool).take(shown),
-            gallery.pick_titles(self.pool.unit_ids[choice.indices], choice.values),
-            annotations=scribbles,
-            num_classes=self.dataset.num_classes,
-            names=self.dataset.struct_name,
-            heading=gallery.with_value_note(what, choice.values),
-        )
         features, source = self.features, "pixels" if self.encoder == PIXELS else "embeddings"
         if features is None:
             thumbnails = Crops(self.volumes, self.pool, size=_THUMBNAIL).take(range(len(self.pool)))
             features = thumbnails.reshape(len(self.pool), -1)
             source = f"pixels at {_THUMBNAIL[0]} x {_THUMBNAIL[1]}"
+        counts = write_stand_ins(self.folder / NAME, self.pool, choice.indices, features)
+        gallery.draw_gallery(
+            self.folder / "gallery.png",
+            Crops(self.volumes, self.pool).take(shown),
+            gallery.pick_titles(self.pool.unit_ids[choice.indices], choice.values, counts),
+            annotations=scribbles,
+            num_classes=self.dataset.num_classes,
+            names=self.dataset.struct_name,
+            heading=gallery.with_value_note(what, choice.values, counts),
+        )
         projection = embedding_map.project(features, seed=args.seed)
         projection = dataclasses.replace(projection, note=f"{source}: {projection.note}")
         share = self.pool.positions / np.maximum(self.pool.depths - 1, 1)

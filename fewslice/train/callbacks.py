@@ -40,7 +40,7 @@ class StepMonitor(keras.callbacks.Callback):
         end: int,
         stop: StopSignal,
         *,
-        after_step: Callable[[int], None] | None,
+        after_step: Callable[[int], None],
         totals: Mapping[str, float],
     ):
         super().__init__()
@@ -62,7 +62,7 @@ class StepMonitor(keras.callbacks.Callback):
                 self.totals[name] = self.totals.get(name, 0.0) + float(value)
         self._line.update(1, f"loss {self.loss:.4f}")
         is_finite = math.isfinite(self.loss)
-        if is_finite and self._after_step is not None:
+        if is_finite:
             self._after_step(self._start + self.steps)
         if not is_finite or self._stop.requested:
             self.model.stop_training = True

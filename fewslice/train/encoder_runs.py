@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fewslice.core import done, files
+from fewslice.core import checkpoint, done, files
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.settings.datasets import LATER_DEFAULTS, DatasetConfig
 from fewslice.settings.stage_flags import LABELLED_STAGES, GlobalPretraining, GroupPretraining, LocalPretraining
 
 PIXELS, NONE = "pixels", "none"
 RESNET, UNET = "resnet", "unet"
-_PRETRAINING = (GlobalPretraining.stage, LocalPretraining.stage, GroupPretraining.stage)
-WEIGHTS = dict.fromkeys(_PRETRAINING, "last.npz") | dict.fromkeys(LABELLED_STAGES, "best.npz")
+PRETRAINING = (GlobalPretraining.stage, LocalPretraining.stage, GroupPretraining.stage)
+WEIGHTS = dict.fromkeys(PRETRAINING, "last.npz") | dict.fromkeys(LABELLED_STAGES, "best.npz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +75,15 @@ def find_network(value: str, *, flag: str, stages: tuple[str, ...]) -> EncoderRu
     if not weights.is_file():
         raise ConfigError(f"--{flag}={value}: this run has no {weights.name} in checkpoints/. Is it finished?")
     return EncoderRun(folder, weights, config, RESNET if stage == GroupPretraining.stage else UNET)
+
+
+def doubts(run: EncoderRun) -> list[str]:
+    """Returns why the embeddings of a run may mean little: it is not finished, or has not been trained at all."""
+    step = checkpoint.load_arrays(run.weights)[1].get("step")
+    if step == 0:
+        return [f"The encoder {run.path} is untrained: its embeddings are those of random weights. Train it first."]
+    text = f"The encoder {run.path} is not finished (step {step}). Repeat its command, then this one."
+    return [] if (run.path / done.NAME).exists() else [text]
 
 
 def differences(run: EncoderRun, dataset: DatasetConfig) -> list[str]:

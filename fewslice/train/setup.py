@@ -22,7 +22,7 @@ from fewslice.data.readers import get_reader
 from fewslice.data.readers.selection import find_readable
 from fewslice.settings import datasets, facts
 from fewslice.settings.stage_flags import JointTraining, Training, defaults, digest_values, not_in_digest
-from fewslice.train import upstream
+from fewslice.train import pace, upstream
 
 Arrays = Mapping[str, Any]
 
@@ -157,6 +157,8 @@ def open_run(
 
 def begin(run: Run, args: Training) -> bool:
     """Configures the backend and starts a run; returns False, and says so, if it is finished."""
+    if args.hours:
+        pace.recall(run, args.hours)
     if run.is_done or (run.steps_done and not (args.extend and args.is_given("n_iter"))):
         more = "" if run.is_done else f" with {run.steps_done} steps; a larger --n_iter would extend it"
         logging.info("Already finished%s: %s", more, run.dir)

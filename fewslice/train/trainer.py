@@ -26,6 +26,7 @@ from fewslice.core.done import BEST, LAST, STATE
 from fewslice.core.errors import ConfigError, DataError, TrainingError
 from fewslice.core.run import Run
 from fewslice.data.batches.steps import StepBatches
+from fewslice.train import pace
 from fewslice.train.callbacks import MovingAverage, StepMonitor, StopSignal, swapped_weights, write_tensorboard
 from models import transfer
 
@@ -57,6 +58,10 @@ class Plan:
         writes_last: Whether the last weights are written after each validation too, not only at the end.
         can_be_extended: Whether a run with a larger `n_iter` may resume from here. Then a last segment that is shorter
             than the others does not choose the best weights, since a longer run would not look at that step.
+        hours: Hours that the training should take here, 0 for `n_iter` steps. They become a number of steps once, which
+            `pace.record` writes down.
+        tests: How many validations the test after the training is as long as.
+        following: What the same command trains afterwards; default: what chain.sh says.
     """
 
     make_batch: Callable[[int], tuple[Any, Any]]
@@ -71,6 +76,9 @@ class Plan:
     kept: keras.Model | None = None
     writes_last: bool = False
     can_be_extended: bool = True
+    hours: float = 0.0
+    tests: float = 0.0
+    following: pace.Following | None = dataclasses.field(default_factory=pace.of_chain)
 
 
 class BestTracker:
@@ -120,10 +128,12 @@ class Trainer:
         self.model = model
         self.plan = plan
         self.step = 0
+        self.n_iter: float = plan.n_iter  # infinite until the first steps have told what `plan.hours` mean
         self.tracker = BestTracker()
         self.rows: list[dict[str, Any]] = []
         self.average: MovingAverage | None = None
         self._partial = {"sums": {}, "steps": 0, "seconds": 0.0}
+        self._pace, self._check_s = pace.Pace(), 0.0  # seconds of the last validation
         self._variables = _state_variables(model)
         self._kept = plan.kept or model
         self._weights = transfer.named_variables(self._kept)
@@ -135,27 +145,29 @@ class Trainer:
             TrainingError: the loss is NaN or infinite; the step and its batch are saved.
             Interrupted: Ctrl-C or a termination signal; the state is saved.
         """
+        if self.plan.hours:
+            self.n_iter = pace.recall(self.run, self.plan.hours) or math.inf
         resumed = self._restore()
         if not resumed and self.plan.average_decay:
             self._start_average(transfer.read_weights(self._kept))
         with StopSignal() as stop:
-            while self.step < self.plan.n_iter:
+            while self.step < self.n_iter:
                 self._segment(stop)
                 if stop.requested:
                     break
             else:
                 self._close()
             if stop.requested:
-                if self.step < self.plan.n_iter:  # else saved by the last segment; `_close` added what must not be
+                if self.step < self.n_iter:  # else saved by the last segment; `_close` added what must not be
                     self._save()
-                raise Interrupted(f"Stopped after step {self.step} of {self.plan.n_iter}; everything is saved.")
+                raise Interrupted(f"Stopped after step {self.step}{self._of(' of ')}; everything is saved.")
 
     def _segment(self, stop: StopSignal) -> None:
-        end = min((self.step // self.plan.segment + 1) * self.plan.segment, self.plan.n_iter)
+        end = min((self.step // self.plan.segment + 1) * self.plan.segment, self.n_iter)
         if self.plan.before_segment is not None:
             self.plan.before_segment(self.step, lambda: stop.requested)
-        update = self.average.update if self.average is not None else None
-        monitor = StepMonitor(self.step, end, stop, after_step=update, totals=self._partial["sums"])
+        monitor = StepMonitor(self.step, end, stop, after_step=self._after_step, totals=self._partial["sums"])
+        self._pace.pause()
         started = time.perf_counter()
         self.model.fit(
             StepBatches(self.plan.make_batch, self.step, end),
@@ -172,13 +184,54 @@ class Trainer:
         if not math.isfinite(monitor.loss):
             self._diverged(self.step - 1, monitor.loss)
         if self.step % self.plan.segment == 0:
+            if math.isinf(self.n_iter) and self._pace.seconds:
+                self._choose_length(self.step, self._time_of_validation())
             row = self._validated(chooses=True)
             self.rows.append(row)
             self._partial = {"sums": {}, "steps": 0, "seconds": 0.0}
             self._save()
             self._log(self.rows)
-        elif self.step == end:
+        elif self.step == min(end, self.n_iter):
             self._save()
+
+    def _after_step(self, done: int) -> None:
+        """Is called after each step with the number of steps done."""
+        if self.average is not None:
+            self.average.update(done)
+        if self._pace.tick():
+            if not math.isinf(self.n_iter):
+                self._tell_estimate(done)
+            elif self.plan.hours * 3600 < self.plan.segment * self._pace.seconds:  # over before the first validation
+                self._choose_length(done, 0.0)
+        if done >= self.n_iter:
+            self.model.stop_training = True
+
+    def _choose_length(self, done: int, check: float) -> None:
+        hours, segment, step = self.plan.hours, self.plan.segment, self._pace.seconds
+        self.n_iter = pace.steps_for(hours, step, check=check, segment=segment, tests=self.plan.tests, done=done)
+        pace.record(self.run, hours, self.n_iter, step + check / segment)
+
+    def _time_of_validation(self) -> float:
+        """Returns the seconds of a validation that compiles nothing any more."""
+        for _ in range(2):
+            started = time.perf_counter()
+            if self.plan.validate is not None:
+                self.plan.validate()
+        return time.perf_counter() - started
+
+    def _tell_estimate(self, done: int) -> None:
+        plan, left = self.plan, int(self.n_iter) - done
+        more = ", validations and test beside" if plan.validate else ""
+        own = self._pace.seconds, left, int(self.n_iter), plan.segment
+        text = pace.estimate(*own, more=more, can_be_chosen=plan.can_be_extended and not plan.hours)
+        if text and plan.following:
+            text += f" {plan.following.left(left * self._pace.seconds, self._pace.seconds).capitalize()}."
+        if text:
+            logging.info("%s", text)
+
+    def _of(self, words: str) -> str:
+        """Returns the number of all steps behind these words, "" as long as it is not known."""
+        return "" if math.isinf(self.n_iter) else f"{words}{self.n_iter}"
 
     def _close(self) -> None:
         """Writes the last weights, after a last validation where `n_iter` is no multiple of the segment.
@@ -212,7 +265,7 @@ class Trainer:
 
     def _validated(self, *, chooses: bool) -> dict[str, Any]:
         """Returns the line of the log for the steps since the last one; `chooses`: the best weights may change."""
-        steps, seconds = self._partial["steps"], self._partial["seconds"]
+        steps, seconds, started = self._partial["steps"], self._partial["seconds"], time.perf_counter()
         row = {
             "step": self.step,
             "loss": 0.0,
@@ -232,6 +285,7 @@ class Trainer:
                     self._write_weights(LAST, {"step": self.step})
             if self.plan.monitor is not None:
                 row |= self.plan.monitor()
+        self._check_s = time.perf_counter() - started
         if self.plan.tensorboard:
             write_tensorboard(self.run.logs / "tensorboard", row)
         self._report(row)
@@ -242,7 +296,7 @@ class Trainer:
         files.write_csv(self.run.logs / "train.csv", rows, [*_FIRST, *sorted(middle), *_FINAL])
 
     def _report(self, row: Mapping[str, Any]) -> None:
-        shown = [f"step {self.step}/{self.plan.n_iter}", f"loss {row['loss']:.4f}"]
+        shown = [f"step {self.step}{self._of('/')}", f"loss {row['loss']:.4f}"]
         if "val_dice" in row:
             best = f"best {self.tracker.best:.3f} at {self.tracker.best_step}" if self._has_best else "undefined"
             shown.append(f"validation Dice {row['val_dice']:.3f} ({best})")
@@ -253,10 +307,13 @@ class Trainer:
             )
         if "effective_rank" in row:
             shown.append(f"effective rank {row['effective_rank']:.1f}")
-        left = (self.plan.n_iter - self.step) / max(row["steps_per_s"], 1e-9)
-        shown.append(f"{1 / max(row['steps_per_s'], 1e-9):.2f} s/step")
-        if left >= 1:
+        step = 1 / max(row["steps_per_s"], 1e-9)
+        shown.append(f"{step:.2f} s/step")
+        left = self.n_iter - self.step
+        left = left * (step + self._check_s / self.plan.segment) + bool(left) * self.plan.tests * self._check_s
+        if 1 <= left < math.inf:
             shown.append(f"about {duration(left)} left")
+            shown += [self.plan.following.left(left, step)] if self.plan.following else []
         logging.info("%s", ", ".join(shown))
 
     def _averaged(self) -> AbstractContextManager[None]:
@@ -302,10 +359,10 @@ class Trainer:
                 remedy=f"Put the run's own file back; or move {self.run.dir} elsewhere and repeat the command, which "
                 "trains this network afresh.",
             )
-        if record["step"] > self.plan.n_iter:
+        if record["step"] > self.n_iter:
             raise ConfigError(
                 f"{self.run.dir} has already been trained for {record['step']} steps, more than the "
-                f"{self.plan.n_iter} asked for now. Ask for at least as many; or move that folder elsewhere and repeat "
+                f"{self.n_iter} asked for now. Ask for at least as many; or move that folder elsewhere and repeat "
                 "the command, which trains it afresh."
             )
         for name, variable in self._variables.items():
@@ -319,7 +376,7 @@ class Trainer:
         self._partial = record["partial"]
         if "sum" in self._partial:  # written before networks had several losses
             self._partial["sums"] = {"loss": self._partial.pop("sum")} if self._partial["steps"] else {}
-        logging.info("Resuming after step %d of %d.", self.step, self.plan.n_iter)
+        logging.info("Resuming after step %d%s.", self.step, self._of(" of "))
         return True
 
     def _diverged(self, step: int, loss: float) -> None:

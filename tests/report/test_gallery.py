@@ -107,3 +107,8 @@ def test_map_marks_labelled_and_chosen(tmp_path, labelled, chosen):
     marks = {"share": np.linspace(0, 1, 30), "is_labelled": is_labelled, "chosen": np.array(chosen, int)}
     embedding_map.draw_embedding_map(path, projection, title="5 of 30", **marks)
     assert is_drawn(path, "#d1603d", 5) == bool(len(chosen))
+
+
+def test_titles_say_for_how_many_a_slice_stands():
+    assert gallery.pick_titles(["a", "b"], [0.25, float("nan")], [7, 2]) == ["1  a\n0.25, for 7", "2  b\nfor 2"]
+    assert gallery.with_value_note("x", [float("nan")], [2]).startswith("x; below a name: 'for n'")

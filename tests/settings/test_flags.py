@@ -15,8 +15,9 @@ import pytest
 from absl import flags
 
 from fewslice.core.errors import ConfigError
+from fewslice.settings.al_flags import AlArgs
 from fewslice.settings.declare import settings_of
-from fewslice.settings.flags import define, help_text, read
+from fewslice.settings.flags import define, help_text, read, read_from
 from fewslice.settings.stage_flags import STAGES, OnDataset, digest_values
 
 ENCODER = "pretr_encoder_global_contrastive_loss"
@@ -247,3 +248,12 @@ def test_scripts_answer_within_two_seconds(tmp_path, argument, status, message):
     assert message in done.stdout + done.stderr
     assert done.returncode == status
     assert time.monotonic() - start < 2
+
+
+def test_hours_and_steps_are_not_given_together():
+    with pytest.raises(ConfigError, match="--hours=1 and --n_iter=5 both set the length"):
+        completed(BASELINE, "--hours=1", "--n_iter=5")
+    with pytest.raises(ConfigError, match="--hours=1: the steps of an experiment belong to its file"):
+        read_from(AlArgs, ["--config=some.yml", "--hours=1"])
+    args, _ = completed(BASELINE, "--hours=1")
+    assert args.hours == 1 and "hours" not in digest_values(args)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import itertools
 import math
 import os
 import resource
 import signal
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -19,6 +21,7 @@ import pytest
 from fewslice.core import checkpoint, files
 from fewslice.core.errors import ConfigError, DataError, FewSliceError, TrainingError
 from fewslice.core.run import Run
+from fewslice.train import pace, trainer
 from fewslice.train.callbacks import MovingAverage
 from fewslice.train.trainer import Interrupted, Plan, Trainer
 from models import transfer
@@ -348,3 +351,53 @@ def test_a_state_of_another_run_of_equal_labels_is_refused(tmp_path):
     checkpoint.save_state(session.run.checkpoints / "state.npz", arrays, {**record, "run": "0123456789"})
     with pytest.raises(DataError, match="another one's"):
         Session(tmp_path).train()
+
+
+@pytest.fixture
+def half_second_steps(monkeypatch, caplog):
+    """A clock on which every step takes half a second, and validations no time."""
+    caplog.set_level("INFO", "absl")
+    clock = itertools.count()
+    monkeypatch.setattr(pace, "time", SimpleNamespace(perf_counter=lambda: 0.5 * next(clock)))
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda: 0.0))
+
+
+def test_hours_become_steps_once(tmp_path, half_second_steps, caplog):
+    first = Session(tmp_path / "timed", n_iter=8, segment=10, hours=0.01)
+    first.train()
+    assert first.run.n_iter == first.trainer.step == 70  # 36 s of 0.5 s each, whole segments
+    assert "--hours=0.01: 0.5 s a step" in caplog.text and "so 70 steps" in caplog.text
+    again = Session(tmp_path / "timed", n_iter=8, segment=10, hours=0.01)
+    assert again.train().trainer.step == 70 and not again.trainer._pace.seconds
+    assert_same(again, Session(tmp_path / "counted", n_iter=70, segment=10).train())
+    assert files.read_json(first.run.dir / "config.json")["n_iter"] == 70
+
+
+@pytest.mark.parametrize(("hours", "steps"), [(1e-9, 15), (0.004, 28)])
+def test_hours_that_end_before_the_first_validation(tmp_path, half_second_steps, hours, steps):
+    session = Session(tmp_path / "timed", segment=100, hours=hours).train()
+    assert session.trainer.step == session.run.n_iter == steps
+    assert_same(session, Session(tmp_path / "counted", n_iter=steps, segment=100).train())
+
+
+def test_interrupted_hours_are_measured_again_until_they_are_written_down(tmp_path, half_second_steps):
+    with pytest.raises(Interrupted, match=r"after step \d+; everything"):
+        Session(tmp_path / "timed", segment=10, hours=0.01, batch=stopping(3)).train()
+    resumed = Session(tmp_path / "timed", segment=10, hours=0.01).train()
+    assert_same(resumed, Session(tmp_path / "counted", n_iter=70, segment=10).train())
+
+
+def test_a_long_training_names_a_shorter_choice(tmp_path, half_second_steps, caplog, monkeypatch):
+    monkeypatch.setenv("FEWSLICE_CHAIN", "20000 steps")
+    with pytest.raises(Interrupted):
+        Session(tmp_path, n_iter=10001, segment=50, batch=stopping(40)).train()
+    assert (
+        "0.5 s a step: about 1 h 23 min for the 9986 steps left of 10001, validations and test beside. Shorter: "
+        "Ctrl-C, and the same command with --hours=0.25 or --n_iter=1800, which take about 15 min 0 s in all. About "
+        "4 h 9 min of the chain at this pace."
+    ) in caplog.text
+
+
+def test_a_short_training_says_nothing(tmp_path, caplog):
+    Session(tmp_path, n_iter=20, segment=20).train()
+    assert "a step:" not in caplog.text

@@ -128,3 +128,17 @@ def test_a_killed_chain_ends_its_python(tmp_path, number):
     assert process.wait(10) == 128 + number and log.read_text().split()[1:] == ["got", "saved"]
     with pytest.raises(ProcessLookupError):
         os.kill(int(log.read_text().split()[0]), 0)
+
+
+def test_hours_are_shared_by_the_published_steps(chain):
+    _, (baseline, joint, _), _ = chain("tr1", "c1", "phantom", "--hours=4")
+    assert "--hours=1" in baseline and "--hours=3" in joint
+    assert not [word for word in (*baseline, *joint) if "n_iter" in word or word == "--noextend"]
+    _, (joint, _), _ = chain("tr1", "c1", "phantom", "--hours=4", "--teacher=run")
+    assert "--hours=4" in joint
+
+
+@pytest.mark.parametrize("flags", [("--hours=x",), ("--hours=0",), ("--hours=1", "--n_iter=5"), ("--hours=",)])
+def test_hours_that_mean_nothing_are_refused(chain, flags):
+    status, calls, error = chain("tr1", "c1", "phantom", *flags)
+    assert (status, calls) == (1, []) and "ERROR: --hours" in error

@@ -84,8 +84,9 @@ def test_mfc_without_scribbles(house, select, caplog):
     names = {path.name for path in folder.iterdir()} - {".lock"}
     assert names == {
         "plan.json", "query.csv", "selection.json", "gallery.png", "embedding_map.png", "config.json", "versions.json",
-        "command.txt", "logs", "DONE", "to_annotate", "annotated",
+        "command.txt", "logs", "DONE", "to_annotate", "annotated", "stands_for.csv",
     }  # fmt: skip
+    assert "is not finished (step 4)" in found["notes"][1]
     assert "all pixels weigh the same" in (folder / "logs" / "run.log").read_text()
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert select("--encoder", house.group, "--budget=20%", "--batch_size=7") == folder

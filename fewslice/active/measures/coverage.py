@@ -35,7 +35,7 @@ def squared_distances(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def purity_radius(
-    rows: np.ndarray, *, purity: float, num_clusters: int, rng: np.random.Generator, sample: int = 2000
+    rows: np.ndarray, *, purity: float, num_clusters: int, rng: np.random.Generator | int, sample: int = 2000
 ) -> float:
     """Returns the largest radius at which the share `purity` of the balls holds units of one cluster only.
 
@@ -48,6 +48,7 @@ def purity_radius(
 
     Source: Yehuda et al., 2022, arXiv 2205.11320 (purity 0.95).
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     clusters = cluster_units(rows, min(num_clusters, len(rows)), rng=rng)
     if clusters.max() == 0:
         return 0.0
@@ -62,7 +63,7 @@ def purity_radius(
 
 
 def cover_with_balls(
-    rows: np.ndarray, radius: float, *, is_labelled: np.ndarray, budget: int, rng: np.random.Generator
+    rows: np.ndarray, radius: float, *, is_labelled: np.ndarray, budget: int, rng: np.random.Generator | int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Chooses units whose closed balls hold the most units that no ball holds yet.
 
@@ -76,6 +77,7 @@ def cover_with_balls(
     Returns:
         (budget,) int64 indices in order of choice; (budget,) float64 share of all units that each covers anew.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     limit = radius**2 * (1.0 + _SLACK)
     counts = np.zeros(len(rows), np.int64)
     is_covered = np.zeros(len(rows), bool)
@@ -107,7 +109,7 @@ def cover_with_kernel(
     weights: np.ndarray,
     is_labelled: np.ndarray,
     budget: int,
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Chooses units that raise sum_n weight_n max_s k(x_n, x_s) / N the most, s over labelled and chosen units.
 
@@ -126,6 +128,7 @@ def cover_with_kernel(
     Returns:
         (budget,) int64 indices in order of choice; (budget,) float64 what each adds.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     rows, covered, weights = rows / bandwidth, np.zeros(len(rows)), weights / len(rows)
     halves = np.einsum("ij,ij->i", rows, rows) / 2
 

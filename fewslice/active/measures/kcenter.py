@@ -37,7 +37,7 @@ class Distance(Protocol):
         """Returns the (R,) float64 distances of the units `rows`; those of a unit do not depend on the other rows."""
 
 
-def greedy(distance: Distance, budget: int, *, labelled: Sequence[int], rng: np.random.Generator) -> Choice:
+def greedy(distance: Distance, budget: int, *, labelled: Sequence[int], rng: np.random.Generator | int) -> Choice:
     """Chooses `budget` units that are not labelled, each the farthest from the labelled and the chosen ones.
 
     The order and the choice are those of the exact distances: bounds only decide for which units these are computed.
@@ -60,6 +60,7 @@ def greedy(distance: Distance, budget: int, *, labelled: Sequence[int], rng: np.
         "dot" and "cosine" could choose a centre again), and the first unit is drawn from the given generator.
         Memory: five numbers per unit.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     nearest = _Nearest(distance)
     free = np.ones(len(distance), bool)
     for centre in labelled:
@@ -249,7 +250,7 @@ _NEARLY = 1 - 1e-12  # two squares that differ by less can have the same root
 
 
 def euclidean_k_center(
-    features: np.ndarray, budget: int, *, labelled: Sequence[int], rng: np.random.Generator
+    features: np.ndarray, budget: int, *, labelled: Sequence[int], rng: np.random.Generator | int
 ) -> Choice:
     """Chooses as `greedy` does by the distances sqrt(sum((x - c)^2)), differences and sum in float64.
 
@@ -267,6 +268,7 @@ def euclidean_k_center(
         MiB; features of other types are converted piece by piece. The larger the norms are in comparison with the
         distances, the more rows need float64; the picks stay exact.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     state = _State(features)
     if len(labelled):
         state.add(np.asarray(labelled[:SWEEP_CENTRES], np.int64))

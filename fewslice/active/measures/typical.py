@@ -57,7 +57,7 @@ def typicality(features: np.ndarray, neighbours: int) -> np.ndarray:
 LARGEST_FULL = 50  # more clusters than this are found with mini-batches, as in the published code
 
 
-def cluster_units(features: np.ndarray, count: int, *, rng: np.random.Generator) -> np.ndarray:
+def cluster_units(features: np.ndarray, count: int, *, rng: np.random.Generator | int) -> np.ndarray:
     """Returns the cluster of each unit by k-means, (N,) int64 from 0 without gaps.
 
     Args:
@@ -71,6 +71,7 @@ def cluster_units(features: np.ndarray, count: int, *, rng: np.random.Generator)
         Differs from the published code where a cluster stays empty: it is left out, instead of starting again with one
         cluster less until none is empty.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     from sklearn.cluster import KMeans, MiniBatchKMeans
     from sklearn.exceptions import ConvergenceWarning
 

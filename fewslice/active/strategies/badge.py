@@ -23,6 +23,11 @@ def badge(query: Query, *, first: Literal["uniform", "largest"] = "uniform") -> 
 
     Notes:
         "largest" is what the published code does. Annotated units are not looked at, as in the paper.
+
+    Example:
+        >>> gradients = np.array([[0, 0], [0.1, 0], [5, 0], [5.1, 0], [0, 9], [0.1, 9]])
+        >>> fewslice.select("badge", gradients=gradients, budget=3, first="largest").tolist()
+        [5, 2, 0]
     """
     rng, rows = query.rng, np.asarray(query.gradients)[query.candidates]
     rows = rows.astype(np.result_type(rows.dtype, np.float32), copy=False)

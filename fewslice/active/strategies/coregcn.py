@@ -48,6 +48,11 @@ def coregcn(query: Query, options: CoreGcnOptions) -> Choice:
     Notes:
         Differs from the published code: that returned places in the shuffled subset as if they were indices of files,
         and drew the first units from annotated ones, too.
+
+    Example:
+        >>> rows = np.array([[0, 0], [0.1, 0], [5, 0], [5.1, 0], [0, 9], [0.1, 9]])
+        >>> fewslice.select("coregcn", rows, budget=2, labelled=[0, 1], starting_sample=2).tolist()
+        [5, 4]
     """
     early = min(max(options.starting_sample - len(query.labelled), 0), query.budget)
     if options.use_random_start:

@@ -12,6 +12,11 @@ def coreset(query: Query) -> Choice:
     """Chooses by greedy k-center on Euclidean distances of all pixels; ties go to the lowest index.
 
     Source: Sener and Savarese, 2018, https://arxiv.org/abs/1708.00489, with pixels in place of embeddings.
+
+    Example:
+        >>> images = np.array([0.0, 1.0, 2.0, 10.0]).reshape(4, 1, 1)
+        >>> fewslice.select("coreset", pixels=images, budget=1, labelled=[0]).tolist()
+        [3]
     """
     rows = as_pixel_store(query.pixels).array.T
     return euclidean_k_center(rows, query.budget, labelled=query.labelled, rng=query.rng)

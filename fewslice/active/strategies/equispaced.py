@@ -16,6 +16,10 @@ def equispaced(query: Query) -> np.ndarray:
     at floor((j + 1/2) u / m), j = 0 .. m - 1; a single one is the middle.
 
     Source: a baseline of common practice.
+
+    Example:
+        >>> fewslice.select("equispaced", volumes=["a"] * 5 + ["b"] * 5, budget=2).tolist()
+        [2, 7]
     """
     names, volumes = np.unique(query.pool.volumes, return_inverse=True)
     free = np.bincount(volumes[query.candidates], minlength=len(names))

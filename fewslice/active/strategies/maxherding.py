@@ -21,6 +21,11 @@ def maxherding(query: Query, *, bandwidth: Positive = 1.0, normalise: bool = Tru
         normalise: Scales features to length 1 first, as in the paper, so that a bandwidth of 1 suits any encoder.
 
     Source: Bae et al., 2024, arXiv 2407.12212.
+
+    Example:
+        >>> rows = np.array([[0, 0], [0.1, 0], [5, 0], [5.1, 0], [0, 9], [0.1, 9]])
+        >>> fewslice.select("maxherding", rows, budget=3, normalise=False).tolist()  # one of each pair
+        [2, 5, 1]
     """
     return Choice(
         *cover_with_kernel(

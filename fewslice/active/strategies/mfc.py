@@ -23,6 +23,13 @@ def mfc(query: Query, weights: MfcOptions) -> Choice:
     Notes:
         As published, the scribble of a unit that was chosen before in the same query is used, though it is drawn
         only afterwards; `use_labels=False` avoids that.
+
+    Example:
+        >>> rows = np.array([[0.0], [1.0], [2.0], [10.0]])
+        >>> fewslice.select("mfc", rows, budget=2, labelled=[0]).tolist()  # without pixels
+        [3, 2]
+        >>> fewslice.select("mfc", rows, budget=2, labelled=[0], patients=[0, 1, 0, 0], patient_wt=100.0).tolist()
+        [1, 3]
     """
     return by_distance(query, weights, np.asarray(query.features).reshape(len(query.pool), -1))
 
@@ -44,5 +51,11 @@ def by_distance(query: Query, weights: MfcOptions, features: np.ndarray | None) 
 
 @register("mfc_pixels", needs=("pixels", "masks"), options=MfcOptions)
 def mfc_pixels(query: Query, weights: MfcOptions) -> Choice:
-    """As `mfc`, for which see the options and notes; those of embeddings have no effect."""
+    """As `mfc`, for which see the options and notes; those of embeddings have no effect.
+
+    Example:
+        >>> images = np.array([0.0, 1.0, 2.0, 10.0]).reshape(4, 1, 1)
+        >>> fewslice.select("mfc_pixels", pixels=images, budget=1, labelled=[0]).tolist()
+        [3]
+    """
     return by_distance(query, weights, None)

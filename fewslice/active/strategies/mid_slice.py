@@ -15,6 +15,10 @@ def mid_slice(query: Query) -> np.ndarray:
     far from the middle come in random order.
 
     Source: a baseline of common practice.
+
+    Example:
+        >>> fewslice.select("mid_slice", volumes=["a"] * 5 + ["b"] * 5, budget=2).tolist()
+        [7, 2]
     """
     pool, candidates = query.pool, query.candidates
     names, volumes = np.unique(pool.volumes, return_inverse=True)

@@ -22,6 +22,11 @@ def pkcenter(query: Query, *, temp_init: Positive = 1.0, temp_scale: Literal["in
     Notes:
         Differs from the published code, where a unit could be drawn twice within one query; here what was drawn is
         left out. The first unit is drawn uniformly if nothing is labelled, as published.
+
+    Example:
+        >>> rows = np.array([[0.0], [1.0], [2.0], [10.0]])
+        >>> fewslice.select("pkcenter", rows, budget=2, labelled=[0], rng=0).tolist()
+        [3, 2]
     """
     features = np.asarray(query.features).reshape(len(query.pool), -1)
     distance, everything = PlainDistance(features), np.arange(len(features))

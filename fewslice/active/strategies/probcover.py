@@ -34,6 +34,11 @@ def probcover(
         normalise: Scales features to length 1 first, as in the paper; `delta` is then at most 2.
 
     Source: Yehuda et al., 2022, arXiv 2205.11320, algorithm 1.
+
+    Example:
+        >>> rows = np.array([[0, 0], [0.1, 0], [5, 0], [5.1, 0], [0, 9], [0.1, 9]])
+        >>> fewslice.select("probcover", rows, budget=3, delta=1.0, normalise=False).tolist()
+        [5, 2, 1]
     """
     rows = unit_rows(query.features, normalise=normalise)
     if delta is None:

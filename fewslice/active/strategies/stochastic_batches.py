@@ -18,6 +18,11 @@ def stochastic_batches(query: Query, *, sbatch_size: Count = 10) -> Choice:
         sbatch_size: Units per batch; the last batch may be smaller.
 
     Source: Gaillochet et al., 2023, arXiv 2301.07670.
+
+    Example:
+        >>> scores = [0.1, 0.9, 0.4, 0.2]
+        >>> fewslice.select("stochastic_batches", scores=scores, budget=2, sbatch_size=2).tolist()
+        [1, 3]
     """
     dealt = query.rng.permutation(query.candidates)
     means = batch_means(query.scores[dealt], sbatch_size)

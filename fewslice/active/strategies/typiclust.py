@@ -24,6 +24,11 @@ def typiclust(query: Query, *, min_cluster_size: int = 5, max_num_clusters: Coun
         Differs from the published code: two members of a cluster are equally typical, ties are broken at random (there
         the mean over no neighbour is NaN, and the first is taken); if no cluster is large enough all stay (there
         it stops with a division by zero).
+
+    Example:
+        >>> rows = np.array([[0, 0], [0.1, 0], [5, 0], [5.1, 0], [0, 9], [0.1, 9]])
+        >>> fewslice.select("typiclust", rows, budget=3, min_cluster_size=1).tolist()  # one of each pair
+        [3, 5, 0]
     """
     count = min(len(query.labelled) + query.budget, max_num_clusters, len(query.pool))
     clusters = cluster_units(query.features, count, rng=query.rng)

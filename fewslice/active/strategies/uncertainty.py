@@ -16,6 +16,10 @@ def uncertainty(query: Query) -> Choice:
 
     Notes:
         Differs from the published code, which takes equal scores in the order of the file names.
+
+    Example:
+        >>> fewslice.select("uncertainty", scores=[0.1, 0.9, 0.4], budget=2).tolist()
+        [1, 2]
     """
     candidates = query.candidates
     count = len(candidates) if query.has_rules else query.budget

@@ -22,6 +22,12 @@ def uncertainty_herding(query: Query, *, bandwidth: Positive | None = None, norm
 
     Notes:
         The paper also calibrates the network's temperature on annotated units; that belongs to the scores.
+
+    Example:
+        >>> rows = np.array([[0, 0], [0.1, 0], [5, 0], [5.1, 0], [0, 9], [0.1, 9]])
+        >>> scores = [0, 0, 0, 1, 1, 0]
+        >>> fewslice.select("uncertainty_herding", rows, budget=2, scores=scores, normalise=False).tolist()
+        [4, 3]
     """
     rows = unit_rows(query.features, normalise=normalise)
     scores = query.scores[query.candidates].astype(np.float64)

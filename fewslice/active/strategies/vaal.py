@@ -11,5 +11,9 @@ def vaal(query: Query) -> Choice:
     """Takes the units with the largest score of `fewslice.learner.vaal`: `uncertainty` under its published name.
 
     Source: Sinha et al., 2019, arXiv 1904.00370, section 3.3.
+
+    Example:
+        >>> fewslice.select("vaal", scores=[0.1, 0.9, 0.4], budget=1, labelled=[1]).tolist()
+        [2]
     """
     return uncertainty(query)

@@ -136,7 +136,7 @@ def locate_slices(flat: np.ndarray, depths: Sequence[int]) -> np.ndarray:
     return np.stack([volumes, flat - (ends - np.asarray(depths))[volumes]], axis=1)
 
 
-def sample_slices(rng: np.random.Generator, depths: Sequence[int], count: int) -> np.ndarray:
+def sample_slices(rng: np.random.Generator | int, depths: Sequence[int], count: int) -> np.ndarray:
     """Draws slices uniformly from all slices of volumes of `depths`, with replacement.
 
     Returns:
@@ -145,6 +145,7 @@ def sample_slices(rng: np.random.Generator, depths: Sequence[int], count: int) -
     Raises:
         ConfigError: There are no slices.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     total = int(sum(depths))
     if total == 0:
         raise ConfigError("There are no slices to draw from: the split has no volumes. Choose another split.")
@@ -161,7 +162,7 @@ def check_number_of_volumes(needed: int, available: int) -> None:
 
 
 def sample_partitions(
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
     depths: Sequence[int],
     num_volumes: int,
     n_parts: int,
@@ -183,6 +184,7 @@ def sample_partitions(
         ConfigError: Fewer volumes than asked for, or a volume with fewer slices than partitions
             (whether or not it would be drawn).
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     check_number_of_volumes(num_volumes, len(depths))
     shallow = [
         f"{names[index] if names else f'volume {index}'} ({depth})"
@@ -276,7 +278,7 @@ def _assemble(views: list[np.ndarray], sources: np.ndarray, plan: BatchPlan) -> 
 
 
 def contrastive_batch(
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
     volumes: Sequence[Any],
     plan: BatchPlan,
     *,
@@ -293,6 +295,7 @@ def contrastive_batch(
     Raises:
         ConfigError: Fewer volumes than the plan has, or volumes with fewer slices than partitions.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     sources = _draw_sources(rng, volumes, plan)
     slices = gather_slices(volumes, sources)
     views = [slices] if plan.include_original else []
@@ -302,7 +305,7 @@ def contrastive_batch(
 
 
 def segmentation_batch(
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
     volumes: Sequence[Any],
     *,
     batch_size: int,
@@ -323,6 +326,7 @@ def segmentation_batch(
     Raises:
         ConfigError: No volumes, a volume without label, a label outside 0 to num_classes - 1.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     sources = sample_slices(rng, [len(_array(volume, "image")) for volume in volumes], batch_size)
     images = gather_slices(volumes, sources)
     labels = gather_slices(volumes, sources, field="label")

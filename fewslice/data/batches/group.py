@@ -142,7 +142,7 @@ class SliceHierarchy:
         return ", ".join(self.names[volume] for volume in volumes[:5]) + more
 
 
-def draw_groups(rng: np.random.Generator, hierarchy: SliceHierarchy, plan: GroupPlan) -> np.ndarray:
+def draw_groups(rng: np.random.Generator | int, hierarchy: SliceHierarchy, plan: GroupPlan) -> np.ndarray:
     """Draws the group of every slice: for all the neighbours, then the volume partners, then the patient partners.
 
     Returns:
@@ -152,6 +152,7 @@ def draw_groups(rng: np.random.Generator, hierarchy: SliceHierarchy, plan: Group
     Raises:
         ConfigError: See `SliceHierarchy.check`.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     hierarchy.check(plan)
     anchor = np.arange(len(hierarchy))
     members = anchor[:, None]
@@ -177,7 +178,7 @@ def _draw_others(rng: np.random.Generator, members: np.ndarray, first: np.ndarra
     return drawn
 
 
-def draw_batches(rng: np.random.Generator, hierarchy: SliceHierarchy, plan: GroupPlan) -> np.ndarray:
+def draw_batches(rng: np.random.Generator | int, hierarchy: SliceHierarchy, plan: GroupPlan) -> np.ndarray:
     """Draws the batches of an epoch, in random order.
 
     Returns:
@@ -187,6 +188,7 @@ def draw_batches(rng: np.random.Generator, hierarchy: SliceHierarchy, plan: Grou
     Raises:
         ConfigError: See `SliceHierarchy.check`.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     groups = draw_groups(rng, hierarchy, plan)
     if plan.group_size == 1:
         count = len(hierarchy) // plan.batch_size
@@ -256,13 +258,14 @@ class GroupSampler:
 
 
 def group_batch(
-    rng: np.random.Generator, volumes: Sequence[Any], sources: np.ndarray, plan: GroupPlan
+    rng: np.random.Generator | int, volumes: Sequence[Any], sources: np.ndarray, plan: GroupPlan
 ) -> ContrastiveBatch:
     """Makes the two views of a batch, the first ones first, from `sources` (B, 2) of `GroupSampler.at_step`.
 
     Returns:
         2B rows, with ids image, group, position in the group.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     images = gather_slices(volumes, sources)
     views = [group_view(rng, images) for _ in range(2)]
     return ContrastiveBatch(np.concatenate(views), plan.ids(), np.tile(sources, (2, 1)).astype(np.int32))

@@ -170,7 +170,7 @@ def pair_table(bt_size: int, exp_no: int) -> np.ndarray:
 
 
 def draw_positions(
-    labels_a: np.ndarray, labels_b: np.ndarray, num_classes: int, n_pos: int, rng: np.random.Generator
+    labels_a: np.ndarray, labels_b: np.ndarray, num_classes: int, n_pos: int, rng: np.random.Generator | int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws pixels of every foreground class, uniformly and with replacement, in both images of each pair.
 
@@ -187,6 +187,7 @@ def draw_positions(
         (2B, K - 1, n_pos, 2) int32 rows and columns, first images before second ones, zero where not valid;
         (2B, K - 1, n_pos) boolean, which are valid.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     shape = (len(labels_a), num_classes - 1, n_pos)
     flat, valid = np.zeros((2, *shape), np.int64), np.zeros((2, *shape), bool)
     for pair, images in enumerate(zip(labels_a, labels_b, strict=True)):
@@ -233,7 +234,7 @@ class JointPlan:
 
 
 def draw_joint_batch(
-    rng: np.random.Generator, labelled: LabelPool, unlabelled: LabelPool, *, plan: JointPlan
+    rng: np.random.Generator | int, labelled: LabelPool, unlabelled: LabelPool, *, plan: JointPlan
 ) -> JointBatch:
     """Draws a step of joint training; no step is skipped.
 
@@ -252,6 +253,7 @@ def draw_joint_batch(
         at once. There the labelled slices of both losses came from the same 300, so that most contrastive
         ones were in the segmentation batch too; here they are independent.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     sizes = [(pool.num_classes, *pool.labels[0].shape[1:]) for pool in (labelled, unlabelled)]
     if sizes[0] != sizes[1]:
         raise ConfigError(f"Labelled and unlabelled slices differ in (classes, height, width): {sizes[0]}, {sizes[1]}.")

@@ -32,7 +32,7 @@ UnlabelledRows = Callable[[np.random.Generator, SegmentationBatch, np.ndarray], 
 
 
 def taught_batch(
-    rng: np.random.Generator,
+    rng: np.random.Generator | int,
     labelled: Sequence[Any],
     others: Sequence[Any],
     make_rows: UnlabelledRows,
@@ -55,6 +55,7 @@ def taught_batch(
     Returns:
         Images [n labelled | rows of the method] and their targets.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     known = segmentation_batch(rng, labelled, batch_size=counts[0], num_classes=num_classes, augmentation=augmentation)
     sources = sample_slices(rng, [len(volume.image) for volume in others], counts[1]).astype(np.int32)
     slices = gather_slices(others, sources)
@@ -64,7 +65,7 @@ def taught_batch(
 
 
 def unimatch_rows(
-    rng: np.random.Generator, known: SegmentationBatch, weak: np.ndarray
+    rng: np.random.Generator | int, known: SegmentationBatch, weak: np.ndarray
 ) -> tuple[Sequence[np.ndarray], np.ndarray]:
     """Returns the rows of `models.build_unimatch_net` and the targets of `losses.WeakToStrong`.
 
@@ -76,6 +77,7 @@ def unimatch_rows(
     Returns:
         Images [u weak | u strong | u strong], targets (u, H, W, 2) float32: the boxes of CutMix.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     views, boxes = [], []
     for _ in range(2):
         view = strong_view(rng, weak)
@@ -86,7 +88,7 @@ def unimatch_rows(
 
 
 def copy_paste_rows(
-    rng: np.random.Generator, known: SegmentationBatch, weak: np.ndarray
+    rng: np.random.Generator | int, known: SegmentationBatch, weak: np.ndarray
 ) -> tuple[Sequence[np.ndarray], np.ndarray]:
     """Returns the rows of `models.build_copy_paste_net` and the targets of `losses.CopyPaste`.
 
@@ -100,6 +102,7 @@ def copy_paste_rows(
         Images [u mixed | u unlabelled], targets (u, H, W, K + 1) float32: labels of the labelled slice of each mixed
         row, then 1 where it shows the unlabelled one.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     rows = np.arange(len(weak)) % len(known.images)
     unknown = np.zeros((*weak.shape[:3], known.labels.shape[-1]), np.float32)
     boxes = copy_paste_boxes(rng, weak.shape[:3])

@@ -26,17 +26,26 @@ _LETTER = 0.66  # width of a letter in letter sizes, with some room
 _SMALLEST = 4  # columns, so that a few slices are not blown up
 
 
-def pick_titles(names: Sequence[str], values: Sequence[float]) -> list[str]:
-    """Returns "1  001_ED_slice_03" and, below it, what the strategy found, for every chosen unit in order."""
+def pick_titles(names: Sequence[str], values: Sequence[float], counts: Sequence[int] = ()) -> list[str]:
+    """Returns "1  001_ED_slice_03" and, below it, what the strategy found, for every chosen unit in order.
+
+    With `counts`, the units that each stands for (itself included), "for 12" follows.
+    """
+    texts = [[f"{value:.4g}"] if math.isfinite(value) else [] for value in values]
+    for text, count in zip(texts, counts, strict=False):
+        text.append(f"for {count}")
+    pairs = zip(names, texts, strict=True)
     return [
-        f"{order}  {name}" + (f"\n{value:.4g}" if math.isfinite(value) else "")
-        for order, (name, value) in enumerate(zip(names, values, strict=True), 1)
+        "\n".join([f"{order}  {name}", ", ".join(text)][: 1 + bool(text)])
+        for order, (name, text) in enumerate(pairs, 1)
     ]
 
 
-def with_value_note(heading: str, values: Sequence[float]) -> str:
+def with_value_note(heading: str, values: Sequence[float], counts: Sequence[int] = ()) -> str:
     """Returns a heading that says what the numbers of `pick_titles` are, if there are any."""
-    return f"{heading}; below a name: its `value` in query.csv" if np.isfinite(values).any() else heading
+    parts = ["its `value` in query.csv"] * bool(np.isfinite(values).any())
+    parts += ["'for n': the n slices that it is nearest to"] * bool(len(counts))
+    return f"{heading}; below a name: {', '.join(parts)}" if parts else heading
 
 
 def draw_gallery(

@@ -1,0 +1,1 @@
+"""What `import fewslice` gives: thin functions on arrays and paths."""
