@@ -5,7 +5,8 @@ Command:
 
 RUN as for predict.py; of an experiment all members are exported. The folder holds the networks for Keras (and ONNX,
 where the extra is installed: pip install -e ".[onnx]"), everything that is done to a scan as JSON, and predict.py,
-which needs NumPy, nibabel and Keras or onnxruntime only. --largest_component and --mirroring become its defaults.
+which needs NumPy, nibabel and Keras or onnxruntime only. --largest_component, --mirroring and --label_codes become its
+defaults.
 More: docs/predict.md
 """
 
@@ -15,7 +16,7 @@ from fewslice.core import app
 from fewslice.settings.flags import define, read
 from fewslice.settings.predict_flags import ExportArgs
 
-define(ExportArgs, "run", "output", "largest_component", "mirroring", "orientation")
+define(ExportArgs, "run", "output", "largest_component", "mirroring", "label_codes", "orientation")
 
 
 def main(_) -> None:

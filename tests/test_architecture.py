@@ -55,7 +55,7 @@ ROOMS = {
     "train": (*_BELOW_DATA, "data", "evaluate"),
     "refine": (*_BELOW_DATA, "data", "evaluate", "train"),
     "learner": (*_BELOW_DATA, "data", "evaluate", "active", "train"),
-    "export": (),
+    "export": (*_BELOW_DATA, "data", "train"),
     "stages": _BELOW_STAGES,
     "api": _BELOW_STAGES,
 }

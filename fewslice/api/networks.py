@@ -13,15 +13,15 @@ import numpy as np
 from fewslice.core import done
 from fewslice.core.errors import ConfigError
 from fewslice.data.cache import PreparedVolume
-from fewslice.data.volume import Case, image_to_grid
-from fewslice.evaluate.volumes import predict_volume
-from fewslice.learner import learner
+from fewslice.data.segment import predict_volume, segment
+from fewslice.data.volume import Case, Volume
+from fewslice.learner.learner import load_part
 from fewslice.learner.networks import Network
-from fewslice.learner.trained import find_trained
+from fewslice.learner.trained import open_runs
 from fewslice.settings.datasets import DatasetConfig, config_of_run
 from fewslice.train.encoder_runs import PRETRAINING, check_grid, find_network
 from fewslice.train.networks import embedding_network
-from fewslice.train.predict import averaged
+from fewslice.train.predict import ensemble
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,12 +32,12 @@ class TrainedNetwork:
         models: Images (batch, NX, NY, C) float32, prepared -> logits (batch, NX, NY, K) of a segmentation network,
             embeddings (batch, D) of an encoder; several where the run has members.
         dataset: How its images are prepared, and the names of its classes.
-        kind: Its registered kind; None of an encoder.
+        kinds: The registered kind of each; () of an encoder.
     """
 
     models: tuple[keras.Model, ...]
     dataset: DatasetConfig
-    kind: Network | None
+    kinds: tuple[Network, ...]
 
     @property
     def model(self) -> keras.Model:
@@ -59,17 +59,15 @@ def load_network(run: str | os.PathLike, dataset: DatasetConfig | None = None) -
     value, path = os.fspath(run), Path(run).absolute()
     config = (path.parents[1] if path.is_file() else path) / "config.json"
     if config.is_file() and done.read_config(config).get("stage") in PRETRAINING:
-        found, kind = [find_network(value, flag="run", stages=PRETRAINING)], None
+        found, kinds = [find_network(value, flag="run", stages=PRETRAINING)], ()
+        dataset = dataset or config_of_run(found[0].config, f"run={value}", orientation="canonical")
     else:
-        found = find_trained(value)
-        kind = found[0].network
-    dataset = dataset or config_of_run(found[0].config, f"run={value}", orientation="canonical")
+        found, theirs = open_runs([value], orientation="canonical")
+        dataset, kinds = dataset or theirs, tuple(run.network for run in found)
     for each in found:
         check_grid(f"run={value}", each.config, dataset)
-    if kind is None:
-        return TrainedNetwork((embedding_network(found[0], dataset),), dataset, None)
-    models = (kind.part(learner.load_network(kind, dataset, each.weights)) for each in found)
-    return TrainedNetwork(tuple(models), dataset, kind)
+    models = [load_part(run, dataset) for run in found] if kinds else [embedding_network(found[0], dataset)]
+    return TrainedNetwork(tuple(models), dataset, kinds)
 
 
 def predict(
@@ -83,7 +81,9 @@ def predict(
 
     Args:
         network: Of `load_network`, or the folder of its run.
-        image: (X, Y, Z) intensities as in the file, (X, Y, Z, C) with several channels; or a volume of `open_volumes`.
+        image: (X, Y, Z) intensities as in the file, (X, Y, Z, C) with several channels; where the `orientation` of
+            `network.dataset` is canonical, with axes to R, A, S (the third across the slices). Or a volume of
+            `open_volumes`.
         spacing_mm: Size of a voxel of an array along x, y and z.
         batch_size: Slices at a time.
 
@@ -94,17 +94,19 @@ def predict(
         ConfigError: no segmentation network, no spacing, or an array of another form.
     """
     network = network if isinstance(network, TrainedNetwork) else load_network(network)
-    if network.kind is None:
+    if not network.kinds:
         raise ConfigError("`predict` needs a segmentation network. Found: an encoder; use its `model.predict`.")
-    if not isinstance(image, PreparedVolume):
-        image, dims = np.asarray(image, np.float32), 3 + (network.dataset.num_channels > 1)
-        if spacing_mm is None or len(spacing_mm) != 3 or image.ndim != dims or not np.isfinite(image).all():
-            raise ConfigError(
-                f"`predict` needs an image of {dims} axes with finite values, and `spacing_mm`, three numbers. "
-                f"Received: shape {image.shape}, spacing_mm={spacing_mm}"
-            )
-        case = Case("array", "array", "", "", None)
-        grid = image_to_grid(image, spacing_mm, network.dataset)
-        image = PreparedVolume(case, grid, None, image.shape[:3], tuple(spacing_mm), np.eye(4), "")
-    call = averaged([network.kind.predictor(model, batch_size) for model in network.models])
-    return predict_volume(image, call, dataset=network.dataset)[1]
+    pairs = zip(network.kinds, network.models, strict=True)
+    call, dataset = ensemble([kind.predictor(model, batch_size) for kind, model in pairs]), network.dataset
+    if isinstance(image, PreparedVolume):
+        return predict_volume(image, call, dataset=dataset)[1]
+    image, channels = np.asarray(image, np.float32), (dataset.num_channels,) * (dataset.num_channels > 1)
+    is_whole = image.ndim >= 3 and image.shape[3:] == channels and image.size and np.isfinite(image).all()
+    if spacing_mm is None or len(spacing_mm) != 3 or not is_whole:
+        axes = ", ".join(("X", "Y", "Z", *map(str, channels)))
+        raise ConfigError(
+            f"`predict` needs an image of {3 + len(channels)} axes ({axes}), finite, and `spacing_mm`, three "
+            f"numbers. Received: shape {image.shape}, spacing_mm={spacing_mm}"
+        )
+    case = Case("array", "array", "", Path("array"), None)
+    return segment(Volume(case, image, None, None, tuple(spacing_mm), np.eye(4)), call, dataset)[0]

@@ -8,10 +8,12 @@ threads (no BLAS).
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 class LinearTaps(NamedTuple):
@@ -111,6 +113,8 @@ class BilinearSampler:
         Returns:
             (H * W, H * W) float32 with four entries per row, non-negative, summing to 1.
         """
+        from scipy.sparse import csr_array  # the program of an exported network needs this module, and has no SciPy
+
         height, width = self.shape
         self._split(rows, height, self._top, self._down, self._up)
         self._split(columns, width, self._left, self._across, self._back)
@@ -127,7 +131,7 @@ class BilinearSampler:
             np.add(corner, np.int32(offset), out=self._indices[..., tap])
             np.multiply(vertical, horizontal, out=self._weights[..., tap])
         data = (self._weights.reshape(-1), self._indices.reshape(-1), self._pointers)
-        return sparse.csr_array(data, shape=(height * width, height * width))
+        return csr_array(data, shape=(height * width, height * width))
 
     @staticmethod
     def _split(position: np.ndarray, side: int, low: np.ndarray, fraction: np.ndarray, rest: np.ndarray) -> None:

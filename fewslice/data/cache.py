@@ -20,7 +20,6 @@ import contextlib
 import hashlib
 import io
 import json
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -31,17 +30,16 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from fewslice.core import files, later, limits
+from fewslice.core import files, later
 from fewslice.core.console import duration
-from fewslice.core.errors import ConfigError, DataError, FewSliceError
+from fewslice.core.errors import DataError, FewSliceError
 from fewslice.core.locks import folder_lock
 from fewslice.core.parallel import map_threads
 from fewslice.core.progress import Progress
 from fewslice.data.io.geometry import STORED, Axes
 from fewslice.data.io.nifti import Header, header_from
-from fewslice.data.preprocess import resampling_factors
 from fewslice.data.readers import Reader, get_reader
-from fewslice.data.volume import Case, Volume, image_notes, image_to_grid, label_to_grid
+from fewslice.data.volume import Case, Volume, image_notes, image_to_grid, label_to_grid, refuse_large_grid
 from fewslice.settings.datasets import DatasetConfig, without_later_defaults
 
 Annotations = frozenset[str]  # what is asked for beside the image: LABEL, SCRIBBLE, both or nothing
@@ -483,23 +481,6 @@ class Store:
             )
         shape, size = list(array.shape), content.getbuffer().nbytes
         return {"sha256": checksum, "size": size, "shape": shape, "dtype": array.dtype.name}
-
-
-def refuse_large_grid(volume: Volume, dataset: DatasetConfig) -> None:
-    """Raises `ConfigError` where the network's grid, or the matrices of resampling, would take more than the limit."""
-    if dataset.grid == "native":
-        return
-    *native, depth = volume.image.shape[:3]
-    need = 4.0 * math.prod(dataset.size) * depth * dataset.num_channels
-    if dataset.grid == "resample":
-        factors = resampling_factors(volume.spacing_mm, dataset.target_resolution)
-        need += sum(8 * max(n, n * factor) * max(n, n * factor) for n, factor in zip(native, factors, strict=True))
-    if found := limits.exceeded(need):
-        raise ConfigError(
-            f"{volume.case.image_path}: {volume.image.shape[:3]} voxels of {volume.spacing_mm} mm, resampled to "
-            f"`target_resolution` {tuple(dataset.target_resolution)} mm and {dataset.size} pixels (`img_size_x`, "
-            f"`img_size_y`), need too much memory: {found}. Choose a coarser resolution or fewer pixels."
-        )
 
 
 def _prepare(volume: Volume, dataset: DatasetConfig, *, with_image: bool) -> tuple[dict[str, np.ndarray], list[str]]:

@@ -19,15 +19,17 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.ndimage
-import scipy.sparse
 from absl import logging
 
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.core.registry import unknown_name
 
+try:
+    from scipy.sparse import csr_array as Matrix
+except ImportError:  # in exported folders, where whole matrices do the same in more time
+    Matrix = np.asarray
+
 ANTI_ALIASING = ("default", "off")
-Matrix = scipy.sparse.csr_array
 _SLICES_AT_ONCE = 8  # bounds the float64 working copy, which matters for volumes of several hundred slices
 _LEAST_PADDING = 1.0  # percent of the voxels
 _PIXELS_AT_ONCE = 1 << 15  # bounds the table of areas, pixels x classes
@@ -158,14 +160,24 @@ def resize_matrix(size: int, new_size: int, *, smooth: bool) -> Matrix:
 
     With `smooth`, a shrinking axis is first filtered by a Gaussian of (size / new_size - 1) / 2 pixels.
     """
-    matrix = np.eye(size)
-    sigma = (size / new_size - 1.0) / 2.0
+    matrix, sigma = np.eye(size), (size / new_size - 1.0) / 2.0
     if smooth and sigma > 0:
-        matrix = scipy.ndimage.gaussian_filter1d(matrix, sigma, axis=0, mode="grid-constant")
+        radius = int(4 * sigma + 0.5)
+        weights = np.exp(-0.5 / (sigma * sigma) * np.arange(-radius, radius + 1) ** 2)
+        weights = np.pad(weights / weights.sum(), size)
+        places = np.arange(size)
+        matrix = weights[np.clip(places - places[:, np.newaxis] + radius + size, 0, len(weights) - 1)]
     if new_size != size:
-        zoom = (new_size / size, 1.0)
-        matrix = scipy.ndimage.zoom(matrix, zoom, order=1, mode="grid-constant", grid_mode=True)
+        position = _centres(size, new_size)
+        low = np.floor(position).astype(np.intp)
+        share, padded = (position - low)[:, np.newaxis], np.pad(matrix, ((1, 1), (0, 0)))
+        matrix = (1 - share) * padded[low + 1] + share * padded[low + 2]
     return Matrix(matrix)
+
+
+def _centres(size: int, new_size: int) -> np.ndarray:
+    """Returns the (new_size,) places of the pixels of a resized axis in the native one, in pixels."""
+    return (np.arange(new_size) + 0.5) * (size / new_size) - 0.5
 
 
 def crop_or_pad(array: np.ndarray, size: Sequence[int], *, fill: int = 0) -> np.ndarray:
@@ -313,11 +325,7 @@ def restore_probabilities(
 @functools.lru_cache(maxsize=64)
 def _nearest_indices(size: int, new_size: int) -> np.ndarray:
     """Returns the (new_size,) indices of the nearest pixels of an axis, read-only."""
-    indices = np.arange(size, dtype=np.float64)
-    if new_size != size:
-        zoom = new_size / size
-        indices = scipy.ndimage.zoom(indices, zoom, order=0, mode="grid-constant", grid_mode=True)
-    indices = indices.astype(np.intp)
+    indices = np.floor(_centres(size, new_size) + 0.5).astype(np.intp)
     indices.setflags(write=False)
     return indices
 

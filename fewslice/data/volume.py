@@ -8,6 +8,7 @@ volume keeps its own shape, for networks that see windows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fewslice.augment.interpolate import resize_nearest
+from fewslice.core import limits
+from fewslice.core.errors import ConfigError
 from fewslice.data import preprocess
 from fewslice.data.io.geometry import STORED, Axes
 
@@ -107,6 +110,23 @@ def image_to_grid(image: np.ndarray, spacing_mm: Sequence[float], dataset: Datas
     options["anti_aliasing"] = dataset.anti_aliasing
     found = [preprocess.prepare_image(channels[..., c], spacing_mm, **options) for c in range(channels.shape[-1])]
     return found[0] if image.ndim == 3 else np.stack(found, axis=-1)
+
+
+def refuse_large_grid(volume: Volume, dataset: DatasetConfig) -> None:
+    """Raises `ConfigError` where the network's grid, or the matrices of resampling, would take more than the limit."""
+    if dataset.grid == "native":
+        return
+    *native, depth = volume.image.shape[:3]
+    need = 4.0 * math.prod(dataset.size) * depth * dataset.num_channels
+    if dataset.grid == "resample":
+        factors = preprocess.resampling_factors(volume.spacing_mm, dataset.target_resolution)
+        need += sum(8 * max(n, n * factor) * max(n, n * factor) for n, factor in zip(native, factors, strict=True))
+    if found := limits.exceeded(need):
+        raise ConfigError(
+            f"{volume.case.image_path}: {volume.image.shape[:3]} voxels of {volume.spacing_mm} mm, resampled to "
+            f"`target_resolution` {tuple(dataset.target_resolution)} mm and {dataset.size} pixels (`img_size_x`, "
+            f"`img_size_y`), need too much memory: {found}. Choose a coarser resolution or fewer pixels."
+        )
 
 
 def label_to_grid(

@@ -10,12 +10,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from fewslice.core import files
-from fewslice.core.errors import ConfigError, TrainingError
+from fewslice.core.errors import ConfigError
 from fewslice.data.io.nifti import write_nifti  # nibabel is slow to import and validation never writes
-from fewslice.data.volume import label_from_grid, with_channel_axis
+from fewslice.data.segment import Predict, predict_volume
 from fewslice.evaluate.scores import VolumeScore, score_volume
 from fewslice.evaluate.summary import summarise
 
@@ -25,37 +23,6 @@ if TYPE_CHECKING:
     from fewslice.settings.datasets import DatasetConfig
 
 COLUMNS = ("case_id", "patient_id", "phase", "structure", "metric", "value", "note")
-Predict = Callable[[np.ndarray], np.ndarray]
-
-
-def predict_volume(
-    prepared: PreparedVolume, predict: Predict, *, dataset: DatasetConfig
-) -> tuple[np.ndarray, np.ndarray]:
-    """Predicts one volume on the network's grid and on the original one.
-
-    Args:
-        prepared: The volume on the network's grid; its case, spacing and native shape.
-        predict: (Z, NX, NY, C) float32 -> class probabilities (Z, NX, NY, K).
-        dataset: `num_classes`, `grid`, `target_resolution` and `anti_aliasing` are read.
-
-    Returns:
-        Probabilities (Z, NX, NY, K), and the label (X, Y, Z) uint8.
-
-    Raises:
-        RuntimeError: the prediction has the wrong shape.
-        TrainingError: the prediction holds NaN or infinite values.
-    """
-    image = with_channel_axis(np.asarray(prepared.image, np.float32))
-    probabilities = np.asarray(predict(image))
-    expected = (*image.shape[:3], dataset.num_classes)
-    if probabilities.shape != expected:
-        raise RuntimeError(f"`predict` must return shape {expected}. Received: {probabilities.shape}")
-    if not np.isfinite(probabilities).all():
-        raise TrainingError(
-            f"The network's output for volume {prepared.case.case_id} holds NaN or infinite values. "
-            "Its weights are unusable; lower the learning rate or choose an earlier checkpoint."
-        )
-    return probabilities, label_from_grid(probabilities, prepared.native_shape, prepared.spacing_mm, dataset)
 
 
 def evaluate_cases(

@@ -30,7 +30,7 @@ from fewslice.evaluate.summary import mean_foreground_dice, statistics
 from fewslice.learner.members import MEMBERS
 from fewslice.learner.networks import Network, Schedule, network_of
 from fewslice.learner.samplers import Batches
-from fewslice.learner.trained import member_folder
+from fewslice.learner.trained import SegmentationRun, member_folder
 from fewslice.settings import datasets
 from fewslice.settings.experiment import RoundPlan
 from fewslice.train import setup
@@ -201,6 +201,11 @@ def load_network(network: Network, dataset: datasets.DatasetConfig, weights: Pat
     step = read_into(model, weights, kind=f"a {type(network).__name__} for {dataset.size} pixels")
     logging.info("Segmentation network: %s (step %s).", os.path.relpath(weights), step)
     return model
+
+
+def load_part(run: SegmentationRun, dataset: datasets.DatasetConfig) -> keras.Model:
+    """Returns the network image -> logits of a finished run; raises as `load_network`."""
+    return run.network.part(load_network(run.network, dataset, run.weights))
 
 
 def summary(scores: Sequence[VolumeScore], struct_name: Sequence[str], *, prefix: str) -> dict[str, Any]:

@@ -6,19 +6,26 @@ Needs no Keras, so that a wrong path is refused at once; `learner.load_network` 
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 
-from fewslice.core import done
+from fewslice.core import done, files
 from fewslice.core.errors import ConfigError
 from fewslice.learner.networks import Network, network_of
-from fewslice.settings.datasets import DatasetConfig
+from fewslice.settings.datasets import DatasetConfig, config_of_run
 from fewslice.settings.experiment import Named
 from fewslice.settings.stage_flags import LABELLED_STAGES
 from fewslice.train.encoder_runs import UNET, EncoderRun, check_grid, find_network
 
 EXPERIMENT = "run_al_exp"
+PREPARATION = (
+    "orientation", "image_channel", "num_channels", "intensity", "percentiles", "grid", "target_resolution",
+    "img_size_x", "img_size_y", "anti_aliasing", "num_classes", "struct_name", "label_map",
+)  # fmt: skip
 _UNET = Named("pretrainable_unet")  # of every training with labels
 
 
@@ -99,6 +106,41 @@ def member_folder(folder: Path, member: int) -> Path:
 def weights_of(folder: Path, member: int) -> Path:
     """Returns the best weights of a member of the round in `folder`."""
     return member_folder(folder, member) / "checkpoints" / done.BEST
+
+
+def open_runs(values: Sequence[str], *, orientation: str | None = None) -> tuple[list[SegmentationRun], DatasetConfig]:
+    """Returns the networks that `--run` names, and the settings with which scans are prepared for all of them.
+
+    Args:
+        values: As `find_trained` takes them.
+        orientation: For runs of earlier versions, which do not record it.
+
+    Raises:
+        ConfigError: no networks, or networks for slices that are prepared differently, or for other structures.
+    """
+    runs = list({run.weights.resolve(): run for value in values for run in find_trained(value)}.values())
+    every = [config_of_run(run.config, f"--run={run.path}", orientation=orientation) for run in runs]
+    for run, dataset in zip(runs, every, strict=True):
+        mine, first = preparation(dataset), preparation(every[0])
+        if differing := [f"{name} {first[name]} and {mine[name]}" for name in mine if mine[name] != first[name]]:
+            raise ConfigError(
+                f"{runs[0].name} and {run.name} cannot predict together: {'; '.join(differing)}. Name runs of one "
+                "preparation and the same structures."
+            )
+    if every[0].layout.endswith("h5") and every[0].intensity == "as_stored":
+        logging.warning("%s learned from intensities as .h5 files hold them: scans must be scaled alike.", runs[0].name)
+    return runs, every[0]
+
+
+def preparation(dataset: DatasetConfig) -> dict[str, Any]:
+    """Returns the settings that decide how a scan goes into a network and how its labels come back, as JSON values."""
+    return json.loads(files.to_json({name: getattr(dataset, name) for name in PREPARATION}))
+
+
+def describe(runs: Sequence[SegmentationRun]) -> list[dict[str, str]]:
+    """Returns name, stage, kind and checksum of networks."""
+    names = [{"name": run.name, "stage": run.config["stage"], "kind": run.kind} for run in runs]
+    return [facts | {"weights_sha256": files.sha256(run.weights)} for facts, run in zip(names, runs, strict=True)]
 
 
 def find_segmentation(value: str, dataset: DatasetConfig, *, flag: str = "network") -> SegmentationRun:

@@ -265,7 +265,8 @@ def config_of_run(config: Mapping[str, Any], name: str, *, orientation: str | No
     found = config.get("dataset_config")
     if not isinstance(found, Mapping):
         raise ConfigError(f"{name}: its config.json does not say for which slices it was trained.")
-    values = {**LATER_DEFAULTS, **{key: _as_tuple(value) for key, value in found.items() if key in ATTRIBUTES}}
+    given = {key for key, value in found.items() if key in ATTRIBUTES and value != []}  # such as target_resolution
+    values = {**LATER_DEFAULTS, **{key: _as_tuple(value) for key, value in found.items() if key in given}}
     recorded = config.get(FACTS, {}).get("orientation", orientation)
     values["orientation"] = "as_stored" if str(values.get("layout")).endswith("h5") else recorded
     if values["orientation"] is None:

@@ -32,6 +32,10 @@ class ExportArgs(ScriptFlags):
         bool, "Predict each slice flipped along rows, columns and both, too, and take the mean: four times the time."
     ] = False
 
+    label_codes: Annotated[
+        bool, "Write the codes of the dataset's own label files (its `label_map`) instead of 0, 1, 2, ..."
+    ] = False
+
     def completed(self) -> Self:
         """Returns these flags. Raises `ConfigError` if one of those that it cannot do without is missing."""
         needed = {"run": "=<folder of a run>", "images": "=<folder or file>", "output": "=<new folder>"}
@@ -39,6 +43,10 @@ class ExportArgs(ScriptFlags):
         if missing:
             raise ConfigError(listed("The command", [f"Add {text}." for text in missing]))
         return self
+
+    @property
+    def run_orientation(self) -> str | None:
+        return None if self.orientation == "recorded" else self.orientation
 
     @property
     def output_folder(self) -> Path:
@@ -56,9 +64,3 @@ class PredictArgs(ExportArgs):
         None
     )
     probabilities: Annotated[bool, "Also write <scan>_probabilities.nii.gz: a 4-D file, a map for each class."] = False
-    probability_bits: Annotated[
-        Literal[16, 32], "32: float32. 16: whole numbers with a scale, exact to 0.00001, in half the space."
-    ] = 32
-    label_codes: Annotated[
-        bool, "Write the codes of the dataset's own label files (its `label_map`) instead of 0, 1, 2, ..."
-    ] = False

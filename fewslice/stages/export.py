@@ -3,7 +3,8 @@
 <output>/network_0.keras, ...   one for each network, of Keras' own layers alone
          network_0.onnx, ...    the same for onnxruntime, where the extra `onnx` is installed
          settings.json          what is done to a scan before and after the networks; names, versions, checksums
-         predict.py             does it (`fewslice.export.runner`)
+         predict.py             does it (`fewslice.export.runner`), with copies of the modules that it imports in
+         fewslice_program/
          README.md
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -25,12 +27,14 @@ from absl import logging
 from fewslice.core import backend, files
 from fewslice.core.errors import ConfigError
 from fewslice.core.files import writing_error
+from fewslice.data.segment import class_codes
 from fewslice.export import runner
+from fewslice.learner.trained import describe, open_runs, preparation
 from fewslice.settings.predict_flags import ExportArgs
-from fewslice.stages.predict import describe, open_runs, preparation
 
 SETTINGS = "settings.json"
 FORMAT = 1
+PROGRAM = "fewslice_program"  # not `fewslice`, which may be installed there in another version
 _NO_ONNX = 'No ONNX files: tf2onnx is not installed (pip install -e ".[onnx]").'
 _README = """# Segmentation of {classes}
 
@@ -52,24 +56,25 @@ def export(args: ExportArgs) -> Path:
             way.
         FewSliceError: the file system refuses.
     """
-    runs, dataset = open_runs(args)
-    folder, facts = args.output_folder, describe(runs)
-    places = [{"file": f"network_{number}"} for number in range(len(runs))]
-    windows = [{"window": getattr(run.network, "window", None)} for run in runs]
+    runs, dataset = open_runs(args.run, orientation=args.run_orientation)
+    folder = args.output_folder
+    class_codes(dataset, as_in_files=args.label_codes)
     settings = {
         "format": FORMAT,
-        "networks": [a | b | c for a, b, c in zip(places, facts, windows, strict=True)],
+        "networks": [
+            facts | {"file": f"network_{number}", "window": getattr(run.network, "window", None)}
+            for number, (run, facts) in enumerate(zip(runs, describe(runs), strict=True))
+        ],
         **preparation(dataset),
         "batch_size": dataset.mtask_bs,
-        "largest_component": args.largest_component,
-        "mirroring": args.mirroring,
+        **{name: getattr(args, name) for name in runner.OPTIONS},
     }
     if _is_there(folder, json.loads(files.to_json(settings))):
         logging.info("Already exported: %s", folder)
         return folder
     backend.configure(seed=0, mixed_precision=False)
     import models
-    from fewslice.learner.learner import load_network
+    from fewslice.learner.learner import load_part
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -77,19 +82,22 @@ def export(args: ExportArgs) -> Path:
     except OSError as error:
         raise writing_error(folder, error) from error
     try:
-        for run, place in zip(runs, places, strict=True):
-            part = run.network.part(load_network(run.network, dataset, run.weights))
+        missing = ""
+        for run, facts in zip(runs, settings["networks"], strict=True):
             try:
-                network = models.standard_network(part)
+                network = models.standard_network(load_part(run, dataset))
             except ValueError as error:
                 raise ConfigError(f"{run.name} cannot be exported: {error}") from error
-            network.save(made / f"{place['file']}.keras")
-            missing = _write_onnx(network, made / f"{place['file']}.onnx")
+            network.save(made / f"{facts['file']}.keras")
+            missing = missing or _write_onnx(network, made / f"{facts['file']}.onnx")
         if missing:
             logging.info("%s", missing)
-        files.write_text(made / "predict.py", Path(runner.__file__).read_text(encoding="utf-8"))
+            for path in made.glob("*.onnx"):  # of an ensemble all or none
+                path.unlink()
+        for name, text in program().items():
+            files.write_text(made / name, text)
         files.write_text(made / "README.md", _readme(settings, has_onnx=not missing))
-        sums = {path.name: files.sha256(path) for path in sorted(made.iterdir())}
+        sums = {path.relative_to(made).as_posix(): files.sha256(path) for path in sorted(made.rglob("*.*"))}
         versions = {name: text for name, text in backend.versions().items() if not name.startswith("plugin ")}
         files.write_json(made / SETTINGS, {**settings, "versions": versions, "sha256": sums})
         made.chmod(0o755)
@@ -101,21 +109,36 @@ def export(args: ExportArgs) -> Path:
     return folder
 
 
+def program() -> dict[str, str]:
+    """Returns file -> text: predict.py, and every module of ours that it needs, as it stands here."""
+    root, found, todo = Path(runner.__file__).parents[1], {}, [("predict.py", runner.__name__)]
+    while todo:
+        name, module = todo.pop()
+        path = root.joinpath(*module.split(".")[1:]).with_suffix(".py")
+        if name in found or not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8")
+        for base, names in re.findall(r"^from (fewslice[.\w]*) import (.+)$", text, re.MULTILINE):
+            modules = [base, *(f"{base}.{each.strip()}" for each in names.split(","))]
+            todo += [(f"{each.replace('.', '/').replace('fewslice', PROGRAM, 1)}.py", each) for each in modules]
+        text = re.sub(r"^from fewslice\b", f"from {PROGRAM}", text, flags=re.MULTILINE)
+        found[name] = text.replace("from absl import logging", "import logging")
+    return found | {f"{PROGRAM}/__init__.py": '"""Modules of FewSlice that predict.py needs."""\n'}
+
+
 def _is_there(folder: Path, settings: Mapping[str, Any]) -> bool:
     """Whether the folder holds this export. Raises `ConfigError` if it holds something else."""
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if not names and not folder.exists():
+    if not os.path.lexists(folder):
         return False
-    if SETTINGS in names:
+    if (folder / SETTINGS).is_file():
         found = files.read_record(folder / SETTINGS, {"sha256": dict})
         is_same = all(found.get(name) == value for name, value in settings.items())
-        if is_same and all(
-            (folder / n).is_file() and files.sha256(folder / n) == s for n, s in found["sha256"].items()
-        ):
+        sums = found["sha256"].items()
+        if is_same and all((folder / name).is_file() and files.sha256(folder / name) == one for name, one in sums):
             return True
-    if names or not folder.is_dir():
-        raise ConfigError(f"--output={folder} is there and is not this export. Choose a new folder, which keeps it.")
-    return False
+    elif folder.is_dir() and not any(folder.iterdir()):
+        return False
+    raise ConfigError(f"--output={folder} is there and is not this export. Choose a new folder, which keeps it.")
 
 
 def _write_onnx(network: Any, path: Path) -> str:
@@ -129,7 +152,7 @@ def _write_onnx(network: Any, path: Path) -> str:
             network.export(path, format="onnx", verbose=False)
     except Exception as error:  # of another project, in many kinds; the rest of the export is of use without it
         path.unlink(missing_ok=True)
-        return f"No ONNX files: tf2onnx refuses ({type(error).__name__}: {str(error).splitlines()[:1]})."
+        return f"No ONNX files: tf2onnx refuses ({type(error).__name__}: {str(error).partition(chr(10))[0]})."
     return ""
 
 

@@ -38,8 +38,8 @@ from fewslice.core.errors import ConfigError, DataError, few
 from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.data.readers import find_cases, get_reader
+from fewslice.data.segment import predict_volume
 from fewslice.data.volume import Case
-from fewslice.evaluate.volumes import predict_volume
 from fewslice.learner.kinds import image_key
 from fewslice.learner.trained import find_segmentation
 from fewslice.report.figures import embedding_map, gallery
@@ -340,10 +340,9 @@ def prefiller(
 
     @functools.cache
     def predict() -> Callable[[cache.PreparedVolume], np.ndarray]:
-        from fewslice.learner.learner import load_network
+        from fewslice.learner.learner import load_part
 
-        part = found.network.part(load_network(found.network, dataset, found.weights))
-        call = found.network.predictor(part, dataset.mtask_bs)
+        call = found.network.predictor(load_part(found, dataset), dataset.mtask_bs)
         return lambda volume: predict_volume(volume, call, dataset=dataset)[1]
 
     return lambda volume: predict()(volume)

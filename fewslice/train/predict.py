@@ -4,53 +4,60 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
+
+if TYPE_CHECKING:
+    import keras
 
 FLIPS = ((), (1,), (2,), (1, 2))  # axes of (slice, row, column, channel)
 
 
-def predictor(model: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
+def predictor(
+    model: keras.Model, batch_size: int, window: Sequence[int] | None = None
+) -> Callable[[np.ndarray], np.ndarray]:
     """Returns a function volume -> probabilities.
 
     Every call of the network has the same shape (the last chunk is filled up), so that it is compiled once.
 
     Args:
-        model: Images (batch, height, width, channel) -> logits (batch, height, width, class).
+        model: Has `predict_on_batch`: images (batch, height, width, channel) -> logits (batch, height, width, class).
+        window: Of a network of windows, see `sliding_window`.
 
     Returns:
         (Z, height, width, channel) float32 -> (Z, height, width, class) float32, sums to 1 over the classes.
     """
 
     def predict(images: np.ndarray) -> np.ndarray:
-        chunks = []
-        for filled, count in padded_batches(images, batch_size):
-            chunks.append(softmax(np.asarray(model.predict_on_batch(filled)[:count], np.float32)))
-        return np.concatenate(chunks)
+        if window:
+            return sliding_window(model.predict_on_batch, images, tuple(window), batch_size=batch_size)
+        batches = padded_batches(images, batch_size)
+        return np.concatenate(
+            [softmax(np.asarray(model.predict_on_batch(filled)[:count], np.float32)) for filled, count in batches]
+        )
 
     return predict
 
 
-def averaged(calls: Sequence[Callable[[np.ndarray], np.ndarray]]) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns the function volume -> mean of the probabilities of several such functions; one is returned as it is."""
-
-    def predict(images: np.ndarray) -> np.ndarray:
-        total = calls[0](images)
-        for call in calls[1:]:
-            total = total + call(images)
-        return total / np.float32(len(calls))
-
-    return predict if len(calls) > 1 else calls[0]
-
-
-def mirrored(call: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns the function volume -> mean of its probabilities as it is and flipped along rows, columns and both.
+def ensemble(
+    calls: Sequence[Callable[[np.ndarray], np.ndarray]], *, mirroring: bool = False
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the function volume -> mean of the probabilities of several such functions.
 
     Args:
-        call: (Z, height, width, channel) -> (Z, height, width, class).
+        calls: (Z, height, width, channel) -> (Z, height, width, class).
+        mirroring: Each is called four times: with the volume as it is, and flipped along rows, columns and both.
     """
-    return averaged([lambda images, axes=axes: np.flip(call(np.flip(images, axes)), axes) for axes in FLIPS])
+    every = list(itertools.product(calls, FLIPS if mirroring else FLIPS[:1]))
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        total = 0
+        for call, axes in every:
+            total = total + np.flip(call(np.flip(images, axes)), axes)
+        return total / np.float32(len(every))
+
+    return predict if len(every) > 1 else calls[0]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

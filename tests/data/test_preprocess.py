@@ -301,6 +301,17 @@ def test_restore_rejects_another_number_of_slices():
         preprocess.restore_probabilities(np.zeros((2, 4, 4, 3)), (8, 8, 3), (1, 1), target_resolution=(1, 1))
 
 
+@pytest.mark.parametrize("size, new", [(30, 30), (30, 17), (17, 30), (40, 3), (5, 1), (1, 4), (309, 212)])
+@pytest.mark.parametrize("smooth", [True, False])
+def test_resizing_of_an_axis_is_that_of_scipy(size, new, smooth):
+    expected, sigma, how = np.eye(size), (size / new - 1) / 2, {"mode": "grid-constant"}
+    if smooth and sigma > 0:
+        expected = scipy.ndimage.gaussian_filter1d(expected, sigma, axis=0, **how)
+    expected = scipy.ndimage.zoom(expected, (new / size, 1), order=1, grid_mode=True, **how)
+    found = preprocess.resize_matrix(size, new, smooth=smooth)
+    np.testing.assert_allclose(found.toarray(), expected, atol=1e-15)
+
+
 def test_unknown_anti_aliasing_suggests_a_name():
     with pytest.raises(ConfigError, match="Did you mean 'default'"):
         preprocess.prepare_image(

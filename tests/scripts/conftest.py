@@ -41,9 +41,10 @@ def house(small_networks, tmp_path_factory):
     """Folders of runs and of scans."""
     root = tmp_path_factory.mktemp("trained")
     trainings, scans = root / "runs" / "tiny" / tiny.BASELINE, root / "scans"
-    for seed, name in enumerate("ab"):
-        trained_runs.write_training(trainings / name, seed)
-    trained_runs.write_scan(scans / "one.nii.gz", 0)
-    trained_runs.write_scan(scans / "two.nii.gz", 1, shape=(51, 40, 2), spacing=(0.8, 0.9, 5.0))
+    a = trained_runs.write_training(trainings / "a")
+    trained_runs.like(a, trainings / "b", weights={"step": 5})
+    one = trained_runs.write_scan(scans / "one.nii.gz", shape=(30, 34, 2))
+    trained_runs.write_scan(scans / "two.nii.gz", 1, shape=(51, 40, 1), spacing=(0.8, 0.9, 5.0))
+    trained_runs.turned(one, scans / "three.nii.gz", (2, -1, -3))
     experiment = trained_runs.write_experiment(root / "experiment")
-    return SimpleNamespace(root=root, trainings=trainings, a=trainings / "a", experiment=experiment, scans=scans)
+    return SimpleNamespace(root=root, trainings=trainings, a=a, experiment=experiment, scans=scans)

@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 
 from fewslice.core import checkpoint, files
+from fewslice.data.io import geometry
 from fewslice.data.io.nifti import write_nifti
 from fewslice.settings import datasets
 from tests.train_model import tiny, tiny_al
@@ -96,11 +97,19 @@ def read(path):
     return np.asarray(nib.load(path).dataobj)
 
 
-def flipped(path, target, axis=0):
-    """Writes the same scan stored the other way round along an axis."""
+def turned(path, target, axes):
+    """Writes the same scan stored with other axes, see `fewslice.data.io.geometry`."""
     file = nib.load(path)
-    affine = file.affine.copy()
-    affine[:3, 3] += affine[:3, axis] * (file.shape[axis] - 1)
-    affine[:3, axis] *= -1
-    write_nifti(target, np.flip(read(path), axis), affine=affine, spacing_mm=file.header.get_zooms()[:3])
+    affine = geometry.turned_affine(file.affine, axes, file.shape)
+    spacing = geometry.permuted(file.header.get_zooms()[:3], axes)
+    write_nifti(target, geometry.turned(read(path), axes), affine=affine, spacing_mm=spacing)
     return target
+
+
+def like(run, folder, *, weights=None, **config):
+    """Writes a training with the network of another one, some of whose settings, or facts on its weights, differ."""
+    arrays, record = checkpoint.load_arrays(run / "checkpoints" / "best.npz")
+    checkpoint.save_arrays(folder / "checkpoints" / "best.npz", arrays, {"step": record["step"]} | (weights or {}))
+    files.write_json(folder / "config.json", config_of(**config))
+    files.write_json(folder / "DONE", {})
+    return folder

@@ -390,7 +390,6 @@ def write_nifti(
     like: Grid | None = None,
     affine: np.ndarray | None = None,
     spacing_mm: Sequence[float] | None = None,
-    slope: float = 1.0,
 ) -> None:
     """Writes a 3-D or 4-D array as .nii.gz, atomically and byte for byte reproducible (no time in the gzip header).
 
@@ -402,7 +401,6 @@ def write_nifti(
             file; of one without a header (another format) zooms and affine.
         affine: (4, 4), replaces the affine of `like` in its file.
         spacing_mm: Size of a voxel, replaces that of `like` in its file.
-        slope: What programs multiply the stored numbers by.
 
     Raises:
         RuntimeError: an array or name that cannot be written, or too little to make a header from.
@@ -419,7 +417,7 @@ def write_nifti(
     if like is not None and like.header is None:
         affine, spacing_mm, like = like.affine, like.spacing_mm, None
     header = _new_header(array, like, affine, spacing_mm)
-    header.set_slope_inter(slope, 0.0)
+    header.set_slope_inter(1.0, 0.0)
     content = header.binaryblock + bytes(4) + array.astype(header.get_data_dtype(), copy=False).tobytes(order="F")
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6) as stream:

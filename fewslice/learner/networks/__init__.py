@@ -170,9 +170,9 @@ class WindowNetwork(Network):
         return WindowBatches(labels, images, seed=seed, batch_size=self.batch_size, window=self.window)
 
     def predictor(self, part: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
-        from fewslice.train.predict import sliding_window
+        from fewslice.train.predict import predictor
 
-        return lambda image: sliding_window(part.predict_on_batch, image, self.window, batch_size=batch_size)
+        return predictor(part, batch_size, self.window)
 
     def maps(self, members: Sequence[Member], images: Sequence[np.ndarray], names: Sequence[str], **how: Any) -> Maps:
         from fewslice.learner.passes import window_maps
