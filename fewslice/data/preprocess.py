@@ -22,14 +22,12 @@ import numpy as np
 from absl import logging
 
 from fewslice.core.errors import ConfigError, FewSliceError
-from fewslice.core.registry import unknown_name
 
 try:
     from scipy.sparse import csr_array as Matrix
 except ImportError:  # in exported folders, where whole matrices do the same in more time
     Matrix = np.asarray
 
-ANTI_ALIASING = ("default", "off")
 _SLICES_AT_ONCE = 8  # bounds the float64 working copy, which matters for volumes of several hundred slices
 _LEAST_PADDING = 1.0  # percent of the voxels
 _PIXELS_AT_ONCE = 1 << 15  # bounds the table of areas, pixels x classes
@@ -219,12 +217,11 @@ def prepare_image(
         (Z, NX, NY) float32.
     """
     factors = resampling_factors(spacing_mm, target_resolution)
-    smooth = _is_smoothed(anti_aliasing)
     axes, targets = [], []
     for native, factor, side in zip(image.shape[:2], factors, size, strict=True):
         rescaled = rescaled_size(native, factor)
         source, target = overlap(rescaled, side)
-        axes.append(resize_matrix(native, rescaled, smooth=smooth)[source])
+        axes.append(resize_matrix(native, rescaled, smooth=anti_aliasing == "default")[source])
         targets.append(target)
     result = np.zeros((image.shape[2], *size), np.float32)
     for start in range(0, image.shape[2], _SLICES_AT_ONCE):
@@ -301,12 +298,11 @@ def restore_probabilities(
             f"Received: {probabilities.shape} and {native_shape}"
         )
     factors = resampling_factors(spacing_mm, target_resolution)
-    smooth = _is_smoothed(anti_aliasing)
     axes, kept, padded = [], [], False
     for native, factor, size in zip(native_shape[:2], factors, probabilities.shape[1:3], strict=True):
         rescaled = rescaled_size(native, factor)
         source, target = overlap(size, rescaled)  # from the network's grid to the rescaled one
-        axes.append(resize_matrix(rescaled, native, smooth=smooth)[:, target])
+        axes.append(resize_matrix(rescaled, native, smooth=anti_aliasing == "default")[:, target])
         kept.append(source)
         padded |= rescaled > size
     num_classes = probabilities.shape[-1]
@@ -431,9 +427,3 @@ def _most_probable(maps: np.ndarray) -> np.ndarray:
         label[maps[:, index] > best] = index
         np.maximum(best, maps[:, index], out=best)
     return label
-
-
-def _is_smoothed(anti_aliasing: str) -> bool:
-    if anti_aliasing not in ANTI_ALIASING:
-        raise ConfigError(unknown_name("anti_aliasing", anti_aliasing, ANTI_ALIASING))
-    return anti_aliasing == "default"

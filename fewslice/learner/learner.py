@@ -23,6 +23,7 @@ from fewslice.active.labels import Labels
 from fewslice.core import backend, files
 from fewslice.core.done import BEST
 from fewslice.data import cache
+from fewslice.data.segment import Predict
 from fewslice.data.volume import with_channel_axis
 from fewslice.evaluate import volumes
 from fewslice.evaluate.scores import VolumeScore
@@ -37,6 +38,7 @@ from fewslice.train import setup
 from fewslice.train.evaluation import validation_of
 from fewslice.train.networks import read_into
 from fewslice.train.pace import Following
+from fewslice.train.predict import ensemble
 from fewslice.train.trainer import Plan, Trainer
 
 MEMBER = "member.json"
@@ -206,6 +208,14 @@ def load_network(network: Network, dataset: datasets.DatasetConfig, weights: Pat
 def load_part(run: SegmentationRun, dataset: datasets.DatasetConfig) -> keras.Model:
     """Returns the network image -> logits of a finished run; raises as `load_network`."""
     return run.network.part(load_network(run.network, dataset, run.weights))
+
+
+def load_ensemble(
+    runs: Sequence[SegmentationRun], dataset: datasets.DatasetConfig, batch_size: int, *, mirroring: bool = False
+) -> Predict:
+    """Returns the function (slices, rows, columns, channels) -> mean class probabilities of all networks."""
+    calls = [run.network.predictor(load_part(run, dataset), batch_size) for run in runs]
+    return ensemble(calls, mirroring=mirroring)
 
 
 def summary(scores: Sequence[VolumeScore], struct_name: Sequence[str], *, prefix: str) -> dict[str, Any]:

@@ -139,8 +139,10 @@ def preparation(dataset: DatasetConfig) -> dict[str, Any]:
 
 def describe(runs: Sequence[SegmentationRun]) -> list[dict[str, str]]:
     """Returns name, stage, kind and checksum of networks."""
-    names = [{"name": run.name, "stage": run.config["stage"], "kind": run.kind} for run in runs]
-    return [facts | {"weights_sha256": files.sha256(run.weights)} for facts, run in zip(names, runs, strict=True)]
+    return [
+        {"name": run.name, "stage": run.config["stage"], "kind": run.kind, "weights_sha256": files.sha256(run.weights)}
+        for run in runs
+    ]
 
 
 def find_segmentation(value: str, dataset: DatasetConfig, *, flag: str = "network") -> SegmentationRun:

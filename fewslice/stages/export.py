@@ -14,7 +14,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -58,7 +57,7 @@ def export(args: ExportArgs) -> Path:
     """
     runs, dataset = open_runs(args.run, orientation=args.run_orientation)
     folder = args.output_folder
-    class_codes(dataset, as_in_files=args.label_codes)
+    codes = class_codes(dataset, as_in_files=args.label_codes)
     settings = {
         "format": FORMAT,
         "networks": [
@@ -78,34 +77,37 @@ def export(args: ExportArgs) -> Path:
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise writing_error(folder, error) from error
-    try:
-        missing = ""
-        for run, facts in zip(runs, settings["networks"], strict=True):
-            try:
-                network = models.standard_network(load_part(run, dataset))
-            except ValueError as error:
-                raise ConfigError(f"{run.name} cannot be exported: {error}") from error
-            network.save(made / f"{facts['file']}.keras")
-            missing = missing or _write_onnx(network, made / f"{facts['file']}.onnx")
-        if missing:
-            logging.info("%s", missing)
-            for path in made.glob("*.onnx"):  # of an ensemble all or none
+        how = {"prefix": f".{folder.name}.", "dir": folder.parent, "ignore_cleanup_errors": True}
+        with tempfile.TemporaryDirectory(**how) as made:
+            made, missing = Path(made), ""
+            for run, facts in zip(runs, settings["networks"], strict=True):
+                try:
+                    network = models.standard_network(load_part(run, dataset))
+                except ValueError as error:
+                    raise ConfigError(f"{run.name} cannot be exported: {error}") from error
+                network.save(made / f"{facts['file']}.keras")
+                missing = missing or _write_onnx(network, made / f"{facts['file']}.onnx")
+            for path in made.glob("*.onnx") if missing else ():  # of an ensemble all or none
                 path.unlink()
-        for name, text in program().items():
-            files.write_text(made / name, text)
-        files.write_text(made / "README.md", _readme(settings, has_onnx=not missing))
-        sums = {path.relative_to(made).as_posix(): files.sha256(path) for path in sorted(made.rglob("*.*"))}
-        versions = {name: text for name, text in backend.versions().items() if not name.startswith("plugin ")}
-        files.write_json(made / SETTINGS, {**settings, "versions": versions, "sha256": sums})
-        made.chmod(0o755)
-        os.replace(made, folder)
+            logging.info("%s", missing or "Written for Keras and as ONNX.")
+            labels = zip(codes, ("background", *dataset.struct_name), strict=True)
+            readme = _README.format(
+                classes=", ".join(dataset.struct_name),
+                count="One network" if len(runs) == 1 else f"{len(runs)} networks that predict together",
+                names=", ".join(run.name for run in runs),
+                onnx=", but there are no .onnx files here" if missing else "",
+                channels="" if dataset.num_channels == 1 else f" with {dataset.num_channels} channels",
+                labels=", ".join(f"{code} {name}" for code, name in labels),
+            )
+            for name, text in (program() | {"README.md": readme}).items():
+                files.write_text(made / name, text)
+            sums = {path.relative_to(made).as_posix(): files.sha256(path) for path in sorted(made.rglob("*.*"))}
+            versions = {name: text for name, text in backend.versions().items() if not name.startswith("plugin ")}
+            files.write_json(made / SETTINGS, {**settings, "versions": versions, "sha256": sums})
+            made.chmod(0o755)
+            os.replace(made, folder)
     except OSError as error:
         raise writing_error(folder, error) from error
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     return folder
 
 
@@ -154,15 +156,3 @@ def _write_onnx(network: Any, path: Path) -> str:
         path.unlink(missing_ok=True)
         return f"No ONNX files: tf2onnx refuses ({type(error).__name__}: {str(error).partition(chr(10))[0]})."
     return ""
-
-
-def _readme(settings: Mapping[str, Any], *, has_onnx: bool) -> str:
-    networks, channels = settings["networks"], settings["num_channels"]
-    return _README.format(
-        classes=", ".join(settings["struct_name"]),
-        count="One network" if len(networks) == 1 else f"{len(networks)} networks that predict together",
-        names=", ".join(each["name"] for each in networks),
-        onnx="" if has_onnx else ", but there are no .onnx files here",
-        channels="" if channels == 1 else f" with {channels} channels",
-        labels=", ".join(f"{number} {name}" for number, name in enumerate(["background", *settings["struct_name"]])),
-    )

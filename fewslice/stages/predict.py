@@ -48,12 +48,9 @@ def predict(args: PredictArgs) -> BuildReport:
     scans, folder = find_scans(args.images, dataset), args.output_folder
     if folder.resolve() in {case.image_path.resolve().parent for _, case in scans}:
         raise ConfigError(f"--output={args.output} holds scans of --images. Choose a folder of its own.")
-    settings = {
-        "networks": describe(runs),
-        "preparation": preparation(dataset),
-        **{name: getattr(args, name) for name in OPTIONS},
-        "labels": dict(zip(("background", *dataset.struct_name), codes.tolist(), strict=True)),
-    }
+    settings = {"networks": describe(runs), "preparation": preparation(dataset)}
+    settings |= {name: getattr(args, name) for name in OPTIONS}
+    settings["labels"] = dict(zip(("background", *dataset.struct_name), codes.tolist(), strict=True))
     report = BuildReport(folder, words=("segmented", "there already"))
     for reader in {id(reader): reader for reader, _ in scans}.values():
         report.notes.setdefault(reader.dataset.images_dir, []).extend(reader.notes)
@@ -61,33 +58,33 @@ def predict(args: PredictArgs) -> BuildReport:
     with folder_lock(folder, refusal=refusal):
         record, jobs = Record(folder, settings), []
         ends = ["", "_probabilities"][: 1 + args.probabilities]
-        names = {case: [f"{case.case_id}{end}.nii.gz" for end in ends] for _, case in scans}
         for reader, case in scans:
             try:
-                if record.is_done(case, names[case]):
+                names = [f"{case.case_id}{end}.nii.gz" for end in ends]
+                if record.is_done(case, names):
                     report.skipped.append(case.case_id)
                 else:
-                    jobs.append((reader, case))
+                    jobs.append((reader, case, names))
             except DataError as error:
                 report.refused[case.case_id] = error
         call = _load(runs, dataset, args) if jobs else None
         with Progress(len(jobs), "Segmenting") as line:
-            for reader, case in jobs:
+            for reader, case, names in jobs:
                 content = _sha256(case.image_path)
                 try:
                     volume = reader.read(case, with_label=False)
                     options = {"largest": args.largest_component, "with_maps": args.probabilities}
                     label, maps = segment(volume, call, dataset, **options)
-                    notes = [*volume.notes, *image_notes(volume.image, dataset)]
                 except (FewSliceError, MemoryError) as error:
                     report.refused[case.case_id] = error if str(error) else MemoryError("Memory runs out.")
                 else:
-                    record.claim(case, names[case])
-                    for name, array in zip(names[case], (codes[label], maps), strict=False):
+                    record.begin(case, content, names)
+                    for name, array in zip(names, (codes[label], maps), strict=False):
                         write_nifti(folder / name, array, like=volume)
-                    record.finish(case, content, names[case])
+                    record.finish(case, names)
                     report.done.append(case.case_id)
-                    report.notes[case.case_id] = notes + ["no structure was found"] * (not label.any())
+                    report.notes[case.case_id] = [*volume.notes, *image_notes(volume.image, dataset)]
+                    report.notes[case.case_id] += ["no structure was found"] * (not label.any())
                 line.update(note=case.case_id)
     report.seconds = time.monotonic() - started
     return report
@@ -96,12 +93,9 @@ def predict(args: PredictArgs) -> BuildReport:
 def _load(runs: Sequence[SegmentationRun], dataset: DatasetConfig, args: PredictArgs) -> Predict:
     """Returns the function (slices, rows, columns, channels) -> mean class probabilities of all networks."""
     backend.configure(seed=0, mixed_precision=False)
-    from fewslice.learner.learner import load_part
-    from fewslice.train.predict import ensemble
+    from fewslice.learner.learner import load_ensemble
 
-    size = args.batch_size or dataset.mtask_bs
-    calls = [run.network.predictor(load_part(run, dataset), size) for run in runs]
-    return ensemble(calls, mirroring=args.mirroring)
+    return load_ensemble(runs, dataset, args.batch_size or dataset.mtask_bs, mirroring=args.mirroring)
 
 
 class Record:
@@ -148,18 +142,21 @@ class Record:
             is_whole &= bool(known) and path.exists()
         return is_whole and _sha256(case.image_path) == entry.get("image_sha256")
 
-    def claim(self, case: Case, names: Iterable[str]) -> None:
-        """Records files that are written now, so that what a kill leaves of them is known as this command's."""
-        entry = self.scans.setdefault(case.case_id, {"image": case.image_path.name, "files": {}})
-        entry["files"] |= dict.fromkeys(names, "")
+    def begin(self, case: Case, content: str, names: Iterable[str]) -> None:
+        """Records files that are written now, so that what a kill leaves of them is known as this command's.
+
+        Further results of the scan, of another content of it, no longer count.
+        """
+        before = self.scans.get(case.case_id, {})
+        kept = before.get("files", {})
+        kept = kept if before.get("image_sha256") == content else dict.fromkeys(kept, "")
+        entry = {"image": case.image_path.name, "image_sha256": content, "files": kept | dict.fromkeys(names, "")}
+        self.scans[case.case_id] = entry
         self._write()
 
-    def finish(self, case: Case, content: str, names: Iterable[str]) -> None:
-        """Records the results of a scan; further ones, of another content of it, no longer count."""
-        entry = self.scans[case.case_id]
-        entry["files"] = entry["files"] if entry.get("image_sha256") == content else dict.fromkeys(entry["files"], "")
-        entry["files"] |= {name: files.sha256(self.folder / name) for name in names}
-        entry["image_sha256"] = content
+    def finish(self, case: Case, names: Iterable[str]) -> None:
+        """Records the results of a scan."""
+        self.scans[case.case_id]["files"] |= {name: files.sha256(self.folder / name) for name in names}
         self._write()
 
     def _write(self) -> None:

@@ -340,9 +340,9 @@ def prefiller(
 
     @functools.cache
     def predict() -> Callable[[cache.PreparedVolume], np.ndarray]:
-        from fewslice.learner.learner import load_part
+        from fewslice.learner.learner import load_ensemble
 
-        call = found.network.predictor(load_part(found, dataset), dataset.mtask_bs)
+        call = load_ensemble([found], dataset, dataset.mtask_bs)
         return lambda volume: predict_volume(volume, call, dataset=dataset)[1]
 
     return lambda volume: predict()(volume)

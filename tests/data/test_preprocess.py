@@ -148,7 +148,7 @@ def test_crop_or_pad_equals_loop(shape, channels):
 # --- forward
 
 
-@pytest.mark.parametrize("anti_aliasing", preprocess.ANTI_ALIASING)
+@pytest.mark.parametrize("anti_aliasing", ("default", "off"))
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_prepare_image_equals_loop(name, anti_aliasing):
     shape, spacing, kwargs = _arguments(name)
@@ -267,7 +267,7 @@ def test_thin_scribbles_survive_and_do_not_spread(spacing, axis):
 # --- backward
 
 
-@pytest.mark.parametrize("anti_aliasing", preprocess.ANTI_ALIASING)
+@pytest.mark.parametrize("anti_aliasing", ("default", "off"))
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_restore_equals_loop(name, anti_aliasing):
     shape, spacing, kwargs = _arguments(name)
@@ -310,13 +310,6 @@ def test_resizing_of_an_axis_is_that_of_scipy(size, new, smooth):
     expected = scipy.ndimage.zoom(expected, (new / size, 1), order=1, grid_mode=True, **how)
     found = preprocess.resize_matrix(size, new, smooth=smooth)
     np.testing.assert_allclose(found.toarray(), expected, atol=1e-15)
-
-
-def test_unknown_anti_aliasing_suggests_a_name():
-    with pytest.raises(ConfigError, match="Did you mean 'default'"):
-        preprocess.prepare_image(
-            np.zeros((3, 3, 1)), (1, 1), target_resolution=(1, 1), size=(3, 3), anti_aliasing="defalt"
-        )
 
 
 @pytest.mark.parametrize("spacing, target", [((0, 1), (1, 1)), ((1, 1), (1, -1)), ((1,), (1, 1)), ((1, 1), (1,))])
