@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import functools
+import glob
 import importlib.util
+import itertools
 import os
 import re
 import sys
@@ -25,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from fewslice.core import files, limits
-from fewslice.core.errors import ConfigError, FewSliceError
+from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.data.io import geometry
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.segment import Predict, class_codes, segment
@@ -59,18 +61,26 @@ def load(folder: Path, settings: dict[str, Any], engine: str | None) -> Predict:
             f"Nothing here runs {', '.join(names)} of {folder}. Install keras with a backend (pip install tensorflow); "
             "or onnxruntime (pip install onnxruntime), if the folder has .onnx files."
         )
+    paths = [folder / f"{name}.{possible[0]}" for name in names]
+    for path in paths:
+        if files.sha256(path) != settings["sha256"].get(path.name):
+            expected, remedy = "the network as it was exported", "Get a fresh copy of the folder, or export it again."
+            raise DataError(path, expected=expected, found="another content", remedy=remedy)
     if possible[0] == "keras":
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:
             import keras
-        except ImportError as error:
-            raise ConfigError(f"Keras lacks its backend: {error}. Install one: pip install tensorflow") from error
-        networks = [keras.saving.load_model(folder / f"{name}.keras", compile=False) for name in names]
+
+            networks = [keras.saving.load_model(path, compile=False) for path in paths]
+        except (ImportError, TypeError, ValueError) as error:
+            version = settings["versions"].get("keras")
+            remedy = f"It needs a backend (pip install tensorflow); the networks are of Keras {version}."
+            raise ConfigError(f"Keras cannot load {paths[0]}: {error}\n{remedy}") from error
     else:
         import onnxruntime
 
         every = onnxruntime.get_available_providers()
-        sessions = [onnxruntime.InferenceSession(folder / f"{name}.onnx", providers=every) for name in names]
+        sessions = [onnxruntime.InferenceSession(path, providers=every) for path in paths]
         calls = (functools.partial(_run, one, one.get_inputs()[0].name) for one in sessions)
         networks = [SimpleNamespace(predict_on_batch=call) for call in calls]
     both = zip(networks, settings["networks"], strict=True)
@@ -89,8 +99,9 @@ def find_scans(places: Sequence[str], output: Path) -> dict[str, Path]:
         ConfigError: nothing there, two scans of one name, channels of one scan, or scans in the folder for the results.
     """
     found: dict[str, Path] = {}
-    for place in map(Path, places):
-        inside = sorted(place.iterdir()) if place.is_dir() else [place]
+    matches = [[each] if Path(each).exists() else sorted(glob.glob(each)) or [each] for each in places]
+    for place in map(Path, itertools.chain(*matches)):
+        inside = sorted(place.iterdir()) if place.is_dir() else [place] * os.path.lexists(place)
         scans = [path for path in inside if path.name.lower().endswith((".nii", ".nii.gz")) and path.name[0] != "."]
         if not scans:
             raise ConfigError(f"{place}: expected a scan (.nii, .nii.gz) or a folder of scans. Found: none.")
@@ -111,7 +122,9 @@ def find_scans(places: Sequence[str], output: Path) -> dict[str, Path]:
 
 def segment_all(args: argparse.Namespace, folder: Path) -> dict[str, Exception]:
     """Segments the scans that are not segmented yet, and returns scan -> error."""
-    settings = files.read_record(folder / "settings.json", {"networks": list, "num_classes": int})
+    settings = files.read_record(
+        folder / "settings.json", {"networks": list, "num_classes": int, "sha256": dict, "versions": dict}
+    )
     settings |= {name: value for name, value in vars(args).items() if name in settings and value is not None}
     dataset = SimpleNamespace(**settings, size=(settings["img_size_x"], settings["img_size_y"]))
     scans, problems = find_scans(args.images, args.output), {}
@@ -154,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     limits.set_most(args.max_gb)
     try:
         problems = segment_all(args, Path(__file__).resolve().parent)
-    except FewSliceError as error:
+    except (FewSliceError, OSError) as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return 1
     if problems:

@@ -25,6 +25,7 @@ import pytest
 import scipy.ndimage
 
 import models
+from fewslice.api.networks import load_network
 from fewslice.core import backend, files
 from fewslice.core.checkpoint import load_arrays
 from fewslice.core.errors import ConfigError
@@ -274,6 +275,11 @@ def test_wrong_commands_are_refused_before_keras_is_needed(house, predict, tmp_p
     for named, places, message in cases:
         result, _ = predict(*named, **places)
         assert result.returncode == 1 and re.search(message, result.stderr, re.DOTALL), (message, result.stderr)
+    (tmp_path / "two").mkdir()
+    for path in (house.a, tmp_path / "fine"):
+        shutil.copytree(path, tmp_path / "two" / path.name)
+    with pytest.raises(ConfigError, match="cannot predict together"):
+        load_network(tmp_path / "two")  # from Python
     (tmp_path / "twin").mkdir()
     shutil.copy(house.scans / "one.nii.gz", tmp_path / "twin")
     with pytest.raises(ConfigError, match="1 names occur twice"):
@@ -425,6 +431,9 @@ def test_the_program_names_bad_scans_and_keeps_what_is_there(house, quick_export
         (["--images", "channels"], "may be channels of one scan"),
         (["--images", "a", "--output", "a"], "Choose a folder of its own"),
         (["--images", "a", "--engine", "onnx"], "pip install"),
+        (["--images", "a", "--engine", "keras"], "the network as it was exported"),
+        (["--images", "[c]hannels/x_0000.nii", "--engine", "onnx"], "pip install"),
+        (["--images", "[n]othing/*.nii"], "expected a scan"),
         (["--images", "a", "--batch_size", "0"], "must be 1 or more"),
     ],
 )
@@ -433,7 +442,9 @@ def test_messages_of_the_program(tmp_path, monkeypatch, capsys, given, message):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text("")
     settings = stage.preparation(config_of_run(trained_runs.config_of(), "x"))
-    settings |= {"networks": [{"file": "network_0"}], "batch_size": 2} | dict.fromkeys(runner.OPTIONS, False)
+    (tmp_path / "network_0.keras").write_text("damaged")
+    settings |= {"networks": [{"file": "network_0"}], "batch_size": 2, "sha256": {}, "versions": {}}
+    settings |= dict.fromkeys(runner.OPTIONS, False)
     files.write_json(tmp_path / "settings.json", settings)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runner, "__file__", str(tmp_path / "predict.py"))
@@ -507,5 +518,6 @@ def test_networks_of_windows_are_run_in_the_folder(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", onnxruntime)
     (tmp_path / "network_0.onnx").write_text("")
     settings = {"networks": [{"file": "network_0", "window": [3, 4, 4]}], "batch_size": 2, "mirroring": False}
+    settings["sha256"] = {"network_0.onnx": files.sha256(tmp_path / "network_0.onnx")}
     found = runner.load(tmp_path, settings, "onnx")(image)
     np.testing.assert_allclose(found, sliding_window(network, image, (3, 4, 4), batch_size=2), atol=1e-6)
