@@ -81,15 +81,14 @@ def load(folder: Path, settings: dict[str, Any], engine: str | None) -> Predict:
 
         every = onnxruntime.get_available_providers()
         sessions = [onnxruntime.InferenceSession(path, providers=every) for path in paths]
-        calls = (functools.partial(_run, one, one.get_inputs()[0].name) for one in sessions)
-        networks = [SimpleNamespace(predict_on_batch=call) for call in calls]
+        networks = [SimpleNamespace(predict_on_batch=functools.partial(_run, one)) for one in sessions]
     both = zip(networks, settings["networks"], strict=True)
     calls = [predictor(network, settings["batch_size"], facts["window"]) for network, facts in both]
     return ensemble(calls, mirroring=settings["mirroring"])
 
 
-def _run(session: Any, name: str, images: np.ndarray) -> np.ndarray:
-    return session.run(None, {name: images})[0]
+def _run(session: Any, images: np.ndarray) -> np.ndarray:
+    return session.run(None, {session.get_inputs()[0].name: images})[0]
 
 
 def find_scans(places: Sequence[str], output: Path) -> dict[str, Path]:

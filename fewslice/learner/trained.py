@@ -54,47 +54,42 @@ def find_trained(value: str, *, flag: str = "run") -> list[SegmentationRun]:
         FewSliceError: a config.json is damaged or was changed.
     """
     path = Path(value).absolute()
-    if path.is_file() and path.parent.parent.name.startswith("member_"):
-        path = path.parent.parent
-    is_round = path.parent.name == "rounds" and (path.parent.parent / "config.json").is_file()
-    is_member = path.parent.parent.name == "rounds" and path.name.startswith("member_")
-    if is_round:
-        return _members(path.parent.parent, path, value, flag)
-    if is_member:
-        return _members(path.parents[2], path.parent, value, flag, only=path.name)
-    runs = sorted(each.parent for each in path.glob("*/config.json")) if path.is_dir() else []
+    run = next((each for each in (path, *path.parents[:5]) if (each / "config.json").is_file()), path)
+    runs = sorted(each.parent for each in path.glob("*/config.json")) if run == path and path.is_dir() else []
     if runs and not (path / "config.json").is_file():
         return [run for each in runs for run in find_trained(str(each), flag=flag)]
-    if (path / "config.json").is_file() and done.read_config(path / "config.json").get("stage") == EXPERIMENT:
-        rounds = [each.parent for each in sorted(path.glob("rounds/*/DONE")) if (each.parent / "member_0").is_dir()]
-        if not rounds:
-            raise ConfigError(f"--{flag}={value}: no round of this experiment has trained a network and is finished.")
-        return _members(path, rounds[-1], value, flag)
-    run = find_network(value, flag=flag, stages=(*LABELLED_STAGES, EXPERIMENT))
-    if not (run.path / done.NAME).exists():
-        logging.warning("%s is not finished: these are its best weights so far.", run.path)
-    name = run.path.absolute().name
-    return [SegmentationRun(run.path, run.weights, run.config, UNET, name=name, network=network_of(_UNET))]
+    if (run / "config.json").is_file() and done.read_config(run / "config.json").get("stage") == EXPERIMENT:
+        return _members(run, path.relative_to(run).parts, f"--{flag}={value}")
+    found = find_network(value, flag=flag, stages=(*LABELLED_STAGES, EXPERIMENT))
+    if not (found.path / done.NAME).exists():
+        logging.warning("%s is not finished: these are its best weights so far.", found.path)
+    name = found.path.absolute().name
+    return [SegmentationRun(found.path, found.weights, found.config, UNET, name=name, network=network_of(_UNET))]
 
 
-def _members(run: Path, folder: Path, value: str, flag: str, *, only: str = "") -> list[SegmentationRun]:
-    """Returns the networks of a round of an experiment, or the one in the folder `only`."""
-    config, found = done.read_config(run / "config.json"), []
+def _members(run: Path, inside: Sequence[str], what: str) -> list[SegmentationRun]:
+    """Returns the networks of an experiment that a path inside of it names: ("rounds", "002", "member_1", ...)."""
+    config = done.read_config(run / "config.json")
     named = config.get("network")
     if not (isinstance(named, dict) and {"name", "options"} <= named.keys()):
-        raise ConfigError(
-            f"--{flag}={value}: this experiment is of an earlier version, which did not record its network."
-        )
+        raise ConfigError(f"{what}: this experiment is of an earlier version, which did not record its network.")
+    ended = [each.parent for each in sorted(run.glob("rounds/*/DONE")) if (each.parent / "member_0").is_dir()]
+    if not (ended or inside):
+        raise ConfigError(f"{what}: no round of this experiment has trained a network and is finished.")
+    folder = run.joinpath(*inside[:2]) if inside else ended[-1]
     options = {name: tuple(each) if isinstance(each, list) else each for name, each in named["options"].items()}
-    network = network_of(Named(named["name"], options))
+    network, found = network_of(Named(named["name"], options)), []
     for number in range(config["members"]["count"]):
         path, weights = member_folder(folder, number), weights_of(folder, number)
-        if only not in ("", path.name):
+        if inside[2:3] and inside[2] != path.name:
             continue
+        weights = run.joinpath(*inside) if inside[4:] else weights
         if not weights.is_file():
-            raise ConfigError(f"--{flag}={value}: {path} has no weights (yet). Is the round finished?")
+            raise ConfigError(f"{what}: {path} has no weights (yet). Is the round finished?")
         name = f"{run.name}/{path.relative_to(run).as_posix()}"
         found.append(SegmentationRun(path, weights, config, named["name"], name=name, network=network))
+    if not found:
+        raise ConfigError(f"{what}: this round has no such member, only 0 to {config['members']['count'] - 1}.")
     return found
 
 

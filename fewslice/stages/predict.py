@@ -109,13 +109,10 @@ class Record:
     def __init__(self, folder: Path, settings: Mapping[str, Any]):
         self.folder, self.settings = folder, json.loads(files.to_json(settings))
         self.scans: dict[str, dict[str, Any]] = {}
-        path, remedy = folder / RECORD, f"Restore it, {_KEPT}"
+        path = folder / RECORD
         if not path.exists():
             return
-        found = files.read_record(path, {"settings": dict, "scans": dict, "digest": str}, remedy=remedy)
-        if files.digest([found["settings"], found["scans"]]) != found["digest"]:
-            expected, text = "the record as this program wrote it", "another content"
-            raise DataError(path, expected=expected, found=text, remedy=remedy)
+        found = files.read_record(path, {"settings": dict, "scans": dict}, remedy=f"Restore it, {_KEPT}")
         theirs = found["settings"]
         if differing := [name for name in self.settings if self.settings[name] != theirs.get(name)]:
             names = ", ".join(run["name"] for run in theirs.get("networks", ()))
@@ -160,8 +157,7 @@ class Record:
         self._write()
 
     def _write(self) -> None:
-        digest = files.digest([self.settings, self.scans])
-        files.write_json(self.folder / RECORD, {"settings": self.settings, "scans": self.scans, "digest": digest})
+        files.write_json(self.folder / RECORD, {"settings": self.settings, "scans": self.scans})
 
 
 def _sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from fewslice.core.errors import ConfigError, FewSliceError
+from fewslice.core.errors import ConfigError
 from fewslice.data import preprocess
 from tests.data.layouts import SHARED_DATA
 from tests.golden_files import golden_param
@@ -113,18 +113,6 @@ def test_what_is_no_padding_changes_nothing():
     assert preprocess.find_padding(drawn).value == -32768
     large = np.where(radius > 16, 0, 30000 + image)
     assert preprocess.find_padding(large).value == 0, "0 far below everything else is padding too"
-
-
-@pytest.mark.parametrize("percentiles", [(99, 1), (50, 50), (-1, 99), (1, 101), (float("nan"), 99)])
-def test_normalise_rejects_percentiles(percentiles):
-    with pytest.raises(ConfigError, match="`percentiles` must increase"):
-        preprocess.normalise(np.arange(10.0), percentiles)
-
-
-@pytest.mark.parametrize("image", [np.array([1.0, np.nan]), np.array([np.inf, 1.0]), np.empty((0, 3))])
-def test_normalise_rejects_what_is_not_finite(image):
-    with pytest.raises(FewSliceError, match="finite intensities"):
-        preprocess.normalise(image)
 
 
 # --- crop_or_pad
@@ -294,11 +282,6 @@ def test_restore_is_background_outside_the_crop():
     expected = np.zeros((8, 10, 1))
     expected[2:6, 3:7] = 2
     np.testing.assert_array_equal(result, expected)
-
-
-def test_restore_rejects_another_number_of_slices():
-    with pytest.raises(ValueError, match="`native_shape`"):
-        preprocess.restore_probabilities(np.zeros((2, 4, 4, 3)), (8, 8, 3), (1, 1), target_resolution=(1, 1))
 
 
 @pytest.mark.parametrize("size, new", [(30, 30), (30, 17), (17, 30), (40, 3), (5, 1), (1, 4), (309, 212)])

@@ -196,6 +196,11 @@ def test_an_experiment_predicts_with_all_members_of_its_last_round(house):
     names = [[each.name for each in trained.find_trained(str(place))] for place in places]
     members = [f"experiment/rounds/000/member_{number}" for number in (0, 1)]
     assert names == [members, members, members[1:], members[1:]]
+    named = shutil.copy(places[-1], places[-1].with_name("last.npz"))
+    assert [each.weights for each in trained.find_trained(str(named))] == [named]
+    named.unlink()
+    with pytest.raises(ConfigError, match="no such member, only 0 to 1"):
+        trained.find_trained(str(last / "member_7"))
 
 
 def test_mirroring_makes_prediction_and_flip_exchangeable():
