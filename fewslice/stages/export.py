@@ -39,7 +39,7 @@ _README = """# Segmentation of {classes}
 
 {count} trained with FewSlice: {names}.
 
-    pip install numpy nibabel tensorflow            # or another backend of Keras 3 with keras; or onnxruntime{onnx}
+    pip install numpy nibabel tensorflow    # Python 3.11 or later; or keras with a backend; or onnxruntime{onnx}
     python predict.py --images scans/ --output segmentations/
 
 `scans/` holds .nii or .nii.gz files{channels}. Each result has the name, grid and header of its scan, with the values
