@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fewslice.core.errors import DataError, few, is_utf8
+from fewslice.core.errors import ConfigError, DataError, few, is_utf8
 from fewslice.core.registry import Registry
 from fewslice.data.io import geometry
 from fewslice.data.io.access import readable
@@ -141,6 +141,12 @@ class Reader(abc.ABC):
         """Returns the files whose content decides what `read` returns; scribbles belong to the label."""
         files = [case.image_path] + ([case.label_path] if with_label and case.label_path else [])
         return list(dict.fromkeys(files))
+
+    def new_label_path(self, case: Case) -> Path:
+        """Returns where a label of a case is looked for that has none. Raises `ConfigError` where there is no place."""
+        raise ConfigError(
+            f"{self.dataset.name}: labels cannot be added to files of the layout {self.dataset.layout!r}."
+        )
 
     def facts(self, case: Case) -> dict[str, object]:
         """Returns everything but the content of `source_files` that decides the result of `read`, as JSON."""
