@@ -123,9 +123,11 @@ def split(labelled, unlabelled, official, folder: Path):
     from fewslice.data.new_dataset import files
 
     counts = {"seed": FLAGS.seed, "val": FLAGS.val, "test": FLAGS.test}
-    known = FLAGS.name in dataset_files.names(folder) and not FLAGS.redraw
-    old = load_dataset_config(FLAGS.name, folder=folder, data_root=FLAGS.data_root).splits if known else None
-    if old is None or not old.labelled_keys() or not labelled:
+    pair = folder / f"init_{FLAGS.name}.py", folder / f"data_cfg_{FLAGS.name}.py"
+    is_kept = FLAGS.force and not FLAGS.redraw and labelled and not official and all(path.exists() for path in pair)
+    old = load_dataset_config(FLAGS.name, folder=folder, data_root=FLAGS.data_root).splits if is_kept else None
+    old = files.still_there(old, [*labelled, *unlabelled]) if old is not None else None
+    if old is None or not old.labelled_keys():
         return files.split_patients(labelled, unlabelled, official=official, **counts)
     print(f"The lists of {FLAGS.name} are kept: new patients are added to them (--redraw draws new ones).")
     counts["test"] = max(len(old.test), round(len(labelled) / 5)) if FLAGS.test is None else FLAGS.test

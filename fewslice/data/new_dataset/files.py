@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -126,6 +126,16 @@ def extend_patients(
         train["unlabeled"] = {"*": [name for name in [*before, *more] if name not in testing]}
     unlabeled = old.unlabeled or ("unlabeled",)
     return Splits(train, validation, tuple(testing), unlabeled, old.dataset)
+
+
+def still_there(old: Splits, known: Iterable[str]) -> Splits:
+    """Returns lists without patients that a dataset has no longer, and without lists that are empty then."""
+    names = set(known)
+    tables = []
+    for table in (old.train, old.val):
+        kept = {key: {c: [i for i in ids if i in names] for c, ids in combs.items()} for key, combs in table.items()}
+        tables.append({key: found for key, combs in kept.items() if (found := {c: i for c, i in combs.items() if i})})
+    return Splits(*tables, tuple(name for name in old.test if name in names), old.unlabeled, old.dataset)
 
 
 def extended_text(name: str, text: str, old: Splits, new: Splits, seed: int) -> str:
