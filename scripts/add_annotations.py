@@ -29,7 +29,7 @@ flags.DEFINE_enum(
     "Slices that show no structure, in masks without a value for what is not annotated: partial: not annotated; full: "
     "background.",
 )
-flags.DEFINE_integer("val", None, "Validation patients. Default: 0 of fewer than 5, 1 of fewer than 8, else 2.")
+flags.DEFINE_integer("val", None, "Validation patients. Default: a fifth; none of fewer than 5.")
 flags.DEFINE_integer("test", None, "Test patients. Default: as before, at first none.", lower_bound=0)
 flags.DEFINE_bool("redraw", False, "Draw new lists of all patients instead of adding to those that are there.")
 flags.DEFINE_bool("dry_run", False, "Check and show, but write nothing.")

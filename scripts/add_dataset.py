@@ -124,14 +124,14 @@ def split(labelled, unlabelled, official, folder: Path):
 
     counts = {"seed": FLAGS.seed, "val": FLAGS.val, "test": FLAGS.test}
     pair = folder / f"init_{FLAGS.name}.py", folder / f"data_cfg_{FLAGS.name}.py"
-    is_kept = FLAGS.force and not FLAGS.redraw and labelled and not official and all(path.exists() for path in pair)
+    is_kept = FLAGS.force and not (FLAGS.redraw or official) and all(path.exists() for path in pair)
     old = load_dataset_config(FLAGS.name, folder=folder, data_root=FLAGS.data_root).splits if is_kept else None
     old = files.still_there(old, [*labelled, *unlabelled]) if old is not None else None
     if old is None or not old.labelled_keys():
         return files.split_patients(labelled, unlabelled, official=official, **counts)
     print(f"The lists of {FLAGS.name} are kept: new patients are added to them (--redraw draws new ones).")
     counts["test"] = max(len(old.test), round(len(labelled) / 5)) if FLAGS.test is None else FLAGS.test
-    return files.extend_patients(old, labelled, unlabelled, is_partial=False, **counts)
+    return files.extend_patients(old, labelled, unlabelled, is_partial=FLAGS.images_only, **counts)
 
 
 def check(results) -> list:

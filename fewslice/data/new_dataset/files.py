@@ -85,7 +85,8 @@ def extend_patients(
         old: The lists so far.
         labelled: Patients with labels.
         others: Those without.
-        seed, val: As in `split_patients`.
+        seed: Seed of the shuffle.
+        val: Number of validation patients; default as in `split_patients`, or a fifth where labels are partial.
         test: Number of test patients; default: those of `old`.
         is_partial: Labels are partial: `al` gets the patients without labels too, and of fewer than five labelled
             patients all train, and the list `folds` leaves each out in turn.
@@ -97,21 +98,27 @@ def extend_patients(
     held = [*validation.get("trall", {}).get("*", ())]
     named = {*old.test}.union(*(ids for key in validation for ids in validation[key].values()))
     named.update(*(ids for key in validation for ids in train.get(key, {}).values() if key != "al"))
-    new = sorted(set(labelled) - named)
+    new, count = sorted(set(labelled) - named), len(named.union(labelled))
     order = [new[index] for index in np.random.default_rng(seed).permutation(len(new))]
-    is_few = is_partial and len(labelled) < FEWEST
-    val = (0 if is_few else 1 if len(labelled) < 8 else 2) if val is None else val
+    is_few = is_partial and count < FEWEST
+    a_fifth = 0 if is_few else round(count / 5)  # one slice of each may be all there is
+    val = (a_fifth if is_partial else 1 if count < 8 else 2) if val is None else val
     short = [max(0, (test or 0) - len(old.test)), max(0, val - len(held))]
     trained = [*train.get("trall", {}).get("*", ())]
     if len(trained) + len(order) - sum(short) < 1:
         raise ConfigError(
-            f"{len(labelled)} labelled patients cannot be split into {test or 0} to test, {val} to validate and at "
+            f"{count} labelled patients cannot be split into {test or 0} to test, {val} to validate and at "
             "least 1 to train. Choose other --test and --val, or label more."
         )
     testing = sorted([*old.test, *order[: short[0]]])
     held += sorted(order[short[0] : sum(short)])
     trained += sorted(order[sum(short) :])
-    pool = [*trained, *sorted(set(others) - named) * is_partial]
+    pool = trained
+    if "*" in train.get("unlabeled", {"*": ()}):
+        before = train.get("unlabeled", {}).get("*", ())
+        more = sorted({*trained, *others} - {*before, *held})
+        train["unlabeled"] = {"*": [name for name in [*before, *more] if name not in testing]}
+        pool = train["unlabeled"]["*"] if is_partial else trained
     for key, ids in (("trall", trained), ("al", pool)):
         ids = dict.fromkeys([*train.get(key, {}).get("*", ()), *ids])
         ids = [name for name in ids if name not in (*held, *testing)]
@@ -120,10 +127,6 @@ def extend_patients(
     if is_few and not held and len(trained) > 1:
         train["folds"] = {f"c{n}": [name for name in trained if name != out] for n, out in enumerate(trained, 1)}
         validation["folds"] = {f"c{n}": [out] for n, out in enumerate(trained, 1)}
-    if "*" in train.get("unlabeled", {"*": ()}):
-        before = train.get("unlabeled", {}).get("*", ())
-        more = sorted({*trained, *others} - {*before, *held})
-        train["unlabeled"] = {"*": [name for name in [*before, *more] if name not in testing]}
     unlabeled = old.unlabeled or ("unlabeled",)
     return Splits(train, validation, tuple(testing), unlabeled, old.dataset)
 
@@ -251,15 +254,18 @@ def splits_text(name: str, tables: Splits, seed: int) -> str:
     is_first = unlabeled[: len(trained)] == trained
     unlabeled = unlabeled[len(trained) :] if is_first else unlabeled
     pretraining = "_training + _unlabeled" if is_first else "_unlabeled"
-    held_alike = [key for key, combs in tables.val.items() if [*combs.get("*", "-")] == [*shared["_validation"]]]
-    is_shared = [*tables.train.get("al", everyone)["*"]] == trained
+    validating = [*shared["_validation"]]
+    held_alike = [key for key, combs in tables.val.items() if [*combs.get("*", "-")] == validating]
+    pool = [*tables.train.get("al", everyone).get("*", ())]
+    shared_pool = "_training" if pool == trained else ""
+    if pool and pool == [name for name in tables.train.get("unlabeled", everyone)["*"] if name not in validating]:
+        shared_pool = shared_pool or f"[name for name in {pretraining} if name not in _validation]"
     blocks = [
         f'"""Split lists of {name}: patients, shuffled with seed {seed}.\n\n'
         'key "tr<n>" -> combination -> patients; "*" serves every combination.\n"""\n# fmt: off',
         *(f"{variable} = {_list(ids, 0)}" for variable, ids in shared.items()),
         f"_unlabeled = {_list(unlabeled, 0)}",
-        "train = "
-        + _table(tables.train, {"trall": "_training", "al": "_training" * is_shared, "unlabeled": pretraining}),
+        "train = " + _table(tables.train, {"trall": "_training", "al": shared_pool, "unlabeled": pretraining}),
         "val = " + _table(tables.val, dict.fromkeys(held_alike, "_validation")),
         f"test = {_list(tables.test, 0)}",
         "# Keys for pretraining without labels; only these may contain validation patients.\n"
