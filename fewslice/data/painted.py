@@ -85,7 +85,8 @@ def read_painted(
         raise DataError(path, expected=text, found=f"{len(layers)} numbers per voxel and no names", remedy=_FRESH)
     else:
         labels, rest = _from_codes(path, layers[0], names, ignore), ignore
-    placed = _on_grid(path, volume, labels, found, rest=rest, ignore=ignore, takes_voxels=takes_voxels)
+    how = {"rest": rest, "ignore": ignore, "is_segmentation": is_segmentation, "takes_voxels": takes_voxels}
+    placed = _on_grid(path, volume, labels, found, **how)
     placed = geometry.turned(placed, volume.axes)
     return placed if is_segmentation else _checked_slices(path, placed, names, ignore)
 
@@ -221,7 +222,15 @@ def _checked_slices(path: Path, labels: np.ndarray, names: tuple[str, ...], igno
 
 
 def _on_grid(
-    path: Path, volume: Volume, labels: np.ndarray, found: Grid, *, rest: int, ignore: int, takes_voxels: bool
+    path: Path,
+    volume: Volume,
+    labels: np.ndarray,
+    found: Grid,
+    *,
+    rest: int,
+    ignore: int,
+    is_segmentation: bool,
+    takes_voxels: bool,
 ) -> np.ndarray:
     """Returns labels on the grid of a volume's file, with the axes of that file."""
     painting, spacing = painting_grid(volume)
@@ -235,7 +244,7 @@ def _on_grid(
     for reading in ours if found.header is None or geometry.has_orientation(found.header) else ():
         axes = geometry.axes_between(reading, theirs[0])
         moved, affine = geometry.turned(labels, axes), geometry.turned_affine(theirs[0], axes, labels.shape)
-        placed = _embedded(moved, np.linalg.solve(reading, affine), shape, rest)
+        placed = _embedded(moved, np.linalg.solve(reading, affine), shape, rest, is_free=is_segmentation)
         if placed is not None and _count(placed, ignore) == _count(labels, ignore):
             return placed
     said = f"voxels of {_rounded(found.spacing_mm)} mm, axes to {geometry.letters(theirs[0])}"
@@ -254,17 +263,23 @@ def _on_grid(
     )
 
 
-def _embedded(array: np.ndarray, to_volume: np.ndarray, shape: tuple[int, ...], fill: int) -> np.ndarray | None:
+def _embedded(
+    array: np.ndarray, to_volume: np.ndarray, shape: tuple[int, ...], fill: int, *, is_free: bool
+) -> np.ndarray | None:
     """Returns an array in one of another extent on the same lattice; None where lattices differ or do not meet.
 
     Args:
         to_volume: (4, 4), voxels of the array to voxels of the volume.
+        is_free: The array may reach beyond the volume along one axis and be shorter along another.
     """
     first = np.rint(to_volume[:3, 3]).astype(int)
     lattice = np.eye(4)
     lattice[:3, 3] = first
     low, high = np.maximum(first, 0), np.minimum(first + array.shape, shape)
+    is_part, is_larger = (high - low == array.shape).all(), (high - low == shape).all()
     if geometry.distance_mm(lattice, to_volume, array.shape) > geometry.TOLERANCE or (low >= high).any():
+        return None
+    if not (is_free or is_part or is_larger):
         return None
     whole = np.full(shape, fill, np.uint8)
     to, of = (tuple(map(slice, low - start, high - start)) for start in (0, first))

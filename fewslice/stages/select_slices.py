@@ -3,6 +3,7 @@
     runs/<dataset>/select_slices/<strategy>-<digest>/
       plan.json  query.csv  checksums.json  scores.csv  selection.json  gallery.png  embedding_map.png  config.json
       versions.json  command.txt  logs/  DONE
+      to_annotate/  annotated/    files for a person, see `fewslice.active.annotators.file_exchange`
     runs/<dataset>/select_slices/embeddings/<digest>.npy    embeddings, shared by the selections with this encoder
 
 What can be refused without a network is refused before Keras is imported.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ import numpy as np
 from absl import logging
 
 from fewslice.active import query as query_lib
+from fewslice.active.annotators import ANNOTATIONS, Task
+from fewslice.active.annotators.file_exchange import BACK, HANDED_OUT, FileExchange
 from fewslice.active.labels import Labels
 from fewslice.active.loop import Loop
 from fewslice.active.pool import SCRIBBLE, SLICES, Crops, open_pool
@@ -59,13 +63,14 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
     """
     selection = Selection(args, dataset)
     with selection.open_run() as run:
+        selection.folder = run.dir
         if run.is_done:
             logging.info("Already finished: %s", run.dir)
+            selection.hand_out()
             return run.dir
         backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
         versions = backend.versions()
         run.start(versions)
-        selection.folder = run.dir
         for note in (*selection.notes, *selection.differences()):
             logging.info("%s", note)
         choice = selection.choose()
@@ -81,6 +86,7 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
         text = "Chose %d of %d slices (%.1f%%), from %d of %d volumes: %s, with pictures beside it."
         volumes = len(np.unique(pool.case_of(choice.indices))), len(pool.cases)
         logging.info(text, count, len(pool), 100 * count / len(pool), *volumes, run.dir / "query.csv")
+        selection.hand_out()
     return run.dir
 
 
@@ -109,6 +115,9 @@ class Selection:
         self.options, self.notes = check_strategy(args)
         self.encoder = PIXELS if args.encoder == PIXELS else find_encoder(args.encoder, dataset)
         self.network = find_segmentation(args.network, dataset) if args.network else None
+        self.prefill = find_segmentation(args.prefill, dataset, flag="prefill") if args.prefill else None
+        if self.prefill and args.annotation != "mask":
+            raise ConfigError(f"--prefill begins masks. It does not fit --annotation={args.annotation}.")
         if args.labelled and not Path(args.labelled).is_file():
             remedy = "Give a CSV file with a column unit_id, such as the query.csv of an earlier selection."
             raise DataError(args.labelled, expected="a list of annotated slices", found="no such file", remedy=remedy)
@@ -219,6 +228,31 @@ class Selection:
         """Returns the kind of network, and the network with its seed."""
         network, model = self.best(situation)
         return network, [(model, self.args.seed)]
+
+    def hand_out(self) -> None:
+        """Writes the files that a person paints, unless they are there, and says which command takes them."""
+        args, dataset, folder = self.args, self.dataset, self.folder
+        if args.annotation == "none":
+            return
+        then = f"python ../scripts/add_annotations.py --dataset={args.dataset} --from={folder}"
+        exchange = FileExchange(
+            Task(
+                self.pool,
+                self.volumes,
+                dataset,
+                ANNOTATIONS.get(args.annotation),
+                prefill=self._predicted if self.prefill else None,
+            )
+        )
+        exchange.hand_out(folder, read_query(folder / "query.csv", self.pool).indices, then=then)
+        text = "Paint the %ss of %s (its README.txt says how), put them into %s, then: %s"
+        logging.info(text, args.annotation, folder / HANDED_OUT, folder / BACK, then)
+
+    @cached_property
+    def _predicted(self) -> Callable[[cache.PreparedVolume], np.ndarray]:
+        from fewslice.train.networks import native_predictor
+
+        return native_predictor(self.prefill, self.dataset)
 
     def draw(self, choice: Choice) -> None:
         """Draws the choice, and where it lies in the pool."""
