@@ -14,13 +14,15 @@ from pathlib import Path
 from absl import flags
 
 from fewslice.core import app
-from fewslice.core.errors import DataError, FewSliceError, few
+from fewslice.core.errors import DataError
 from fewslice.settings import dataset_files
+from fewslice.settings.al_flags import AlArgs
 from fewslice.settings.datasets import load_dataset_config
 from fewslice.settings.flags import define
 from fewslice.settings.stage_flags import OnDataset
 
 define(OnDataset, "dataset", "data_root", "seed")
+define(AlArgs, "accept")
 flags.DEFINE_string("from", None, "Folder of a selection, a round, an experiment, or of painted files.", required=True)
 flags.DEFINE_enum(
     "sparse_labels",
@@ -38,34 +40,24 @@ FLAGS = flags.FLAGS
 
 def main(_argv):
     from fewslice.data.new_dataset import annotations
-    from fewslice.data.readers import get_reader
+    from fewslice.stages.annotations import read_painted_files
 
-    dataset = load_dataset_config(FLAGS.dataset, data_root=FLAGS.data_root)
-    reader, found = get_reader(dataset), {}
-    files = annotations.find_files(reader, annotations.painted_folders(Path(FLAGS["from"].value)))
-    if dataset.ignore_label is None and (full := [case.case_id for case, _ in files if case.label_path is not None]):
-        raise DataError(
-            reader.folder,
-            expected="scans without labels, or labels with a code for what is not annotated (`ignore_label`)",
-            found=f"full labels of {few(full)}",
-            remedy="Add the scans once more as a dataset of their own: add_dataset.py --images_only --name=...",
-        )
-    problems = []
-    for number, (case, path) in enumerate(files, start=1):
-        try:
-            how = {"is_dense": annotations.is_dense(path.parent), "is_full": FLAGS.sparse_labels == "full"}
-            painted, text = annotations.read_slices(reader, case, path, **how)
-            found[path] = painted
-        except DataError as error:
-            problems.append(error)
-            text = "PROBLEM"
-        print(f"[{number}/{len(files)}] {path.name} (patient {case.patient_id}): {text}", flush=True)
-    if problems:
-        listed = "\n".join(f"- {problem}" for problem in problems)
-        raise FewSliceError(f"{len(problems)} painted files cannot be used; nothing was written.\n{listed}")
-    annotations.check_shows(list(found.values()), dataset.num_classes)
+    dataset, found = load_dataset_config(FLAGS.dataset, data_root=FLAGS.data_root), []
+    how = {"accept": FLAGS.accept, "is_full": FLAGS.sparse_labels == "full"}
+    for painted in read_painted_files(dataset, Path(FLAGS["from"].value), **how):
+        case = painted.volume.case
+        if dataset.ignore_label is None and case.label_path is not None:
+            raise DataError(
+                case.label_path,
+                expected="no label, or labels with a code for what is not annotated (`ignore_label`)",
+                found="a full label",
+                remedy="Add the scans once more as a dataset of their own: add_dataset.py --images_only --name=...",
+            )
+        print(f"{case.case_id} (patient {case.patient_id}): {painted.describe()}", flush=True)
+        found.append(painted)
+    annotations.check_shows(found, dataset.num_classes, is_accepted="empty" in FLAGS.accept)
     how = {name: FLAGS[name].value for name in ("seed", "val", "test", "redraw", "dry_run")}
-    for line in annotations.add(dataset, list(found.values()), dataset_files.experiments_folder(), **how):
+    for line in annotations.add(dataset, found, dataset_files.experiments_folder(), **how):
         print(line, flush=True)
 
 

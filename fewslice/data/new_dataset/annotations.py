@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,17 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from fewslice.core.errors import ConfigError, DataError, few
-from fewslice.core.files import read_json, write_text
+from fewslice.core.files import write_text
 from fewslice.data.io.nifti import write_nifti
 from fewslice.data.new_dataset import files
-from fewslice.data.painted import ENDINGS, completed, find_painted, read_painted
 from fewslice.data.readers import Reader, get_reader
-from fewslice.data.readers.base import visible
-from fewslice.data.volume import Case, Volume
+from fewslice.data.volume import Volume
 from fewslice.settings.datasets import DatasetConfig, load_dataset_config
 from fewslice.settings.splits import Splits
 
-BACK = "annotated"
 IGNORE = 255  # code in the label files of datasets that have not said which
 _FEWEST_SLICES = 5  # of a volume in which a single slice can be one of a few that were painted
 
@@ -37,92 +33,28 @@ class Painted:
         volume: The volume; its image is not needed and may be None.
         slices: (n,) slices of `volume` in which anything is annotated.
         labels: (X, Y, n) uint8 of these, num_classes = not annotated.
+        depth: Slices of the volume.
     """
 
     volume: Volume
     slices: np.ndarray
     labels: np.ndarray
+    depth: int
 
     @classmethod
     def of(cls, volume: Volume, labels: np.ndarray, ignore: int) -> Painted:
         """Returns what (X, Y, Z) labels say."""
         slices = np.flatnonzero((labels != ignore).any(axis=(0, 1)))
-        return cls(dataclasses.replace(volume, image=None), slices, labels[..., slices])
+        return cls(dataclasses.replace(volume, image=None), slices, labels[..., slices], labels.shape[2])
 
     def shows(self, num_classes: int) -> bool:
         """Whether a structure is painted."""
         return bool(((self.labels > 0) & (self.labels < num_classes)).any())
 
-    def describe(self, depth: int) -> str:
-        """Returns the slices as they are counted from 1 in the file, which has `depth` of them."""
-        there = self.slices + 1 if self.volume.axes[2] > 0 else depth - self.slices[::-1]
-        return f"slices {few([*map(str, there)], 12)} of {depth}" if len(there) else "nothing is painted"
-
-
-def painted_folders(place: Path) -> list[Path]:
-    """Returns the folders of painted files in the folder of a selection, a round or an experiment, or itself.
-
-    Raises:
-        DataError: no such folder.
-    """
-    if not place.is_dir():
-        remedy = "Give the folder of a selection, of a round or experiment, or of painted files with --from."
-        raise DataError(
-            place, expected="a folder", found="a file" if place.exists() else "no such folder", remedy=remedy
-        )
-    return sorted(path for path in place.rglob(BACK) if path.is_dir()) or [place]
-
-
-def find_files(reader: Reader, folders: Sequence[Path]) -> list[tuple[Case, Path]]:
-    """Returns the painted files of the volumes of a dataset: <case>_annotation or <case>, folder by folder.
-
-    Raises:
-        DataError: none of them.
-    """
-    found = []
-    for folder, case in itertools.product(folders, reader.cases()):
-        plain = (folder / f"{case.case_id}{ending}" for ending in ENDINGS)
-        path = find_painted(folder, case.case_id) or next((path for path in plain if path.is_file()), None)
-        found += [(case, path)] if path else []
-    if not found:
-        there = [path.name for folder in folders for path in visible(folder)]
-        raise DataError(
-            folders[0],
-            expected=f"files of volumes of {reader.dataset.name}, such as "
-            f"{reader.cases()[0].case_id}_annotation.nii.gz ({', '.join(ENDINGS)})",
-            found=few(there, 8) if there else "an empty folder",
-            remedy="Put the painted files there under the names that were handed out, or correct --from.",
-        )
-    return found
-
-
-def read_slices(reader: Reader, case: Case, path: Path, *, is_dense: bool, is_full: bool) -> tuple[Painted, str]:
-    """Returns what was painted on a volume, and the slices in words.
-
-    Args:
-        is_dense: In a slice in which something was painted the rest is background.
-        is_full: Everything that was not painted is background, also whole slices.
-
-    Raises:
-        DataError: the file cannot be used.
-    """
-    volume, ignore = reader.read(case, with_label=False), reader.dataset.num_classes
-    labels = read_painted(path, volume, names=reader.dataset.struct_name, ignore=ignore)
-    if is_full:
-        labels = np.where(labels == ignore, 0, labels).astype(np.uint8)
-    found = Painted.of(volume, completed(labels, ignore) if is_dense else labels, ignore)
-    return found, found.describe(labels.shape[2])
-
-
-def is_dense(folder: Path) -> bool:
-    """Whether what is left in a painted slice is background: not of scribbles and patches, as the run's files say."""
-    for place in (folder, *folder.parents[:4]):
-        if (place / "config.json").is_file():
-            config = read_json(place / "config.json")
-            unit = config.get("unit") or {}
-            name = unit.get("name") if isinstance(unit, dict) else unit
-            return config.get("annotation", "mask") == "mask" and name != "patch"
-    return True
+    def describe(self) -> str:
+        """Returns the slices as they are counted from 1 in the file."""
+        there = self.slices + 1 if self.volume.axes[2] > 0 else self.depth - self.slices[::-1]
+        return f"slices {few([*map(str, there)], 12)} of {self.depth}" if len(there) else "nothing is painted"
 
 
 def add_to_label(reader: Reader, painted: Painted) -> int:
@@ -246,12 +178,12 @@ def sparse_question(found: Sequence[tuple[str, tuple[int, ...], int]]) -> str:
     ])  # fmt: skip
 
 
-def check_shows(found: Sequence[Painted], num_classes: int) -> None:
-    """Raises `ConfigError` if no slice was painted, or if none of those shows a structure."""
+def check_shows(found: Sequence[Painted], num_classes: int, *, is_accepted: bool = False) -> None:
+    """Raises `ConfigError` if no slice was painted, or, unless it is accepted, if none of those shows a structure."""
     count = sum(len(each.slices) for each in found)
-    if not any(each.shows(num_classes) for each in found):
+    if not count or not (is_accepted or any(each.shows(num_classes) for each in found)):
         empty = f"{count} slices are empty (background only)" if count else "nothing is painted"
         raise ConfigError(
-            f"In {len(found)} painted files {empty}, so that there is nothing to learn. Were they saved after "
-            "painting, and into this folder? Nothing was changed."
+            f"In the painted files of {len(found)} volumes {empty}, so that there is nothing to learn. Were they saved "
+            "after painting, and into this folder? Nothing was changed."
         )

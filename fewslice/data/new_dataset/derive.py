@@ -273,8 +273,8 @@ def painted_slices(dataset: DatasetConfig, cases: Sequence[Case]) -> Iterator[Pa
     """Yields masks of which only the slices with structures are annotated."""
     for case in cases:
         volume = _reader(dataset).read(case)
-        shown = np.flatnonzero((volume.label > 0).any(axis=(0, 1)))
-        yield Painted(dataclasses.replace(volume, image=None), shown, volume.label[..., shown])
+        is_shown = (volume.label > 0).any(axis=(0, 1))
+        yield Painted.of(volume, np.where(is_shown, volume.label, np.uint8(255)), 255)
 
 
 def patients(dataset: DatasetConfig, checked: Sequence[Checked]) -> tuple[list[str], list[str], list[str]]:
