@@ -43,8 +43,8 @@ def find_painted(folder: Path, case_id: str) -> Path | None:
     """
     with readable(folder):
         there = visible(folder) if folder.is_dir() else []
-    wanted = {_plain(f"{case_id}_annotation{ending}") for ending in ENDINGS}
-    found = [path for path in there if _plain(path.name) in wanted]
+    wanted = {_folded(f"{case_id}_annotation{ending}") for ending in ENDINGS}
+    found = [path for path in there if _folded(path.name) in wanted]
     if len(found) > 1:
         names = " and ".join(path.name for path in found)
         remedy = "Keep the newer one there and move the other elsewhere."
@@ -117,9 +117,13 @@ def painting_grid(volume: Volume) -> tuple[np.ndarray, tuple[float, float, float
     return geometry.with_scale(usual, spacing, is_straight=True), spacing
 
 
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
 def _plain(name: str) -> str:
     """Returns a name without differences of capitals, spaces, underscores and hyphens."""
-    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold()
+    return re.sub(r"[\s_-]+", " ", _folded(name)).strip()
 
 
 def _read(path: Path) -> tuple[Grid, np.ndarray, Mapping[str, str]]:

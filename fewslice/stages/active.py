@@ -51,7 +51,8 @@ from fewslice.settings.group_contrastive import GroupContrastive
 from fewslice.settings.load import load_experiment
 from fewslice.settings.stage_flags import GroupPretraining
 from fewslice.stages import checks
-from fewslice.train.encoder_runs import EncoderRun, find_encoder, find_segmentation
+from fewslice.stages.select_slices import prefiller
+from fewslice.train.encoder_runs import EncoderRun, find_encoder
 
 STAGE = "run_al_exp"
 _POOL_COLUMNS = ("index", "unit_id", "patient", "volume", "position", "depth")
@@ -194,9 +195,7 @@ class _Parts:
     def __init__(self, job: Job, runs_dir: str, prefill: str | None = None, accept: Sequence[str] = ()):
         self.job, self.experiment, self.dataset, self.runs_dir = job, job.experiment, job.dataset, runs_dir
         self.annotation, self.accept = ANNOTATIONS.get(self.experiment.annotation), accept
-        self.prefill = find_segmentation(prefill, self.dataset, flag="prefill") if prefill else None
-        if prefill and not self.annotation.is_dense:
-            raise ConfigError(f"--prefill begins masks. It does not fit `annotation: {self.experiment.annotation}`.")
+        self.prefill = prefiller(prefill, self.dataset, is_dense=self.annotation.is_dense)
         reads_labels = getattr(ANNOTATORS.get(self.experiment.annotator), "reads_labels", False)
         array = self.annotation.array
         self.volumes = self._open(
@@ -323,10 +322,7 @@ class _Parts:
     @cached_property
     def annotator(self) -> Annotator:
         """Who annotates."""
-        from fewslice.train.networks import native_predictor
-
-        filled = native_predictor(self.prefill, self.dataset) if self.prefill else None
-        task = Task(self.pool, self.volumes, self.dataset, self.annotation, self.accept, filled)
+        task = Task(self.pool, self.volumes, self.dataset, self.annotation, self.accept, self.prefill)
         return ANNOTATORS.get(self.experiment.annotator)(task)
 
     def reopen(self, run: Path, number: int) -> None:
@@ -338,6 +334,8 @@ class _Parts:
             return  # it waits for its files anyway
         units = read_query(folder / round_files.QUERY, self.pool).indices
         beside = round_files.reopen(folder, join(self.annotator.annotate(folder, units)))
+        if beside:
+            (run / "DONE").unlink(missing_ok=True)
         kept = f"is done again; it and later rounds as they were lie in {beside}"
         same = f"has the labels of the files in {folder / BACK} already"
         logging.info("Round %d %s.", number, kept if beside else same)

@@ -12,6 +12,7 @@ What can be refused without a network is refused before Keras is imported.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable
 from functools import cached_property
@@ -115,9 +116,7 @@ class Selection:
         self.options, self.notes = check_strategy(args)
         self.encoder = PIXELS if args.encoder == PIXELS else find_encoder(args.encoder, dataset)
         self.network = find_segmentation(args.network, dataset) if args.network else None
-        self.prefill = find_segmentation(args.prefill, dataset, flag="prefill") if args.prefill else None
-        if self.prefill and args.annotation != "mask":
-            raise ConfigError(f"--prefill begins masks. It does not fit --annotation={args.annotation}.")
+        self.prefill = prefiller(args.prefill, dataset, is_dense=args.annotation == "mask")
         if args.labelled and not Path(args.labelled).is_file():
             remedy = "Give a CSV file with a column unit_id, such as the query.csv of an earlier selection."
             raise DataError(args.labelled, expected="a list of annotated slices", found="no such file", remedy=remedy)
@@ -153,6 +152,7 @@ class Selection:
             "score": args.score if self.network else None,
             "with_scribbles": args.with_scribbles,
             "mixed_precision": args.mixed_precision,
+            **({"annotation": args.annotation} if args.annotation == "scribble" else {}),  # so that its reader knows
         }
 
     def open_run(self) -> Run:
@@ -235,24 +235,11 @@ class Selection:
         if args.annotation == "none":
             return
         then = f"python ../scripts/add_annotations.py --dataset={args.dataset} --from={folder}"
-        exchange = FileExchange(
-            Task(
-                self.pool,
-                self.volumes,
-                dataset,
-                ANNOTATIONS.get(args.annotation),
-                prefill=self._predicted if self.prefill else None,
-            )
-        )
+        annotation = ANNOTATIONS.get(args.annotation)
+        exchange = FileExchange(Task(self.pool, self.volumes, dataset, annotation, prefill=self.prefill))
         exchange.hand_out(folder, read_query(folder / "query.csv", self.pool).indices, then=then)
         text = "Paint the %ss of %s (its README.txt says how), put them into %s, then: %s"
         logging.info(text, args.annotation, folder / HANDED_OUT, folder / BACK, then)
-
-    @cached_property
-    def _predicted(self) -> Callable[[cache.PreparedVolume], np.ndarray]:
-        from fewslice.train.networks import native_predictor
-
-        return native_predictor(self.prefill, self.dataset)
 
     def draw(self, choice: Choice) -> None:
         """Draws the choice, and where it lies in the pool."""
@@ -324,6 +311,31 @@ def check_strategy(args: SelectArgs) -> tuple[dict[str, Any], list[str]]:
     if args.with_scribbles and not (MASKS in needs and options.get(_USE_LABELS, True)):
         notes.append(f"--with_scribbles has no effect: {args.strategy} looks at no scribbles.")
     return options, notes
+
+
+def prefiller(
+    run: str | None, dataset: datasets.DatasetConfig, *, is_dense: bool
+) -> Callable[[cache.PreparedVolume], np.ndarray] | None:
+    """Returns prepared volume -> labels with which masks begin, see `Task`; None without a run of `--prefill`.
+
+    The network is built at the first call.
+
+    Raises:
+        ConfigError: no run of a segmentation network; what is painted are no masks.
+    """
+    if not run:
+        return None
+    if not is_dense:
+        raise ConfigError("--prefill begins masks. Let the annotation be `mask`, or leave it out.")
+    found = find_segmentation(run, dataset, flag="prefill")
+
+    @functools.cache
+    def predict() -> Callable[[cache.PreparedVolume], np.ndarray]:
+        from fewslice.train.networks import native_predictor
+
+        return native_predictor(found, dataset)
+
+    return lambda volume: predict()(volume)
 
 
 def _cases(args: SelectArgs, dataset: datasets.DatasetConfig) -> list[Case]:

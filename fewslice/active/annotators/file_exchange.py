@@ -42,8 +42,8 @@ from fewslice.data.readers.base import visible
 from fewslice.data.volume import Volume, label_from_grid, label_to_grid
 
 _COLUMNS = (
-    "order", "volume", "slice", "slice_counted_from_1", "last_slice", "view", "slicer_mm", "prefilled", "annotation",
-    "unit_id", "file",
+    "order", "volume", "slice", "slice_counted_from_1", "last_slice", "view", "slicer_mm", "prefilled", "unit_id",
+    "file",
 )  # fmt: skip
 BACK, HANDED_OUT, _SLICER = "annotated", "to_annotate", "3d_slicer"
 
@@ -127,7 +127,7 @@ class FileExchange:
         affine, spacing_mm = painting_grid(volume)
         blank, rows = np.full(volume.image.shape[:3], self._ignore, np.uint8), {}
         predicted = None if task.prefill is None else task.prefill(task.volumes[self._index[case_id]])
-        name, drawn = f"{case_id}_annotation.nii.gz", "mask" if task.annotation.is_dense else "scribble"
+        name = f"{case_id}_annotation.nii.gz"
         for unit in units:
             box = pool.box(unit)
             asked, first = self._asked(volume, [box]), pool.place_in_file(box)[0]
@@ -135,7 +135,7 @@ class FileExchange:
                 blank[asked] = predicted[asked]
             view, place = viewers.slice_place(affine, first)
             cells = (case_id, first, first + 1, first + box.size[0] - 1, view, place, _sum(blank, asked, predicted))
-            rows[unit] = dict(zip(_COLUMNS[1:], (*cells, drawn, pool.name(unit), name), strict=True))
+            rows[unit] = dict(zip(_COLUMNS[1:], (*cells, pool.name(unit), name), strict=True))
         grey = volume.image if volume.image.ndim == 3 else volume.image.mean(axis=3)
         grey, blank = (geometry.turned(array, geometry.inverse(volume.axes)) for array in (grey, blank))
         for path, array in ((f"{case_id}_image.nii.gz", grey), (name, blank)):
@@ -270,7 +270,7 @@ class FileExchange:
         listed, whole = np.flatnonzero(asked.any(axis=(0, 1))), range(labels.shape[2])
         drawn = [place for place in whole if (labels[..., place] != self._ignore).any() and place not in untouched]
         beside = {step: [place + step for place in listed if place + step in whole] for step in (1, -1)}
-        step = next((step for step, places in beside.items() if drawn and drawn == places != list(listed)), 0)
+        step = next((step for step, places in beside.items() if drawn == places and {*drawn} - {*listed}), 0)
         if step and "shifted" not in self._task.accept:
             raise DataError(
                 path,

@@ -70,7 +70,8 @@ def add_to_label(reader: Reader, painted: Painted) -> int:
         DataError: a label that is there already cannot be read or has no name that can be written.
         ConfigError: a layout in which labels have no place of their own.
     """
-    dataset, case, unknown = reader.dataset, painted.volume.case, reader.dataset.num_classes
+    dataset, unknown = reader.dataset, reader.dataset.num_classes
+    (case,) = (case for case in reader.cases() if case.case_id == painted.volume.case.case_id)  # its own label file
     whole = reader.read(case, with_label=case.label_path is not None)
     before, target = whole.label, case.label_path
     if target is None:
