@@ -48,7 +48,7 @@ def test_the_code_of_what_is_not_annotated_becomes_the_number_of_classes(tmp_pat
     assert volume.annotated_slices.tolist() == [1] and volume.shows_structure and not volume.is_complete
     part = volume.annotated_part()
     assert part.native_shape == (14, 12, 1) and (part.image == volume.image[[1]]).all()
-    with pytest.raises(DataError, match=r"label values 0, 1, 2, 3, 255.*also 9"):
+    with pytest.raises(DataError, match=r"(?s)label values 0, 1, 2, 3, 255.*also 9"):
         opened(tmp_path, of_slice_1(9), ignore_label=255)
 
 

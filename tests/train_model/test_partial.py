@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from fewslice.core.errors import ConfigError
 from tests.train_model import tiny, tiny_al
 
 IGNORE = 9
@@ -86,10 +87,10 @@ def test_joint_training(method, on_partial):
     assert {"001_ED", "002_ED"} < {*config["cases"]["unlabeled"]} and config["cases"]["test"] == []
 
 
-def test_an_experiment_starts_from_what_is_painted(on_partial, tmp_path, caplog, monkeypatch):
+def test_an_experiment_starts_from_what_is_painted(on_partial, tiny_root, tmp_path, caplog, monkeypatch):
     tiny_al.use_small_networks(monkeypatch)
     path = tmp_path / "mine.yml"
-    network = {"scribble_unet": {"batch_size": 2, "steps": 4, "validate_every": 2}}
+    network = {"name": "dmpls", "batch_size": 2, "steps": 4, "val_every": 2}
     experiment = {"name": "mine", "dataset": "tiny", "network": network, "rounds": [2, 2], "annotator": "files"}
     path.write_text(yaml.safe_dump(experiment))
     argv = [f"--config={path}", f"--runs_dir={tmp_path / 'runs'}"]
@@ -101,6 +102,16 @@ def test_an_experiment_starts_from_what_is_painted(on_partial, tmp_path, caplog,
     asked = tiny_al.table(run / "rounds" / "000" / "query.csv")
     assert len(asked) == 2 and not {row["position"] for row in asked} & {"1"}
     assert "3 units are painted already" in caplog.text
-    with pytest.raises(Exception, match="are annotated in part only. Write `annotator: files`"):
+    for volume in {row["volume"] for row in asked}:
+        truth = np.asarray(nib.load(next(tiny_root.rglob(f"patient{volume[:3]}_*_gt.nii.gz"))).dataobj)
+        blank = nib.load(run / "rounds" / "000" / "to_annotate" / f"{volume}_annotation.nii.gz")
+        back = run / "rounds" / "000" / "annotated" / f"{volume}_annotation.nii.gz"
+        nib.save(nib.Nifti1Image(truth, None, blank.header), back)
+    tiny.execute(tiny_al.SCRIPT, argv)
+    first = json.loads((run / "rounds" / "000" / "metrics.json").read_text())
+    assert first["units"] == 5 and np.isfinite(first["val_dice"]) and "test_dice" not in first
+    known = tiny_al.table(run / "rounds" / "000" / "labelled.csv")
+    assert [row["round"] for row in known] == ["-1", "-1", "-1", "0", "0"]
+    with pytest.raises(ConfigError, match="are annotated in part only. Write `annotator: files`"):
         path.write_text(yaml.safe_dump({**experiment, "name": "other", "annotator": "simulated"}))
         tiny.execute(tiny_al.SCRIPT, argv)
