@@ -55,8 +55,13 @@ def read_painted_files(
 
 def _handed_out(dataset: DatasetConfig, folder: Path, accept: Collection[str]) -> Iterator[Painted]:
     reader, units = get_reader(dataset), defaultdict(list)
-    with open(folder / HANDED_OUT / _LIST, newline="", encoding="utf-8-sig") as file:
+    path = folder / HANDED_OUT / _LIST
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
         rows = list(csv.DictReader(file))
+    if not rows or None in {rows[0].get("volume"), rows[0].get("unit_id")}:
+        text = "the list as it was handed out, with columns volume and unit_id between commas"
+        remedy = "Save it with commas again, or give the folder of the painted files alone: move them elsewhere."
+        raise DataError(path, expected=text, found=few(list(rows[0])) if rows else "no line", remedy=remedy)
     asked = {row["volume"]: row.get("annotation") or "mask" for row in rows}
     known = {case.case_id: case for case in reader.cases()}
     back = [name for name in asked if name in known and find_painted(folder / BACK, name)]

@@ -75,7 +75,7 @@ class FileExchange:
             raise WaitingForAnnotations(
                 f"{len(units)} units of {len(chosen)} volumes wait for their annotation in {folder / HANDED_OUT} "
                 f"(its README.txt says how). Not back yet: {few(missing, 8)}. "
-                f"Repeat this command when they are in {folder / BACK}.{self._elsewhere(folder, missing, returned)}"
+                f"Repeat this command when they are in {folder / BACK}.{self._elsewhere(folder, returned)}"
             )
         labels = {
             volume.case.case_id: label_to_grid(drawn, volume.spacing_mm, self._task.dataset, outside=self._ignore)
@@ -91,12 +91,12 @@ class FileExchange:
             chosen[pool.cases[pool.box(unit).case].case_id].append(unit)
         return dict(sorted(chosen.items()))
 
-    def _elsewhere(self, folder: Path, missing: Sequence[str], returned: dict[str, Path | None]) -> str:
+    def _elsewhere(self, folder: Path, returned: dict[str, Path | None]) -> str:
         """Returns sentences about files that were saved where they were handed out, and other names; or ""."""
         place, back = folder / HANDED_OUT, {path.name for path in returned.values() if path}
         begun = (place / "slices.csv").stat().st_mtime
-        there = [path for case_id in missing for path in map(find_painted, (place, place / _SLICER), [case_id] * 2)]
-        saved = [str(path.relative_to(place)) for path in there if path and path.stat().st_mtime > begun]
+        there = sorted(place.rglob("*_annotation.*"))
+        saved = [str(path.relative_to(place)) for path in there if path.stat().st_mtime > begun]
         others = [path.name for path in visible(folder / BACK) if path.name not in back]
         text = f" Saved in {HANDED_OUT}: {few(saved)}; move it to {BACK}." if saved else ""
         return text + (f" Other names there, which do not count: {few(others)}." if others else "")
@@ -109,6 +109,8 @@ class FileExchange:
         """
         target, chosen = folder / HANDED_OUT, self._by_case(units)
         if (target / "slices.csv").exists():
+            if self._task.prefill is not None:
+                logging.info("%s is there already; --prefill changes nothing in it.", target)
             return
         (folder / BACK).mkdir(parents=True, exist_ok=True)
         rows = {}
@@ -199,8 +201,8 @@ class FileExchange:
     def _take_back(
         self, folder: Path, chosen: dict[str, list[int]], returned: dict[str, Path]
     ) -> Iterator[tuple[Volume, np.ndarray]]:
-        with open(folder / HANDED_OUT / "slices.csv", newline="", encoding="utf-8-sig") as file:
-            prefilled = {row["unit_id"]: row.get("prefilled") for row in csv.DictReader(file)}
+        with open(folder / HANDED_OUT / "slices.csv", newline="", encoding="utf-8-sig", errors="replace") as file:
+            prefilled = {row.get("unit_id"): row.get("prefilled") for row in csv.DictReader(file)}
         problems, is_shown = [], False
         for case_id, units in chosen.items():
             volume = self._native(case_id)

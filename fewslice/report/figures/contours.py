@@ -53,7 +53,7 @@ def plot_rows(
         structures: Names of the labels 1, 2, ...
         names: What the legend calls lines and fills.
     """
-    columns = max(len(row.slices) for row in rows)
+    columns = max(3, *(len(row.slices) for row in rows))  # one slice alone would fill the page
     lengths = [
         [row.spacing_mm[axis] * (row.window[axis].stop - row.window[axis].start) for axis in (0, 1)] for row in rows
     ]
