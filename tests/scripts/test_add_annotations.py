@@ -61,6 +61,21 @@ def test_painted_slices_become_labels_that_say_nothing_elsewhere(place):
     assert splits().val_ids("trall", "c1") == () and splits().val_ids("folds", "c2") == ("p1",)
 
 
+def test_of_files_that_were_handed_out_the_listed_slices_count(place):
+    """Asked are slices 2 and 4 of p0, which has the first one, and one of p1, which is not back."""
+    folder = place / "runs" / "selection"
+    paint(folder / "annotated", "p0")
+    (folder / "to_annotate").mkdir()
+    rows = [f"p0,mask,p0_slice_{number}" for number in ("02", "04")] + ["p1,mask,p1_slice_00"]
+    (folder / "to_annotate" / "slices.csv").write_text("\n".join(["volume,annotation,unit_id", *rows]))
+    assert "nothing in slice 5" in add(place / "runs", status=1)
+    text = add(folder / "annotated", "--accept=empty")
+    assert "p0 (patient p0): slices 3, 5 of 6" in text and "not back yet, and left out: p1" in text
+    assert not labels("p0")[..., 4].any() and (labels("p0")[..., 3] == K).all()
+    (folder / "to_annotate" / "slices.csv").write_text("volume;unit_id\np0;p0_slice_02")
+    assert "columns volume and unit_id between commas" in add(folder, status=1)
+
+
 def test_labels_add_up_and_nobody_moves(place):
     add(paint(place / "first", "p0", "p1"))
     lists = place / "experiments" / "data_cfg_mine.py"
