@@ -18,6 +18,7 @@ import numpy as np
 from fewslice.core.errors import ConfigError, DataError, few, listed, plural
 from fewslice.data.geometry_notes import Lie, geometry_notes, lie_of
 from fewslice.data.io.access import absence, readable
+from fewslice.data.new_dataset.annotations import IGNORE, Painted, sparse_slices
 from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, needed_side
 from fewslice.data.readers import Reader, get_reader
 from fewslice.data.readers.base import nifti_files, visible
@@ -56,6 +57,7 @@ class Request:
     label_map: str = ""
     patient_pattern: str = ""
     image_channel: int = 0
+    ignore_label: int | None = None
     images_only: bool = False
     data_root: Path = field(default_factory=data_root)
 
@@ -71,6 +73,7 @@ class Checked:
     footprint: Footprint | None = None  # where its foreground lies; None if there is none
     lie: Lie | None = None
     notes: tuple[str, ...] = ()  # text on what is worth knowing
+    sparse: tuple[int, ...] = ()  # slices with structures, if they look like a few that were painted
 
 
 def provisional(request: Request) -> DatasetConfig:
@@ -97,6 +100,8 @@ def provisional(request: Request) -> DatasetConfig:
     count = request.num_classes or (len(names) + 1 if layout == "msd" else _MOST_CLASSES)
     if request.images_only:
         count = request.num_classes or max(2, len(names) + 1)
+    elif request.ignore_label is not None:
+        count = min(count, _MOST_CLASSES - 1)  # one more value than classes
     phases = ("ED", "ES") if layout == "acdc" else ("",)
     draft = DatasetConfig(
         name=request.name,
@@ -116,6 +121,7 @@ def provisional(request: Request) -> DatasetConfig:
         unlabeled_phases=phases,
         label_map=pairs,
         image_channel=request.image_channel,
+        ignore_label=IGNORE if request.images_only else request.ignore_label,
         images_dir=Path(images).as_posix(),
         labels_dir=Path(labels).as_posix(),
         patient_pattern=request.patient_pattern or PATIENT_PATTERN,
@@ -162,6 +168,8 @@ def check_files(
             yield number, len(cases), case, problems
             continue
         is_labelled = volume.label is not None
+        label = np.where(volume.label < draft.num_classes, volume.label, 0) if is_labelled else None
+        is_whole = is_labelled and (volume.label < draft.num_classes).all()
         yield (
             number,
             len(cases),
@@ -170,8 +178,9 @@ def check_files(
                 case,
                 volume.image.shape,
                 volume.spacing_mm,
-                classes=tuple(np.unique(volume.label).tolist()) if is_labelled else None,
-                footprint=footprint(volume.label, volume.spacing_mm) if is_labelled else None,
+                classes=tuple(np.unique(label).tolist()) if is_labelled else None,
+                sparse=sparse_slices(label) if is_whole else (),
+                footprint=footprint(label, volume.spacing_mm) if is_labelled else None,
                 lie=lie_of(volume),
                 notes=(*volume.notes, *image_notes(volume.image, draft)),
             ),
@@ -227,7 +236,7 @@ def _count_classes(draft: DatasetConfig, checked: Sequence[Checked]) -> int:
     if not any(found):
         raise ConfigError("No label holds anything but background (0). Is --labels the right folder?")
     count, codes = draft.num_classes, [value for value in found if value]
-    if count == _MOST_CLASSES:
+    if count >= _MOST_CLASSES - 1:
         count = found[-1] + 1
         if found[-1] > len(codes):
             pairs = ",".join(f"{code}:{label}" for label, code in enumerate(codes, start=1))
@@ -235,9 +244,37 @@ def _count_classes(draft: DatasetConfig, checked: Sequence[Checked]) -> int:
             if count < _MOST_CLASSES:
                 translate = f"Give --num_classes={count} if the missing ones exist, or translate"
                 raise ConfigError(f"{text}{translate} them with --label_map={pairs}")
-            hint = "; if 255 marks voxels that nobody annotated, leave such files out" if len(codes) > 1 else ""
+            hint = "; if 255 marks voxels that nobody annotated, say --ignore_label=255" if len(codes) > 1 else ""
             raise ConfigError(f"{text}Translate them with --label_map={pairs}{hint}")
     return count
+
+
+def without_labels(request: Request, dataset: DatasetConfig) -> DatasetConfig:
+    """Returns a dataset as it is without its masks, with a place of its own for partial labels.
+
+    Raises:
+        ConfigError: that place is the folder of the masks, or masks lie among the images.
+    """
+    found = {"num_classes": dataset.num_classes, "struct_names": dataset.struct_name, "label_map": ""}
+    draft = provisional(dataclasses.replace(request, labels=None, images_only=True, **found))
+    if (
+        draft.layout == "acdc"
+        or _reader(draft).folder / draft.labels_dir == _reader(dataset).folder / dataset.labels_dir
+    ):
+        raise ConfigError(
+            "--sparse_labels=partial writes partial labels beside the images, where the masks are. Put the masks into "
+            "a folder of another name, with the names of the images, and give it with --labels."
+        )
+    names = ("layout", "data_path_tr", "images_dir", "labels_dir", "ignore_label", "phases", "unlabeled_phases")
+    return dataclasses.replace(dataset, label_map=(), **{name: getattr(draft, name) for name in names})
+
+
+def painted_slices(dataset: DatasetConfig, cases: Sequence[Case]) -> Iterator[Painted]:
+    """Yields masks of which only the slices with structures are annotated."""
+    for case in cases:
+        volume = _reader(dataset).read(case)
+        is_shown = (volume.label > 0).any(axis=(0, 1))
+        yield Painted.of(volume, np.where(is_shown, volume.label, np.uint8(255)), 255)
 
 
 def patients(dataset: DatasetConfig, checked: Sequence[Checked]) -> tuple[list[str], list[str], list[str]]:

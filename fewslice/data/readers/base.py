@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fewslice.core.errors import DataError, few, is_utf8
+from fewslice.core.errors import ConfigError, DataError, few, is_utf8
 from fewslice.core.registry import Registry
 from fewslice.data.io import geometry
 from fewslice.data.io.access import readable
@@ -142,6 +142,12 @@ class Reader(abc.ABC):
         files = [case.image_path] + ([case.label_path] if with_label and case.label_path else [])
         return list(dict.fromkeys(files))
 
+    def new_label_path(self, case: Case) -> Path:
+        """Returns where a label of a case is looked for that has none. Raises `ConfigError` where there is no place."""
+        raise ConfigError(
+            f"{self.dataset.name}: labels cannot be added to files of the layout {self.dataset.layout!r}."
+        )
+
     def facts(self, case: Case) -> dict[str, object]:
         """Returns everything but the content of `source_files` that decides the result of `read`, as JSON."""
         return {}
@@ -187,8 +193,9 @@ class Reader(abc.ABC):
     def _to_classes(self, case: Case, codes: Grid) -> tuple[np.ndarray, tuple[str, ...]]:
         """Translates (X, Y, Z) int32 label codes to uint8 classes, with notes, and refuses codes that have none.
 
-        Code 0 is background unless `label_map` lists it. If `unknown_codes` are background, codes without a class are,
-        with a note, and files of nothing but classes are taken as they are: they were translated before.
+        Code 0 is background unless `label_map` lists it; `ignore_label` becomes num_classes, not annotated. If
+        `unknown_codes` are background, codes without a class are, with a note, and files of nothing but classes are
+        taken as they are: they were translated before.
         """
         values, counts = _histogram(codes.array)
         label_map, num_classes = self.dataset.label_map, self.dataset.num_classes
@@ -197,6 +204,7 @@ class Reader(abc.ABC):
         is_translated = values[0] >= 0 and values[-1] < num_classes
         if is_lenient and is_translated and not known.keys() >= set(values):
             known = {code: code for code in range(num_classes)}
+        known |= {} if self.dataset.ignore_label is None else {self.dataset.ignore_label: num_classes}
         unknown = {value: count for value, count in zip(values, counts, strict=True) if value not in known}
         listed = few([f"{value} ({count} voxels)" for value, count in unknown.items()], 10)
         if unknown and not (is_lenient and any(known.get(value) for value in values)):

@@ -76,6 +76,9 @@ class PairedFoldersReader(Reader):
         phases = set(self.dataset.phases) | set(self.dataset.unlabeled_phases)
         return Case(stem, patient, phase[1].upper() if phase and phases != {""} else "", image, label)
 
+    def new_label_path(self, case: Case) -> Path:
+        return self.folder / self.dataset.labels_dir / f"{case.case_id}.nii.gz"
+
     def _read_image(self, case: Case) -> Grid:
         has_file_per_channel = nifti_stem(case.image_path) != case.case_id
         channel, is_colour = 0 if has_file_per_channel else self.dataset.image_channel, self.dataset.num_channels == 3
