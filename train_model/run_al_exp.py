@@ -8,9 +8,9 @@ The experiment is a file such as those in experiments/; experiments/README.md li
 Input   the experiment and its dataset. Test volumes are used for evaluation only.
 Output  runs/<dataset>/run_al_exp/<name>-<digest>/ with rounds/000/ ... (query.csv, gallery.png, metrics.json, ...)
         and report.html. A repeated command resumes where it was interrupted; rounds can be added at the end.
-        With `annotator: files` a round's slices are written as NIfTI for a person, and the command ends; repeat it
-        when the labels are there.
-More    docs/active_learning.md, scripts/make_al_report.py for several experiments
+        With `annotator: files` a round's slices are written for a person, and the command ends; repeat it when the
+        labels are there. --redo_round=N takes corrected files.
+More    docs/active_learning.md, docs/annotate.md, scripts/make_al_report.py for several experiments
 """
 
 from absl import logging
@@ -30,7 +30,8 @@ def main(_argv) -> None:
     logging.info("%s", job.describe())
     if args.check_only:
         return
-    run_and_report(job, runs_dir=args.runs_dir, resume=args.resume)
+    of_person = {"prefill": args.prefill, "accept": args.accept, "redo_round": args.redo_round}
+    run_and_report(job, runs_dir=args.runs_dir, resume=args.resume, **of_person)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ Vepa et al., 2024, https://arxiv.org/abs/2411.15763 (mfc); further strategies: d
 
 Input   images (no labels) of the patients of --split, by default the dataset's `unlabeled_split`.
 Output  runs/<dataset>/select_slices/<strategy>-<digest>/ with query.csv (the slices in order), selection.json,
-        gallery.png (the slices), embedding_map.png (their place in the pool).
+        gallery.png (the slices), embedding_map.png (their place in the pool), to_annotate/ (what a person paints).
 Measured on one CPU core: acdc_h5, 308 slices of 96 x 96 pixels, ResNet-18, mfc, 5%: 11 s of CPU, import included.
-More    docs/select_slices.md
+More    docs/select_slices.md, docs/annotate.md
 """
 
 from fewslice.core import app

@@ -26,7 +26,7 @@ import numpy as np
 from absl import logging
 
 from fewslice.active import round_files
-from fewslice.active.annotators import Annotator
+from fewslice.active.annotators import Annotator, WaitingForAnnotations
 from fewslice.active.labels import Labels, join
 from fewslice.active.query import SCORES, STRATEGIES, Choice, Query, select
 from fewslice.active.selection_files import read_query, write_query
@@ -54,7 +54,7 @@ class Situation:
 
 Evidence = Callable[[Situation], Any]
 Learner = Callable[[Path, RoundPlan, Labels], Mapping[str, Any]]
-Picture = Callable[[Path, Choice, Sequence[np.ndarray]], None]
+Picture = Callable[[Path, Choice, Sequence[np.ndarray] | None], None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,7 +68,8 @@ class Loop:
         annotator: Annotates what was chosen; None ends a round after its query.
         learner: Trains and scores networks on what is annotated; gets the round's folder, its plan and the labels, and
             returns what goes into metrics.json. It resumes where it was interrupted. None trains nothing.
-        picture: Draws the query: path, choice, the labels of its boxes. None draws nothing.
+        picture: Draws the query: path, choice, the labels of its boxes (None while a person has them). None draws
+            nothing.
     """
 
     folder: Path
@@ -122,16 +123,23 @@ class Loop:
         choice = self._choose(Situation(plan, folder, is_labelled, trained, labels))
         if self.annotator is None:
             return labels
-        round_files.write_once(
-            folder,
-            round_files.LABELS,
-            lambda path: files.write_array(path, join(self.annotator.annotate(folder, choice.indices))),
-        )
+        gallery, is_new = folder / "gallery.png", not (folder / round_files.LABELS).exists()
+        draw = self.picture if len(choice.indices) else None
+        try:
+            round_files.write_once(
+                folder,
+                round_files.LABELS,
+                lambda path: files.write_array(path, join(self.annotator.annotate(folder, choice.indices))),
+            )
+        except WaitingForAnnotations:
+            if draw is not None and not gallery.exists():
+                draw(gallery, choice, None)
+            raise
         labels = labels.extended(round_files.read_revealed(folder, labels))
         round_files.write_labelled(folder, labels)
-        if self.picture is not None and len(choice.indices) and not (folder / "gallery.png").exists():
+        if draw is not None and (is_new or not gallery.exists()):
             revealed = labels.rounds[-1]
-            self.picture(folder / "gallery.png", choice, [revealed.labels(n) for n in range(len(revealed.boxes))])
+            draw(gallery, choice, [revealed.labels(n) for n in range(len(revealed.boxes))])
         if self.learner is not None and plan.train:
             known = {"round": plan.number, "fraction": plan.fraction, "units": len(labels)}
             known["annotated_pixels"] = labels.count_voxels()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -122,6 +125,29 @@ def are_finished(run: Path, labels: Labels, count: int) -> bool:
             return False
         labels = read_finished(folder, labels)
     return True
+
+
+def reopen(folder: Path, labels: np.ndarray) -> Path | None:
+    """Moves what came of a round, and all later rounds, to `replaced/<number>` of the run, so that it is done again.
+
+    Query and files of a person stay. What later steps need goes last, so that a kill leaves the round as it was, or
+    open. Returns the new folder, None where the round has these labels, (V,) uint8, already.
+    """
+    with contextlib.suppress(OSError, ValueError, EOFError):  # a damaged file is another one
+        if np.array_equal(np.load(folder / LABELS, allow_pickle=False), labels):
+            return None
+    replaced = (folder.parents[1] / "replaced" / str(number) for number in itertools.count(1))
+    beside = next(path for path in replaced if not path.exists())
+    (beside / folder.name).mkdir(parents=True)
+    for path in sorted(folder.parent.glob("[0-9]*"), reverse=True):
+        if path.name > folder.name:
+            path.rename(beside / path.name)
+    for name in ("plan.json", QUERY):
+        shutil.copy2(folder / name, beside / folder.name)
+    for pattern in (done.NAME, METRICS, "member_*", "gallery.png", LABELLED, LABELS, SUMS):
+        for path in sorted(folder.glob(pattern)):
+            path.rename(beside / folder.name / path.name)
+    return beside
 
 
 def write_labelled(folder: Path, labels: Labels) -> None:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+from annotated_types import Ge
+
 from fewslice.core.errors import ConfigError
 from fewslice.settings import dataset_files, datasets
 from fewslice.settings.declare import Count, Must, declared
@@ -31,6 +33,21 @@ class AlArgs(ScriptFlags):
         "group.key=value overrides the experiment, such as policy.seed=1; name=value an attribute of "
         "init_<dataset>.py, such as img_size_x=96 (crops; with target_resolution it shrinks). May be repeated.",
     ] = ()
+    prefill: Annotated[
+        str | None, "`annotator: files`: run folder of a segmentation network whose predictions the masks begin with."
+    ] = None
+    accept: Annotated[
+        tuple[Literal["empty", "shifted", "header", "full"], ...],
+        "Answer to a question about annotated files: empty (slices without paint show nothing), shifted (paint one "
+        "slice off is moved), header (files are taken voxel by voxel), full (scribbles may fill a slice). May be "
+        "repeated.",
+    ] = ()
+    redo_round: Annotated[
+        int | None,
+        Ge(0),
+        "`annotator: files`: round, from 0, whose files were corrected. It and later ones are done again where its "
+        "labels differ; what they were is kept in replaced/.",
+    ] = None
     check_only: Annotated[bool, "Check the experiment and its dataset, say what it would do, and stop."] = False
     resume: Resume = True
 
@@ -91,6 +108,13 @@ class SelectArgs(OnDataset):
     with_scribbles: Annotated[
         bool, "mfc: weigh pixels by each slice's scribble, where the dataset has them already (an experiment)."
     ] = False
+    annotation: Annotated[
+        Literal["mask", "scribble", "none"],
+        "What a person paints in the files of to_annotate/: mask, scribble; none writes no files.",
+    ] = "mask"
+    prefill: Annotated[
+        str | None, "Run folder of a segmentation network whose predictions the masks in to_annotate/ begin with."
+    ] = None
     batch_size: Annotated[Count, "Slices that go through a network at a time."] = 32
     output: Annotated[
         str | None, "Folder for the result. Default: runs/<dataset>/select_slices/<strategy>-<digest>/."

@@ -25,19 +25,21 @@ from absl import logging
 
 import fewslice.learner  # noqa: F401  makes all names known
 from fewslice.active import round_files
-from fewslice.active.annotators import ANNOTATIONS, ANNOTATORS, Task, WaitingForAnnotations
+from fewslice.active.annotators import ANNOTATIONS, ANNOTATORS, Annotator, Task, WaitingForAnnotations
 from fewslice.active.annotators.file_exchange import BACK
-from fewslice.active.labels import Labels
+from fewslice.active.labels import Labels, join
 from fewslice.active.loop import Loop
 from fewslice.active.pool import Crops, open_pool
 from fewslice.active.query import MASKS, STRATEGIES, Choice
+from fewslice.active.selection_files import read_query
 from fewslice.active.units import Units
 from fewslice.core import backend, checkpoint, files
-from fewslice.core.errors import ConfigError, FewSliceError
+from fewslice.core.errors import ConfigError, FewSliceError, few
 from fewslice.core.run import Run, find_runs
 from fewslice.data import cache
 from fewslice.data.batches.group import GroupSampler
 from fewslice.data.readers import find_cases, get_reader
+from fewslice.data.readers.base import visible
 from fewslice.data.readers.patients import warn_of_shared_names
 from fewslice.data.readers.selection import find_readable
 from fewslice.report.figures import gallery
@@ -49,6 +51,7 @@ from fewslice.settings.group_contrastive import GroupContrastive
 from fewslice.settings.load import load_experiment
 from fewslice.settings.stage_flags import GroupPretraining
 from fewslice.stages import checks
+from fewslice.stages.select_slices import prefiller
 from fewslice.train.encoder_runs import EncoderRun, find_encoder
 
 STAGE = "run_al_exp"
@@ -128,19 +131,36 @@ def _patients(experiment: Experiment, dataset: datasets.DatasetConfig) -> tuple[
     return pool, val, test
 
 
-def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
+def run_and_report(
+    job: Job,
+    *,
+    runs_dir: str,
+    resume: bool = True,
+    prefill: str | None = None,
+    accept: Sequence[str] = (),
+    redo_round: int | None = None,
+) -> None:
     """Runs all rounds of an experiment, resuming where an earlier call was interrupted, and writes its report.
+
+    Args:
+        prefill, accept, redo_round: See `AlArgs`; for annotators that are persons.
 
     Raises:
         FewSliceError: what the user can mend.
         Interrupted: Ctrl-C or a termination signal; everything is saved.
     """
-    parts = _Parts(job, runs_dir)
+    if job.experiment.annotator != "files" and (prefill or accept or redo_round is not None):
+        text = "--prefill, --accept and --redo_round are for files that a person paints (`annotator: files`). With"
+        raise ConfigError(f"{text} `annotator: {job.experiment.annotator}` the labels are those of the dataset.")
+    parts = _Parts(job, runs_dir, prefill, accept)
     plans = job.experiment.plans(len(parts.pool))
     with parts.open_run(resume) as run:
         report = run.dir / "report.html"
         results = results_path(report)
         round_files.check_plans(run.dir, plans)  # of a finished run too, and before anything is written
+        if redo_round is not None:
+            parts.reopen(run.dir, redo_round)
+        _log_changed(run.dir)
         nothing = Labels(parts.pool, job.dataset.num_classes)
         if round_files.are_finished(run.dir, nothing, len(plans)) and run.is_done:
             if not (report.exists() and results.exists()):  # killed before they were written
@@ -167,9 +187,10 @@ def run_and_report(job: Job, *, runs_dir: str, resume: bool = True) -> None:
 class _Parts:
     """The volumes, the pool, the run directory and the loop of an experiment."""
 
-    def __init__(self, job: Job, runs_dir: str):
+    def __init__(self, job: Job, runs_dir: str, prefill: str | None = None, accept: Sequence[str] = ()):
         self.job, self.experiment, self.dataset, self.runs_dir = job, job.experiment, job.dataset, runs_dir
-        self.annotation = ANNOTATIONS.get(self.experiment.annotation)
+        self.annotation, self.accept = ANNOTATIONS.get(self.experiment.annotation), accept
+        self.prefill = prefiller(prefill, self.dataset, is_dense=self.annotation.is_dense)
         reads_labels = getattr(ANNOTATORS.get(self.experiment.annotator), "reads_labels", False)
         array = self.annotation.array
         self.volumes = self._open(
@@ -250,16 +271,36 @@ class _Parts:
             RoundNetworks(self.dataset),
             lambda: self.encoder,
         )
-        task = Task(self.pool, self.volumes, self.dataset, self.annotation)
         return Loop(
             folder=folder,
             pool=self.pool,
             evidence=evidence.table(),
             ignore_value=self.dataset.num_classes,
-            annotator=ANNOTATORS.get(self.experiment.annotator)(task),
+            annotator=self.annotator,
             learner=Learner(self.dataset, self.volumes, self.val, self.test, self._origin()),
             picture=self._draw,
         )
+
+    @cached_property
+    def annotator(self) -> Annotator:
+        """Who annotates."""
+        task = Task(self.pool, self.volumes, self.dataset, self.annotation, self.accept, self.prefill)
+        return ANNOTATORS.get(self.experiment.annotator)(task)
+
+    def reopen(self, run: Path, number: int) -> None:
+        """Opens a round whose files a person has corrected; see `round_files.reopen`."""
+        folder = round_files.folder_of(run, number)
+        if not (folder / round_files.QUERY).exists():
+            raise ConfigError(f"--redo_round={number}: {run} has not begun this round.")
+        if not (folder / round_files.LABELS).exists():
+            return  # it waits for its files anyway
+        units = read_query(folder / round_files.QUERY, self.pool).indices
+        beside = round_files.reopen(folder, join(self.annotator.annotate(folder, units)))
+        if beside:
+            (run / "DONE").unlink(missing_ok=True)
+        kept = f"is done again; it and later rounds as they were lie in {beside}"
+        same = f"has the labels of the files in {folder / BACK} already"
+        logging.info("Round %d %s.", number, kept if beside else same)
 
     @cached_property
     def encoder(self) -> EncoderRun:
@@ -302,17 +343,27 @@ class _Parts:
         weights, record, sha256 = checkpoint.load_weights(run.weights)
         return Origin(run.weights, weights, sha256, record.get("step", "unknown"))
 
-    def _draw(self, path: Path, choice: Choice, labels: Sequence[np.ndarray]) -> None:
-        crops, shown = Crops(self.volumes, self.pool, dims=3), range(min(gallery.MOST, len(labels)))
+    def _draw(self, path: Path, choice: Choice, labels: Sequence[np.ndarray] | None) -> None:
+        crops, shown = Crops(self.volumes, self.pool, dims=3), range(min(gallery.MOST, len(choice.indices)))
         gallery.draw_gallery(
             path,
             [_middle(crops[choice.indices[place]]) for place in shown],
             gallery.pick_titles([self.pool.name(unit) for unit in choice.indices], choice.values),
-            annotations=[_middle(labels[place]) for place in shown],
+            annotations=None if labels is None else [_middle(labels[place]) for place in shown],
             num_classes=self.dataset.num_classes,
             names=self.dataset.struct_name,
             heading=f"Round {int(path.parent.name)}: {len(choice.indices)} {self.experiment.unit.name} units",
         )
+
+
+def _log_changed(run: Path) -> None:
+    """Logs which files of a person changed after their round was read."""
+    for labels in sorted(run.glob(f"rounds/*/{round_files.LABELS}")):
+        back, read = labels.parent / BACK, labels.stat().st_mtime
+        newer = [path.name for path in visible(back) if path.stat().st_mtime > read] if back.is_dir() else []
+        if newer:
+            text = "Changed in %s since its round was read: %s. --redo_round=%d takes what is there now."
+            logging.warning(text, back, few(newer), int(labels.parent.name))
 
 
 def _middle(box: np.ndarray) -> np.ndarray:

@@ -80,7 +80,7 @@ def refuse_test_patients(dataset: DatasetConfig, split: str, patients: Sequence[
         ConfigError: names them.
     """
     reader = get_reader(dataset)
-    tested = resolve_patients(reader, dataset.splits.test)
+    tested = resolve_patients(reader, dataset.splits.test) if dataset.splits.test else set()
     leaked = [name for name in patients if resolve_patients(reader, [name]) & tested]
     if leaked:
         raise ConfigError(

@@ -3,6 +3,7 @@
     runs/<dataset>/select_slices/<strategy>-<digest>/
       plan.json  query.csv  checksums.json  scores.csv  selection.json  gallery.png  embedding_map.png  config.json
       versions.json  command.txt  logs/  DONE
+      to_annotate/  annotated/    files for a person, see `fewslice.active.annotators.file_exchange`
     runs/<dataset>/select_slices/embeddings/<digest>.npy    embeddings, shared by the selections with this encoder
 
 What can be refused without a network is refused before Keras is imported.
@@ -11,7 +12,9 @@ What can be refused without a network is refused before Keras is imported.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,8 @@ import numpy as np
 from absl import logging
 
 from fewslice.active import query as query_lib
+from fewslice.active.annotators import ANNOTATIONS, Task
+from fewslice.active.annotators.file_exchange import BACK, HANDED_OUT, FileExchange
 from fewslice.active.labels import Labels
 from fewslice.active.loop import Loop
 from fewslice.active.pool import SCRIBBLE, SLICES, Crops, open_pool
@@ -59,13 +64,14 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
     """
     selection = Selection(args, dataset)
     with selection.open_run() as run:
+        selection.folder = run.dir
         if run.is_done:
             logging.info("Already finished: %s", run.dir)
+            selection.hand_out()
             return run.dir
         backend.configure(seed=args.seed, mixed_precision=args.mixed_precision)
         versions = backend.versions()
         run.start(versions)
-        selection.folder = run.dir
         for note in (*selection.notes, *selection.differences()):
             logging.info("%s", note)
         choice = selection.choose()
@@ -81,6 +87,7 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
         text = "Chose %d of %d slices (%.1f%%), from %d of %d volumes: %s, with pictures beside it."
         volumes = len(np.unique(pool.case_of(choice.indices))), len(pool.cases)
         logging.info(text, count, len(pool), 100 * count / len(pool), *volumes, run.dir / "query.csv")
+        selection.hand_out()
     return run.dir
 
 
@@ -109,6 +116,7 @@ class Selection:
         self.options, self.notes = check_strategy(args)
         self.encoder = PIXELS if args.encoder == PIXELS else find_encoder(args.encoder, dataset)
         self.network = find_segmentation(args.network, dataset) if args.network else None
+        self.prefill = prefiller(args.prefill, dataset, is_dense=args.annotation == "mask")
         if args.labelled and not Path(args.labelled).is_file():
             remedy = "Give a CSV file with a column unit_id, such as the query.csv of an earlier selection."
             raise DataError(args.labelled, expected="a list of annotated slices", found="no such file", remedy=remedy)
@@ -144,6 +152,7 @@ class Selection:
             "score": args.score if self.network else None,
             "with_scribbles": args.with_scribbles,
             "mixed_precision": args.mixed_precision,
+            **({"annotation": args.annotation} if args.annotation == "scribble" else {}),  # so that its reader knows
         }
 
     def open_run(self) -> Run:
@@ -220,6 +229,18 @@ class Selection:
         network, model = self.best(situation)
         return network, [(model, self.args.seed)]
 
+    def hand_out(self) -> None:
+        """Writes the files that a person paints, unless they are there, and says which command takes them."""
+        args, dataset, folder = self.args, self.dataset, self.folder
+        if args.annotation == "none":
+            return
+        then = f"python ../scripts/add_annotations.py --dataset={args.dataset} --from={folder}"
+        annotation = ANNOTATIONS.get(args.annotation)
+        exchange = FileExchange(Task(self.pool, self.volumes, dataset, annotation, prefill=self.prefill))
+        exchange.hand_out(folder, read_query(folder / "query.csv", self.pool).indices, then=then)
+        text = "Paint the %ss of %s (its README.txt says how), put them into %s, then: %s"
+        logging.info(text, args.annotation, folder / HANDED_OUT, folder / BACK, then)
+
     def draw(self, choice: Choice) -> None:
         """Draws the choice, and where it lies in the pool."""
         args, shown = self.args, choice.indices[: gallery.MOST]
@@ -290,6 +311,31 @@ def check_strategy(args: SelectArgs) -> tuple[dict[str, Any], list[str]]:
     if args.with_scribbles and not (MASKS in needs and options.get(_USE_LABELS, True)):
         notes.append(f"--with_scribbles has no effect: {args.strategy} looks at no scribbles.")
     return options, notes
+
+
+def prefiller(
+    run: str | None, dataset: datasets.DatasetConfig, *, is_dense: bool
+) -> Callable[[cache.PreparedVolume], np.ndarray] | None:
+    """Returns prepared volume -> labels with which masks begin, see `Task`; None without a run of `--prefill`.
+
+    The network is built at the first call.
+
+    Raises:
+        ConfigError: no run of a segmentation network; what is painted are no masks.
+    """
+    if not run:
+        return None
+    if not is_dense:
+        raise ConfigError("--prefill begins masks. Let the annotation be `mask`, or leave it out.")
+    found = find_segmentation(run, dataset, flag="prefill")
+
+    @functools.cache
+    def predict() -> Callable[[cache.PreparedVolume], np.ndarray]:
+        from fewslice.train.networks import native_predictor
+
+        return native_predictor(found, dataset)
+
+    return lambda volume: predict()(volume)
 
 
 def _cases(args: SelectArgs, dataset: datasets.DatasetConfig) -> list[Case]:

@@ -45,16 +45,16 @@ def find_encoder(value: str, dataset: DatasetConfig, *, flag: str = "encoder") -
     return None if value in (PIXELS, NONE) else find_network(value, dataset, flag=flag, stages=tuple(WEIGHTS))
 
 
-def find_segmentation(value: str, dataset: DatasetConfig) -> EncoderRun:
-    """Returns the run of a segmentation network that `--network` names.
+def find_segmentation(value: str, dataset: DatasetConfig, *, flag: str = "network") -> EncoderRun:
+    """Returns the run of a segmentation network that a flag names.
 
     Raises:
         ConfigError, FewSliceError: see `find_network`; or another number of classes.
     """
-    run = find_network(value, dataset, flag="network", stages=LABELLED_STAGES)
+    run = find_network(value, dataset, flag=flag, stages=LABELLED_STAGES)
     classes = run.config["dataset_config"].get("num_classes")
     if classes != dataset.num_classes:
-        raise ConfigError(f"--network={value} has {classes} classes, {dataset.name} has {dataset.num_classes}.")
+        raise ConfigError(f"--{flag}={value} has {classes} classes, {dataset.name} has {dataset.num_classes}.")
     return run
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from absl import logging
 
 import models
 from fewslice.core import checkpoint
 from fewslice.core.errors import ConfigError
+from fewslice.data.cache import PreparedVolume
+from fewslice.data.volume import label_from_grid, with_channel_axis
 from fewslice.settings.datasets import DatasetConfig
 from fewslice.settings.group_contrastive import ENCODERS
 from fewslice.train.encoder_runs import RESNET, EncoderRun
+from fewslice.train.predict import predictor
 from fewslice.train.setup import image_shape
 
 
@@ -48,6 +52,17 @@ def segmentation_network(run: EncoderRun, dataset: DatasetConfig) -> keras.Model
     model = models.build_unet(image_shape(dataset), dataset.num_classes)
     _read_weights(model, run, "Segmentation network:", "a U-Net")
     return model
+
+
+def native_predictor(run: EncoderRun, dataset: DatasetConfig) -> Callable[[PreparedVolume], np.ndarray]:
+    """Returns a function prepared volume -> predicted labels (X, Y, Z) uint8 on the grid of its file."""
+    predict = predictor(segmentation_network(run, dataset), dataset.mtask_bs)
+
+    def labels(volume: PreparedVolume) -> np.ndarray:
+        probabilities = predict(with_channel_axis(volume.image))
+        return label_from_grid(probabilities, volume.native_shape, volume.spacing_mm, dataset)
+
+    return labels
 
 
 def _read_weights(model: keras.Model, run: EncoderRun, use: str, kind: str) -> None:

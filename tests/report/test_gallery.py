@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fewslice.core.colours import structure_colour
 from fewslice.core.errors import ConfigError
 from fewslice.report.figures import embedding_map, gallery
-from fewslice.report.figures.contours import structure_colour
 
 
 def is_drawn(path, colour, tolerance=25):
@@ -36,10 +36,12 @@ def test_scribbles_are_painted_and_masks_outlined(tmp_path):
     images = np.zeros((2, 24, 24), np.float32)
     scribbles = np.full((2, 24, 24), 4, np.uint8)
     scribbles[:, 4:9, 4:9] = 2
+    scribbles[:, 12, 1:23] = 0
     path = tmp_path / "a.png"
     gallery.draw_gallery(path, images, ["a", "b"], annotations=scribbles, num_classes=4)
     assert is_drawn(path, structure_colour(2)) and is_drawn(path, structure_colour(3)), "3 stands in the legend"
     masks = np.where(scribbles == 4, 0, scribbles)
+    masks[:, :2] = 4  # where the network's grid reaches beyond the file
     gallery.draw_gallery(path, images, ["a", "b"], annotations=masks, num_classes=4, names=("rv", "myo", "lv"))
     assert is_drawn(path, structure_colour(2))
     gallery.draw_gallery(path, images, ["a", "b"])

@@ -6,6 +6,7 @@ Networks have a few channels. Expected values: by hand; runs compared with each 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -217,6 +218,8 @@ def test_a_person_annotates(run_al, tmp_path, caplog):
         assert "wait for their annotation in" in caplog.text and "Repeat this command when they are" in caplog.text
         place = folder / "rounds" / f"{number:03d}"
         assert not (place / "labels.npy").exists() and not (folder / "DONE").exists()
+        assert (place / "gallery.png").exists(), "what was chosen can be looked at meanwhile"
+        waiting = (place / "gallery.png").read_bytes()
         before = tiny_al.times(place / "to_annotate")
         paint(place)
         if number == 0:
@@ -228,9 +231,42 @@ def test_a_person_annotates(run_al, tmp_path, caplog):
         assert tiny_al.times(place / "to_annotate") == before, "handed out once"
     assert run_al("person", *size, **given) == folder and (folder / "DONE").exists()
     tiny_al.assert_same_experiment(simulated, folder)
+    assert (place / "gallery.png").read_bytes() != waiting, "drawn again with the masks"
     with pytest.raises(FewSliceError, match="would delete what a person has annotated, [4-8] files"):
         run_al("person", *size, "--noresume", **given)
     assert (folder / "DONE").exists()
+    correct_round_0(lambda *more: run_al("person", *size, *more, **given), folder, caplog)
+    with pytest.raises(ConfigError, match="`annotator: simulated` the labels are those of the dataset"):
+        run_al("person", *size, "--redo_round=0", policy=policy, **same, runs=tmp_path / "simulated")
+
+
+def correct_round_0(run, folder, caplog):
+    """A corrected file opens its round on request only; what was is kept; a repeated command changes nothing more."""
+    first, second = tiny_al.rounds(folder)
+    before = {name: (first / name).read_bytes() for name in ("query.csv", "labels.npy", "metrics.json", "DONE")}
+    path = sorted((first / "annotated").iterdir())[0]
+    image = read_nifti(path, is_label=True)
+    array = np.where(image.array == 1, 2, image.array).astype(np.uint8)
+    write_nifti(path, array, affine=image.affine, spacing_mm=image.spacing_mm)
+    stamp = (first / "labels.npy").stat().st_mtime + 9
+    os.utime(path, (stamp, stamp))
+    caplog.clear()
+    run()
+    assert f"{path.name}. --redo_round=0 takes what is there now" in caplog.text and (folder / "DONE").exists()
+    run("--redo_round=0")
+    kept = folder / "replaced" / "1"
+    assert {name: (kept / "000" / name).read_bytes() for name in before} == before
+    assert (kept / "000" / "member_0").is_dir() and (kept / "001" / "annotated").is_dir()
+    assert (first / "DONE").exists() and (first / "query.csv").read_bytes() == before["query.csv"]
+    assert not np.array_equal(np.load(first / "labels.npy"), np.load(kept / "000" / "labels.npy"))
+    assert (second / "to_annotate" / "slices.csv").exists() and not (second / "labels.npy").exists(), "it waits again"
+    times = tiny_al.times(first)
+    caplog.clear()
+    run("--redo_round=0")
+    assert "Round 0 has the labels of the files" in caplog.text and tiny_al.times(first) == times
+    assert not (folder / "replaced" / "2").exists()
+    with pytest.raises(ConfigError, match="has not begun this round"):
+        run("--redo_round=2")
 
 
 def test_nothing_everything_and_absent_structures(run_al, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from fewslice.active.selection_files import read_query
 from fewslice.core import checkpoint, files
 from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.data import cache
+from fewslice.data.io.nifti import read_nifti
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.settings import datasets
 from fewslice.settings.al_flags import SelectArgs
@@ -83,12 +84,33 @@ def test_mfc_without_scribbles(house, select, caplog):
     names = {path.name for path in folder.iterdir()} - {".lock"}
     assert names == {
         "plan.json", "query.csv", "selection.json", "gallery.png", "embedding_map.png", "config.json", "versions.json",
-        "command.txt", "logs", "DONE",
+        "command.txt", "logs", "DONE", "to_annotate", "annotated",
     }  # fmt: skip
     assert "all pixels weigh the same" in (folder / "logs" / "run.log").read_text()
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     assert select("--encoder", house.group, "--budget=20%", "--batch_size=7") == folder
     assert before == {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_what_a_person_paints(house, select, caplog):
+    """Files beside the choice, its next command; a finished selection can still write them, begun by a prediction."""
+    random = ("--strategy=random", "--budget=3")
+    folder = select(*random, "--annotation=none")
+    assert not (folder / "to_annotate").exists()
+    done = (folder / "DONE").stat().st_mtime_ns
+    with pytest.raises(ConfigError, match="--prefill begins masks. Let the annotation be `mask`"):
+        select(*random, "--annotation=scribble", "--prefill", house.baseline)
+    assert select(*random, "--prefill", house.baseline) == folder and (folder / "DONE").stat().st_mtime_ns == done
+    then = f"python ../scripts/add_annotations.py --dataset=tiny --from={folder}"
+    assert f"Paint the masks of {folder / 'to_annotate'}" in caplog.text and f"then: {then}" in caplog.text
+    assert f"5. When all are there: {then}" in (folder / "to_annotate" / "README.txt").read_text()
+    rows = tiny.content(folder / "to_annotate" / "slices.csv")
+    chosen = read_query(folder / "query.csv", house.pool).indices
+    assert [row["unit_id"] for row in rows] == house.pool.unit_ids[chosen].tolist()
+    assert all(len(row["prefilled"]) == 12 for row in rows)
+    for row in rows:
+        array = read_nifti(folder / "to_annotate" / row["file"], is_label=True).array
+        assert (array[..., int(row["slice"])] < 3).all()
 
 
 def test_embeddings_are_those_before_the_head(house, select):

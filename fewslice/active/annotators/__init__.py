@@ -7,7 +7,7 @@ after an interruption or when work came back.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from fewslice.active.units import Units
 from fewslice.core.registry import Registry
-from fewslice.data.cache import PreparedSet
+from fewslice.data.cache import PreparedSet, PreparedVolume
 from fewslice.settings.datasets import DatasetConfig
 
 ANNOTATORS = Registry("annotator", __name__)
@@ -38,13 +38,20 @@ class Annotation:
 
 
 ANNOTATIONS.register("mask")(
-    Annotation("label", True, "Paint every structure completely; what you leave is background (0).")
+    Annotation(
+        "label",
+        True,
+        "Paint every structure of a slice completely. As soon as anything in a slice is painted or cleared, what is\n"
+        "   left of it counts as background. A slice without structures: one stroke of background (0) in it says so.\n"
+        "   A slice in which everything is still {ignore} was forgotten: the next command asks about it.",
+    )
 )
 ANNOTATIONS.register("scribble")(
     Annotation(
         "scribble",
         False,
-        "Draw strokes in every structure that is there and in the background (0); the rest stays {ignore}.",
+        "Draw strokes in every structure that is there and in the background (0); the rest stays {ignore} and counts\n"
+        "   as unknown. A slice without any stroke was forgotten: the next command asks about it.",
     )
 )
 
@@ -60,12 +67,16 @@ class Task:
     Attributes:
         volumes: The prepared volumes whose units they are, in the order of the pool's cases.
         annotation: How it is drawn.
+        accept: Answers of `--accept` about files that came back.
+        prefill: Returns the labels (X, Y, Z) uint8 on the grid of the file with which a volume's masks begin; or None.
     """
 
     pool: Units
     volumes: PreparedSet
     dataset: DatasetConfig
     annotation: Annotation
+    accept: Collection[str] = ()
+    prefill: Callable[[PreparedVolume], np.ndarray] | None = None
 
     @property
     def ignore_value(self) -> int:

@@ -123,20 +123,6 @@ def readings(header: Header | None, affine: np.ndarray, spacing_mm: Sequence[flo
     return every or [with_scale(affine, spacing_mm)]
 
 
-def for_painting(header: Header | None, spacing_mm: Sequence[float]) -> Header | None:
-    """Returns a header on which programs agree: where scale or angles of the sform are off, with scale and a qform."""
-    if header is None or header["sform_code"] <= 0:
-        return header
-    scaled, straight, sform = readings(header, header.get_sform(), spacing_mm)[:3]
-    if np.allclose(sform, straight, rtol=0, atol=1e-3 * min(spacing_mm)):
-        return header
-    header, code = header.copy(), int(header["sform_code"])
-    header.set_sform(scaled, code)
-    if header["qform_code"] <= 0:
-        header.set_qform(scaled, code, strip_shears=True)
-    return header
-
-
 def distance_mm(affine: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> float:
     """Returns how far apart two affines place the same corner voxel, at the worst of the eight corners."""
     corners = np.array([*itertools.product(*((0, size - 1) for size in shape[:3]), (1,))]).T

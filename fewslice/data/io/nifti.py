@@ -101,7 +101,7 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, in
     else:
         values = _scaled(path, header, values)
     _check_finite(path, values)
-    array = _as_integers(path, values) if is_label else _as_float32(path, values)
+    array = as_integers(path, values) if is_label else _as_float32(path, values)
     return Grid(array, _spacing_mm(path, header), _affine(path, header), header, notes=notes)
 
 
@@ -357,7 +357,7 @@ def _as_float32(path: Path, values: np.ndarray) -> np.ndarray:
     return array
 
 
-def _as_integers(path: Path, values: np.ndarray) -> np.ndarray:
+def as_integers(path: Path, values: np.ndarray) -> np.ndarray:
     rounded = np.rint(values) if values.dtype.kind == "f" else values
     wrong = np.abs(values - rounded) > INTEGER_TOLERANCE if values.dtype.kind == "f" else np.zeros(1, bool)
     if wrong.any():

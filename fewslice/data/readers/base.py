@@ -237,17 +237,16 @@ def _channel_problems(case: Case, image: Grid, num_channels: int) -> Iterator[Da
         yield DataError(case.image_path, expected=expected, found=str(found), remedy=remedy)
 
 
-def on_grid_of(image: Grid | Volume, label: Grid, path: Path, *, name: str, remedy: str = "") -> Grid:
-    """Returns a label, as stored, whose corners lie where its image's do by any usual reading of the two headers.
+def on_grid_of(image: Grid, label: Grid, path: Path, *, name: str) -> Grid:
+    """Returns a label whose corners lie where its image's do by any usual reading of the two headers, both as stored.
 
     One that lies there with other axes, as programs save that know RAS only, gets the axes of the image's file. For
-    messages are the path of the label, the name of the image, and what comes first among the remedies.
+    messages are the path of the label and the name of the image.
 
     Raises:
         DataError: another shape, or corners elsewhere.
     """
-    array, back = image.image if isinstance(image, Volume) else image.array, geometry.inverse(image.axes)
-    shape, spacing = (geometry.permuted(values, back) for values in (array.shape, image.spacing_mm))
+    shape, spacing = image.array.shape[:3], image.spacing_mm
     ours = geometry.readings(image.header, image.affine, spacing)
     usual = geometry.readings(label.header, label.affine, label.spacing_mm)[0]
     never_set = geometry.has_orientation(label.header) and np.allclose(label.spacing_mm, 1.0)  # pixdim
@@ -263,7 +262,7 @@ def on_grid_of(image: Grid | Volume, label: Grid, path: Path, *, name: str, reme
             if geometry.fits(alike, [moved], shape):
                 return dataclasses.replace(label, array=geometry.turned(label.array, axes), affine=moved)
     if label.array.shape != shape:
-        remedy += "Export image and label on the same grid (resample the label by nearest neighbour)."
+        remedy = "Export image and label on the same grid (resample the label by nearest neighbour)."
         found = f"shape {label.array.shape}"
         raise DataError(path, expected=f"shape {shape}, as {name}", found=found, remedy=remedy)
     facts = [
@@ -275,7 +274,7 @@ def on_grid_of(image: Grid | Volume, label: Grid, path: Path, *, name: str, reme
         path,
         expected=f"the grid of {name}, corners within {geometry.tolerance_mm(ours[0]):.2g} mm ({facts[0]})",
         found=f"a corner {geometry.distance_mm(ours[0], usual, shape):.3g} mm off ({facts[1]}){silent}",
-        remedy=f"{remedy}If it lies on the image voxel by voxel and only its header is wrong, give it the image's: "
+        remedy="If it lies on the image voxel by voxel and only its header is wrong, give it the image's: "
         "nibabel.save(nibabel.Nifti1Image(label.dataobj, None, image.header), file). Otherwise resample it to the "
         "image's grid by nearest neighbour.",
     )

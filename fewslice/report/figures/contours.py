@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fewslice.core.colours import structure_colour
 from fewslice.core.errors import FewSliceError
 from fewslice.report.figures import style
 from fewslice.report.tables.table import number
@@ -86,11 +87,6 @@ def _panel(axes: Axes, row: Row, index: int, limits: tuple[float, float], num_st
         colour = structure_colour(structure)
         outline(axes, truth == structure, fill=colour, colors=["white"], linewidths=0.8, linestyles="dotted")
         outline(axes, prediction == structure, colors=[colour], linewidths=1.3, linestyles="solid")
-
-
-def structure_colour(structure: int) -> str:
-    """Returns the colour of a label, 1 or larger."""
-    return style.STRUCTURE_COLOURS[(structure - 1) % len(style.STRUCTURE_COLOURS)]
 
 
 def outline(axes: Axes, mask: np.ndarray, *, fill: str | None = None, **line) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fewslice.core.colours import structure_colour
 from fewslice.core.files import write_bytes
 from fewslice.report.figures import style
-from fewslice.report.figures.contours import outline, structure_colour
+from fewslice.report.figures.contours import outline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,8 +54,8 @@ def draw_gallery(
     Args:
         images: One (NX, NY) or (NX, NY, C) per slice; three channels are colours from 0 to 1, of another number the
             first is shown. Looked at one by one.
-        annotations: One (NX, NY) per slice, classes from 0 and `num_classes` where nothing is annotated. Classes of a
-            completely annotated slice are outlined, those of others (scribbles) painted. None draws none.
+        annotations: One (NX, NY) per slice, classes from 0 and `num_classes` where nothing is annotated. Masks, which
+            fill half of the box around them or more, are outlined; scribbles are painted. None draws none.
         num_classes: With the background.
         names: Of the classes without the background, for the legend; () calls them by their number.
     """
@@ -123,7 +124,8 @@ def _show(axes: Axes, image: np.ndarray) -> None:
 
 
 def _is_scribble(annotation: np.ndarray, num_classes: int) -> bool:
-    return bool((annotation == num_classes).any())
+    drawn = annotation != num_classes
+    return bool(0 < drawn.sum() < 0.5 * drawn.any(axis=0).sum() * drawn.any(axis=1).sum())
 
 
 def _annotate(axes: Axes, annotation: np.ndarray, num_classes: int) -> None:

@@ -21,7 +21,6 @@ METHOD_COLOURS = (
     "#94a83a", "#2f4b5e",
 )  # the baseline is grey  # fmt: skip
 LEGEND = {"frameon": False, "fontsize": 9, "labelcolor": INK}
-STRUCTURE_COLOURS = ("#35c3d6", "#ffc23d", "#ff6b57", "#9be36f", "#c58bff", "#ff9fd0", "#7fa8ff")
 
 
 def new_figure(width: float, height: float) -> Figure:

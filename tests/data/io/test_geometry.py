@@ -14,9 +14,8 @@ from fewslice.core.errors import DataError
 from fewslice.data import cache
 from fewslice.data.geometry_notes import best_orientation, geometry_notes, lie_of
 from fewslice.data.io import geometry
-from fewslice.data.io.nifti import Grid, read_nifti, write_nifti
+from fewslice.data.io.nifti import write_nifti
 from fewslice.data.readers import get_reader
-from fewslice.data.readers.base import on_grid_of
 from tests.data import headers
 from tests.data.headers import KINDS, LPS, SPACING, placed, turn
 from tests.data.layouts import dataset, image, label
@@ -124,20 +123,6 @@ def test_labels_painted_in_an_itk_program_are_taken(tmp_path, kind):
     scan = nib.load(volume.case.image_path)
     nib.save(nib.Nifti1Image(mask, scan.affine), volume.case.label_path)  # what most scripts do
     assert np.array_equal(read(tmp_path, kind)[0].label, volume.label)
-
-
-def test_a_sheared_scan_is_handed_out_so_that_itk_opens_it(tmp_path):
-    itk = pytest.importorskip("SimpleITK")
-    headers.write(tmp_path / "scan.nii.gz", label(shape=SHAPE).astype(np.uint8), "shear")
-    header = nib.load(tmp_path / "scan.nii.gz").header
-    header.set_qform(None, 0)
-    header["pixdim"][1:4] = SPACING
-    grid = Grid(label(shape=SHAPE), SPACING, header.get_sform(), header)
-    like = dataclasses.replace(grid, header=geometry.for_painting(header, SPACING))
-    write_nifti(tmp_path / "blank.nii.gz", grid.array.astype(np.uint8), like=like)
-    itk.WriteImage(itk.ReadImage(str(tmp_path / "blank.nii.gz")), str(tmp_path / "back.nii.gz"))
-    back = read_nifti(tmp_path / "back.nii.gz", is_label=True)
-    assert on_grid_of(grid, back, tmp_path / "back.nii.gz", name="scan") is back
 
 
 @pytest.mark.parametrize("kind", KINDS)
