@@ -28,13 +28,14 @@ from fewslice.data.io.geometry import STORED, Axes, has_orientation, inverse, pe
 
 Header = nib.Nifti1Header  # nib.Nifti2Header is a subclass
 
+NIFTI = (".nii", ".nii.gz")  # endings
 INTEGER_TOLERANCE = 1e-3  # labels stored as floats may differ by this much from an integer
 _BLOCK = 3 << 22  # bytes read at once; a multiple of all voxel sizes
 MAX_DEFLATE_RATIO = 1032  # of the deflate format
 SPACING_RANGE_MM = (1e-3, 1e3)
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 _MM = 2  # code of mm in xyzt_units; 0 is "unknown"
-_FRESH_COPY = "Get a fresh copy of the file (interrupted download or copy, full disk), or leave the case out."
+FRESH_COPY = "Get a fresh copy of the file (interrupted download or copy, full disk), or leave the case out."
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,29 +81,47 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, in
     header, content = _read(path, is_label=is_label)
     volumes, notes = _as_volumes(path, header, content, channel)  # (X, Y, Z, C)
     colours = "".join(volumes.dtype.names or ())  # RGB, RGBA
-    if is_label and (colours or volumes.shape[3] != 1):
-        found = f"{colours} voxels" if colours else f"a 4-D file with {volumes.shape[3]} values per voxel"
-        remedy = "Store one integer class per voxel in a 3-D file."
-        raise DataError(path, expected="a label with one value per voxel", found=found, remedy=remedy)
-    if not 0 <= channel < volumes.shape[3]:
-        raise DataError(
-            path,
-            expected=f"an image with channel {channel} (`image_channel`)",
-            found=f"{volumes.shape[3]} channel(s), counted from 0",
-            remedy=f"Set `image_channel` to 0 ... {volumes.shape[3] - 1}, or remove this file.",
-        )
+    check_channel(path, volumes.shape[3], channel, is_label=is_label, colours=colours)
     values = volumes[..., channel]
     if colours:
         values = np.stack([values[name] for name in "RGB"], axis=-1)
         if not in_colour:
-            values = values @ np.array(_LUMINANCE, np.float32)
-            text = "were read as grey (luminance); `num_channels = 3` keeps the colours"
-            notes += (f"its voxels are {colours} and {text}",)
+            values, notes = luminance(values), (*notes, grey_note(colours))
     else:
         values = _scaled(path, header, values)
-    _check_finite(path, values)
-    array = as_integers(path, values) if is_label else _as_float32(path, values)
+    array = checked(path, values, is_label=is_label)
     return Grid(array, _spacing_mm(path, header), _affine(path, header), header, notes=notes)
+
+
+def check_channel(path: Path, count: int, channel: int, *, is_label: bool, colours: str = "") -> None:
+    """Refuses a label with several values per voxel, and a channel that an image with `count` of them lacks."""
+    if is_label and (colours or count != 1):
+        found = f"{colours} voxels" if colours else f"a file with {count} values per voxel"
+        remedy = "Store one integer class per voxel in a 3-D file."
+        raise DataError(path, expected="a label with one value per voxel", found=found, remedy=remedy)
+    if not 0 <= channel < count:
+        raise DataError(
+            path,
+            expected=f"an image with channel {channel} (`image_channel`)",
+            found=f"{count} channel(s), counted from 0",
+            remedy=f"Set `image_channel` to 0 ... {count - 1}, or remove this file.",
+        )
+
+
+def luminance(values: np.ndarray) -> np.ndarray:
+    """Returns (..., 3 or 4) red, green, blue and opacity as grey."""
+    return values[..., :3] @ np.array(_LUMINANCE, np.float32)
+
+
+def grey_note(colours: str) -> str:
+    """Returns a note that colours, such as RGB, were read as grey."""
+    return f"its voxels are {colours} and were read as grey (luminance); `num_channels = 3` keeps the colours"
+
+
+def checked(path: Path, values: np.ndarray, *, is_label: bool) -> np.ndarray:
+    """Returns finite voxels as float32, or those of a label as int32; raises `DataError` for others."""
+    _check_finite(path, values)
+    return as_integers(path, values) if is_label else _as_float32(path, values)
 
 
 def header_from(block: bytes) -> Header:
@@ -113,7 +132,7 @@ def header_from(block: bytes) -> Header:
 def _read(path: Path, *, is_label: bool) -> tuple[Header, np.ndarray]:
     """Returns the checked header and all voxels in one row; of a 3-D image, small integers as scaled float32."""
     is_gzip = _check_file(path)
-    with _reading(path), open(path, "rb") as raw:
+    with reading(path), open(path, "rb") as raw:
         stream = gzip.GzipFile(fileobj=raw) if is_gzip else raw
         header = _read_header(path, stream)
         count = _claimed_bytes(path, header, is_gzip)
@@ -126,7 +145,7 @@ def _read(path: Path, *, is_label: bool) -> tuple[Header, np.ndarray]:
             block = stream.read(size)
             if len(block) < size:
                 found = f"only {done * dtype.itemsize + len(block)} bytes before the file ends"
-                raise DataError(path, expected=f"{count} bytes of voxels", found=found, remedy=_FRESH_COPY)
+                raise DataError(path, expected=f"{count} bytes of voxels", found=found, remedy=FRESH_COPY)
             values = np.frombuffer(block, dtype)
             voxels[done : done + len(values)] = _scaled(path, header, values) if is_widened else values
             done += len(values)
@@ -138,7 +157,7 @@ def _read(path: Path, *, is_label: bool) -> tuple[Header, np.ndarray]:
                 path,
                 expected=f"the file to end after the {count} bytes of voxels that its header announces",
                 found="further data",
-                remedy="Header and voxels do not belong together. " + _FRESH_COPY,
+                remedy="Header and voxels do not belong together. " + FRESH_COPY,
             )
     return header, voxels
 
@@ -160,20 +179,20 @@ def _check_file(path: Path) -> bool:
     if not path.exists():
         found, remedy = absence(path)
         raise DataError(path, expected="a NIfTI file", found=found, remedy=remedy)
-    with _reading(path):
+    with reading(path):
         refuse_special(path)
     name = path.name.lower()
-    if path.is_dir() or not name.endswith((".nii", ".nii.gz")):
+    if path.is_dir() or not name.endswith(NIFTI):
         raise DataError(
             path,
             expected="a file whose name ends with .nii or .nii.gz",
             found="a folder" if path.is_dir() else f"the name {path.name!r}",
             remedy="Take the file out of its folder, or convert other formats to NIfTI first (a .hdr/.img pair too).",
         )
-    with _reading(path), open(path, "rb") as file:
+    with reading(path), open(path, "rb") as file:
         start = file.read(2)
     if not start:
-        raise DataError(path, expected="a NIfTI file", found="an empty file (0 bytes)", remedy=_FRESH_COPY)
+        raise DataError(path, expected="a NIfTI file", found="an empty file (0 bytes)", remedy=FRESH_COPY)
     is_gzip = start == b"\x1f\x8b"
     if is_gzip != name.endswith(".gz"):
         expected = f"{'plain NIfTI' if is_gzip else 'gzip data'}, as the name says"
@@ -185,16 +204,16 @@ def _check_file(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """Turns whatever goes wrong below the NIfTI format into one message."""
     try:
         yield
     except EOFError as error:
         found = f"the gzip stream ends too early ({path.stat().st_size} bytes in the file)"
-        raise DataError(path, expected="a complete gzip stream", found=found, remedy=_FRESH_COPY) from error
+        raise DataError(path, expected="a complete gzip stream", found=found, remedy=FRESH_COPY) from error
     except (gzip.BadGzipFile, zlib.error) as error:
         found = f"damage ({error})"
-        raise DataError(path, expected="an intact gzip stream", found=found, remedy=_FRESH_COPY) from error
+        raise DataError(path, expected="an intact gzip stream", found=found, remedy=FRESH_COPY) from error
     except OSError as error:
         raise access_error(error, path) from error
 
@@ -230,7 +249,7 @@ def _claimed_bytes(path: Path, header: Header, is_gzip: bool) -> int:
     claim = f"{count} bytes of voxels (shape {tuple(dims[1 : dims[0] + 1])}, {dtype.name}) from byte {offset}"
     if count + offset > possible:
         found = f"a {'gzip ' * is_gzip}file of {on_disk} bytes, which cannot hold them"
-        remedy = "The file is truncated or its header is damaged. " + _FRESH_COPY
+        remedy = "The file is truncated or its header is damaged. " + FRESH_COPY
         raise DataError(path, expected=claim, found=found, remedy=remedy)
     limits.check(path, max(count, 4 * count // dtype.itemsize), claim)  # in memory they are 32 bits wide, or more
     return count
@@ -292,7 +311,7 @@ def _affine(path: Path, header: Header) -> np.ndarray:
     return matrix
 
 
-def _bad_header(path: Path, expected: str, found: str, hint: str = _FRESH_COPY) -> DataError:
+def _bad_header(path: Path, expected: str, found: str, hint: str = FRESH_COPY) -> DataError:
     return DataError(path, expected=expected, found=found, remedy=f"The header is damaged or unusual. {hint}")
 
 
@@ -408,14 +427,14 @@ def write_nifti(
         array = turned(array, inverse(like.axes))
     if like is not None and like.header is None:
         affine, spacing_mm, like = like.affine, like.spacing_mm, None
-    header = _new_header(array, like, affine, spacing_mm)
+    header = new_header(array, like, affine, spacing_mm)
     content = header.binaryblock + bytes(4) + array.astype(header.get_data_dtype(), copy=False).tobytes(order="F")
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0, compresslevel=6) as stream:
             stream.write(content)
 
 
-def _new_header(
+def new_header(
     array: np.ndarray, like: Grid | None, affine: np.ndarray | None, spacing_mm: Sequence[float] | None
 ) -> Header:
     if like is None and (affine is None or spacing_mm is None):

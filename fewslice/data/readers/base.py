@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from fewslice.core.errors import DataError, few, is_utf8
+from fewslice.core.errors import DataError, few
 from fewslice.core.registry import Registry
 from fewslice.data.io import geometry
-from fewslice.data.io.access import readable
-from fewslice.data.io.nifti import Grid, read_nifti
+from fewslice.data.io.access import readable, visible
+from fewslice.data.io.itk import files_of, is_series, read_image_file
+from fewslice.data.io.nifti import Grid
 from fewslice.data.scribbles import case_generator, simulate_scribbles
 from fewslice.data.volume import Case, Volume
 from fewslice.settings.datasets import DatasetConfig
@@ -139,20 +140,20 @@ class Reader(abc.ABC):
 
     def source_files(self, case: Case, *, with_label: bool = True) -> list[Path]:
         """Returns the files whose content decides what `read` returns; scribbles belong to the label."""
-        files = [case.image_path] + ([case.label_path] if with_label and case.label_path else [])
-        return list(dict.fromkeys(files))
+        paths = [case.image_path] + ([case.label_path] if with_label and case.label_path else [])
+        return list(dict.fromkeys(file for path in paths for file in files_of(path)))
 
     def facts(self, case: Case) -> dict[str, object]:
         """Returns everything but the content of `source_files` that decides the result of `read`, as JSON."""
-        return {}
+        return {"files": [path.name for path in files_of(case.image_path)]} if is_series(case.image_path) else {}
 
     def patient_facts(self, case: Case) -> dict[str, str | float]:
         """Returns facts about the patient: "group" (diagnosis), "height_cm", "weight_kg", or less."""
         return {}
 
     def _read_image(self, case: Case) -> Grid:
-        is_colour = self.dataset.num_channels == 3
-        return read_nifti(case.image_path, channel=self.dataset.image_channel, in_colour=is_colour)
+        channel, count = self.dataset.image_channel, self.dataset.num_channels
+        return read_image_file(case.image_path, channel=channel, num_channels=count)
 
     def _read_label(self, case: Case) -> Grid:
         if case.label_path is None:
@@ -162,7 +163,7 @@ class Reader(abc.ABC):
                 found="an image without a label",
                 remedy="Put the label there, or choose only labelled patients for training and testing.",
             )
-        return read_nifti(case.label_path, is_label=True)
+        return read_image_file(case.label_path, is_label=True)
 
     def _read_scribble(self, case: Case) -> np.ndarray | None:
         return None
@@ -297,36 +298,21 @@ def _ranges(known: dict[int, int]) -> str:
     return f"0 to {codes[-1]}" if codes == list(range(len(codes))) else ", ".join(map(str, codes))
 
 
-def visible(folder: Path) -> list[Path]:
-    """Returns the entries of a folder, sorted, without hidden ones (temporary files, `._*` of archives).
+def image_stem(path: Path) -> str | None:
+    """Returns the name of a scan without its ending, in Unicode's form NFC; None of what is no scan.
 
-    Raises:
-        DataError: a name that is no UTF-8 or has line breaks, which no table, list or log could hold.
+    It is .nii, .nii.gz, .nrrd, .seg.nrrd, .nhdr, .mha or .mhd in small or capital letters; a DICOM series has none.
     """
-    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    strange = [name for path in found if not is_utf8(name := path.name) or len(name.splitlines()) > 1]
-    if strange:
-        names = few([repr(os.fsencode(name)) for name in strange], 3)
-        raise DataError(
-            folder,
-            expected="file names of one line in UTF-8",
-            found=f"{len(strange)} with a line break, or in another encoding (bytes after \\x): {names}",
-            remedy="Rename them with plain letters and digits, image and label alike (convmv renames whole folders).",
-        )
-    return found
+    name = unicodedata.normalize("NFC", path.name)
+    match = re.fullmatch(r"(.+?)\.(nii(\.gz)?|(seg\.)?nrrd|nhdr|mha|mhd)", name, re.IGNORECASE)
+    return match[1] if match else name if is_series(path) else None
 
 
-def nifti_stem(path: Path) -> str | None:
-    """Returns the name without .nii or .nii.gz in small or capital letters, in Unicode's form NFC, or None."""
-    match = re.fullmatch(r"(.+)\.nii(\.gz)?", unicodedata.normalize("NFC", path.name), re.IGNORECASE)
-    return match[1] if match else None
-
-
-def nifti_files(folder: Path) -> dict[str, Path]:
-    """Returns stem -> NIfTI file of a folder, sorted; {} if there is no folder. Raises `DataError` for twins."""
+def image_files(folder: Path) -> dict[str, Path]:
+    """Returns stem -> scan of a folder, sorted; {} if there is no folder. Raises `DataError` for twins."""
     found: dict[str, Path] = {}
     for path in visible(folder) if folder.is_dir() else ():
-        stem = nifti_stem(path)
+        stem = image_stem(path)
         if stem and found.setdefault(stem, path) is not path:
             twins = f"{found[stem].name} and {path.name}"
             raise DataError(folder, expected="one file per volume", found=twins, remedy="Move one elsewhere.")
@@ -334,9 +320,9 @@ def nifti_files(folder: Path) -> dict[str, Path]:
 
 
 def existing(folder: Path, stem: str) -> Path | None:
-    """Returns the NIfTI file of a folder with this stem, even a link that leads nowhere; None if there is none."""
+    """Returns the scan of a folder with this stem, even a link that leads nowhere; None if there is none."""
     found = [path for path in (folder / f"{stem}.nii", folder / f"{stem}.nii.gz") if os.path.lexists(path)]
-    return found[0] if len(found) == 1 else nifti_files(folder).get(stem)
+    return found[0] if len(found) == 1 else image_files(folder).get(stem)
 
 
 def first_existing(folder: Path, stem: str) -> Path:
