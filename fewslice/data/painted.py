@@ -127,7 +127,8 @@ def read_segments(path: Path, image: Grid, case: Case, names: tuple[str, ...]) -
         found, remedy = f"a segment {NOT_ANNOTATED!r}", "Leave the file out until the rest is annotated."
         raise DataError(path, expected="a mask of the whole volume", found=found, remedy=remedy)
     volume = Volume(case, image.array, None, None, image.spacing_mm, image.affine, header=image.header)
-    labels, ignore = read_painted(path, volume, names=names, ignore=len(names) + 1), len(names) + 1
+    ignore = len(names) + 1
+    labels = read_painted(path, volume, names=names, ignore=ignore)
     return np.where(labels == ignore, 0, labels)
 
 

@@ -53,7 +53,6 @@ class _Slice(NamedTuple):
     spacing: tuple[float, ...]  # between rows and between columns
     cosines: tuple[float, ...]  # of a row and a column
     position: tuple[float, ...]
-    thickness: float  # 0 where it is not said
 
 
 def read_image_file(path: str | Path, *, channel: int = 0, is_label: bool = False, num_channels: int = 1) -> Grid:
@@ -125,14 +124,14 @@ def segment_names(path: Path) -> list[str]:
         return []
     with readable(path):
         reader = _opened(path)[0]
-    keys = {int(match[1]) for match in map(NAMED.fullmatch, reader.GetMetaDataKeys()) if match}
-    names = [[f"Segment{key}_{kind}" for kind in ("Name", "ID")] for key in sorted(keys)]
-    return [reader.GetMetaData(name if reader.HasMetaDataKey(name) else other) for name, other in names]
+    found = map(NAMED.fullmatch, sorted(reader.GetMetaDataKeys()))  # the name, if there is one, after the ID
+    names = {int(match[1]): reader.GetMetaData(match[0]) for match in found if match}
+    return [names[place] for place in sorted(names)]
 
 
 def is_series(folder: Path) -> bool:
     """Whether a folder directly holds DICOM files; False for one that cannot be listed."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, DataError):
         return folder.is_dir() and any(_is_dicom(path) for path in visible(folder)[:_FIRST])
     return False
 
@@ -180,8 +179,7 @@ def _opened(path: Path) -> tuple[object, tuple[int, ...], np.dtype]:
     with _intact(path):
         reader.ReadImageInformation()
         layers, axes = reader.GetNumberOfComponents(), reader.GetDimension()
-        voxel = sitk.Image([1] * axes, reader.GetPixelIDValue(), layers if layers > 1 else 0)
-        dtype = sitk.GetArrayViewFromImage(voxel).dtype
+        dtype = sitk.GetArrayViewFromImage(sitk.Image([1] * axes, reader.GetPixelIDValue())).dtype
     if dtype.kind not in "iuf":
         remedy = "Convert the voxels, such as complex ones to their magnitude."
         raise DataError(path, expected="real numbers", found=str(dtype), remedy=remedy)
@@ -265,7 +263,8 @@ def _read_series(folder: Path) -> Grid:
     """Reads a folder of DICOM files, one slice each, as one volume."""
     with readable(folder):
         every = visible(folder)
-        slices = [_slice(path) for path in every if _is_dicom(path)]
+        wanted = [path for path in every if _is_dicom(path) or not (path.is_file() or path.is_dir())]
+        slices = [_slice(path) for path in wanted]
     if not slices:
         remedy = "Is there a file in it, such as a .nii.gz? Take it out of its folder."
         raise DataError(folder, expected="a file, or a folder with DICOM files", found="a folder", remedy=remedy)
@@ -277,7 +276,7 @@ def _read_series(folder: Path) -> Grid:
         raise DataError(slices[0].path, expected="slices with right angles", found=found, remedy=FRESH_COPY)
     order = np.argsort(positions @ normal, kind="stable")
     slices, positions = [slices[index] for index in order], positions[order]
-    step = _step_mm(folder, slices, positions, normal) if len(slices) > 1 else slices[0].thickness or 1.0
+    step = _step_mm(folder, slices, positions, normal) if len(slices) > 1 else 1.0
     columns, rows, layers = slices[0].size
     count = 4 * math.prod(slices[0].size) * len(slices)
     size = sum(os.path.getsize(each.path) for each in slices)
@@ -289,7 +288,7 @@ def _read_series(folder: Path) -> Grid:
     sides, affine = (each.spacing[1], each.spacing[0], step), np.eye(4)
     affine[:3, :3] = np.stack([*cosines, normal], axis=1) * sides
     affine[:3, 3] = positions[0]
-    others = [path.name for path in every if not _is_dicom(path)]
+    others = [path.name for path in every if path not in wanted]
     notes = (f"beside its DICOM files are {few(others, 3)}, which were passed over",) if others else ()
     return _grid(folder, array, sides, affine, notes)
 
@@ -318,7 +317,6 @@ def _slice(path: Path) -> _Slice:
         numbers("0028|0030", "PixelSpacing", 2),
         numbers("0020|0037", "ImageOrientationPatient", 6),
         numbers("0020|0032", "ImagePositionPatient", 3),
-        numbers("0018|0050", "SliceThickness", 1)[0] if facts.get("0018|0050") else 0.0,
     )
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import math
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,7 +141,7 @@ def _with_segments(draft: DatasetConfig, request: Request) -> DatasetConfig:
     if found and not draft.struct_name:
         raise ConfigError(
             "Labels are segmentations of 3D Slicer, which are matched by name. Name the structures, in the order of "
-            f"their classes: --struct_names={','.join(found)}"
+            f"their classes: --struct_names={shlex.quote(','.join(found))}"
         )
     count = request.num_classes or len(draft.struct_name) + 1
     return dataclasses.replace(draft, num_classes=count) if found else draft

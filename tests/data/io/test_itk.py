@@ -170,6 +170,10 @@ def test_damaged_and_foreign_files_in_a_series(tmp_path):
     (folder / "000.dcm").write_bytes(whole.replace(b"\x20\x00\x37\x00", b"\x20\x00\x39\x00"))
     with pytest.raises(DataError, match="ImageOrientationPatient"):
         read_image_file(folder)
+    (folder / "000.dcm").unlink()
+    (folder / "000").symlink_to(tmp_path / "annex")
+    with pytest.raises(DataError, match="a link to .*annex, which is not there"):
+        read_image_file(folder)
     (tmp_path / "p.nii.gz").mkdir()
     with pytest.raises(DataError, match="Take it out of its folder"):
         read_image_file(tmp_path / "p.nii.gz")
@@ -202,6 +206,10 @@ def test_what_a_header_claims(tmp_path, monkeypatch):
         "DimSize = 20000 20000 20000\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
     )
     bomb.write_bytes(header.encode() + zlib.compress(bytes(1000)))
+    with pytest.raises(DataError, match="limit of 2.5 GB"):
+        read_image_file(bomb)
+    text = header.replace("20000 20000 20000", "1 1 1\nElementNumberOfChannels = 2000000000")
+    bomb.write_bytes(text.encode() + zlib.compress(bytes(1000)))
     with pytest.raises(DataError, match="limit of 2.5 GB"):
         read_image_file(bomb)
     monkeypatch.setattr(limits, "_most", [1e-7])
