@@ -25,20 +25,13 @@ from fewslice.core.errors import DataError, few, plural
 from fewslice.core.files import refuse_special
 from fewslice.data.io import nifti
 from fewslice.data.io.access import absence, readable, visible
-from fewslice.data.io.nifti import FRESH_COPY, Grid, read_nifti
+from fewslice.data.io.nifti import FRESH_COPY, Grid
 
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
 KINDS = "*.nii.gz, *.nii, *.nrrd, *.mha, *.mhd, or a folder for each DICOM series"  # for messages
 NAMED = re.compile(r"Segment(\d+)_(?:Name|ID)")  # facts of 3D Slicer
 _DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
 _FIRST = 20  # so many entries of a folder are looked at for a DICOM file
-_ALIKE = {
-    "series": "series",
-    "kind": "kind of image",
-    "size": "size (columns, rows, values per pixel)",
-    "spacing": "pixel size",
-    "cosines": "direction of rows and columns",
-}
 _SPLIT = "Put the files of one volume into a folder of its own and move the others elsewhere (3D Slicer lists series)."
 _EXPORT = "Load it in 3D Slicer, which resamples it, save it as .nrrd and give that file, or leave the case out."
 
@@ -50,49 +43,33 @@ class _Slice(NamedTuple):
     series: str
     kind: str
     size: tuple[int, ...]  # columns, rows, values per pixel
-    spacing: tuple[float, ...]  # between rows and between columns
-    cosines: tuple[float, ...]  # of a row and a column
+    pixel_size: tuple[float, ...]  # between rows and between columns
+    directions: tuple[float, ...]  # of a row and a column
     position: tuple[float, ...]
 
 
 def read_image_file(path: str | Path, *, channel: int = 0, is_label: bool = False, num_channels: int = 1) -> Grid:
-    """Reads one 3-D image or label of any kind: NIfTI, or what `read_itk` reads.
-
-    Args, returns and errors are those of `read_itk`; of NIfTI several channels are RGB only.
-    """
+    """Reads one 3-D image or label of any kind, as `read_nifti` or `read_itk` does."""
     path = Path(path)
-    if path.is_dir() or path.name.lower().endswith(ENDINGS):
-        return read_itk(path, channel=channel, is_label=is_label, num_channels=num_channels)
-    return read_nifti(path, channel=channel, is_label=is_label, in_colour=num_channels == 3)
+    read = read_itk if path.is_dir() or path.name.lower().endswith(ENDINGS) else nifti.read_nifti
+    return read(path, channel=channel, is_label=is_label, num_channels=num_channels)
 
 
-def read_itk(path: str | Path, *, channel: int = 0, is_label: bool = False, num_channels: int = 1) -> Grid:
-    """Reads one image, checked like NIfTI, whose header becomes the NIfTI header of files on the same grid.
+def read_itk(path: Path, *, channel: int = 0, is_label: bool = False, num_channels: int = 1) -> Grid:
+    """Reads a file with one of `ENDINGS`, or the folder of a DICOM series, checked like NIfTI.
 
-    Args:
-        path: A file with one of `ENDINGS`, with 2 or 3 axes, or the folder of a DICOM series. DICOM values are rescaled
-            (slope and intercept of each slice).
-        channel: Which value per voxel is read.
-        is_label: Return integers; there must be one per voxel.
-        num_channels: With 2 and more, all values of images with so many become (X, Y, Z, C), of RGBA three. With 1,
-            RGB and RGBA become grey (luminance), with a note.
+    Arguments are those of `read_nifti`; the images of a file are its values per voxel. Slope and intercept of each
+    DICOM slice are applied. The header of the result is that of NIfTI files on the same grid.
 
     Raises:
         DataError: as `read_nifti`; files of a folder that make no single volume.
     """
-    path = Path(path)
     found, _ = read_layers(path)
-    values, notes, count = found.array, found.notes, found.array.shape[3]
-    colours = "RGBA"[:count] if count in (3, 4) and (values.dtype == np.uint8 or path.is_dir()) else ""
-    if num_channels > 1 and not is_label and count in (num_channels, len(colours) if num_channels == 3 else 0):
-        values = values[..., :num_channels]
-    elif colours and not (is_label or channel):
-        values, notes = nifti.luminance(values), (*notes, nifti.grey_note(colours))
-    else:
-        nifti.check_channel(path, count, channel, is_label=is_label)
-        if count > 1:
-            notes = (*notes, f"of {count} values per voxel number {channel}, counted from 0, was read")
-        values = values[..., channel]
+    values, count = found.array, found.array.shape[3]
+    if count in (3, 4) and num_channels in (1, 3) and not channel and (values.dtype == np.uint8 or path.is_dir()):
+        values = values.view([(name, values.dtype) for name in "RGBA"[:count]])
+    how = {"channel": channel, "is_label": is_label, "num_channels": num_channels}
+    values, notes = nifti.chosen(path, values, found.notes, **how)
     return replace(found, array=nifti.checked(path, values, is_label=is_label), notes=notes)
 
 
@@ -160,8 +137,7 @@ def _intact(path: Path) -> Iterator[None]:
         yield
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        expected = f"an intact file{f' of the kind {path.suffix}' if path.suffix else ''}"
-        raise DataError(path, expected=expected, found=lines[-1], remedy=FRESH_COPY) from error
+        raise DataError(path, expected="an intact file", found=lines[-1], remedy=FRESH_COPY) from error
 
 
 def _opened(path: Path) -> tuple[object, tuple[int, ...], np.dtype]:
@@ -269,10 +245,10 @@ def _read_series(folder: Path) -> Grid:
         remedy = "Is there a file in it, such as a .nii.gz? Take it out of its folder."
         raise DataError(folder, expected="a file, or a folder with DICOM files", found="a folder", remedy=remedy)
     _check_alike(folder, slices)
-    positions, cosines = np.array([each.position for each in slices]), np.reshape(slices[0].cosines, (2, 3))
+    positions, cosines = np.array([each.position for each in slices]), np.reshape(slices[0].directions, (2, 3))
     normal = np.cross(*cosines)
     if not np.allclose(np.linalg.norm([*cosines, normal], axis=1), 1, atol=1e-3):
-        found = f"directions {slices[0].cosines}"
+        found = f"directions {slices[0].directions}"
         raise DataError(slices[0].path, expected="slices with right angles", found=found, remedy=FRESH_COPY)
     order = np.argsort(positions @ normal, kind="stable")
     slices, positions = [slices[index] for index in order], positions[order]
@@ -285,7 +261,7 @@ def _read_series(folder: Path) -> Grid:
     for index, each in enumerate(slices):
         with readable(each.path), _intact(each.path):
             array[:, :, index] = _array(_opened(each.path)[0].Execute(), (columns, rows, 1))[:, :, 0]
-    sides, affine = (each.spacing[1], each.spacing[0], step), np.eye(4)
+    sides, affine = (each.pixel_size[1], each.pixel_size[0], step), np.eye(4)
     affine[:3, :3] = np.stack([*cosines, normal], axis=1) * sides
     affine[:3, 3] = positions[0]
     others = [path.name for path in every if path not in wanted]
@@ -322,15 +298,13 @@ def _slice(path: Path) -> _Slice:
 
 def _check_alike(folder: Path, slices: list[_Slice]) -> None:
     """Refuses files of several series, sizes or directions, and localisers beside slices."""
-    for name, what in _ALIKE.items():
+    for name in ("series", "kind", "size", "pixel_size", "directions"):
         value = getattr(slices[0], name)
         is_same = value.__eq__ if isinstance(value, str) else functools.partial(np.allclose, value, atol=1e-3)
-        others = [each for each in slices if not is_same(getattr(each, name))]
-        if others:
-            one, *_ = others
-            found = f"{value} ({slices[0].path.name}, {len(slices) - len(others)} in all) and {getattr(one, name)} "
-            found += f"({one.path.name}; others: {len(others)})"
-            raise DataError(folder, expected=f"one {what} in a folder", found=found, remedy=_SPLIT)
+        if others := [each for each in slices if not is_same(getattr(each, name))]:
+            found = f"{value} ({slices[0].path.name}, {len(slices) - len(others)} in all) and "
+            found += f"{getattr(others[0], name)} ({others[0].path.name}; others: {len(others)})"
+            raise DataError(folder, expected=f"one {name.replace('_', ' ')} of all files", found=found, remedy=_SPLIT)
 
 
 def _step_mm(folder: Path, slices: list[_Slice], positions: np.ndarray, normal: np.ndarray) -> float:
@@ -350,7 +324,7 @@ def _step_mm(folder: Path, slices: list[_Slice], positions: np.ndarray, normal: 
         remedy = f"Are slices missing? Fetch the series again. If it was taken so: {_EXPORT}"
         raise DataError(folder, expected="slices at equal distances", found=found, remedy=remedy)
     shift = np.linalg.norm(positions - positions[0] - np.outer(depths, normal), axis=1).max()
-    if shift > _slack(min(slices[0].spacing)):
+    if shift > _slack(min(slices[0].pixel_size)):
         angle = math.degrees(math.atan(shift / depths[-1]))
         found = f"a shift of {shift:.3g} mm from the first to the last (gantry tilt of {angle:.3g} degrees?)"
         raise DataError(folder, expected="slices straight above one another", found=found, remedy=_EXPORT)

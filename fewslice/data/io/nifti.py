@@ -60,15 +60,16 @@ class Grid:
     notes: tuple[str, ...] = ()
 
 
-def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, in_colour: bool = False) -> Grid:
+def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, num_channels: int = 1) -> Grid:
     """Reads one 3-D image and checks everything that can be checked without knowing what it shows.
 
     Args:
         path: A .nii or .nii.gz file with 2 to 4 axes; further axes of length one are dropped. A file of shape
             (X, Y, 1, Z) is a volume of Z slices, unless `channel` asks for another of its images than the first.
         channel: Which image of a 4-D file.
-        in_colour: Return red, green and blue of a file that has them as (X, Y, Z, 3); otherwise they become grey.
         is_label: Return integers; values farther than 1e-3 from an integer are an error.
+        num_channels: With 2 and more, all images of a file with so many become (X, Y, Z, C), with 3 red, green and
+            blue; otherwise colours become grey.
 
     Returns:
         The image. A 2-D file becomes a volume of one slice.
@@ -80,25 +81,23 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, in
     path = Path(path)
     header, content = _read(path, is_label=is_label)
     volumes, notes = _as_volumes(path, header, content, channel)  # (X, Y, Z, C)
-    colours = "".join(volumes.dtype.names or ())  # RGB, RGBA
-    check_channel(path, volumes.shape[3], channel, is_label=is_label, colours=colours)
-    values = volumes[..., channel]
-    if colours:
-        values = np.stack([values[name] for name in "RGB"], axis=-1)
-        if not in_colour:
-            values, notes = luminance(values), (*notes, grey_note(colours))
-    else:
-        values = _scaled(path, header, values)
-    array = checked(path, values, is_label=is_label)
+    how = {"channel": channel, "is_label": is_label, "num_channels": num_channels}
+    values, notes = chosen(path, volumes, notes, **how)
+    array = checked(path, _scaled(path, header, values), is_label=is_label)
     return Grid(array, _spacing_mm(path, header), _affine(path, header), header, notes=notes)
 
 
-def check_channel(path: Path, count: int, channel: int, *, is_label: bool, colours: str = "") -> None:
-    """Refuses a label with several values per voxel, and a channel that an image with `count` of them lacks."""
+def chosen(
+    path: Path, volumes: np.ndarray, notes: tuple[str, ...], *, channel: int, is_label: bool, num_channels: int
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns one of (X, Y, Z, C) images, or all, and notes; voxels with the fields R, G, B become three or grey."""
+    colours, count = "".join(volumes.dtype.names or ()), volumes.shape[3]  # RGB, RGBA
     if is_label and (colours or count != 1):
         found = f"{colours} voxels" if colours else f"a file with {count} values per voxel"
         remedy = "Store one integer class per voxel in a 3-D file."
         raise DataError(path, expected="a label with one value per voxel", found=found, remedy=remedy)
+    if 1 < num_channels == count and not colours:
+        return volumes, notes
     if not 0 <= channel < count:
         raise DataError(
             path,
@@ -106,16 +105,17 @@ def check_channel(path: Path, count: int, channel: int, *, is_label: bool, colou
             found=f"{count} channel(s), counted from 0",
             remedy=f"Set `image_channel` to 0 ... {count - 1}, or remove this file.",
         )
-
-
-def luminance(values: np.ndarray) -> np.ndarray:
-    """Returns (..., 3 or 4) red, green, blue and opacity as grey."""
-    return values[..., :3] @ np.array(_LUMINANCE, np.float32)
-
-
-def grey_note(colours: str) -> str:
-    """Returns a note that colours, such as RGB, were read as grey."""
-    return f"its voxels are {colours} and were read as grey (luminance); `num_channels = 3` keeps the colours"
+    if count > 1:
+        shape = " x ".join(map(str, volumes.shape))
+        notes += (f"of the {count} images in a file of shape {shape} number {channel}, counted from 0, was read",)
+    values = volumes[..., channel]
+    if colours:
+        values = np.stack([values[name] for name in "RGB"], axis=-1)
+        if num_channels != 3:
+            values = values @ np.array(_LUMINANCE, np.float32)
+            text = "were read as grey (luminance); `num_channels = 3` keeps the colours"
+            notes += (f"its voxels are {colours} and {text}",)
+    return values, notes
 
 
 def checked(path: Path, values: np.ndarray, *, is_label: bool) -> np.ndarray:
@@ -322,12 +322,10 @@ def _as_volumes(path: Path, header: Header, content: np.ndarray, channel: int) -
     if len(extra) > 1:
         expected, remedy = "3-D, or 4-D with one axis of channels", "Split the file into 3-D images."
         raise DataError(path, expected=expected, found=f"shape {tuple(shape)}", remedy=remedy)
-    described = f"of shape {' x '.join(map(str, shape))}"
     if extra and shape[2] == 1 and channel == 0:
-        notes = (f"a file {described} was read as a volume of {extra[0]} slices",)
+        described = " x ".join(map(str, shape))
+        notes = (f"a file of shape {described} was read as a volume of {extra[0]} slices",)
         shape, extra = [*shape[:2], *extra], []
-    elif extra:
-        notes = (f"of the {extra[0]} images in a file {described} number {channel}, counted from 0, was read",)
     shape = (shape[:3] + [1, 1])[:3] + (extra or [1])
     return content.reshape(shape, order="F"), notes
 

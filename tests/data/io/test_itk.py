@@ -16,8 +16,7 @@ from fewslice.core.errors import DataError
 from fewslice.data.io.itk import read_image_file
 from fewslice.data.io.nifti import write_nifti
 from fewslice.data.readers import get_reader
-from tests.data import slicer
-from tests.data.layouts import dataset
+from tests.data import layouts, slicer
 
 sitk = pytest.importorskip("SimpleITK")
 SPACING, ORIGIN = (1.5, 1.25, 3.0), (-10.0, 20.0, 5.0)
@@ -84,7 +83,7 @@ def test_predictions_overlay_the_scan(tmp_path, name):
     """SimpleITK and nibabel see a written mask where SimpleITK sees the scan, whatever the axes inside."""
     path = tmp_path / "scans" / "imagesTr" / name
     series(path) if name == "dicom" else save(path)
-    reader = get_reader(dataset("paired_folders", orientation="canonical", data_root=tmp_path))
+    reader = get_reader(layouts.dataset("paired_folders", orientation="canonical", data_root=tmp_path))
     (case,) = reader.cases()
     volume = reader.read(case, with_label=False)
     assert volume.axes == (-1, -2, 3) and volume.image.shape == ARRAY.shape
@@ -136,7 +135,7 @@ def _same_place(index, facts):
     [
         (_set("0020|000e", "1.2", "1.2", "1.2", "1.9"), r"1.2 \(000.dcm, 3 in all\) and 1.9 \(003.dcm"),
         (_set("0008|0008", *["DERIVED\\PRIMARY\\AXIAL"] * 3, "ORIGINAL\\PRIMARY\\LOCALIZER"), r"localiser \(003"),
-        (_set("0020|0037", *["1\\0\\0\\0\\1\\0"] * 3, "0\\1\\0\\0\\0\\1"), "one direction of rows and columns"),
+        (_set("0020|0037", *["1\\0\\0\\0\\1\\0"] * 3, "0\\1\\0\\0\\0\\1"), "one directions of"),
         (_unequal, r"distances of 3 to 6 mm: a gap after 001.dcm"),
         (_shifted, r"a shift of 1.2 mm .*gantry tilt of 7.59 degrees"),
         (_same_place, r"4 files at 3 places, such as 000.dcm and 003.dcm"),
@@ -157,12 +156,12 @@ def test_damaged_and_foreign_files_in_a_series(tmp_path):
         with pytest.raises(DataError, match="expected: an intact file"):
             read_image_file(folder)
     (folder / "002.dcm").write_bytes(whole.replace(b"1.25\\1.5", b"1.35\\1.5"))
-    with pytest.raises(DataError, match="one pixel size"):
+    with pytest.raises(DataError, match="one pixel size of"):
         read_image_file(folder)
     (folder / "002.dcm").write_bytes(whole)
     other = series(tmp_path / "b", ARRAY[:5])
     shutil.copy(other / "000.dcm", folder / "000.dcm")
-    with pytest.raises(DataError, match="one size"):
+    with pytest.raises(DataError, match="one size of"):
         read_image_file(folder)
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 5, 5), np.uint8)), str(folder / "000.dcm"))
     with pytest.raises(DataError, match="3 frames in one file"):
@@ -243,7 +242,12 @@ def test_several_values_per_voxel(tmp_path, name):
     many = save(tmp_path / f"b{name}", np.stack([ARRAY] * 4 + [ARRAY + 1], axis=-1))
     assert read_image_file(many, num_channels=5).array.shape == (7, 6, 4, 5)
     one = read_image_file(many, channel=4)
-    assert np.array_equal(one.array, ARRAY + 1) and "of 5 values per voxel number 4" in one.notes[0]
+    assert (
+        np.array_equal(one.array, ARRAY + 1)
+        and "of the 5 images in a file of shape 7 x 6 x 4 x 5 number 4" in one.notes[0]
+    )
+    nifti = layouts.save(tmp_path / "c.nii", np.stack([ARRAY] * 2, axis=-1))
+    assert read_image_file(nifti, num_channels=2).array.shape == (7, 6, 4, 2)
     with pytest.raises(DataError, match="5 values per voxel"):
         read_image_file(many, is_label=True)
     with pytest.raises(DataError, match="channel 7"):
@@ -261,7 +265,7 @@ def test_segments_are_labels_by_name(tmp_path):
     part = np.array([0, 2, 1], np.uint8)[label][1:6, 2:5, :3]
     path = folder / "labelsTr" / "p1.seg.nrrd"
     slicer.segmentation(path, part[np.newaxis], moved, [("Cyst", 0, 1), ("liver", 0, 2)])
-    settings = dataset(
+    settings = layouts.dataset(
         "paired_folders", data_root=tmp_path, num_classes=3, struct_name=("liver", "cyst"), label_map=((7, 1), (9, 2)),
         class_weights=(),
     )  # fmt: skip
