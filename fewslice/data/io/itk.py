@@ -272,9 +272,10 @@ def _read_series(folder: Path) -> Grid:
 def _slice(path: Path) -> _Slice:
     reader, (columns, rows, frames, layers), _ = _opened(path)
     facts = {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
-    if frames != 1:
+    kinds = facts.get("0008|0008", "")
+    if frames != 1 or "MOSAIC" in kinds:
         remedy = "Convert it with dcm2niix or 3D Slicer and give the .nii.gz or .nrrd."
-        raise DataError(path, expected="one slice per DICOM file", found=f"{frames} frames in one file", remedy=remedy)
+        raise DataError(path, expected="one slice per DICOM file", found=f"{frames} frames ({kinds})", remedy=remedy)
 
     def numbers(tag: str, name: str, length: int) -> tuple[float, ...]:
         text = facts.get(tag, "")
@@ -288,7 +289,7 @@ def _slice(path: Path) -> _Slice:
     return _Slice(
         path,
         " ".join(filter(None, (facts.get("0008|103e"), facts.get("0020|000e")))),
-        "localiser" if "LOCALIZER" in facts.get("0008|0008", "") else "slice",
+        "localiser" if "LOCALIZER" in kinds else "slice",
         (columns, rows, layers),
         numbers("0028|0030", "PixelSpacing", 2),
         numbers("0020|0037", "ImageOrientationPatient", 6),

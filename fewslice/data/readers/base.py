@@ -22,8 +22,9 @@ from fewslice.core.errors import DataError, few
 from fewslice.core.registry import Registry
 from fewslice.data.io import geometry
 from fewslice.data.io.access import readable, visible
-from fewslice.data.io.itk import files_of, is_series, read_image_file
+from fewslice.data.io.itk import files_of, is_series, read_image_file, segment_names
 from fewslice.data.io.nifti import Grid
+from fewslice.data.painted import read_segments
 from fewslice.data.scribbles import case_generator, simulate_scribbles
 from fewslice.data.volume import Case, Volume
 from fewslice.settings.datasets import DatasetConfig
@@ -121,7 +122,12 @@ class Reader(abc.ABC):
         return self._turned(case, image, label if with_label else None, scribble, (*image.notes, *notes)), []
 
     def _on_image(self, case: Case, image: Grid, label: Grid) -> Grid:
-        return on_grid_of(image, label, case.label_path, name=f"its image {case.image_path}")
+        if not segment_names(case.label_path):
+            return on_grid_of(image, label, case.label_path, name=f"its image {case.image_path}")
+        classes = read_segments(case.label_path, image, case, self.dataset.struct_name)
+        code_of = {label: code for code, label in self.dataset.label_map if label}
+        codes = np.array([code_of.get(label, label) for label in range(classes.max() + 1)], np.int32)
+        return dataclasses.replace(image, array=codes[classes])
 
     def _turned(
         self, case: Case, image: Grid, label: np.ndarray | None, scribble: np.ndarray | None, notes: tuple[str, ...]
@@ -163,6 +169,8 @@ class Reader(abc.ABC):
                 found="an image without a label",
                 remedy="Put the label there, or choose only labelled patients for training and testing.",
             )
+        if segment_names(case.label_path):  # `_on_image` reads it, on the grid of the image
+            return Grid(np.zeros((1, 1, 1), np.int32), (1.0, 1.0, 1.0), np.eye(4))
         return read_image_file(case.label_path, is_label=True)
 
     def _read_scribble(self, case: Case) -> np.ndarray | None:

@@ -6,7 +6,6 @@ labels/scan_a.nii.gz     (or scan_a.nrrd, scan_a.seg.nrrd of 3D Slicer, ...)
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -15,12 +14,9 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fewslice.core.errors import DataError, few
 from fewslice.data.io.access import readable
-from fewslice.data.io.itk import KINDS, files_of, read_image_file, segment_names
-from fewslice.data.painted import read_segments
+from fewslice.data.io.itk import KINDS, files_of, read_image_file
 from fewslice.data.readers.base import READERS, Grid, Reader, image_files, image_stem, visible
 from fewslice.data.volume import Case
 from fewslice.settings.datasets import patient_of
@@ -84,19 +80,6 @@ class PairedFoldersReader(Reader):
         has_file_per_channel = image_stem(case.image_path) != case.case_id
         channel = 0 if has_file_per_channel else self.dataset.image_channel
         return read_image_file(case.image_path, channel=channel, num_channels=self.dataset.num_channels)
-
-    def _read_label(self, case: Case) -> Grid:
-        if case.label_path and segment_names(case.label_path):  # `_on_image` reads it, on the grid of the image
-            return Grid(np.zeros((1, 1, 1), np.int32), (1.0, 1.0, 1.0), np.eye(4))
-        return super()._read_label(case)
-
-    def _on_image(self, case: Case, image: Grid, label: Grid) -> Grid:
-        if not segment_names(case.label_path):
-            return super()._on_image(case, image, label)
-        classes = read_segments(case.label_path, image, case, self.dataset.struct_name)
-        code_of = {0: 0} | {label: code for code, label in self.dataset.label_map}
-        codes = np.array([code_of.get(index, index) for index in range(len(self.dataset.struct_name) + 1)], np.int32)
-        return dataclasses.replace(image, array=codes[classes])
 
 
 def channel_bases(folder: Path, stems: Set[str], labels: Set[str], declared: int = 0) -> set[str]:
