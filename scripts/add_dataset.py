@@ -2,6 +2,7 @@
 
 A folder of images and one of labels with the same file names (an image may be called <label>_0000.nii.gz):
   python scripts/add_dataset.py --name=liver --images=scans/images --labels=scans/labels
+Scans are .nii.gz, .nii, .nrrd, .mha, .mhd, or a folder for each DICOM series; labels .seg.nrrd of 3D Slicer too.
 A raw folder of the Medical Segmentation Decathlon or nnU-Net, or a folder of patient folders as in ACDC:
   python scripts/add_dataset.py --name=hippocampus --images=Task04_Hippocampus
 Images only, to pretrain on and to choose slices from (docs/select_slices.md):
@@ -38,7 +39,7 @@ flags.DEFINE_string("label_map", "", "code:class pairs if the labels are not 0, 
 flags.DEFINE_string(
     "patient_pattern",
     "",
-    "Regular expression for file names without .nii.gz; its first group is the patient. Default: sub-01 of "
+    "Regular expression for file names without ending; its first group is the patient. Default: sub-01 of "
     "sub-01_ses-02, else the name without endings such as _frame01, _t3 and _ED; other names that may be visits are "
     "asked about.",
 )

@@ -121,7 +121,7 @@ def test_colours_are_read_alike(tmp_path):
     nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
     for channels in (1, 3):
         _, image = runner.read_scan(tmp_path / "a.nii.gz", {"image_channel": 0, "num_channels": channels})
-        expected = read_nifti(tmp_path / "a.nii.gz", in_colour=channels == 3).array
+        expected = read_nifti(tmp_path / "a.nii.gz", num_channels=channels).array
         np.testing.assert_allclose(image, expected, rtol=1e-6)
 
 

@@ -9,6 +9,7 @@ import dataclasses
 import math
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,11 @@ import numpy as np
 from fewslice.core.errors import ConfigError, DataError, few, listed, plural
 from fewslice.data.geometry_notes import Lie, geometry_notes, lie_of
 from fewslice.data.io.access import absence, readable
+from fewslice.data.io.itk import KINDS, is_series, segment_names
 from fewslice.data.new_dataset.annotations import IGNORE, Painted, sparse_slices
 from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, needed_side
 from fewslice.data.readers import Reader, get_reader
-from fewslice.data.readers.base import nifti_files, visible
+from fewslice.data.readers.base import image_files, visible
 from fewslice.data.readers.msd import TEST_IMAGES, label_names
 from fewslice.data.readers.paired_folders import read_info
 from fewslice.data.readers.patients import BIDS_PATTERN, alike, doubt, question
@@ -127,6 +129,8 @@ def provisional(request: Request) -> DatasetConfig:
         patient_pattern=request.patient_pattern or PATIENT_PATTERN,
         data_root=Path(root),
     )
+    if layout == "paired_folders" and not request.images_only:
+        draft = _with_segments(draft, request)
     if not request.patient_pattern and layout != "acdc":
         stems = [case.case_id for case in _reader(draft).cases()]
         if all(subjects := {patient_of(stem, BIDS_PATTERN) for stem in stems}) and not alike(subjects):
@@ -134,6 +138,19 @@ def provisional(request: Request) -> DatasetConfig:
         if text := question(stems):
             raise ConfigError(text)
     return draft
+
+
+def _with_segments(draft: DatasetConfig, request: Request) -> DatasetConfig:
+    """Returns the draft; where labels hold named segments, with a class for each name of a structure."""
+    labels = [case.label_path for case in _reader(draft).cases() if case.label_path]
+    found = dict.fromkeys(name for path in labels for name in segment_names(path))
+    if found and not draft.struct_name:
+        raise ConfigError(
+            "Labels are segmentations of 3D Slicer, which are matched by name. Name the structures, in the order of "
+            f"their classes: --struct_names={shlex.quote(','.join(found))}"
+        )
+    count = request.num_classes or len(draft.struct_name) + 1
+    return dataclasses.replace(draft, num_classes=count) if found else draft
 
 
 def _check_values(request: Request) -> None:
@@ -310,8 +327,8 @@ def notes(dataset: DatasetConfig, checked: Sequence[Checked], tables: Splits, of
     if dataset.layout != "acdc" and (text := doubt(dataset, (item.case.patient_id for item in checked))):
         yield text
     for folder in sorted((reader.folder / dataset.images_dir).parent.glob("*")) if dataset.layout != "acdc" else ():
-        if folder not in read and re.match("images|labels|test|val", folder.name, re.I) and nifti_files(folder):
-            yield f"{folder.name}/: {len(nifti_files(folder))} NIfTI files beside {dataset.images_dir}/ are not read"
+        if folder not in read and re.match("images|labels|test|val", folder.name, re.I) and image_files(folder):
+            yield f"{folder.name}/: {len(image_files(folder))} scans beside {dataset.images_dir}/ are not read"
     yield from geometry_notes({item.case.case_id: item.lie for item in checked}, dataset.orientation)
     names = ("background", *dataset.struct_name)
     shown = [(each, label_notes(each.classes, names) if each.classes is not None else ()) for each in checked]
@@ -346,7 +363,7 @@ def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> t
     With `images_only` the second folder is the one where labels may be put later; it need not exist.
 
     Raises:
-        DataError: a folder that is not there or is a file, holds no NIfTI file, is raw although `--labels` is given,
+        DataError: a folder that is not there or is a file, holds no scan, is raw although `--labels` is given,
             or images and labels none of which have the same name.
     """
     images = _folder(images, "images")
@@ -354,7 +371,7 @@ def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> t
         raw = _raw_kind(images)
         if labels is not None:
             labels = _folder(labels, "labels")
-            if raw and not nifti_files(images):
+            if raw and not image_files(images):
                 inner = f", or give --images={images / 'imagesTr'} with --labels" if "imagesTr" in raw else ""
                 raise DataError(
                     images,
@@ -397,12 +414,13 @@ def _folder(path: Path, flag: str) -> Path:
 def _raw_kind(folder: Path) -> str:
     if (folder / "imagesTr").is_dir() and (folder / "labelsTr").is_dir():
         return "imagesTr/ and labelsTr/"
-    is_acdc = any(path.is_dir() and _PATIENT.fullmatch(path.name) for path in visible(folder))
+    folders = (path for path in visible(folder) if path.is_dir() and _PATIENT.fullmatch(path.name))
+    is_acdc = any(not is_series(path) for path in folders)
     return "patient folders" if is_acdc else ""
 
 
 def _check_pair(images: Path, labels: Path) -> None:
-    """Refuses one folder for both, a folder without a NIfTI file, and labels none of which belongs to an image."""
+    """Refuses one folder for both, a folder without a scan, and labels none of which belongs to an image."""
     if images == labels:
         raise DataError(
             labels,
@@ -412,7 +430,7 @@ def _check_pair(images: Path, labels: Path) -> None:
         )
     for folder, kind in ((images, "image"), (labels, "label")):
         _check_files(folder, kind)
-    found, names = [*nifti_files(labels)], [*nifti_files(images)]
+    found, names = [*image_files(labels)], [*image_files(images)]
     if set(found).isdisjoint([*names, *(re.sub(r"_\d{4}$", "", stem) for stem in names)]):
         raise DataError(
             labels,
@@ -423,20 +441,22 @@ def _check_pair(images: Path, labels: Path) -> None:
 
 
 def _check_files(folder: Path, kind: str) -> None:
-    if not nifti_files(folder):
+    if not image_files(folder):
         hint = ", or say --images_only if there are none" if kind == "label" else ""
+        move = f"Put the {kind}s there (convert other formats first), or name their folder"
+        move = "Give each series a folder of its own below that folder" if is_series(folder) else move
         raise DataError(
             folder,
-            expected=f"{kind} files, *.nii.gz or *.nii",
+            expected=f"{kind} files: {KINDS}",
             found=_content(folder),
-            remedy=f"Put the {kind}s there (convert other formats to NIfTI first), or name their folder{hint}.",
+            remedy=f"{move}{hint}.",
         )
 
 
 def check_lonely_labels(folder: Path, images: Path, used: set[Path | None]) -> None:
     """Raises `DataError` that names the labels which belong to no image."""
     with readable(folder):
-        lonely = [path.name for path in nifti_files(folder).values() if path not in used]
+        lonely = [path.name for path in image_files(folder).values() if path not in used]
     if lonely:
         raise DataError(
             folder,

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fewslice.core.errors import DataError
 from fewslice.data.io.access import readable
-from fewslice.data.readers.base import READERS, Reader, existing, nifti_stem, visible
+from fewslice.data.readers.base import READERS, Reader, existing, image_stem, visible
 from fewslice.data.volume import Case
 
 _RESTORE = "Restore the file from ACDC's archive."
@@ -43,7 +43,7 @@ class AcdcReader(Reader):
         return cases
 
     def new_label_path(self, case: Case) -> Path:
-        return case.image_path.parent / f"{nifti_stem(case.image_path)}_gt.nii.gz"
+        return case.image_path.parent / f"{image_stem(case.image_path)}_gt.nii.gz"
 
     def patient_facts(self, case: Case) -> dict[str, str | float]:
         """Returns diagnosis group, height and weight as far as Info.cfg names them; {} without one."""
