@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 from losses.components import largest_components
-from losses.pixels import batch_dice, class_first, groups_of, shifted, teacher_targets
+from losses.pixels import batch_dice, class_first, groups_of, known_pixels, shifted, teacher_targets
 from losses.registry import Loss, register
 
 
@@ -15,11 +15,12 @@ from losses.registry import Loss, register
 class CopyPaste(Loss):
     """Predictions on images that are part labelled and part unlabelled.
 
-    `y_true`: (u, H, W, K + 1), one-hot labels of the labelled images, then 1 where the mixed image shows the unlabelled
-    one. `y_pred`: logits (2 u, H, W, K), [teacher, on the unlabelled images | mixed images].
+    `y_true`: (u, H, W, K + 1), one-hot labels of the labelled images, all 0 where they are not known, then 1 where the
+    mixed image shows the unlabelled one. `y_pred`: logits (2 u, H, W, K), [teacher, on the unlabelled images | mixed
+    images].
 
     The loss is the mean of Dice (`batch_dice`) and cross-entropy, each pixel weighted by 1 where labelled, by `alpha`
-    where not.
+    where not, and by 0 on a labelled image where the label is not known.
 
     Args:
         alpha: Weight of unlabelled pixels, in [0, 1].
@@ -58,7 +59,8 @@ class CopyPaste(Loss):
         known = class_first(y_true)
         known, is_unlabelled = known[:, :-1], known[:, -1:]
         labels = is_unlabelled * (probabilities if self.soft else hard) + (1.0 - is_unlabelled) * known
-        weights = is_unlabelled * self.alpha * (certainty if self.soft else 1.0) + (1.0 - is_unlabelled)
+        weights = is_unlabelled * self.alpha * (certainty if self.soft else 1.0)
+        weights = weights + (1.0 - is_unlabelled) * known_pixels(known)
         logits = shifted(class_first(mixed))
         log_sum = ops.log(ops.sum(ops.exp(logits), axis=1, keepdims=True))
         cross_entropy = -ops.sum(labels * (logits - log_sum), axis=1, keepdims=True)

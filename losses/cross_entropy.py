@@ -8,23 +8,23 @@ from typing import Any
 
 from keras import ops
 
-from losses.pixels import check_soft_labels, class_first, shifted
+from losses.pixels import check_soft_labels, class_first, known_pixels, shifted
 from losses.registry import Loss, register
 
 
 @register("cross_entropy")
 class CrossEntropy(Loss):
-    """Mean over images and pixels of w * (-sum over classes of y log p), from logits.
+    """Mean over images and known pixels of w * (-sum over classes of y log p), from logits.
 
-    The pixel weight w is the sum over classes of class_weights * y (1 without weights); a soft label mixes
-    weights.
+    Pixels whose labels are all 0 are not known; an image without known pixels gives 0. The pixel weight w is the sum
+    over classes of class_weights * y (1 without weights); a soft label mixes weights.
 
     Args:
         class_weights: One non-negative number per class, or None.
         **kwargs: As in `losses.registry.Loss`. `call` returns one value per image.
 
     Notes:
-        As in the published code, the weighted sum is divided by the number of pixels, not by the sum of the
+        As in the published code, the weighted sum is divided by the number of (known) pixels, not by the sum of the
         weights. `y_true` (one-hot or soft) and `y_pred` have shape (batch, ..., class).
 
     Example:
@@ -47,7 +47,9 @@ class CrossEntropy(Loss):
         if weights is not None:
             factors = ops.reshape(ops.convert_to_tensor(weights, labels.dtype), (1, -1, 1))
             pixel_loss = pixel_loss * ops.sum(labels * factors, axis=1)
-        return ops.mean(pixel_loss, axis=-1)
+        known = ops.sum(known_pixels(labels)[:, 0], axis=-1)
+        count = ops.cast(ops.shape(labels)[-1], labels.dtype)
+        return ops.mean(pixel_loss, axis=-1) * (count / ops.maximum(known, 1.0))  # 1 where all are known
 
 
 def _checked(class_weights: Sequence[float]) -> list[float]:

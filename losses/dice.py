@@ -9,7 +9,7 @@ from typing import Any
 
 from keras import ops
 
-from losses.pixels import check_soft_labels, class_first, softmax
+from losses.pixels import check_soft_labels, class_first, known_pixels, softmax
 from losses.registry import Loss, register
 
 _EPSILON = 1e-10
@@ -20,7 +20,7 @@ class Dice(Loss):
     """One minus the mean Dice score over images and classes, from logits.
 
     Score of an image and class: 2 sum(p y) / (sum(p) + sum(y) + 1e-10), p the softmax over classes, sums over
-    pixels.
+    the known pixels: those whose labels are not all 0.
 
     Args:
         with_background: Whether class 0 counts.
@@ -44,6 +44,7 @@ class Dice(Loss):
         check_soft_labels(y_true, y_pred)
         probabilities = softmax(class_first(y_pred))  # (N, K, P)
         labels = ops.cast(class_first(y_true), probabilities.dtype)
+        probabilities = probabilities * known_pixels(labels)
         overlap = ops.sum(probabilities * labels, axis=-1)  # (N, K)
         total = ops.sum(probabilities, axis=-1) + ops.sum(labels, axis=-1)
         score = 2.0 * overlap / (total + _EPSILON)

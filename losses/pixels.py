@@ -33,6 +33,11 @@ def softmax(logits: Any) -> Any:
     return exponentials / ops.sum(exponentials, axis=1, keepdims=True)
 
 
+def known_pixels(labels: Any) -> Any:
+    """Returns (N, 1, P): 1 where one-hot or soft labels (N, K, P) say something, 0 where all their classes are 0."""
+    return ops.cast(ops.sum(labels, axis=1, keepdims=True) > 0.5, labels.dtype)
+
+
 def batch_dice(probabilities: Any, labels: Any, weights: Any) -> Any:
     """Returns one minus the mean over classes of the Dice score of a whole batch, pixels weighted.
 

@@ -2,6 +2,7 @@
 
 A folder of images and one of labels with the same file names (an image may be called <label>_0000.nii.gz):
   python scripts/add_dataset.py --name=liver --images=scans/images --labels=scans/labels
+Scans are .nii.gz, .nii, .nrrd, .mha, .mhd, or a folder for each DICOM series; labels .seg.nrrd of 3D Slicer too.
 A raw folder of the Medical Segmentation Decathlon or nnU-Net, or a folder of patient folders as in ACDC:
   python scripts/add_dataset.py --name=hippocampus --images=Task04_Hippocampus
 Images only, to pretrain on and to choose slices from (docs/select_slices.md):
@@ -38,15 +39,24 @@ flags.DEFINE_string("label_map", "", "code:class pairs if the labels are not 0, 
 flags.DEFINE_string(
     "patient_pattern",
     "",
-    "Regular expression for file names without .nii.gz; its first group is the patient. Default: sub-01 of "
+    "Regular expression for file names without ending; its first group is the patient. Default: sub-01 of "
     "sub-01_ses-02, else the name without endings such as _frame01, _t3 and _ED; other names that may be visits are "
     "asked about.",
 )
 flags.DEFINE_integer("image_channel", 0, "Channel of 4-D images, or of files _0000, ...", lower_bound=0)
+flags.DEFINE_integer("ignore_label", None, "Code in the labels that means not annotated, such as 255, if any has.")
+flags.DEFINE_enum(
+    "sparse_labels",
+    None,
+    ["partial", "full"],
+    "Labels that look painted in few slices: partial: the other slices are not annotated; full: they are background. "
+    "Default: you are asked.",
+)
 flags.DEFINE_integer("val", None, "Number of validation patients. Default: 2.", lower_bound=1)
 flags.DEFINE_integer("test", None, "Number of test patients. Default: a fifth.", lower_bound=0)
 flags.DEFINE_string("output_dir", None, "Folder for the two files. Default: experiment_init/.")
-flags.DEFINE_bool("force", False, "Overwrite existing files.")
+flags.DEFINE_bool("force", False, "Overwrite existing files; who trains, validates or tests goes on to do so.")
+flags.DEFINE_bool("redraw", False, "With --force: draw new lists.")
 flags.DEFINE_bool("dry_run", False, "Check and show, but write nothing.")
 FLAGS = flags.FLAGS
 DEFAULT_BATCH = 6  # volumes in a batch of global pretraining unless flags say otherwise
@@ -54,7 +64,7 @@ DEFAULT_BATCH = 6  # volumes in a batch of global pretraining unless flags say o
 
 def main(_argv):
     from fewslice.data.geometry_notes import best_orientation
-    from fewslice.data.new_dataset import crop, derive, files
+    from fewslice.data.new_dataset import annotations, crop, derive, files
 
     folder = Path(FLAGS.output_dir or dataset_files.experiments_folder())
     targets = folder / f"init_{FLAGS.name}.py", folder / f"data_cfg_{FLAGS.name}.py"
@@ -67,6 +77,7 @@ def main(_argv):
         label_map=FLAGS.label_map,
         patient_pattern=FLAGS.patient_pattern,
         image_channel=FLAGS.image_channel,
+        ignore_label=FLAGS.ignore_label,
         images_only=FLAGS.images_only,
         **({"data_root": Path(FLAGS.data_root)} if FLAGS.data_root else {}),
     )
@@ -77,9 +88,15 @@ def main(_argv):
         draft = dataclasses.replace(draft, orientation="as_stored")
         checked = check(derive.check_files(draft, with_labels=not FLAGS.images_only))
     dataset = derive.derive(draft, checked, with_labels=not FLAGS.images_only)
+    sparse = [(item.case.case_id, item.sparse, item.shape[2]) for item in checked if item.sparse]
+    if sparse and FLAGS.sparse_labels is None:
+        raise ConfigError(annotations.sparse_question(sparse))
     labelled, unlabelled, official = derive.patients(dataset, checked)
-    counts = {"val": FLAGS.val, "test": FLAGS.test}
-    tables = files.split_patients(labelled, unlabelled, seed=FLAGS.seed, official=official, **counts)
+    masks = dataset
+    if is_partial := bool(sparse) and FLAGS.sparse_labels == "partial":
+        dataset = derive.without_labels(request, dataset)
+        labelled, unlabelled, official = [], sorted({item.case.patient_id for item in checked}), []
+    tables = split(labelled, unlabelled, official, folder)
     others = plural(len(unlabelled), "other patient")
     facts = f"{plural(len(checked), 'volume')} of {len(labelled)} labelled and {others}"
     print(f"Good: {facts}. {files.summary(dataset, tables)}")
@@ -93,6 +110,28 @@ def main(_argv):
         print(f"Volumes to pretrain on: {count}. The default batch needs {DEFAULT_BATCH}: use --bt_size=4 (2 volumes).")
     splits = files.splits_text(FLAGS.name, tables, FLAGS.seed)
     write(targets, (files.init_text(dataset, facts, has_labels=bool(labelled)), splits))
+    if is_partial and not FLAGS.dry_run:
+        dataset = load_dataset_config(FLAGS.name, folder=folder, data_root=request.data_root)
+        found = derive.painted_slices(masks, [item.case for item in checked if item.classes is not None])
+        counts = {"seed": FLAGS.seed, "val": FLAGS.val, "test": FLAGS.test}
+        for line in annotations.add(dataset, list(found), folder, **counts):
+            print(line, flush=True)
+
+
+def split(labelled, unlabelled, official, folder: Path):
+    """Returns the lists: new ones, or those that are there with the patients that are new."""
+    from fewslice.data.new_dataset import files
+
+    counts = {"seed": FLAGS.seed, "val": FLAGS.val, "test": FLAGS.test}
+    pair = folder / f"init_{FLAGS.name}.py", folder / f"data_cfg_{FLAGS.name}.py"
+    is_kept = FLAGS.force and not (FLAGS.redraw or official) and all(path.exists() for path in pair)
+    old = load_dataset_config(FLAGS.name, folder=folder, data_root=FLAGS.data_root).splits if is_kept else None
+    old = files.still_there(old, [*labelled, *unlabelled]) if old is not None else None
+    if old is None or not old.labelled_keys():
+        return files.split_patients(labelled, unlabelled, official=official, **counts)
+    print(f"The lists of {FLAGS.name} are kept: new patients are added to them (--redraw draws new ones).")
+    counts["test"] = max(len(old.test), round(len(labelled) / 5)) if FLAGS.test is None else FLAGS.test
+    return files.extend_patients(old, labelled, unlabelled, is_partial=FLAGS.images_only, **counts)
 
 
 def check(results) -> list:

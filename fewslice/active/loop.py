@@ -70,12 +70,14 @@ class Loop:
             returns what goes into metrics.json. It resumes where it was interrupted. None trains nothing.
         picture: Draws the query: path, choice, the labels of its boxes (None while a person has them). None draws
             nothing.
+        start: What was annotated before the first round; None: nothing.
     """
 
     folder: Path
     pool: Units
     evidence: Mapping[str, Evidence]
     ignore_value: int
+    start: Labels | None = None
     annotator: Annotator | None = None
     learner: Learner | None = None
     picture: Picture | None = None
@@ -89,7 +91,7 @@ class Loop:
             WaitingForAnnotations: the annotator has handed out work.
         """
         round_files.check_plans(self.folder, plans)
-        labels, trained = Labels(self.pool, self.ignore_value), None
+        labels, trained = self.start or Labels(self.pool, self.ignore_value), None
         for plan in plans:
             folder = round_files.folder_of(self.folder, plan.number)
             if (folder / "DONE").exists():

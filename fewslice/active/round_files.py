@@ -14,12 +14,13 @@ import numpy as np
 
 from fewslice.active.labels import Labels, Revealed
 from fewslice.active.query import Choice, Query
-from fewslice.active.selection_files import read_labelled, read_query
+from fewslice.active.selection_files import read_labelled, read_query, write_query
 from fewslice.core import done, files, later
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.settings.experiment import RoundPlan
 
 QUERY, LABELS, LABELLED, METRICS = "query.csv", "labels.npy", "labelled.csv", "metrics.json"
+START = "start"  # beside the rounds: what was annotated before them
 SUMS = "checksums.json"  # of the files of an unfinished round
 _VOUCHED = (
     "plan.json", QUERY, LABELS, LABELLED, METRICS, "member_*/member.json",
@@ -76,6 +77,29 @@ def check_choice(path: Path, choice: Choice, query: Query) -> None:
             found=f"{len(choice.indices)}, of which {twice} were annotated or overlap what was",
             remedy=f"Restore the file; or move {path.parent} and all later rounds elsewhere, and repeat the command.",
         )
+
+
+def has_start(run: Path) -> bool:
+    """Whether a run keeps units that were annotated before its first round."""
+    return (folder_of(run, 0).parent / START / QUERY).exists()
+
+
+def write_start(run: Path, before: Labels, units: np.ndarray, values: np.ndarray) -> None:
+    """Keeps units that were annotated before the first round of a run, and the (V,) uint8 labels of their boxes."""
+    folder = folder_of(run, 0).parent / START
+    write_once(folder, LABELS, lambda path: files.write_array(path, values))
+    write_once(folder, QUERY, lambda path: write_query(path, before.pool, Choice.unranked(units)))
+
+
+def read_start(run: Path, before: Labels) -> Labels:
+    """Returns the labels that a run began with, after comparing their checksums. Raises `DataError` as `write_once`."""
+    folder = folder_of(run, 0).parent / START
+    if not has_start(run):
+        return before
+    revealed = dataclasses.replace(read_revealed(folder, before), number=-1)
+    for name in (LABELS, QUERY):
+        write_once(folder, name, lambda path: None)
+    return before.extended(revealed)
 
 
 def read_revealed(folder: Path, before: Labels) -> Revealed:

@@ -45,17 +45,24 @@ class SegmentationAugmentation:
 def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
     """Returns (batch, H, W, num_classes) float32 from integer classes (batch, H, W).
 
+    Pixels of value num_classes are not annotated and get zeros.
+
     Raises:
-        ConfigError: A class outside 0 to num_classes - 1.
+        ConfigError: A value outside 0 to num_classes.
     """
     lowest, highest = int(labels.min()), int(labels.max())
-    if lowest < 0 or highest >= num_classes:
+    if lowest < 0 or highest > num_classes:
         raise ConfigError(
             f"Labels must lie in 0 to {num_classes - 1} (`num_classes`={num_classes}). "
             f"Found: {lowest} to {highest}. "
             "Correct `num_classes` or the `label_map` of the dataset."
         )
-    return np.take(np.eye(num_classes, dtype=np.float32), labels, axis=0, mode="clip")
+    return np.take(np.eye(num_classes + 1, num_classes, dtype=np.float32), labels, axis=0, mode="clip")
+
+
+def forget_mixtures(onehot: np.ndarray) -> None:
+    """Makes pixels unknown (zeros) that are a mixture of known and unknown ones, in place; (batch, H, W, K) float32."""
+    onehot[onehot.sum(axis=-1) < 1 - 1e-3] = 0
 
 
 def draw_split(rng: np.random.Generator | int, batch: int) -> int:
@@ -104,20 +111,26 @@ def augment_segmentation_batch(
     Args:
         rng: Draws the affine operations, then grids, intensity and k, whatever the settings; last what `strong` needs.
         images: (batch, H, W, 1) float32.
-        labels: (batch, H, W) integer classes.
+        labels: (batch, H, W) integer classes, num_classes = not annotated.
         num_classes: Classes including the background.
         settings: The changes beside the affine operations.
 
     Returns:
-        (batch, H, W, 1) float32 images and (batch, H, W, num_classes) float32 one-hot labels, soft where
-        deformed.
+        (batch, H, W, 1) float32 images and (batch, H, W, num_classes) float32 one-hot labels, soft where deformed,
+        zeros where not annotated. What comes from outside a slice is background, or not annotated if the slice has
+        such pixels.
 
     Raises:
-        ConfigError: A label outside 0 to num_classes - 1.
+        ConfigError: A label outside 0 to num_classes.
     """
     rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch = len(images)
+    is_open = (labels == num_classes).any(axis=(1, 2), keepdims=True)
+    if is_open.any():  # the affine operations fill with 0: there "not annotated" is 0 and classes begin with 1
+        labels = (labels + is_open.astype(np.int32)) % (num_classes + 1)
     images, labels = random_affine(rng, images, labels)
+    if is_open.any():
+        labels = (labels - is_open.astype(np.int32)) % (num_classes + 1)
     onehot = one_hot(labels, num_classes)
     grids = draw_grids(rng, batch, sigma=settings.sigma)
     delta, factor = draw_finetuning(rng, batch, per_image=settings.per_image)
@@ -128,4 +141,6 @@ def augment_segmentation_batch(
         mix_from(images, onehot, split=split, fields=fields, intensity=intensity)
         if settings.strong:
             images[split:] = strong_intensity(rng, images[split:], cuts_out=False)
+    if is_open.any():
+        forget_mixtures(onehot)
     return images, onehot

@@ -25,12 +25,13 @@ def exceeded(size: float) -> str:
     return f"{needed:.3g} GB are more than the limit of {_most[0]:g} GB (--{FLAG})"
 
 
-def check(path: str | os.PathLike, size: float, what: str) -> None:
-    """Refuses, with `DataError`, a file that unpacks to more bytes than the limit."""
+def check(path: str | os.PathLike, size: float, what: str, *, on_disk: int | None = None) -> None:
+    """Refuses, with `DataError`, a file (or a folder of `on_disk` bytes) that unpacks to more bytes than the limit."""
     if found := exceeded(size):
+        on_disk = os.path.getsize(path) if on_disk is None else on_disk
         raise DataError(
             path,
-            expected=f"a content within the limit ({os.path.getsize(path)} bytes on the disk)",
+            expected=f"a content within the limit ({on_disk} bytes on the disk)",
             found=f"{what}: {found}",
             remedy=f"Right? Repeat with --{FLAG}={size / 1e9 + 0.1:.1f}. Otherwise get a fresh copy, or leave it out.",
         )

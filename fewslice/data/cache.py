@@ -6,7 +6,7 @@ trained on and a second run starts at once.
 <data root>/<data_path_tr_cropped>/<digest of the settings>/
     manifest.json                 settings and a table of all cases, for people and other programs
     <case id>/image.npy           (Z, NX, NY) float32; (Z, NX, NY, C) where `num_channels` is more than 1
-              label.npy           (Z, NX, NY) uint8, and
+              label.npy           (Z, NX, NY) uint8, num_classes = not annotated, and
               native_label.npy    (X, Y, Z) uint8 on the grid of the file, if the label was asked for
               scribble.npy        (Z, NX, NY) uint8, num_classes = not annotated, if scribbles were asked for;
                                   scribble_simulated.npy where the dataset's `scribbles` are simulated
@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -39,7 +41,15 @@ from fewslice.core.progress import Progress
 from fewslice.data.io.geometry import STORED, Axes
 from fewslice.data.io.nifti import Header, header_from
 from fewslice.data.readers import Reader, get_reader
-from fewslice.data.volume import Case, Volume, image_notes, image_to_grid, label_to_grid, refuse_large_grid
+from fewslice.data.volume import (
+    Case,
+    Volume,
+    image_notes,
+    image_to_grid,
+    label_to_grid,
+    partial_label_to_grid,
+    refuse_large_grid,
+)
 from fewslice.settings.datasets import DatasetConfig, without_later_defaults
 
 Annotations = frozenset[str]  # what is asked for beside the image: LABEL, SCRIBBLE, both or nothing
@@ -50,7 +60,7 @@ FORMAT = 1  # raise it when preparation or this format changes, so that old cach
 _SETTINGS = (
     "layout", "data_path_tr", "images_dir", "labels_dir", "image_channel", "label_map", "num_classes",
     "img_size_x", "img_size_y", "target_resolution", "percentiles", "anti_aliasing", "num_channels", "grid",
-    "intensity", "orientation", "label_resampling",
+    "intensity", "orientation", "label_resampling", "ignore_label",
 )  # fmt: skip
 
 
@@ -62,12 +72,13 @@ class PreparedVolume:
         case, spacing_mm, affine, axes: As in `Volume`.
         image: (Z, NX, NY) float32, memory-mapped; the 1st and 99th percentile are 0 and 1, not clipped. With several
             channels (Z, NX, NY, C); with the dataset's `intensity` "as_stored" the file's values.
-        label: (Z, NX, NY) uint8, memory-mapped, or None if not asked for.
+        label: (Z, NX, NY) uint8, memory-mapped, num_classes = not annotated, or None if not asked for.
         native_shape: (X, Y, Z) of the file, its axes turned as `axes` says; so are those of all else but `header`.
         source_digest: Stands for the content of the native files.
         scribble: (Z, NX, NY) uint8, memory-mapped, num_classes = not annotated, or None if not asked for.
         native_label: (X, Y, Z) uint8 on the grid of the file, memory-mapped, or None if `label` is.
         header: As in `Volume`; None too if the label was not asked for.
+        num_classes: Classes, background included.
     """
 
     case: Case
@@ -81,6 +92,30 @@ class PreparedVolume:
     native_label: np.ndarray | None = None
     header: Header | None = None
     axes: Axes = STORED
+    num_classes: int = 255
+
+    @functools.cached_property
+    def annotated_slices(self) -> np.ndarray:
+        """(n,) int64: the slices of `label` in which something is annotated."""
+        return np.flatnonzero((self.label < self.num_classes).any(axis=(1, 2)))
+
+    @functools.cached_property
+    def shows_structure(self) -> bool:
+        """Whether the label has anything but background."""
+        return bool(((self.native_label > 0) & (self.native_label < self.num_classes)).any())
+
+    @functools.cached_property
+    def is_complete(self) -> bool:
+        """Whether every voxel of the label has a class."""
+        return bool((self.native_label < self.num_classes).all())
+
+    def annotated_part(self) -> PreparedVolume:
+        """Returns the volume without the slices in which nothing is annotated."""
+        kept = self.annotated_slices
+        if len(kept) == len(self.label):
+            return self
+        arrays = {"image": self.image[kept], "label": self.label[kept], "native_label": self.native_label[..., kept]}
+        return dataclasses.replace(self, **arrays, native_shape=(*self.native_shape[:2], len(kept)))
 
     def file_slice(self, index: int) -> int:
         """Returns the number in the file of a slice here; both count from 0."""
@@ -362,6 +397,7 @@ class Store:
             native_label=self._load(case, NATIVE) if has_label else None,
             header=header_from(base64.b64decode(header)) if header else None,
             axes=tuple(entry["axes"]),
+            num_classes=self.reader.dataset.num_classes,
         )
 
     def _load(self, case: Case, key: str) -> np.ndarray:
@@ -492,9 +528,9 @@ def _prepare(volume: Volume, dataset: DatasetConfig, *, with_image: bool) -> tup
         outside = dataset.num_classes
         arrays[SCRIBBLE] = label_to_grid(volume.scribble, volume.spacing_mm, dataset, outside=outside)
     if volume.label is not None:
-        arrays[LABEL] = label = label_to_grid(volume.label, volume.spacing_mm, dataset)
+        arrays[LABEL] = label = partial_label_to_grid(volume.label, volume.spacing_mm, dataset)
         arrays[NATIVE] = volume.label
-        lost = sorted(set(np.unique(volume.label).tolist()) - set(np.unique(label).tolist()) - {0})
+        lost = sorted(set(np.unique(volume.label).tolist()) - {0, dataset.num_classes, *np.unique(label).tolist()})
         if lost:
             names = ", ".join(dataset.struct_name[number - 1] for number in lost)
             notes.append(f"nothing of {names} is left after resampling and cropping to {dataset.size}")

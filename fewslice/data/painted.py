@@ -22,16 +22,13 @@ import numpy as np
 from absl import logging
 
 from fewslice.core.errors import DataError, few
-from fewslice.core.files import refuse_special
-from fewslice.data.io import geometry
-from fewslice.data.io.access import absence, readable
+from fewslice.data.io import geometry, itk
+from fewslice.data.io.access import readable, visible
 from fewslice.data.io.nifti import Grid, as_integers, read_nifti
-from fewslice.data.readers.base import nifti_stem, visible
-from fewslice.data.volume import Volume
+from fewslice.data.volume import Case, Volume
 
 BACKGROUND, NOT_ANNOTATED = "background", "not annotated"
 ENDINGS = (".nii.gz", ".nii", ".seg.nrrd", ".nrrd", ".mha")
-_NAMED = re.compile(r"Segment(\d+)_(?:Name|ID)")
 _FRESH = "Save it again from the program that painted it."
 
 
@@ -77,7 +74,7 @@ def read_painted(
     """
     with readable(path):
         found, layers, facts = _read(Path(path))
-    is_segmentation = any(_NAMED.fullmatch(key) for key in facts)
+    is_segmentation = any(itk.NAMED.fullmatch(key) for key in facts)
     if is_segmentation:
         labels, rest = _from_segments(path, layers, facts, names, ignore)
     elif len(layers) != 1:
@@ -117,6 +114,24 @@ def painting_grid(volume: Volume) -> tuple[np.ndarray, tuple[float, float, float
     return geometry.with_scale(usual, spacing, is_straight=True), spacing
 
 
+def read_segments(path: Path, image: Grid, case: Case, names: tuple[str, ...]) -> np.ndarray:
+    """Reads a segmentation as a full mask on the grid of its image: what is in no segment is background.
+
+    Returns:
+        (X, Y, Z) uint8 classes with the axes of the image's file.
+
+    Raises:
+        DataError: as `read_painted`, and for a segment "not annotated".
+    """
+    if NOT_ANNOTATED in map(_plain, itk.segment_names(path)):
+        found, remedy = f"a segment {NOT_ANNOTATED!r}", "Leave the file out until the rest is annotated."
+        raise DataError(path, expected="a mask of the whole volume", found=found, remedy=remedy)
+    volume = Volume(case, image.array, None, None, image.spacing_mm, image.affine, header=image.header)
+    ignore = len(names) + 1
+    labels = read_painted(path, volume, names=names, ignore=ignore)
+    return np.where(labels == ignore, 0, labels)
+
+
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
@@ -128,33 +143,11 @@ def _plain(name: str) -> str:
 
 def _read(path: Path) -> tuple[Grid, np.ndarray, Mapping[str, str]]:
     """Returns geometry, (layers, X, Y, Z) integers and the named facts of a file."""
-    if nifti_stem(path):
+    if not path.name.lower().endswith(itk.ENDINGS):
         found = read_nifti(path, is_label=True)
         return found, found.array[np.newaxis], {}
-    if not path.exists():
-        found, remedy = absence(path)
-        raise DataError(path, expected="an annotation", found=found, remedy=remedy)
-    refuse_special(path)
-    import SimpleITK as sitk
-
-    try:
-        image = sitk.ReadImage(str(path))
-        array = sitk.GetArrayFromImage(image).T  # ((layers,) x, y, z)
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        expected = f"an intact file of one of the kinds {', '.join(ENDINGS)}"
-        raise DataError(path, expected=expected, found=lines[-1], remedy=_FRESH) from error
-    layers = array if image.GetNumberOfComponentsPerPixel() > 1 else array[np.newaxis]
-    if image.GetDimension() not in (2, 3):
-        expected, found = "a volume with three axes", f"{image.GetDimension()} axes"
-        raise DataError(path, expected=expected, found=found, remedy=_FRESH)
-    size = image.GetDimension()
-    affine, spacing = np.eye(4), (*image.GetSpacing(), 1.0)[:3]
-    affine[:size, :size] = np.reshape(image.GetDirection(), (size, size)) * image.GetSpacing()
-    affine[:size, 3] = image.GetOrigin()
-    layers = as_integers(path, layers.reshape(len(layers), *(*layers.shape[1:], 1)[:3]))
-    facts = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys() if key.startswith("Segment")}
-    return Grid(layers[0], spacing, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine), layers, facts  # from L, P, S
+    found, facts = itk.read_layers(path)
+    return found, as_integers(path, np.moveaxis(found.array, -1, 0)), facts
 
 
 def _from_codes(path: Path, codes: np.ndarray, names: tuple[str, ...], ignore: int) -> np.ndarray:
@@ -174,7 +167,7 @@ def _from_segments(
     numbers = {_plain(name): number for number, name in enumerate(names, 1)}
     numbers |= {BACKGROUND: 0, NOT_ANNOTATED: ignore}
     masks, unknown = {}, []
-    for place in sorted({int(match[1]) for match in map(_NAMED.fullmatch, facts) if match}):
+    for place in sorted({int(match[1]) for match in map(itk.NAMED.fullmatch, facts) if match}):
         name = facts.get(f"Segment{place}_Name") or facts[f"Segment{place}_ID"]
         try:
             layer = layers[int(facts.get(f"Segment{place}_Layer", place if len(layers) > 1 else 0))]

@@ -130,7 +130,9 @@ def _examine(reader: Reader, case: Case) -> Facts | list[DataError]:
     names = ("background", *reader.dataset.struct_name)
     notes, counts, annotated = [*volume.notes, *image_notes(volume.image, reader.dataset)], (), None
     if volume.label is not None:
-        counts = tuple(np.bincount(volume.label.ravel(), minlength=len(names)).tolist())
+        counts = tuple(np.bincount(volume.label.ravel(), minlength=len(names))[: len(names)].tolist())
+        known = (volume.label < len(names)).any(axis=(0, 1))
+        notes += [] if known.all() else [f"{known.sum()} of {len(known)} slices are annotated"]
         notes += label_notes(np.flatnonzero(counts).tolist(), names)
     if volume.scribble is not None:
         is_annotated = volume.scribble < len(names)
@@ -139,7 +141,8 @@ def _examine(reader: Reader, case: Case) -> Facts | list[DataError]:
         if annotated and not (volume.scribble[is_annotated] > 0).any():
             notes.append("the scribbles hold background only")
         if volume.label is not None:
-            wrong = int(((volume.scribble != volume.label) & is_annotated).sum())
+            is_both = is_annotated & (volume.label < len(names))
+            wrong = int((volume.scribble != volume.label)[is_both].sum())
             if wrong > _WRONG_SHARE * annotated:
                 notes.append(f"{wrong} of {annotated} scribbled pixels have another class than the label")
     content = hashlib.sha256(np.ascontiguousarray(volume.image.T)).hexdigest() + str(volume.image.shape)

@@ -49,7 +49,7 @@ class Volume:
         case: Where the volume came from.
         image: (X, Y, Z) float32, the file's intensities; (X, Y, Z, C) where `num_channels` is more than 1; None where
             only the label was kept (`PreparedVolume.native`).
-        label: (X, Y, Z) uint8, classes 0 to num_classes - 1, or None if not asked for.
+        label: (X, Y, Z) uint8, classes 0 to num_classes - 1 and num_classes = not annotated, or None if not asked for.
         scribble: (X, Y, Z) uint8, classes and num_classes = not annotated, or None if there is none or it was not
             asked for.
         spacing_mm: Size of a voxel along x, y and z.
@@ -147,6 +147,21 @@ def label_to_grid(
     options = {"target_resolution": dataset.target_resolution, "size": dataset.size, "fill": outside}
     options["rule"] = dataset.label_resampling
     return np.ascontiguousarray(preprocess.prepare_label(label, spacing_mm, **options), np.uint8)
+
+
+def partial_label_to_grid(label: np.ndarray, spacing_mm: Sequence[float], dataset: DatasetConfig) -> np.ndarray:
+    """Brings a label to the network's grid that holds num_classes where nothing is annotated.
+
+    A slice without such voxels is treated as in any full label, also where the grid reaches beyond it; of the others
+    "not annotated" gives way to any class, as in scribbles. Shapes and dtypes are those of `label_to_grid`.
+    """
+    unknown = dataset.num_classes
+    is_open = (label == unknown).any(axis=(0, 1))
+    if not is_open.any():
+        return label_to_grid(label, spacing_mm, dataset)
+    result = label_to_grid(np.where(label == unknown, np.uint8(0), label), spacing_mm, dataset)
+    result[is_open] = label_to_grid(label[..., is_open], spacing_mm, dataset, outside=unknown)
+    return result
 
 
 def label_from_grid(

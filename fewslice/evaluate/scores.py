@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from fewslice.data.volume import Case
 
 
+_ABSENT = "absent in "
+
+
 @dataclass(frozen=True, eq=False)
 class VolumeScore:
     """All numbers of one volume. Structures are the foreground classes, in the order of `struct_name`.
@@ -31,7 +34,7 @@ class VolumeScore:
         assd_mm: (K - 1,) float64, NaN as above.
         nsd: (K - 1,) float64 normalised surface Dice, NaN as above.
         notes: (K - 1) texts: "", "absent in truth", "absent in prediction" or "absent in truth and
-            prediction".
+            prediction"; of a volume that is not annotated everywhere also in how many slices it is.
     """
 
     case_id: str
@@ -43,6 +46,11 @@ class VolumeScore:
     assd_mm: np.ndarray
     nsd: np.ndarray
     notes: tuple[str, ...]
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The parts of `notes` on structures that are absent, "" for others."""
+        return tuple(note.partition(";")[0] * note.startswith(_ABSENT) for note in self.notes)
 
     @property
     def mean_dice(self) -> float:
@@ -74,8 +82,9 @@ def score_volume(
     """Compares two labels on the original grid.
 
     Args:
-        truth: (X, Y, Z) integer, classes 0 ... num_classes - 1.
-        prediction: The same.
+        truth: (X, Y, Z) integer, classes 0 ... num_classes - 1, num_classes where not annotated. Only annotated voxels
+            count; surface distances need all of them and are NaN otherwise.
+        prediction: (X, Y, Z) integer, classes.
         case: Names of the volume.
         spacing_mm: Size of a voxel along the three axes.
         num_classes: K, background included.
@@ -83,11 +92,15 @@ def score_volume(
         tolerance_mm: Of the normalised surface Dice.
     """
     distances = np.full((4, num_classes - 1), np.nan)  # hd95_mm, hd95_voxels, assd_mm, nsd
+    known, partial = truth != num_classes, ""
+    if not known.all():
+        partial = f"annotated in {known.any(axis=(0, 1)).sum()} of {truth.shape[2]} slices: no surface distances"
+        truth, prediction, surface = truth[known], prediction[known], False
     dice, notes = metrics.dice_per_class(truth, prediction, num_classes), []
     for index in range(1, num_classes):
         pair = truth == index, prediction == index
         missing = [name for name, mask in zip(("truth", "prediction"), pair, strict=True) if not mask.any()]
-        notes.append(f"absent in {' and '.join(missing)}" if missing else "")
+        notes.append("; ".join(filter(None, [f"{_ABSENT}{' and '.join(missing)}" * bool(missing), partial])))
         if surface and not missing:
             measured = metrics.surface_distances(*pair, spacing_mm)
             found = measured.hd95(), metrics.hd95_voxels(*pair), measured.assd(), measured.nsd(tolerance_mm)

@@ -75,8 +75,8 @@ def published_means(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -
     """
     per_structure = {}
     for index, structure in enumerate(struct_name):
-        dice = [0.0 if score.notes[index] else score.dice[index + 1] for score in scores]
-        distances = [0.0 if score.notes[index] else score.hd95_voxels[index] for score in scores]
+        dice = [0.0 if score.absent[index] else score.dice[index + 1] for score in scores]
+        distances = [0.0 if score.absent[index] else score.hd95_voxels[index] for score in scores]
         per_structure[structure] = {"dice": float(np.mean(dice)), "hd95_voxels": float(np.mean(distances))}
     means = {name: float(np.mean([row[name] for row in per_structure.values()])) for name in ("dice", "hd95_voxels")}
     return {f"mean_{name}": value for name, value in means.items()} | {"per_structure": per_structure}
@@ -85,7 +85,7 @@ def published_means(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -
 def _group(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -> dict:
     per_structure = {}
     for index, structure in enumerate(struct_name):
-        notes = [score.notes[index] for score in scores]
+        notes = [score.absent[index] for score in scores]
         per_structure[structure] = {
             "dice": statistics([score.dice[index + 1] for score in scores]),
             "hd95_mm": statistics([score.hd95_mm[index] for score in scores]),

@@ -51,7 +51,8 @@ def validate(
     """Scores the validation volumes.
 
     Args:
-        items: Pairs of a prepared volume with its label, and the native label (X, Y, Z).
+        items: Pairs of a prepared volume with its label, and the native label (X, Y, Z). What is not annotated
+            (num_classes) counts nowhere.
         predict: (Z, NX, NY, C) float32 -> class probabilities (Z, NX, NY, K).
         confidence: Probability from which a pixel is confident; None counts none.
 
@@ -67,7 +68,7 @@ def validate(
     scores, losses, counts, has_structure = [], [], np.zeros(3, int), False
     for prepared, truth in items:
         probabilities, label = predict_volume(prepared, predict, dataset=dataset)
-        has_structure |= bool(np.any(truth))
+        has_structure |= bool(np.any((truth > 0) & (truth < dataset.num_classes)))
         losses.append(dice_loss_per_slice(probabilities, prepared.label))
         if confidence is not None:
             counts += confident_pixels(probabilities, prepared.label, confidence)
@@ -93,11 +94,11 @@ def confident_pixels(probabilities: np.ndarray, label: np.ndarray, confidence: f
 
     Args:
         probabilities: (..., K).
-        label: (...) integer classes.
+        label: (...) integer classes, K = not annotated.
         confidence: Probability from which a pixel is confident.
     """
     predicted, truth = probabilities.argmax(axis=-1), np.asarray(label)
-    counted = (predicted > 0) | (truth > 0)
+    counted = ((predicted > 0) | (truth > 0)) & (truth < probabilities.shape[-1])
     confident = counted & (probabilities.max(axis=-1) >= confidence)
     return np.array([counted.sum(), confident.sum(), (predicted == truth)[confident].sum()])
 
@@ -107,14 +108,18 @@ def dice_loss_per_slice(probabilities: np.ndarray, label: np.ndarray) -> np.ndar
 
     Args:
         probabilities: (Z, NX, NY, K).
-        label: (Z, NX, NY) integer classes.
+        label: (Z, NX, NY) integer classes, K = not annotated.
 
     Returns:
-        (Z,) float64. A class that is absent from a slice scores about 0, as in the training loss.
+        (Z',) float64 of the slices in which something is annotated, over these pixels. A class that is absent from a
+        slice scores about 0, as in the training loss.
     """
-    depth, num_classes = probabilities.shape[0], probabilities.shape[-1]
-    label = np.asarray(label).reshape(depth, -1)
-    maps = probabilities.reshape(depth, -1, num_classes)
+    num_classes = probabilities.shape[-1]
+    is_annotated = (label < num_classes).any(axis=(1, 2))
+    label, depth = np.asarray(label)[is_annotated], int(is_annotated.sum())
+    label, maps = label.reshape(depth, -1), probabilities[is_annotated].reshape(depth, -1, num_classes)
+    if (label == num_classes).any():
+        maps = np.where(label[..., np.newaxis] < num_classes, maps, 0)
     dice = np.empty((depth, num_classes))
     for index in range(num_classes):
         truth, predicted = label == index, maps[..., index]

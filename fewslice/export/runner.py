@@ -40,7 +40,7 @@ _MODULES = {"keras": "keras", "onnx": "onnxruntime"}
 
 def read_scan(path: Path, dataset: Any) -> Volume:
     """Returns a scan, its axes as `orientation` says. Raises `DataError` for damaged files and other channels."""
-    grid = read_nifti(path, channel=dataset.image_channel, in_colour=dataset.num_channels == 3)
+    grid = read_nifti(path, channel=dataset.image_channel, num_channels=dataset.num_channels)
     channels = grid.array.shape[3] if grid.array.ndim == 4 else 1
     if channels != dataset.num_channels:
         raise ConfigError(f"{path} has {channels} channel(s); the networks take {dataset.num_channels}. Leave it out.")

@@ -133,7 +133,7 @@ class Learner:
         numbers = {"val_dice": trainer.tracker.best, "best_step": trainer.tracker.best_step, "steps": schedule.steps}
         models.set_weights(model, trainer.load(BEST)[0])
         for role, prepared in ((_VAL, self.val), (_TEST, self.test)):
-            if prepared is not None:
+            if prepared:
                 scores = volumes.evaluate_cases(
                     ((volume, volume.native) for volume in prepared),
                     self._predict(network, model),

@@ -120,6 +120,11 @@ class DatasetConfig:
         Must(lambda value: len({code for code, _ in value}) == len(value), "a dict of whole numbers, each code once"),
         "Code in the label file -> class, if the codes are not 0, 1, 2, ...",
     ] = ()
+    ignore_label: Annotated[
+        int | None,
+        "Code in the label files that means not annotated; None: every voxel of a label counts. Batches, losses and "
+        "scores look at annotated pixels only.",
+    ] = None
     unlabeled_split: Annotated[str, "Split key that pretraining uses by default."]
     phases: Annotated[
         Texts,
@@ -186,7 +191,7 @@ class DatasetConfig:
 
 ATTRIBUTES = settings_of(DatasetConfig)
 # Attributes that came later: where they have their default they change nothing, and digests leave them out.
-_LATER = ("grid", "intensity", "num_channels", "surface_tolerance_mm")
+_LATER = ("grid", "intensity", "num_channels", "ignore_label", "surface_tolerance_mm")
 LATER_DEFAULTS = {name: ATTRIBUTES[name].default for name in _LATER}
 LATER_DEFAULTS["label_resampling"] = "nearest"  # of earlier runs
 _NOT_IN_DIGESTS = ("splits", "data_root", *(name for name, each in ATTRIBUTES.items() if not each.help.in_digest))
@@ -507,6 +512,10 @@ def _joint_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         outside = {code: label for code, label in values["label_map"] if not 0 <= label < classes}
         must = f"must lead to labels 0 to {classes - 1} (num_classes - 1)"
         yield "label_map", f"`label_map` {must}. Received: {outside}"
+    ignored, coded = values.get("ignore_label"), {code for code, _ in values.get("label_map", ())}
+    if ignored is not None and (ignored in coded if coded else 0 <= ignored < (classes or 0)):
+        text = "must be a code that no class has, such as 255"
+        yield "ignore_label", f"`ignore_label` {text}. Received: {ignored}"
     for name in ("phases", "unlabeled_phases"):
         strange = sorted(set(values.get(name, ())) - {"ED", "ES"})
         if strange and layout in ("acdc", "acdc_h5", "acdc_slices_h5"):

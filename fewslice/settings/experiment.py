@@ -173,8 +173,8 @@ class Experiment:
             has_network |= one.train
         return found
 
-    def plans(self, pool_size: int) -> list[RoundPlan]:
-        """Returns the plan of each round in a pool of so many units.
+    def plans(self, pool_size: int, painted: int = 0) -> list[RoundPlan]:
+        """Returns the plan of each round in a pool of so many units, of which `painted` are annotated before.
 
         Raises:
             ConfigError: a round would train on nothing, or the rounds add more than the pool.
@@ -182,6 +182,9 @@ class Experiment:
         amounts = [one.add for one in self.rounds]
         units = budgets.cumulative_budgets(amounts, pool_size)
         shares = budgets.cumulative_shares(amounts, pool_size)
+        if painted:
+            units = [min(count + painted, pool_size) for count in units]
+            shares = [min(share + Fraction(painted, pool_size), Fraction(1)) for share in shares]
         empty = [number for number, one in enumerate(self.rounds) if one.train and not units[number]]
         if empty:
             raise ConfigError(

@@ -20,7 +20,8 @@ class Splits:
 
     Args:
         train: Key ("tr1", "tr8", "tr52", ...) -> combination ("c1", ... or "*" for any) -> patient ids.
-        val: The same keys -> combination -> patient ids that choose the checkpoint. They count as labels.
+        val: The same keys -> combination -> patient ids that choose the checkpoint. They count as labels. With an empty
+            list the last checkpoint counts.
         test: Patient ids that nothing but the final evaluation may read.
         unlabeled: Keys of `train` whose lists are for pretraining without labels. Only these may contain
             validation patients.
@@ -111,7 +112,7 @@ def _list_problems(label: str, ids: Any) -> list[str]:
     if isinstance(ids, str) or not isinstance(ids, Sequence):
         return [f"{label} must be a list of patient ids. Received: {ids!r:.80}"]
     problems = []
-    if not ids and label != "`test`":
+    if not ids and label.startswith("`train"):
         problems.append(f"{label} is empty. Name at least one patient or remove the line.")
     for identifier in ids:
         if not isinstance(identifier, str):

@@ -121,7 +121,7 @@ def _patients(experiment: Experiment, dataset: datasets.DatasetConfig) -> tuple[
         text = functools.reduce(lambda text, old: text.replace(old, keys[old]), keys, str(error))
         lists = ", ".join(dataset.splits.labelled_keys()) or "none"
         raise ConfigError(f"The pool: {text} Labelled lists of {dataset.name}: {lists}.") from error
-    test = dataset.splits.test_ids() if experiment.test else dataset.splits.test
+    test = dataset.splits.test
     reader = get_reader(dataset)
     for patients in (pool, val, test if experiment.test else ()):
         if patients:
@@ -152,28 +152,34 @@ def run_and_report(
         text = "--prefill, --accept and --redo_round are for files that a person paints (`annotator: files`). With"
         raise ConfigError(f"{text} `annotator: {job.experiment.annotator}` the labels are those of the dataset.")
     parts = _Parts(job, runs_dir, prefill, accept)
-    plans = job.experiment.plans(len(parts.pool))
     with parts.open_run(resume) as run:
         report = run.dir / "report.html"
         results = results_path(report)
+        start, units, values = Labels(parts.pool, job.dataset.num_classes), *parts.painted(run.dir)
+        start = round_files.read_start(run.dir, start)
+        plans = job.experiment.plans(len(parts.pool), len(start) or len(units))
         round_files.check_plans(run.dir, plans)  # of a finished run too, and before anything is written
         if redo_round is not None:
             parts.reopen(run.dir, redo_round)
         _log_changed(run.dir)
-        nothing = Labels(parts.pool, job.dataset.num_classes)
-        if round_files.are_finished(run.dir, nothing, len(plans)) and run.is_done:
+        if round_files.are_finished(run.dir, start, len(plans)) and run.is_done:
             if not (report.exists() and results.exists()):  # killed before they were written
                 write_experiment_report([run.dir], report)
             logging.info("Already finished: %s", report)
             return
         backend.configure(seed=job.experiment.seed, mixed_precision=job.experiment.mixed_precision)
         run.start(backend.versions())
+        if len(units):
+            round_files.write_start(run.dir, start, units, values)
+            start = round_files.read_start(run.dir, start)
+        if len(start):
+            logging.info("%d units are painted already; rounds add to them.", len(start))
         text = "%s: a pool of %d units of %d volumes, %d rounds up to %d units."
         logging.info(text, run.dir, len(parts.pool), len(parts.volumes), len(plans), plans[-1].units)
         if not parts.pool.can_overlap:
             _write_pool(run.dir / "pool.csv", parts.pool)
         try:
-            parts.loop(run.dir, plans).run(plans)
+            parts.loop(run.dir, plans, start).run(plans)
         except WaitingForAnnotations as work:
             logging.info("%s", work)
             return
@@ -198,7 +204,7 @@ class _Parts:
             with_scribble=reads_labels and (array == "scribble" or self._looks_at_masks),
         )
         self.val = self._open(job.val, with_label=True)
-        self.test = self._open(job.test, with_label=True) if self.experiment.test else None
+        self.test = self._open(job.test, with_label=True) if self.experiment.test and job.test else None
         reader = get_reader(self.dataset)
         self.pool = open_pool(
             self.volumes, self.experiment.unit, [reader.patient_facts(volume.case) for volume in self.volumes]
@@ -210,6 +216,8 @@ class _Parts:
         return any(MASKS in STRATEGIES.get(one.name).needs and one.options.get("use_labels", True) for one in chosen)
 
     def _open(self, patients: Sequence[str], **annotations: bool) -> cache.PreparedSet:
+        if not patients:
+            return cache.PreparedSet()
         reader, phases = get_reader(self.dataset), self.dataset.unlabeled_phases
         cases = find_readable(reader, patients, phases, with_label=annotations["with_label"])
         return cache.open_cache(self.dataset, cases, **annotations)
@@ -256,8 +264,38 @@ class _Parts:
             text = "The settings of %s have new names now, so that its digest differs and it is not resumed here; %s"
             logging.info(text, ", ".join(map(str, older)), "the report still reads it.")
 
-    def loop(self, folder: Path, plans: Sequence[RoundPlan]) -> Loop:
-        """Returns the loop of rounds with everything that takes part."""
+    def painted(self, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+        """Returns units (n,) that the dataset's partial labels annotate, and the labels (V,) of their boxes.
+
+        None where a run keeps its own already: labels that are added to the dataset later change nothing in it.
+
+        Raises:
+            ConfigError: stored labels are to answer for a person, and there are not enough of them.
+        """
+        reads_labels = getattr(ANNOTATORS.get(self.experiment.annotator), "reads_labels", False)
+        units, found = [], []
+        if self.dataset.ignore_label is None or round_files.has_start(folder) or self.pool.can_overlap:
+            return np.array(units, np.int64), join(found)
+        if reads_labels and self.annotation.array == "label":
+            open_ones = [volume.case.case_id for volume in self.volumes if not volume.is_complete]
+            if open_ones:
+                raise ConfigError(
+                    f"`annotator: simulated` takes the stored labels of all units, but {few(open_ones)} are annotated "
+                    "in part only. Write `annotator: files`: the experiment then starts from what is painted."
+                )
+            return np.array(units, np.int64), join(found)
+        cases = [volume.case for volume in self.volumes if volume.case.label_path is not None]
+        labels = {each.case.case_id: each.label for each in cache.open_cache(self.dataset, cases, with_label=True)}
+        for unit in range(len(self.pool)):
+            box = self.pool.box(unit)
+            label = labels.get(self.pool.cases[box.case].case_id)
+            if label is not None and (label[box.slices] < self.dataset.num_classes).any():
+                units.append(unit)
+                found.append(label[box.slices])
+        return np.array(units, np.int64), join(found)
+
+    def loop(self, folder: Path, plans: Sequence[RoundPlan], start: Labels) -> Loop:
+        """Returns the loop of rounds with everything that takes part; `start` is annotated before them."""
         from fewslice.learner.evidence import PoolEvidence, RoundNetworks
         from fewslice.learner.learner import Learner
 
@@ -274,6 +312,7 @@ class _Parts:
             pool=self.pool,
             evidence=evidence.table(),
             ignore_value=self.dataset.num_classes,
+            start=start,
             annotator=self.annotator,
             learner=Learner(self.dataset, self.volumes, self.val, self.test, self._origin(), plans),
             picture=self._draw,

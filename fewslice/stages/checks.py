@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fewslice.augment.crop_resize import REFERENCE_SIDE_PX, crop_limits
 from fewslice.core import limits
@@ -55,7 +55,7 @@ def _check_volumes(args: Training, dataset: DatasetConfig) -> None:
     patient_names(reader, [*args.train_ids, *args.val_ids, *dataset.splits.test])
     warn_of_shared_names(dataset, args.train_ids, args.val_ids)
     if isinstance(args, Segmentation):
-        for patients in (args.train_ids, args.val_ids, dataset.splits.test_ids()):
+        for patients in filter(None, (args.train_ids, args.val_ids, dataset.splits.test)):
             find_cases(reader, patients, dataset.phases)
     else:
         cases = find_cases(reader, args.train_ids, dataset.unlabeled_phases)
@@ -89,10 +89,11 @@ def refuse_test_patients(dataset: DatasetConfig, split: str, patients: Sequence[
         )
 
 
-def unlabelled_cases(args: JointTraining, dataset: DatasetConfig) -> list[Case]:
+def unlabelled_cases(args: JointTraining, dataset: DatasetConfig, complete: Collection[str] = ()) -> list[Case]:
     """Returns the volumes that joint training uses without their labels.
 
-    Validation patients are left out, and labelled volumes, unless `--published_lists` asks for them.
+    Validation patients are left out, and labelled volumes, unless `--published_lists` asks for them; where labels may
+    be partial, those of the cases in `complete` only.
 
     Raises:
         ConfigError: none is left.
@@ -101,10 +102,12 @@ def unlabelled_cases(args: JointTraining, dataset: DatasetConfig) -> list[Case]:
     patients = dataset.splits.train_ids(args.unl_no_of_tr_imgs, args.unl_comb_tr_imgs)
     cases = find_cases(reader, patients, dataset.unlabeled_phases)
     if not args.published_lists:
-        held_out = sorted(resolve_patients(reader, args.val_ids))
+        held_out = sorted(resolve_patients(reader, args.val_ids)) if args.val_ids else []
         labelled = find_readable(reader, args.train_ids, dataset.phases, with_label=True)
-        validation = find_cases(reader, held_out, dataset.unlabeled_phases)
+        validation = find_cases(reader, held_out, dataset.unlabeled_phases) if held_out else []
         left_out = {case.case_id for case in (*labelled, *validation)}
+        if dataset.ignore_label is not None:
+            left_out = {case.case_id for case in validation}.union(complete)
         cases = [case for case in cases if case.case_id not in left_out]
     if not cases:
         raise ConfigError(

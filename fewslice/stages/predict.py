@@ -161,8 +161,10 @@ class Record:
 
 
 def _sha256(path: Path) -> str:
-    """Returns the checksum of a file, "" where it cannot be read, of which its reader says why."""
+    """Returns the checksum of a file or a series, "" where it cannot be read, of which its reader says why."""
     try:
+        if path.is_dir():
+            return files.digest([files.sha256(each) for each in sorted(path.iterdir()) if each.is_file()], 64)
         return files.sha256(path)
     except OSError:
         return ""

@@ -59,8 +59,8 @@ class Prepared:
 
 
 def open_labelled(args: Segmentation, dataset: datasets.DatasetConfig) -> dict[str, cache.PreparedSet]:
-    """Returns the volumes of the roles "train", "val" and "test"."""
-    patients = {"train": args.train_ids, "val": args.val_ids, "test": dataset.splits.test_ids()}
+    """Returns the volumes of the roles "train", "val" and "test"; there may be none to validate or to test on."""
+    patients = {"train": args.train_ids, "val": args.val_ids, "test": dataset.splits.test}
     return {
         role: setup.open_volumes(dataset, names, dataset.phases, with_label=True) for role, names in patients.items()
     }
@@ -88,8 +88,12 @@ def train_and_score(
         if not setup.begin(run, args):
             return
         roles = {"train": "training on", "val": "validation", "test": "test", "unlabeled": "without labels"}
-        used = [f"{roles[role]} {few(setup.case_ids(prepared))}" for role, prepared in volumes.items()]
+        used = [f"{roles[role]} {few(setup.case_ids(prepared)) or 'none'}" for role, prepared in volumes.items()]
         logging.info("%s: %s.", run.dir, ", ".join(used))
+        if dataset.ignore_label is not None:
+            text = "%d of %d slices are annotated; only annotated pixels train and score."
+            counts = [(len(each.annotated_slices), len(each.label)) for each in volumes["train"]]
+            logging.info(text, *map(sum, zip(*counts, strict=True)))
         setup.warn_of_nothing(volumes["train"])
         made = prepare(run)
         tests = 2 * len(volumes["test"]) / max(len(volumes["val"]), 1)  # of the best and of the last weights
@@ -97,7 +101,12 @@ def train_and_score(
         trainer = Trainer(run, made.model, plan)
         trainer.train()
         kept = made.plan.kept or made.model
-        results = evaluate_run(trainer, kept, dataset, volumes["test"], network=made.network)
+        role = "test" if volumes["test"] else "val"
+        results = {}
+        if role == "val":
+            logging.warning("There is no test list; the validation volumes, which chose the weights, are scored.")
+        if volumes[role]:
+            results = evaluate_run(trainer, kept, dataset, volumes[role], network=made.network, role=role)
         run.finish({"best_step": trainer.tracker.best_step, "val_dice": trainer.tracker.best, **results})
         logging.info("Finished: %s", run.dir)
 

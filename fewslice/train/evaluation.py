@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -30,13 +31,18 @@ def validation_of(
     Args:
         model: The network, slice -> logits; or the function (slices, rows, columns, channels) -> class probabilities.
     """
-    if not any(volume.native_label.any() for volume in val):
+    if not val:
+        logging.warning("No validation volumes: the last weights count as the best.")
+        return lambda: dict.fromkeys(("val_dice", *(f"val_dice_{name}" for name in dataset.struct_name)), math.nan)
+    if not any(volume.shows_structure for volume in val):
         logging.warning(
             "No structure in the validation volumes %s: no Dice can choose the best weights, so the last ones count as "
             "the best. Validate on patients whose labels show structures.",
             ", ".join(volume.case.case_id for volume in val),
         )
     predict = predictor(model, dataset.mtask_bs) if isinstance(model, keras.Model) else model
+    if isinstance(model, keras.Model):  # sees slices one by one
+        val = [volume.annotated_part() for volume in val]
 
     def validate() -> dict[str, float]:
         items = ((volume, volume.native_label) for volume in val)
@@ -53,6 +59,7 @@ def evaluate_run(
     test: cache.PreparedSet,
     *,
     network: keras.Model | None = None,
+    role: str = "test",
 ) -> dict[str, float]:
     """Evaluates the best checkpoint (with saved predictions) and the last weights (scores only) on the test volumes.
 
@@ -60,15 +67,16 @@ def evaluate_run(
         trainer: Has trained; its run gets the scores.
         model: What the saved weights belong to.
         network: The part of `model` that predicts, image -> logits, if that is not all of it.
+        role: "val" if the volumes are those of validation, for want of test volumes; they go to `eval/val`.
 
     Returns:
-        "test_dice" and "test_dice_last", means over volumes of the mean foreground Dice.
+        "test_dice" and "test_dice_last", means over volumes of the mean foreground Dice; {} of validation volumes.
 
     Raises:
         DataError: weights are missing, damaged, or not those that this training wrote.
     """
-    results, run = {}, trainer.run
-    for name, key, folder in ((LAST, "test_dice_last", run.eval / "last"), (BEST, "test_dice", run.eval)):
+    results, place = {}, trainer.run.eval / role if role != "test" else trainer.run.eval
+    for name, key, folder in ((LAST, "test_dice_last", place / "last"), (BEST, "test_dice", place)):
         weights, record = trainer.load(name)
         models.set_weights(model, weights)
         scores = volumes.evaluate_cases(
@@ -81,9 +89,10 @@ def evaluate_run(
         )
         results[key] = mean_foreground_dice(scores)
         title = {LAST: "Last weights", BEST: "Best checkpoint"}[name]
-        logging.info("%s (step %s): mean test Dice %.4f", title, record["step"], results[key])
-    return results
+        words = {"test": "test", "val": "validation"}[role]
+        logging.info("%s (step %s): mean %s Dice %.4f", title, record["step"], words, results[key])
+    return results if role == "test" else {}
 
 
 def _log_score(score: VolumeScore) -> None:
-    logging.info("Test volume %s: mean Dice %.3f", score.case_id, score.mean_dice)
+    logging.info("Volume %s: mean Dice %.3f", score.case_id, score.mean_dice)

@@ -53,6 +53,8 @@ def open_volumes(
     dataset: datasets.DatasetConfig, patients: Sequence[str], phases: Sequence[str], *, with_label: bool
 ) -> cache.PreparedSet:
     """Returns the prepared volumes of some patients, building the cache where it is missing or stale."""
+    if not patients:
+        return cache.PreparedSet()
     reader = get_reader(dataset)
     cases = find_readable(reader, patients, phases, with_label=with_label)
     return cache.open_cache(dataset, cases, with_label=with_label)
@@ -136,7 +138,7 @@ def open_run(
     """
     config = datasets.config_dict(dataset)
     if all(volume.label is None for prepared in volumes.values() for volume in prepared):
-        for name in ("label_resampling", "surface_tolerance_mm"):  # pretraining does not depend on them
+        for name in ("label_resampling", "surface_tolerance_mm", "ignore_label"):  # pretraining depends on none
             config.pop(name, None)
     settings = {
         **digest_values(args),
@@ -189,7 +191,7 @@ def build(
 def warn_of_nothing(train: cache.PreparedSet) -> None:
     """Warns if no training volume shows a structure, or if all images are constant."""
     names = ", ".join(case_ids(train))
-    if not any(volume.label.any() for volume in train):
+    if not any(volume.shows_structure for volume in train):
         logging.warning("No structure in the training volumes %s: a network learns background alone.", names)
     if all(np.ptp(volume.image) == 0 for volume in train):
         logging.warning("The images of the training volumes %s are constant: a network learns nothing.", names)

@@ -119,7 +119,7 @@ def test_split_range(batch, lowest, highest):
     assert drawn == set(range(lowest, highest + 1))
 
 
-@pytest.mark.parametrize("value", [4, -1])
+@pytest.mark.parametrize("value", [5, -1])
 def test_unknown_label(value):
     images, labels = _batch()
     labels = labels.astype(np.int32)

@@ -190,7 +190,7 @@ FOLDERS = {
     "no_labels_folder": (IMAGES, "--images=images --labels=no", "no", "no such folder", "Correct --labels=no"),
     "empty_images": (("images/", *LABELS), PAIR, "images", "an empty folder", "images there"),
     "empty_labels": (("labels/", *IMAGES), PAIR, "labels", "an empty folder", "labels there"),
-    "other_format": (("images/a.mha/", *LABELS), PAIR, "images", "a.mha/", "to NIfTI first"),
+    "other_format": (("images/a.png/", *LABELS), PAIR, "images", "a.png/", "convert other formats first"),
     "no_match": (
         (*IMAGES, "labels/x.nii.gz"), PAIR, "labels",
         "not one: the images are a, b; the labels x", "Rename them",

@@ -186,12 +186,12 @@ def test_capital_endings_other_formats_and_folders_beside(tmp_path):
     """Capitals are read; what is not read is named."""
     names = [*packed(NAMES[:3]), "p3.NII.GZ", "p4.Nii.Gz"]
     write(tmp_path, names, labels=[name.lower() if name[1] == "3" else name for name in names])
-    for name in ("images/q.nrrd", "images/q.mha", "labels/q.nrrd"):
-        (tmp_path / name).write_text("no NIfTI")
+    for name in ("images/q.png", "images/q.hdr", "labels/q.png"):
+        (tmp_path / name).write_text("no scan")
     save(tmp_path / "images_test" / "p9.nii.gz", image(9))
     text = add(tmp_path)
-    assert "5 volumes of 5 labelled" in text and "1 .mha, 1 .nrrd (q.mha, q.nrrd)" in text
-    assert "labels/: passed over, being no NIfTI: 1 .nrrd" in text and "images_test/: 1 NIfTI files" in text
+    assert "5 volumes of 5 labelled" in text and "1 .hdr, 1 .png (q.hdr, q.png)" in text
+    assert "labels/: passed over: 1 .png" in text and "images_test/: 1 scans" in text
     assert len(get_reader(written(tmp_path)).cases()) == 5
 
 

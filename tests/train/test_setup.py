@@ -61,7 +61,7 @@ def test_a_baseline_without_mixup_is_preferred(tmp_path, lines):
 def test_sets_without_a_structure_are_told(caplog):
     def volumes(*labels, image=(0.0, 1.0)):
         return [
-            SimpleNamespace(case=SimpleNamespace(case_id=f"p{i}"), label=x, native_label=x, image=image)
+            SimpleNamespace(case=SimpleNamespace(case_id=f"p{i}"), shows_structure=bool(x.any()), image=image)
             for i, x in enumerate(labels)
         ]
 

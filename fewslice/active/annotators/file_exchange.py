@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +77,10 @@ class FileExchange:
                 f"(its README.txt says how). Not back yet: {few(missing, 8)}. "
                 f"Repeat this command when they are in {folder / BACK}.{self._elsewhere(folder, returned)}"
             )
-        labels = self._take_back(folder, chosen, returned)
+        labels = {
+            volume.case.case_id: label_to_grid(drawn, volume.spacing_mm, self._task.dataset, outside=self._ignore)
+            for volume, drawn in self._take_back(folder, chosen, returned)
+        }
         boxes = [self._task.pool.box(unit) for unit in units]
         return [labels[self._task.pool.cases[box.case].case_id][box.slices] for box in boxes]
 
@@ -185,13 +188,22 @@ class FileExchange:
             f"5. When all are there: {then}\n"
         )
 
+    def take(self, folder: Path, units: np.ndarray) -> Iterator[tuple[Volume, np.ndarray]]:
+        """Yields volumes and their (X, Y, Z) uint8 labels of all units that came back, and then says what is wrong.
+
+        Raises:
+            FewSliceError: everything that is wrong with the files; after the others were yielded.
+        """
+        chosen = self._by_case(units)
+        returned = {case_id: find_painted(folder / BACK, case_id) for case_id in chosen}
+        yield from self._take_back(folder, {name: chosen[name] for name in chosen if returned[name]}, returned)
+
     def _take_back(
         self, folder: Path, chosen: dict[str, list[int]], returned: dict[str, Path]
-    ) -> dict[str, np.ndarray]:
-        """Returns case id -> (slices, rows, columns) uint8 labels on the network's grid, after checking all files."""
+    ) -> Iterator[tuple[Volume, np.ndarray]]:
         with open(folder / HANDED_OUT / "slices.csv", newline="", encoding="utf-8-sig", errors="replace") as file:
             prefilled = {row.get("unit_id"): row.get("prefilled") for row in csv.DictReader(file)}
-        labels, problems, is_shown = {}, [], False
+        problems, is_shown = [], False
         for case_id, units in chosen.items():
             volume = self._native(case_id)
             try:
@@ -200,7 +212,7 @@ class FileExchange:
                 problems.append(error)
                 continue
             is_shown |= bool(((drawn > 0) & (drawn < self._ignore)).any())
-            labels[case_id] = label_to_grid(drawn, volume.spacing_mm, self._task.dataset, outside=self._ignore)
+            yield volume, drawn
         if problems:
             more = any(error.expected.startswith("the grid") for error in problems) * (
                 "\n--accept=header takes files of the right shape voxel by voxel, wherever their headers place them."
@@ -212,7 +224,6 @@ class FileExchange:
                 "networks would learn that there is nothing. Are these the painted files? If it is meant, "
                 "repeat the command with --accept=empty."
             )
-        return labels
 
     def _checked(self, path: Path, volume: Volume, units: list[int], prefilled: dict[str, str | None]) -> np.ndarray:
         """Returns the native labels (X, Y, Z) uint8 of a file that came back, the ignore value outside of its units."""

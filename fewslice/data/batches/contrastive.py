@@ -27,7 +27,12 @@ import numpy as np
 
 from fewslice.augment.mixup import random_mixup
 from fewslice.augment.pretraining import augmented_view
-from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch, one_hot
+from fewslice.augment.segmentation import (
+    SegmentationAugmentation,
+    augment_segmentation_batch,
+    forget_mixtures,
+    one_hot,
+)
 from fewslice.core.errors import ConfigError
 from fewslice.data.volume import with_channel_axis
 
@@ -215,7 +220,7 @@ class SegmentationBatch(NamedTuple):
     """Rows of a labelled batch."""
 
     images: np.ndarray  # (N, H, W, 1) float32
-    labels: np.ndarray  # (N, H, W, K) float32, one-hot or soft
+    labels: np.ndarray  # (N, H, W, K) float32, one-hot or soft, zeros where not annotated
     sources: np.ndarray  # (N, 2) int32: volume index and slice index
 
 
@@ -313,21 +318,23 @@ def segmentation_batch(
     augmentation: SegmentationAugmentation | None = None,
     mixup: float = 0.0,
 ) -> SegmentationBatch:
-    """Makes a labelled batch: slices drawn uniformly with replacement, augmented, with one-hot labels.
+    """Makes a labelled batch: annotated slices drawn uniformly with replacement, augmented, with one-hot labels.
 
     Args:
         rng: Draws the slices, then the augmentation, then the mixtures.
-        volumes: Objects with `image` and `label`.
+        volumes: Objects with `image` and `label`; drawn are their `annotated_slices`, or all where they have none.
         batch_size: Slices of the batch.
         num_classes: Classes including the background.
         augmentation: None leaves slices and labels as they are.
         mixup: Parameter of the Beta distribution of `random_mixup`; 0 mixes nothing.
 
     Raises:
-        ConfigError: No volumes, a volume without label, a label outside 0 to num_classes - 1.
+        ConfigError: No volumes, a volume without label, a label outside 0 to num_classes.
     """
     rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
-    sources = sample_slices(rng, [len(_array(volume, "image")) for volume in volumes], batch_size)
+    slices = [getattr(volume, "annotated_slices", range(len(_array(volume, "image")))) for volume in volumes]
+    drawn = sample_slices(rng, [*map(len, slices)], batch_size)
+    sources = np.array([(volume, slices[volume][place]) for volume, place in drawn])
     images = gather_slices(volumes, sources)
     labels = gather_slices(volumes, sources, field="label")
     if augmentation is None:
@@ -336,4 +343,6 @@ def segmentation_batch(
         images, onehot = augment_segmentation_batch(rng, images, labels, num_classes, settings=augmentation)
     if mixup:
         images, onehot = random_mixup(rng, images, onehot=onehot, alpha=mixup)
+        if (labels == num_classes).any():
+            forget_mixtures(onehot)
     return SegmentationBatch(images, onehot, sources.astype(np.int32))

@@ -26,14 +26,15 @@ class LabelPool:
     The labels are read once, here; drawing afterwards touches a table of (slices, classes) only.
 
     Args:
-        labels: One (depth, H, W) array of integers per volume, memory-mapped or not; not copied.
+        labels: One (depth, H, W) array of integers per volume, memory-mapped or not, num_classes = not annotated; not
+            copied.
         num_classes: K, background included.
         names: Of the volumes, for messages.
         confidence: One (depth, H, W) uint8 array per volume, 255 where a label is certain; None: all are.
 
     Attributes:
         depths: Slices of each volume.
-        present: (slices, K) boolean, all volumes one after the other.
+        present: (slices, K) boolean, all volumes one after the other; nothing where nothing is annotated.
 
     Raises:
         ConfigError: There are no slices.
@@ -111,10 +112,10 @@ def _classes_of_volume(volume: np.ndarray, num_classes: int, name: str) -> np.nd
             found=f"shape {volume.shape}, {volume.dtype}",
             remedy="Prepare the volume again.",
         )
-    present = np.zeros((len(volume), num_classes), bool)
+    present = np.zeros((len(volume), num_classes + 1), bool)
     for row, labels in zip(present, volume, strict=True):
         counts = np.bincount(labels.ravel()) if labels.min(initial=0) >= 0 else None
-        if counts is None or len(counts) > num_classes:
+        if counts is None or len(counts) > num_classes + 1:
             raise DataError(
                 name,
                 expected=f"classes 0 to {num_classes - 1}",
@@ -122,7 +123,7 @@ def _classes_of_volume(volume: np.ndarray, num_classes: int, name: str) -> np.nd
                 remedy="Check num_classes in the dataset's settings, or prepare the volume again.",
             )
         row[: len(counts)] = counts > 0
-    return present
+    return present[:, :num_classes]
 
 
 def pair_table(bt_size: int, exp_no: int) -> np.ndarray:

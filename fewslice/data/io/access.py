@@ -6,9 +6,10 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from fewslice.core import files
-from fewslice.core.errors import DataError
+from fewslice.core.errors import DataError, few, is_utf8
 
 _RIGHTS = "Give yourself the right to read it (chmod, chown); for a folder the right to enter it too."
 _DRIVE = "The disk or the network drive fails or is not connected. Mend it, or copy the scans to another one."
@@ -56,3 +57,22 @@ def access_error(error: OSError, path: str | os.PathLike) -> DataError:
     if error.errno == errno.ENOENT and os.path.islink(path):
         found, remedy = absence(path)
     return DataError(path, expected="a file or folder that can be read", found=found, remedy=remedy)
+
+
+def visible(folder: Path) -> list[Path]:
+    """Returns the entries of a folder, sorted, without hidden ones (temporary files, `._*` of archives).
+
+    Raises:
+        DataError: a name that is no UTF-8 or has line breaks, which no table, list or log could hold.
+    """
+    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    strange = [name for path in found if not is_utf8(name := path.name) or len(name.splitlines()) > 1]
+    if strange:
+        names = few([repr(os.fsencode(name)) for name in strange], 3)
+        raise DataError(
+            folder,
+            expected="file names of one line in UTF-8",
+            found=f"{len(strange)} with a line break, or in another encoding (bytes after \\x): {names}",
+            remedy="Rename them with plain letters and digits, image and label alike (convmv renames whole folders).",
+        )
+    return found

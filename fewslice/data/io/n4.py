@@ -25,8 +25,9 @@ from fewslice.core.locks import folder_lock
 from fewslice.core.parallel import default_workers
 from fewslice.core.progress import Progress
 from fewslice.data.cache import BuildReport
-from fewslice.data.io.nifti import read_nifti, write_nifti
-from fewslice.data.readers.base import Reader, nifti_stem, visible
+from fewslice.data.io.itk import files_of, read_image_file
+from fewslice.data.io.nifti import NIFTI, write_nifti
+from fewslice.data.readers.base import Reader, image_stem, visible
 
 THRESHOLD = 0.001  # change of the field at which a level ends; published setting
 ITERATIONS = (50, 50, 50, 50)  # per level of the spline grid; published setting
@@ -104,7 +105,7 @@ def dataset_jobs(reader: Reader, output: Path, *, shrink_factor: int) -> list[Jo
         )
     _check_folders(reader.folder, output)
     images = {case.image_path for case in reader.cases()}
-    labels = {case.label_path for case in reader.cases()}
+    labels = {file for case in reader.cases() if case.label_path for file in files_of(case.label_path)}
     for path in sorted(reader.folder.rglob("*")):
         if path in labels or (path.name in _COMPANIONS and path.is_file()):
             copy = output / path.relative_to(reader.folder)
@@ -122,7 +123,7 @@ def folder_jobs(folder: Path, output: Path, *, shrink_factor: int) -> list[Job]:
         DataError: `folder` is missing or holds no NIfTI file.
     """
     _check_folders(folder, output)
-    images = [path for path in _walk(folder) if nifti_stem(path)] if folder.is_dir() else []
+    images = [path for path in _walk(folder) if path.name.lower().endswith(NIFTI)] if folder.is_dir() else []
     if not images:
         found = "no such file in it" if folder.is_dir() else "no such folder"
         raise DataError(folder, expected="a folder of NIfTI files", found=found, remedy="Check --input.")
@@ -155,7 +156,7 @@ def correct_file(job: Job) -> bool | dict[str, str]:
     """
     try:
         settings = {
-            "source": files.sha256(job.source) if job.source.is_file() else "",
+            "source": "".join(files.sha256(path) for path in files_of(job.source) if path.is_file()),
             "shrink_factor": job.shrink_factor,
             "channel": job.channel,
             "threshold": THRESHOLD,
@@ -164,7 +165,7 @@ def correct_file(job: Job) -> bool | dict[str, str]:
         with contextlib.suppress(FewSliceError, OSError):  # a record that is missing or damaged counts for nothing
             if files.read_json(job.record) == {**settings, "target": files.sha256(job.target)}:
                 return False
-        native = read_nifti(job.source, channel=job.channel)
+        native = read_image_file(job.source, channel=job.channel)
         try:
             corrected = n4_correct(native.array, native.spacing_mm, shrink_factor=job.shrink_factor)
         except ValueError as error:
@@ -212,7 +213,7 @@ def _begin_worker() -> None:
 
 
 def _job(image: Path, folder: Path, output: Path, channel: int, shrink_factor: int) -> Job:
-    relative, stem = image.relative_to(folder).parent, nifti_stem(image)
+    relative, stem = image.relative_to(folder).parent, image_stem(image)
     if stem.endswith(f"_{channel:04d}"):  # a file per channel
         channel = 0
     record = output / _RECORDS / relative / f"{stem}.json"

@@ -35,13 +35,14 @@ except ImportError:
 
 Header = nib.Nifti1Header  # nib.Nifti2Header is a subclass
 
+NIFTI = (".nii", ".nii.gz")  # endings
 INTEGER_TOLERANCE = 1e-3  # labels stored as floats may differ by this much from an integer
 _BLOCK = 3 << 22  # bytes read at once; a multiple of all voxel sizes
 MAX_DEFLATE_RATIO = 1032  # of the deflate format
 SPACING_RANGE_MM = (1e-3, 1e3)
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
 _MM = 2  # code of mm in xyzt_units; 0 is "unknown"
-_FRESH_COPY = "Get a fresh copy of the file (interrupted download or copy, full disk), or leave the case out."
+FRESH_COPY = "Get a fresh copy of the file (interrupted download or copy, full disk), or leave the case out."
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +67,16 @@ class Grid:
     notes: tuple[str, ...] = ()
 
 
-def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, in_colour: bool = False) -> Grid:
+def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, num_channels: int = 1) -> Grid:
     """Reads one 3-D image and checks everything that can be checked without knowing what it shows.
 
     Args:
         path: A .nii or .nii.gz file with 2 to 4 axes; further axes of length one are dropped. A file of shape
             (X, Y, 1, Z) is a volume of Z slices, unless `channel` asks for another of its images than the first.
         channel: Which image of a 4-D file.
-        in_colour: Return red, green and blue of a file that has them as (X, Y, Z, 3); otherwise they become grey.
         is_label: Return integers; values farther than 1e-3 from an integer are an error.
+        num_channels: With 2 and more, all images of a file with so many become (X, Y, Z, C), with 3 red, green and
+            blue; otherwise colours become grey.
 
     Returns:
         The image. A 2-D file becomes a volume of one slice.
@@ -86,30 +88,47 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, in
     path = Path(path)
     header, content = _read(path, is_label=is_label)
     volumes, notes = _as_volumes(path, header, content, channel)  # (X, Y, Z, C)
-    colours = "".join(volumes.dtype.names or ())  # RGB, RGBA
-    if is_label and (colours or volumes.shape[3] != 1):
-        found = f"{colours} voxels" if colours else f"a 4-D file with {volumes.shape[3]} values per voxel"
+    how = {"channel": channel, "is_label": is_label, "num_channels": num_channels}
+    values, notes = chosen(path, volumes, notes, **how)
+    array = checked(path, _scaled(path, header, values), is_label=is_label)
+    return Grid(array, _spacing_mm(path, header), _affine(path, header), header, notes=notes)
+
+
+def chosen(
+    path: Path, volumes: np.ndarray, notes: tuple[str, ...], *, channel: int, is_label: bool, num_channels: int
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns one of (X, Y, Z, C) images, or all, and notes; voxels with the fields R, G, B become three or grey."""
+    colours, count = "".join(volumes.dtype.names or ()), volumes.shape[3]  # RGB, RGBA
+    if is_label and (colours or count != 1):
+        found = f"{colours} voxels" if colours else f"a file with {count} values per voxel"
         remedy = "Store one integer class per voxel in a 3-D file."
         raise DataError(path, expected="a label with one value per voxel", found=found, remedy=remedy)
-    if not 0 <= channel < volumes.shape[3]:
+    if 1 < num_channels == count and not colours:
+        return volumes, notes
+    if not 0 <= channel < count:
         raise DataError(
             path,
             expected=f"an image with channel {channel} (`image_channel`)",
-            found=f"{volumes.shape[3]} channel(s), counted from 0",
-            remedy=f"Set `image_channel` to 0 ... {volumes.shape[3] - 1}, or remove this file.",
+            found=f"{count} channel(s), counted from 0",
+            remedy=f"Set `image_channel` to 0 ... {count - 1}, or remove this file.",
         )
+    if count > 1:
+        shape = " x ".join(map(str, volumes.shape))
+        notes += (f"of the {count} images in a file of shape {shape} number {channel}, counted from 0, was read",)
     values = volumes[..., channel]
     if colours:
         values = np.stack([values[name] for name in "RGB"], axis=-1)
-        if not in_colour:
+        if num_channels != 3:
             values = values @ np.array(_LUMINANCE, np.float32)
             text = "were read as grey (luminance); `num_channels = 3` keeps the colours"
             notes += (f"its voxels are {colours} and {text}",)
-    else:
-        values = _scaled(path, header, values)
+    return values, notes
+
+
+def checked(path: Path, values: np.ndarray, *, is_label: bool) -> np.ndarray:
+    """Returns finite voxels as float32, or those of a label as int32; raises `DataError` for others."""
     _check_finite(path, values)
-    array = as_integers(path, values) if is_label else _as_float32(path, values)
-    return Grid(array, _spacing_mm(path, header), _affine(path, header), header, notes=notes)
+    return as_integers(path, values) if is_label else _as_float32(path, values)
 
 
 def header_from(block: bytes) -> Header:
@@ -120,7 +139,7 @@ def header_from(block: bytes) -> Header:
 def _read(path: Path, *, is_label: bool) -> tuple[Header, np.ndarray]:
     """Returns the checked header and all voxels in one row; of a 3-D image, small integers as scaled float32."""
     is_gzip = _check_file(path)
-    with _reading(path), open(path, "rb") as raw:
+    with reading(path), open(path, "rb") as raw:
         stream = _GzipFile(fileobj=raw) if is_gzip else raw
         header = _read_header(path, stream)
         count = _claimed_bytes(path, header, is_gzip)
@@ -133,7 +152,7 @@ def _read(path: Path, *, is_label: bool) -> tuple[Header, np.ndarray]:
             block = stream.read(size)
             if len(block) < size:
                 found = f"only {done * dtype.itemsize + len(block)} bytes before the file ends"
-                raise DataError(path, expected=f"{count} bytes of voxels", found=found, remedy=_FRESH_COPY)
+                raise DataError(path, expected=f"{count} bytes of voxels", found=found, remedy=FRESH_COPY)
             values = np.frombuffer(block, dtype)
             voxels[done : done + len(values)] = _scaled(path, header, values) if is_widened else values
             done += len(values)
@@ -145,7 +164,7 @@ def _read(path: Path, *, is_label: bool) -> tuple[Header, np.ndarray]:
                 path,
                 expected=f"the file to end after the {count} bytes of voxels that its header announces",
                 found="further data",
-                remedy="Header and voxels do not belong together. " + _FRESH_COPY,
+                remedy="Header and voxels do not belong together. " + FRESH_COPY,
             )
     return header, voxels
 
@@ -167,20 +186,20 @@ def _check_file(path: Path) -> bool:
     if not path.exists():
         found, remedy = absence(path)
         raise DataError(path, expected="a NIfTI file", found=found, remedy=remedy)
-    with _reading(path):
+    with reading(path):
         refuse_special(path)
     name = path.name.lower()
-    if path.is_dir() or not name.endswith((".nii", ".nii.gz")):
+    if path.is_dir() or not name.endswith(NIFTI):
         raise DataError(
             path,
             expected="a file whose name ends with .nii or .nii.gz",
             found="a folder" if path.is_dir() else f"the name {path.name!r}",
             remedy="Take the file out of its folder, or convert other formats to NIfTI first (a .hdr/.img pair too).",
         )
-    with _reading(path), open(path, "rb") as file:
+    with reading(path), open(path, "rb") as file:
         start = file.read(2)
     if not start:
-        raise DataError(path, expected="a NIfTI file", found="an empty file (0 bytes)", remedy=_FRESH_COPY)
+        raise DataError(path, expected="a NIfTI file", found="an empty file (0 bytes)", remedy=FRESH_COPY)
     is_gzip = start == b"\x1f\x8b"
     if is_gzip != name.endswith(".gz"):
         expected = f"{'plain NIfTI' if is_gzip else 'gzip data'}, as the name says"
@@ -192,16 +211,16 @@ def _check_file(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """Turns whatever goes wrong below the NIfTI format into one message."""
     try:
         yield
     except EOFError as error:
         found = f"the gzip stream ends too early ({path.stat().st_size} bytes in the file)"
-        raise DataError(path, expected="a complete gzip stream", found=found, remedy=_FRESH_COPY) from error
+        raise DataError(path, expected="a complete gzip stream", found=found, remedy=FRESH_COPY) from error
     except (gzip.BadGzipFile, *_DEFLATE_ERRORS) as error:
         found = f"damage ({error})"
-        raise DataError(path, expected="an intact gzip stream", found=found, remedy=_FRESH_COPY) from error
+        raise DataError(path, expected="an intact gzip stream", found=found, remedy=FRESH_COPY) from error
     except OSError as error:
         raise access_error(error, path) from error
 
@@ -237,7 +256,7 @@ def _claimed_bytes(path: Path, header: Header, is_gzip: bool) -> int:
     claim = f"{count} bytes of voxels (shape {tuple(dims[1 : dims[0] + 1])}, {dtype.name}) from byte {offset}"
     if count + offset > possible:
         found = f"a {'gzip ' * is_gzip}file of {on_disk} bytes, which cannot hold them"
-        remedy = "The file is truncated or its header is damaged. " + _FRESH_COPY
+        remedy = "The file is truncated or its header is damaged. " + FRESH_COPY
         raise DataError(path, expected=claim, found=found, remedy=remedy)
     limits.check(path, max(count, 4 * count // dtype.itemsize), claim)  # in memory they are 32 bits wide, or more
     return count
@@ -299,7 +318,7 @@ def _affine(path: Path, header: Header) -> np.ndarray:
     return matrix
 
 
-def _bad_header(path: Path, expected: str, found: str, hint: str = _FRESH_COPY) -> DataError:
+def _bad_header(path: Path, expected: str, found: str, hint: str = FRESH_COPY) -> DataError:
     return DataError(path, expected=expected, found=found, remedy=f"The header is damaged or unusual. {hint}")
 
 
@@ -310,12 +329,10 @@ def _as_volumes(path: Path, header: Header, content: np.ndarray, channel: int) -
     if len(extra) > 1:
         expected, remedy = "3-D, or 4-D with one axis of channels", "Split the file into 3-D images."
         raise DataError(path, expected=expected, found=f"shape {tuple(shape)}", remedy=remedy)
-    described = f"of shape {' x '.join(map(str, shape))}"
     if extra and shape[2] == 1 and channel == 0:
-        notes = (f"a file {described} was read as a volume of {extra[0]} slices",)
+        described = " x ".join(map(str, shape))
+        notes = (f"a file of shape {described} was read as a volume of {extra[0]} slices",)
         shape, extra = [*shape[:2], *extra], []
-    elif extra:
-        notes = (f"of the {extra[0]} images in a file {described} number {channel}, counted from 0, was read",)
     shape = (shape[:3] + [1, 1])[:3] + (extra or [1])
     return content.reshape(shape, order="F"), notes
 
@@ -416,7 +433,7 @@ def write_nifti(
         array = turned(array, inverse(like.axes))
     if like is not None and like.header is None:
         affine, spacing_mm, like = like.affine, like.spacing_mm, None
-    header = _new_header(array, like, affine, spacing_mm)
+    header = new_header(array, like, affine, spacing_mm)
     header.set_slope_inter(1.0, 0.0)
     content = header.binaryblock + bytes(4) + array.astype(header.get_data_dtype(), copy=False).tobytes(order="F")
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
@@ -424,7 +441,7 @@ def write_nifti(
             stream.write(content)
 
 
-def _new_header(
+def new_header(
     array: np.ndarray, like: Grid | None, affine: np.ndarray | None, spacing_mm: Sequence[float] | None
 ) -> Header:
     if like is None and (affine is None or spacing_mm is None):

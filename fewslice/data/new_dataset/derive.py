@@ -9,6 +9,7 @@ import dataclasses
 import math
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +19,11 @@ import numpy as np
 from fewslice.core.errors import ConfigError, DataError, few, listed, plural
 from fewslice.data.geometry_notes import Lie, geometry_notes, lie_of
 from fewslice.data.io.access import absence, readable
+from fewslice.data.io.itk import KINDS, is_series, segment_names
+from fewslice.data.new_dataset.annotations import IGNORE, Painted, sparse_slices
 from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, needed_side
 from fewslice.data.readers import Reader, get_reader
-from fewslice.data.readers.base import nifti_files, visible
+from fewslice.data.readers.base import image_files, visible
 from fewslice.data.readers.msd import TEST_IMAGES, label_names
 from fewslice.data.readers.paired_folders import read_info
 from fewslice.data.readers.patients import BIDS_PATTERN, alike, doubt, question
@@ -56,6 +59,7 @@ class Request:
     label_map: str = ""
     patient_pattern: str = ""
     image_channel: int = 0
+    ignore_label: int | None = None
     images_only: bool = False
     data_root: Path = field(default_factory=data_root)
 
@@ -71,6 +75,7 @@ class Checked:
     footprint: Footprint | None = None  # where its foreground lies; None if there is none
     lie: Lie | None = None
     notes: tuple[str, ...] = ()  # text on what is worth knowing
+    sparse: tuple[int, ...] = ()  # slices with structures, if they look like a few that were painted
 
 
 def provisional(request: Request) -> DatasetConfig:
@@ -97,6 +102,8 @@ def provisional(request: Request) -> DatasetConfig:
     count = request.num_classes or (len(names) + 1 if layout == "msd" else _MOST_CLASSES)
     if request.images_only:
         count = request.num_classes or max(2, len(names) + 1)
+    elif request.ignore_label is not None:
+        count = min(count, _MOST_CLASSES - 1)  # one more value than classes
     phases = ("ED", "ES") if layout == "acdc" else ("",)
     draft = DatasetConfig(
         name=request.name,
@@ -116,11 +123,14 @@ def provisional(request: Request) -> DatasetConfig:
         unlabeled_phases=phases,
         label_map=pairs,
         image_channel=request.image_channel,
+        ignore_label=IGNORE if request.images_only else request.ignore_label,
         images_dir=Path(images).as_posix(),
         labels_dir=Path(labels).as_posix(),
         patient_pattern=request.patient_pattern or PATIENT_PATTERN,
         data_root=Path(root),
     )
+    if layout == "paired_folders" and not request.images_only:
+        draft = _with_segments(draft, request)
     if not request.patient_pattern and layout != "acdc":
         stems = [case.case_id for case in _reader(draft).cases()]
         if all(subjects := {patient_of(stem, BIDS_PATTERN) for stem in stems}) and not alike(subjects):
@@ -128,6 +138,19 @@ def provisional(request: Request) -> DatasetConfig:
         if text := question(stems):
             raise ConfigError(text)
     return draft
+
+
+def _with_segments(draft: DatasetConfig, request: Request) -> DatasetConfig:
+    """Returns the draft; where labels hold named segments, with a class for each name of a structure."""
+    labels = [case.label_path for case in _reader(draft).cases() if case.label_path]
+    found = dict.fromkeys(name for path in labels for name in segment_names(path))
+    if found and not draft.struct_name:
+        raise ConfigError(
+            "Labels are segmentations of 3D Slicer, which are matched by name. Name the structures, in the order of "
+            f"their classes: --struct_names={shlex.quote(','.join(found))}"
+        )
+    count = request.num_classes or len(draft.struct_name) + 1
+    return dataclasses.replace(draft, num_classes=count) if found else draft
 
 
 def _check_values(request: Request) -> None:
@@ -162,6 +185,8 @@ def check_files(
             yield number, len(cases), case, problems
             continue
         is_labelled = volume.label is not None
+        label = np.where(volume.label < draft.num_classes, volume.label, 0) if is_labelled else None
+        is_whole = is_labelled and (volume.label < draft.num_classes).all()
         yield (
             number,
             len(cases),
@@ -170,8 +195,9 @@ def check_files(
                 case,
                 volume.image.shape,
                 volume.spacing_mm,
-                classes=tuple(np.unique(volume.label).tolist()) if is_labelled else None,
-                footprint=footprint(volume.label, volume.spacing_mm) if is_labelled else None,
+                classes=tuple(np.unique(label).tolist()) if is_labelled else None,
+                sparse=sparse_slices(label) if is_whole else (),
+                footprint=footprint(label, volume.spacing_mm) if is_labelled else None,
                 lie=lie_of(volume),
                 notes=(*volume.notes, *image_notes(volume.image, draft)),
             ),
@@ -227,7 +253,7 @@ def _count_classes(draft: DatasetConfig, checked: Sequence[Checked]) -> int:
     if not any(found):
         raise ConfigError("No label holds anything but background (0). Is --labels the right folder?")
     count, codes = draft.num_classes, [value for value in found if value]
-    if count == _MOST_CLASSES:
+    if count >= _MOST_CLASSES - 1:
         count = found[-1] + 1
         if found[-1] > len(codes):
             pairs = ",".join(f"{code}:{label}" for label, code in enumerate(codes, start=1))
@@ -235,9 +261,37 @@ def _count_classes(draft: DatasetConfig, checked: Sequence[Checked]) -> int:
             if count < _MOST_CLASSES:
                 translate = f"Give --num_classes={count} if the missing ones exist, or translate"
                 raise ConfigError(f"{text}{translate} them with --label_map={pairs}")
-            hint = "; if 255 marks voxels that nobody annotated, leave such files out" if len(codes) > 1 else ""
+            hint = "; if 255 marks voxels that nobody annotated, say --ignore_label=255" if len(codes) > 1 else ""
             raise ConfigError(f"{text}Translate them with --label_map={pairs}{hint}")
     return count
+
+
+def without_labels(request: Request, dataset: DatasetConfig) -> DatasetConfig:
+    """Returns a dataset as it is without its masks, with a place of its own for partial labels.
+
+    Raises:
+        ConfigError: that place is the folder of the masks, or masks lie among the images.
+    """
+    found = {"num_classes": dataset.num_classes, "struct_names": dataset.struct_name, "label_map": ""}
+    draft = provisional(dataclasses.replace(request, labels=None, images_only=True, **found))
+    if (
+        draft.layout == "acdc"
+        or _reader(draft).folder / draft.labels_dir == _reader(dataset).folder / dataset.labels_dir
+    ):
+        raise ConfigError(
+            "--sparse_labels=partial writes partial labels beside the images, where the masks are. Put the masks into "
+            "a folder of another name, with the names of the images, and give it with --labels."
+        )
+    names = ("layout", "data_path_tr", "images_dir", "labels_dir", "ignore_label", "phases", "unlabeled_phases")
+    return dataclasses.replace(dataset, label_map=(), **{name: getattr(draft, name) for name in names})
+
+
+def painted_slices(dataset: DatasetConfig, cases: Sequence[Case]) -> Iterator[Painted]:
+    """Yields masks of which only the slices with structures are annotated."""
+    for case in cases:
+        volume = _reader(dataset).read(case)
+        is_shown = (volume.label > 0).any(axis=(0, 1))
+        yield Painted.of(volume, np.where(is_shown, volume.label, np.uint8(255)), 255)
 
 
 def patients(dataset: DatasetConfig, checked: Sequence[Checked]) -> tuple[list[str], list[str], list[str]]:
@@ -273,8 +327,8 @@ def notes(dataset: DatasetConfig, checked: Sequence[Checked], tables: Splits, of
     if dataset.layout != "acdc" and (text := doubt(dataset, (item.case.patient_id for item in checked))):
         yield text
     for folder in sorted((reader.folder / dataset.images_dir).parent.glob("*")) if dataset.layout != "acdc" else ():
-        if folder not in read and re.match("images|labels|test|val", folder.name, re.I) and nifti_files(folder):
-            yield f"{folder.name}/: {len(nifti_files(folder))} NIfTI files beside {dataset.images_dir}/ are not read"
+        if folder not in read and re.match("images|labels|test|val", folder.name, re.I) and image_files(folder):
+            yield f"{folder.name}/: {len(image_files(folder))} scans beside {dataset.images_dir}/ are not read"
     yield from geometry_notes({item.case.case_id: item.lie for item in checked}, dataset.orientation)
     names = ("background", *dataset.struct_name)
     shown = [(each, label_notes(each.classes, names) if each.classes is not None else ()) for each in checked]
@@ -309,7 +363,7 @@ def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> t
     With `images_only` the second folder is the one where labels may be put later; it need not exist.
 
     Raises:
-        DataError: a folder that is not there or is a file, holds no NIfTI file, is raw although `--labels` is given,
+        DataError: a folder that is not there or is a file, holds no scan, is raw although `--labels` is given,
             or images and labels none of which have the same name.
     """
     images = _folder(images, "images")
@@ -317,7 +371,7 @@ def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> t
         raw = _raw_kind(images)
         if labels is not None:
             labels = _folder(labels, "labels")
-            if raw and not nifti_files(images):
+            if raw and not image_files(images):
                 inner = f", or give --images={images / 'imagesTr'} with --labels" if "imagesTr" in raw else ""
                 raise DataError(
                     images,
@@ -360,12 +414,13 @@ def _folder(path: Path, flag: str) -> Path:
 def _raw_kind(folder: Path) -> str:
     if (folder / "imagesTr").is_dir() and (folder / "labelsTr").is_dir():
         return "imagesTr/ and labelsTr/"
-    is_acdc = any(path.is_dir() and _PATIENT.fullmatch(path.name) for path in visible(folder))
+    folders = (path for path in visible(folder) if path.is_dir() and _PATIENT.fullmatch(path.name))
+    is_acdc = any(not is_series(path) for path in folders)
     return "patient folders" if is_acdc else ""
 
 
 def _check_pair(images: Path, labels: Path) -> None:
-    """Refuses one folder for both, a folder without a NIfTI file, and labels none of which belongs to an image."""
+    """Refuses one folder for both, a folder without a scan, and labels none of which belongs to an image."""
     if images == labels:
         raise DataError(
             labels,
@@ -375,7 +430,7 @@ def _check_pair(images: Path, labels: Path) -> None:
         )
     for folder, kind in ((images, "image"), (labels, "label")):
         _check_files(folder, kind)
-    found, names = [*nifti_files(labels)], [*nifti_files(images)]
+    found, names = [*image_files(labels)], [*image_files(images)]
     if set(found).isdisjoint([*names, *(re.sub(r"_\d{4}$", "", stem) for stem in names)]):
         raise DataError(
             labels,
@@ -386,20 +441,22 @@ def _check_pair(images: Path, labels: Path) -> None:
 
 
 def _check_files(folder: Path, kind: str) -> None:
-    if not nifti_files(folder):
+    if not image_files(folder):
         hint = ", or say --images_only if there are none" if kind == "label" else ""
+        move = f"Put the {kind}s there (convert other formats first), or name their folder"
+        move = "Give each series a folder of its own below that folder" if is_series(folder) else move
         raise DataError(
             folder,
-            expected=f"{kind} files, *.nii.gz or *.nii",
+            expected=f"{kind} files: {KINDS}",
             found=_content(folder),
-            remedy=f"Put the {kind}s there (convert other formats to NIfTI first), or name their folder{hint}.",
+            remedy=f"{move}{hint}.",
         )
 
 
 def check_lonely_labels(folder: Path, images: Path, used: set[Path | None]) -> None:
     """Raises `DataError` that names the labels which belong to no image."""
     with readable(folder):
-        lonely = [path.name for path in nifti_files(folder).values() if path not in used]
+        lonely = [path.name for path in image_files(folder).values() if path not in used]
     if lonely:
         raise DataError(
             folder,

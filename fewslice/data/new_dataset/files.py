@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from fewslice.settings.datasets import PATIENT_PATTERN, DatasetConfig
 from fewslice.settings.splits import Splits
 
 _LINE = 100
+IGNORE_LINES = "# Code in the label files that means not annotated.\nignore_label = {}\n"
+FEWEST = 5  # labelled patients of whom one is held out for validation
 _MOST_COMBINATIONS = {1: 5, 2: 5, 8: 3}  # patients per list -> lists, as in the published tables
 
 
@@ -60,8 +63,101 @@ def split_patients(
             train[f"tr{size}"] = {f"c{index}": ids for index, ids in enumerate(lists, start=1)}
     train["trall"] = train["al"] = {"*": sorted(pool)}
     validation = {key: {"*": sorted(validating)} for key in train}
-    train["unlabeled"] = {"*": sorted({*pool, *unlabelled})}
+    train["unlabeled"] = {"*": [*sorted(pool), *sorted(set(unlabelled) - set(pool))]}
     return Splits(train, validation, tuple(sorted(testing)))
+
+
+def extend_patients(
+    old: Splits,
+    labelled: Sequence[str],
+    others: Sequence[str],
+    *,
+    seed: int,
+    val: int | None,
+    test: int | None,
+    is_partial: bool = True,
+) -> Splits:
+    """Returns lists with new labelled patients; who trains, validates or tests already goes on to do so.
+
+    The new ones go to test and validation as far as these are short, and then to training: to `trall`, and to `al`,
+    the pool of active learning. Lists of other keys stay; test patients leave `unlabeled`, which otherwise only grows.
+
+    Args:
+        old: The lists so far.
+        labelled: Patients with labels.
+        others: Those without.
+        seed: Seed of the shuffle.
+        val: Number of validation patients; default as in `split_patients`, or a fifth where labels are partial.
+        test: Number of test patients; default: those of `old`.
+        is_partial: Labels are partial: `al` gets the patients without labels too, and of fewer than five labelled
+            patients all train, and the list `folds` leaves each out in turn.
+
+    Raises:
+        ConfigError: no new patient is left to train.
+    """
+    train, validation = ({key: dict(combs) for key, combs in table.items()} for table in (old.train, old.val))
+    held = [*validation.get("trall", {}).get("*", ())]
+    named = {*old.test}.union(*(ids for key in validation for ids in validation[key].values()))
+    named.update(*(ids for key in validation for ids in train.get(key, {}).values() if key != "al"))
+    new, count = sorted(set(labelled) - named), len(named.union(labelled))
+    order = [new[index] for index in np.random.default_rng(seed).permutation(len(new))]
+    is_few = is_partial and count < FEWEST
+    a_fifth = 0 if is_few else round(count / 5)  # one slice of each may be all there is
+    val = (a_fifth if is_partial else 1 if count < 8 else 2) if val is None else val
+    short = [max(0, (test or 0) - len(old.test)), max(0, val - len(held))]
+    trained = [*train.get("trall", {}).get("*", ())]
+    if len(trained) + len(order) - sum(short) < 1:
+        raise ConfigError(
+            f"{count} labelled patients cannot be split into {test or 0} to test, {val} to validate and at "
+            "least 1 to train. Choose other --test and --val, or label more."
+        )
+    testing = sorted([*old.test, *order[: short[0]]])
+    held += sorted(order[short[0] : sum(short)])
+    trained += sorted(order[sum(short) :])
+    pool = trained
+    if "*" in train.get("unlabeled", {"*": ()}):
+        before = train.get("unlabeled", {}).get("*", ())
+        more = sorted({*trained, *others} - {*before, *held})
+        train["unlabeled"] = {"*": [name for name in [*before, *more] if name not in testing]}
+        pool = train["unlabeled"]["*"] if is_partial else trained
+    for key, ids in (("trall", trained), ("al", pool)):
+        ids = dict.fromkeys([*train.get(key, {}).get("*", ()), *ids])
+        ids = [name for name in ids if name not in (*held, *testing)]
+        if ids and (key not in train or "*" in train[key]):
+            train.setdefault(key, {})["*"], validation.setdefault(key, {})["*"] = ids, held
+    if is_few and not held and len(trained) > 1:
+        train["folds"] = {f"c{n}": [name for name in trained if name != out] for n, out in enumerate(trained, 1)}
+        validation["folds"] = {f"c{n}": [out] for n, out in enumerate(trained, 1)}
+    unlabeled = old.unlabeled or ("unlabeled",)
+    return Splits(train, validation, tuple(testing), unlabeled, old.dataset)
+
+
+def still_there(old: Splits, known: Iterable[str]) -> Splits:
+    """Returns lists without patients that a dataset has no longer, and without lists that are empty then."""
+    names = set(known)
+    tables = []
+    for table in (old.train, old.val):
+        kept = {key: {c: [i for i in ids if i in names] for c, ids in combs.items()} for key, combs in table.items()}
+        tables.append({key: found for key, combs in kept.items() if (found := {c: i for c, i in combs.items() if i})})
+    return Splits(*tables, tuple(name for name in old.test if name in names), old.unlabeled, old.dataset)
+
+
+def extended_text(name: str, text: str, old: Splits, new: Splits, seed: int) -> str:
+    """Returns the text of `data_cfg_<name>.py` with new lists: what was edited by hand stays, with lines behind it."""
+    written = re.search(r"shuffled with seed (\d+)", text)
+    seed = int(written[1]) if written else seed
+    if text == splits_text(name, old, seed):
+        return splits_text(name, new, seed)
+    lines = []
+    for table in ("train", "val"):
+        before, after = getattr(old, table), getattr(new, table)
+        for key, combinations in after.items():
+            for comb, ids in combinations.items():
+                if key not in before or list(before[key].get(comb, "?")) != list(ids):
+                    lines.append(f"{table}.setdefault({_quoted(key)}, {{}})[{_quoted(comb)}] = {_list(ids, 0)}")
+    lines += [f"test = {_list(new.test, 0)}"] if list(old.test) != list(new.test) else []
+    head = "\n# Added with new labels: the lists above, changed.\n"
+    return text.rstrip("\n") + "\n" + head + "\n".join(lines) + "\n" if lines else text
 
 
 def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) -> str:
@@ -93,6 +189,7 @@ def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) ->
         f"num_classes = {dataset.num_classes}",
         f"struct_name = {_tuple(dataset.struct_name)}",
         f"label_map = {dict(dataset.label_map)!r}",
+        *(IGNORE_LINES.format(dataset.ignore_label).splitlines() if dataset.ignore_label is not None else ()),
         f"class_weights = {dataset.class_weights!r}  # background first; for --dsc_loss=0 and 4",
         "",
         "# Which volumes of a patient are used; one empty text if volumes have no phase.",
@@ -119,6 +216,23 @@ def next_steps(name: str, *, images_only: bool) -> str:
     return "\n".join(["Next:", *lines, f"  python train_model/{choosing if images_only else training}"])
 
 
+def training_steps(name: str, new: Splits, old: Splits) -> str:
+    """Returns who trains, validates and tests after labels were added, and the commands that make sense then."""
+    trained, held = new.train_ids("trall", "*"), new.val_ids("trall", "*")
+    lines = [f"{len(trained)} patients to train, {len(held)} to validate, {len(new.test)} to test (list trall)."]
+    if moved := set(new.test) & {*old.train.get("unlabeled", {}).get("*", ())}:
+        text = "leave the list for pretraining; networks pretrained before have seen their images, without labels"
+        lines.append(f"Note: the test patients {few(sorted(moved))} {text}.")
+    command = f"  python train_model/tr_baseline.py --dataset={name} --no_of_tr_imgs="
+    if not held:
+        lines.append("Nobody validates: a network trains on all of them, and its last weights count.")
+    lines += ["Next:", f"{command}trall"]
+    if not held and (folds := list(new.train.get("folds", ()))):
+        more = f"and so on to {folds[-1]}: each leaves one patient out, whose slices validate"
+        lines.append(f"{command}folds --comb_tr_imgs=c1     # {more}")
+    return "\n".join(lines)
+
+
 def summary(dataset: DatasetConfig, tables: Splits) -> str:
     """Returns one line about sizes, classes and lists."""
     size = f"{dataset.img_size_x} x {dataset.img_size_y} pixels"
@@ -137,15 +251,23 @@ def splits_text(name: str, tables: Splits, seed: int) -> str:
         "_training": tables.train.get("trall", everyone)["*"],
         "_validation": tables.val.get("trall", everyone)["*"],
     }
-    unlabeled = sorted(set(tables.train["unlabeled"]["*"]) - set(shared["_training"]))
+    unlabeled, trained = [*tables.train.get("unlabeled", everyone)["*"]], [*shared["_training"]]
+    is_first = unlabeled[: len(trained)] == trained
+    unlabeled = unlabeled[len(trained) :] if is_first else unlabeled
+    pretraining = "_training + _unlabeled" if is_first else "_unlabeled"
+    validating = [*shared["_validation"]]
+    held_alike = [key for key, combs in tables.val.items() if [*combs.get("*", "-")] == validating]
+    pool = [*tables.train.get("al", everyone).get("*", ())]
+    shared_pool = "_training" if pool == trained else ""
+    if pool and pool == [name for name in tables.train.get("unlabeled", everyone)["*"] if name not in validating]:
+        shared_pool = shared_pool or f"[name for name in {pretraining} if name not in _validation]"
     blocks = [
         f'"""Split lists of {name}: patients, shuffled with seed {seed}.\n\n'
         'key "tr<n>" -> combination -> patients; "*" serves every combination.\n"""\n# fmt: off',
         *(f"{variable} = {_list(ids, 0)}" for variable, ids in shared.items()),
         f"_unlabeled = {_list(unlabeled, 0)}",
-        "train = "
-        + _table(tables.train, {"trall": "_training", "al": "_training", "unlabeled": "_training + _unlabeled"}),
-        "val = " + _table(tables.val, dict.fromkeys(tables.val, "_validation")),
+        "train = " + _table(tables.train, {"trall": "_training", "al": shared_pool, "unlabeled": pretraining}),
+        "val = " + _table(tables.val, dict.fromkeys(held_alike, "_validation")),
         f"test = {_list(tables.test, 0)}",
         "# Keys for pretraining without labels; only these may contain validation patients.\n"
         'unlabeled = ("unlabeled",)\n',

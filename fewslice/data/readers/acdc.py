@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fewslice.core.errors import DataError
 from fewslice.data.io.access import readable
-from fewslice.data.readers.base import READERS, Reader, existing, visible
+from fewslice.data.readers.base import READERS, Reader, existing, image_stem, visible
 from fewslice.data.volume import Case
 
 _RESTORE = "Restore the file from ACDC's archive."
@@ -41,6 +41,9 @@ class AcdcReader(Reader):
             elif folder.is_dir():
                 self.notes.append(f"{folder} is no patient folder (patient<digits>) and was passed over")
         return cases
+
+    def new_label_path(self, case: Case) -> Path:
+        return case.image_path.parent / f"{image_stem(case.image_path)}_gt.nii.gz"
 
     def patient_facts(self, case: Case) -> dict[str, str | float]:
         """Returns diagnosis group, height and weight as far as Info.cfg names them; {} without one."""

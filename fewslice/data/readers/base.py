@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from fewslice.core.errors import DataError, few, is_utf8
+from fewslice.core.errors import ConfigError, DataError, few
 from fewslice.core.registry import Registry
 from fewslice.data.io import geometry
-from fewslice.data.io.access import readable
-from fewslice.data.io.nifti import Grid, read_nifti
+from fewslice.data.io.access import readable, visible
+from fewslice.data.io.itk import files_of, is_series, read_image_file, segment_names
+from fewslice.data.io.nifti import Grid
+from fewslice.data.painted import read_segments
 from fewslice.data.scribbles import case_generator, simulate_scribbles
 from fewslice.data.volume import Case, Volume
 from fewslice.settings.datasets import DatasetConfig
@@ -120,7 +122,12 @@ class Reader(abc.ABC):
         return self._turned(case, image, label if with_label else None, scribble, (*image.notes, *notes)), []
 
     def _on_image(self, case: Case, image: Grid, label: Grid) -> Grid:
-        return on_grid_of(image, label, case.label_path, name=f"its image {case.image_path}")
+        if not segment_names(case.label_path):
+            return on_grid_of(image, label, case.label_path, name=f"its image {case.image_path}")
+        classes = read_segments(case.label_path, image, case, self.dataset.struct_name)
+        code_of = {label: code for code, label in self.dataset.label_map if label}
+        codes = np.array([code_of.get(label, label) for label in range(classes.max() + 1)], np.int32)
+        return dataclasses.replace(image, array=codes[classes])
 
     def _turned(
         self, case: Case, image: Grid, label: np.ndarray | None, scribble: np.ndarray | None, notes: tuple[str, ...]
@@ -139,20 +146,26 @@ class Reader(abc.ABC):
 
     def source_files(self, case: Case, *, with_label: bool = True) -> list[Path]:
         """Returns the files whose content decides what `read` returns; scribbles belong to the label."""
-        files = [case.image_path] + ([case.label_path] if with_label and case.label_path else [])
-        return list(dict.fromkeys(files))
+        paths = [case.image_path] + ([case.label_path] if with_label and case.label_path else [])
+        return list(dict.fromkeys(file for path in paths for file in files_of(path)))
+
+    def new_label_path(self, case: Case) -> Path:
+        """Returns where a label of a case is looked for that has none. Raises `ConfigError` where there is no place."""
+        raise ConfigError(
+            f"{self.dataset.name}: labels cannot be added to files of the layout {self.dataset.layout!r}."
+        )
 
     def facts(self, case: Case) -> dict[str, object]:
         """Returns everything but the content of `source_files` that decides the result of `read`, as JSON."""
-        return {}
+        return {"files": [path.name for path in files_of(case.image_path)]} if is_series(case.image_path) else {}
 
     def patient_facts(self, case: Case) -> dict[str, str | float]:
         """Returns facts about the patient: "group" (diagnosis), "height_cm", "weight_kg", or less."""
         return {}
 
     def _read_image(self, case: Case) -> Grid:
-        is_colour = self.dataset.num_channels == 3
-        return read_nifti(case.image_path, channel=self.dataset.image_channel, in_colour=is_colour)
+        channel, count = self.dataset.image_channel, self.dataset.num_channels
+        return read_image_file(case.image_path, channel=channel, num_channels=count)
 
     def _read_label(self, case: Case) -> Grid:
         if case.label_path is None:
@@ -162,7 +175,9 @@ class Reader(abc.ABC):
                 found="an image without a label",
                 remedy="Put the label there, or choose only labelled patients for training and testing.",
             )
-        return read_nifti(case.label_path, is_label=True)
+        if segment_names(case.label_path):  # `_on_image` reads it, on the grid of the image
+            return Grid(np.zeros((1, 1, 1), np.int32), (1.0, 1.0, 1.0), np.eye(4))
+        return read_image_file(case.label_path, is_label=True)
 
     def _read_scribble(self, case: Case) -> np.ndarray | None:
         return None
@@ -187,8 +202,9 @@ class Reader(abc.ABC):
     def _to_classes(self, case: Case, codes: Grid) -> tuple[np.ndarray, tuple[str, ...]]:
         """Translates (X, Y, Z) int32 label codes to uint8 classes, with notes, and refuses codes that have none.
 
-        Code 0 is background unless `label_map` lists it. If `unknown_codes` are background, codes without a class are,
-        with a note, and files of nothing but classes are taken as they are: they were translated before.
+        Code 0 is background unless `label_map` lists it; `ignore_label` becomes num_classes, not annotated. If
+        `unknown_codes` are background, codes without a class are, with a note, and files of nothing but classes are
+        taken as they are: they were translated before.
         """
         values, counts = _histogram(codes.array)
         label_map, num_classes = self.dataset.label_map, self.dataset.num_classes
@@ -197,6 +213,7 @@ class Reader(abc.ABC):
         is_translated = values[0] >= 0 and values[-1] < num_classes
         if is_lenient and is_translated and not known.keys() >= set(values):
             known = {code: code for code in range(num_classes)}
+        known |= {} if self.dataset.ignore_label is None else {self.dataset.ignore_label: num_classes}
         unknown = {value: count for value, count in zip(values, counts, strict=True) if value not in known}
         listed = few([f"{value} ({count} voxels)" for value, count in unknown.items()], 10)
         if unknown and not (is_lenient and any(known.get(value) for value in values)):
@@ -297,36 +314,21 @@ def _ranges(known: dict[int, int]) -> str:
     return f"0 to {codes[-1]}" if codes == list(range(len(codes))) else ", ".join(map(str, codes))
 
 
-def visible(folder: Path) -> list[Path]:
-    """Returns the entries of a folder, sorted, without hidden ones (temporary files, `._*` of archives).
+def image_stem(path: Path) -> str | None:
+    """Returns the name of a scan without its ending, in Unicode's form NFC; None of what is no scan.
 
-    Raises:
-        DataError: a name that is no UTF-8 or has line breaks, which no table, list or log could hold.
+    It is .nii, .nii.gz, .nrrd, .seg.nrrd, .nhdr, .mha or .mhd in small or capital letters; a DICOM series has none.
     """
-    found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    strange = [name for path in found if not is_utf8(name := path.name) or len(name.splitlines()) > 1]
-    if strange:
-        names = few([repr(os.fsencode(name)) for name in strange], 3)
-        raise DataError(
-            folder,
-            expected="file names of one line in UTF-8",
-            found=f"{len(strange)} with a line break, or in another encoding (bytes after \\x): {names}",
-            remedy="Rename them with plain letters and digits, image and label alike (convmv renames whole folders).",
-        )
-    return found
+    name = unicodedata.normalize("NFC", path.name)
+    match = re.fullmatch(r"(.+?)\.(nii(\.gz)?|(seg\.)?nrrd|nhdr|mha|mhd)", name, re.IGNORECASE)
+    return match[1] if match else name if is_series(path) else None
 
 
-def nifti_stem(path: Path) -> str | None:
-    """Returns the name without .nii or .nii.gz in small or capital letters, in Unicode's form NFC, or None."""
-    match = re.fullmatch(r"(.+)\.nii(\.gz)?", unicodedata.normalize("NFC", path.name), re.IGNORECASE)
-    return match[1] if match else None
-
-
-def nifti_files(folder: Path) -> dict[str, Path]:
-    """Returns stem -> NIfTI file of a folder, sorted; {} if there is no folder. Raises `DataError` for twins."""
+def image_files(folder: Path) -> dict[str, Path]:
+    """Returns stem -> scan of a folder, sorted; {} if there is no folder. Raises `DataError` for twins."""
     found: dict[str, Path] = {}
     for path in visible(folder) if folder.is_dir() else ():
-        stem = nifti_stem(path)
+        stem = image_stem(path)
         if stem and found.setdefault(stem, path) is not path:
             twins = f"{found[stem].name} and {path.name}"
             raise DataError(folder, expected="one file per volume", found=twins, remedy="Move one elsewhere.")
@@ -334,9 +336,9 @@ def nifti_files(folder: Path) -> dict[str, Path]:
 
 
 def existing(folder: Path, stem: str) -> Path | None:
-    """Returns the NIfTI file of a folder with this stem, even a link that leads nowhere; None if there is none."""
+    """Returns the scan of a folder with this stem, even a link that leads nowhere; None if there is none."""
     found = [path for path in (folder / f"{stem}.nii", folder / f"{stem}.nii.gz") if os.path.lexists(path)]
-    return found[0] if len(found) == 1 else nifti_files(folder).get(stem)
+    return found[0] if len(found) == 1 else image_files(folder).get(stem)
 
 
 def first_existing(folder: Path, stem: str) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fewslice.data.readers.base import READERS, Reader, existing, visible
 from fewslice.data.volume import Case
 
@@ -15,6 +17,9 @@ class CaseFoldersReader(Reader):
 
     expects = "folders <id> with img.nii.gz and, if labelled, mask.nii.gz"
     label_stem = "mask"
+
+    def new_label_path(self, case: Case) -> Path:
+        return case.image_path.parent / f"{self.label_stem}.nii.gz"
 
     def _find(self) -> list[Case]:
         cases = []

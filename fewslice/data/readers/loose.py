@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fewslice.core.errors import ConfigError, DataError
-from fewslice.data.readers.base import Reader, nifti_stem
+from fewslice.data.io.itk import KINDS, is_series
+from fewslice.data.readers.base import Reader, image_stem
 from fewslice.data.readers.paired_folders import PairedFoldersReader
 from fewslice.data.volume import Case
 from fewslice.settings.datasets import DatasetConfig
@@ -18,7 +19,7 @@ from fewslice.settings.datasets import DatasetConfig
 class LooseReader(PairedFoldersReader):
     """Reads the scans of a folder; <name>_0000, <name>_0001, ... are channels of one by the rule of paired folders."""
 
-    expects = "scans (.nii, .nii.gz)"
+    expects = f"scans ({KINDS})"
 
     def __init__(self, dataset: DatasetConfig, folder: Path):
         folder = Path(os.path.abspath(folder))
@@ -45,14 +46,14 @@ def find_scans(places: Sequence[str], dataset: DatasetConfig) -> list[tuple[Read
     for place in places:
         path = Path(place)
         matches = [path] if path.exists() or not glob.has_magic(place) else map(Path, sorted(glob.glob(place)))
-        names = [each for each in matches if each.is_dir() or nifti_stem(each)]
+        names = [each for each in matches if each.is_dir() or image_stem(each)]
         if not names:
-            text = "expected a folder, a file (.nii, .nii.gz) or a pattern with * or ?. Found: nothing of the kind."
+            text = f"expected a folder, a file ({KINDS}) or a pattern with * or ?. Found: nothing of the kind."
             raise ConfigError(f"--images={place}: {text}")
         for each in names:
-            reader = LooseReader(dataset, each if each.is_dir() else each.parent)
-            stem = nifti_stem(each)
-            cases = reader.cases() if each.is_dir() else [Case(stem, stem, "", each, None)]
+            is_folder = each.is_dir() and not is_series(each)
+            reader, stem = LooseReader(dataset, each if is_folder else each.parent), image_stem(each)
+            cases = reader.cases() if is_folder else [Case(stem, stem, "", each, None)]
             found += [(reader, case) for case in cases]
     places_of: dict[str, set[Path]] = {}
     for _, case in found:

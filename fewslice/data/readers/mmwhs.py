@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fewslice.data.readers.base import READERS, existing, first_existing, nifti_stem, visible
+from fewslice.data.readers.base import READERS, existing, first_existing, image_stem, visible
 from fewslice.data.readers.case_folders import CaseFoldersReader
 from fewslice.data.volume import Case
 
@@ -33,7 +33,7 @@ class MmwhsReader(CaseFoldersReader):
         below = [path for path in visible(self.folder) if path.is_dir() and re.fullmatch("mr_(train|test)", path.name)]
         numbers: dict[tuple[Path, str], str] = {}
         for path in (path for folder in (self.folder, *below) for path in visible(folder)):
-            match = _OFFICIAL.fullmatch(nifti_stem(path) or "")
+            match = _OFFICIAL.fullmatch(image_stem(path) or "")
             if match:
                 numbers[path.parent, match[1]] = match[2]
         cases = []

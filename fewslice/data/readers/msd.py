@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fewslice.core.errors import DataError
-from fewslice.data.readers.base import READERS, nifti_stem
+from fewslice.data.readers.base import READERS, image_stem
 from fewslice.data.readers.paired_folders import PairedFoldersReader, read_info
 from fewslice.data.volume import Case
 
@@ -65,7 +65,7 @@ class MsdReader(PairedFoldersReader):
             if not isinstance(item, Mapping) or not isinstance(item.get("image"), str):
                 continue
             image = self.folder / item["image"]
-            stem = nifti_stem(image)
+            stem = image_stem(image)
             if stem and stem not in found and stem.removesuffix("_0000") not in found:
                 label = self.folder / item["label"] if isinstance(item.get("label"), str) else None
                 cases.append(self._case(stem, image, label))

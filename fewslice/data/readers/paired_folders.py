@@ -1,7 +1,7 @@
 """A folder of images and a folder of labels whose files have the same names.
 
-images/scan_a.nii.gz     (or scan_a_0000.nii.gz, one file per channel)
-labels/scan_a.nii.gz
+images/scan_a.nii.gz     (or scan_a_0000.nii.gz, one file per channel; .nrrd, .mha, ...; scan_a/ with a DICOM series)
+labels/scan_a.nii.gz     (or scan_a.nrrd, scan_a.seg.nrrd of 3D Slicer, ...)
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 from fewslice.core.errors import DataError, few
 from fewslice.data.io.access import readable
-from fewslice.data.io.nifti import read_nifti
-from fewslice.data.readers.base import READERS, Grid, Reader, nifti_files, nifti_stem, visible
+from fewslice.data.io.itk import KINDS, files_of, read_image_file
+from fewslice.data.readers.base import READERS, Grid, Reader, image_files, image_stem, visible
 from fewslice.data.volume import Case
 from fewslice.settings.datasets import patient_of
 
@@ -45,7 +45,7 @@ class PairedFoldersReader(Reader):
         images = self.folder / folders[0][0]
         if not images.is_dir():
             raise DataError(images, expected=self.expects, found="no such folder", remedy=self.dataset.how_to_get)
-        pairs = [(nifti_files(self.folder / one), nifti_files(self.folder / other)) for one, other in folders]
+        pairs = [(image_files(self.folder / one), image_files(self.folder / other)) for one, other in folders]
         stems = {stem for files, _ in pairs for stem in files}
         labels = {stem for _, files in pairs for stem in files}
         bases = channel_bases(images, stems, labels, declared_channels(images.parent / "dataset.json"))
@@ -76,10 +76,13 @@ class PairedFoldersReader(Reader):
         phases = set(self.dataset.phases) | set(self.dataset.unlabeled_phases)
         return Case(stem, patient, phase[1].upper() if phase and phases != {""} else "", image, label)
 
+    def new_label_path(self, case: Case) -> Path:
+        return self.folder / self.dataset.labels_dir / f"{case.case_id}.nii.gz"
+
     def _read_image(self, case: Case) -> Grid:
-        has_file_per_channel = nifti_stem(case.image_path) != case.case_id
-        channel, is_colour = 0 if has_file_per_channel else self.dataset.image_channel, self.dataset.num_channels == 3
-        return read_nifti(case.image_path, channel=channel, in_colour=is_colour)
+        has_file_per_channel = image_stem(case.image_path) != case.case_id
+        channel = 0 if has_file_per_channel else self.dataset.image_channel
+        return read_image_file(case.image_path, channel=channel, num_channels=self.dataset.num_channels)
 
 
 def channel_bases(folder: Path, stems: Set[str], labels: Set[str], declared: int = 0) -> set[str]:
@@ -130,12 +133,14 @@ def declared_channels(info: Path) -> int:
 
 
 def passed_over(folder: Path) -> str:
-    """Returns a note on what a folder of scans holds beside NIfTI files, "" if nothing."""
-    others = [path for path in visible(folder) if not nifti_stem(path)] if folder.is_dir() else []
+    """Returns a note on what a folder holds beside scans and their voxels, "" if nothing."""
+    there = visible(folder) if folder.is_dir() else []
+    scans = {file for path in there if image_stem(path) for file in (path, *files_of(path))}
+    others = [path for path in there if path not in scans]
     kinds = Counter("folders" if path.is_dir() else path.suffix.lower() or "without ending" for path in others)
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
     names = few([path.name for path in others], 3)
-    text = f"{folder.name}/: passed over, being no NIfTI: {listed} ({names}). Convert those that are scans"
+    text = f"{folder.name}/: passed over: {listed} ({names}). Scans are {KINDS}"
     return text if others else ""
 
 

@@ -53,7 +53,7 @@ def plot_rows(
         structures: Names of the labels 1, 2, ...
         names: What the legend calls lines and fills.
     """
-    columns = max(len(row.slices) for row in rows)
+    columns = max(3, *(len(row.slices) for row in rows))  # one slice alone would fill the page
     lengths = [
         [row.spacing_mm[axis] * (row.window[axis].stop - row.window[axis].start) for axis in (0, 1)] for row in rows
     ]
@@ -157,7 +157,8 @@ def case_rows(native: Volume, predictions: Mapping[str, np.ndarray], structures:
     """Returns the rows of one volume, one per prediction, all with the same four slices and window.
 
     Args:
-        native: The volume on its original grid, with its label.
+        native: The volume on its original grid, with its label; only slices in which something is annotated (a value
+            that is no structure's) are chosen, and only annotated pixels count in the Dice.
         predictions: Title of the row -> label (X, Y, Z).
         structures: Names of the labels 1, 2, ...
 
@@ -172,12 +173,14 @@ def case_rows(native: Volume, predictions: Mapping[str, np.ndarray], structures:
                 f"The prediction of {' '.join(title.split())} has shape {prediction.shape}, the volume "
                 f"{native.label.shape}. Was the dataset changed after the evaluation? Evaluate again."
             )
-    everything = np.maximum.reduce([native.label, *predictions.values()])
-    slices = choose_slices(native.label, everything)
-    window = choose_window([native.label, everything], native.spacing_mm)
+    known = native.label <= len(structures)
+    truth = native.label * known
+    everything = np.maximum.reduce([truth, *(prediction * known for prediction in predictions.values())])
+    slices = choose_slices(truth, everything)
+    window = choose_window([truth, everything], native.spacing_mm)
     rows = []
     for title, prediction in predictions.items():
-        dice = [_dice(native.label[..., k], prediction[..., k], structures) for k in slices]
+        dice = [_dice(truth[..., k], (prediction * known)[..., k], structures) for k in slices]
         captions = tuple(f"slice {k + 1}:  {text}" for k, text in zip(slices, dice, strict=True))
-        rows.append(Row(title, native.image, native.label, prediction, native.spacing_mm, slices, window, captions))
+        rows.append(Row(title, native.image, truth, prediction, native.spacing_mm, slices, window, captions))
     return rows

@@ -69,7 +69,7 @@ def plot_methods(
     for name, case in chosen.items():
         predicted = [index for index, mean in enumerate(means) if case in mean]
         labels = {index: f"{name}: {case}\n{_label(drawn[index], means[index][case])}" for index in predicted}
-        read = {labels[i]: _read_prediction(runs[i].path / "eval" / "predictions" / f"{case}.nii.gz") for i in labels}
+        read = {labels[i]: _read_prediction(runs[i].eval / "predictions" / f"{case}.nii.gz") for i in labels}
         found = case_rows(fetch(case), read, structures)
         for index, row in zip(predicted, found, strict=True):
             rows[max(0, index - len(methods) + 1)].append(row)

@@ -83,7 +83,7 @@ class Run:
         facts: Its table `report`, see `fewslice.settings.facts`; derived for runs from before there was one.
         command: command.txt, or "".
         curve: logs/train.csv of a training, NaN for empty cells; empty without the file.
-        scores: eval/per_volume.csv of a training, without rows of means; empty without the file.
+        scores: per_volume.csv of a training in `eval`, without rows of means; empty without the file.
         rounds: Of an experiment, in order; those without training have no metrics.
         pool: pool.csv of an experiment with unit_id as index, and `share`: the place in the volume from 0 to 1.
         problems: What is missing or damaged, in words.
@@ -134,6 +134,13 @@ class Run:
     def split(self) -> str:
         """The labelled split, or that of a pretraining, as its flags name it."""
         return facts.split_of(self.config)
+
+    @property
+    def eval(self) -> Path:
+        """The folder of scores and predictions: of the test volumes or, without a test list, of validation."""
+        cases = self.config.get("cases")
+        has_test = not isinstance(cases, dict) or cases.get("test") != []
+        return self.path / "eval" if has_test else self.path / "eval" / "val"
 
     @property
     def is_pretraining(self) -> bool:
@@ -210,7 +217,7 @@ def read_run(path: str | Path) -> Run:
     curve = read_table(log, ("step",))
     if curve["step"].isna().any():
         raise DataError(log, expected="a step in every line", found="empty cells", remedy=REMEDY)
-    run = replace(run, curve=curve, scores=_read_scores(path / "eval" / "per_volume.csv"))
+    run = replace(run, curve=curve, scores=_read_scores(run.eval / "per_volume.csv"))
     return run if run_facts["kind"] == "selection" else replace(run, problems=_missing(run))
 
 
@@ -221,7 +228,10 @@ def _missing(run: Run) -> tuple[str, ...]:
         problems.append("There is no training log (logs/train.csv).")
     elif not run.is_pretraining and not run.has(VALIDATION):
         problems.append("No validation was logged (no val_dice in logs/train.csv).")
-    if run.scores.empty and not run.is_pretraining:
+    if run.eval.name == "val":
+        text = "It has no test list: its scores are of the validation volumes, which chose the weights"
+        problems.append(f"{text}." if len(run.scores) else "It has neither validation nor test volumes.")
+    elif run.scores.empty and not run.is_pretraining:
         remedy = f" If it was damaged, restore it or repeat the run's command with --noresume: {run.path}"
         text = "It was not evaluated on test volumes (no rows in eval/per_volume.csv)."
         problems.append(text + remedy * run.is_finished)

@@ -149,7 +149,11 @@ def facts(methods: Sequence[Method]) -> list[tuple[str, str]]:
     runs, table = [run for method in scored for run in method.runs], stats.scores(scored)
     patients = set(table["patient_id"]) - {""} if len(table) else set()
     tested = plural(table["case_id"].nunique(), "volume") + (f" of {plural(len(patients), 'patient')}" * bool(patients))
-    noted = table[table["note"] != ""][["case_id", "structure", "note"]].drop_duplicates() if len(table) else table
+    noted = (
+        table[table["note"].str.startswith("absent")][["case_id", "structure", "note"]].drop_duplicates()
+        if len(table)
+        else table
+    )
     empty = [f"{row.case_id} {row.structure}: {row.note}" for row in noted.itertuples()]
     missing = [name for method in scored for name in method.unrecorded]
     return [

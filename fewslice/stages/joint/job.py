@@ -41,7 +41,7 @@ class Volumes:
 def open_all(args: JointTraining, dataset: datasets.DatasetConfig) -> Volumes:
     """Opens all volumes."""
     labelled = open_labelled(args, dataset)
-    cases = unlabelled_cases(args, dataset)
+    cases = unlabelled_cases(args, dataset, [each.case.case_id for each in labelled["train"] if each.is_complete])
     truth = _truth(dataset, cases) if args.method == "contrastive" else {}  # only rounds of pseudo-labels need it
     return Volumes(**labelled, unlabeled=cache.open_cache(dataset, cases, with_label=False), truth=truth)
 
@@ -53,7 +53,8 @@ def _truth(dataset: datasets.DatasetConfig, cases: Sequence[Case]) -> dict[str, 
     for case_id, error in refused.items():
         logging.warning("No agreement with the truth for %s: %s", case_id, error)
     good = [case for case in labelled if case.case_id not in refused]
-    return {volume.case.case_id: volume.label for volume in cache.open_cache(dataset, good, with_label=True)}
+    opened = cache.open_cache(dataset, good, with_label=True)
+    return {volume.case.case_id: volume.label for volume in opened if volume.is_complete}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -92,7 +92,8 @@ def plan(job: Job, network: keras.Model, make: UnlabelledRows, counts: tuple[int
     labelled = list(job.volumes.train)
     others = list(job.volumes.unlabeled)
     if not args.published_lists:  # else that list may hold the labelled ones already
-        others += labelled
+        names = setup.case_ids(others)  # those that are annotated in part
+        others += [volume for volume in labelled if volume.case.case_id not in names]
     augmentation = segmentation.augmentation_of(args)
     confidence = args.confidence if args.method == "unimatch" else None
 

@@ -136,11 +136,21 @@ class Pools:
         if not members:
             raise FewSliceError("The pseudo-labels are those of other volumes. Start afresh with --noresume.")
         self.min_classes = self._classes_to_show(members)
+        confidence = dict(made.confidence)
         if not self._args.published_lists:
-            members += [(volume, volume.label) for volume in self._volumes.train]  # with their true masks
+            found = {volume.case.case_id: place for place, (volume, _) in enumerate(members)}
+            for volume in self._volumes.train:  # with their true masks
+                name, label = volume.case.case_id, volume.label
+                if name not in found:
+                    members.append((volume, label))
+                elif self._dataset.ignore_label is not None:  # annotated in part
+                    known = label < self._dataset.num_classes
+                    members[found[name]] = volume, np.where(known, label, members[found[name]][1])
+                    if name in confidence:
+                        confidence[name] = np.where(known, np.uint8(255), confidence[name])
         self.round = made
         self.unlabelled_volumes = [volume for volume, _ in members]
-        self.unlabelled = self._pool(members, made.confidence)
+        self.unlabelled = self._pool(members, confidence)
 
     def _pool(
         self,

@@ -121,7 +121,7 @@ def test_colours(tmp_path, names, shape):
     np.testing.assert_allclose(grey.array, 0.299 * red + 0.587 * green + 0.114 * blue, rtol=1e-5)
     assert grey.array.dtype == np.float32
     assert f"are {names} and" in grey.notes[-1] and "`num_channels = 3`" in grey.notes[-1]
-    colour = read_nifti(path, in_colour=True)
+    colour = read_nifti(path, num_channels=3)
     np.testing.assert_array_equal(colour.array, np.stack([red, green, blue], axis=-1))
     assert not any("RGB" in note for note in colour.notes)
     with pytest.raises(DataError, match=f"{names} voxels"):
