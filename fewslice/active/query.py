@@ -44,7 +44,7 @@ class Query:
     pool: Units
     is_labelled: np.ndarray
     budget: int
-    rng: np.random.Generator
+    rng: np.random.Generator | int
     ignore_value: int
     features: np.ndarray | None = None
     scores: np.ndarray | None = None
@@ -56,8 +56,7 @@ class Query:
     per_label: int = 0
 
     def __post_init__(self):
-        if isinstance(self.rng, int):
-            object.__setattr__(self, "rng", np.random.default_rng(self.rng))
+        object.__setattr__(self, "rng", np.random.default_rng(self.rng))
 
     @functools.cached_property
     def candidates(self) -> np.ndarray:
@@ -269,11 +268,11 @@ def _blocks(values: np.ndarray) -> list[np.ndarray]:
 
 
 _REMEDIES = {
-    FEATURES: "Give an encoder.",
-    SCORES: "Give a segmentation network, or begin with a strategy that needs none.",
-    PIXELS: "Give the images.",
-    MASKS: "Give scribbles, or use a strategy without masks.",
-    GRADIENTS: "Give a segmentation network, or begin with a strategy that needs none.",
+    FEATURES: "Give an encoder (Python: `embeddings`).",
+    SCORES: "Give a segmentation network (Python: `scores`), or begin with a strategy that needs none.",
+    PIXELS: "Give the images (Python: `pixels`).",
+    MASKS: "Give scribbles (Python: `masks`), or use a strategy without masks.",
+    GRADIENTS: "Give a segmentation network (Python: its `gradients`), or begin with a strategy that needs none.",
 }
 
 
@@ -311,13 +310,13 @@ def _broken_rule(query: Query, indices: np.ndarray) -> str:
     return ""
 
 
-def best_first(values: np.ndarray, count: int, *, rng: np.random.Generator) -> np.ndarray:
+def best_first(values: np.ndarray, count: int, *, rng: np.random.Generator | int) -> np.ndarray:
     """Returns the (count,) int64 places of the largest of (n,) values, largest first; equal values in random order."""
-    order = rng.permutation(len(values))
+    order = np.random.default_rng(rng).permutation(len(values))
     return order[np.argsort(-np.asarray(values)[order], kind="stable")][:count]
 
 
-def best(values: np.ndarray, *, rng: np.random.Generator, rtol: float = 0.0) -> int:
+def best(values: np.ndarray, *, rng: np.random.Generator | int, rtol: float = 0.0) -> int:
     """Returns the place of the largest of (n,) values; ties are broken at random.
 
     Values that lie below the largest by at most the part `rtol` of it count as equal (rounding). Minus infinity is
@@ -326,4 +325,4 @@ def best(values: np.ndarray, *, rng: np.random.Generator, rtol: float = 0.0) -> 
     top = values.max()
     limit = top - rtol * abs(top) if np.isfinite(top) else top
     equals = np.flatnonzero(values >= limit)
-    return int(equals[0] if len(equals) == 1 else rng.choice(equals))
+    return int(equals[0] if len(equals) == 1 else np.random.default_rng(rng).choice(equals))

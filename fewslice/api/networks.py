@@ -32,12 +32,12 @@ class TrainedNetwork:
         models: Images (batch, NX, NY, C) float32, prepared -> logits (batch, NX, NY, K) of a segmentation network,
             embeddings (batch, D) of an encoder; several where the run has members.
         dataset: How its images are prepared, and the names of its classes.
-        kind: Its registered kind; None of an encoder.
+        kinds: The registered kind of each; none of an encoder.
     """
 
     models: tuple[keras.Model, ...]
     dataset: DatasetConfig
-    kind: Network | None
+    kinds: tuple[Network, ...] = ()
 
     @property
     def model(self) -> keras.Model:
@@ -59,17 +59,19 @@ def load_network(run: str | os.PathLike, dataset: DatasetConfig | None = None) -
     value, path = os.fspath(run), Path(run).absolute()
     config = (path.parents[1] if path.is_file() else path) / "config.json"
     if config.is_file() and done.read_config(config).get("stage") in PRETRAINING:
-        found, kind = [find_network(value, flag="run", stages=PRETRAINING)], None
+        found, kinds = [find_network(value, flag="run", stages=PRETRAINING)], ()
     else:
         found = find_trained(value)
-        kind = found[0].network
-    dataset = dataset or config_of_run(found[0].config, f"run={value}", orientation="canonical")
+        kinds = tuple(each.network for each in found)
+    dataset = dataset or config_of_run(found[0].config, f"run={value}")
     for each in found:
         check_grid(f"run={value}", each.config, dataset)
-    if kind is None:
-        return TrainedNetwork((embedding_network(found[0], dataset),), dataset, None)
-    models = (kind.part(learner.load_network(kind, dataset, each.weights)) for each in found)
-    return TrainedNetwork(tuple(models), dataset, kind)
+    if not kinds:
+        return TrainedNetwork((embedding_network(found[0], dataset),), dataset)
+    models = [
+        kind.part(learner.load_network(kind, dataset, each.weights)) for kind, each in zip(kinds, found, strict=True)
+    ]
+    return TrainedNetwork(tuple(models), dataset, kinds)
 
 
 def predict(
@@ -94,7 +96,7 @@ def predict(
         ConfigError: no segmentation network, no spacing, or an array of another form.
     """
     network = network if isinstance(network, TrainedNetwork) else load_network(network)
-    if network.kind is None:
+    if not network.kinds:
         raise ConfigError("`predict` needs a segmentation network. Found: an encoder; use its `model.predict`.")
     if not isinstance(image, PreparedVolume):
         image, dims = np.asarray(image, np.float32), 3 + (network.dataset.num_channels > 1)
@@ -106,5 +108,6 @@ def predict(
         case = Case("array", "array", "", "", None)
         grid = image_to_grid(image, spacing_mm, network.dataset)
         image = PreparedVolume(case, grid, None, image.shape[:3], tuple(spacing_mm), np.eye(4), "")
-    call = averaged([network.kind.predictor(model, batch_size) for model in network.models])
+    members = zip(network.kinds, network.models, strict=True)
+    call = averaged([kind.predictor(model, batch_size) for kind, model in members])
     return predict_volume(image, call, dataset=network.dataset)[1]

@@ -211,7 +211,7 @@ def pretrain(
     args: GlobalPretraining | LocalPretraining | GroupPretraining, dataset: datasets.DatasetConfig, task: Task
 ) -> Path:
     """Runs a contrastive stage and returns its run directory."""
-    volumes = setup.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
+    volumes = cache.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
     batch, note = task.open_batches(volumes)
     with setup.open_run(args, dataset, task.method, task.origin, {"unlabeled": volumes}) as run:
         if not setup.begin(run, args):

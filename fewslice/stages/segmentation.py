@@ -62,7 +62,7 @@ def open_labelled(args: Segmentation, dataset: datasets.DatasetConfig) -> dict[s
     """Returns the volumes of the roles "train", "val" and "test"."""
     patients = {"train": args.train_ids, "val": args.val_ids, "test": dataset.splits.test_ids()}
     return {
-        role: setup.open_volumes(dataset, names, dataset.phases, with_label=True) for role, names in patients.items()
+        role: cache.open_volumes(dataset, names, dataset.phases, with_label=True) for role, names in patients.items()
     }
 
 

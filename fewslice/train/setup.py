@@ -18,8 +18,6 @@ from fewslice.core.done import BEST, LAST, NAME
 from fewslice.core.errors import ConfigError
 from fewslice.core.run import Run, settings_text, unmatched_settings
 from fewslice.data import cache
-from fewslice.data.readers import get_reader
-from fewslice.data.readers.selection import find_readable
 from fewslice.settings import datasets, facts
 from fewslice.settings.stage_flags import JointTraining, Training, defaults, digest_values, not_in_digest
 from fewslice.train import pace, upstream
@@ -47,15 +45,6 @@ class Origin:
 def image_shape(dataset: datasets.DatasetConfig) -> tuple[int, int, int]:
     """Returns (rows, columns, channels) of a prepared slice."""
     return (*dataset.size, dataset.num_channels)
-
-
-def open_volumes(
-    dataset: datasets.DatasetConfig, patients: Sequence[str], phases: Sequence[str], *, with_label: bool
-) -> cache.PreparedSet:
-    """Returns the prepared volumes of some patients, building the cache where it is missing or stale."""
-    reader = get_reader(dataset)
-    cases = find_readable(reader, patients, phases, with_label=with_label)
-    return cache.open_cache(dataset, cases, with_label=with_label)
 
 
 def find_origin(args: Training, dataset: datasets.DatasetConfig) -> Origin:

@@ -48,7 +48,7 @@ def purity_radius(
 
     Source: Yehuda et al., 2022, arXiv 2205.11320 (purity 0.95).
     """
-    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
+    rng = np.random.default_rng(rng)
     clusters = cluster_units(rows, min(num_clusters, len(rows)), rng=rng)
     if clusters.max() == 0:
         return 0.0
@@ -77,7 +77,7 @@ def cover_with_balls(
     Returns:
         (budget,) int64 indices in order of choice; (budget,) float64 share of all units that each covers anew.
     """
-    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
+    rng = np.random.default_rng(rng)
     limit = radius**2 * (1.0 + _SLACK)
     counts = np.zeros(len(rows), np.int64)
     is_covered = np.zeros(len(rows), bool)
@@ -128,7 +128,7 @@ def cover_with_kernel(
     Returns:
         (budget,) int64 indices in order of choice; (budget,) float64 what each adds.
     """
-    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
+    rng = np.random.default_rng(rng)
     rows, covered, weights = rows / bandwidth, np.zeros(len(rows)), weights / len(rows)
     halves = np.einsum("ij,ij->i", rows, rows) / 2
 
