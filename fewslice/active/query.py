@@ -56,7 +56,8 @@ class Query:
     per_label: int = 0
 
     def __post_init__(self):
-        object.__setattr__(self, "rng", np.random.default_rng(self.rng))
+        if isinstance(self.rng, (int, np.integer)):
+            object.__setattr__(self, "rng", np.random.default_rng(self.rng))
 
     @functools.cached_property
     def candidates(self) -> np.ndarray:
@@ -225,9 +226,8 @@ def _check(name: str, strategy: Strategy, query: Query) -> None:
     if query.budget < 0:
         raise ConfigError(f"The budget must not be negative. Received: {query.budget}")
     for need in needs:
-        values = getattr(query, need)
-        if values is None:
-            raise ConfigError(f"The strategy {name!r} needs {need}, of which there are none. {_REMEDIES[need]}")
+        if getattr(query, need) is None:
+            raise lacking(name, need)
     for need in _REMEDIES:
         values = getattr(query, need)
         if values is not None and len(values) != count:
@@ -267,13 +267,24 @@ def _blocks(values: np.ndarray) -> list[np.ndarray]:
     return [np.reshape(values[at : at + _ROWS], (-1, np.size(values[0]))) for at in range(0, len(values), _ROWS)]
 
 
+_NETWORK = (
+    "Give a segmentation network (select_slices.py: --network=<run folder>, for instance of tr_baseline.py; Python: "
+    "its `{}`), or begin with a strategy that needs none, such as kcenter."
+)
 _REMEDIES = {
-    FEATURES: "Give an encoder (Python: `embeddings`).",
-    SCORES: "Give a segmentation network (Python: `scores`), or begin with a strategy that needs none.",
+    FEATURES: "Give an encoder (select_slices.py: --encoder=<run folder>, for instance of "
+    "pretr_encoder_group_contrastive_loss.py, which needs no labels, or --encoder=pixels; Python: `embeddings`), or "
+    "choose a strategy that needs none, such as random or equispaced.",
+    SCORES: _NETWORK.format(SCORES),
     PIXELS: "Give the images (Python: `pixels`).",
     MASKS: "Give scribbles (Python: `masks`), or use a strategy without masks.",
-    GRADIENTS: "Give a segmentation network (Python: its `gradients`), or begin with a strategy that needs none.",
+    GRADIENTS: _NETWORK.format(GRADIENTS),
 }
+
+
+def lacking(name: str, need: str) -> ConfigError:
+    """Returns the error that a strategy lacks something it needs."""
+    return ConfigError(f"The strategy {name!r} needs {need}, of which there are none. {_REMEDIES[need]}")
 
 
 def _checked(name: str, query: Query, choice: Sequence[int] | Choice) -> Choice:
@@ -310,13 +321,13 @@ def _broken_rule(query: Query, indices: np.ndarray) -> str:
     return ""
 
 
-def best_first(values: np.ndarray, count: int, *, rng: np.random.Generator | int) -> np.ndarray:
+def best_first(values: np.ndarray, count: int, *, rng: np.random.Generator) -> np.ndarray:
     """Returns the (count,) int64 places of the largest of (n,) values, largest first; equal values in random order."""
-    order = np.random.default_rng(rng).permutation(len(values))
+    order = rng.permutation(len(values))
     return order[np.argsort(-np.asarray(values)[order], kind="stable")][:count]
 
 
-def best(values: np.ndarray, *, rng: np.random.Generator | int, rtol: float = 0.0) -> int:
+def best(values: np.ndarray, *, rng: np.random.Generator, rtol: float = 0.0) -> int:
     """Returns the place of the largest of (n,) values; ties are broken at random.
 
     Values that lie below the largest by at most the part `rtol` of it count as equal (rounding). Minus infinity is
@@ -325,4 +336,4 @@ def best(values: np.ndarray, *, rng: np.random.Generator | int, rtol: float = 0.
     top = values.max()
     limit = top - rtol * abs(top) if np.isfinite(top) else top
     equals = np.flatnonzero(values >= limit)
-    return int(equals[0] if len(equals) == 1 else np.random.default_rng(rng).choice(equals))
+    return int(equals[0] if len(equals) == 1 else rng.choice(equals))

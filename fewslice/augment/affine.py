@@ -139,7 +139,7 @@ def random_affine(
     Returns:
         (batch, H, W, 1) float32 and (batch, H, W) of the labels' dtype, new arrays.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     out_images, out_labels = np.empty_like(images), np.empty_like(labels)
     sampler = BilinearSampler(images.shape[1:3])
     for index in range(len(images)):

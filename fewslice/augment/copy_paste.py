@@ -27,7 +27,7 @@ def copy_paste_boxes(rng: np.random.Generator | int, shape: tuple[int, int, int]
     Returns:
         (batch, H, W) bool, True inside the box.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch, *sides = shape
     sizes = [max(1, round(BOX_RATIO * side)) for side in sides]
     first = [rng.integers(side - size + 1, size=batch) for side, size in zip(sides, sizes, strict=True)]

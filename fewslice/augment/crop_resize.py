@@ -89,7 +89,7 @@ def random_crop_and_resize(rng: np.random.Generator | int, images: np.ndarray, *
     Raises:
         ConfigError: The box does not fit the images.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     sizes, starts = [], []
     for side in images.shape[1:3]:
         size, low, high = crop_limits(side, box=box)

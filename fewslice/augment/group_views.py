@@ -63,7 +63,7 @@ class GroupViewDraws(NamedTuple):
 
 def draw_views(rng: np.random.Generator | int, batch: int, shape: tuple[int, int]) -> GroupViewDraws:
     """Draws the changes of `batch` images of `shape` (H, W), each kind for all images at once."""
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     height, width = shape
     crops, is_valid = _draw_boxes(rng, batch, shape, CROP_AREA, CROP_ASPECT, largest=0)
     crops[~is_valid] = _central_box(shape, CROP_ASPECT)
@@ -209,5 +209,6 @@ def apply_views(images: np.ndarray, draws: GroupViewDraws) -> np.ndarray:
 
 def group_view(rng: np.random.Generator | int, images: np.ndarray) -> np.ndarray:
     """Makes a random view of each image, (batch, H, W, C) with sides of at least 3 pixels: a new float32 array."""
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     images = np.asarray(images, np.float32)
     return apply_views(images, draw_views(rng, len(images), images.shape[1:3]))

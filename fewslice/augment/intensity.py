@@ -66,7 +66,7 @@ def pretraining_intensity(
     Returns:
         (batch, H, W, 1) float32.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch = len(images)
     draws = batch if per_image else draws
     delta = _draw(rng, (-0.3, 0.3), batch, draws)
@@ -82,7 +82,7 @@ def draw_finetuning(
     Returns:
         delta (batch,) and factor (batch,), float32, for `brightness_contrast`.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     draws = batch if per_image else 1
     factor = _draw(rng, (0.8, 1.2), batch, draws)
     delta = _draw(rng, (-0.1, 0.1), batch, draws)

@@ -48,7 +48,7 @@ def random_mixup(
     Returns:
         Mixed images and labels of the same shapes and dtypes.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch = len(images)
     weights = rng.beta(alpha, alpha, size=batch)
     pairs = rng.integers(batch, size=(batch, 2))

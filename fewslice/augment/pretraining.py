@@ -52,7 +52,7 @@ def augmented_view(
     Returns:
         (batch, H, W, 1) float32.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     source = images if box is None else _crop(rng, images, box)
     view = pretraining_intensity(rng, source, per_image=strong, draws=draws)
     if strong:

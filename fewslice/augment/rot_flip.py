@@ -59,7 +59,7 @@ def rot_flip(
     Returns:
         New arrays of the same shapes and dtypes. Images are filled with 0.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     count, shape = len(images), images.shape[1:3]
     turns_it, rotates_it = rng.random(count) < TURN_PROBABILITY, rng.random(count) < ROTATE_PROBABILITY
     turns, axes = rng.integers(4, size=count), rng.integers(2, size=count)

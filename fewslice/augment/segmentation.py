@@ -60,7 +60,7 @@ def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
 
 def draw_split(rng: np.random.Generator | int, batch: int) -> int:
     """Draws the first row that is deformed: 1 to batch - 2; 0 to `batch` in batches of one or two."""
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     return int(rng.integers(1, batch - 1)) if batch > 2 else int(rng.integers(0, batch + 1))
 
 
@@ -115,7 +115,7 @@ def augment_segmentation_batch(
     Raises:
         ConfigError: A label outside 0 to num_classes - 1.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch = len(images)
     images, labels = random_affine(rng, images, labels)
     onehot = one_hot(labels, num_classes)

@@ -129,7 +129,7 @@ def strong_intensity(rng: np.random.Generator | int, images: np.ndarray, *, cuts
     Returns:
         (batch, H, W, 1) float32 in [0, 1.5], a new array.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     out = np.empty_like(images)
     for index in range(len(images)):
         out[index, :, :, 0] = _transform(rng, images[index, :, :, 0], cuts_out=cuts_out)

@@ -54,7 +54,7 @@ def strong_view(rng: np.random.Generator | int, images: np.ndarray) -> np.ndarra
     Returns:
         (batch, H, W, 1) float32 in [0, 1.5], a new array.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch = len(images)
     use_jitter, use_gamma, use_blur = rng.random((3, batch)) < np.array(
         [[JITTER_PROBABILITY], [GAMMA_PROBABILITY], [BLUR_PROBABILITY]]

@@ -49,7 +49,7 @@ class VolumeView:
 
 def draw_view(rng: np.random.Generator | int) -> VolumeView:
     """Draws the kind, then the angle U(-30, 30) in degrees or the factor U(0.9, 1.1) rounded to two decimals."""
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     kind = KINDS[rng.integers(len(KINDS))]
     if kind == "rotation":
         return VolumeView(kind, rng.uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG))
@@ -60,7 +60,7 @@ def draw_view(rng: np.random.Generator | int) -> VolumeView:
 
 def draw_two_views(rng: np.random.Generator | int) -> tuple[VolumeView, VolumeView]:
     """Draws two views. The second is drawn again until not both mirror, which would compare a thing with itself."""
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     first, second = draw_view(rng), draw_view(rng)
     while first.kind == second.kind == "mirror":
         second = draw_view(rng)

@@ -93,8 +93,7 @@ def train_and_score(
         setup.warn_of_nothing(volumes["train"])
         made = prepare(run)
         tests = 2 * len(volumes["test"]) / max(len(volumes["val"]), 1)  # of the best and of the last weights
-        plan = dataclasses.replace(made.plan, hours=args.hours or 0.0, tests=tests)
-        trainer = Trainer(run, made.model, plan)
+        trainer = Trainer(run, made.model, dataclasses.replace(made.plan, tests=tests))
         trainer.train()
         kept = made.plan.kept or made.model
         results = evaluate_run(trainer, kept, dataset, volumes["test"], network=made.network)
@@ -131,14 +130,12 @@ def _train(
     def prepare(_run: Run) -> Prepared:
         loss = losses.segmentation_loss(args.dsc_loss, dataset.class_weights)
         model = setup.build(args, make, loss, args.lr_seg)
-        plan = Plan(
+        plan = setup.plan(
+            args,
+            dataset,
             make_batch=make_batch,
             describe_batch=lambda step: setup.describe_slices(volumes["train"], batch(step).sources),
-            n_iter=args.n_iter,
-            segment=dataset.val_step_update,
             validate=validation_of(dataset, model, volumes["val"]),
-            average_decay=args.average_decay,
-            tensorboard=args.tensorboard,
         )
         return Prepared(model, model, plan)
 

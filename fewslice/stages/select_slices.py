@@ -53,7 +53,6 @@ from fewslice.train.encoder_runs import NONE, PIXELS, EncoderRun, find_encoder
 
 _THUMBNAIL = (24, 24)  # of the map without an encoder
 _USE_LABELS = "use_labels"  # option of strategies that look at annotations
-_OF_NETWORK = {SCORES: "uncertainty", GRADIENTS: "gradients"}
 
 
 def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
@@ -290,19 +289,9 @@ def check_strategy(args: SelectArgs) -> tuple[dict[str, Any], list[str]]:
             "The strategy 'vaal' needs a discriminator that is trained on what is annotated, so it belongs to rounds "
             "of training (run_al_exp.py). Choose another one."
         )
-    if FEATURES in needs and args.encoder == NONE:
-        raise ConfigError(
-            f"The strategy {args.strategy!r} needs embeddings of the slices. Give --encoder=<run folder>, for instance "
-            "of pretr_encoder_group_contrastive_loss.py (no labels needed), or --encoder=pixels, or choose a strategy "
-            "that needs none, such as random or equispaced."
-        )
-    for need, words in _OF_NETWORK.items():
-        if need in needs and not args.network:
-            raise ConfigError(
-                f"The strategy {args.strategy!r} needs the {words} of a network. Give --network=<run folder> of a "
-                "segmentation network, for instance of tr_baseline.py, or choose a strategy that needs none, such as "
-                "kcenter."
-            )
+    for need, given in ((FEATURES, args.encoder != NONE), (SCORES, args.network), (GRADIENTS, args.network)):
+        if need in needs and not given:
+            raise query_lib.lacking(args.strategy, need)
     if MASKS in needs and not args.with_scribbles:
         if _USE_LABELS not in query_lib.strategy_options(args.strategy) or options.get(_USE_LABELS):
             raise ConfigError(
@@ -315,7 +304,7 @@ def check_strategy(args: SelectArgs) -> tuple[dict[str, Any], list[str]]:
                 "--with_scribbles uses those that the dataset has."
             )
         options[_USE_LABELS] = False
-    if args.network and not set(needs) & set(_OF_NETWORK) and not options.get("uncertainty_wt"):
+    if args.network and not set(needs) & {SCORES, GRADIENTS} and not options.get("uncertainty_wt"):
         notes.append(f"--network has no effect: {args.strategy} looks neither at scores nor at gradients.")
     if args.with_scribbles and not (MASKS in needs and options.get(_USE_LABELS, True)):
         notes.append(f"--with_scribbles has no effect: {args.strategy} looks at no scribbles.")
@@ -339,14 +328,13 @@ def prefiller(
     found = find_segmentation(run, dataset, flag="prefill")
 
     @functools.cache
-    def predict() -> Callable[[cache.PreparedVolume], np.ndarray]:
+    def network() -> Callable[[np.ndarray], np.ndarray]:
         from fewslice.learner.learner import load_network
 
         part = found.network.part(load_network(found.network, dataset, found.weights))
-        call = found.network.predictor(part, dataset.mtask_bs)
-        return lambda volume: predict_volume(volume, call, dataset=dataset)[1]
+        return found.network.predictor(part, dataset.mtask_bs)
 
-    return lambda volume: predict()(volume)
+    return lambda volume: predict_volume(volume, network(), dataset=dataset)[1]
 
 
 def _cases(args: SelectArgs, dataset: datasets.DatasetConfig) -> list[Case]:

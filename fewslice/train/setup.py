@@ -21,6 +21,7 @@ from fewslice.data import cache
 from fewslice.settings import datasets, facts
 from fewslice.settings.stage_flags import JointTraining, Training, defaults, digest_values, not_in_digest
 from fewslice.train import pace, upstream
+from fewslice.train.trainer import Plan
 
 Arrays = Mapping[str, Any]
 
@@ -173,6 +174,12 @@ def build(
         model.compile(make_optimizer(learning_rate), loss=loss, loss_weights=loss_weights, jit_compile=use_jit)
         model.optimizer.build(model.trainable_variables)  # its variables must be made in this scope
     return model
+
+
+def plan(args: Training, dataset: datasets.DatasetConfig, **parts: Any) -> Plan:
+    """Returns the plan of a training: `parts` of it, and what the flags say."""
+    flags = {name: getattr(args, name) for name in ("n_iter", "average_decay", "tensorboard")}
+    return Plan(**{**flags, "hours": args.hours or 0.0, "segment": dataset.val_step_update, **parts})
 
 
 def warn_of_nothing(train: cache.PreparedSet) -> None:

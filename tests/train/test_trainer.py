@@ -379,10 +379,15 @@ def test_hours_that_end_before_the_first_validation_or_soon_after(tmp_path, half
     assert session.trainer.step == session.run.n_iter == steps
 
 
-def test_interrupted_hours_are_measured_again_until_they_are_written_down(tmp_path, half_second_steps):
+def test_interrupted_hours_are_measured_again_until_they_are_written_down(tmp_path, half_second_steps, monkeypatch):
     with pytest.raises(Interrupted, match=r"after step \d+; everything"):
         Session(tmp_path, segment=10, hours=0.005, batch=stopping(3)).train()
     assert not (Session(tmp_path).run.logs / pace.RECORD).exists()
+    session = Session(tmp_path, segment=10, hours=0.005)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # killed as soon as they are
+        patch.setattr(session.run, "write_config", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        session.train()
+    monkeypatch.setattr(pace, "steps_for", lambda *_, **__: pytest.fail("measured again"))
     assert Session(tmp_path, segment=10, hours=0.005).train().trainer.step == 30
 
 

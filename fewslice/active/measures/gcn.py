@@ -28,12 +28,10 @@ class Training:
     num_epochs_gcn: Annotated[Count, "Steps, each over all units."] = 200
 
 
-def initial_weights(
-    num_features: int, hidden: int, *, rng: np.random.Generator | int, dtype=np.float32
-) -> list[np.ndarray]:
+def initial_weights(features: int, hidden: int, *, rng: np.random.Generator | int, dtype=np.float32) -> list:
     """Returns [(D, hidden), (hidden,), (hidden, 1), (1,)], uniform within 1 / sqrt(number of outputs)."""
-    rng = np.random.default_rng(rng)
-    shapes = [(num_features, hidden), (hidden,), (hidden, 1), (1,)]
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
+    shapes = [(features, hidden), (hidden,), (hidden, 1), (1,)]
     return [(rng.uniform(-1.0, 1.0, shape) / np.sqrt(shape[-1])).astype(dtype) for shape in shapes]
 
 
@@ -74,7 +72,7 @@ def train(
         training: Settings.
         rng: Draws the dropout.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     weights = [weight.copy() for weight in weights]
     spread_rows = graph.spread(graph.rows)  # (N, D), the same in each step
     first = [np.zeros_like(weight) for weight in weights]
@@ -107,7 +105,7 @@ def learn(
     graph: SimilarityGraph, is_labelled: np.ndarray, *, training: Training, rng: np.random.Generator | int
 ) -> np.ndarray:
     """Returns the embedding (N, hidden + 1) of a newly trained network: hidden values and output before the sigmoid."""
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     weights = initial_weights(graph.rows.shape[1], training.hidden_units, rng=rng, dtype=graph.rows.dtype)
     weights, _ = train(graph, weights, is_labelled=is_labelled, training=training, rng=rng)
     return np.hstack(forward(graph, weights))

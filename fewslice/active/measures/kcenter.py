@@ -60,7 +60,7 @@ def greedy(distance: Distance, budget: int, *, labelled: Sequence[int], rng: np.
         "dot" and "cosine" could choose a centre again), and the first unit is drawn from the given generator.
         Memory: five numbers per unit.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     nearest = _Nearest(distance)
     free = np.ones(len(distance), bool)
     for centre in labelled:
@@ -268,7 +268,7 @@ def euclidean_k_center(
         MiB; features of other types are converted piece by piece. The larger the norms are in comparison with the
         distances, the more rows need float64; the picks stay exact.
     """
-    rng = np.random.default_rng(rng)
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     state = _State(features)
     if len(labelled):
         state.add(np.asarray(labelled[:SWEEP_CENTRES], np.int64))

@@ -71,10 +71,11 @@ def cluster_units(features: np.ndarray, count: int, *, rng: np.random.Generator 
         Differs from the published code where a cluster stays empty: it is left out, instead of starting again with one
         cluster less until none is empty.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     from sklearn.cluster import KMeans, MiniBatchKMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    seed = int(np.random.default_rng(rng).integers(2**31))
+    seed = int(rng.integers(2**31))
     if count <= LARGEST_FULL:
         model = KMeans(count, random_state=seed)
     else:
