@@ -258,14 +258,8 @@ class _Parts:
         from fewslice.learner.evidence import PoolEvidence, RoundNetworks
         from fewslice.learner.learner import Learner
 
-        evidence = PoolEvidence(
-            self.dataset,
-            self.volumes,
-            self.pool,
-            folder / "cache",
-            RoundNetworks(self.dataset),
-            lambda: self.encoder,
-        )
+        parts = (self.dataset, self.volumes, self.pool, folder / "cache")
+        evidence = PoolEvidence(*parts, RoundNetworks(self.dataset), lambda: self.encoder)
         return Loop(
             folder=folder,
             pool=self.pool,

@@ -71,14 +71,8 @@ def pretrain_decoder(args: LocalPretraining, dataset: datasets.DatasetConfig) ->
     regions = _regions(models.local_map_size(shape, args.no_of_decoder_blocks), args)
 
     def make() -> keras.Model:
-        model = models.build_local_net(
-            shape,
-            args.no_of_decoder_blocks,
-            positions=regions.positions,
-            region_size=regions.region_size,
-            use_projection=bool(args.wgt_en),
-            seed=args.seed,
-        )
+        how = {"positions": regions.positions, "region_size": regions.region_size, "seed": args.seed}
+        model = models.build_local_net(shape, args.no_of_decoder_blocks, use_projection=bool(args.wgt_en), **how)
         setup.copy_origin(model, origin, exclude=("loc_",))
         models.freeze(model, "enc_")
         return model
@@ -130,12 +124,8 @@ def pretrain_group_encoder(args: GroupPretraining, dataset: datasets.DatasetConf
 
     def make() -> keras.Model:
         _log_terms(args)
-        model = models.build_group_encoder(
-            setup.image_shape(dataset),
-            depth=ENCODERS[args.encoder],
-            projection_size=args.projection_dim,
-            seed=args.seed,
-        )
+        how = {"depth": ENCODERS[args.encoder], "projection_size": args.projection_dim, "seed": args.seed}
+        model = models.build_group_encoder(setup.image_shape(dataset), **how)
         setup.copy_origin(model, origin)
         return model
 

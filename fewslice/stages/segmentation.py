@@ -144,11 +144,6 @@ def _train(
 
 def augmentation_of(args: Segmentation) -> SegmentationAugmentation:
     """Returns how labelled slices are augmented."""
-    return SegmentationAugmentation(
-        rd_en=bool(args.rd_en),
-        ri_en=bool(args.ri_en),
-        rd_ni=bool(args.rd_ni),
-        sigma=args.sigma,
-        per_image=bool(args.ri_per_image),
-        strong=bool(args.strong_aug),
-    )
+    switches = {name: bool(getattr(args, name)) for name in ("rd_en", "ri_en", "rd_ni")}
+    more = {"per_image": bool(args.ri_per_image), "strong": bool(args.strong_aug)}
+    return SegmentationAugmentation(sigma=args.sigma, **switches, **more)

@@ -139,25 +139,19 @@ class Selection:
     @property
     def settings(self) -> dict[str, Any]:
         """Everything that the choice depends on, as JSON values."""
-        args = self.args
+        args, flags = self.args, ("dataset", "split", "comb_tr_imgs", "strategy", "seed")
         return {
             "stage": SelectArgs.stage,
-            "dataset": args.dataset,
+            **{name: getattr(args, name) for name in (*flags, "with_scribbles", "mixed_precision")},
             "dataset_config": datasets.config_dict(self.dataset),
-            "split": args.split,
-            "comb_tr_imgs": args.comb_tr_imgs,
             "cases": [volume.case.case_id for volume in self.volumes],
             "scans_digest": self.volumes.digest,
             "labelled": files.digest(self.pool.unit_ids[self.is_labelled].tolist()),
-            "strategy": args.strategy,
             "options": dict(self.options),
             "units": self.budget,
-            "seed": args.seed,
             "encoder": self.encoder.digest if isinstance(self.encoder, EncoderRun) else self.encoder or NONE,
             "network": self.network.digest if self.network else None,
             "score": args.score if self.network else None,
-            "with_scribbles": args.with_scribbles,
-            "mixed_precision": args.mixed_precision,
             **({"annotation": args.annotation} if args.annotation == "scribble" else {}),  # so that its reader knows
         }
 
@@ -188,15 +182,8 @@ class Selection:
         score = Named(args.score) if self.network else None
         query = QuerySettings(strategy=Named(args.strategy, self.options), score=score)
         plan = RoundPlan(0, count / len(self.pool), count, query, train=False, seed=args.seed)
-        evidence = PoolEvidence(
-            self.dataset,
-            self.volumes,
-            self.pool,
-            self.folder / "cache",
-            self,
-            lambda: self.encoder,
-            batch_size=args.batch_size,
-        )
+        parts = (self.dataset, self.volumes, self.pool, self.folder / "cache")
+        evidence = PoolEvidence(*parts, self, lambda: self.encoder, batch_size=args.batch_size)
         table = evidence.table() | {FEATURES: lambda _: self.features}
         loop = Loop(self.folder, self.pool, table, self.dataset.num_classes)
         nothing = Labels(self.pool, self.dataset.num_classes)
@@ -215,15 +202,9 @@ class Selection:
             names = ("dataset_config", "cases", "scans_digest", "encoder", "mixed_precision")
             digest = files.digest({name: settings[name] for name in names})
             path = Path(args.runs_dir) / args.dataset / SelectArgs.stage / "embeddings" / f"{digest}.npy"
-        return embed(
-            self.encoder,
-            Crops(self.volumes, self.pool),
-            self.dataset,
-            key=image_key(self.volumes, self.pool, self.dataset),
-            batch_size=args.batch_size,
-            path=path,
-            mixed_precision=args.mixed_precision,
-        )
+        how = {"batch_size": args.batch_size, "path": path, "mixed_precision": args.mixed_precision}
+        key = image_key(self.volumes, self.pool, self.dataset)
+        return embed(self.encoder, Crops(self.volumes, self.pool), self.dataset, key=key, **how)
 
     def best(self, _situation: Any) -> tuple[Any, Any]:
         """Returns the kind of network and `--network`; see `fewslice.learner.evidence`."""

@@ -169,14 +169,8 @@ class Trainer:
         monitor = StepMonitor(self.step, end, stop, after_step=self._after_step, totals=self._partial["sums"])
         self._pace.start()
         started = time.perf_counter()
-        self.model.fit(
-            StepBatches(self.plan.make_batch, self.step, end),
-            epochs=1,
-            steps_per_epoch=end - self.step,
-            shuffle=False,
-            verbose=0,
-            callbacks=[monitor],
-        )
+        batches, how = StepBatches(self.plan.make_batch, self.step, end), {"shuffle": False, "verbose": 0}
+        self.model.fit(batches, epochs=1, steps_per_epoch=end - self.step, callbacks=[monitor], **how)
         self._partial["sums"] = monitor.totals
         self._partial["steps"] += monitor.steps
         self._partial["seconds"] += time.perf_counter() - started
