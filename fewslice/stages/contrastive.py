@@ -77,9 +77,8 @@ def pretrain_decoder(args: LocalPretraining, dataset: datasets.DatasetConfig) ->
         models.freeze(model, "enc_")
         return model
 
-    loss = losses.LocalContrastive(
-        exp_no, regions, temperature=args.temp_fac, batch_negatives=bool(args.batch_negatives)
-    )
+    options = {"temperature": args.temp_fac, "batch_negatives": bool(args.batch_negatives)}
+    loss = losses.LocalContrastive(exp_no, regions, **options)
     method = f"local{exp_no}_dec{args.no_of_decoder_blocks}_global{args.global_loss_exp_no}_s{args.seed}"
     pretrain(args, dataset, method, origin, make, loss, _by_segment(args, dataset), args.lr_reg)
 
@@ -100,21 +99,14 @@ def _by_segment(args: Pretraining, dataset: datasets.DatasetConfig, *, box: int 
 
 def _regions(size: tuple[int, int], args: LocalPretraining) -> losses.RegionTable:
     negatives = args.no_of_neg_regs_override if args.local_loss_exp_no == 1 else args.no_of_neg_local_regions
+    how = {"local_reg_size": args.local_reg_size, "no_of_neg_local_regions": negatives or "all"}
     try:
-        table = losses.region_table(
-            size,
-            args.no_of_local_regions,
-            local_reg_size=args.local_reg_size,
-            no_of_neg_local_regions=negatives or "all",
-        )
+        table = losses.region_table(size, args.no_of_local_regions, **how)
     except ValueError as error:
         raise ConfigError(f"{error} Choose more decoder blocks or another region size.") from error
     if table.has_overlap:
-        logging.warning(
-            "The map of %d x %d is so small that neighbouring regions overlap; a negative shares pixels with its "
-            "positive.",
-            *size,
-        )
+        text = "Regions of a map of %d x %d overlap, since it is so small; a negative shares pixels with its positive."
+        logging.warning(text, *size)
     return table
 
 
