@@ -1,12 +1,6 @@
 """FewSlice: segmentation of medical images with few labels.
 
-What is public from Python; each name is imported when it is first asked for, Keras where it is needed:
-
-    load_dataset  open_volumes  select             fewslice.api.arrays
-    load_network  predict                          fewslice.api.networks, with Keras
-    losses                                         the package `losses`, with Keras
-
-docs/python.md has examples.
+`__all__` is public, with examples in docs/python.md; each name is imported when it is first asked for.
 """
 
 import importlib

@@ -65,12 +65,12 @@ def test_the_import_alone_loads_nothing_heavy():
 @pytest.mark.parametrize(
     ("name", "given", "message"),
     [
-        ("badge", {"embeddings": np.eye(3)}, "needs `gradients`, .* which a segmentation network gives"),
-        ("uncertainty", {"embeddings": np.eye(3)}, "needs `scores`"),
-        ("coreset", {"embeddings": np.eye(3)}, "needs `pixels`"),
-        ("mfc", {}, "needs `embeddings`"),
+        ("badge", {"embeddings": np.eye(3)}, "needs gradients, .*Python: its `gradients`"),
+        ("uncertainty", {"embeddings": np.eye(3)}, "needs scores, .*`scores`"),
+        ("coreset", {"embeddings": np.eye(3)}, "needs pixels, .*`pixels`"),
+        ("mfc", {"volumes": np.arange(3)}, "needs features, .*`embeddings`"),
         ("mcf", {"embeddings": np.eye(3)}, "Did you mean 'mfc'"),
-        ("kcenter", {"embeddings": np.eye(3), "volumes": ["a"]}, "3 rows of the arrays, 1 volumes"),
+        ("kcenter", {"embeddings": np.eye(3), "volumes": ["a"]}, "3 rows, of {'volumes': 1"),
         ("random", {}, "an array with a row per unit"),
         ("kcenter", {"embeddings": np.eye(3), "labelled": [3]}, "`labelled` .* from 0 to 2"),
     ],
@@ -108,13 +108,10 @@ def page_root(tmp_path_factory):
             (tiny.BASELINE, "best.npz", models.build_unet((32, 32, 1), 3)),
             (tiny.GROUP, "last.npz", models.build_group_encoder((32, 32, 1), projection_size=8)),
         ):
-            known = {"stage": stage, "encoder": "resnet18", "projection_dim": 8}
-            files.write_json(
-                root / "runs" / stage / "config.json", known | {"dataset_config": datasets.config_dict(dataset)}
-            )
-            checkpoint.save_arrays(
-                root / "runs" / stage / "checkpoints" / name, models.read_weights(model), {"step": 4}
-            )
+            run, config = root / "runs" / stage, datasets.config_dict(dataset)
+            known = {"stage": stage, "encoder": "resnet18", "projection_dim": 8, "dataset_config": config}
+            files.write_json(run / "config.json", known | {"report": {"orientation": "canonical"}})
+            checkpoint.save_arrays(run / "checkpoints" / name, models.read_weights(model), {"step": 4})
         yield root
 
 

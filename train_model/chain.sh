@@ -17,7 +17,8 @@ stage() {
 }
 
 # Runs one training of `lengths`, the steps of those to come, with its share of $hours if these are given: in
-# proportion to these steps. FEWSLICE_CHAIN tells it what follows.
+# proportion to these steps. FEWSLICE_CHAIN tells it what follows. Fine-tuning takes as many steps as the baseline before
+# it, so that the two can be compared; $FEWSLICE_CHAIN_STEPS is a file into which a training with hours writes its steps.
 training() {
   local own=${lengths[0]} later=0 each share=()
   lengths=("${lengths[@]:1}")
@@ -25,8 +26,14 @@ training() {
   FEWSLICE_CHAIN="$later steps"
   if [[ -n "$hours" ]]; then
     all=${all:-$((own + later))}
-    share=("--hours=$(awk "BEGIN {printf \"%.4g\", $hours * $own / $all}")")
-    FEWSLICE_CHAIN="$(awk "BEGIN {print $hours * $later / $all}") hours"
+    share=("--hours=$(LC_ALL=C awk "BEGIN {printf \"%.4g\", $hours * $own / $all}")")
+    FEWSLICE_CHAIN="$(LC_ALL=C awk "BEGIN {print $hours * $later / $all}") hours"
+    FEWSLICE_CHAIN_STEPS=${FEWSLICE_CHAIN_STEPS:-$(mktemp)}
+    if [[ "$1" != ft_* ]]; then
+      : > "$FEWSLICE_CHAIN_STEPS"
+    elif [[ -s "$FEWSLICE_CHAIN_STEPS" ]]; then
+      share=("--n_iter=$(< "$FEWSLICE_CHAIN_STEPS")" --noextend)
+    fi
   fi
   stage "$@" ${share[@]+"${share[@]}"}
   FEWSLICE_CHAIN='0 steps'
@@ -66,7 +73,8 @@ on_signal() {
 trap 'on_signal HUP 1' HUP
 trap 'on_signal INT 2' INT
 trap 'on_signal TERM 15' TERM
-export FEWSLICE_CHAIN='0 steps' # a script ends when its shell has been killed
+trap 'rm -f "$FEWSLICE_CHAIN_STEPS"' EXIT
+export FEWSLICE_CHAIN='0 steps' FEWSLICE_CHAIN_STEPS='' # a script ends when its shell has been killed
 
 python=${PYTHON:-python}
 case "$python" in */*) python=$(absolute "$python") ;; esac

@@ -8,7 +8,7 @@
 # --tensorboard, --runs_dir, --data_root. --bt_size, --n_parts, --strong_views and --batch_negatives go to the stages that
 # have them or find an upstream run by them. Steps are set for all stages (--n_iter) or for one kind (--global_n_iter,
 # --local_n_iter, --seg_n_iter). With --hours=3 all five trainings together take about three hours here, each the same
-# part of it; each measures its first steps and keeps the number of steps that follows.
+# part of it; each measures its first steps and keeps the number of steps that follows. Fine-tuning takes the baseline's.
 # Stops at the first stage that fails; the same command resumes there.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/chain.sh"

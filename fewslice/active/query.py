@@ -44,7 +44,7 @@ class Query:
     pool: Units
     is_labelled: np.ndarray
     budget: int
-    rng: np.random.Generator
+    rng: np.random.Generator | int
     ignore_value: int
     features: np.ndarray | None = None
     scores: np.ndarray | None = None
@@ -56,7 +56,7 @@ class Query:
     per_label: int = 0
 
     def __post_init__(self):
-        if isinstance(self.rng, int):
+        if isinstance(self.rng, (int, np.integer)):
             object.__setattr__(self, "rng", np.random.default_rng(self.rng))
 
     @functools.cached_property
@@ -226,9 +226,8 @@ def _check(name: str, strategy: Strategy, query: Query) -> None:
     if query.budget < 0:
         raise ConfigError(f"The budget must not be negative. Received: {query.budget}")
     for need in needs:
-        values = getattr(query, need)
-        if values is None:
-            raise ConfigError(f"The strategy {name!r} needs {need}, of which there are none. {_REMEDIES[need]}")
+        if getattr(query, need) is None:
+            raise lacking(name, need)
     for need in _REMEDIES:
         values = getattr(query, need)
         if values is not None and len(values) != count:
@@ -268,13 +267,24 @@ def _blocks(values: np.ndarray) -> list[np.ndarray]:
     return [np.reshape(values[at : at + _ROWS], (-1, np.size(values[0]))) for at in range(0, len(values), _ROWS)]
 
 
+_NETWORK = (
+    "Give a segmentation network (select_slices.py: --network=<run folder>, for instance of tr_baseline.py; Python: "
+    "its `{}`), or begin with a strategy that needs none, such as kcenter."
+)
 _REMEDIES = {
-    FEATURES: "Give an encoder.",
-    SCORES: "Give a segmentation network, or begin with a strategy that needs none.",
-    PIXELS: "Give the images.",
-    MASKS: "Give scribbles, or use a strategy without masks.",
-    GRADIENTS: "Give a segmentation network, or begin with a strategy that needs none.",
+    FEATURES: "Give an encoder (select_slices.py: --encoder=<run folder>, for instance of "
+    "pretr_encoder_group_contrastive_loss.py, which needs no labels, or --encoder=pixels; Python: `embeddings`), or "
+    "choose a strategy that needs none, such as random or equispaced.",
+    SCORES: _NETWORK.format(SCORES),
+    PIXELS: "Give the images (Python: `pixels`).",
+    MASKS: "Give scribbles (Python: `masks`), or use a strategy without masks.",
+    GRADIENTS: _NETWORK.format(GRADIENTS),
 }
+
+
+def lacking(name: str, need: str) -> ConfigError:
+    """Returns the error that a strategy lacks something it needs."""
+    return ConfigError(f"The strategy {name!r} needs {need}, of which there are none. {_REMEDIES[need]}")
 
 
 def _checked(name: str, query: Query, choice: Sequence[int] | Choice) -> Choice:

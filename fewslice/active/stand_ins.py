@@ -55,12 +55,10 @@ def doubts(pool: Units, chosen: np.ndarray, features: np.ndarray | None) -> list
     Args:
         features: What the strategy compared units by; None if it looked at none.
     """
-    notes, patients = [], sorted({str(each) for each in pool.patients})
+    patients, picked = ([*dict.fromkeys(map(str, names))] for names in (pool.patients, pool.patients[chosen]))
+    notes = []
     if features is not None and len(pool) > 1 and not tells_apart(features):
-        notes.append(
-            "All embeddings are equal: this choice means no more than a random one. Look at images and encoder."
-        )
-    picked = sorted({str(each) for each in pool.patients[chosen]})
+        notes.append("All embeddings are equal: this choice means no more than a random one. Look at images, encoder.")
     if len(patients) == 1:
         notes.append(
             f"The pool holds one patient ({patients[0]}): nothing here says how others look. Add scans of other "

@@ -13,18 +13,7 @@ from fewslice.active.query import FEATURES, GRADIENTS, MASKS, PIXELS, SCORES, ST
 from fewslice.active.units import Case, Units
 from fewslice.core.errors import ConfigError
 from fewslice.data import cache
-from fewslice.data.readers import get_reader
-from fewslice.data.readers.selection import find_readable
 from fewslice.settings import datasets
-
-_ARGUMENTS = {
-    FEATURES: "`embeddings`, (N, D), for instance of an encoder that `load_network` loads",
-    SCORES: "`scores`, (N,), larger is more uncertain, for instance the entropy of a network's probabilities",
-    GRADIENTS: "`gradients`, (N, E), which a segmentation network gives (`fewslice.learner.features`), or "
-    "select_slices.py --network",
-    PIXELS: "`pixels`, (N, H, W)",
-    MASKS: "`masks`, (N, H, W)",
-}
 
 
 def load_dataset(name: str, *, data_root: str | os.PathLike | None = None, **changes: Any) -> datasets.DatasetConfig:
@@ -37,7 +26,7 @@ def load_dataset(name: str, *, data_root: str | os.PathLike | None = None, **cha
     Raises:
         ConfigError: unknown name, wrong values.
     """
-    texts = {key: ",".join(map(str, each)) if isinstance(each, tuple) else str(each) for key, each in changes.items()}
+    texts = {name: ",".join(map(str, np.atleast_1d(each).tolist())) for name, each in changes.items()}
     return datasets.load_dataset_config(name, texts, data_root=data_root)
 
 
@@ -67,8 +56,7 @@ def open_volumes(
     elif patients is None or isinstance(patients, str):
         patients = dataset.splits.train_ids(patients or dataset.unlabeled_split, "c1")
     phases = phases or (dataset.phases if with_label else dataset.unlabeled_phases)
-    cases = find_readable(get_reader(dataset), patients, phases, with_label=with_label)
-    return cache.open_cache(dataset, cases, with_label=with_label)
+    return cache.open_volumes(dataset, patients, phases, with_label=with_label)
 
 
 def select(
@@ -119,17 +107,15 @@ def select(
         [0, 3]
     """
     arrays = {FEATURES: embeddings, SCORES: scores, GRADIENTS: gradients, PIXELS: pixels, MASKS: masks}
-    arrays = {need: None if array is None else np.asarray(array) for need, array in arrays.items()}
-    needs = STRATEGIES.get(strategy).needs
-    count = next((len(array) for array in arrays.values() if array is not None), len(volumes or ()))
-    known = query_lib.strategy_options(strategy)
+    arrays = {need: np.asarray(array) for need, array in arrays.items() if array is not None}
+    needs, known = STRATEGIES.get(strategy).needs, query_lib.strategy_options(strategy)
+    columns = {"volumes": volumes, "positions": positions, "patients": patients}
+    columns = {name: np.asarray(column) for name, column in columns.items() if column is not None}
+    count = len(next(iter((arrays | columns).values()), ()))
     for need, switch in ((PIXELS, "fuse_image_data"), (MASKS, "use_labels")):
-        if need in needs and arrays[need] is None and switch in known and options.setdefault(switch, False) is False:
+        if need in needs and need not in arrays and switch in known and options.setdefault(switch, False) is False:
             arrays[need] = np.zeros((count, 1, 1), np.uint8)  # is not looked at
-    for need in needs:
-        if arrays[need] is None:
-            raise ConfigError(f"The strategy {strategy!r} needs {_ARGUMENTS[need]}.")
-    pool = _units(count, volumes, positions, patients)
+    pool = _units(count, **columns)
     if not set(map(int, labelled)) <= set(range(count)):
         raise ConfigError(f"`labelled` must hold rows from 0 to {count - 1}. Received: {list(labelled)}")
     is_labelled = np.isin(np.arange(count), np.asarray(labelled, np.int64))
@@ -137,21 +123,22 @@ def select(
     return query_lib.select(strategy, query, options).indices
 
 
-def _units(count: int, volumes: Sequence | None, positions: Sequence | None, patients: Sequence | None) -> Units:
+def _units(count: int, volumes: Any = None, positions: Any = None, patients: Any = None) -> Units:
     """Returns a pool of slices of one pixel."""
-    for name, column in (("volumes", volumes), ("positions", positions), ("patients", patients)):
-        if not count or (column is not None and len(column) != count):
-            found = "no array" if not count else f"{count} rows of the arrays, {len(column)} {name}"
-            raise ConfigError(f"A pool needs an array with a row per unit, and `{name}` of that length. Found: {found}")
-    names = np.arange(count) if volumes is None else np.asarray(volumes)
-    _, first, case = np.unique(names, return_index=True, return_inverse=True)
-    order = np.argsort(case, kind="stable")
-    place = np.empty(count, np.int64)
-    place[order] = np.arange(count) - np.searchsorted(case[order], case[order])
-    place = place if positions is None else np.asarray(positions, np.int64)
-    of = [str(names[row]) if patients is None else patients[row] for row in first]
-    deepest = int(place.max()) + 1
-    cases = [Case(str(names[row]), patient, (deepest, 1, 1)) for row, patient in zip(first, of, strict=True)]
-    starts = np.stack([place, np.zeros_like(place), np.zeros_like(place)], axis=1)
-    ids = [f"{names[row]}_{place[row]}" for row in range(count)]
+    volumes = np.arange(count) if volumes is None else volumes
+    names, first, case = np.unique(volumes, return_index=True, return_inverse=True)
+    patients = volumes.astype(str) if patients is None else patients
+    if positions is None:
+        order, positions = np.argsort(case, kind="stable"), np.empty(len(case), np.int64)
+        positions[order] = np.arange(len(case)) - np.searchsorted(case[order], case[order])
+    lengths = {"volumes": len(case), "positions": len(positions), "patients": len(patients)}
+    if not count or set(lengths.values()) != {count}:
+        raise ConfigError(
+            "A pool needs an array with a row per unit, and `volumes`, `positions` and `patients` of that length. "
+            f"Found: {count} rows, of {lengths}"
+        )
+    shape = (int(positions.max()) + 1, 1, 1)
+    cases = [Case(str(name), patients[row], shape) for name, row in zip(names, first, strict=True)]
+    starts = np.pad(np.asarray(positions, np.int64)[:, None], ((0, 0), (0, 2)))
+    ids = [f"{volume}_{position}" for volume, position in zip(volumes, positions, strict=True)]
     return Units(cases, case, starts, np.ones(3, np.int32), unit_ids=ids)

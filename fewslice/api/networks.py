@@ -37,7 +37,7 @@ class TrainedNetwork:
 
     models: tuple[keras.Model, ...]
     dataset: DatasetConfig
-    kinds: tuple[Network, ...]
+    kinds: tuple[Network, ...] = ()
 
     @property
     def model(self) -> keras.Model:
@@ -60,9 +60,9 @@ def load_network(run: str | os.PathLike, dataset: DatasetConfig | None = None) -
     config = (path.parents[1] if path.is_file() else path) / "config.json"
     if config.is_file() and done.read_config(config).get("stage") in PRETRAINING:
         found, kinds = [find_network(value, flag="run", stages=PRETRAINING)], ()
-        dataset = dataset or config_of_run(found[0].config, f"run={value}", orientation="canonical")
+        dataset = dataset or config_of_run(found[0].config, f"run={value}")
     else:
-        found, theirs = open_runs([value], orientation="canonical")
+        found, theirs = open_runs([value])
         dataset, kinds = dataset or theirs, tuple(run.network for run in found)
     for each in found:
         check_grid(f"run={value}", each.config, dataset)

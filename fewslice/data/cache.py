@@ -41,6 +41,7 @@ from fewslice.core.progress import Progress
 from fewslice.data.io.geometry import STORED, Axes
 from fewslice.data.io.nifti import Header, header_from
 from fewslice.data.readers import Reader, get_reader
+from fewslice.data.readers.selection import find_readable
 from fewslice.data.volume import (
     Case,
     Volume,
@@ -160,6 +161,21 @@ class BuildReport:
         lines = [f"{self.folder}: {counts} ({duration(self.seconds)})"]
         lines += [f"  note  {case_id}: {note}" for case_id, notes in self.notes.items() for note in notes]
         return "\n".join(lines + [f"\nrefused {name}: {error}" for name, error in self.refused.items()])
+
+
+def open_volumes(
+    dataset: DatasetConfig,
+    patients: Sequence[str],
+    phases: Sequence[str],
+    *,
+    with_label: bool,
+    with_scribble: bool = False,
+) -> PreparedSet:
+    """Returns the prepared volumes of some patients; see `find_readable` and `open_cache`."""
+    if not patients:
+        return PreparedSet()
+    cases = find_readable(get_reader(dataset), patients, phases, with_label=with_label)
+    return open_cache(dataset, cases, with_label=with_label, with_scribble=with_scribble)
 
 
 def open_cache(

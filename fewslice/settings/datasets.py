@@ -278,7 +278,7 @@ def config_of_run(config: Mapping[str, Any], name: str, *, orientation: str | No
         raise ConfigError(
             f"{name} is of an earlier version, which did not record whether scans were turned to R, A, S. Add "
             f"--orientation=canonical or as_stored, as `orientation` in init_{found.get('name')}.py said when it was "
-            "trained (canonical if nothing)."
+            "trained (canonical if nothing); in Python give the dataset."
         )
     problems = [text for key, text in value_problems(values) if key != "layout"]  # a plugin's may be unknown here
     if problems or "num_classes" not in values:

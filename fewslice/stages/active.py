@@ -40,7 +40,6 @@ from fewslice.data.batches.group import GroupSampler
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.data.readers.base import visible
 from fewslice.data.readers.patients import warn_of_shared_names
-from fewslice.data.readers.selection import find_readable
 from fewslice.report.figures import gallery
 from fewslice.report.pages.experiments import results_path, write_experiment_report
 from fewslice.settings import datasets, facts
@@ -216,11 +215,7 @@ class _Parts:
         return any(MASKS in STRATEGIES.get(one.name).needs and one.options.get("use_labels", True) for one in chosen)
 
     def _open(self, patients: Sequence[str], **annotations: bool) -> cache.PreparedSet:
-        if not patients:
-            return cache.PreparedSet()
-        reader, phases = get_reader(self.dataset), self.dataset.unlabeled_phases
-        cases = find_readable(reader, patients, phases, with_label=annotations["with_label"])
-        return cache.open_cache(self.dataset, cases, **annotations)
+        return cache.open_volumes(self.dataset, patients, self.dataset.unlabeled_phases, **annotations)
 
     def open_run(self, resume: bool) -> Run:
         """Returns the run directory. Rounds can be added later, so they are no part of its digest.
@@ -299,14 +294,8 @@ class _Parts:
         from fewslice.learner.evidence import PoolEvidence, RoundNetworks
         from fewslice.learner.learner import Learner
 
-        evidence = PoolEvidence(
-            self.dataset,
-            self.volumes,
-            self.pool,
-            folder / "cache",
-            RoundNetworks(self.dataset),
-            lambda: self.encoder,
-        )
+        parts = (self.dataset, self.volumes, self.pool, folder / "cache")
+        evidence = PoolEvidence(*parts, RoundNetworks(self.dataset), lambda: self.encoder)
         return Loop(
             folder=folder,
             pool=self.pool,

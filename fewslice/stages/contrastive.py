@@ -6,9 +6,10 @@ https://arxiv.org/abs/2411.15763.
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,7 +27,7 @@ from fewslice.settings.stage_flags import GlobalPretraining, GroupPretraining, L
 from fewslice.stages.checks import contrastive_plan, group_plan, hierarchy
 from fewslice.train import setup
 from fewslice.train.optimizers import CoupledAdam
-from fewslice.train.trainer import Plan, Trainer
+from fewslice.train.trainer import Trainer
 
 PROBE = -1  # the step that stands for the monitor's fixed batch
 _PROBE_EPOCH = 2**31 - 1  # the epoch number from which that is drawn
@@ -39,27 +40,8 @@ _PARTNERS = {
 }
 
 BatchOfStep = Callable[[int], contrastive.ContrastiveBatch]
+OpenBatches = Callable[[cache.PreparedSet], tuple[BatchOfStep, str]]
 Pretraining = GlobalPretraining | LocalPretraining
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """Parts that differ between the contrastive stages.
-
-    Attributes:
-        open_batches: Volumes -> the function that makes the batch of a step (or of `PROBE`), and a sentence on the
-            batches for the log, or "".
-        loss: Has `random_level`.
-        make: Builds the network with its initial weights.
-    """
-
-    method: str
-    open_batches: Callable[[cache.PreparedSet], tuple[BatchOfStep, str]]
-    loss: keras.losses.Loss
-    make: Callable[[], keras.Model]
-    origin: setup.Origin
-    learning_rate: float
-    make_optimizer: Callable[[float], keras.optimizers.Optimizer] = setup.optimizer
 
 
 def source_of(seed: int, epoch: int, step: int) -> np.random.Generator:
@@ -79,7 +61,7 @@ def pretrain_encoder(args: GlobalPretraining, dataset: datasets.DatasetConfig) -
     loss = losses.GlobalContrastive(args.global_loss_exp_no, args.temp_fac)
     method = f"exp{args.global_loss_exp_no}_parts{args.n_parts}_bt{args.bt_size}_s{args.seed}"
     batches = _by_segment(args, dataset, box=args.bbox_dim)
-    pretrain(args, dataset, Task(method, batches, loss, make, origin, args.lr_reg))
+    pretrain(args, dataset, method, origin, make, loss, batches, args.lr_reg)
 
 
 def pretrain_decoder(args: LocalPretraining, dataset: datasets.DatasetConfig) -> None:
@@ -89,30 +71,20 @@ def pretrain_decoder(args: LocalPretraining, dataset: datasets.DatasetConfig) ->
     regions = _regions(models.local_map_size(shape, args.no_of_decoder_blocks), args)
 
     def make() -> keras.Model:
-        model = models.build_local_net(
-            shape,
-            args.no_of_decoder_blocks,
-            positions=regions.positions,
-            region_size=regions.region_size,
-            use_projection=bool(args.wgt_en),
-            seed=args.seed,
-        )
+        how = {"positions": regions.positions, "region_size": regions.region_size, "seed": args.seed}
+        model = models.build_local_net(shape, args.no_of_decoder_blocks, use_projection=bool(args.wgt_en), **how)
         setup.copy_origin(model, origin, exclude=("loc_",))
         models.freeze(model, "enc_")
         return model
 
-    loss = losses.LocalContrastive(
-        exp_no, regions, temperature=args.temp_fac, batch_negatives=bool(args.batch_negatives)
-    )
+    options = {"temperature": args.temp_fac, "batch_negatives": bool(args.batch_negatives)}
+    loss = losses.LocalContrastive(exp_no, regions, **options)
     method = f"local{exp_no}_dec{args.no_of_decoder_blocks}_global{args.global_loss_exp_no}_s{args.seed}"
-    batches = _by_segment(args, dataset)
-    pretrain(args, dataset, Task(method, batches, loss, make, origin, args.lr_reg))
+    pretrain(args, dataset, method, origin, make, loss, _by_segment(args, dataset), args.lr_reg)
 
 
-def _by_segment(
-    args: Pretraining, dataset: datasets.DatasetConfig, *, box: int | None = None
-) -> Callable[[cache.PreparedSet], tuple[BatchOfStep, str]]:
-    """Returns `Task.open_batches` of a stage that draws each batch by itself; an epoch is a segment of the training."""
+def _by_segment(args: Pretraining, dataset: datasets.DatasetConfig, *, box: int | None = None) -> OpenBatches:
+    """Returns `open_batches` of a stage that draws each batch by itself; an epoch is a segment of the training."""
     plan, strong = contrastive_plan(args, dataset), bool(args.strong_views)
 
     def open_batches(volumes: cache.PreparedSet) -> tuple[BatchOfStep, str]:
@@ -127,21 +99,14 @@ def _by_segment(
 
 def _regions(size: tuple[int, int], args: LocalPretraining) -> losses.RegionTable:
     negatives = args.no_of_neg_regs_override if args.local_loss_exp_no == 1 else args.no_of_neg_local_regions
+    how = {"local_reg_size": args.local_reg_size, "no_of_neg_local_regions": negatives or "all"}
     try:
-        table = losses.region_table(
-            size,
-            args.no_of_local_regions,
-            local_reg_size=args.local_reg_size,
-            no_of_neg_local_regions=negatives or "all",
-        )
+        table = losses.region_table(size, args.no_of_local_regions, **how)
     except ValueError as error:
         raise ConfigError(f"{error} Choose more decoder blocks or another region size.") from error
     if table.has_overlap:
-        logging.warning(
-            "The map of %d x %d is so small that neighbouring regions overlap; a negative shares pixels with its "
-            "positive.",
-            *size,
-        )
+        text = "Regions of a map of %d x %d overlap, since it is so small; a negative shares pixels with its positive."
+        logging.warning(text, *size)
     return table
 
 
@@ -151,26 +116,15 @@ def pretrain_group_encoder(args: GroupPretraining, dataset: datasets.DatasetConf
 
     def make() -> keras.Model:
         _log_terms(args)
-        model = models.build_group_encoder(
-            setup.image_shape(dataset),
-            depth=ENCODERS[args.encoder],
-            projection_size=args.projection_dim,
-            seed=args.seed,
-        )
+        how = {"depth": ENCODERS[args.encoder], "projection_size": args.projection_dim, "seed": args.seed}
+        model = models.build_group_encoder(setup.image_shape(dataset), **how)
         setup.copy_origin(model, origin)
         return model
 
     groups = "".join(_PARTNERS[name][0] for name in args.partners) or "simclr"
-    task = Task(
-        method=f"{args.encoder}_{groups}_bs{args.batch_size}_s{args.seed}",
-        open_batches=lambda volumes: _by_groups(args, volumes),
-        loss=group_loss(args),
-        make=make,
-        origin=origin,
-        learning_rate=args.lr,
-        make_optimizer=lambda rate: CoupledAdam(rate, l2=args.weight_decay),
-    )
-    return pretrain(args, dataset, task)
+    method = f"{args.encoder}_{groups}_bs{args.batch_size}_s{args.seed}"
+    batches, adam = functools.partial(_by_groups, args), functools.partial(CoupledAdam, l2=args.weight_decay)
+    return pretrain(args, dataset, method, origin, make, group_loss(args), batches, args.lr, adam)
 
 
 def group_loss(settings: GroupContrastive) -> losses.GroupContrastive:
@@ -208,19 +162,34 @@ def _log_terms(settings: GroupContrastive) -> None:
 
 
 def pretrain(
-    args: GlobalPretraining | LocalPretraining | GroupPretraining, dataset: datasets.DatasetConfig, task: Task
+    args: Pretraining | GroupPretraining,
+    dataset: datasets.DatasetConfig,
+    method: str,
+    origin: setup.Origin,
+    make: Callable[[], keras.Model],
+    loss: keras.losses.Loss,
+    open_batches: OpenBatches,
+    learning_rate: float,
+    make_optimizer: Callable[[float], keras.optimizers.Optimizer] = setup.optimizer,
 ) -> Path:
-    """Runs a contrastive stage and returns its run directory."""
-    volumes = setup.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
-    batch, note = task.open_batches(volumes)
-    with setup.open_run(args, dataset, task.method, task.origin, {"unlabeled": volumes}) as run:
+    """Runs a contrastive stage and returns its run directory.
+
+    Args:
+        make: Builds the network with its initial weights.
+        loss: Has `random_level`.
+        open_batches: Volumes -> the function that makes the batch of a step (or of `PROBE`), and a sentence on the
+            batches for the log, or "".
+    """
+    volumes = cache.open_volumes(dataset, args.train_ids, dataset.unlabeled_phases, with_label=False)
+    batch, note = open_batches(volumes)
+    with setup.open_run(args, dataset, method, origin, {"unlabeled": volumes}) as run:
         if not setup.begin(run, args):
             return run.dir
         ids = batch(0).ids
-        level = task.loss.random_level(ids)
+        level = loss.random_level(ids)
         text = "%s: %d volumes, %d rows a step.%s Loss of random embeddings: %.3f."
         logging.info(text, run.dir, len(volumes), len(ids), note and f" {note}", level)
-        model = setup.build(args, task.make, task.loss, task.learning_rate, make_optimizer=task.make_optimizer)
+        model = setup.build(args, make, loss, learning_rate, make_optimizer=make_optimizer)
         probe = batch(PROBE)
 
         def make_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -232,16 +201,10 @@ def pretrain(
             rank = effective_rank(embeddings.reshape(-1, embeddings.shape[-1]))
             return {"random_level": level, "effective_rank": rank}
 
-        plan = Plan(
-            make_batch=make_batch,
-            describe_batch=lambda step: setup.describe_slices(volumes, batch(step).sources),
-            n_iter=args.n_iter,
-            segment=dataset.val_step_update,
-            monitor=monitor,
-            average_decay=args.average_decay,
-            tensorboard=args.tensorboard,
-            hours=args.hours or 0.0,
-        )
+        def describe(step: int) -> list[dict[str, Any]]:
+            return setup.describe_slices(volumes, batch(step).sources)
+
+        plan = setup.plan(args, dataset, make_batch=make_batch, describe_batch=describe, monitor=monitor)
         trainer = Trainer(run, model, plan)
         trainer.train()
         run.finish({"loss": trainer.rows[-1]["loss"], "random_level": level})

@@ -62,7 +62,7 @@ def open_labelled(args: Segmentation, dataset: datasets.DatasetConfig) -> dict[s
     """Returns the volumes of the roles "train", "val" and "test"; there may be none to validate or to test on."""
     patients = {"train": args.train_ids, "val": args.val_ids, "test": dataset.splits.test}
     return {
-        role: setup.open_volumes(dataset, names, dataset.phases, with_label=True) for role, names in patients.items()
+        role: cache.open_volumes(dataset, names, dataset.phases, with_label=True) for role, names in patients.items()
     }
 
 
@@ -97,8 +97,7 @@ def train_and_score(
         setup.warn_of_nothing(volumes["train"])
         made = prepare(run)
         tests = 2 * len(volumes["test"]) / max(len(volumes["val"]), 1)  # of the best and of the last weights
-        plan = dataclasses.replace(made.plan, hours=args.hours or 0.0, tests=tests)
-        trainer = Trainer(run, made.model, plan)
+        trainer = Trainer(run, made.model, dataclasses.replace(made.plan, tests=tests))
         trainer.train()
         kept = made.plan.kept or made.model
         role = "test" if volumes["test"] else "val"
@@ -140,14 +139,12 @@ def _train(
     def prepare(_run: Run) -> Prepared:
         loss = losses.segmentation_loss(args.dsc_loss, dataset.class_weights)
         model = setup.build(args, make, loss, args.lr_seg)
-        plan = Plan(
+        plan = setup.plan(
+            args,
+            dataset,
             make_batch=make_batch,
             describe_batch=lambda step: setup.describe_slices(volumes["train"], batch(step).sources),
-            n_iter=args.n_iter,
-            segment=dataset.val_step_update,
             validate=validation_of(dataset, model, volumes["val"]),
-            average_decay=args.average_decay,
-            tensorboard=args.tensorboard,
         )
         return Prepared(model, model, plan)
 
@@ -156,11 +153,6 @@ def _train(
 
 def augmentation_of(args: Segmentation) -> SegmentationAugmentation:
     """Returns how labelled slices are augmented."""
-    return SegmentationAugmentation(
-        rd_en=bool(args.rd_en),
-        ri_en=bool(args.ri_en),
-        rd_ni=bool(args.rd_ni),
-        sigma=args.sigma,
-        per_image=bool(args.ri_per_image),
-        strong=bool(args.strong_aug),
-    )
+    switches = {name: bool(getattr(args, name)) for name in ("rd_en", "ri_en", "rd_ni")}
+    more = {"per_image": bool(args.ri_per_image), "strong": bool(args.strong_aug)}
+    return SegmentationAugmentation(sigma=args.sigma, **switches, **more)

@@ -53,7 +53,6 @@ from fewslice.train.encoder_runs import NONE, PIXELS, EncoderRun, find_encoder
 
 _THUMBNAIL = (24, 24)  # of the map without an encoder
 _USE_LABELS = "use_labels"  # option of strategies that look at annotations
-_OF_NETWORK = {SCORES: "uncertainty", GRADIENTS: "gradients"}
 
 
 def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
@@ -140,25 +139,19 @@ class Selection:
     @property
     def settings(self) -> dict[str, Any]:
         """Everything that the choice depends on, as JSON values."""
-        args = self.args
+        args, flags = self.args, ("dataset", "split", "comb_tr_imgs", "strategy", "seed")
         return {
             "stage": SelectArgs.stage,
-            "dataset": args.dataset,
+            **{name: getattr(args, name) for name in (*flags, "with_scribbles", "mixed_precision")},
             "dataset_config": datasets.config_dict(self.dataset),
-            "split": args.split,
-            "comb_tr_imgs": args.comb_tr_imgs,
             "cases": [volume.case.case_id for volume in self.volumes],
             "scans_digest": self.volumes.digest,
             "labelled": files.digest(self.pool.unit_ids[self.is_labelled].tolist()),
-            "strategy": args.strategy,
             "options": dict(self.options),
             "units": self.budget,
-            "seed": args.seed,
             "encoder": self.encoder.digest if isinstance(self.encoder, EncoderRun) else self.encoder or NONE,
             "network": self.network.digest if self.network else None,
             "score": args.score if self.network else None,
-            "with_scribbles": args.with_scribbles,
-            "mixed_precision": args.mixed_precision,
             **({"annotation": args.annotation} if args.annotation == "scribble" else {}),  # so that its reader knows
         }
 
@@ -189,15 +182,8 @@ class Selection:
         score = Named(args.score) if self.network else None
         query = QuerySettings(strategy=Named(args.strategy, self.options), score=score)
         plan = RoundPlan(0, count / len(self.pool), count, query, train=False, seed=args.seed)
-        evidence = PoolEvidence(
-            self.dataset,
-            self.volumes,
-            self.pool,
-            self.folder / "cache",
-            self,
-            lambda: self.encoder,
-            batch_size=args.batch_size,
-        )
+        parts = (self.dataset, self.volumes, self.pool, self.folder / "cache")
+        evidence = PoolEvidence(*parts, self, lambda: self.encoder, batch_size=args.batch_size)
         table = evidence.table() | {FEATURES: lambda _: self.features}
         loop = Loop(self.folder, self.pool, table, self.dataset.num_classes)
         nothing = Labels(self.pool, self.dataset.num_classes)
@@ -216,15 +202,9 @@ class Selection:
             names = ("dataset_config", "cases", "scans_digest", "encoder", "mixed_precision")
             digest = files.digest({name: settings[name] for name in names})
             path = Path(args.runs_dir) / args.dataset / SelectArgs.stage / "embeddings" / f"{digest}.npy"
-        return embed(
-            self.encoder,
-            Crops(self.volumes, self.pool),
-            self.dataset,
-            key=image_key(self.volumes, self.pool, self.dataset),
-            batch_size=args.batch_size,
-            path=path,
-            mixed_precision=args.mixed_precision,
-        )
+        how = {"batch_size": args.batch_size, "path": path, "mixed_precision": args.mixed_precision}
+        key = image_key(self.volumes, self.pool, self.dataset)
+        return embed(self.encoder, Crops(self.volumes, self.pool), self.dataset, key=key, **how)
 
     def best(self, _situation: Any) -> tuple[Any, Any]:
         """Returns the kind of network and `--network`; see `fewslice.learner.evidence`."""
@@ -290,19 +270,9 @@ def check_strategy(args: SelectArgs) -> tuple[dict[str, Any], list[str]]:
             "The strategy 'vaal' needs a discriminator that is trained on what is annotated, so it belongs to rounds "
             "of training (run_al_exp.py). Choose another one."
         )
-    if FEATURES in needs and args.encoder == NONE:
-        raise ConfigError(
-            f"The strategy {args.strategy!r} needs embeddings of the slices. Give --encoder=<run folder>, for instance "
-            "of pretr_encoder_group_contrastive_loss.py (no labels needed), or --encoder=pixels, or choose a strategy "
-            "that needs none, such as random or equispaced."
-        )
-    for need, words in _OF_NETWORK.items():
-        if need in needs and not args.network:
-            raise ConfigError(
-                f"The strategy {args.strategy!r} needs the {words} of a network. Give --network=<run folder> of a "
-                "segmentation network, for instance of tr_baseline.py, or choose a strategy that needs none, such as "
-                "kcenter."
-            )
+    for need, given in ((FEATURES, args.encoder != NONE), (SCORES, args.network), (GRADIENTS, args.network)):
+        if need in needs and not given:
+            raise query_lib.lacking(args.strategy, need)
     if MASKS in needs and not args.with_scribbles:
         if _USE_LABELS not in query_lib.strategy_options(args.strategy) or options.get(_USE_LABELS):
             raise ConfigError(
@@ -315,7 +285,7 @@ def check_strategy(args: SelectArgs) -> tuple[dict[str, Any], list[str]]:
                 "--with_scribbles uses those that the dataset has."
             )
         options[_USE_LABELS] = False
-    if args.network and not set(needs) & set(_OF_NETWORK) and not options.get("uncertainty_wt"):
+    if args.network and not set(needs) & {SCORES, GRADIENTS} and not options.get("uncertainty_wt"):
         notes.append(f"--network has no effect: {args.strategy} looks neither at scores nor at gradients.")
     if args.with_scribbles and not (MASKS in needs and options.get(_USE_LABELS, True)):
         notes.append(f"--with_scribbles has no effect: {args.strategy} looks at no scribbles.")
@@ -339,13 +309,12 @@ def prefiller(
     found = find_segmentation(run, dataset, flag="prefill")
 
     @functools.cache
-    def predict() -> Callable[[cache.PreparedVolume], np.ndarray]:
+    def network() -> Callable[[np.ndarray], np.ndarray]:
         from fewslice.learner.learner import load_ensemble
 
-        call = load_ensemble([found], dataset, dataset.mtask_bs)
-        return lambda volume: predict_volume(volume, call, dataset=dataset)[1]
+        return load_ensemble([found], dataset, dataset.mtask_bs)
 
-    return lambda volume: predict()(volume)
+    return lambda volume: predict_volume(volume, network(), dataset=dataset)[1]
 
 
 def _cases(args: SelectArgs, dataset: datasets.DatasetConfig) -> list[Case]:

@@ -25,8 +25,7 @@ class Pace:
     """Times the steps of a process. It reads the clock after a step, whose loss has been waited for anyway."""
 
     def __init__(self):
-        self._last: float | None = None
-        self._count, self._sum = 0, 0.0
+        self._last, self._count, self._sum = 0.0, 0, 0.0
 
     @property
     def seconds(self) -> float:
@@ -34,30 +33,21 @@ class Pace:
         measured = self._count - _FIRST
         return self._sum / measured if measured >= _COUNT else 0.0
 
-    def pause(self) -> None:
-        """Leaves out what happens until the end of the next step: a validation, a save."""
-        self._last = None
+    def start(self) -> None:
+        """Begins with a step: a validation or a save before it does not count."""
+        self._last = time.perf_counter()
 
     def tick(self) -> bool:
         """Counts a step that has just ended; returns True once, when enough are measured."""
-        now, before = time.perf_counter(), self._last
-        self._last = now
-        if before is None:
-            return False
+        before, self._last = self._last, time.perf_counter()
         self._count += 1
-        self._sum += now - before if self._count > _FIRST else 0.0
+        self._sum += self._last - before if self._count > _FIRST else 0.0
         return self._count == _FIRST + _COUNT
 
 
 @dataclasses.dataclass(frozen=True)
 class Following:
-    """What is trained after the present training, as part of one command.
-
-    Attributes:
-        name: Of the whole.
-        steps: Steps that follow, where their time is not known.
-        seconds: Time that follows, where it is.
-    """
+    """What the command `name` trains after the present training: steps, or seconds where these are known."""
 
     name: str
     steps: int = 0
@@ -74,29 +64,33 @@ def of_chain() -> Following | None:
     amount, _, unit = os.environ.get("FEWSLICE_CHAIN", "").partition(" ")
     if unit == "hours":
         return Following("chain", seconds=3600 * float(amount))
-    return Following("chain", steps=int(amount)) if unit == "steps" else None
+    return Following("chain", steps=int(amount)) if unit else None
 
 
-def estimate(seconds: float, left: int, n_iter: int, segment: int, *, more: str, can_be_chosen: bool) -> str:
-    """Returns the sentence that a training says after its first steps; "" for a matter of seconds.
+def estimate(
+    step: float, left: int, n_iter: int, segment: int, *, following: Following | None, more: str, can_be_chosen: bool
+) -> str:
+    """Returns the sentences that a training says after its first steps; "" for a matter of seconds.
 
     Args:
-        seconds: Of a step.
+        step: Seconds of a step.
         left: Steps to come, of `n_iter`.
         segment: Steps between two validations; a shorter choice is a multiple of it.
         more: What comes beside these steps, in words.
         can_be_chosen: Whether flags choose the length.
     """
-    total = left * seconds
+    total = left * step
     if total < _WORTH_TELLING_S:
         return ""
-    text = f"{seconds:.3g} s a step: about {duration(total)} for the {left} steps left of {n_iter}{more}."
+    text = f"{step:.3g} s a step: about {duration(total)} for the {left} steps left of {n_iter}{more}."
     hours = 1 if total > 1.5 * 3600 else 0.25
-    steps = int(hours * 3600 / seconds) // segment * segment
+    steps = int(hours * 3600 / step) // segment * segment
     if total > _LONG_S and can_be_chosen and steps > n_iter - left:
         shorter = f"--hours={hours} or --n_iter={steps}, which take about {duration(hours * 3600)} in all"
+        if following:
+            shorter = f"--hours={hours}, which all its trainings share"
         text += f" Shorter: Ctrl-C, and the same command with {shorter}."
-    return text
+    return text + (f" {following.left(total, step).capitalize()}." if following else "")
 
 
 def steps_for(hours: float, step: float, *, check: float, segment: int, tests: float, done: int) -> int:
@@ -115,21 +109,30 @@ def steps_for(hours: float, step: float, *, check: float, segment: int, tests: f
     return max(steps // segment * segment or steps, done)
 
 
+def _keep(run: Run, steps: int) -> None:
+    """Makes a number of steps the run's, and tells chain.sh, where others shall be as long."""
+    run.n_iter = steps
+    if path := os.environ.get("FEWSLICE_CHAIN_STEPS"):
+        files.write_text(path, str(steps))
+
+
+def _known(run: Run) -> dict[str, int]:
+    path = run.logs / RECORD
+    return files.read_record(path) if path.exists() else {}
+
+
 def recall(run: Run, hours: float) -> int | None:
     """Returns the number of steps that so many hours led to in this run, and makes it the run's; None if none yet."""
-    path = run.logs / RECORD
-    known = files.read_record(path).get(f"{hours:g}") if path.exists() else None
-    if known is None:
-        return None
-    run.n_iter = files.checked(known, int, path, name=f"{hours:g}")
-    return run.n_iter
+    known = _known(run).get(f"{hours:g}")
+    if known is not None:
+        _keep(run, files.checked(known, int, run.logs / RECORD, name=f"{hours:g}"))
+    return known
 
 
 def record(run: Run, hours: float, steps: int, seconds: float) -> None:
     """Writes down the number of steps that so many hours lead to, for every later call and stage."""
-    path = run.logs / RECORD
-    files.write_json(path, (files.read_record(path) if path.exists() else {}) | {f"{hours:g}": steps})
-    run.n_iter = steps
+    files.write_json(run.logs / RECORD, _known(run) | {f"{hours:g}": steps})
+    _keep(run, steps)
     run.write_config()
     text = "--hours=%g: %.3g s a step with its share of validations, so %d steps; the same command takes as many again."
     logging.info(text, hours, seconds, steps)

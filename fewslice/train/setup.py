@@ -18,11 +18,10 @@ from fewslice.core.done import BEST, LAST, NAME
 from fewslice.core.errors import ConfigError
 from fewslice.core.run import Run, settings_text, unmatched_settings
 from fewslice.data import cache
-from fewslice.data.readers import get_reader
-from fewslice.data.readers.selection import find_readable
 from fewslice.settings import datasets, facts
 from fewslice.settings.stage_flags import JointTraining, Training, defaults, digest_values, not_in_digest
 from fewslice.train import pace, upstream
+from fewslice.train.trainer import Plan
 
 Arrays = Mapping[str, Any]
 
@@ -47,17 +46,6 @@ class Origin:
 def image_shape(dataset: datasets.DatasetConfig) -> tuple[int, int, int]:
     """Returns (rows, columns, channels) of a prepared slice."""
     return (*dataset.size, dataset.num_channels)
-
-
-def open_volumes(
-    dataset: datasets.DatasetConfig, patients: Sequence[str], phases: Sequence[str], *, with_label: bool
-) -> cache.PreparedSet:
-    """Returns the prepared volumes of some patients, building the cache where it is missing or stale."""
-    if not patients:
-        return cache.PreparedSet()
-    reader = get_reader(dataset)
-    cases = find_readable(reader, patients, phases, with_label=with_label)
-    return cache.open_cache(dataset, cases, with_label=with_label)
 
 
 def find_origin(args: Training, dataset: datasets.DatasetConfig) -> Origin:
@@ -186,6 +174,12 @@ def build(
         model.compile(make_optimizer(learning_rate), loss=loss, loss_weights=loss_weights, jit_compile=use_jit)
         model.optimizer.build(model.trainable_variables)  # its variables must be made in this scope
     return model
+
+
+def plan(args: Training, dataset: datasets.DatasetConfig, **parts: Any) -> Plan:
+    """Returns the plan of a training: `parts` of it, and what the flags say."""
+    flags = {name: getattr(args, name) for name in ("n_iter", "average_decay", "tensorboard")}
+    return Plan(**{**flags, "hours": args.hours or 0.0, "segment": dataset.val_step_update, **parts})
 
 
 def warn_of_nothing(train: cache.PreparedSet) -> None:

@@ -167,16 +167,10 @@ class Trainer:
         if self.plan.before_segment is not None:
             self.plan.before_segment(self.step, lambda: stop.requested)
         monitor = StepMonitor(self.step, end, stop, after_step=self._after_step, totals=self._partial["sums"])
-        self._pace.pause()
+        self._pace.start()
         started = time.perf_counter()
-        self.model.fit(
-            StepBatches(self.plan.make_batch, self.step, end),
-            epochs=1,
-            steps_per_epoch=end - self.step,
-            shuffle=False,
-            verbose=0,
-            callbacks=[monitor],
-        )
+        batches, how = StepBatches(self.plan.make_batch, self.step, end), {"shuffle": False, "verbose": 0}
+        self.model.fit(batches, epochs=1, steps_per_epoch=end - self.step, callbacks=[monitor], **how)
         self._partial["sums"] = monitor.totals
         self._partial["steps"] += monitor.steps
         self._partial["seconds"] += time.perf_counter() - started
@@ -220,13 +214,10 @@ class Trainer:
         return time.perf_counter() - started
 
     def _tell_estimate(self, done: int) -> None:
-        plan, left = self.plan, int(self.n_iter) - done
-        more = ", validations and test beside" if plan.validate else ""
-        own = self._pace.seconds, left, int(self.n_iter), plan.segment
-        text = pace.estimate(*own, more=more, can_be_chosen=plan.can_be_extended and not plan.hours)
-        if text and plan.following:
-            text += f" {plan.following.left(left * self._pace.seconds, self._pace.seconds).capitalize()}."
-        if text:
+        plan, total = self.plan, int(self.n_iter)
+        known = {"more": ", validations and test beside" if plan.validate else "", "following": plan.following}
+        known["can_be_chosen"] = plan.can_be_extended and not plan.hours
+        if text := pace.estimate(self._pace.seconds, total - done, total, plan.segment, **known):
             logging.info("%s", text)
 
     def _of(self, words: str) -> str:
@@ -309,6 +300,7 @@ class Trainer:
             shown.append(f"effective rank {row['effective_rank']:.1f}")
         step = 1 / max(row["steps_per_s"], 1e-9)
         shown.append(f"{step:.2f} s/step")
+        step = self._pace.seconds or step  # which compiled something, where it is the first line
         left = self.n_iter - self.step
         left = left * (step + self._check_s / self.plan.segment) + bool(left) * self.plan.tests * self._check_s
         if 1 <= left < math.inf:

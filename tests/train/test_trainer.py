@@ -363,28 +363,32 @@ def half_second_steps(monkeypatch, caplog):
 
 
 def test_hours_become_steps_once(tmp_path, half_second_steps, caplog):
-    first = Session(tmp_path / "timed", n_iter=8, segment=10, hours=0.01)
+    first = Session(tmp_path / "timed", n_iter=8, segment=10, hours=0.005)
     first.train()
-    assert first.run.n_iter == first.trainer.step == 70  # 36 s of 0.5 s each, whole segments
-    assert "--hours=0.01: 0.5 s a step" in caplog.text and "so 70 steps" in caplog.text
-    again = Session(tmp_path / "timed", n_iter=8, segment=10, hours=0.01)
-    assert again.train().trainer.step == 70 and not again.trainer._pace.seconds
-    assert_same(again, Session(tmp_path / "counted", n_iter=70, segment=10).train())
-    assert files.read_json(first.run.dir / "config.json")["n_iter"] == 70
+    assert first.run.n_iter == first.trainer.step == 30  # 18 s of 0.5 s each, whole segments
+    assert "--hours=0.005: 0.5 s a step" in caplog.text and "so 30 steps" in caplog.text
+    again = Session(tmp_path / "timed", n_iter=8, segment=10, hours=0.005)
+    assert again.train().trainer.step == 30 and not again.trainer._pace.seconds
+    assert_same(again, Session(tmp_path / "counted", n_iter=30, segment=10).train())
+    assert files.read_json(first.run.dir / "config.json")["n_iter"] == 30
 
 
-@pytest.mark.parametrize(("hours", "steps"), [(1e-9, 15), (0.004, 28)])
-def test_hours_that_end_before_the_first_validation(tmp_path, half_second_steps, hours, steps):
-    session = Session(tmp_path / "timed", segment=100, hours=hours).train()
+@pytest.mark.parametrize(("segment", "hours", "steps"), [(100, 1e-9, 14), (100, 0.003, 21), (1, 1e-9, 14)])
+def test_hours_that_end_before_the_first_validation_or_soon_after(tmp_path, half_second_steps, segment, hours, steps):
+    session = Session(tmp_path, segment=segment, hours=hours).train()
     assert session.trainer.step == session.run.n_iter == steps
-    assert_same(session, Session(tmp_path / "counted", n_iter=steps, segment=100).train())
 
 
-def test_interrupted_hours_are_measured_again_until_they_are_written_down(tmp_path, half_second_steps):
+def test_interrupted_hours_are_measured_again_until_they_are_written_down(tmp_path, half_second_steps, monkeypatch):
     with pytest.raises(Interrupted, match=r"after step \d+; everything"):
-        Session(tmp_path / "timed", segment=10, hours=0.01, batch=stopping(3)).train()
-    resumed = Session(tmp_path / "timed", segment=10, hours=0.01).train()
-    assert_same(resumed, Session(tmp_path / "counted", n_iter=70, segment=10).train())
+        Session(tmp_path, segment=10, hours=0.005, batch=stopping(3)).train()
+    assert not (Session(tmp_path).run.logs / pace.RECORD).exists()
+    session = Session(tmp_path, segment=10, hours=0.005)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # killed as soon as they are
+        patch.setattr(session.run, "write_config", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        session.train()
+    monkeypatch.setattr(pace, "steps_for", lambda *_, **__: pytest.fail("measured again"))
+    assert Session(tmp_path, segment=10, hours=0.005).train().trainer.step == 30
 
 
 def test_a_long_training_names_a_shorter_choice(tmp_path, half_second_steps, caplog, monkeypatch):
@@ -392,10 +396,12 @@ def test_a_long_training_names_a_shorter_choice(tmp_path, half_second_steps, cap
     with pytest.raises(Interrupted):
         Session(tmp_path, n_iter=10001, segment=50, batch=stopping(40)).train()
     assert (
-        "0.5 s a step: about 1 h 23 min for the 9986 steps left of 10001, validations and test beside. Shorter: "
-        "Ctrl-C, and the same command with --hours=0.25 or --n_iter=1800, which take about 15 min 0 s in all. About "
-        "4 h 9 min of the chain at this pace."
+        "0.5 s a step: about 1 h 23 min for the 9987 steps left of 10001, validations and test beside. Shorter: "
+        "Ctrl-C, and the same command with --hours=0.25, which all its trainings share. About 4 h 9 min of the chain "
+        "at this pace."
     ) in caplog.text
+    alone = pace.estimate(0.5, 9987, 10001, 50, following=None, more="", can_be_chosen=True)
+    assert alone.endswith("--hours=0.25 or --n_iter=1800, which take about 15 min 0 s in all.")
 
 
 def test_a_short_training_says_nothing(tmp_path, caplog):

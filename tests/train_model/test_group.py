@@ -152,13 +152,13 @@ def test_digest_depends_on_the_flags(data, tmp_path):
 def test_sizes_decay_and_rate_reach_network_and_optimizer(data, tmp_path, monkeypatch):
     from fewslice.stages import contrastive
 
-    tasks = []
-    monkeypatch.setattr(contrastive, "pretrain", lambda args, dataset, task: tasks.append(task))
+    calls = []
+    monkeypatch.setattr(contrastive, "pretrain", lambda *parts: calls.append(parts))
     flags = ("--lr=0.002", "--weight_decay=0.5", "--projection_dim=8", "--encoder=resnet50", "--init_from=none")
     contrastive.pretrain_group_encoder(*tiny.read(tiny.GROUP, tmp_path, *flags))
-    (task,) = tasks
-    optimizer, model = task.make_optimizer(task.learning_rate), task.make()
+    ((_args, _dataset, method, _origin, make, _loss, _batches, rate, make_optimizer),) = calls
+    optimizer, model = make_optimizer(rate), make()
     assert type(optimizer).__name__ == "CoupledAdam" and optimizer.l2 == 0.5
     assert float(optimizer.learning_rate) == pytest.approx(0.002)
     assert model.output_shape == (None, 8) and model.get_layer("proj_nn1").units == 2048
-    assert task.method == "resnet50_vp_bs9_s0"
+    assert method == "resnet50_vp_bs9_s0"

@@ -19,11 +19,12 @@ import pytest
 import models
 from fewslice.core import checkpoint, files
 from fewslice.core.errors import ConfigError, DataError
+from fewslice.data import cache
 from fewslice.refine import pseudo_labels
 from fewslice.refine.dense_crf import parameter_set, refine
 from fewslice.settings import datasets
 from fewslice.stages.joint import pools
-from fewslice.train import evaluation, setup, trainer
+from fewslice.train import evaluation, trainer
 from fewslice.train.predict import predictor
 from fewslice.train.trainer import Interrupted
 from tests.train_model import tiny
@@ -98,7 +99,7 @@ def test_new_pseudo_labels_can_come_from_the_last_network(again, tmp_path, monke
 def refined(folder):
     """Returns labels and marginals of the volume 003 by the network that a round keeps and the default CRF."""
     dataset = datasets.load_dataset_config("tiny", {})
-    (volume,) = setup.open_volumes(dataset, ["003"], ("ED",), with_label=False)
+    (volume,) = cache.open_volumes(dataset, ["003"], ("ED",), with_label=False)
     network = models.build_unet((32, 32, 1), 3)
     models.copy_by_name(network, checkpoint.load_arrays(folder / "teacher.npz")[0])
     image = np.asarray(volume.image, np.float32)

@@ -26,6 +26,7 @@ from tests.train_model import tiny
 
 CONTRASTIVE = (tiny.GLOBAL, tiny.LOCAL)
 LABELED = (tiny.ENCODER, tiny.ENCODER_DECODER, tiny.BASELINE)
+METRICS = ("dice", "hd95_mm", "hd95_voxels", "assd_mm", "nsd")
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +88,7 @@ def test_labelled_stage_logs_and_scores(house, script):
     with open(folder / "eval" / "per_volume.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["case_id"] for row in rows} == {"006_ED", "007_ED"}
-    names = {"dice", "hd95_mm", "hd95_voxels", "assd_mm", "nsd"}
-    assert {row["metric"] for row in rows} == names and len(rows) == 2 * 2 * 5
+    assert {row["metric"] for row in rows} == set(METRICS) and len(rows) == 2 * 2 * 5
     dice = [float(row["value"]) for row in rows if row["metric"] == "dice"]
     assert done["test_dice"] == pytest.approx(np.mean(dice))
     best = tiny.weights(folder, "best.npz")

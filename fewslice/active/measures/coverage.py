@@ -12,7 +12,7 @@ import numpy as np
 
 from fewslice.active.measures.kcenter import chunks
 from fewslice.active.measures.typical import cluster_units
-from fewslice.active.query import best
+from fewslice.active.query import Choice, Query, best
 
 _BLOCK = 64  # rows of distances at a time
 _SLACK = 1e-9  # rounding of distances and of sums of kernel values
@@ -62,22 +62,16 @@ def purity_radius(
     return float(np.sqrt(nearest[min(impure, len(nearest) - 1)])) * (1.0 - 1e-6)
 
 
-def cover_with_balls(
-    rows: np.ndarray, radius: float, *, is_labelled: np.ndarray, budget: int, rng: np.random.Generator | int
-) -> tuple[np.ndarray, np.ndarray]:
+def cover_with_balls(query: Query, rows: np.ndarray, radius: float) -> Choice:
     """Chooses units whose closed balls hold the most units that no ball holds yet.
 
-    Args:
-        rows: (N, D) float64.
-        radius: Radius of the balls, at least 0.
-        is_labelled: (N,) bool; the balls of these count from the beginning, and they are not chosen.
-        budget: Units to choose, below the number of the others.
-        rng: Draws among equals; so once everything is covered the rest is random.
+    The balls of labelled units count from the beginning. Equals are drawn; so once everything is covered the rest is
+    random. The values are the shares of all units that each covers anew.
 
-    Returns:
-        (budget,) int64 indices in order of choice; (budget,) float64 share of all units that each covers anew.
+    Args:
+        rows: (N, D) float64 of the pool.
+        radius: Radius of the balls, at least 0.
     """
-    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     limit = radius**2 * (1.0 + _SLACK)
     counts = np.zeros(len(rows), np.int64)
     is_covered = np.zeros(len(rows), bool)
@@ -90,45 +84,30 @@ def cover_with_balls(
         for block in _blocks(new):
             counts[:] -= (squared_distances(rows[block], rows) <= limit).sum(axis=0)
 
-    for index in np.flatnonzero(is_labelled):
+    for index in query.labelled:
         take(index)
-    can_be_chosen = ~is_labelled
-    indices, shares = np.empty(budget, np.int64), np.empty(budget)
-    for step in range(budget):
-        indices[step] = index = best(np.where(can_be_chosen, counts, -np.inf), rng=rng)
+    can_be_chosen = ~query.is_labelled
+    indices, shares = np.empty(query.budget, np.int64), np.empty(query.budget)
+    for step in range(query.budget):
+        indices[step] = index = best(np.where(can_be_chosen, counts, -np.inf), rng=query.rng)
         shares[step] = counts[index] / len(rows)
         can_be_chosen[index] = False
         take(index)
-    return indices, shares
+    return Choice(indices, shares)
 
 
-def cover_with_kernel(
-    rows: np.ndarray,
-    bandwidth: float,
-    *,
-    weights: np.ndarray,
-    is_labelled: np.ndarray,
-    budget: int,
-    rng: np.random.Generator | int,
-) -> tuple[np.ndarray, np.ndarray]:
+def cover_with_kernel(query: Query, rows: np.ndarray, bandwidth: float, weights: np.ndarray) -> Choice:
     """Chooses units that raise sum_n weight_n max_s k(x_n, x_s) / N the most, s over labelled and chosen units.
 
     k(x, y) = exp(-|x - y|^2 / (2 bandwidth^2)). What a unit would add can only shrink while others are chosen, so a
     unit whose last known gain is below the best present one is not computed again; the choice is that of the full
-    computation.
+    computation. Equals are drawn. The values are what each adds.
 
     Args:
-        rows: (N, D) float64.
+        rows: (N, D) float64 of the pool.
         bandwidth: Of the kernel, positive.
         weights: (N,) float64, not negative.
-        is_labelled: (N,) bool; these cover from the beginning, and are not chosen.
-        budget: Units to choose, below the number of the others.
-        rng: Draws among equals.
-
-    Returns:
-        (budget,) int64 indices in order of choice; (budget,) float64 what each adds.
     """
-    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     rows, covered, weights = rows / bandwidth, np.zeros(len(rows)), weights / len(rows)
     halves = np.einsum("ij,ij->i", rows, rows) / 2
 
@@ -144,13 +123,13 @@ def cover_with_kernel(
         values -= covered
         return np.maximum(values, 0.0, out=values) @ weights
 
-    for block in _blocks(np.flatnonzero(is_labelled)):
+    for block in _blocks(query.labelled):
         np.maximum(covered, kernel(block).max(axis=0), out=covered)
     bounds = np.full(len(rows), -np.inf)
-    for block in _blocks(np.flatnonzero(~is_labelled)):
+    for block in _blocks(np.flatnonzero(~query.is_labelled)):
         bounds[block] = gains(block)
-    indices, added, is_exact = np.empty(budget, np.int64), np.empty(budget), np.ones(len(rows), bool)
-    for step in range(budget):
+    indices, added, is_exact = np.empty(query.budget, np.int64), np.empty(query.budget), np.ones(len(rows), bool)
+    for step in range(query.budget):
         while True:  # gains anew, largest old ones first, until none that is left can reach the best
             top = bounds[is_exact].max(initial=-np.inf)
             limit = top - _SLACK * abs(top) if np.isfinite(top) else top
@@ -160,12 +139,12 @@ def cover_with_kernel(
             stale = stale[np.argsort(-bounds[stale], kind="stable")[:_BLOCK]]
             bounds[stale] = gains(stale)
             is_exact[stale] = True
-        top = best(np.where(is_exact, bounds, -np.inf), rng=rng, rtol=_SLACK)
+        top = best(np.where(is_exact, bounds, -np.inf), rng=query.rng, rtol=_SLACK)
         indices[step], added[step] = top, bounds[top]
         np.maximum(covered, kernel(np.array([top]))[0], out=covered)
         bounds[top] = -np.inf
         is_exact = bounds <= 0  # gains are not negative, so that these cannot shrink
-    return indices, added
+    return Choice(indices, added)
 
 
 def _blocks(indices: np.ndarray) -> Iterator[np.ndarray]:

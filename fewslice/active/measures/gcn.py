@@ -28,12 +28,10 @@ class Training:
     num_epochs_gcn: Annotated[Count, "Steps, each over all units."] = 200
 
 
-def initial_weights(
-    num_features: int, hidden: int, *, rng: np.random.Generator | int, dtype=np.float32
-) -> list[np.ndarray]:
+def initial_weights(features: int, hidden: int, *, rng: np.random.Generator | int, dtype=np.float32) -> list:
     """Returns [(D, hidden), (hidden,), (hidden, 1), (1,)], uniform within 1 / sqrt(number of outputs)."""
     rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
-    shapes = [(num_features, hidden), (hidden,), (hidden, 1), (1,)]
+    shapes = [(features, hidden), (hidden,), (hidden, 1), (1,)]
     return [(rng.uniform(-1.0, 1.0, shape) / np.sqrt(shape[-1])).astype(dtype) for shape in shapes]
 
 

@@ -27,13 +27,5 @@ def maxherding(query: Query, *, bandwidth: Positive = 1.0, normalise: bool = Tru
         >>> fewslice.select("maxherding", rows, budget=3, normalise=False).tolist()  # one of each pair
         [2, 5, 1]
     """
-    return Choice(
-        *cover_with_kernel(
-            unit_rows(query.features, normalise=normalise),
-            bandwidth,
-            weights=np.ones(len(query.pool)),
-            is_labelled=query.is_labelled,
-            budget=query.budget,
-            rng=query.rng,
-        )
-    )
+    rows = unit_rows(query.features, normalise=normalise)
+    return cover_with_kernel(query, rows, bandwidth, np.ones(len(rows)))

@@ -43,4 +43,4 @@ def probcover(
     rows = unit_rows(query.features, normalise=normalise)
     if delta is None:
         delta = purity_radius(rows, purity=purity, num_clusters=num_clusters, rng=query.rng)
-    return Choice(*cover_with_balls(rows, delta, is_labelled=query.is_labelled, budget=query.budget, rng=query.rng))
+    return cover_with_balls(query, rows, delta)

@@ -33,16 +33,8 @@ def uncertainty_herding(query: Query, *, bandwidth: Positive | None = None, norm
     scores = query.scores[query.candidates].astype(np.float64)
     weights = np.zeros(len(rows))
     weights[query.candidates] = scores - min(scores.min(), 0.0)
-    return Choice(
-        *cover_with_kernel(
-            rows,
-            smallest_distance(rows[query.labelled]) if bandwidth is None else bandwidth,
-            weights=weights,
-            is_labelled=query.is_labelled,
-            budget=query.budget,
-            rng=query.rng,
-        )
-    )
+    width = smallest_distance(rows[query.labelled]) if bandwidth is None else bandwidth
+    return cover_with_kernel(query, rows, width, weights)
 
 
 def smallest_distance(rows: np.ndarray) -> float:

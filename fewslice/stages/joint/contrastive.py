@@ -18,7 +18,6 @@ from fewslice.stages.joint.job import Job
 from fewslice.stages.joint.pools import Pools
 from fewslice.stages.segmentation import Prepared, augmentation_of
 from fewslice.train import evaluation, setup
-from fewslice.train.trainer import Plan
 from models.joint import EMBEDDINGS, LOGITS, build_joint_net, segmentation_part
 
 
@@ -67,15 +66,13 @@ def prepare(job: Job) -> Prepared:
             *setup.describe_slices(pools.unlabelled_volumes, drawn.unlabelled, part="contrast, unlabelled"),
         ]
 
-    plan = Plan(
+    plan = setup.plan(
+        args,
+        dataset,
         make_batch=lambda step: assemble(*draw(step), pools, augmentation=augmentation),
         describe_batch=describe,
-        n_iter=args.n_iter,
-        segment=dataset.val_step_update,
         validate=evaluation.validation_of(dataset, network, job.volumes.val),
         before_segment=pools.update,
-        average_decay=args.average_decay,
-        tensorboard=args.tensorboard,
         writes_last=args.refresh_from == "last",
     )
     return Prepared(model, network, plan)

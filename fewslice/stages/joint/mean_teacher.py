@@ -113,14 +113,13 @@ def plan(job: Job, network: keras.Model, make: UnlabelledRows, counts: tuple[int
             *setup.describe_slices(others, drawn.unlabelled_sources, part="unlabelled"),
         ]
 
-    return Plan(
+    return setup.plan(
+        args,
+        dataset,
         make_batch=make_batch,
         describe_batch=describe,
-        n_iter=args.n_iter,
-        segment=dataset.val_step_update,
         validate=evaluation.validation_of(dataset, network, job.volumes.val, confidence=confidence),
         average_decay=_average_decay(args),
-        tensorboard=args.tensorboard,
         kept=network,
     )
 
