@@ -33,6 +33,7 @@ from fewslice.export.runner import largest_components
 from fewslice.learner.trained import SegmentationRun, find_trained
 from fewslice.settings.datasets import DatasetConfig, config_of_run
 from fewslice.settings.predict_flags import ExportArgs, PredictArgs
+from fewslice.stages.checks import refuse_large_batch
 
 RECORD, PROBABILITIES = "predictions.json", "_probabilities"
 PREPARATION = (
@@ -48,11 +49,13 @@ def predict(args: PredictArgs) -> BuildReport:
     In memory is one scan at a time, beside the networks.
 
     Raises:
-        ConfigError: wrong paths, networks that do not fit each other, or an output folder with other predictions.
+        ConfigError: wrong paths, networks that do not fit each other, a batch beyond the limit of memory, or an output
+            folder with other predictions.
         FewSliceError: the file system refuses.
     """
     started = time.monotonic()
     runs, dataset = open_runs(args)
+    refuse_large_batch(dataset, args.batch_size or 1)
     scans, folder = find_scans(args.images, dataset), args.output_folder
     if folder in {case.image_path.absolute().parent for _, case in scans}:
         raise ConfigError(f"--output={args.output} holds scans of --images. Choose a folder of its own.")

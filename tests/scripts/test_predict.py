@@ -232,6 +232,7 @@ def test_wrong_commands_are_refused_before_keras_is_needed(house, predict, tmp_p
         ((house.a, tmp_path / "fine"), {}, r"cannot predict together: target_resolution \[1.5, 1.5\] and \[1.0, 1.0\]"),
         ((house.a,), {"images": tmp_path / "none"}, r"expected a folder, a file \(.nii, .nii.gz\) or a pattern"),
         ((house.a,), {"images": tmp_path / "empty"}, r"expected: +scans \(.nii, .nii.gz\)\n +found: +no volume"),
+        ((house.a,), {"more": ["--batch_size=1000000000"]}, r"A batch of 1000000000 slices .*the limit of 2.5 GB"),
         ((house.a,), {"output": house.scans}, r"Choose a folder of its own"),
         ((), {}, r"Add --run="),
     ]
