@@ -28,6 +28,7 @@ from fewslice.export.runner import OPTIONS
 from fewslice.learner.trained import SegmentationRun, describe, open_runs, preparation
 from fewslice.settings.datasets import DatasetConfig
 from fewslice.settings.predict_flags import PredictArgs
+from fewslice.stages.checks import refuse_large_batch
 
 RECORD = "predictions.json"
 _KEPT = "or choose another --output. What is there stays as it is."
@@ -39,12 +40,14 @@ def predict(args: PredictArgs) -> BuildReport:
     In memory is one scan at a time, beside the networks.
 
     Raises:
-        ConfigError: wrong paths, networks that do not fit each other, or an output folder with other predictions.
+        ConfigError: wrong paths, networks that do not fit each other, a batch beyond the limit of memory, or an output
+            folder with other predictions.
         FewSliceError: the file system refuses.
     """
     started = time.monotonic()
     runs, dataset = open_runs(args.run, orientation=args.run_orientation)
     codes = class_codes(dataset, as_in_files=args.label_codes)
+    refuse_large_batch(dataset, args.batch_size or 1)
     scans, folder = find_scans(args.images, dataset), args.output_folder
     if folder.resolve() in {case.image_path.resolve().parent for _, case in scans}:
         raise ConfigError(f"--output={args.output} holds scans of --images. Choose a folder of its own.")

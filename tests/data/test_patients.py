@@ -50,6 +50,8 @@ VISITS = {
     "glued_scans": "Scan1 Scan2",
     "glued_visits": "v1_T1w v2_T1w",
     "uids": "_1.3.6.1.4.1.14519.5.2.1 _1.3.6.1.4.1.14519.5.2.77",
+    "glued_capitals": "KneeLeft KneeRight",
+    "counted_with_unit": "_FU001d _FU030d",
     "many_parts": "_x_mr_s1_i1 _x_mr_s2_i2",
 }
 
@@ -94,11 +96,16 @@ def test_visits_are_asked_about(name):
          {"study_01": ["study_v1_01_t1w", "study_v2_01_t1w"]}),
         ("a1_v1 a1_v2 b1-7 b1-8 b2-7 b2-8 b3-7 b3-8 c1 c2",
          {"a1": ["a1_v1", "a1_v2"], "b1": ["b1-7", "b1-8"], "b2": ["b2-7", "b2-8"], "b3": ["b3-7", "b3-8"]}),
+        ("inspiration_P1 expiration_P1 inspiration_P2", {"p1": ["expiration_P1", "inspiration_P1"]}),
+        ("PatABefore PatAAfter PatBBefore PatBAfter PatCBefore PatCAfter",
+         {"pata": ["PatAAfter", "PatABefore"], "patb": ["PatBAfter", "PatBBefore"],
+          "patc": ["PatCAfter", "PatCBefore"]}),
+        ("pat1 pat01 pat2 pat10", {"pat1": ["pat01", "pat1"]}),
         ("p1_ses-1 p1_ses-2 p1_ses-3", {"p1": ["p1_ses-1", "p1_ses-2", "p1_ses-3"]}),
     ],
     ids=["sides_first", "visit_first", "date_first", "names", "running_visits", "codes", "second_visit", "numbers",
          "surnames", "glued_sides", "glued_visit", "baseline_first", "v_first", "after_scan", "between", "hospitals",
-         "one"],
+         "spelled_first", "capitals", "zeros", "one"],
 )  # fmt: skip
 def test_groups(stems, groups):
     assert alike(stems.split()) == groups

@@ -283,6 +283,7 @@ def test_wrong_commands_are_refused_before_keras_is_needed(house, predict, tmp_p
         ((house.a,), {"images": tmp_path / "none"}, r"expected a folder, a file \(.*\) or a pattern"),
         ((house.a,), {"images": tmp_path / "empty"}, r"expected: +scans \(.*\n +found: +no volume"),
         ((house.a,), {"output": house.scans / ".." / "scans"}, r"Choose a folder of its own"),
+        ((house.a,), {"more": ["--batch_size=1000000000"]}, r"A batch of 1000000000 slices .*the limit of 2.5 GB"),
         ((), {}, r"Add --run="),
     ]
     for named, places, message in cases:

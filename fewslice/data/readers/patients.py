@@ -25,13 +25,14 @@ _COUNTED = (
     "slice|echo|month|mo|week|wk|day|year|yr"
 )
 _NAMED = (
-    "base(?:line)?|bl|before|after|initial|final|first|second|third|left|right|lt|rt|od|os|ed|es|insp|exp|(?:in|ex)hale|"
-    "links|rechts|gauche|droite|izq(?:uierd[ao])?|der(?:ech[ao])?|sx|dx|art(?:erial)?|portal|ven(?:ous)?|ap|pvp|dp|"
+    "base(?:line)?|bl|before|after|initial|final|first|second|third|left|right|lt|rt|od|os|ed|es|(?:in|ex)hale|"
+    "(?:insp|exp)(?:iration)?|links|rechts|gauche|droite|izq(?:uierd[ao])?|der(?:ech[ao])?|sx|dx|"
+    "art(?:erial)?|portal|ven(?:ous)?|ap|pvp|dp|"
     "(?:pre|post)(?:[-_]?(?:op|rt|tx|treatment|therapy|contrast|surgery))?|(?:end[-_]?)?(?:sys|dias)tol(?:e|ic)|"
     "t[12](?:w|c|ce|gd|map)?|flair|adc|dwi|cbct|ct|mri?|pet"
 )
 _UID = r"[0-9]+(?:\.[0-9]+){5,}"  # of DICOM
-_WORD = f"(?:{_COUNTED})(?:[-_]?[0-9]{{1,4}})?|(?:{_NAMED})[0-9]?"
+_WORD = f"(?:{_COUNTED})(?:[-_]?[0-9]{{1,4}}[dwmy]?)?|(?:{_NAMED})[0-9]?"
 _VISIT = re.compile(
     f"^(?:{_NAMED}|fup?|[lr])(?=[0-9]{{2}})"
     f"|(?:^|{_SEP})(?:{_UID}|{_DATE}|{_WORD}|[lrt][0-9]{{0,4}}|v[0-9]{{1,4}}|d[0-9]{{4}})(?={_SEP}|$)"
@@ -41,7 +42,8 @@ _VISIT = re.compile(
 )
 _SHORT_DATE = re.compile(f"(.*[0-9]){_SEP}[0-9]{{2}}{_MONTH}{_DAY}(?:{_SEP}.*)?")
 _LAST_PART = re.compile(rf"(.*[^\W_]){_SEP}+[^\W_]+{_SEP}*")
-_LAST_LETTER = re.compile("(.*[0-9])(?:[vtsmwdy][0-9]{1,4}|[a-z]{1,2})", re.IGNORECASE)
+_LAST_LETTER = re.compile(r"(.*[0-9])(?:[vtsmwdy][0-9]{1,4}|[^\W\d_]+)", re.IGNORECASE)
+_LAST_CAPITAL = re.compile(r"(.*[^\W_])[A-Z][a-z]+")
 _LAST_NUMBER = re.compile(r"(.*[^\W\d_])[0-9]+")
 _FIRST_PART = re.compile(r"(?:.+?[\W_]+|[^\W\d_]*[0-9]+(?=[^\W\d_])|[^\W\d_]+)(.*[0-9].*)")
 _LONG_NUMBER = re.compile(rf"((?:.*?[^.\d])?[0-9]{{5,}}){_SEP}.*")
@@ -170,7 +172,9 @@ _RULES = (  # what names of one patient share; when that is likely, given all gr
     (_before(_LONG_NUMBER), lambda groups, shared: len(groups) > 1),  # 1810111_67390467
     (lambda name: re.split(_SEP, name)[0], _repeats),  # 1000015_20208_2_0
     (_before(_LAST_LETTER), lambda groups, shared: 2 * len(shared) >= len(groups) > 1 or _has_head(shared)),  # p01L
+    (_before(_LAST_CAPITAL), _repeats),  # PatABefore
     (_before(_LAST_NUMBER), lambda groups, shared: 2 * len(shared) > len(groups) and _repeats(groups, shared)),  # joe1
+    (lambda name: re.sub("(?<![0-9])0+(?=[0-9])", "", name), lambda groups, shared: True),  # p1, p01
 )
 
 
