@@ -36,7 +36,7 @@ Call = Callable[[np.ndarray], np.ndarray]
 
 
 def read_scan(path: Path, settings: dict[str, Any]) -> tuple[nibabel.nifti1.Nifti1Image, np.ndarray]:
-    """Returns a file and its image (X, Y, Z), or (X, Y, Z, 3) of colours, float32, axes as stored."""
+    """Returns a file and its image (X, Y, Z), or (X, Y, Z, C) of colours or channels, float32, axes as stored."""
     file = nibabel.load(path)
     raw = file.dataobj.get_unscaled()
     if raw.dtype.names:
@@ -52,9 +52,10 @@ def read_scan(path: Path, settings: dict[str, Any]) -> tuple[nibabel.nifti1.Nift
             values = values.reshape(*raw.shape[:2], *extra)  # slices along the fourth axis
         else:
             values = values.reshape(*(raw.shape[:3] + (1, 1))[:3], -1)
-            if channel >= values.shape[3]:
-                raise ValueError(f"it has {values.shape[3]} channels, counted from 0; number {channel} is expected")
-            values = values[..., channel]
+            if not 1 < settings["num_channels"] == values.shape[3]:
+                if channel >= values.shape[3]:
+                    raise ValueError(f"it has {values.shape[3]} channels, counted from 0; number {channel} is expected")
+                values = values[..., channel]
     image = np.asarray(values, np.float32)
     if (image.shape[3] if image.ndim == 4 else 1) != settings["num_channels"]:
         raise ValueError(f"its shape is {image.shape}; {settings['num_channels']} channel(s) are expected")
@@ -358,6 +359,10 @@ def find_scans(places: Sequence[str]) -> dict[str, Path]:
         scans = [path for path in inside if path.name.lower().endswith((".nii", ".nii.gz")) and path.name[0] != "."]
         if not scans:
             sys.exit(f"ERROR: {place}: expected a scan (.nii, .nii.gz) or a folder of scans. Found: none.")
+        others = [path.name for path in inside if path not in scans and path.name[0] != "."]
+        if others:
+            more = ", ..." if len(others) > 8 else ""
+            print(f"{place}: no NIfTI files and left out: {', '.join(others[:8])}{more}", file=sys.stderr)
         for path in scans:
             name = path.name[: path.name.lower().rindex(".nii")]
             if found.setdefault(name, path) != path:

@@ -114,6 +114,14 @@ def test_files_are_read_alike(tmp_path, shape):
     np.testing.assert_array_equal(image, read_nifti(tmp_path / "a.nii.gz").array)
 
 
+def test_all_channels_are_read_alike(tmp_path):
+    values = np.random.default_rng(0).integers(0, 255, (5, 6, 4, 1, 3)).astype(np.uint8)  # as ITK stores vectors
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
+    _, image = runner.read_scan(tmp_path / "a.nii.gz", {"image_channel": 0, "num_channels": 3})
+    assert image.shape == (5, 6, 4, 3)
+    np.testing.assert_array_equal(image, read_nifti(tmp_path / "a.nii.gz", num_channels=3).array)
+
+
 def test_colours_are_read_alike(tmp_path):
     values = np.zeros((5, 6, 2), [(name, "u1") for name in "RGB"])
     for name in "RGB":
@@ -149,6 +157,9 @@ def test_messages(tmp_path, capsys):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.nii").write_text("")
+    (tmp_path / "a" / "y.mha").write_text("")
+    assert [*runner.find_scans([str(tmp_path / "a")])] == ["x"]
+    assert "no NIfTI files and left out: y.mha" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="have one name"):
         runner.find_scans([str(tmp_path / "a"), str(tmp_path / "b")])
     with pytest.raises(SystemExit):
