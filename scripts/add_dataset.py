@@ -15,6 +15,7 @@ a seed. Nothing is written if a file has a problem.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import tempfile
 from pathlib import Path
 
@@ -164,6 +165,14 @@ def write(targets: tuple[Path, Path], texts: tuple[str, str]) -> None:
     if others and not (FLAGS.force or FLAGS.dry_run):
         names = " and ".join(others)
         raise ConfigError(f"{names} exist already, with other content. Choose another --name, or --force to overwrite.")
+    for path, text in pairs:
+        if str(path) in others:  # an encoder or a training fits the settings that it was made with
+            before = path.read_text(encoding="utf-8")
+            kept = "" if FLAGS.dry_run else f" (as it was: {path.with_suffix('.before.txt').name})"
+            changed = [line for line in difflib.ndiff(before.splitlines(), text.splitlines()) if line[0] in "+-"]
+            print("\n  ".join([f"Changes in {path.name}{kept}:", *changed[:20], *["..."] * (len(changed) > 20)]))
+            if not FLAGS.dry_run:
+                write_text(path.with_suffix(".before.txt"), before)
     if not FLAGS.dry_run:
         write_pair(pairs)
     for path, text in pairs:

@@ -21,6 +21,7 @@ from fewslice.settings.experiment import RoundPlan
 
 QUERY, LABELS, LABELLED, METRICS = "query.csv", "labels.npy", "labelled.csv", "metrics.json"
 START = "start"  # beside the rounds: what was annotated before them
+REPLACED = "replaced"  # folder of a run: rounds that were done again
 SUMS = "checksums.json"  # of the files of an unfinished round
 _VOUCHED = (
     "plan.json", QUERY, LABELS, LABELLED, METRICS, "member_*/member.json",
@@ -160,7 +161,7 @@ def reopen(folder: Path, labels: np.ndarray) -> Path | None:
     with contextlib.suppress(OSError, ValueError, EOFError):  # a damaged file is another one
         if np.array_equal(np.load(folder / LABELS, allow_pickle=False), labels):
             return None
-    replaced = (folder.parents[1] / "replaced" / str(number) for number in itertools.count(1))
+    replaced = (folder.parents[1] / REPLACED / str(number) for number in itertools.count(1))
     beside = next(path for path in replaced if not path.exists())
     (beside / folder.name).mkdir(parents=True)
     for path in sorted(folder.parent.glob("[0-9]*"), reverse=True):

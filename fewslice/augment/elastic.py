@@ -61,7 +61,7 @@ def warp_pairs(images: np.ndarray, onehot: np.ndarray, fields: np.ndarray) -> tu
     Values are bilinear; outside the image its edge is repeated.
 
     Args:
-        images: (batch, H, W, 1) float32.
+        images: (batch, H, W, C) float32.
         onehot: (batch, H, W, K) float32.
         fields: (batch, 2, H, W) float32, in pixels.
 
@@ -75,7 +75,9 @@ def warp_pairs(images: np.ndarray, onehot: np.ndarray, fields: np.ndarray) -> tu
     down, across = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)
     for index, field in enumerate(fields):
         operator = sampler.operator(down - field[0], across - field[1])
-        out_images[index].reshape(-1)[:] = operator @ images[index].reshape(-1)
+        for channel in range(images.shape[-1]):
+            moved = operator @ images[index, ..., channel].reshape(-1)
+            out_images[index, ..., channel] = moved.reshape(height, width)
         out_onehot[index].reshape(-1, num_classes)[:] = operator @ onehot[index].reshape(-1, num_classes)
     return out_images, out_onehot
 

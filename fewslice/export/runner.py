@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from fewslice.core import files, limits
-from fewslice.core.errors import ConfigError, DataError, FewSliceError
+from fewslice.core.errors import ConfigError, DataError, FewSliceError, few
 from fewslice.data.io import geometry
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.segment import Predict, class_codes, segment
@@ -104,6 +104,8 @@ def find_scans(places: Sequence[str], output: Path) -> dict[str, Path]:
         scans = [path for path in inside if path.name.lower().endswith((".nii", ".nii.gz")) and path.name[0] != "."]
         if not scans:
             raise ConfigError(f"{place}: expected a scan (.nii, .nii.gz) or a folder of scans. Found: none.")
+        if others := [path.name for path in inside if path not in scans and path.name[0] != "."]:
+            print(f"{place}: no NIfTI files and left out: {few(others)}", file=sys.stderr)
         stems = {path.name[: path.name.lower().rindex(".nii")]: path for path in scans}
         bases, is_many = Counter(re.sub(r"_\d{4}$", "", stem) for stem in stems), place.is_dir()
         if channels := [base for base, count in bases.items() if is_many and count > 1 and f"{base}_0000" in stems]:

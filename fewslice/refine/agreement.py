@@ -26,7 +26,7 @@ def agreement(
 
     Args:
         predict: (Z, H, W, 1) float32 -> probabilities (Z, H, W, K).
-        images: (Z, H, W, 1) float32.
+        images: (Z, H, W, C) float32.
         num_classes: K, background included.
 
     Returns:
@@ -43,8 +43,8 @@ def agreement(
         the array became shorter.
     """
     rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
-    if images.ndim != 4 or images.shape[3] != 1:
-        raise ValueError(f"`images` must be (Z, H, W, 1). Received: shape {images.shape}")
+    if images.ndim != 4:
+        raise ValueError(f"`images` must be (Z, H, W, C). Received: shape {images.shape}")
     views = draw_two_views(rng)
     labels = [_labels_through(view, predict, images, num_classes=num_classes) for view in views]
     mask = np.logical_and(*(visible(view, images.shape[1:3]) for view in views))

@@ -247,7 +247,8 @@ def _one(
     if not np.isfinite(probabilities).all():
         raise TrainingError(f"The network's prediction of {volume.case.case_id} is NaN or infinite.")
     before = probabilities.argmax(axis=-1).astype(np.uint8)
-    after, shares = (before, probabilities) if settings.crf is None else refine(probabilities, images, settings.crf)
+    grey = images if images.ndim == 3 else images.mean(axis=-1)  # of several channels
+    after, shares = (before, probabilities) if settings.crf is None else refine(probabilities, grey, settings.crf)
     row = _row(volume, before, after, settings, truth)
     views = None
     if settings.min_agreement is not None:

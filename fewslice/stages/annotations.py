@@ -13,6 +13,7 @@ from absl import logging
 from fewslice.active.annotators import ANNOTATIONS, Task
 from fewslice.active.annotators.file_exchange import BACK, HANDED_OUT, FileExchange
 from fewslice.active.pool import open_pool
+from fewslice.active.round_files import REPLACED
 from fewslice.core.errors import ConfigError, DataError, FewSliceError, few
 from fewslice.data import cache
 from fewslice.data.new_dataset.annotations import Painted
@@ -45,6 +46,7 @@ def read_painted_files(
         remedy = "Give the folder of a selection, of a round or experiment, or of painted files with --from."
         raise DataError(place, expected="a folder", found=found, remedy=remedy)
     handed = sorted(path.parent.parent for path in place.rglob(f"{HANDED_OUT}/{_LIST}"))
+    handed = [folder for folder in handed if REPLACED not in folder.relative_to(place).parts]  # by --redo_round
     if not handed and place.name == BACK and (place.parent / HANDED_OUT / _LIST).exists():
         handed = [place.parent]
     for folder in handed:

@@ -68,6 +68,15 @@ def test_warp_by_whole_pixels():
         assert out[0, ..., 0].tolist() == [[0, 1, 2], [0, 1, 2], [3, 4, 5]]
 
 
+def test_channels_move_alike():
+    rng = np.random.default_rng(0)
+    images, maps = rng.random((2, 8, 6, 3), np.float32), rng.random((2, 8, 6, 2), np.float32)
+    fields = rng.normal(0, 2, (2, 2, 8, 6)).astype(np.float32)
+    for channel in range(3):
+        alone = warp_pairs(images[..., [channel]], maps, fields)[0]
+        np.testing.assert_array_equal(warp_pairs(images, maps, fields)[0][..., [channel]], alone)
+
+
 def test_zero_deformation_is_the_identity():
     rng = np.random.default_rng(0)
     images = rng.random((3, 20, 20, 1), dtype=np.float32)

@@ -5,6 +5,7 @@ Expected values: every file of a round that nobody disturbed, and counts of the 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -292,6 +293,21 @@ def test_a_full_disk_stops_the_round_and_what_was_done_counts(house, calm, monke
     house.make()
     assert tuple(house.predicted) == NAMES[4:]
     assert house.sums() == calm.sums()
+
+
+def test_volumes_with_several_channels_are_refined_by_their_mean():
+    from fewslice.refine.pseudo_labels import _one
+
+    grey = volume_of(0)
+    colours = dataclasses.replace(grey, image=np.stack([grey.image] * 3, axis=-1))
+
+    def predict(images):
+        shares = np.exp(-((images.mean(axis=-1)[..., None] - np.arange(3)) ** 2))
+        return (shares / shares.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+    expected, found = (_one(each, (0, 0), predict, SETTINGS, None) for each in (grey, colours))
+    np.testing.assert_array_equal(found[2], expected[2])
+    assert found[0]["agreement_of_views"] == pytest.approx(expected[0]["agreement_of_views"], abs=0.02)
 
 
 def test_the_row_of_a_volume_by_hand():

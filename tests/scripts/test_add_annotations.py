@@ -71,9 +71,22 @@ def test_of_files_that_were_handed_out_the_listed_slices_count(place):
     assert "nothing in slice 5" in add(place / "runs", status=1)
     text = add(folder / "annotated", "--accept=empty")
     assert "p0 (patient p0): slices 3, 5 of 6" in text and "not back yet, and left out: p1" in text
+    assert "slice 5 (S 32 mm), counted from 1, is taken as empty" in text
     assert not labels("p0")[..., 4].any() and (labels("p0")[..., 3] == K).all()
     (folder / "to_annotate" / "slices.csv").write_text("volume;unit_id\np0;p0_slice_02")
     assert "columns volume and unit_id between commas" in add(folder, status=1)
+
+
+def test_rounds_of_an_experiment_add_up_without_those_that_were_done_again(place):
+    for number, slices in (("rounds/000", (1,)), ("rounds/001", (3,)), ("replaced/1/001", (5,))):
+        folder = place / "run" / number
+        paint(folder / "annotated", "p0", slices=slices)
+        (folder / "to_annotate").mkdir()
+        (folder / "to_annotate" / "slices.csv").write_text(f"volume,unit_id\np0,p0_slice_{slices[0]:02d}")
+    assert "slices 6" not in add(place / "run")
+    assert np.flatnonzero((labels("p0") != K).any(axis=(0, 1))).tolist() == [1, 3]
+    text = add(paint(place / "run" / "rounds" / "000" / "annotated", "p0", slices=(2,)).parent, "--accept=shifted")
+    assert "paint in slice 3 (S " in text and "is taken for slice 2 (S " in text
 
 
 def test_labels_add_up_and_nobody_moves(place):

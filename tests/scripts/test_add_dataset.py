@@ -101,6 +101,15 @@ def test_same_seed_same_lists_and_paths_below_the_data_root_are_relative(folder)
     assert lists[0] == lists[1] != lists[2] and written(folder).data_path_tr == folder.name
 
 
+def test_what_force_changes_in_an_edited_file_is_named_and_the_file_kept(folder):
+    assert "Changes" not in run(folder) + run(folder, "--force")
+    edited = folder / "out" / "init_mine.py"
+    edited.write_text(edited.read_text().replace("mtask_bs = 20", "mtask_bs = 6"))
+    before, text = edited.read_text(), run(folder, "--force")
+    assert "init_mine.py (as it was: init_mine.before.txt):\n  - mtask_bs = 6\n  + mtask_bs = 20\n" in text
+    assert edited.with_suffix(".before.txt").read_text() == before and written(folder).mtask_bs == 20
+
+
 def test_existing_files_are_kept_and_a_dry_run_writes_nothing(folder):
     text = run(folder, "--dry_run")
     assert "img_size_x = 64" in text and not (folder / "out").exists()

@@ -261,6 +261,8 @@ class FileExchange:
         if ((labels != ignore) & ~asked).any():
             logging.warning("%s is annotated beyond the queried units; that is not used.", path)
         if is_dense:
+            if forgotten:
+                logging.warning("%s: %s, is taken as empty (--accept=empty).", path, self._words(volume, forgotten))
             labels[..., forgotten] = 0
             labels = completed(labels, ignore, asked)
         return np.where(asked, labels, ignore).astype(np.uint8)
@@ -281,6 +283,9 @@ class FileExchange:
                 remedy="Paint the listed slices and save. If the paint belongs to them and the file is off by one, "
                 "repeat the command with --accept=shifted, which moves it.",
             )
+        if step:
+            moved = self._words(volume, drawn), self._words(volume, [place - step for place in drawn])
+            logging.warning("%s: paint in %s, is taken for %s (--accept=shifted).", path, *moved)
         return np.roll(labels, -step, axis=2)
 
     def _words(self, volume: Volume, places: Sequence[int]) -> str:

@@ -72,11 +72,14 @@ def add_to_label(reader: Reader, painted: Painted) -> int:
     """
     dataset, unknown = reader.dataset, reader.dataset.num_classes
     (case,) = (case for case in reader.cases() if case.case_id == painted.volume.case.case_id)  # its own label file
+    target = case.label_path or reader.new_label_path(case)
+    if target.exists():  # maybe since a moment: several rounds may have painted slices of one volume
+        case = dataclasses.replace(case, label_path=target)
     whole = reader.read(case, with_label=case.label_path is not None)
-    before, target = whole.label, case.label_path
-    if target is None:
-        before, target = np.full(whole.image.shape[:3], unknown, np.uint8), reader.new_label_path(case)
-    elif not target.name.lower().endswith(".nii.gz"):
+    before = whole.label
+    if before is None:
+        before = np.full(whole.image.shape[:3], unknown, np.uint8)
+    if not target.name.lower().endswith(".nii.gz"):
         remedy = "Compress it (gzip), so that annotations can be added."
         raise DataError(target, expected="a label <name>.nii.gz", found="another ending", remedy=remedy)
     after, old = before.copy(), before[..., painted.slices]

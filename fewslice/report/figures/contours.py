@@ -26,7 +26,7 @@ class Row:
     """One row of the figure.
 
     Attributes:
-        image: (X, Y, Z) intensities.
+        image: (X, Y, Z) or (X, Y, Z, C) intensities; of several channels the mean is shown.
         truth: (X, Y, Z) integer labels.
         prediction: (X, Y, Z) integer labels.
         slices: Which slices, one per column.
@@ -77,7 +77,8 @@ def plot_rows(
 
 def _panel(axes: Axes, row: Row, index: int, limits: tuple[float, float], num_structures: int) -> None:
     # Columns of the picture run along the first axis of the array, as in the usual short-axis view.
-    image = row.image[*row.window, index].T
+    image = row.image[*row.window, index]
+    image = (image if image.ndim == 2 else image.mean(axis=-1)).T  # several channels as grey
     aspect = row.spacing_mm[1] / row.spacing_mm[0]
     axes.imshow(image, cmap="gray", vmin=limits[0], vmax=max(limits[1], limits[0] + 1e-6), aspect=aspect,
                 interpolation="bilinear")  # fmt: skip

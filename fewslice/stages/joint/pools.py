@@ -209,7 +209,7 @@ def draw_gallery(
     rows = []
     for volume, before, after in shown:
         other = truth(volume.case.case_id) if has_truth else before
-        image, label, other = (np.moveaxis(np.asarray(array), 0, -1) for array in (volume.image, after, other))
+        image, label, other = (np.moveaxis(np.asarray(array), 0, 2) for array in (volume.image, after, other))
         slices = contours.choose_slices(other, label)
         window = contours.choose_window([other, label], (1.0, 1.0, 1.0))
         captions = tuple(f"slice {volume.file_slice(index) + 1}" for index in slices)
