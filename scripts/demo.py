@@ -54,9 +54,9 @@ STRATEGIES = {"hearts": "typiclust", "hearts_random": "random"}  # the same scan
 SMALL = ("img_size_x=96", "img_size_y=96", "target_resolution=2,2", "mtask_bs=10", "val_step_update=50")
 CLOSING = """
 Open
-  {0}/report.html                  all methods side by side
+  {0}/report.html                 all methods side by side
   {0}/slices/hearts/gallery.png   the slices that were chosen; embedding_map.png: where they lie in the pool
-  {0}/new_scan.png                 the scan that no training has seen
+  {0}/new_scan.png                the scan that no training has seen
 The same with your own scans, in the checkout (docs/from_slices_to_network.md):
   python scripts/add_dataset.py --name=liver --images=scans/images --images_only --struct_names=liver,cyst
   python train_model/pretr_encoder_global_contrastive_loss.py --dataset=liver
@@ -169,7 +169,8 @@ def train(job: Job) -> None:
         stages.DecoderFineTuning: segmentation.fine_tune_encoder_decoder,
         stages.JointTraining: train_joint,
     }
-    start = [f"--init_from={run_of(other)}" for other in jobs() if other.label == job.start]
+    flag = "teacher" if job.cls is stages.JointTraining else "init_from"
+    start = [f"--{flag}={run_of(other)}" for other in jobs() if other.label == job.start]
     functions[job.cls](*begin(*read_from(job.cls, arguments(job.cls, job.dataset, *job.flags, *start))))
 
 
@@ -223,6 +224,7 @@ def segment(job: Job) -> None:
     from fewslice.stages.predict import predict
 
     scan, folder = copy(phantom(NEW), "new_scans"), at("segmentations")
+    shutil.rmtree(folder, ignore_errors=True)  # may be of another number of steps
     texts = (f"--run={run_of(job)}", f"--images={scan}", f"--output={folder}")
     print(predict(read_from(PredictArgs, texts)).describe())
     spacing = nib.load(scan).header.get_zooms()
