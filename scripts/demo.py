@@ -197,7 +197,7 @@ def paint(folder: Path) -> None:
     for volume in {volume for volume, _ in listed}:
         blank = nib.load(folder / "to_annotate" / f"{volume}_annotation.nii.gz")
         truth, slices = voxels(phantom(int(volume[-3:]), "_gt")), [index for name, index in listed if name == volume]
-        painted = np.array(blank.dataobj)
+        painted = np.asarray(blank.dataobj).copy()
         painted[..., slices] = truth[..., slices]
         nib.save(nib.Nifti1Image(painted, None, blank.header), folder / "annotated" / f"{volume}_annotation.nii.gz")
 
