@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import subprocess
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from fewslice.settings.declare import settings_of
 from fewslice.settings.flags import read_from
-from fewslice.settings.stage_flags import STAGES, Segmentation
+from fewslice.settings.stage_flags import STAGES, Baseline, DecoderFineTuning
 from tests.golden_files import REPOSITORY
 from tests.scripts.running import loaded
 
@@ -25,28 +27,38 @@ def demo():
         yield module
 
 
-def test_every_stage_is_shown_once_and_its_flags_are_right(demo):
-    stages = demo.stages()
-    shown = [cls.stage for _, cls, _ in stages]
-    left_out = {
-        "prop_method_joint_tr_rand_init",  # takes longer
-        "pretr_encoder_group_contrastive_loss",  # is for choosing slices; no segmentation starts from it
-    }
-    assert sorted(shown) == sorted(set(STAGES) - left_out)
-    for _, cls, values in stages:
-        args, dataset = read_from(cls, ["--dataset=phantom", *values])
-        assert dataset.name == "phantom"
-        assert isinstance(args, cls)
+def test_the_flags_of_all_trainings_are_right_and_each_starts_from_an_earlier_one(demo):
+    before = {""}
+    for job in demo.jobs():
+        args, dataset = read_from(job.cls, ["--dataset=phantom", *job.flags])
+        assert dataset.name == "phantom" and isinstance(args, job.cls)
+        assert job.start in before and job.label not in before
+        before.add(job.label)
+    folders = [(job.dataset, job.cls.stage) for job in demo.jobs()]
+    assert len(folders) == len(set(folders))  # the run of a training is found by these
 
 
-def test_all_trainings_with_labels_get_the_same_steps_volume_and_seed(demo):
-    labelled = [
-        read_from(cls, ["--dataset=phantom", *values])[0]
-        for _, cls, values in demo.stages()
-        if issubclass(cls, Segmentation)
-    ]
-    assert len(labelled) == 3
-    assert len({(args.n_iter, args.train_ids, args.seed, args.average_decay) for args in labelled}) == 1
+def test_chosen_and_random_slices_get_the_same_steps_and_seed(demo):
+    labelled = [job for job in demo.jobs() if issubclass(job.cls, (Baseline, DecoderFineTuning))]
+    assert {job.dataset for job in labelled} == set(demo.STRATEGIES) and len(labelled) == 3
+    args = [read_from(job.cls, ["--dataset=phantom", *job.flags])[0] for job in labelled]
+    assert len({(each.n_iter, each.no_of_tr_imgs, each.seed, each.average_decay) for each in args}) == 1
+
+
+def test_a_person_paints_the_listed_slices_alone(demo, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "at", tmp_path.joinpath)
+    truth, blank = np.ones((4, 5, 3), np.uint8), np.full((4, 5, 3), 9, np.uint8)
+    for path, array in (
+        (demo.phantom(7, "_gt"), truth),
+        (tmp_path / "chosen" / "to_annotate" / "heart007_annotation.nii.gz", blank),
+    ):
+        path.parent.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(array, np.diag([2.0, 3, 4, 1])), path)
+    (tmp_path / "chosen" / "to_annotate" / "slices.csv").write_text("volume,slice\nheart007,2\nheart007,0\n")
+    (tmp_path / "chosen" / "annotated").mkdir()
+    demo.paint(tmp_path / "chosen")
+    painted = nib.load(tmp_path / "chosen" / "annotated" / "heart007_annotation.nii.gz")
+    assert np.asarray(painted.dataobj)[0, 0].tolist() == [1, 9, 1] and painted.header.get_zooms() == (2, 3, 4)
 
 
 def chain(folder, *arguments, fails="-"):
