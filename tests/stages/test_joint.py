@@ -95,6 +95,7 @@ def test_a_labelled_volume_is_among_the_unlabelled_once(published, monkeypatch):
         published_lists=published,
         seed=0,
         n_iter=1,
+        hours=None,
         average_decay=0.0,
         teacher_decay=0.0,
         tensorboard=False,
