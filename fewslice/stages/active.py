@@ -151,13 +151,14 @@ def run_and_report(
         text = "--prefill, --accept and --redo_round are for files that a person paints (`annotator: files`). With"
         raise ConfigError(f"{text} `annotator: {job.experiment.annotator}` the labels are those of the dataset.")
     parts = _Parts(job, runs_dir, prefill, accept)
-    with parts.open_run(resume) as run:
+    run = parts.open_run(resume)
+    start, units, values = Labels(parts.pool, job.dataset.num_classes), *parts.painted(run.dir)
+    start = round_files.read_start(run.dir, start)
+    plans = job.experiment.plans(len(parts.pool), len(start) or len(units))  # refused before anything is written
+    with run:
         report = run.dir / "report.html"
         results = results_path(report)
-        start, units, values = Labels(parts.pool, job.dataset.num_classes), *parts.painted(run.dir)
-        start = round_files.read_start(run.dir, start)
-        plans = job.experiment.plans(len(parts.pool), len(start) or len(units))
-        round_files.check_plans(run.dir, plans)  # of a finished run too, and before anything is written
+        round_files.check_plans(run.dir, plans)  # of a finished run too
         if redo_round is not None:
             parts.reopen(run.dir, redo_round)
         _log_changed(run.dir)
