@@ -44,7 +44,7 @@ flags.DEFINE_string("output", None, "Folder for data, runs and report. Default: 
 flags.DEFINE_integer("global_n_iter", 500, "Steps of global pretraining.", lower_bound=1)
 flags.DEFINE_integer("local_n_iter", 60, "Steps of local pretraining.", lower_bound=1)
 flags.DEFINE_integer("seg_n_iter", 200, "Steps of each training with labels.", lower_bound=1)
-flags.DEFINE_integer("unimatch_n_iter", 100, "Steps of UniMatch.", lower_bound=1)
+flags.DEFINE_integer("unimatch_n_iter", 60, "Steps of UniMatch.", lower_bound=1)
 
 POOL, VALIDATION, TEST = 28, 2, 10  # hearts without labels; with masks, to choose weights by; to compare on
 NEW = POOL + VALIDATION + TEST + 1  # the heart that no training sees
