@@ -206,7 +206,7 @@ def _checked_slices(path: Path, labels: np.ndarray, names: tuple[str, ...], igno
     """Returns the labels of a label map, slices without structures not annotated where it was begun anew."""
     first, is_shown = labels[0, 0], ((labels > 0) & (labels < ignore)).any(axis=(0, 1))
     full = np.flatnonzero((labels == first).all(axis=(0, 1)) & is_shown)
-    if len(full):
+    if len(full) and not (labels == ignore).all(axis=(0, 1)).any():
         raise DataError(
             path,
             expected=f"numbers as they were handed out ({ignore} is {NOT_ANNOTATED})",
