@@ -135,7 +135,7 @@ def segment_all(args: argparse.Namespace, folder: Path) -> dict[str, Exception]:
     scans, problems = find_scans(args.images, args.output), {}
     codes = class_codes(dataset, as_in_files=dataset.label_codes)
     for one in settings["networks"]:
-        pixels = math.prod(one["window"] or dataset.size) * dataset.num_channels
+        pixels = math.prod(one.get("window") or dataset.size) * dataset.num_channels
         if found := limits.exceeded(4.0 * settings["batch_size"] * pixels):
             raise ConfigError(f"--batch_size {settings['batch_size']} needs too much memory: {found}. Choose less.")
     call = load(folder, settings, args.engine)

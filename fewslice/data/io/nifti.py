@@ -340,7 +340,7 @@ def _as_volumes(path: Path, header: Header, content: np.ndarray, channel: int) -
     if len(extra) > 1:
         expected, remedy = "3-D, or 4-D with one axis of channels", "Split the file into 3-D images."
         raise DataError(path, expected=expected, found=f"shape {tuple(shape)}", remedy=remedy)
-    if extra and shape[2] == 1 and channel == 0:
+    if extra and shape[2] == 1 and channel == 0 and int(header["intent_code"]) != _VECTOR:
         described = " x ".join(map(str, shape))
         notes = (f"a file of shape {described} was read as a volume of {extra[0]} slices",)
         shape, extra = [*shape[:2], *extra], []
