@@ -106,7 +106,7 @@ def find_scans(places: Sequence[str], output: Path) -> dict[str, Path]:
         if not scans:
             raise ConfigError(
                 f"{place}: expected a scan (.nii, .nii.gz) or a folder of scans. Found: none. Other formats (.nrrd, "
-                ".mha, DICOM) are not read here: convert them, with 3D Slicer or dcm2niix, or use FewSlice's predict.py."
+                ".mha, DICOM) are not read here: convert them, with 3D Slicer or dcm2niix, or use FewSlice itself."
             )
         if others := [path.name for path in inside if path not in scans and path.name[0] != "."]:
             print(f"{place}: no NIfTI files and left out: {few(others)}", file=sys.stderr)

@@ -138,7 +138,8 @@ class FileExchange:
             view, place = viewers.slice_place(affine, first)
             cells = (case_id, first, first + 1, first + box.size[0] - 1, view, place, _sum(blank, asked, predicted))
             rows[unit] = dict(zip(_COLUMNS[1:], (*cells, pool.name(unit), name), strict=True))
-        shown, blank = (geometry.turned(array, geometry.inverse(volume.axes)) for array in (_shown(volume.image), blank))
+        both = _shown(volume.image), blank
+        shown, blank = (geometry.turned(array, geometry.inverse(volume.axes)) for array in both)
         for path, array in ((f"{case_id}_image.nii.gz", shown), (name, blank)):
             write_nifti(target / path, array, affine=affine, spacing_mm=spacing_mm)
         path = target / _SLICER / f"{case_id}_annotation.seg.nrrd"

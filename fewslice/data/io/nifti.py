@@ -423,8 +423,8 @@ def write_nifti(
 
     Args:
         path: Target; its name ends with .nii.gz.
-        array: (X, Y, Z) or (X, Y, Z, K), a numeric type that NIfTI knows, or bytes R, G, B; bool is stored as uint8. Its axes are those
-            of `like`.
+        array: (X, Y, Z) or (X, Y, Z, K), a numeric type that NIfTI knows, or bytes R, G, B; bool is stored as uint8.
+            Its axes are those of `like`.
         like: The image or `Volume` whose zooms, units, affine and qform/sform codes the file gets, with the axes of its
             file; of one without a header (another format) zooms and affine.
         affine: (4, 4), replaces the affine of `like` in its file.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fewslice.core.errors import ConfigError, DataError, few
+from fewslice.core.errors import ConfigError, DataError, few, plural
 from fewslice.core.files import write_text
 from fewslice.data.io.nifti import write_nifti
 from fewslice.data.new_dataset import files
@@ -143,7 +143,9 @@ def add(
         for painted in found:
             changed = add_to_label(reader, painted)
             note = f"; {changed} voxels had another class before" * (changed > 0)
-            yield f"{painted.volume.case.case_id}: {len(painted.slices)} slices are labels now{note}"
+            count = plural(len(painted.slices), "slice")
+            verb = "is a label" if len(painted.slices) == 1 else "are labels"
+            yield f"{painted.volume.case.case_id}: {count} {verb} now{note}"
         if redraw and text != before:
             write_text(lists.with_suffix(".before.txt"), before)
         write_text(lists, text)
