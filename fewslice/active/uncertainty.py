@@ -50,16 +50,8 @@ def register(
         options: A dataclass of its options; None: it has none.
         needs_labelled: Whether it needs at least one annotated unit, so that it cannot serve the first query.
     """
-
-    def decorate(function: Callable) -> Callable:
-        function.needs = tuple(needs)
-        function.compares = compares
-        function.source = source
-        function.options_class = options
-        function.needs_labelled = needs_labelled
-        return SCORES.register(name)(function)
-
-    return decorate
+    facts = {"needs": tuple(needs), "compares": compares, "source": source, "needs_labelled": needs_labelled}
+    return SCORES.register(name, options_class=options, **facts)
 
 
 class PassStatistics:

@@ -74,8 +74,12 @@ class Registry:
         self._objects: dict[str, Any] = {}
         self._origins: dict[str, str] = {}
 
-    def register(self, name: str) -> Callable[[Any], Any]:
-        """Returns a decorator that stores its object under `name`. A name that is taken raises `RuntimeError`."""
+    def register(self, name: str, **facts: Any) -> Callable[[Any], Any]:
+        """Returns a decorator that stores its object under `name`. A name that is taken raises `RuntimeError`.
+
+        Args:
+            **facts: Attributes that it gives the object.
+        """
 
         def decorate(obj: Any) -> Any:
             module, origin = _registering_module()
@@ -86,6 +90,8 @@ class Registry:
                 raise RuntimeError(f"The {self.kind} {name!r} is registered twice. The other one: {first}")
             self._objects[name] = obj
             self._origins[name] = origin
+            for fact, value in facts.items():
+                setattr(obj, fact, value)
             return obj
 
         return decorate

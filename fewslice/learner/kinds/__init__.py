@@ -98,10 +98,4 @@ def register(name: str, *, needs_encoder: bool = False, needs_network: bool = Fa
         needs_network: Whether it calls `Inputs.find_network`. As long as no network is trained, the experiment takes
             the encoder's features in its place, or pixels.
     """
-
-    def decorate(function: Kind) -> Kind:
-        function.needs_encoder = needs_encoder
-        function.needs_network = needs_network
-        return FEATURES.register(name)(function)
-
-    return decorate
+    return FEATURES.register(name, needs_encoder=needs_encoder, needs_network=needs_network)
