@@ -1,4 +1,4 @@
-"""Features that the units of a pool are compared by. One kind per file.
+"""Features that the units of a pool are compared by.
 
 A file here, or a plugin, registers a function under the name that experiments use (`features: encoder`). It gets
 `Inputs`, and its options by keyword, and returns (N, D) finite numbers, a row for each unit of the pool in its order;
