@@ -74,7 +74,7 @@ class PassStatistics:
         >>> statistics = PassStatistics(["entropy", "bald"])
         >>> for probabilities in ([[[[0.0, 1.0]]]], [[[[1.0, 0.0]]]]):
         ...     statistics.update(np.array(probabilities))
-        >>> {name: float(values[0].round(4)) for name, values in statistics.finish().items()}
+        >>> {name: values.round(4).item() for name, values in statistics.maps().items()}
         {'entropy': 0.6931, 'bald': 0.6931}
     """
 
@@ -111,11 +111,6 @@ class PassStatistics:
         if self.passes == 0:
             raise RuntimeError("There was no pass.")
         return {name: function(self) for name, function in self._functions.items()}
-
-    def finish(self) -> dict[str, np.ndarray]:
-        """Returns for each name the (n,) float64 means of the maps. Raises RuntimeError before the first pass."""
-        maps = self.maps().items()
-        return {name: values.mean(axis=tuple(range(1, values.ndim)), dtype=np.float64) for name, values in maps}
 
     def _begin(self, values: np.ndarray) -> None:
         if values.ndim < 3 or values.shape[-1] < 2 or 0 in values.shape:

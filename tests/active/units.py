@@ -29,6 +29,12 @@ def make_units(depths=(7, 5, 6, 4, 8)):
     return make_pool(names, [volume // 2 for volume in volumes], volumes, positions, metadata={"phase": phase})
 
 
+def means(statistics):
+    """Returns {score: (n,) float64 means of its maps} of `PassStatistics`."""
+    maps = statistics.maps().items()
+    return {name: values.mean(axis=tuple(range(1, values.ndim)), dtype=np.float64) for name, values in maps}
+
+
 def make_inputs(count, seed=0):
     """Returns everything that a strategy may need, for `count` units."""
     rng = np.random.default_rng(seed)

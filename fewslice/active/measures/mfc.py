@@ -290,17 +290,8 @@ def _widened(values: np.ndarray) -> np.ndarray:
 
 
 # Option -> the column that it weighs.
-COLUMNS = {
-    "patient_wt": "patient",
-    "phase_wt": "phase",
-    "group_wt": "group",
-    "height_wt": "height",
-    "weight_wt": "weight",
-    "slice_rel_pos_wt": "slice_rel_pos",
-    "slice_mid_wt": "slice_rel_pos",
-    "slice_pos_wt": "slice_pos",
-    "uncertainty_wt": "uncertainty",
-}
+_TERMS = ("patient", "phase", "group", "height", "weight", "slice_rel_pos", "slice_mid", "slice_pos", "uncertainty")
+COLUMNS = {f"{name}_wt": name for name in _TERMS} | {"slice_mid_wt": "slice_rel_pos"}
 
 
 class Extra:
