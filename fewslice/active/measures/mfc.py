@@ -397,7 +397,8 @@ def patient_metadata(patients: Sequence[Any], facts: Mapping[Any, Mapping[str, A
     rows = [facts.get(patient, {}) for patient in np.asarray(patients).tolist()]
     metadata: dict[str, np.ndarray] = {}
     if rows and all("group" in row for row in rows):
-        metadata["group"] = one_hot([row["group"] for row in rows])
+        places = {group: place for place, group in enumerate(dict.fromkeys(row["group"] for row in rows))}
+        metadata["group"] = np.eye(len(places))[[places[row["group"]] for row in rows]]
     for name, key in _NUMBERS.items():
         if rows and all(key in row for row in rows):
             values = np.array([row[key] for row in rows], np.float64)
@@ -405,9 +406,3 @@ def patient_metadata(patients: Sequence[Any], facts: Mapping[Any, Mapping[str, A
                 raise ConfigError(f"The {key} of some patients is not a finite number.")
             metadata[name] = values
     return metadata
-
-
-def one_hot(values: Sequence[Any]) -> np.ndarray:
-    """Returns (N, G) float64 with a column per different value, in the order in which they first occur."""
-    places = {value: place for place, value in enumerate(dict.fromkeys(values))}
-    return np.eye(len(places))[[places[value] for value in values]]
