@@ -7,12 +7,11 @@ settings can look names up without importing the rooms above them.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import importlib
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -119,16 +118,6 @@ class Registry:
         """Returns the names that were registered while one of these files was imported, sorted."""
         wanted = {str(path) for path in paths}
         return sorted(name for name, origin in self._origins.items() if origin.rpartition(":")[0] in wanted)
-
-    @contextlib.contextmanager
-    def temporary(self) -> Iterator[Registry]:
-        """Forgets what is registered within a block when it ends."""
-        self.load()
-        kept = dict(self._objects), dict(self._origins)
-        try:
-            yield self
-        finally:
-            self._objects, self._origins = kept
 
 
 def _registering_module() -> tuple[str, str]:

@@ -743,12 +743,10 @@ class Translation:
             case ("encoder", str(name)):
                 term = name.removesuffix("_wt")
                 return (*_PARAMS, term if self._has(*_PARAMS, term) else name)
-            case ("warm_start",):
-                return ("model", self.weights[0])
-            case ("name",):
-                return ("exp_dir",)
         key = native[0] if native else ""
-        return {"rounds": ("policy", "rounds"), "annotator": ("policy", "annotator")}.get(key, ("model", key))
+        others = {"warm_start": ("model", self.weights[0]), "name": ("exp_dir",)}
+        others |= {name: ("policy", name) for name in ("rounds", "annotator")}
+        return others.get(key, ("model", key))
 
     def _has(self, *place: str) -> bool:
         """Whether the file, or an override, gives a key."""
