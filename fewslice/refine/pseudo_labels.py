@@ -235,11 +235,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def _one(
-    volume: PreparedVolume,
-    place: tuple[int, int],
-    predict: Predict,
-    settings: Settings,
-    truth: np.ndarray | None,
+    volume: PreparedVolume, place: tuple[int, int], predict: Predict, settings: Settings, truth: np.ndarray | None
 ) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray | None]:
     """Returns the row of one volume, the most probable classes, the refined labels and their probabilities."""
     images = np.ascontiguousarray(volume.image, np.float32)

@@ -27,12 +27,7 @@ import numpy as np
 
 from fewslice.augment.mixup import random_mixup
 from fewslice.augment.pretraining import augmented_view
-from fewslice.augment.segmentation import (
-    SegmentationAugmentation,
-    augment_segmentation_batch,
-    forget_mixtures,
-    one_hot,
-)
+from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch, forget_mixtures, one_hot
 from fewslice.core.errors import ConfigError
 from fewslice.data.volume import with_channel_axis
 

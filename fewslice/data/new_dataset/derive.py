@@ -445,12 +445,7 @@ def _check_files(folder: Path, kind: str) -> None:
         hint = ", or say --images_only if there are none" if kind == "label" else ""
         move = f"Put the {kind}s there (convert other formats first), or name their folder"
         move = "Give each series a folder of its own below that folder" if is_series(folder) else move
-        raise DataError(
-            folder,
-            expected=f"{kind} files: {KINDS}",
-            found=_content(folder),
-            remedy=f"{move}{hint}.",
-        )
+        raise DataError(folder, expected=f"{kind} files: {KINDS}", found=_content(folder), remedy=f"{move}{hint}.")
 
 
 def check_lonely_labels(folder: Path, images: Path, used: set[Path | None]) -> None:

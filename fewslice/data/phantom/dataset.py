@@ -102,11 +102,7 @@ def make_patient(patient: int, *, seed: int = 0) -> PhantomPatient:
 
 
 def _render(
-    heart: Heart,
-    surroundings: np.ndarray,
-    values: dict[str, float],
-    grid: Grid,
-    rng: np.random.Generator,
+    heart: Heart, surroundings: np.ndarray, values: dict[str, float], grid: Grid, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the ideal signal float32 and the label uint8, both (slices, rows, columns)."""
     texture = _textures(grid.shape, rng)
@@ -149,11 +145,7 @@ def _pericardium(canvas: np.ndarray, heart: np.ndarray, value: float, spacing: f
 
 
 def generate_phantom(
-    folder: str | Path,
-    num_patients: int = 40,
-    *,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    folder: str | Path, num_patients: int = 40, *, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> Path:
     """Writes patients 001, 002, ... below `folder` in ACDC's layout; those that are there are kept.
 
