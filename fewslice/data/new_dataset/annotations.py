@@ -143,7 +143,8 @@ def add(
         for painted in found:
             changed = add_to_label(reader, painted)
             note = f"; {changed} voxels had another class before" * (changed > 0)
-            yield f"{painted.volume.case.case_id}: {len(painted.slices)} slices are labels now{note}"
+            count = "1 slice is a label" if len(painted.slices) == 1 else f"{len(painted.slices)} slices are labels"
+            yield f"{painted.volume.case.case_id}: {count} now{note}"
         if redraw and text != before:
             write_text(lists.with_suffix(".before.txt"), before)
         write_text(lists, text)
