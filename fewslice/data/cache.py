@@ -525,12 +525,9 @@ class Store:
         path, checksum = self._file(case, f"{key}.npy"), hashlib.sha256(content.getbuffer()).hexdigest()
         files.write_bytes(path, content.getbuffer())
         if files.sha256(path) != checksum:
-            raise DataError(
-                path,
-                expected=f"the array as it was written (sha256 {checksum[:12]}...)",
-                found="another content",
-                remedy="The disk or network drive is faulty. Put the data root on another one.",
-            )
+            expected = f"the array as it was written (sha256 {checksum[:12]}...)"
+            remedy = "The disk or network drive is faulty. Put the data root on another one."
+            raise DataError(path, expected=expected, found="another content", remedy=remedy)
         shape, size = list(array.shape), content.getbuffer().nbytes
         return {"sha256": checksum, "size": size, "shape": shape, "dtype": array.dtype.name}
 

@@ -180,24 +180,18 @@ def _from_segments(
         elif inside.any():
             unknown.append(f"{name!r} ({inside.sum()} voxels)")
     if unknown:
-        raise DataError(
-            path,
-            expected=f"segments called {', '.join((*names, BACKGROUND, NOT_ANNOTATED))}",
-            found=f"also {few(unknown, 8)}",
-            remedy="Give each the name of what it shows (double click on the name in the Segment Editor), and save.",
-        )
+        expected = f"segments called {', '.join((*names, BACKGROUND, NOT_ANNOTATED))}"
+        remedy = "Give each the name of what it shows (double click on the name in the Segment Editor), and save."
+        raise DataError(path, expected=expected, found=f"also {few(unknown, 8)}", remedy=remedy)
     rest = 0 if ignore in masks else ignore
     labels = np.full(layers.shape[1:], rest, np.uint8)
     for number in sorted(masks, key=lambda number: 0 if number == ignore else 1 + number):
         inside, twice = masks[number], masks[number] & (labels > 0) & (labels < ignore)
         if number and number < ignore and twice.any():
             other = names[int(labels[twice][0]) - 1]
-            raise DataError(
-                path,
-                expected="one structure per voxel",
-                found=f"{twice.sum()} voxels in both {other!r} and {names[number - 1]!r}",
-                remedy="Take one from the other (Segment Editor, Logical operators, Subtract), and save.",
-            )
+            found = f"{twice.sum()} voxels in both {other!r} and {names[number - 1]!r}"
+            remedy = "Take one from the other (Segment Editor, Logical operators, Subtract), and save."
+            raise DataError(path, expected="one structure per voxel", found=found, remedy=remedy)
         labels[inside] = number
     return labels, rest
 
@@ -207,12 +201,10 @@ def _checked_slices(path: Path, labels: np.ndarray, names: tuple[str, ...], igno
     first, is_shown = labels[0, 0], ((labels > 0) & (labels < ignore)).any(axis=(0, 1))
     full = np.flatnonzero((labels == first).all(axis=(0, 1)) & is_shown)
     if len(full):
-        raise DataError(
-            path,
-            expected=f"numbers as they were handed out ({ignore} is {NOT_ANNOTATED})",
-            found=f"{len(full)} whole slices of number {first[full[0]]}, {names[first[full[0]] - 1]}",
-            remedy="Did the program number anew, as 3D Slicer's export to a label map does? Save it as .seg.nrrd.",
-        )
+        expected = f"numbers as they were handed out ({ignore} is {NOT_ANNOTATED})"
+        found = f"{len(full)} whole slices of number {first[full[0]]}, {names[first[full[0]] - 1]}"
+        remedy = "Did the program number anew, as 3D Slicer's export to a label map does? Save it as .seg.nrrd."
+        raise DataError(path, expected=expected, found=found, remedy=remedy)
     if not (labels == ignore).any() and not is_shown.all():
         labels = np.where(is_shown, labels, ignore).astype(np.uint8)
     return labels

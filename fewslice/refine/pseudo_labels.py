@@ -184,12 +184,9 @@ def load_round(folder: Path) -> Round | None:
 
 def _read_array(path: Path, sha256: str) -> np.ndarray:
     if not path.is_file() or files.sha256(path) != sha256:
-        raise DataError(
-            path,
-            expected="the pseudo-labels that this round was made of",
-            found="nothing" if not path.is_file() else "a file with another content",
-            remedy=_AGAIN.format(path.parent.parent / RECORD),
-        )
+        expected = "the pseudo-labels that this round was made of"
+        found = "nothing" if not path.is_file() else "a file with another content"
+        raise DataError(path, expected=expected, found=found, remedy=_AGAIN.format(path.parent.parent / RECORD))
     return np.load(path, mmap_mode="r")
 
 

@@ -169,12 +169,8 @@ def correct_file(job: Job) -> bool | dict[str, str]:
         try:
             corrected = n4_correct(native.array, native.spacing_mm, shrink_factor=job.shrink_factor)
         except ValueError as error:
-            raise DataError(
-                job.source,
-                expected="an image whose bias field can be estimated",
-                found=f"N4 failed: {error}",
-                remedy="Use the uncorrected image for this case.",
-            ) from error
+            expected, remedy = "an image whose bias field can be estimated", "Use the uncorrected image for this case."
+            raise DataError(job.source, expected=expected, found=f"N4 failed: {error}", remedy=remedy) from error
         write_nifti(job.target, corrected, like=native)
         files.write_json(job.record, {**settings, "target": files.sha256(job.target)})
         return True

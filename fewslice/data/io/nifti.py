@@ -106,12 +106,9 @@ def chosen(
     if 1 < num_channels == count and not colours:
         return volumes, notes
     if not 0 <= channel < count:
-        raise DataError(
-            path,
-            expected=f"an image with channel {channel} (`image_channel`)",
-            found=f"{count} channel(s), counted from 0",
-            remedy=f"Set `image_channel` to 0 ... {count - 1}, or remove this file.",
-        )
+        expected = f"an image with channel {channel} (`image_channel`)"
+        remedy = f"Set `image_channel` to 0 ... {count - 1}, or remove this file."
+        raise DataError(path, expected=expected, found=f"{count} channel(s), counted from 0", remedy=remedy)
     if count > 1:
         shape = " x ".join(map(str, volumes.shape))
         notes += (f"of the {count} images in a file of shape {shape} number {channel}, counted from 0, was read",)
@@ -160,12 +157,9 @@ def _read(path: Path, *, is_label: bool) -> tuple[Header, np.ndarray]:
             for _ in range(64):  # damage inside a gzip stream can lengthen it; the checksum at its end then says so
                 if not stream.read(1 << 20):
                     break
-            raise DataError(
-                path,
-                expected=f"the file to end after the {count} bytes of voxels that its header announces",
-                found="further data",
-                remedy="Header and voxels do not belong together. " + FRESH_COPY,
-            )
+            expected = f"the file to end after the {count} bytes of voxels that its header announces"
+            remedy = "Header and voxels do not belong together. " + FRESH_COPY
+            raise DataError(path, expected=expected, found="further data", remedy=remedy)
     return header, voxels
 
 
@@ -190,12 +184,9 @@ def _check_file(path: Path) -> bool:
         refuse_special(path)
     name = path.name.lower()
     if path.is_dir() or not name.endswith(NIFTI):
-        raise DataError(
-            path,
-            expected="a file whose name ends with .nii or .nii.gz",
-            found="a folder" if path.is_dir() else f"the name {path.name!r}",
-            remedy="Take the file out of its folder, or convert other formats to NIfTI first (a .hdr/.img pair too).",
-        )
+        found = "a folder" if path.is_dir() else f"the name {path.name!r}"
+        remedy = "Take the file out of its folder, or convert other formats to NIfTI first (a .hdr/.img pair too)."
+        raise DataError(path, expected="a file whose name ends with .nii or .nii.gz", found=found, remedy=remedy)
     with reading(path), open(path, "rb") as file:
         start = file.read(2)
     if not start:
@@ -234,12 +225,10 @@ def _read_header(path: Path, stream: BinaryIO) -> Header:
     magic = block[4:8] if 540 in sizes else block[344:348]
     is_single_file = magic == (b"n+2\0" if 540 in sizes else b"n+1\0")
     if len(block) < kind.sizeof_hdr or not sizes.keys() & {348, 540} or not is_single_file:
-        raise DataError(
-            path,
-            expected="a single-file NIfTI header (348 or 540 bytes, magic 'n+1' or 'n+2')",
-            found=f"{len(block)} bytes, header size {min(sizes, default=0)}, magic {magic!r}",
-            remedy="Convert the file to NIfTI (.nii.gz), or get a fresh copy if it should be one.",
-        )
+        expected = "a single-file NIfTI header (348 or 540 bytes, magic 'n+1' or 'n+2')"
+        found = f"{len(block)} bytes, header size {min(sizes, default=0)}, magic {magic!r}"
+        remedy = "Convert the file to NIfTI (.nii.gz), or get a fresh copy if it should be one."
+        raise DataError(path, expected=expected, found=found, remedy=remedy)
     order = "<" if sizes.get(kind.sizeof_hdr) == "little" else ">"
     return kind(block, endianness=order, check=False)
 
@@ -360,24 +349,18 @@ def _check_finite(path: Path, values: np.ndarray) -> None:
         return
     num_nan, num_infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
     if num_nan or num_infinite:
-        raise DataError(
-            path,
-            expected="finite voxel values",
-            found=f"{num_nan} NaN and {num_infinite} infinite of {values.size} voxels",
-            remedy="Replace them at the source (for instance by the background value) or leave the case out.",
-        )
+        found = f"{num_nan} NaN and {num_infinite} infinite of {values.size} voxels"
+        remedy = "Replace them at the source (for instance by the background value) or leave the case out."
+        raise DataError(path, expected="finite voxel values", found=found, remedy=remedy)
 
 
 def _as_float32(path: Path, values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         array = np.asarray(values, np.float32)
     if values.dtype.itemsize > 4 and not np.isfinite(array).all():
-        raise DataError(
-            path,
-            expected="voxel values within the range of float32",
-            found=f"values from {values.min():g} to {values.max():g}",
-            remedy="The file is probably damaged. Get a fresh copy, or rescale it.",
-        )
+        found = f"values from {values.min():g} to {values.max():g}"
+        remedy = "The file is probably damaged. Get a fresh copy, or rescale it."
+        raise DataError(path, expected="voxel values within the range of float32", found=found, remedy=remedy)
     return array
 
 
@@ -386,12 +369,9 @@ def as_integers(path: Path, values: np.ndarray) -> np.ndarray:
     wrong = np.abs(values - rounded) > INTEGER_TOLERANCE if values.dtype.kind == "f" else np.zeros(1, bool)
     if wrong.any():
         examples = ", ".join(f"{value:g}" for value in np.unique(values[wrong])[:5])
-        raise DataError(
-            path,
-            expected=f"integer labels (within {INTEGER_TOLERANCE:g})",
-            found=f"{int(wrong.sum())} of {values.size} voxels in between, such as {examples}",
-            remedy="An image, or a label resampled with interpolation? Resample labels by nearest neighbour.",
-        )
+        found = f"{int(wrong.sum())} of {values.size} voxels in between, such as {examples}"
+        remedy = "An image, or a label resampled with interpolation? Resample labels by nearest neighbour."
+        raise DataError(path, expected=f"integer labels (within {INTEGER_TOLERANCE:g})", found=found, remedy=remedy)
     limits = np.iinfo(np.int32)
     if float(rounded.min()) < limits.min or float(rounded.max()) > limits.max:
         found = f"values from {rounded.min()} to {rounded.max()}"

@@ -243,12 +243,9 @@ def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: boo
 def _count_classes(draft: DatasetConfig, checked: Sequence[Checked]) -> int:
     """Returns the number of classes with the background, as the draft says or as found in the labels."""
     if all(item.classes is None for item in checked):
-        raise DataError(
-            draft.data_root / draft.data_path_tr,
-            expected="labels, at least of some volumes",
-            found=f"{len(checked)} images without a label",
-            remedy="Put the labels beside them as the layout wants it (docs/data.md), or say --images_only.",
-        )
+        expected, found = "labels, at least of some volumes", f"{len(checked)} images without a label"
+        remedy = "Put the labels beside them as the layout wants it (docs/data.md), or say --images_only."
+        raise DataError(draft.data_root / draft.data_path_tr, expected=expected, found=found, remedy=remedy)
     found = sorted({value for item in checked for value in item.classes or ()})
     if not any(found):
         raise ConfigError("No label holds anything but background (0). Is --labels the right folder?")
@@ -373,12 +370,9 @@ def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> t
             labels = _folder(labels, "labels")
             if raw and not image_files(images):
                 inner = f", or give --images={images / 'imagesTr'} with --labels" if "imagesTr" in raw else ""
-                raise DataError(
-                    images,
-                    expected=f"image files, since --labels={labels} is given",
-                    found=f"a raw folder ({raw}), which holds its own labels",
-                    remedy=f"Leave out --labels{inner}.",
-                )
+                expected = f"image files, since --labels={labels} is given"
+                found = f"a raw folder ({raw}), which holds its own labels"
+                raise DataError(images, expected=expected, found=found, remedy=f"Leave out --labels{inner}.")
             _check_pair(images, labels)
             return "paired_folders", (str(images), str(labels))
         if raw == "patient folders":
@@ -392,12 +386,9 @@ def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> t
             if os.path.lexists(images / "dataset.json"):
                 return "msd", (str(images),)
             return "paired_folders", (str(images / "imagesTr"), str(images / "labelsTr"))
-    raise DataError(
-        images,
-        expected="imagesTr/ and labelsTr/ (MSD, nnU-Net) or folders patient001, ... (ACDC), as there is no --labels",
-        found=_content(images),
-        remedy="Give the folder of the labels with --labels, say --images_only if there are none, or correct --images.",
-    )
+    expected = "imagesTr/ and labelsTr/ (MSD, nnU-Net) or folders patient001, ... (ACDC), as there is no --labels"
+    remedy = "Give the folder of the labels with --labels, say --images_only if there are none, or correct --images."
+    raise DataError(images, expected=expected, found=_content(images), remedy=remedy)
 
 
 def _folder(path: Path, flag: str) -> Path:
@@ -422,22 +413,17 @@ def _raw_kind(folder: Path) -> str:
 def _check_pair(images: Path, labels: Path) -> None:
     """Refuses one folder for both, a folder without a scan, and labels none of which belongs to an image."""
     if images == labels:
-        raise DataError(
-            labels,
-            expected="a folder of labels that is not that of the images",
-            found="the same folder for --images and --labels",
-            remedy="Put images and labels into two folders, under the same file names.",
-        )
+        expected = "a folder of labels that is not that of the images"
+        remedy = "Put images and labels into two folders, under the same file names."
+        raise DataError(labels, expected=expected, found="the same folder for --images and --labels", remedy=remedy)
     for folder, kind in ((images, "image"), (labels, "label")):
         _check_files(folder, kind)
     found, names = [*image_files(labels)], [*image_files(images)]
     if set(found).isdisjoint([*names, *(re.sub(r"_\d{4}$", "", stem) for stem in names)]):
-        raise DataError(
-            labels,
-            expected=f"a label with the name of each image in {images} that has one",
-            found=f"not one: the images are {few(names)}; the labels {few(found)}",
-            remedy="Rename them: the image of label <name>.nii.gz is <name>.nii.gz or <name>_0000.nii.gz.",
-        )
+        expected = f"a label with the name of each image in {images} that has one"
+        found = f"not one: the images are {few(names)}; the labels {few(found)}"
+        remedy = "Rename them: the image of label <name>.nii.gz is <name>.nii.gz or <name>_0000.nii.gz."
+        raise DataError(labels, expected=expected, found=found, remedy=remedy)
 
 
 def _check_files(folder: Path, kind: str) -> None:
@@ -453,12 +439,9 @@ def check_lonely_labels(folder: Path, images: Path, used: set[Path | None]) -> N
     with readable(folder):
         lonely = [path.name for path in image_files(folder).values() if path not in used]
     if lonely:
-        raise DataError(
-            folder,
-            expected=f"an image in {images} for every label (same name)",
-            found=f"labels without an image: {few(lonely)}",
-            remedy="Rename or remove them. An image may also be called <label>_0000.nii.gz.",
-        )
+        expected = f"an image in {images} for every label (same name)"
+        remedy = "Rename or remove them. An image may also be called <label>_0000.nii.gz."
+        raise DataError(folder, expected=expected, found=f"labels without an image: {few(lonely)}", remedy=remedy)
 
 
 def _content(folder: Path) -> str:

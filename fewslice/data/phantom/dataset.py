@@ -190,20 +190,14 @@ def _claim(folder: Path, identity: dict) -> None:
     if note.is_file():
         held = read_json(note)
         if held != identity:
-            raise DataError(
-                note,
-                expected=f"a phantom of seed {identity['seed']} (version {identity['version']})",
-                found=f"seed {held.get('seed')} (version {held.get('version')})" if isinstance(held, dict) else "?",
-                remedy="Choose another --output, or delete the folder to make it anew.",
-            )
+            expected = f"a phantom of seed {identity['seed']} (version {identity['version']})"
+            found = f"seed {held.get('seed')} (version {held.get('version')})" if isinstance(held, dict) else "?"
+            remedy = "Choose another --output, or delete the folder to make it anew."
+            raise DataError(note, expected=expected, found=found, remedy=remedy)
         return
     if folder.is_dir() and any(folder.glob("patient*")):
-        raise DataError(
-            folder,
-            expected="an empty folder or a phantom dataset",
-            found="patient folders that were not made here",
-            remedy="Choose another --output; nothing was changed.",
-        )
+        expected, found = "an empty folder or a phantom dataset", "patient folders that were not made here"
+        raise DataError(folder, expected=expected, found=found, remedy="Choose another --output; nothing was changed.")
     write_json(note, identity)
 
 

@@ -169,12 +169,9 @@ class Reader(abc.ABC):
 
     def _read_label(self, case: Case) -> Grid:
         if case.label_path is None:
-            raise DataError(
-                case.image_path,
-                expected=f"a label for case {case.case_id} ({self.expects})",
-                found="an image without a label",
-                remedy="Put the label there, or choose only labelled patients for training and testing.",
-            )
+            expected = f"a label for case {case.case_id} ({self.expects})"
+            remedy = "Put the label there, or choose only labelled patients for training and testing."
+            raise DataError(case.image_path, expected=expected, found="an image without a label", remedy=remedy)
         if segment_names(case.label_path):  # `_on_image` reads it, on the grid of the image
             return Grid(np.zeros((1, 1, 1), np.int32), (1.0, 1.0, 1.0), np.eye(4))
         return read_image_file(case.label_path, is_label=True)

@@ -109,12 +109,9 @@ class H5Reader(Reader):
         num_classes = self.dataset.num_classes
         is_wrong = (array < 0) | (array > num_classes)
         if is_wrong.any():
-            raise DataError(
-                self._file_of(case, is_wrong),
-                expected=f"scribble values 0 to {num_classes} ({num_classes} = not annotated)",
-                found=f"{array.min()} to {array.max()}",
-                remedy="Correct the scribble or set `num_classes`.",
-            )
+            found, remedy = f"{array.min()} to {array.max()}", "Correct the scribble or set `num_classes`."
+            expected = f"scribble values 0 to {num_classes} ({num_classes} = not annotated)"
+            raise DataError(self._file_of(case, is_wrong), expected=expected, found=found, remedy=remedy)
         return np.ascontiguousarray(array, np.uint8)
 
 

@@ -66,12 +66,9 @@ class PairedFoldersReader(Reader):
     def _case(self, stem: str, image: Path, label: Path | None) -> Case:
         patient = patient_of(stem, self.dataset.patient_pattern)
         if not patient:
-            raise DataError(
-                image,
-                expected=f"a name that fits `patient_pattern` {self.dataset.patient_pattern!r}",
-                found=f"the stem {stem!r}",
-                remedy="Rename the file or change the pattern in the dataset's init file.",
-            )
+            expected = f"a name that fits `patient_pattern` {self.dataset.patient_pattern!r}"
+            remedy = "Rename the file or change the pattern in the dataset's init file."
+            raise DataError(image, expected=expected, found=f"the stem {stem!r}", remedy=remedy)
         phase = re.search(r"_(ED|ES)$", stem, re.IGNORECASE)
         phases = set(self.dataset.phases) | set(self.dataset.unlabeled_phases)
         return Case(stem, patient, phase[1].upper() if phase and phases != {""} else "", image, label)
