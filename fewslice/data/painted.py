@@ -236,15 +236,15 @@ def _on_grid(
         placed = _embedded(moved, np.linalg.solve(reading, affine), shape, rest, is_free=is_segmentation)
         if placed is not None and _count(placed, ignore) == _count(labels, ignore):
             return placed
-    said = f"voxels of {_rounded(found.spacing_mm)} mm, axes to {geometry.letters(theirs[0])}"
+    said = geometry.describe(found.spacing_mm, theirs[0])
     if labels.shape == shape and (takes_voxels or _is_silent(found, theirs[0], painting, spacing)):
         logging.warning("%s is taken voxel by voxel: its header (%s) does not place it on the volume.", path, said)
         return labels
     off = f", a corner {geometry.distance_mm(painting, theirs[0], shape):.3g} mm off" if labels.shape == shape else ""
     raise DataError(
         path,
-        expected=f"the grid of {volume.case.case_id}: shape {shape}, voxels of {_rounded(spacing)} mm, axes to "
-        f"{geometry.letters(painting)}, corners within {geometry.tolerance_mm(painting):.2g} mm",
+        expected=f"the grid of {volume.case.case_id}: shape {shape}, {geometry.describe(spacing, painting)}, corners "
+        f"within {geometry.tolerance_mm(painting):.2g} mm",
         found=f"shape {labels.shape}, {said}{off}",
         remedy="Is it the annotation of another scan? If it lies on this one voxel by voxel and only its header is "
         "wrong, take the header of the scan: nibabel.save(nibabel.Nifti1Image(label.dataobj, None, image.header), "
@@ -287,7 +287,3 @@ def _is_silent(found: Grid, theirs: np.ndarray, painting: np.ndarray, spacing_mm
     is_default = np.allclose(abs(found.affine), np.eye(4), atol=1e-4)
     has_no_scale = np.allclose(geometry.column_lengths(found.affine), 1) and not np.allclose(spacing_mm, 1)
     return is_default or (has_no_scale and geometry.letters(theirs) == geometry.letters(painting))
-
-
-def _rounded(spacing_mm: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(round(float(side), 5) for side in spacing_mm)

@@ -124,8 +124,20 @@ def chosen(
 
 def checked(path: Path, values: np.ndarray, *, is_label: bool) -> np.ndarray:
     """Returns finite voxels as float32, or those of a label as int32; raises `DataError` for others."""
-    _check_finite(path, values)
-    return as_integers(path, values) if is_label else _as_float32(path, values)
+    if values.dtype.kind == "f" and not np.isfinite([values.min(), values.max()]).all():
+        num_nan, num_infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+        found = f"{num_nan} NaN and {num_infinite} infinite of {values.size} voxels"
+        remedy = "Replace them at the source (for instance by the background value) or leave the case out."
+        raise DataError(path, expected="finite voxel values", found=found, remedy=remedy)
+    if is_label:
+        return as_integers(path, values)
+    with np.errstate(over="ignore"):
+        array = np.asarray(values, np.float32)
+    if values.dtype.itemsize > 4 and not np.isfinite(array).all():
+        found = f"values from {values.min():g} to {values.max():g}"
+        remedy = "The file is probably damaged. Get a fresh copy, or rescale it."
+        raise DataError(path, expected="voxel values within the range of float32", found=found, remedy=remedy)
+    return array
 
 
 def header_from(block: bytes) -> Header:
@@ -141,7 +153,9 @@ def _read(path: Path, *, is_label: bool) -> tuple[Header, np.ndarray]:
         header = _read_header(path, stream)
         count = _claimed_bytes(path, header, is_gzip)
         dtype, done = _voxel_type(path, header), 0
-        is_widened = not is_label and dtype.itemsize <= 2 and _has_one_image(header)
+        is_one_image = math.prod(header.get_data_shape()[3:]) == 1
+        fits = not any(abs(float(header[name])) > 1e30 for name in ("scl_slope", "scl_inter"))  # scaled, into float32
+        is_widened = not is_label and dtype.itemsize <= 2 and is_one_image and fits
         voxels = np.empty(count // dtype.itemsize, np.float32 if is_widened else dtype)
         for size in _blocks(_voxel_offset(path, header) - header.sizeof_hdr):  # header extensions
             stream.read(size)
@@ -167,12 +181,6 @@ def _blocks(count: int) -> Iterator[int]:
     """Yields the sizes of blocks of `count` bytes."""
     for start in range(0, count, _BLOCK):
         yield min(_BLOCK, count - start)
-
-
-def _has_one_image(header: Header) -> bool:
-    """Whether all voxels are of one image, and float32 holds them after scaling."""
-    scale = [abs(float(header[name])) for name in ("scl_slope", "scl_inter")]
-    return math.prod(header.get_data_shape()[3:]) == 1 and not any(value > 1e30 for value in scale)
 
 
 def _check_file(path: Path) -> bool:
@@ -329,39 +337,15 @@ def _as_volumes(path: Path, header: Header, content: np.ndarray, channel: int) -
 def _scaled(path: Path, header: Header, raw: np.ndarray) -> np.ndarray:
     if raw.dtype != header.get_data_dtype():
         return raw  # scaled as it was read
-    stored = [float(header["scl_slope"]), float(header["scl_inter"])]
-    try:
-        slope, intercept = header.get_slope_inter()
-        is_finite = not np.isinf(stored).any()
-    except nib.spatialimages.HeaderDataError:
-        is_finite = False
-    if not is_finite:
-        found = f"scl_slope = {stored[0]}, scl_inter = {stored[1]}"
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    is_used = slope != 0 and not math.isnan(slope)
+    if math.isinf(slope) or math.isinf(intercept) or (is_used and math.isnan(intercept)):
+        found = f"scl_slope = {slope}, scl_inter = {intercept}"
         raise _bad_header(path, "finite scl_slope and scl_inter", found)
-    if slope in (None, 1.0) and intercept in (None, 0.0):
+    if not is_used or (slope, intercept) == (1.0, 0.0):
         return raw
     with np.errstate(over="ignore"):
-        return raw * float(slope) + float(intercept or 0.0)
-
-
-def _check_finite(path: Path, values: np.ndarray) -> None:
-    if values.dtype.kind != "f" or np.isfinite([values.min(), values.max()]).all():
-        return
-    num_nan, num_infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
-    if num_nan or num_infinite:
-        found = f"{num_nan} NaN and {num_infinite} infinite of {values.size} voxels"
-        remedy = "Replace them at the source (for instance by the background value) or leave the case out."
-        raise DataError(path, expected="finite voxel values", found=found, remedy=remedy)
-
-
-def _as_float32(path: Path, values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        array = np.asarray(values, np.float32)
-    if values.dtype.itemsize > 4 and not np.isfinite(array).all():
-        found = f"values from {values.min():g} to {values.max():g}"
-        remedy = "The file is probably damaged. Get a fresh copy, or rescale it."
-        raise DataError(path, expected="voxel values within the range of float32", found=found, remedy=remedy)
-    return array
+        return raw * slope + (intercept or 0.0)
 
 
 def as_integers(path: Path, values: np.ndarray) -> np.ndarray:

@@ -184,24 +184,13 @@ def check_files(
         if volume is None:
             yield number, len(cases), case, problems
             continue
-        is_labelled = volume.label is not None
-        label = np.where(volume.label < draft.num_classes, volume.label, 0) if is_labelled else None
-        is_whole = is_labelled and (volume.label < draft.num_classes).all()
-        yield (
-            number,
-            len(cases),
-            case,
-            Checked(
-                case,
-                volume.image.shape,
-                volume.spacing_mm,
-                classes=tuple(np.unique(label).tolist()) if is_labelled else None,
-                sparse=sparse_slices(label) if is_whole else (),
-                footprint=footprint(label, volume.spacing_mm) if is_labelled else None,
-                lie=lie_of(volume),
-                notes=(*volume.notes, *image_notes(volume.image, draft)),
-            ),
-        )
+        facts = {"lie": lie_of(volume), "notes": (*volume.notes, *image_notes(volume.image, draft))}
+        if volume.label is not None:
+            is_known = volume.label < draft.num_classes
+            label = np.where(is_known, volume.label, 0)
+            facts |= {"classes": tuple(np.unique(label).tolist()), "footprint": footprint(label, volume.spacing_mm)}
+            facts["sparse"] = sparse_slices(label) if is_known.all() else ()
+        yield number, len(cases), case, Checked(case, volume.image.shape, volume.spacing_mm, **facts)
 
 
 def _reader(draft: DatasetConfig) -> Reader:
@@ -271,10 +260,8 @@ def without_labels(request: Request, dataset: DatasetConfig) -> DatasetConfig:
     """
     found = {"num_classes": dataset.num_classes, "struct_names": dataset.struct_name, "label_map": ""}
     draft = provisional(dataclasses.replace(request, labels=None, images_only=True, **found))
-    if (
-        draft.layout == "acdc"
-        or _reader(draft).folder / draft.labels_dir == _reader(dataset).folder / dataset.labels_dir
-    ):
+    folders = [_reader(each).folder / each.labels_dir for each in (draft, dataset)]
+    if draft.layout == "acdc" or folders[0] == folders[1]:
         raise ConfigError(
             "--sparse_labels=partial writes partial labels beside the images, where the masks are. Put the masks into "
             "a folder of another name, with the names of the images, and give it with --labels."
@@ -405,9 +392,8 @@ def _folder(path: Path, flag: str) -> Path:
 def _raw_kind(folder: Path) -> str:
     if (folder / "imagesTr").is_dir() and (folder / "labelsTr").is_dir():
         return "imagesTr/ and labelsTr/"
-    folders = (path for path in visible(folder) if path.is_dir() and _PATIENT.fullmatch(path.name))
-    is_acdc = any(not is_series(path) for path in folders)
-    return "patient folders" if is_acdc else ""
+    patients = (path for path in visible(folder) if path.is_dir() and _PATIENT.fullmatch(path.name))
+    return "patient folders" if not all(map(is_series, patients)) else ""
 
 
 def _check_pair(images: Path, labels: Path) -> None:

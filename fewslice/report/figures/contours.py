@@ -114,7 +114,7 @@ def _legend(figure: Figure, structures: Sequence[str], names: tuple[str, str]) -
         Line2D([], [], color=style.QUIET, linewidth=1.5, label=names[0]),
         Patch(facecolor="#c9cfd6", edgecolor=style.QUIET, linestyle="dotted", label=names[1]),
     ]
-    look = {"frameon": False, "fontsize": 8.5, "labelcolor": style.INK}
+    look = style.LEGEND | {"fontsize": 8.5}
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), **look)
 
 

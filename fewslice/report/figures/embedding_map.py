@@ -114,8 +114,7 @@ def draw_embedding_map(
     _mark(axes, points, is_labelled, np.asarray(chosen, np.int64))
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9,
-                      labelcolor=style.INK)  # fmt: skip
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, **style.LEGEND)
     write_bytes(path, style.png_bytes(figure, dpi=130, colours=0))
 
 

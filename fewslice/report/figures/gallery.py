@@ -157,5 +157,5 @@ def _legend(figure: Figure, annotations: Sequence[np.ndarray], names: Sequence[s
     handles = [Patch(facecolor=structure_colour(number), label=name) for number, name in enumerate(names, start=1)]
     if has_scribbles:
         handles.insert(0, Patch(facecolor=_BACKGROUND, edgecolor=style.QUIET, label="background"))
-    look = {"frameon": False, "fontsize": 8, "labelcolor": style.INK}
+    look = style.LEGEND | {"fontsize": 8}
     figure.legend(handles=handles, loc="lower center", ncols=max(1, min(len(handles), 10)), **look)

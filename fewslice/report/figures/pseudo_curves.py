@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fewslice.core.errors import DataError
 from fewslice.report.figures import style
-from fewslice.report.reading.files import REMEDY, read_table
+from fewslice.report.reading.files import read_table
 from fewslice.report.reading.methods import Method
 from fewslice.report.reading.runs import Run
 
@@ -33,12 +32,10 @@ def read_rounds(run: Run) -> pd.DataFrame | None:
     Raises:
         DataError: the table is damaged.
     """
-    path = run.path / "logs" / "pseudo_labels.csv"
-    rows = read_table(path, ("step",), numbers=("step", "dice", "dice_before", "changed"))
+    numbers = ("step", "dice", "dice_before", "changed")
+    rows = read_table(run.path / "logs" / "pseudo_labels.csv", ("step",), numbers=numbers)
     if rows.empty:
         return None
-    if rows["step"].isna().any():
-        raise DataError(path, expected="a step in every line", found="empty cells", remedy=REMEDY)
     accepted = rows["accepted"] if "accepted" in rows else pd.Series("", rows.index)
     how = {"dice": "mean", "dice_before": "mean", "changed": "mean", "left_out": "any"}
     return rows.assign(left_out=accepted == "False").groupby("step").agg(how).reset_index()
