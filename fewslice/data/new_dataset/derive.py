@@ -392,8 +392,8 @@ def _folder(path: Path, flag: str) -> Path:
 def _raw_kind(folder: Path) -> str:
     if (folder / "imagesTr").is_dir() and (folder / "labelsTr").is_dir():
         return "imagesTr/ and labelsTr/"
-    patients = (path for path in visible(folder) if path.is_dir() and _PATIENT.fullmatch(path.name))
-    return "patient folders" if not all(map(is_series, patients)) else ""
+    folders = (path for path in visible(folder) if path.is_dir() and _PATIENT.fullmatch(path.name))
+    return "patient folders" if not all(map(is_series, folders)) else ""
 
 
 def _check_pair(images: Path, labels: Path) -> None:

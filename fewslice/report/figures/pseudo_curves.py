@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,10 +11,6 @@ from fewslice.report.figures import style
 from fewslice.report.reading.files import read_table
 from fewslice.report.reading.methods import Method
 from fewslice.report.reading.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MARKERS = "osD^vP"  # one for each seed
 _DASHES = (0, (4, 2.5))
@@ -41,7 +36,7 @@ def read_rounds(run: Run) -> pd.DataFrame | None:
     return rows.assign(left_out=accepted == "False").groupby("step").agg(how).reset_index()
 
 
-def plot_pseudo_labels(methods: Sequence[Method], palette: Mapping[str, str]) -> list[tuple[str, Figure, bool]]:
+def plot_pseudo_labels(methods: Sequence[Method], palette: Mapping[str, str]) -> list[tuple[str, style.Figure, bool]]:
     """Draws the quality of pseudo-labels over their rounds, a panel per method of a split and a line per seed.
 
     Returns:
@@ -62,7 +57,7 @@ def plot_pseudo_labels(methods: Sequence[Method], palette: Mapping[str, str]) ->
     return found
 
 
-def _plot(lines: Mapping[tuple[str, int], pd.DataFrame], name: str, palette: Mapping[str, str]) -> Figure:
+def _plot(lines: Mapping[tuple[str, int], pd.DataFrame], name: str, palette: Mapping[str, str]) -> style.Figure:
     from matplotlib.ticker import PercentFormatter
 
     labels, everything = list(dict.fromkeys(label for label, _ in lines)), pd.concat(list(lines.values()))
@@ -91,7 +86,7 @@ def _plot(lines: Mapping[tuple[str, int], pd.DataFrame], name: str, palette: Map
     return figure
 
 
-def _draw(axes: Axes, rounds: pd.DataFrame, name: str, seed: int, colour: str) -> None:
+def _draw(axes: style.Axes, rounds: pd.DataFrame, name: str, seed: int, colour: str) -> None:
     look = {"color": colour, "marker": _MARKERS[seed % len(_MARKERS)]}
     if name == "dice" and not rounds["dice"].equals(rounds["dice_before"]):
         axes.plot(rounds["step"], rounds["dice_before"], **look, linewidth=1.0, linestyle=_DASHES, markersize=3.5,
