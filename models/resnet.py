@@ -98,8 +98,7 @@ def projection_head(h, *, projection_size: int = PROJECTION_SIZE, seed: int = 0)
     """Applies dense, ReLU, dense without biases: h (batch, d) -> d -> (batch, projection_size)."""
     seeds = LayerSeeds(seed)
     for name, units, activation in (("proj_nn1", h.shape[-1], "relu"), ("proj_pred", projection_size, None)):
-        initializer = he_normal(seeds(name))
-        h = layers.Dense(units, activation, use_bias=False, kernel_initializer=initializer, name=name)(h)
+        h = layers.Dense(units, activation, use_bias=False, kernel_initializer=he_normal(seeds(name)), name=name)(h)
     return h
 
 

@@ -84,5 +84,4 @@ def warp_pairs(images: np.ndarray, onehot: np.ndarray, fields: np.ndarray) -> tu
 
 def draw_grids(rng: np.random.Generator | int, batch: int, *, sigma: float) -> np.ndarray:
     """Draws displacements N(0, sigma) in pixels: (batch, 2, 3, 3) float32, rows before columns."""
-    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
-    return (rng.standard_normal((batch, 2, GRID, GRID)) * sigma).astype(np.float32)
+    return (np.random.default_rng(rng).standard_normal((batch, 2, GRID, GRID)) * sigma).astype(np.float32)

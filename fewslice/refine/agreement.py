@@ -39,7 +39,6 @@ def agreement(
         and a scaling by s was undone by 2 - s. Classes that occur in neither view are NaN in their own place; there
         the array became shorter.
     """
-    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     if images.ndim != 4:
         raise ValueError(f"`images` must be (Z, H, W, C). Received: shape {images.shape}")
     views = draw_two_views(rng)

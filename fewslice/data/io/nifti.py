@@ -88,8 +88,7 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, nu
     path = Path(path)
     header, content = _read(path, is_label=is_label)
     volumes, notes = _as_volumes(path, header, content, channel)  # (X, Y, Z, C)
-    how = {"channel": channel, "is_label": is_label, "num_channels": num_channels}
-    values, notes = chosen(path, volumes, notes, **how)
+    values, notes = chosen(path, volumes, notes, channel=channel, is_label=is_label, num_channels=num_channels)
     array = checked(path, _scaled(path, header, values), is_label=is_label)
     return Grid(array, _spacing_mm(path, header), _affine(path, header), header, notes=notes)
 
@@ -340,8 +339,7 @@ def _scaled(path: Path, header: Header, raw: np.ndarray) -> np.ndarray:
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     is_used = slope != 0 and not math.isnan(slope)
     if math.isinf(slope) or math.isinf(intercept) or (is_used and math.isnan(intercept)):
-        found = f"scl_slope = {slope}, scl_inter = {intercept}"
-        raise _bad_header(path, "finite scl_slope and scl_inter", found)
+        raise _bad_header(path, "finite scl_slope and scl_inter", f"scl_slope = {slope}, scl_inter = {intercept}")
     if not is_used or (slope, intercept) == (1.0, 0.0):
         return raw
     with np.errstate(over="ignore"):

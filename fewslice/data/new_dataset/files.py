@@ -128,8 +128,7 @@ def extend_patients(
     if is_few and not held and len(trained) > 1:
         train["folds"] = {f"c{n}": [name for name in trained if name != out] for n, out in enumerate(trained, 1)}
         validation["folds"] = {f"c{n}": [out] for n, out in enumerate(trained, 1)}
-    unlabeled = old.unlabeled or ("unlabeled",)
-    return Splits(train, validation, tuple(testing), unlabeled, old.dataset)
+    return Splits(train, validation, tuple(testing), old.unlabeled or ("unlabeled",), old.dataset)
 
 
 def still_there(old: Splits, known: Iterable[str]) -> Splits:

@@ -279,8 +279,7 @@ def on_grid_of(image: Grid, label: Grid, path: Path, *, name: str) -> Grid:
                 return dataclasses.replace(label, array=geometry.turned(label.array, axes), affine=moved)
     if label.array.shape != shape:
         remedy = "Export image and label on the same grid (resample the label by nearest neighbour)."
-        found = f"shape {label.array.shape}"
-        raise DataError(path, expected=f"shape {shape}, as {name}", found=found, remedy=remedy)
+        raise DataError(path, expected=f"shape {shape}, as {name}", found=f"shape {label.array.shape}", remedy=remedy)
     facts = [geometry.describe(*each) for each in ((spacing, ours[0]), (label.spacing_mm, usual))]
     silent = "; its header gives no place (sform_code and qform_code are 0)" if is_placed == [True, False] else ""
     raise DataError(

@@ -96,10 +96,8 @@ class H5Reader(Reader):
         array = self._array(case, "label", self.label_kinds)
         is_wrong = array != np.rint(array)
         if is_wrong.any():
-            remedy = "Store classes as whole numbers."
-            raise DataError(
-                self._file_of(case, is_wrong), expected="a label of whole numbers", found="others", remedy=remedy
-            )
+            path, remedy = self._file_of(case, is_wrong), "Store classes as whole numbers."
+            raise DataError(path, expected="a label of whole numbers", found="others", remedy=remedy)
         return self._grid(case, np.ascontiguousarray(array, np.int32))
 
     def _read_scribble(self, case: Case) -> np.ndarray | None:

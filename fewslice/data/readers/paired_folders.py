@@ -137,8 +137,7 @@ def passed_over(folder: Path) -> str:
     kinds = Counter("folders" if path.is_dir() else path.suffix.lower() or "without ending" for path in others)
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
     names = few([path.name for path in others], 3)
-    text = f"{folder.name}/: passed over: {listed} ({names}). Scans are {KINDS}"
-    return text if others else ""
+    return f"{folder.name}/: passed over: {listed} ({names}). Scans are {KINDS}" if others else ""
 
 
 def read_info(path: Path) -> Mapping[str, Any]:

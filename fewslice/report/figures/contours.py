@@ -111,8 +111,7 @@ def _legend(figure: style.Figure, structures: Sequence[str], names: tuple[str, s
         Line2D([], [], color=style.QUIET, linewidth=1.5, label=names[0]),
         Patch(facecolor="#c9cfd6", edgecolor=style.QUIET, linestyle="dotted", label=names[1]),
     ]
-    look = style.LEGEND | {"fontsize": 8.5}
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), **look)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), **style.LEGEND | {"fontsize": 8.5})
 
 
 def choose_slices(truth: np.ndarray, prediction: np.ndarray, count: int = 4) -> tuple[int, ...]:

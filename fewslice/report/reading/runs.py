@@ -376,8 +376,7 @@ def one_line(error: FewSliceError | str) -> str:
 def find_trainings(runs_dir: str | Path, dataset: str) -> list[Path]:
     """Returns the finished pretrainings and trainings of a dataset below `runs_dir`."""
     root, others = Path(runs_dir) / dataset, {EXPERIMENTS, "select_slices"}
-    found = (mark.parent for mark in root.rglob(done.NAME) if not others & set(mark.relative_to(root).parts))
-    return sorted(found)
+    return sorted(mark.parent for mark in root.rglob(done.NAME) if not others & set(mark.relative_to(root).parts))
 
 
 def find_experiments(runs_dir: str | Path, dataset: str) -> list[Path]:
