@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage
 
-from fewslice.augment.interpolate import BilinearSampler
+from fewslice.augment.interpolate import BilinearSampler, read_only
 
 GRID = 3
 
@@ -23,9 +23,7 @@ def _spline_matrix(n_in: int, n_out: int) -> np.ndarray:
     columns = [
         ndimage.zoom(row, n_out / n_in, order=3, mode="mirror", prefilter=True, grid_mode=True) for row in np.eye(n_in)
     ]
-    matrix = np.stack(columns, axis=1).astype(np.float32)
-    matrix.setflags(write=False)
-    return matrix
+    return read_only(np.stack(columns, axis=1).astype(np.float32))[0]
 
 
 def enlarge_grids(grids: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -38,6 +38,6 @@ class MmwhsReader(CaseFoldersReader):
                 numbers[path.parent, match[1]] = match[2]
         cases = []
         for (folder, stem), number in numbers.items():
-            image = existing(folder, f"{stem}_image") or folder / f"{stem}_image.nii.gz"  # reading says if missing
+            image = existing(folder, f"{stem}_image") or folder / f"{stem}_image.nii.gz"  # reading says it is missing
             cases.append(Case(number, number, "", image, existing(folder, f"{stem}_label")))
         return cases + super()._find()
