@@ -49,8 +49,9 @@ def cutmix_boxes(rng: np.random.Generator | int, shape: tuple[int, int, int]) ->
     Returns:
         (batch, H, W) bool, True inside the box, all False for images without one.
     """
+    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch, height, width = shape
-    coin, *uniform = np.random.default_rng(rng).random((5, batch))
+    coin, *uniform = rng.random((5, batch))
     share = AREA[0] + (AREA[1] - AREA[0]) * uniform[0]
     low, high = np.maximum(ASPECT[0], share), np.minimum(ASPECT[1], 1 / share)  # so that neither side exceeds 1
     ratio = low + (high - low) * uniform[1]
