@@ -16,8 +16,9 @@ JAX_CACHES_ALL := JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CA
 # What backends may compute differently: kernels and layers, and each loss and network against recorded numbers.
 JAX_TESTS := $(addprefix tests/losses/test_,losses.py annotated.py components.py info_nce.py structure_ids.py) \
 	$(addprefix tests/models/test_,layers.py statistics.py) $(wildcard tests/losses/test_golden_*.py tests/models/test_golden_*.py)
-# Two workers on two cores; threads of their own would only wait for each other.
-ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
+# Two workers on two cores; threads of their own would only wait for each other. PYTHONUTF8: tests read what they wrote
+# whatever the locale is; the library itself always names the encoding.
+ONE_THREAD := PYTHONUTF8=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
 
 .PHONY: demo test check setup setup-dev clean
 

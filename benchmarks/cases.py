@@ -142,12 +142,7 @@ def kcenter(
 
 
 @benchmark(memory=True, units=12, picks=6)
-def mfc(
-    folder: Path,
-    units: int = 5000,
-    picks: int = 250,
-    way: Way = "ours",
-) -> Work:
+def mfc(folder: Path, units: int = 5000, picks: int = 250, way: Way = "ours") -> Work:
     """MultiFeature Coreset in the published configuration: memory-mapped pixels and scribbles, 512-d embeddings."""
     from fewslice.active.measures.kcenter import greedy
     from fewslice.active.measures.mfc import MaskedPixels, MfcDistance, MfcOptions

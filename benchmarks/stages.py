@@ -115,8 +115,7 @@ def _encoder(shape: tuple[int, int, int], rows: int, data: list[Any]) -> Stage:
 
 def _decoder(shape: tuple[int, int, int], rows: int, data: list[Any]) -> Stage:
     """Three blocks, 13 regions of 3x3 pixels with 5 negatives each, frozen encoder."""
-    size = models.local_map_size(shape, 3)
-    table = losses.region_table(size, 13, local_reg_size=1, no_of_neg_local_regions=5)
+    table = losses.region_table(models.local_map_size(shape, 3), 13, local_reg_size=1, no_of_neg_local_regions=5)
     regions = {"positions": table.positions, "region_size": table.region_size}
 
     def network() -> keras.Model:

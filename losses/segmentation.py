@@ -47,5 +47,4 @@ def segmentation_loss(dsc_loss: int = 2, class_weights: Sequence[float] | None =
     dice = Dice(with_background=dsc_loss in (2, 3), name="dice")
     if dsc_loss in (1, 2):
         return dice
-    weights = class_weights if dsc_loss == 4 else None
-    return Mixture([dice, CrossEntropy(weights)], name="dice_cross_entropy")
+    return Mixture([dice, CrossEntropy(class_weights if dsc_loss == 4 else None)], name="dice_cross_entropy")

@@ -1,4 +1,5 @@
 """Keras networks as functional builders with named layers; see README.md in this folder."""
+# ruff: noqa: F401  what is imported here is what `models` offers
 
 from models.joint import both_heads, build_joint_net, segmentation_part
 from models.resnet import build_group_encoder, embedding_part
@@ -10,33 +11,3 @@ from models.teacher import build_copy_paste_net, build_unimatch_net, start_teach
 from models.transfer import TransferReport, copy_by_name, freeze, read_weights, set_weights
 from models.unet import build_encoder, build_global_net, build_local_net, build_unet, local_map_size
 from models.vaal import build_discriminator, build_vae
-
-__all__ = [
-    "both_heads",
-    "TransferReport",
-    "build_copy_paste_net",
-    "build_discriminator",
-    "build_encoder",
-    "build_global_net",
-    "build_group_encoder",
-    "build_joint_net",
-    "build_local_net",
-    "build_resnet_unet",
-    "build_scribble_unet",
-    "build_unet",
-    "build_unimatch_net",
-    "build_vae",
-    "copy_by_name",
-    "dropout_part",
-    "embedding_part",
-    "encoder_maps",
-    "estimate_statistics",
-    "freeze",
-    "local_map_size",
-    "main_branch",
-    "read_weights",
-    "segmentation_part",
-    "set_weights",
-    "standard_network",
-    "start_teacher",
-]

@@ -33,15 +33,9 @@ def _convolution(x, filters: int, name: str, seeds: LayerSeeds, *, kernel_size: 
     same = strides == 1
     if not same and kernel_size > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
-    return layers.Conv2D(
-        filters,
-        kernel_size,
-        strides=strides,
-        padding="same" if same else "valid",
-        use_bias=False,
-        kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", seed=seeds(name)),
-        name=name,
-    )(x)
+    initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal", seed=seeds(name))
+    options = {"strides": strides, "padding": "same" if same else "valid", "use_bias": False, "name": name}
+    return layers.Conv2D(filters, kernel_size, kernel_initializer=initializer, **options)(x)
 
 
 def _normalised(x, name: str):
@@ -98,8 +92,7 @@ def projection_head(h, *, projection_size: int = PROJECTION_SIZE, seed: int = 0)
     """Applies dense, ReLU, dense without biases: h (batch, d) -> d -> (batch, projection_size)."""
     seeds = LayerSeeds(seed)
     for name, units, activation in (("proj_nn1", h.shape[-1], "relu"), ("proj_pred", projection_size, None)):
-        initializer = he_normal(seeds(name))
-        h = layers.Dense(units, activation, use_bias=False, kernel_initializer=initializer, name=name)(h)
+        h = layers.Dense(units, activation, use_bias=False, kernel_initializer=he_normal(seeds(name)), name=name)(h)
     return h
 
 

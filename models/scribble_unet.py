@@ -107,16 +107,9 @@ class ActiveDropout(layers.Dropout):
 
 
 def _convolution(x, filters: int, name: str, seeds: LayerSeeds, *, kernel_size: int = 3, use_bias: bool = True):
-    fan_in = kernel_size**2 * x.shape[-1]
-    return layers.Conv2D(
-        filters,
-        kernel_size,
-        padding="same",
-        use_bias=use_bias,
-        kernel_initializer=FanInUniform(seeds(name)),
-        bias_initializer=FanInUniform(seeds(f"{name}/bias"), fan_in),
-        name=name,
-    )(x)
+    bias = FanInUniform(seeds(f"{name}/bias"), kernel_size**2 * x.shape[-1])
+    options = {"padding": "same", "use_bias": use_bias, "kernel_initializer": FanInUniform(seeds(name)), "name": name}
+    return layers.Conv2D(filters, kernel_size, bias_initializer=bias, **options)(x)
 
 
 def _block(x, filters: int, name: str, seeds: LayerSeeds, *, dropout: float = 0.0):

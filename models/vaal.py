@@ -49,15 +49,8 @@ def _normalised(x, name: str, **options):
 def _encoded(x, width: int, seeds: LayerSeeds):
     for level in range(1, _LEVELS + 1):
         name = f"enc{level}"
-        x = layers.Conv2D(
-            width << (level - 1),
-            _KERNEL,
-            strides=2,
-            padding="same",
-            use_bias=level == 1,
-            kernel_initializer=he_normal(seeds(name)),
-            name=name,
-        )(x)
+        options = {"strides": 2, "padding": "same", "kernel_initializer": he_normal(seeds(name)), "name": name}
+        x = layers.Conv2D(width << (level - 1), _KERNEL, use_bias=level == 1, **options)(x)
         x = layers.ReLU(name=f"{name}.relu")(x) if level == 1 else _normalised(x, name)
     return layers.Flatten(name="flat")(x)
 
@@ -70,16 +63,9 @@ def _decoded(z, shape: tuple[int, int, int], width: int, seeds: LayerSeeds):
         name, is_last = f"dec{level}", level == _LEVELS
         filters = shape[-1] if is_last else width << (_LEVELS - 1 - level)
         bias = FanInUniform(seeds(f"{name}/bias"), filters * _KERNEL**2)
-        x = layers.Conv2DTranspose(
-            filters,
-            _KERNEL,
-            strides=2,
-            padding="same",
-            use_bias=is_last,
-            kernel_initializer=FanInUniform(seeds(name), filters * _KERNEL**2),
-            bias_initializer=bias if is_last else "zeros",
-            name=name,
-        )(x)
+        options = {"kernel_initializer": FanInUniform(seeds(name), filters * _KERNEL**2), "use_bias": is_last}
+        options |= {"bias_initializer": bias if is_last else "zeros", "strides": 2, "padding": "same", "name": name}
+        x = layers.Conv2DTranspose(filters, _KERNEL, **options)(x)
         x = x if is_last else _normalised(x, name, bias_initializer=bias)
     return x
 
@@ -108,18 +94,13 @@ def build_vae(
     seeds = LayerSeeds(seed)
     image, noise = keras.Input(input_shape, name="image"), keras.Input((latent,), name="noise")
     x = _encoded(image, width, seeds)
-    mean, log_variance = (
-        layers.Dense(
-            latent,
-            kernel_initializer=FanInUniform(seeds(name)),
-            bias_initializer=FanInUniform(seeds(f"{name}/bias"), x.shape[-1]),
-            name=name,
-        )(x)
-        for name in ("mean", "log_variance")
-    )
-    sample = Sampled(name="sample")([mean, log_variance, noise])
-    outputs = [_decoded(sample, input_shape, width, seeds), mean, log_variance]
-    return keras.Model([image, noise], outputs, name="vae")
+    pair = []
+    for name in ("mean", "log_variance"):
+        bias = FanInUniform(seeds(f"{name}/bias"), x.shape[-1])
+        options = {"kernel_initializer": FanInUniform(seeds(name)), "bias_initializer": bias, "name": name}
+        pair.append(layers.Dense(latent, **options)(x))
+    sample = Sampled(name="sample")([*pair, noise])
+    return keras.Model([image, noise], [_decoded(sample, input_shape, width, seeds), *pair], name="vae")
 
 
 def mean_part(vae: keras.Model) -> keras.Model:

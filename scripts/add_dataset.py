@@ -93,13 +93,15 @@ def main(_argv):
     if sparse and FLAGS.sparse_labels is None:
         raise ConfigError(annotations.sparse_question(sparse))
     labelled, unlabelled, official = derive.patients(dataset, checked)
-    masks = dataset
+    masks, partial = dataset, set()
     if is_partial := bool(sparse) and FLAGS.sparse_labels == "partial":
         dataset = derive.without_labels(request, dataset)
         labelled, unlabelled, official = [], sorted({item.case.patient_id for item in checked}), []
-    tables = split(labelled, unlabelled, official, folder)
-    others = plural(len(unlabelled), "other patient")
-    facts = f"{plural(len(checked), 'volume')} of {len(labelled)} labelled and {others}"
+        partial = {item.case.patient_id for item in checked if item.classes is not None}
+    tables = split(labelled, unlabelled, official, targets)
+    others = plural(len(unlabelled) - len(partial), "other patient")
+    kind = f"{len(partial)} partially labelled" if is_partial else f"{len(labelled)} labelled"
+    facts = f"{plural(len(checked), 'volume')} of {kind} and {others}"
     print(f"Good: {facts}. {files.summary(dataset, tables)}")
     for note in derive.notes(dataset, checked, tables, official):
         print(f"Note: {note}.")
@@ -119,15 +121,15 @@ def main(_argv):
             print(line, flush=True)
 
 
-def split(labelled, unlabelled, official, folder: Path):
+def split(labelled, unlabelled, official, targets: tuple[Path, Path]):
     """Returns the lists: new ones, or those that are there with the patients that are new."""
     from fewslice.data.new_dataset import files
 
     counts = {"seed": FLAGS.seed, "val": FLAGS.val, "test": FLAGS.test}
-    pair = folder / f"init_{FLAGS.name}.py", folder / f"data_cfg_{FLAGS.name}.py"
-    is_kept = FLAGS.force and not (FLAGS.redraw or official) and all(path.exists() for path in pair)
-    old = load_dataset_config(FLAGS.name, folder=folder, data_root=FLAGS.data_root).splits if is_kept else None
-    old = files.still_there(old, [*labelled, *unlabelled]) if old is not None else None
+    old = None
+    if FLAGS.force and not (FLAGS.redraw or official) and all(path.exists() for path in targets):
+        old = load_dataset_config(FLAGS.name, folder=targets[0].parent, data_root=FLAGS.data_root).splits
+        old = files.still_there(old, [*labelled, *unlabelled])
     if old is None or not old.labelled_keys():
         return files.split_patients(labelled, unlabelled, official=official, **counts)
     print(f"The lists of {FLAGS.name} are kept: new patients are added to them (--redraw draws new ones).")
@@ -173,20 +175,14 @@ def write(targets: tuple[Path, Path], texts: tuple[str, str]) -> None:
             print("\n  ".join([f"Changes in {path.name}{kept}:", *changed[:20], *["..."] * (len(changed) > 20)]))
             if not FLAGS.dry_run:
                 write_text(path.with_suffix(".before.txt"), before)
-    if not FLAGS.dry_run:
-        write_pair(pairs)
+    if not FLAGS.dry_run:  # both beside their places, which are moved then: a full disk changes nothing
+        with atomic_path(targets[0]) as new_settings, atomic_path(targets[1]) as new_lists:
+            new_lists.write_text(texts[1], encoding="utf-8")
+            new_settings.write_text(texts[0], encoding="utf-8")
+            targets[0].unlink(missing_ok=True)  # never the settings of one dataset with the lists of another
     for path, text in pairs:
         print(f"Would write {path}:\n{text}" if FLAGS.dry_run else f"Wrote {path}")
     print(next_steps(FLAGS.name, images_only=FLAGS.images_only))
-
-
-def write_pair(pairs) -> None:
-    """Writes both files beside their places, then moves them: a full disk changes nothing."""
-    (settings, settings_text), (lists, lists_text) = pairs
-    with atomic_path(settings) as new_settings, atomic_path(lists) as new_lists:
-        new_lists.write_text(lists_text, encoding="utf-8")
-        new_settings.write_text(settings_text, encoding="utf-8")
-        settings.unlink(missing_ok=True)  # never the settings of one dataset with the lists of another
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ from fewslice.settings.al_flags import SelectArgs
 from fewslice.settings.declare import settings_of
 from fewslice.settings.flags import define, read_from
 from fewslice.settings.predict_flags import PredictArgs
+from fewslice.stages import run
 
 FLAGS = flags.FLAGS
 define(stages.Training, "seed")
@@ -158,20 +159,9 @@ def arguments(cls: type[stages.ScriptFlags], dataset: str, *more: str) -> list[s
 
 
 def train(job: Job) -> None:
-    backend.load()
-    from fewslice.stages import begin, contrastive, segmentation
-    from fewslice.stages.joint.stage import train_joint
-
-    functions = {
-        stages.GlobalPretraining: contrastive.pretrain_encoder,
-        stages.LocalPretraining: contrastive.pretrain_decoder,
-        stages.Baseline: segmentation.train_baseline,
-        stages.DecoderFineTuning: segmentation.fine_tune_encoder_decoder,
-        stages.JointTraining: train_joint,
-    }
     flag = "teacher" if job.cls is stages.JointTraining else "init_from"
     start = [f"--{flag}={run_of(other)}" for other in jobs() if other.label == job.start]
-    functions[job.cls](*begin(*read_from(job.cls, arguments(job.cls, job.dataset, *job.flags, *start))))
+    run(*read_from(job.cls, arguments(job.cls, job.dataset, *job.flags, *start)))
 
 
 def run_of(job: Job) -> Path:

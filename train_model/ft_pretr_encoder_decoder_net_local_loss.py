@@ -17,16 +17,13 @@ More    docs/fine_tuning.md, docs/evaluation.md, docs/runs.md
 from fewslice.core import app
 from fewslice.settings.flags import define, read
 from fewslice.settings.stage_flags import DecoderFineTuning
-from fewslice.stages import begin
+from fewslice.stages import run
 
 define(DecoderFineTuning)
 
 
 def main(_argv) -> None:
-    args, dataset = begin(*read(DecoderFineTuning))
-    from fewslice.stages.segmentation import fine_tune_encoder_decoder
-
-    fine_tune_encoder_decoder(args, dataset)
+    run(*read(DecoderFineTuning))
 
 
 if __name__ == "__main__":

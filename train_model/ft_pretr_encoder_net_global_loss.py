@@ -17,16 +17,13 @@ More    docs/fine_tuning.md, docs/evaluation.md, docs/runs.md
 from fewslice.core import app
 from fewslice.settings.flags import define, read
 from fewslice.settings.stage_flags import EncoderFineTuning
-from fewslice.stages import begin
+from fewslice.stages import run
 
 define(EncoderFineTuning)
 
 
 def main(_argv) -> None:
-    args, dataset = begin(*read(EncoderFineTuning))
-    from fewslice.stages.segmentation import fine_tune_encoder
-
-    fine_tune_encoder(args, dataset)
+    run(*read(EncoderFineTuning))
 
 
 if __name__ == "__main__":

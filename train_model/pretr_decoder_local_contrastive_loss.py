@@ -18,16 +18,13 @@ More    docs/local_pretraining.md, docs/runs.md
 from fewslice.core import app
 from fewslice.settings.flags import define, read
 from fewslice.settings.stage_flags import LocalPretraining
-from fewslice.stages import begin
+from fewslice.stages import run
 
 define(LocalPretraining)
 
 
 def main(_argv) -> None:
-    args, dataset = begin(*read(LocalPretraining))
-    from fewslice.stages.contrastive import pretrain_decoder
-
-    pretrain_decoder(args, dataset)
+    run(*read(LocalPretraining))
 
 
 if __name__ == "__main__":

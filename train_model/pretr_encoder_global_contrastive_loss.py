@@ -17,16 +17,13 @@ More    docs/global_pretraining.md, docs/runs.md
 from fewslice.core import app
 from fewslice.settings.flags import define, read
 from fewslice.settings.stage_flags import GlobalPretraining
-from fewslice.stages import begin
+from fewslice.stages import run
 
 define(GlobalPretraining)
 
 
 def main(_argv) -> None:
-    args, dataset = begin(*read(GlobalPretraining))
-    from fewslice.stages.contrastive import pretrain_encoder
-
-    pretrain_encoder(args, dataset)
+    run(*read(GlobalPretraining))
 
 
 if __name__ == "__main__":

@@ -17,16 +17,13 @@ More    docs/group_pretraining.md, docs/runs.md
 from fewslice.core import app
 from fewslice.settings.flags import define, read
 from fewslice.settings.stage_flags import GroupPretraining
-from fewslice.stages import begin
+from fewslice.stages import run
 
 define(GroupPretraining)
 
 
 def main(_argv) -> None:
-    args, dataset = begin(*read(GroupPretraining))
-    from fewslice.stages.contrastive import pretrain_group_encoder
-
-    pretrain_group_encoder(args, dataset)
+    run(*read(GroupPretraining))
 
 
 if __name__ == "__main__":

@@ -25,18 +25,13 @@ More    docs/joint_training.md, docs/evaluation.md, docs/runs.md
 from fewslice.core import app
 from fewslice.settings.flags import define, read
 from fewslice.settings.stage_flags import JointTraining
-from fewslice.stages import begin
+from fewslice.stages import run
 
 define(JointTraining)
 
 
 def main(_argv) -> None:
-    args, dataset = begin(*read(JointTraining))
-    if args.check_only:
-        return
-    from fewslice.stages.joint.stage import train_joint
-
-    train_joint(args, dataset)
+    run(*read(JointTraining))
 
 
 if __name__ == "__main__":

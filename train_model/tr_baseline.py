@@ -16,16 +16,13 @@ More    docs/baseline.md, docs/evaluation.md, docs/runs.md
 from fewslice.core import app
 from fewslice.settings.flags import define, read
 from fewslice.settings.stage_flags import Baseline
-from fewslice.stages import begin
+from fewslice.stages import run
 
 define(Baseline)
 
 
 def main(_argv) -> None:
-    args, dataset = begin(*read(Baseline))
-    from fewslice.stages.segmentation import train_baseline
-
-    train_baseline(args, dataset)
+    run(*read(Baseline))
 
 
 if __name__ == "__main__":

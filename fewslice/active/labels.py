@@ -1,8 +1,7 @@
 """Annotations: a partial label volume per case, made of the labels that each round revealed.
 
 It holds classes where something is known and the ignore value elsewhere: full masks, scribbles, patches and files that
-a person painted are values of it. Kept are the labels inside the queried boxes, in the order of the query; `volume`
-puts those of a case together.
+a person painted are values of it. Kept are the labels inside the queried boxes, in the order of the query.
 
     rounds/000/labels.npy    (V,) uint8: labels of the round's boxes, one after the other, each in C order
 """
@@ -12,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -67,12 +66,6 @@ class Labels:
     def __len__(self) -> int:
         return sum(len(part.units) for part in self.rounds)
 
-    def __iter__(self) -> Iterator[tuple[Box, np.ndarray]]:
-        """Yields (box, labels) in the order in which they were annotated."""
-        for part in self.rounds:
-            for place, box in enumerate(part.boxes):
-                yield box, part.labels(place)
-
     def labels(self, place: int) -> np.ndarray:
         """Returns the (slices, rows, columns) uint8 labels of `boxes[place]`."""
         for part in self.rounds:
@@ -84,14 +77,6 @@ class Labels:
     def extended(self, revealed: Revealed) -> Labels:
         """Returns these and another round's."""
         return dataclasses.replace(self, rounds=(*self.rounds, revealed))
-
-    def volume(self, case: int) -> np.ndarray:
-        """Returns the partial label volume of a case, (slices, rows, columns) uint8."""
-        volume = np.full(self.pool.cases[case].shape, self.ignore_value, np.uint8)
-        for box, labels in self:
-            if box.case == case:
-                np.copyto(volume[box.slices], labels, where=labels != self.ignore_value)
-        return volume
 
     @property
     def is_complete(self) -> bool:

@@ -166,15 +166,8 @@ def register(
         obeys_rules: Whether it chooses by `Query.first_allowed`, so that it also serves units that overlap and a cap
             per case. It may then return fewer units than the budget.
     """
-
-    def decorate(function: Strategy) -> Strategy:
-        function.needs = tuple(needs)
-        function.needs_labelled = needs_labelled
-        function.options_class = options
-        function.obeys_rules = obeys_rules
-        return STRATEGIES.register(name)(function)
-
-    return decorate
+    facts = {"needs": tuple(needs), "needs_labelled": needs_labelled, "obeys_rules": obeys_rules}
+    return STRATEGIES.register(name, options_class=options, **facts)
 
 
 def strategy_options(name: str) -> Known:

@@ -5,7 +5,7 @@ grow with M, at most four arrays of the size of one pass. Larger is more uncerta
 H(q) = -sum_c q_c log(q_c + 1e-10) in nats.
 
 Source: Vepa et al., 2024, arXiv 2411.15763 (entropy and variance ratio of ensembles); Gal et al., 2017, arXiv
-1703.02910 (entropy, BALD, variation ratio). The scores are files in `fewslice/active/scores/`.
+1703.02910 (entropy, BALD, variation ratio); Houlsby et al., 2011, arXiv 1112.5745 (BALD).
 
 Notes:
     Differs from the published code: it computed in float16, where 1e-10 is 0 and BALD may be NaN (which became
@@ -22,7 +22,7 @@ import numpy as np
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import Registry
 
-SCORES = Registry("uncertainty score", "fewslice.active.scores")
+SCORES = Registry("uncertainty score")
 COMBINES = ("mean_probabilities", "mean_scores")
 _TINY = 1e-10
 SPREAD, ENTROPIES, VOTES = "spread", "entropies", "votes"
@@ -50,16 +50,8 @@ def register(
         options: A dataclass of its options; None: it has none.
         needs_labelled: Whether it needs at least one annotated unit, so that it cannot serve the first query.
     """
-
-    def decorate(function: Callable) -> Callable:
-        function.needs = tuple(needs)
-        function.compares = compares
-        function.source = source
-        function.options_class = options
-        function.needs_labelled = needs_labelled
-        return SCORES.register(name)(function)
-
-    return decorate
+    facts = {"needs": tuple(needs), "compares": compares, "source": source, "needs_labelled": needs_labelled}
+    return SCORES.register(name, options_class=options, **facts)
 
 
 class PassStatistics:
@@ -82,7 +74,7 @@ class PassStatistics:
         >>> statistics = PassStatistics(["entropy", "bald"])
         >>> for probabilities in ([[[[0.0, 1.0]]]], [[[[1.0, 0.0]]]]):
         ...     statistics.update(np.array(probabilities))
-        >>> {name: float(values[0].round(4)) for name, values in statistics.finish().items()}
+        >>> {name: values.round(4).item() for name, values in statistics.maps().items()}
         {'entropy': 0.6931, 'bald': 0.6931}
     """
 
@@ -120,11 +112,6 @@ class PassStatistics:
             raise RuntimeError("There was no pass.")
         return {name: function(self) for name, function in self._functions.items()}
 
-    def finish(self) -> dict[str, np.ndarray]:
-        """Returns for each name the (n,) float64 means of the maps. Raises RuntimeError before the first pass."""
-        maps = self.maps().items()
-        return {name: values.mean(axis=tuple(range(1, values.ndim)), dtype=np.float64) for name, values in maps}
-
     def _begin(self, values: np.ndarray) -> None:
         if values.ndim < 3 or values.shape[-1] < 2 or 0 in values.shape:
             raise ValueError(f"`probabilities` must be (slices, *space, at least 2 classes). Received: {values.shape}")
@@ -139,6 +126,55 @@ class PassStatistics:
 def entropy(probabilities: np.ndarray) -> np.ndarray:
     """Returns (...) the entropy in nats of (..., C) probabilities."""
     return -(probabilities * np.log(probabilities + probabilities.dtype.type(_TINY))).sum(axis=-1)
+
+
+@register("entropy")
+def predictive_entropy(statistics: PassStatistics) -> np.ndarray:
+    """H(p), the entropy of the mean: aleatoric and epistemic uncertainty. Published as `entropy_w_label_probs`."""
+    return entropy(statistics.mean)
+
+
+@register("expected_entropy", needs=(ENTROPIES,))
+def expected_entropy(statistics: PassStatistics) -> np.ndarray:
+    """Mean of H over passes: aleatoric uncertainty only."""
+    return statistics.entropies / statistics.passes
+
+
+@register("bald", needs=(ENTROPIES,), compares=True)
+def bald(statistics: PassStatistics) -> np.ndarray:
+    """BALD, H(p) minus the expected entropy: passes that contradict each other only."""
+    return entropy(statistics.mean) - statistics.entropies / statistics.passes
+
+
+@register("ensemble_variance", needs=(SPREAD,), compares=True)
+def ensemble_variance(statistics: PassStatistics) -> np.ndarray:
+    """Variance of the probabilities over passes (divided by M), mean over classes."""
+    return statistics.spread.mean(axis=-1) / statistics.passes
+
+
+@register("least_confidence")
+def least_confidence(statistics: PassStatistics) -> np.ndarray:
+    """1 - the largest mean probability."""
+    return 1.0 - statistics.mean.max(axis=-1)
+
+
+@register("margin")
+def margin(statistics: PassStatistics) -> np.ndarray:
+    """1 - (largest - second largest mean probability)."""
+    top = np.partition(statistics.mean, -2, axis=-1)
+    return 1.0 - (top[..., -1] - top[..., -2])
+
+
+@register("variance_ratio", needs=(VOTES,), compares=True)
+def variance_ratio(statistics: PassStatistics) -> np.ndarray:
+    """1 - (passes that vote for the most frequent class) / M. Published as `ensemble_variance_ratio`."""
+    return 1.0 - statistics.votes.max(axis=-1) / statistics.passes
+
+
+@register("vote_entropy", needs=(VOTES,), compares=True)
+def vote_entropy(statistics: PassStatistics) -> np.ndarray:
+    """Entropy of the shares of the passes' votes. Published as `entropy_w_label_counts`, there of equal values."""
+    return entropy(statistics.votes / statistics.passes)
 
 
 def mean_over_members(scores: Sequence[np.ndarray]) -> np.ndarray:

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage
 
-from fewslice.augment.interpolate import BilinearSampler
+from fewslice.augment.interpolate import BilinearSampler, read_only
 
 GRID = 3
 
@@ -23,9 +23,7 @@ def _spline_matrix(n_in: int, n_out: int) -> np.ndarray:
     columns = [
         ndimage.zoom(row, n_out / n_in, order=3, mode="mirror", prefilter=True, grid_mode=True) for row in np.eye(n_in)
     ]
-    matrix = np.stack(columns, axis=1).astype(np.float32)
-    matrix.setflags(write=False)
-    return matrix
+    return read_only(np.stack(columns, axis=1).astype(np.float32))[0]
 
 
 def enlarge_grids(grids: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -84,5 +82,4 @@ def warp_pairs(images: np.ndarray, onehot: np.ndarray, fields: np.ndarray) -> tu
 
 def draw_grids(rng: np.random.Generator | int, batch: int, *, sigma: float) -> np.ndarray:
     """Draws displacements N(0, sigma) in pixels: (batch, 2, 3, 3) float32, rows before columns."""
-    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
-    return (rng.standard_normal((batch, 2, GRID, GRID)) * sigma).astype(np.float32)
+    return (np.random.default_rng(rng).standard_normal((batch, 2, GRID, GRID)) * sigma).astype(np.float32)

@@ -209,6 +209,5 @@ def apply_views(images: np.ndarray, draws: GroupViewDraws) -> np.ndarray:
 
 def group_view(rng: np.random.Generator | int, images: np.ndarray) -> np.ndarray:
     """Makes a random view of each image, (batch, H, W, C) with sides of at least 3 pixels: a new float32 array."""
-    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     images = np.asarray(images, np.float32)
     return apply_views(images, draw_views(rng, len(images), images.shape[1:3]))

@@ -51,5 +51,4 @@ def random_mixup(
     rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch = len(images)
     weights = rng.beta(alpha, alpha, size=batch)
-    pairs = rng.integers(batch, size=(batch, 2))
-    return mix_pairs(images, onehot, weights=weights, pairs=pairs)
+    return mix_pairs(images, onehot, weights=weights, pairs=rng.integers(batch, size=(batch, 2)))

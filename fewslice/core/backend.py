@@ -109,7 +109,7 @@ def _log_device() -> None:
     """Names the backend and the device in the log, once per process; warns of two TensorFlows in one environment."""
     import keras
 
-    kind, found, gpus = keras.backend.backend(), versions(), []
+    kind, found, gpus = keras.backend.backend(), _installed(), []
     if kind == "jax":
         import jax
 
@@ -228,18 +228,24 @@ def compiled(function: Callable[..., None], changed: Sequence[Any], read: Sequen
     return call
 
 
+@functools.cache
+def _installed() -> dict[str, str]:
+    from importlib import metadata
+
+    found = {}
+    for name in ("tensorflow-cpu", "tensorflow", "jax", "torch", "keras", "numpy", "scipy", "scikit-image", "nibabel"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
 def versions() -> dict[str, str]:
     """Returns the versions of everything that a result depends on, plugins and what they registered included."""
     import platform
-    from importlib import metadata
 
     import keras
 
-    names = ("tensorflow-cpu", "tensorflow", "jax", "torch", "keras", "numpy", "scipy", "scikit-image", "nibabel")
-    found = {"python": platform.python_version(), "backend": keras.backend.backend()}
-    for name in names:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
+    found = {"python": platform.python_version(), "backend": keras.backend.backend(), **_installed()}
     for plugin in plugins.loaded():
         names = ", ".join(f"{kind} {name}" for kind, name in plugin.registered)
         found[f"plugin {plugin.file}"] = f"sha256 {plugin.sha256}: {names or 'nothing registered'}"

@@ -34,10 +34,8 @@ class Progress:
     ):
         self.total, self.title, self.done = total, title, 0
         self._stream = stream if stream is not None else sys.stderr
-        self._is_enabled = is_enabled and total > 0
-        self._is_terminal = bool(getattr(self._stream, "isatty", lambda: False)())
-        self._is_kept = is_kept
-        self._is_enabled = self._is_enabled and (is_kept or self._is_terminal)
+        self._is_terminal, self._is_kept = bool(getattr(self._stream, "isatty", lambda: False)()), is_kept
+        self._is_enabled = is_enabled and total > 0 and (is_kept or self._is_terminal)
         self._lock = threading.Lock()
         self._started = self._shown = time.monotonic()
         self._shown -= _REDRAW_S

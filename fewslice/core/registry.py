@@ -7,12 +7,11 @@ settings can look names up without importing the rooms above them.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import importlib
 import pkgutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +73,12 @@ class Registry:
         self._objects: dict[str, Any] = {}
         self._origins: dict[str, str] = {}
 
-    def register(self, name: str) -> Callable[[Any], Any]:
-        """Returns a decorator that stores its object under `name`. A name that is taken raises `RuntimeError`."""
+    def register(self, name: str, **facts: Any) -> Callable[[Any], Any]:
+        """Returns a decorator that stores its object under `name`. A name that is taken raises `RuntimeError`.
+
+        Args:
+            **facts: Attributes that it gives the object.
+        """
 
         def decorate(obj: Any) -> Any:
             module, origin = _registering_module()
@@ -86,6 +89,8 @@ class Registry:
                 raise RuntimeError(f"The {self.kind} {name!r} is registered twice. The other one: {first}")
             self._objects[name] = obj
             self._origins[name] = origin
+            for fact, value in facts.items():
+                setattr(obj, fact, value)
             return obj
 
         return decorate
@@ -113,16 +118,6 @@ class Registry:
         """Returns the names that were registered while one of these files was imported, sorted."""
         wanted = {str(path) for path in paths}
         return sorted(name for name, origin in self._origins.items() if origin.rpartition(":")[0] in wanted)
-
-    @contextlib.contextmanager
-    def temporary(self) -> Iterator[Registry]:
-        """Forgets what is registered within a block when it ends."""
-        self.load()
-        kept = dict(self._objects), dict(self._origins)
-        try:
-            yield self
-        finally:
-            self._objects, self._origins = kept
 
 
 def _registering_module() -> tuple[str, str]:

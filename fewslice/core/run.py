@@ -105,7 +105,11 @@ class Run:
                 shutil.rmtree(folder)
 
     def __exit__(self, *_exception: Any) -> None:
-        self._stop_log()
+        if self._log_handler is not None:
+            logging.get_absl_logger().removeHandler(self._log_handler)
+            with contextlib.suppress(OSError):
+                self._log_handler.close()
+            self._log_handler = None
         self._lock.close()
 
     @property
@@ -166,7 +170,14 @@ class Run:
         files.write_json(self.dir / "versions.json", versions)
         program = os.path.basename(sys.argv[0])
         files.write_text(self.dir / "command.txt", shlex.join(["python", program, *sys.argv[1:]]) + "\n")
-        self._start_log()
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+            handler = _LogFile(self.logs / "run.log", encoding="utf-8")
+        except OSError as error:
+            raise files.writing_error(self.logs / "run.log", error) from error
+        handler.setFormatter(std_logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.get_absl_logger().addHandler(handler)
+        self._log_handler = handler
 
     def write_config(self) -> None:
         """Writes config.json, with the present number of steps."""
@@ -192,23 +203,6 @@ class Run:
         if size:
             text = "Saved states take %.1f MB. Only longer trainings need them; --tidy of the report removes them."
             logging.info(text, size / 1e6)
-
-    def _start_log(self) -> None:
-        try:
-            self.logs.mkdir(parents=True, exist_ok=True)
-            handler = _LogFile(self.logs / "run.log", encoding="utf-8")
-        except OSError as error:
-            raise files.writing_error(self.logs / "run.log", error) from error
-        handler.setFormatter(std_logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logging.get_absl_logger().addHandler(handler)
-        self._log_handler = handler
-
-    def _stop_log(self) -> None:
-        if self._log_handler is not None:
-            logging.get_absl_logger().removeHandler(self._log_handler)
-            with contextlib.suppress(OSError):
-                self._log_handler.close()
-            self._log_handler = None
 
 
 class _LogFile(std_logging.FileHandler):

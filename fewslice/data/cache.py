@@ -477,8 +477,7 @@ class Store:
 
     def _key(self, key: str) -> str:
         """Returns the name under which an array is stored; scribbles of both origins lie side by side."""
-        is_simulated = key == SCRIBBLE and self.reader.dataset.scribbles == "simulated"
-        return "scribble_simulated" if is_simulated else key
+        return "scribble_simulated" if key == SCRIBBLE and self.reader.dataset.scribbles == "simulated" else key
 
     def _holds(self, case: Case, entry: Mapping[str, Any], annotations: Annotations) -> bool:
         """Whether an entry has what is asked for; those of earlier versions lack native labels and headers."""
@@ -525,12 +524,9 @@ class Store:
         path, checksum = self._file(case, f"{key}.npy"), hashlib.sha256(content.getbuffer()).hexdigest()
         files.write_bytes(path, content.getbuffer())
         if files.sha256(path) != checksum:
-            raise DataError(
-                path,
-                expected=f"the array as it was written (sha256 {checksum[:12]}...)",
-                found="another content",
-                remedy="The disk or network drive is faulty. Put the data root on another one.",
-            )
+            expected = f"the array as it was written (sha256 {checksum[:12]}...)"
+            remedy = "The disk or network drive is faulty. Put the data root on another one."
+            raise DataError(path, expected=expected, found="another content", remedy=remedy)
         shape, size = list(array.shape), content.getbuffer().nbytes
         return {"sha256": checksum, "size": size, "shape": shape, "dtype": array.dtype.name}
 
@@ -541,8 +537,7 @@ def _prepare(volume: Volume, dataset: DatasetConfig, *, with_image: bool) -> tup
     if with_image:
         arrays["image"] = image_to_grid(volume.image, volume.spacing_mm, dataset)
     if volume.scribble is not None:
-        outside = dataset.num_classes
-        arrays[SCRIBBLE] = label_to_grid(volume.scribble, volume.spacing_mm, dataset, outside=outside)
+        arrays[SCRIBBLE] = label_to_grid(volume.scribble, volume.spacing_mm, dataset, outside=dataset.num_classes)
     if volume.label is not None:
         arrays[LABEL] = label = partial_label_to_grid(volume.label, volume.spacing_mm, dataset)
         arrays[NATIVE] = volume.label
@@ -600,12 +595,9 @@ def _check(path: Path, recorded: Mapping[str, Any]) -> None:
 def _changed(path: Path) -> DataError:
     with contextlib.suppress(OSError):
         path.touch()  # newer than its entry, so that the next start compares its content
-    return DataError(
-        path,
-        expected="the array as it was prepared",
-        found="another content (a fault of the disk, or another program)",
-        remedy="Repeat the command: the volume is prepared again. Nothing that depends on the array was saved.",
-    )
+    found = "another content (a fault of the disk, or another program)"
+    remedy = "Repeat the command: the volume is prepared again. Nothing that depends on the array was saved."
+    return DataError(path, expected="the array as it was prepared", found=found, remedy=remedy)
 
 
 def _checksum(entry: Mapping[str, Any]) -> str:

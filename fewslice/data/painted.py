@@ -180,24 +180,18 @@ def _from_segments(
         elif inside.any():
             unknown.append(f"{name!r} ({inside.sum()} voxels)")
     if unknown:
-        raise DataError(
-            path,
-            expected=f"segments called {', '.join((*names, BACKGROUND, NOT_ANNOTATED))}",
-            found=f"also {few(unknown, 8)}",
-            remedy="Give each the name of what it shows (double click on the name in the Segment Editor), and save.",
-        )
+        expected = f"segments called {', '.join((*names, BACKGROUND, NOT_ANNOTATED))}"
+        remedy = "Give each the name of what it shows (double click on the name in the Segment Editor), and save."
+        raise DataError(path, expected=expected, found=f"also {few(unknown, 8)}", remedy=remedy)
     rest = 0 if ignore in masks else ignore
     labels = np.full(layers.shape[1:], rest, np.uint8)
     for number in sorted(masks, key=lambda number: 0 if number == ignore else 1 + number):
         inside, twice = masks[number], masks[number] & (labels > 0) & (labels < ignore)
         if number and number < ignore and twice.any():
             other = names[int(labels[twice][0]) - 1]
-            raise DataError(
-                path,
-                expected="one structure per voxel",
-                found=f"{twice.sum()} voxels in both {other!r} and {names[number - 1]!r}",
-                remedy="Take one from the other (Segment Editor, Logical operators, Subtract), and save.",
-            )
+            found = f"{twice.sum()} voxels in both {other!r} and {names[number - 1]!r}"
+            remedy = "Take one from the other (Segment Editor, Logical operators, Subtract), and save."
+            raise DataError(path, expected="one structure per voxel", found=found, remedy=remedy)
         labels[inside] = number
     return labels, rest
 
@@ -207,12 +201,10 @@ def _checked_slices(path: Path, labels: np.ndarray, names: tuple[str, ...], igno
     first, is_shown = labels[0, 0], ((labels > 0) & (labels < ignore)).any(axis=(0, 1))
     full = np.flatnonzero((labels == first).all(axis=(0, 1)) & is_shown)
     if len(full) and not (labels == ignore).all(axis=(0, 1)).any():
-        raise DataError(
-            path,
-            expected=f"numbers as they were handed out ({ignore} is {NOT_ANNOTATED})",
-            found=f"{len(full)} whole slices of number {first[full[0]]}, {names[first[full[0]] - 1]}",
-            remedy="Did the program number anew, as 3D Slicer's export to a label map does? Save it as .seg.nrrd.",
-        )
+        expected = f"numbers as they were handed out ({ignore} is {NOT_ANNOTATED})"
+        found = f"{len(full)} whole slices of number {first[full[0]]}, {names[first[full[0]] - 1]}"
+        remedy = "Did the program number anew, as 3D Slicer's export to a label map does? Save it as .seg.nrrd."
+        raise DataError(path, expected=expected, found=found, remedy=remedy)
     if not (labels == ignore).any() and not is_shown.all():
         labels = np.where(is_shown, labels, ignore).astype(np.uint8)
     return labels
@@ -244,15 +236,15 @@ def _on_grid(
         placed = _embedded(moved, np.linalg.solve(reading, affine), shape, rest, is_free=is_segmentation)
         if placed is not None and _count(placed, ignore) == _count(labels, ignore):
             return placed
-    said = f"voxels of {_rounded(found.spacing_mm)} mm, axes to {geometry.letters(theirs[0])}"
+    said = geometry.describe(found.spacing_mm, theirs[0])
     if labels.shape == shape and (takes_voxels or _is_silent(found, theirs[0], painting, spacing)):
         logging.warning("%s is taken voxel by voxel: its header (%s) does not place it on the volume.", path, said)
         return labels
     off = f", a corner {geometry.distance_mm(painting, theirs[0], shape):.3g} mm off" if labels.shape == shape else ""
     raise DataError(
         path,
-        expected=f"the grid of {volume.case.case_id}: shape {shape}, voxels of {_rounded(spacing)} mm, axes to "
-        f"{geometry.letters(painting)}, corners within {geometry.tolerance_mm(painting):.2g} mm",
+        expected=f"the grid of {volume.case.case_id}: shape {shape}, {geometry.describe(spacing, painting)}, corners "
+        f"within {geometry.tolerance_mm(painting):.2g} mm",
         found=f"shape {labels.shape}, {said}{off}",
         remedy="Is it the annotation of another scan? If it lies on this one voxel by voxel and only its header is "
         "wrong, take the header of the scan: nibabel.save(nibabel.Nifti1Image(label.dataobj, None, image.header), "
@@ -295,7 +287,3 @@ def _is_silent(found: Grid, theirs: np.ndarray, painting: np.ndarray, spacing_mm
     is_default = np.allclose(abs(found.affine), np.eye(4), atol=1e-4)
     has_no_scale = np.allclose(geometry.column_lengths(found.affine), 1) and not np.allclose(spacing_mm, 1)
     return is_default or (has_no_scale and geometry.letters(theirs) == geometry.letters(painting))
-
-
-def _rounded(spacing_mm: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(round(float(side), 5) for side in spacing_mm)

@@ -79,13 +79,10 @@ def examine_dataset(
             shows[case.patient_id] = shows.get(case.patient_id, False) or any(result.counts[1:])
         other = seen.setdefault(result.content, case)
         if other is not case:
-            error = DataError(
-                case.image_path,
-                expected="an image that occurs once in the dataset",
-                found=f"the voxels of {other.image_path} (case {other.case_id})",
-                remedy="Remove one of them; a copy could stand in training and test at once.",
-            )
-            duplicates.append(error)
+            expected = "an image that occurs once in the dataset"
+            found = f"the voxels of {other.image_path} (case {other.case_id})"
+            remedy = "Remove one of them; a copy could stand in training and test at once."
+            duplicates.append(DataError(case.image_path, expected=expected, found=found, remedy=remedy))
     findings.notes += _lists_of_nothing(reader, shows) + grouped_notes(notes)
     findings.problems += duplicates + _similar_patients(reader, cases)
     return findings
@@ -213,13 +210,7 @@ def _similar_patients(reader: Reader, cases: Sequence[Case]) -> list[DataError]:
     for case in cases:
         key = re.sub(r"\d+", lambda digits: str(int(digits[0])), case.patient_id.lower())
         groups.setdefault(key, set()).add(case.patient_id)
-    return [
-        DataError(
-            reader.folder,
-            expected="patients whose names differ in more than case and leading zeros",
-            found=" and ".join(sorted(names)),
-            remedy="Rename them, or give the volumes of one patient the same name.",
-        )
-        for names in groups.values()
-        if len(names) > 1
-    ]
+    expected = "patients whose names differ in more than case and leading zeros"
+    text = {"expected": expected, "remedy": "Rename them, or give the volumes of one patient the same name."}
+    alike = [" and ".join(sorted(names)) for names in groups.values() if len(names) > 1]
+    return [DataError(reader.folder, found=names, **text) for names in alike]

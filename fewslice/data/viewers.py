@@ -36,13 +36,12 @@ def write_colours(folder: Path, names: tuple[str, ...], ignore: int) -> None:
     rows = [(0, BACKGROUND, (0, 0, 0), 0.0)]
     rows += [(number, name, _rgb(number), 1.0) for number, name in enumerate(names, 1)]
     rows += [(ignore, NOT_ANNOTATED, (128, 128, 128), _FAINT)]
-    slicer = [
+    slicer = ["# number name red green blue opacity"]
+    slicer += [
         f"{number} {'_'.join(name.split())} {' '.join(map(str, rgb))} {round(255 * opacity)}"
         for number, name, rgb, opacity in rows
     ]
-    files.write_text(
-        folder / "colours_3d_slicer.ctbl", "\n".join(["# number name red green blue opacity", *slicer, ""])
-    )
+    files.write_text(folder / "colours_3d_slicer.ctbl", "\n".join([*slicer, ""]))
     snap = [
         f'{number:5} {rgb[0]:5} {rgb[1]:4} {rgb[2]:4} {opacity:5g} {opacity > 0:3d} {opacity == 1:3d}    "{name}"'
         for number, name, rgb, opacity in rows
@@ -65,11 +64,9 @@ def write_segmentation(path: Path, labels: np.ndarray, affine: np.ndarray, names
     image.SetSpacing(sizes.tolist())
     image.SetDirection((lps[:3, :3] / sizes).ravel().tolist())
     image.SetOrigin(lps[:3, 3].tolist())
-    facts = {"Segmentation_ContainedRepresentationNames": "Binary labelmap|"}
-    facts |= {
-        "Segmentation_SourceRepresentation": "Binary labelmap",
-        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
-    }
+    kinds = {"ContainedRepresentationNames": "Binary labelmap|", "SourceRepresentation": "Binary labelmap"}
+    kinds["ReferenceImageExtentOffset"] = "0 0 0"
+    facts = {f"Segmentation_{key}": value for key, value in kinds.items()}
     extent = " ".join(f"0 {size - 1}" for size in labels.shape)
     for place, (name, number) in enumerate(numbers.items()):
         colour = _rgb(number) if number < ignore else (128, 128, 128) if number == ignore else (90, 70, 50)

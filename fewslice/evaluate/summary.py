@@ -86,12 +86,10 @@ def _group(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -> dict:
     per_structure = {}
     for index, structure in enumerate(struct_name):
         notes = [score.absent[index] for score in scores]
+        distances = ("hd95_mm", "hd95_voxels", "assd_mm", "nsd")
         per_structure[structure] = {
             "dice": statistics([score.dice[index + 1] for score in scores]),
-            "hd95_mm": statistics([score.hd95_mm[index] for score in scores]),
-            "hd95_voxels": statistics([score.hd95_voxels[index] for score in scores]),
-            "assd_mm": statistics([score.assd_mm[index] for score in scores]),
-            "nsd": statistics([score.nsd[index] for score in scores]),
+            **{name: statistics([getattr(score, name)[index] for score in scores]) for name in distances},
             "absent_in_truth_only": notes.count("absent in truth"),
             "absent_in_prediction_only": notes.count("absent in prediction"),
             "absent_in_both": notes.count("absent in truth and prediction"),

@@ -158,7 +158,6 @@ class AnnotatedMasks:
         self._places = {int(unit): place for place, unit in enumerate(self._labels.units)}
         self._blank = np.full(GRID, self._labels.ignore_value, np.uint8)
         self.shape = (len(self._labels.pool), *GRID)
-        self.dtype = np.dtype(np.uint8)
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -7,6 +7,7 @@ are not scaled to length 1. Pixels serve as embeddings, too. In memory is one ba
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ from fewslice.train.networks import embedding_network
 from fewslice.train.predict import padded_batches, softmax
 
 Images = Sequence[np.ndarray]
+Rows = Callable[[np.ndarray], np.ndarray]
 
 
 def embed(
@@ -54,17 +56,12 @@ def embed(
     """
     if run is None:
         raise ConfigError("Without an encoder there are no embeddings.")
-
-    def blocks(done: int) -> Iterator[np.ndarray]:
-        encode = _encoder(run, dataset, mixed_precision)
-        for batch, count in padded_batches((images[unit] for unit in range(done, len(images))), batch_size):
-            yield encode(batch)[:count]
-
     key = {"encoder": run.digest if isinstance(run, EncoderRun) else run, **key, "bfloat16": bool(mixed_precision)}
-    return write_rows(path, len(images), blocks, key=key, title="Embedding the pool")
+    encode = functools.cache(lambda: _encoder(run, dataset, mixed_precision))  # not built where the file is finished
+    return _by_batches(lambda batch: encode()(batch), images, path, batch_size, key=key, title="Embedding the pool")
 
 
-def _encoder(run: EncoderRun | str, dataset: DatasetConfig, mixed_precision: bool) -> Callable:
+def _encoder(run: EncoderRun | str, dataset: DatasetConfig, mixed_precision: bool) -> Rows:
     """Returns the function (n, rows, columns, channels) -> (n, D) float32."""
     if run == PIXELS:
         return lambda images: images.reshape(len(images), -1)
@@ -79,7 +76,7 @@ def network_features(
     *,
     path: str | os.PathLike,
     batch_size: int = 16,
-    reduce: Callable[[np.ndarray], np.ndarray] = lambda maps: maps,
+    reduce: Rows = lambda maps: maps,
 ) -> np.ndarray:
     """Writes what a network says of every unit and returns it memory-mapped, (N, D) float16.
 
@@ -136,20 +133,14 @@ def gradient_embeddings(
     return _by_batches(rows, images, path, batch_size, dtype="float32", title="Gradients of the pool")
 
 
-def _by_batches(
-    rows: Callable[[np.ndarray], np.ndarray],
-    images: Images,
-    path: str | os.PathLike,
-    batch_size: int,
-    *,
-    dtype: str,
-    title: str,
-) -> np.ndarray:
-    def blocks(_done: int) -> Iterator[np.ndarray]:
-        for batch, count in padded_batches((images[unit] for unit in range(len(images))), batch_size):
+def _by_batches(rows: Rows, images: Images, path: str | os.PathLike, batch_size: int, **how: Any) -> np.ndarray:
+    """Writes what `rows` makes of batches of images; `how`: see `write_rows`."""
+
+    def blocks(done: int) -> Iterator[np.ndarray]:
+        for batch, count in padded_batches((images[unit] for unit in range(done, len(images))), batch_size):
             yield rows(batch)[:count]
 
-    return write_rows(path, len(images), blocks, dtype=dtype, title=title)
+    return write_rows(path, len(images), blocks, **how)
 
 
 def kernel_gradients(features: np.ndarray, logits: np.ndarray, kernel_size: tuple[int, int]) -> np.ndarray:

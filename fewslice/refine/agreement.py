@@ -15,10 +15,7 @@ from fewslice.evaluate.metrics import dice_per_class
 
 
 def agreement(
-    predict: Callable[[np.ndarray], np.ndarray],
-    images: np.ndarray,
-    num_classes: int,
-    rng: np.random.Generator | int,
+    predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray, num_classes: int, rng: np.random.Generator | int
 ) -> np.ndarray:
     """Predicts two random views of a volume, maps both back and returns the F1 of each class.
 
@@ -42,7 +39,6 @@ def agreement(
         and a scaling by s was undone by 2 - s. Classes that occur in neither view are NaN in their own place; there
         the array became shorter.
     """
-    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     if images.ndim != 4:
         raise ValueError(f"`images` must be (Z, H, W, C). Received: shape {images.shape}")
     views = draw_two_views(rng)
@@ -52,11 +48,7 @@ def agreement(
 
 
 def _labels_through(
-    view: VolumeView,
-    predict: Callable[[np.ndarray], np.ndarray],
-    images: np.ndarray,
-    *,
-    num_classes: int,
+    view: VolumeView, predict: Callable[[np.ndarray], np.ndarray], images: np.ndarray, *, num_classes: int
 ) -> np.ndarray:
     """Returns (Z, H, W): the classes predicted on the view, at the pixels of the original."""
     probabilities = np.asarray(predict(apply_view(view, images)))

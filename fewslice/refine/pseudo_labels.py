@@ -184,12 +184,9 @@ def load_round(folder: Path) -> Round | None:
 
 def _read_array(path: Path, sha256: str) -> np.ndarray:
     if not path.is_file() or files.sha256(path) != sha256:
-        raise DataError(
-            path,
-            expected="the pseudo-labels that this round was made of",
-            found="nothing" if not path.is_file() else "a file with another content",
-            remedy=_AGAIN.format(path.parent.parent / RECORD),
-        )
+        expected = "the pseudo-labels that this round was made of"
+        found = "nothing" if not path.is_file() else "a file with another content"
+        raise DataError(path, expected=expected, found=found, remedy=_AGAIN.format(path.parent.parent / RECORD))
     return np.load(path, mmap_mode="r")
 
 
@@ -235,11 +232,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 
 
 def _one(
-    volume: PreparedVolume,
-    place: tuple[int, int],
-    predict: Predict,
-    settings: Settings,
-    truth: np.ndarray | None,
+    volume: PreparedVolume, place: tuple[int, int], predict: Predict, settings: Settings, truth: np.ndarray | None
 ) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray | None]:
     """Returns the row of one volume, the most probable classes, the refined labels and their probabilities."""
     images = np.ascontiguousarray(volume.image, np.float32)

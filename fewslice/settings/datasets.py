@@ -21,14 +21,8 @@ from fewslice.core.errors import ConfigError, listed
 from fewslice.core.registry import unknown_name
 from fewslice.settings import dataset_files
 from fewslice.settings.dataset_files import ExperimentFile
-from fewslice.settings.declare import Count, Help, Must, Positive, declared, settings_of
-from fewslice.settings.splits import (
-    Splits,
-    freeze_table,
-    overlap_problems,
-    table_problems,
-    val_patients,
-)
+from fewslice.settings.declare import Aside, Count, Must, Positive, declared, settings_of
+from fewslice.settings.splits import Splits, freeze_table, overlap_problems, table_problems, val_patients
 
 STRIDE = 32  # five 2x2 poolings halve each side five times
 # File stem -> patient: what stands before a suffix for the frame, as in "subject7_frame01", "subject7_t03",
@@ -84,7 +78,7 @@ class DatasetConfig:
     data_path_tr_cropped: Annotated[
         str, "Folder for the output of scripts/create_cropped_imgs.py. Default: cropped/<name>."
     ] = ""
-    how_to_get: Annotated[str, Help("Shown when the scans are not there.", in_digest=False)]
+    how_to_get: Annotated[str, Aside("Shown when the scans are not there.")]
     img_size_x: Annotated[Side, "Rows of a prepared slice."]
     img_size_y: Annotated[Side, "Columns of a prepared slice."]
     grid: Annotated[
@@ -138,10 +132,9 @@ class DatasetConfig:
     ] = ("",)
     orientation: Annotated[
         Literal["canonical", "as_stored"],
-        Help(
+        Aside(
             "canonical turns arrays to R, A, S as the file's affine says, the third axis staying the slice axis; "
-            "as_stored leaves them, as published code does.",
-            in_digest=False,
+            "as_stored leaves them, as published code does."
         ),
     ] = "canonical"
     image_channel: Annotated[int, Ge(0), "Channel of a 4-D image."] = 0
@@ -166,9 +159,9 @@ class DatasetConfig:
         Must(lambda value: len(value) == 2 and 0 <= value[0] < value[1] <= 100, "two rising numbers in 0 to 100"),
         "Intensities of a volume that become 0 and 1.",
     ] = (1.0, 99.0)
-    scribbles: Annotated[
-        Literal["file", "simulated"], Help("Where scribbles come from, if they are asked for.", in_digest=False)
-    ] = "file"
+    scribbles: Annotated[Literal["file", "simulated"], Aside("Where scribbles come from, if they are asked for.")] = (
+        "file"
+    )
     spacing_table: Annotated[str, "csv with voxel sizes, for layouts of .h5 files."] = ""
     images_dir: Annotated[str, "Folder of images below `data_path_tr`."] = "imagesTr"
     labels_dir: Annotated[str, "Folder of labels below `data_path_tr`."] = "labelsTr"

@@ -54,6 +54,9 @@ class Help:
     no_effect: str = ""
 
 
+Aside = functools.partial(Help, in_digest=False)  # for places, lengths and the like
+
+
 @dataclasses.dataclass(frozen=True)
 class Must:
     """A rule that the bounds of `annotated_types` cannot express.

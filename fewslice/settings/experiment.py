@@ -22,7 +22,7 @@ from fewslice.core import registry
 from fewslice.core.errors import ConfigError
 from fewslice.core.options import Place
 from fewslice.settings import budgets
-from fewslice.settings.declare import Count, Help, Must, declared, settings_of
+from fewslice.settings.declare import Aside, Count, Must, declared, settings_of
 from fewslice.settings.group_contrastive import GroupContrastive
 from fewslice.settings.yaml import Named, Registered
 
@@ -121,14 +121,12 @@ class Encoder(GroupContrastive):
 class Experiment:
     """An experiment of active learning."""
 
-    name: Annotated[PlainName, Help("Name of the run.", in_digest=False)]
+    name: Annotated[PlainName, Aside("Name of the run.")]
     dataset: Annotated[str, "Dataset, as `--dataset`."]
     network: Annotated[
-        Named,
-        Registered("network"),
-        "Segmentation network with its options: batch size, learning rate, steps, ...",
+        Named, Registered("network"), "Segmentation network with its options: batch size, learning rate, steps, ..."
     ]
-    rounds: Annotated[tuple[Round, ...], Len(1), Help("The rounds; some can be added later.", in_digest=False)]
+    rounds: Annotated[tuple[Round, ...], Len(1), Aside("The rounds; some can be added later.")]
     query: Annotated[QuerySettings, "How units are chosen once a network is trained."] = QuerySettings()
     first_query: Annotated[
         QuerySettings | None,
@@ -139,9 +137,7 @@ class Experiment:
     ] = Named("slice")
     annotation: Annotated[str, Registered("annotation"), "What an annotator draws: `mask` or `scribble`."] = "mask"
     annotator: Annotated[
-        str,
-        Registered("annotator"),
-        Help("`simulated` takes the stored labels, `files` waits for a person's.", in_digest=False),
+        str, Registered("annotator"), Aside("`simulated` takes the stored labels, `files` waits for a person's.")
     ] = "simulated"
     members: Annotated[Members, "The networks of a round."] = Members()
     encoder: Annotated[Encoder | None, "Self-supervised encoder that gives embeddings, or its run."] = None

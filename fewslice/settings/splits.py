@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -12,6 +12,7 @@ from fewslice.core.registry import unknown_name
 
 ANY = "*"  # combination name of lists that are the same for every combination
 Table = Mapping[str, Mapping[str, tuple[str, ...]]]
+Problem = tuple[tuple[str, ...], str]  # place in the table, message
 
 
 @dataclass(frozen=True)
@@ -76,92 +77,77 @@ def freeze_table(table: Mapping[str, Mapping[str, Iterable[str]]]) -> Table:
     )
 
 
-def table_problems(name: str, table: Any) -> list[tuple[tuple[str, ...], str]]:
-    """Returns the mistakes in the form of one split table, as (place in the table, message) pairs.
+def table_problems(name: str, table: Any) -> Iterator[Problem]:
+    """Yields the mistakes in the form of one split table, as (place in the table, message) pairs.
 
     Args:
         name: "train", "val" or "test".
         table: What the user's module holds: nested dicts of id lists, or one list for "test".
     """
     if name == "test":
-        return [((name,), problem) for problem in _list_problems("`test`", table)]
-    if not isinstance(table, Mapping):
-        return [((name,), f"`{name}` must be a dict: key -> combination -> list of ids. Received: {table!r:.80}")]
-    if name == "train" and not table:
-        return [((name,), "`train` must hold at least one key with one list of ids. Received: {}")]
-    problems: list[tuple[tuple[str, ...], str]] = []
-    for key, combinations in table.items():
-        names = (key, *(combinations if isinstance(combinations, Mapping) else ()))
-        problems += [
-            ((name, str(key)), f"`{name}`: keys and combinations are texts, in quotes. Received: {one!r:.80}")
-            for one in names
-            if not isinstance(one, str)
-        ]
-        if not isinstance(combinations, Mapping) or not combinations:
-            text = f"`{name}[{key!r}]` must be a dict: combination -> list of ids. Received: {combinations!r:.80}"
-            problems.append(((name, str(key)), text))
-            continue
-        for comb, ids in combinations.items():
-            problems += [
-                ((name, str(key), str(comb)), text) for text in _list_problems(f"`{name}[{key!r}][{comb!r}]`", ids)
-            ]
-    return problems
+        yield from _list_problems((name,), "`test`", table)
+    elif not isinstance(table, Mapping):
+        yield (name,), f"`{name}` must be a dict: key -> combination -> list of ids. Received: {table!r:.80}"
+    elif name == "train" and not table:
+        yield (name,), "`train` must hold at least one key with one list of ids. Received: {}"
+    else:
+        for key, combinations in table.items():
+            yield from _key_problems(name, key, combinations)
 
 
-def _list_problems(label: str, ids: Any) -> list[str]:
+def _key_problems(name: str, key: Any, combinations: Any) -> Iterator[Problem]:
+    place, is_table = (name, str(key)), isinstance(combinations, Mapping)
+    for one in (key, *(combinations if is_table else ())):
+        if not isinstance(one, str):
+            yield place, f"`{name}`: keys and combinations are texts, in quotes. Received: {one!r:.80}"
+    if not is_table or not combinations:
+        yield place, f"`{name}[{key!r}]` must be a dict: combination -> list of ids. Received: {combinations!r:.80}"
+        return
+    for comb, ids in combinations.items():
+        yield from _list_problems((*place, str(comb)), f"`{name}[{key!r}][{comb!r}]`", ids)
+
+
+def _list_problems(place: tuple[str, ...], label: str, ids: Any) -> Iterator[Problem]:
     if isinstance(ids, str) or not isinstance(ids, Sequence):
-        return [f"{label} must be a list of patient ids. Received: {ids!r:.80}"]
-    problems = []
-    if not ids and label.startswith("`train"):
-        problems.append(f"{label} is empty. Name at least one patient or remove the line.")
+        yield place, f"{label} must be a list of patient ids. Received: {ids!r:.80}"
+        return
+    if not ids and place[0] == "train":
+        yield place, f"{label} is empty. Name at least one patient or remove the line."
     for identifier in ids:
         if not isinstance(identifier, str):
-            problems.append(f"{label}: ids are strings, in quotes. Received: {identifier!r:.80}")
+            yield place, f"{label}: ids are strings, in quotes. Received: {identifier!r:.80}"
         elif not identifier.strip() or identifier != identifier.strip():
-            problems.append(f"{label}: an id is empty or has blanks around it. Received: {identifier!r}")
+            yield place, f"{label}: an id is empty or has blanks around it. Received: {identifier!r}"
     seen = [identifier for identifier in ids if isinstance(identifier, str)]
-    twice = sorted({identifier for identifier in seen if seen.count(identifier) > 1})
-    if twice:
-        problems.append(f"{label}: each id may be listed once. Twice or more: {', '.join(twice)}")
-    return problems
+    if twice := sorted({identifier for identifier in seen if seen.count(identifier) > 1}):
+        yield place, f"{label}: each id may be listed once. Twice or more: {', '.join(twice)}"
 
 
-def overlap_problems(splits: Splits) -> list[tuple[tuple[str, ...], str]]:
-    """Returns every overlap of train, val and test by patient, as (place in the table, message) pairs.
+def overlap_problems(splits: Splits) -> Iterator[Problem]:
+    """Yields every overlap of train, val and test by patient, as (place in the table, message) pairs.
 
     Validation patients inside the lists named in `splits.unlabeled` are no problem here; a labelled training
     on such a list is refused by `check_labeled_split`.
     """
-    problems: list[tuple[tuple[str, ...], str]] = []
     for name, table in (("train", splits.train), ("val", splits.val)):
         for key, combinations in table.items():
             for comb, ids in combinations.items():
-                shared = _shared(ids, splits.test)
-                if shared:
+                if shared := sorted(set(ids) & set(splits.test)):
                     text = f"`{name}[{key!r}][{comb!r}]` and `test` share patients {', '.join(shared)}"
-                    problems.append(((name, key, comb), f"{text}. Test patients may be listed in `test` only."))
+                    yield (name, key, comb), f"{text}. Test patients may be listed in `test` only."
     for key, combinations in splits.train.items():
         if key in splits.unlabeled or key not in splits.val:
             continue
         for comb in sorted(set(combinations) | set(splits.val[key])):
-            shared = _shared(_pick(combinations, comb), _pick(splits.val[key], comb))
-            if shared:
+            train, val = (table.get(comb, table.get(ANY, ())) for table in (combinations, splits.val[key]))
+            if shared := sorted(set(train) & set(val)):
                 lists = f"`train[{key!r}][{comb!r}]` and `val[{key!r}][{comb!r}]`"
                 text = f"{lists} share patients {', '.join(shared)}"
                 remedy = f"Remove them from one, or name {key!r} in `unlabeled` if it serves pretraining only."
-                problems.append((("train", key, comb), f"{text}. {remedy}"))
-    return problems
+                yield ("train", key, comb), f"{text}. {remedy}"
 
 
 def val_patients(splits: Splits) -> set[str]:
     """Returns every patient that validates some labelled training (lists of unlabelled keys do not count)."""
     tables = (combs for key, combs in splits.val.items() if key not in splits.unlabeled)
     return {identifier for combs in tables for ids in combs.values() for identifier in ids}
-
-
-def _pick(combinations: Mapping[str, tuple[str, ...]], comb: str) -> tuple[str, ...]:
-    return combinations.get(comb, combinations.get(ANY, ()))
-
-
-def _shared(first: Iterable[str], second: Iterable[str]) -> list[str]:
-    return sorted(set(first) & set(second))

@@ -18,6 +18,7 @@ from annotated_types import Ge, Gt, Le
 from fewslice.core.errors import ConfigError, few
 from fewslice.settings import dataset_files, datasets
 from fewslice.settings.declare import (
+    Aside,
     BelowOne,
     Count,
     Help,
@@ -38,9 +39,7 @@ Number = Annotated[int, Ge(0)]
 FolderName = Annotated[
     str, Must(lambda value: re.fullmatch(r"[\w-]+", value) is not None, "letters, digits, underscores and hyphens")
 ]
-Resume = Annotated[
-    bool, Help("Continue an unfinished run of the same settings; --noresume starts it afresh.", in_digest=False)
-]
+Resume = Annotated[bool, Aside("Continue an unfinished run of the same settings; --noresume starts it afresh.")]
 
 _STEPS = "Training steps. A finished run is extended by a larger number, if that is given."
 _AVERAGE = (
@@ -55,14 +54,9 @@ class ScriptFlags:
     """Flags of any script that reads data and writes results."""
 
     data_root: Annotated[
-        str | None,
-        Help(
-            "Folder that holds all datasets. Default: $FEWSLICE_DATA, or data_root/ in the checkout.", in_digest=False
-        ),
+        str | None, Aside("Folder that holds all datasets. Default: $FEWSLICE_DATA, or data_root/ in the checkout.")
     ] = None
-    runs_dir: Annotated[
-        str | None, Help("Folder for the results. Default: runs/ in the checkout.", in_digest=False)
-    ] = None
+    runs_dir: Annotated[str | None, Aside("Folder for the results. Default: runs/ in the checkout.")] = None
 
     given: frozenset[str] | None = None  # the flags on the command line, filled in where they are read
 
@@ -91,10 +85,9 @@ class OnDataset(ScriptFlags):
     dataset: Annotated[str, "Dataset: the <name> of an experiment_init/init_<name>.py."] = "acdc"
     set: Annotated[
         tuple[str, ...],
-        Help(
+        Aside(
             "name=value: overrides an attribute of init_<dataset>.py for this run; may be repeated. Commas separate "
-            "the parts of a tuple: --set target_resolution=1.5,1.5",
-            in_digest=False,
+            "the parts of a tuple: --set target_resolution=1.5,1.5"
         ),
     ] = ()
     comb_tr_imgs: Annotated[FolderName, "Combination of patients within the key: c1, c2, ..."] = "c1"
@@ -132,19 +125,16 @@ class Training(OnDataset):
         "Key of the split table in data_cfg_<dataset>.py: tr1, tr2, tr8, ... If not given, pretraining uses the "
         "dataset's `unlabeled_split` (tr52 for acdc, tr22 for prostate_md, tr10 for mmwhs).",
     ] = None
-    n_iter: Annotated[Count, Help(_STEPS, in_digest=False)] = 10001
+    n_iter: Annotated[Count, Aside(_STEPS)] = 10001
     hours: Annotated[
         float | None,
         Gt(0),
-        Help(
+        Aside(
             "In place of --n_iter: hours that the training should take on this machine, such as 1 or 0.5. Its first "
-            "steps are measured; the number of steps that follows is recorded, and every later call takes it.",
-            in_digest=False,
+            "steps are measured; the number of steps that follows is recorded, and every later call takes it."
         ),
     ] = None
-    extend: Annotated[
-        bool, Help("--noextend leaves a finished run as it is, whatever --n_iter says.", in_digest=False)
-    ] = True
+    extend: Annotated[bool, Aside("--noextend leaves a finished run as it is, whatever --n_iter says.")] = True
     ver: Annotated[Number, "Run number; another number repeats the same settings in a run directory of its own."] = 0
     init_from: Annotated[
         str | None,
@@ -154,7 +144,7 @@ class Training(OnDataset):
     resume: Resume = True
     jit_compile: Annotated[bool, Help("Compile the training step with XLA.", finds_upstream="prefers")] = False
     devices: Annotated[Count, Help("Number of devices that share each batch.", finds_upstream="prefers")] = 1
-    tensorboard: Annotated[bool, Help("Write TensorBoard logs too.", in_digest=False)] = False
+    tensorboard: Annotated[bool, Aside("Write TensorBoard logs too.")] = False
     average_decay: Annotated[BelowOne, Help(_AVERAGE, finds_upstream="prefers")] = 0.0
 
     train_ids: tuple[str, ...] = ()
@@ -474,13 +464,12 @@ class JointTraining(Segmentation, PseudoLabels, MeanTeacher, UniMatch, CopyPaste
         "1 gives pseudo-labels to every volume of the unlabelled list, validation and labelled ones included, as "
         "the published code; 0 leaves validation volumes out, and labelled ones have their true masks.",
     ] = 0
-    check_only: Annotated[bool, Help("Check the flags and stop; trains nothing.", in_digest=False)] = False
+    check_only: Annotated[bool, Aside("Check the flags and stop; trains nothing.")] = False
     teacher: Annotated[
         str | None,
-        Help(
+        Aside(
             "Run folder of the baseline that makes the first pseudo-labels (contrastive) or that the network starts "
-            "from; else the one that the flags name. unimatch, copy_paste: none is needed where --init_from is given.",
-            in_digest=False,
+            "from; else the one that the flags name. unimatch, copy_paste: none is needed where --init_from is given."
         ),
     ] = None
     pretr_n_iter: Annotated[Count, Help("Training steps of the baseline.", finds_upstream="only")] = 5001

@@ -200,13 +200,10 @@ class _Parts:
         self.job, self.experiment, self.dataset, self.runs_dir = job, job.experiment, job.dataset, runs_dir
         self.annotation, self.accept = ANNOTATIONS.get(self.experiment.annotation), accept
         self.prefill = prefiller(prefill, self.dataset, is_dense=self.annotation.is_dense)
-        reads_labels = getattr(ANNOTATORS.get(self.experiment.annotator), "reads_labels", False)
-        array = self.annotation.array
-        self.volumes = self._open(
-            job.pool,
-            with_label=reads_labels and array == "label",
-            with_scribble=reads_labels and (array == "scribble" or self._looks_at_masks),
-        )
+        self.reads_labels = getattr(ANNOTATORS.get(self.experiment.annotator), "reads_labels", False)
+        reads, array = self.reads_labels, self.annotation.array
+        is_drawn = array == "scribble" or self._looks_at_masks
+        self.volumes = self._open(job.pool, with_label=reads and array == "label", with_scribble=reads and is_drawn)
         self.val = self._open(job.val, with_label=True)
         self.test = self._open(job.test, with_label=True) if self.experiment.test and job.test else None
         reader = get_reader(self.dataset)
@@ -272,11 +269,10 @@ class _Parts:
         Raises:
             ConfigError: stored labels are to answer for a person, and there are not enough of them.
         """
-        reads_labels = getattr(ANNOTATORS.get(self.experiment.annotator), "reads_labels", False)
         units, found = [], []
         if self.dataset.ignore_label is None or round_files.has_start(folder) or self.pool.can_overlap:
             return np.array(units, np.int64), join(found)
-        if reads_labels and self.annotation.array == "label":
+        if self.reads_labels and self.annotation.array == "label":
             open_ones = [volume.case.case_id for volume in self.volumes if not volume.is_complete]
             if open_ones:
                 raise ConfigError(

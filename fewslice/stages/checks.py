@@ -120,16 +120,18 @@ def check_settings(args: Training, dataset: DatasetConfig) -> None:
     """Refuses settings that a stage cannot work with."""
     sizes = [getattr(args, name, None) or 1 for name in ("bt_size", "batch_size", "unlabelled_bs", "n_parts")]
     refuse_large_batch(dataset, max(dataset.mtask_bs, dataset.batch_size_ft, *sizes))
+    if not isinstance(args, Segmentation) and args.devices > 1:
+        raise ConfigError(
+            f"--devices={args.devices}: a contrastive loss needs every image of the batch as a negative, and split "
+            "over devices each would see a part. Run this stage with --devices=1; fine-tuning can use several."
+        )
     match args:
         case GroupPretraining():
-            _refuse_devices(args.devices)
             args.check()
         case GlobalPretraining():
-            _refuse_devices(args.devices)
             contrastive_plan(args, dataset)
             _check_box(args.bbox_dim, dataset)
         case LocalPretraining():
-            _refuse_devices(args.devices)
             contrastive_plan(args, dataset)
         case JointTraining():
             _check_joint(args, dataset)
@@ -146,14 +148,6 @@ def refuse_large_batch(dataset: DatasetConfig, slices: int) -> None:
         raise ConfigError(
             f"A batch of {slices} slices of {dataset.size} pixels (`img_size_x`, `img_size_y`; init_{dataset.name}.py) "
             f"needs too much memory: {found}. Choose fewer pixels, or fewer slices in a batch."
-        )
-
-
-def _refuse_devices(devices: int) -> None:
-    if devices > 1:
-        raise ConfigError(
-            f"--devices={devices}: a contrastive loss needs every image of the batch as a negative, and split over "
-            "devices each would see a part. Run this stage with --devices=1; fine-tuning can use several."
         )
 
 

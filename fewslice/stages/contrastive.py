@@ -60,7 +60,7 @@ def pretrain_encoder(args: GlobalPretraining, dataset: datasets.DatasetConfig) -
 
     loss = losses.GlobalContrastive(args.global_loss_exp_no, args.temp_fac)
     method = f"exp{args.global_loss_exp_no}_parts{args.n_parts}_bt{args.bt_size}_s{args.seed}"
-    batches = _by_segment(args, dataset, box=args.bbox_dim)
+    batches = functools.partial(_by_segment, args, dataset, box=args.bbox_dim)
     pretrain(args, dataset, method, origin, make, loss, batches, args.lr_reg)
 
 
@@ -80,21 +80,21 @@ def pretrain_decoder(args: LocalPretraining, dataset: datasets.DatasetConfig) ->
     options = {"temperature": args.temp_fac, "batch_negatives": bool(args.batch_negatives)}
     loss = losses.LocalContrastive(exp_no, regions, **options)
     method = f"local{exp_no}_dec{args.no_of_decoder_blocks}_global{args.global_loss_exp_no}_s{args.seed}"
-    pretrain(args, dataset, method, origin, make, loss, _by_segment(args, dataset), args.lr_reg)
+    batches = functools.partial(_by_segment, args, dataset)
+    pretrain(args, dataset, method, origin, make, loss, batches, args.lr_reg)
 
 
-def _by_segment(args: Pretraining, dataset: datasets.DatasetConfig, *, box: int | None = None) -> OpenBatches:
-    """Returns `open_batches` of a stage that draws each batch by itself; an epoch is a segment of the training."""
+def _by_segment(
+    args: Pretraining, dataset: datasets.DatasetConfig, volumes: cache.PreparedSet, *, box: int | None = None
+) -> tuple[BatchOfStep, str]:
+    """Returns the batches of a stage that draws each by itself; an epoch is a segment of the training."""
     plan, strong = contrastive_plan(args, dataset), bool(args.strong_views)
 
-    def open_batches(volumes: cache.PreparedSet) -> tuple[BatchOfStep, str]:
-        def batch(step: int) -> contrastive.ContrastiveBatch:
-            rng = source_of(args.seed, step // dataset.val_step_update, step)
-            return contrastive.contrastive_batch(rng, volumes, plan, box=box, strong=strong)
+    def batch(step: int) -> contrastive.ContrastiveBatch:
+        rng = source_of(args.seed, step // dataset.val_step_update, step)
+        return contrastive.contrastive_batch(rng, volumes, plan, box=box, strong=strong)
 
-        return batch, ""
-
-    return open_batches
+    return batch, ""
 
 
 def _regions(size: tuple[int, int], args: LocalPretraining) -> losses.RegionTable:

@@ -35,13 +35,7 @@ class StepMonitor(keras.callbacks.Callback):
     """
 
     def __init__(
-        self,
-        start: int,
-        end: int,
-        stop: StopSignal,
-        *,
-        after_step: Callable[[int], None],
-        totals: Mapping[str, float],
+        self, start: int, end: int, stop: StopSignal, *, after_step: Callable[[int], None], totals: Mapping[str, float]
     ):
         super().__init__()
         self.steps = 0

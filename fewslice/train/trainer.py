@@ -180,8 +180,7 @@ class Trainer:
         if self.step % self.plan.segment == 0:
             if math.isinf(self.n_iter) and self._pace.seconds:
                 self._choose_length(self.step, self._time_of_validation())
-            row = self._validated(chooses=True)
-            self.rows.append(row)
+            self.rows.append(self._validated(chooses=True))
             self._partial = {"sums": {}, "steps": 0, "seconds": 0.0}
             self._save()
             self._log(self.rows)

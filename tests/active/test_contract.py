@@ -12,6 +12,7 @@ import pytest
 from fewslice.active.query import STRATEGIES, Choice, check_options, register, select, strategy_options
 from fewslice.core.errors import ConfigError
 from tests.active.units import make_inputs, make_query, make_units
+from tests.registries import temporary
 
 NAMES = STRATEGIES.names()
 NUMBERS = {"features", "scores", "gradients"}  # checked to be finite
@@ -36,7 +37,7 @@ def check(choice, budget, labelled=()):
 @pytest.fixture
 def own_names():
     """Names that a test registers are forgotten afterwards."""
-    with STRATEGIES.temporary():
+    with temporary(STRATEGIES):
         yield
 
 

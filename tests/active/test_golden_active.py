@@ -14,7 +14,7 @@ from fewslice.active.measures.typical import LARGEST_FULL, cluster_units, typica
 from fewslice.active.query import select
 from fewslice.active.strategies.stochastic_batches import batch_means
 from fewslice.active.uncertainty import PassStatistics, mean_over_members
-from tests.active.units import make_query, make_units
+from tests.active.units import make_query, make_units, means
 from tests.golden_files import golden, golden_param
 from tests.reference import active as reference
 
@@ -70,7 +70,7 @@ def our_score(case, passes):
     statistics = PassStatistics([OURS[case["func"]]])
     for one in np.moveaxis(passes, 1, -1)[:, None]:
         statistics.update(one)
-    return statistics.finish()[OURS[case["func"]]][0]
+    return means(statistics)[OURS[case["func"]]][0]
 
 
 @pytest.mark.parametrize("path, case", cases("uncertainty"))

@@ -10,6 +10,7 @@ import pytest
 
 from fewslice.active.uncertainty import PASSES, SCORES, PassStatistics, mean_over_members, unit_means
 from fewslice.core.errors import ConfigError
+from tests.active.units import means
 from tests.reference import active as reference
 
 LOOPS = {
@@ -30,7 +31,7 @@ def scores(passes, names=tuple(LOOPS)):
     statistics = PassStatistics(names)
     for values in passes:
         statistics.update(values)
-    return statistics.finish()
+    return means(statistics)
 
 
 def random_passes(*shape, seed=0):
@@ -132,7 +133,7 @@ def test_memory_does_not_grow_with_the_passes():
         statistics = PassStatistics(["bald", "variance_ratio", "ensemble_variance"])
         for _ in range(count):
             statistics.update(values)
-        statistics.finish()
+        means(statistics)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0]
@@ -149,7 +150,7 @@ def test_members_are_averaged():
 
 @pytest.mark.parametrize("action, error, words", [
     (lambda: PassStatistics(["entropi"]), ConfigError, "Did you mean 'entropy'"),
-    (lambda: PassStatistics().finish(), RuntimeError, "no pass"),
+    (lambda: PassStatistics().maps(), RuntimeError, "no pass"),
     (lambda: scores([np.full((1, 2, 2, 2), 3.0)]), ValueError, "Are they logits"),
     (lambda: scores([np.array([[[[-0.5, 1.5]]]])]), ValueError, "Are they logits"),
     (lambda: scores([np.ones((1, 2, 2, 1))]), ValueError, "at least 2 classes"),

@@ -29,6 +29,22 @@ def make_units(depths=(7, 5, 6, 4, 8)):
     return make_pool(names, [volume // 2 for volume in volumes], volumes, positions, metadata={"phase": phase})
 
 
+def volume_of(labels, case):
+    """Returns the partial label volume of a case, (slices, rows, columns) uint8."""
+    volume = np.full(labels.pool.cases[case].shape, labels.ignore_value, np.uint8)
+    for place, box in enumerate(labels.boxes):
+        if box.case == case:
+            known = labels.labels(place)
+            np.copyto(volume[box.slices], known, where=known != labels.ignore_value)
+    return volume
+
+
+def means(statistics):
+    """Returns {score: (n,) float64 means of its maps} of `PassStatistics`."""
+    maps = statistics.maps().items()
+    return {name: values.mean(axis=tuple(range(1, values.ndim)), dtype=np.float64) for name, values in maps}
+
+
 def make_inputs(count, seed=0):
     """Returns everything that a strategy may need, for `count` units."""
     rng = np.random.default_rng(seed)

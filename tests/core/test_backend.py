@@ -74,7 +74,7 @@ def test_limit_of_memory_is_told_before_it_is_met(monkeypatch):
 
 def test_the_log_names_the_device_and_warns_of_two_tensorflows(caplog, monkeypatch):
     backend._log_device.cache_clear()
-    monkeypatch.setattr(backend, "versions", lambda: {"tensorflow": "2.21.0", "tensorflow-cpu": "2.21.0"})
+    monkeypatch.setattr(backend, "_installed", lambda: {"tensorflow": "2.21.0", "tensorflow-cpu": "2.21.0"})
     with caplog.at_level("INFO"):
         backend.configure(seed=0, mixed_precision=False)
         backend.configure(seed=0, mixed_precision=False)

@@ -7,13 +7,14 @@ import pytest
 from fewslice.core import registry
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import Registry, unknown_name
+from tests.registries import temporary
 
 SHAPES = Registry("shape")
 
 
 @pytest.fixture
 def shapes():
-    with SHAPES.temporary():
+    with temporary(SHAPES):
         yield SHAPES
 
 
@@ -37,7 +38,7 @@ def test_second_registration_is_a_defect(shapes):
 
 def test_what_is_temporary_is_forgotten(shapes):
     shapes.register("square")(1)
-    with pytest.raises(KeyError), shapes.temporary():
+    with pytest.raises(KeyError), temporary(shapes):
         shapes.register("triangle")(2)
         raise KeyError
     assert shapes.names() == ["square"]

@@ -9,7 +9,7 @@ from fewslice.active.pool import make_pool
 from fewslice.active.units import Case
 from fewslice.learner.samplers import SliceBatches, WindowBatches
 from fewslice.settings.experiment import Named
-from tests.active.units import annotate
+from tests.active.units import annotate, volume_of
 
 IGNORE = 3
 SHAPES = [(4, 6, 5), (2, 6, 5)]
@@ -85,7 +85,7 @@ def test_windows_hold_their_box_and_all_that_is_known(window):
         assert np.array_equal(images, again[0]) and np.array_equal(targets, again[1])
         for image, target, unit in zip(images[..., 0], targets, batches.describe(step), strict=True):
             box = labels.pool.box(unit)
-            known = labels.volume(box.case)
+            known = volume_of(labels, box.case)
             filled = image > 0
             assert (target[~filled] == IGNORE).all()
             assert np.array_equal(target[filled], known.ravel()[image[filled].astype(int) - 1])

@@ -96,8 +96,9 @@ def test_pretraining_only_images_that_are_not_at_hand_and_escaping(tmp_path):
     (runs[1] / "command.txt").write_text(f"python x.py --dataset={EVIL}")
     (runs[1] / "versions.json").write_text(json.dumps({EVIL: EVIL}))
     broken = write_run(tmp_path, BASE, seed=5, comb_tr_imgs=EVIL, no_of_tr_imgs='"><img src=x>')
+    page = tmp_path / "r.html"
     pages = [
-        trainings.write_training_report(read_methods(chosen), tmp_path / "r.html", title=EVIL, fetch=how).read_text()
+        trainings.write_training_report(read_methods(chosen), page, title=EVIL, fetch=how).read_text(encoding="utf-8")
         for chosen, how in ((runs[:1], None), (runs[1:3], None), ([*runs[1:3], broken], fetch))
     ]
     assert pages[0].count("<img") == 1 and "None of these runs was evaluated" in pages[0]

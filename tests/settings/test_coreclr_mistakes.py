@@ -22,6 +22,7 @@ from fewslice.settings.compat import coreclr
 from fewslice.settings.experiment import QuerySettings
 from fewslice.settings.load import load_experiment
 from fewslice.settings.yaml import Named, YamlFile
+from tests.registries import temporary
 
 BASE = {
     "model": {"model_type": "dmpls"},
@@ -304,7 +305,7 @@ def test_the_encoder(read):
 
 
 def test_a_new_strategy_needs_nothing_else(read):
-    with STRATEGIES.temporary():
+    with temporary(STRATEGIES):
 
         @register("my_own", needs=("features", "scores"))
         def my_own(query, *, share: float = 0.5, seed: int = 3, many: int):

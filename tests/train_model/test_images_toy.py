@@ -16,6 +16,7 @@ from PIL import Image
 from fewslice.core import plugins
 from fewslice.core.errors import ConfigError
 from fewslice.data.readers import READERS
+from tests.registries import temporary
 from tests.train_model import tiny, tiny_al
 
 SIZES = [(40, 52), (36, 30), (64, 44), (33, 61), (48, 48), (50, 38), (42, 57), (31, 45), (60, 35), (37, 37)]
@@ -111,7 +112,7 @@ def glands(al_settings, tmp_path, monkeypatch):
         (folder,) = (tmp_path / "runs" / "glands" / "run_al_exp").glob(f"{changes.get('name', 'glands')}-*")
         return folder
 
-    with READERS.temporary():
+    with temporary(READERS):
         plugins.load([str(tmp_path / "png_reader.py")])
         yield run
 

@@ -18,9 +18,9 @@ _BLOCK = 64  # rows of distances at a time
 _SLACK = 1e-9  # rounding of distances and of sums of kernel values
 
 
-def unit_rows(features: np.ndarray, *, normalise: bool = True) -> np.ndarray:
-    """Returns (N, D) float64 features, each row of Euclidean length 1 if asked for; a row of zeros stays."""
-    rows = np.array(features, np.float64, order="C")
+def unit_rows(features: np.ndarray, *, normalise: bool = True, dtype: type = np.float64) -> np.ndarray:
+    """Returns (N, D) features of this type, each row of Euclidean length 1 if asked for; a row of zeros stays."""
+    rows = np.array(features, dtype, order="C")
     if normalise:
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         rows /= np.where(lengths > 0, lengths, 1.0)

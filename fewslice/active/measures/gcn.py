@@ -11,6 +11,7 @@ from typing import Annotated
 import numpy as np
 from scipy.special import expit
 
+from fewslice.active.measures.coverage import unit_rows
 from fewslice.settings.declare import BelowOne, Count, NotNegative, Positive, declared
 
 _TINY = 1e-10
@@ -123,15 +124,10 @@ SLICE_WEIGHTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def slice_weights(name: str, apart: np.ndarray) -> np.ndarray:
-    """Returns the factors of similarity of slices that lie `apart`, by a name of `SLICE_WEIGHTS`."""
-    return SLICE_WEIGHTS[name](np.asarray(apart))
-
-
 class SimilarityGraph:
     """The matrix A + I, A_ij = (w_ij x_i . x_j - [i = j]) / (sum_k A'_kj + 1e-10), A' before the division.
 
-    x are features of length 1, w are 1 or the weights of `slice_weights` by the slices' positions in their volumes,
+    x are features of length 1, w are 1 or the weights of `SLICE_WEIGHTS` by the slices' positions in their volumes,
     whichever volumes these are. The matrix is not made where there are fewer features than units: it is a product of
     the features with themselves, so that memory is linear in the number of units (times the number of different
     positions, if these count) and a step costs units x features. Where there are more features, the (N, N) products
@@ -140,7 +136,7 @@ class SimilarityGraph:
     Args:
         features: (N, D) float. Rows are scaled to length 1; float64 stays, all else becomes float32.
         positions: (N,) int, places of the slices in their volumes; only looked at with `weighting`.
-        weighting: A name of `slice_weights`, or None.
+        weighting: A name of `SLICE_WEIGHTS`, or None.
 
     Attributes:
         rows: (N, D) the scaled features.
@@ -153,14 +149,11 @@ class SimilarityGraph:
 
     def __init__(self, features: np.ndarray, positions: np.ndarray | None = None, weighting: str | None = None):
         dtype = np.float64 if np.asarray(features).dtype == np.float64 else np.float32
-        rows = np.array(features, dtype, order="C")
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        rows /= np.where(lengths > 0, lengths, 1)
-        self.rows = rows
+        self.rows = rows = unit_rows(features, dtype=dtype)
         self._weights = self._groups = self._products = None
         if weighting is not None:
             levels, place = np.unique(positions, return_inverse=True)
-            self._weights = slice_weights(weighting, np.abs(levels[:, None] - levels)).astype(dtype)  # (P, P)
+            self._weights = SLICE_WEIGHTS[weighting](np.abs(levels[:, None] - levels)).astype(dtype)  # (P, P)
             self._groups = [np.flatnonzero(place == level) for level in range(len(levels))]
         if rows.shape[1] > len(rows):
             self._products = rows @ rows.T

@@ -134,28 +134,6 @@ class _Nearest:
         return self.upper[rows]
 
 
-class PlainDistance:
-    """Euclidean distance of rows, float64 differences; no bounds. For small pools and as the definition.
-
-    Args:
-        features: (N, D) numbers.
-    """
-
-    def __init__(self, features: np.ndarray):
-        self.features = features
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def bounds(self, centre: int) -> tuple[np.ndarray, np.ndarray]:
-        values = self.exact(np.arange(len(self)), centre)
-        return values, values
-
-    def exact(self, rows: np.ndarray, centre: int) -> np.ndarray:
-        parts = chunks(rows, self.features.shape[1])
-        return np.concatenate([row_distances(self.features[part], self.features[centre]) for part in parts])
-
-
 def chunks(rows: np.ndarray, columns: int, elements: int = 1 << 18) -> Iterator[np.ndarray]:
     """Yields indices of rows with so many columns in parts of about `elements` values."""
     step = max(1, elements // max(1, columns))

@@ -290,17 +290,8 @@ def _widened(values: np.ndarray) -> np.ndarray:
 
 
 # Option -> the column that it weighs.
-COLUMNS = {
-    "patient_wt": "patient",
-    "phase_wt": "phase",
-    "group_wt": "group",
-    "height_wt": "height",
-    "weight_wt": "weight",
-    "slice_rel_pos_wt": "slice_rel_pos",
-    "slice_mid_wt": "slice_rel_pos",
-    "slice_pos_wt": "slice_pos",
-    "uncertainty_wt": "uncertainty",
-}
+_TERMS = ("patient", "phase", "group", "height", "weight", "slice_rel_pos", "slice_mid", "slice_pos", "uncertainty")
+COLUMNS = {f"{name}_wt": name for name in _TERMS} | {"slice_mid_wt": "slice_rel_pos"}
 
 
 class Extra:
@@ -406,7 +397,8 @@ def patient_metadata(patients: Sequence[Any], facts: Mapping[Any, Mapping[str, A
     rows = [facts.get(patient, {}) for patient in np.asarray(patients).tolist()]
     metadata: dict[str, np.ndarray] = {}
     if rows and all("group" in row for row in rows):
-        metadata["group"] = one_hot([row["group"] for row in rows])
+        places = {group: place for place, group in enumerate(dict.fromkeys(row["group"] for row in rows))}
+        metadata["group"] = np.eye(len(places))[[places[row["group"]] for row in rows]]
     for name, key in _NUMBERS.items():
         if rows and all(key in row for row in rows):
             values = np.array([row[key] for row in rows], np.float64)
@@ -414,9 +406,3 @@ def patient_metadata(patients: Sequence[Any], facts: Mapping[Any, Mapping[str, A
                 raise ConfigError(f"The {key} of some patients is not a finite number.")
             metadata[name] = values
     return metadata
-
-
-def one_hot(values: Sequence[Any]) -> np.ndarray:
-    """Returns (N, G) float64 with a column per different value, in the order in which they first occur."""
-    places = {value: place for place, value in enumerate(dict.fromkeys(values))}
-    return np.eye(len(places))[[places[value] for value in values]]

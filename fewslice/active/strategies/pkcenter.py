@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from fewslice.active.measures.kcenter import PlainDistance
+from fewslice.active.measures.kcenter import chunks, row_distances
 from fewslice.active.query import Choice, Query, register
 from fewslice.settings.declare import Positive
 
@@ -29,10 +29,15 @@ def pkcenter(query: Query, *, temp_init: Positive = 1.0, temp_scale: Literal["in
         [3, 2]
     """
     features = np.asarray(query.features).reshape(len(query.pool), -1)
-    distance, everything = PlainDistance(features), np.arange(len(features))
+    parts = [*chunks(np.arange(len(features)), features.shape[1])]
     nearest = np.full(len(features), np.inf)
+
+    def add(centre: int) -> None:
+        distances = np.concatenate([row_distances(features[part], features[centre]) for part in parts])
+        np.minimum(nearest, distances, out=nearest)
+
     for centre in query.labelled:
-        nearest = np.minimum(nearest, distance.exact(everything, centre))
+        add(centre)
     free = ~query.is_labelled
     indices, values = np.empty(query.budget, np.int64), np.full(query.budget, np.nan)
     for step in range(query.budget):
@@ -46,5 +51,5 @@ def pkcenter(query: Query, *, temp_init: Positive = 1.0, temp_scale: Literal["in
         else:
             indices[step] = query.rng.choice(candidates)
         free[indices[step]] = False
-        nearest = np.minimum(nearest, distance.exact(everything, indices[step]))
+        add(indices[step])
     return Choice(indices, values)

@@ -27,12 +27,7 @@ import numpy as np
 
 from fewslice.augment.mixup import random_mixup
 from fewslice.augment.pretraining import augmented_view
-from fewslice.augment.segmentation import (
-    SegmentationAugmentation,
-    augment_segmentation_batch,
-    forget_mixtures,
-    one_hot,
-)
+from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch, forget_mixtures, one_hot
 from fewslice.core.errors import ConfigError
 from fewslice.data.volume import with_channel_axis
 
@@ -150,11 +145,10 @@ def sample_slices(rng: np.random.Generator | int, depths: Sequence[int], count: 
     Raises:
         ConfigError: There are no slices.
     """
-    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     total = int(sum(depths))
     if total == 0:
         raise ConfigError("There are no slices to draw from: the split has no volumes. Choose another split.")
-    return locate_slices(rng.integers(total, size=count), depths)
+    return locate_slices(np.random.default_rng(rng).integers(total, size=count), depths)
 
 
 def check_number_of_volumes(needed: int, available: int) -> None:
@@ -267,8 +261,7 @@ def _draw_sources(rng: np.random.Generator, volumes: Sequence[Any], plan: BatchP
     if not plan.use_partitions:
         return sample_slices(rng, depths, plan.num_slots)
     names = [_name(volume, index) for index, volume in enumerate(volumes)]
-    drawn = sample_partitions(rng, depths, plan.num_slots, plan.n_parts, names=names)
-    return drawn.reshape(-1, 2)
+    return sample_partitions(rng, depths, plan.num_slots, plan.n_parts, names=names).reshape(-1, 2)
 
 
 def _assemble(views: list[np.ndarray], sources: np.ndarray, plan: BatchPlan) -> ContrastiveBatch:

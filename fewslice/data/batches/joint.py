@@ -59,12 +59,8 @@ class LabelPool:
             name = names[index] if names else f"volume {index}"
             tables.append(_classes_of_volume(volume, num_classes, name))
             if volume.shape[1:] != self.labels[0].shape[1:]:
-                raise DataError(
-                    name,
-                    expected=f"slices of {self.labels[0].shape[1:]} pixels, as in the first volume",
-                    found=f"{volume.shape[1:]}",
-                    remedy="Prepare the data again.",
-                )
+                expected = f"slices of {self.labels[0].shape[1:]} pixels, as in the first volume"
+                raise DataError(name, expected=expected, found=f"{volume.shape[1:]}", remedy="Prepare the data again.")
         self.present = np.concatenate(tables)
 
     def draw(self, rng: np.random.Generator, count: int, min_classes: int, *, what: str = "slices") -> np.ndarray:
@@ -106,22 +102,15 @@ class LabelPool:
 def _classes_of_volume(volume: np.ndarray, num_classes: int, name: str) -> np.ndarray:
     """Returns (depth, K) boolean, which classes each slice shows."""
     if volume.ndim != 3 or not np.issubdtype(volume.dtype, np.integer):
-        raise DataError(
-            name,
-            expected="labels (depth, height, width) of an integer type",
-            found=f"shape {volume.shape}, {volume.dtype}",
-            remedy="Prepare the volume again.",
-        )
+        expected, found = "labels (depth, height, width) of an integer type", f"shape {volume.shape}, {volume.dtype}"
+        raise DataError(name, expected=expected, found=found, remedy="Prepare the volume again.")
     present = np.zeros((len(volume), num_classes + 1), bool)
     for row, labels in zip(present, volume, strict=True):
         counts = np.bincount(labels.ravel()) if labels.min(initial=0) >= 0 else None
         if counts is None or len(counts) > num_classes + 1:
-            raise DataError(
-                name,
-                expected=f"classes 0 to {num_classes - 1}",
-                found=f"labels {labels.min()} to {labels.max()}",
-                remedy="Check num_classes in the dataset's settings, or prepare the volume again.",
-            )
+            expected = f"classes 0 to {num_classes - 1}"
+            remedy = "Check num_classes in the dataset's settings, or prepare the volume again."
+            raise DataError(name, expected=expected, found=f"labels {labels.min()} to {labels.max()}", remedy=remedy)
         row[: len(counts)] = counts > 0
     return present[:, :num_classes]
 

@@ -102,7 +102,6 @@ def copy_paste_rows(
         Images [u mixed | u unlabelled], targets (u, H, W, K + 1) float32: labels of the labelled slice of each mixed
         row, then 1 where it shows the unlabelled one.
     """
-    rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     rows = np.arange(len(weak)) % len(known.images)
     unknown = np.zeros((*weak.shape[:3], known.labels.shape[-1]), np.float32)
     boxes = copy_paste_boxes(rng, weak.shape[:3])

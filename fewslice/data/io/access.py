@@ -69,10 +69,7 @@ def visible(folder: Path) -> list[Path]:
     strange = [name for path in found if not is_utf8(name := path.name) or len(name.splitlines()) > 1]
     if strange:
         names = few([repr(os.fsencode(name)) for name in strange], 3)
-        raise DataError(
-            folder,
-            expected="file names of one line in UTF-8",
-            found=f"{len(strange)} with a line break, or in another encoding (bytes after \\x): {names}",
-            remedy="Rename them with plain letters and digits, image and label alike (convmv renames whole folders).",
-        )
+        found = f"{len(strange)} with a line break, or in another encoding (bytes after \\x): {names}"
+        remedy = "Rename them with plain letters and digits, image and label alike (convmv renames whole folders)."
+        raise DataError(folder, expected="file names of one line in UTF-8", found=found, remedy=remedy)
     return found

@@ -134,6 +134,11 @@ def tolerance_mm(affine: np.ndarray) -> float:
     return TOLERANCE * float(column_lengths(affine)[:2].min())
 
 
+def describe(spacing_mm: Sequence[float], affine: np.ndarray) -> str:
+    """Returns how voxels lie, in words for a message."""
+    return f"voxels of {tuple(round(float(side), 5) for side in spacing_mm)} mm, axes to {letters(affine)}"
+
+
 def fits(image: Sequence[np.ndarray], label: Sequence[np.ndarray], shape: Sequence[int]) -> bool:
     """Whether the corners of an image and a label lie together by any of their readings; voxels along stored axes."""
     return any(distance_mm(a, b, shape) <= tolerance_mm(a) for a, b in itertools.product(image, label))

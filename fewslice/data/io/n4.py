@@ -111,8 +111,7 @@ def dataset_jobs(reader: Reader, output: Path, *, shrink_factor: int) -> list[Jo
             copy = output / path.relative_to(reader.folder)
             if not (copy.is_file() and files.sha256(path) == files.sha256(copy)):
                 files.write_bytes(copy, path.read_bytes())
-    channel = reader.dataset.image_channel
-    return [_job(image, reader.folder, output, channel, shrink_factor) for image in sorted(images)]
+    return [_job(image, reader.folder, output, reader.dataset.image_channel, shrink_factor) for image in sorted(images)]
 
 
 def folder_jobs(folder: Path, output: Path, *, shrink_factor: int) -> list[Job]:
@@ -169,12 +168,8 @@ def correct_file(job: Job) -> bool | dict[str, str]:
         try:
             corrected = n4_correct(native.array, native.spacing_mm, shrink_factor=job.shrink_factor)
         except ValueError as error:
-            raise DataError(
-                job.source,
-                expected="an image whose bias field can be estimated",
-                found=f"N4 failed: {error}",
-                remedy="Use the uncorrected image for this case.",
-            ) from error
+            expected, remedy = "an image whose bias field can be estimated", "Use the uncorrected image for this case."
+            raise DataError(job.source, expected=expected, found=f"N4 failed: {error}", remedy=remedy) from error
         write_nifti(job.target, corrected, like=native)
         files.write_json(job.record, {**settings, "target": files.sha256(job.target)})
         return True
@@ -187,8 +182,7 @@ def _run(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, bool | dict[s
     if workers == 1:
         yield from ((job, correct_file(job)) for job in jobs)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker)
     try:
         pending = {pool.submit(correct_file, job): job for job in jobs}
         for future in as_completed(pending):

@@ -89,10 +89,9 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, nu
     path = Path(path)
     header, content = _read(path, is_label=is_label)
     volumes, notes = _as_volumes(path, header, content, channel)  # (X, Y, Z, C)
-    how = {"channel": channel, "is_label": is_label, "num_channels": num_channels}
     if int(header["intent_code"]) == _VECTOR and volumes.dtype == np.uint8:
         volumes = as_colours(volumes, channel, num_channels)
-    values, notes = chosen(path, volumes, notes, **how)
+    values, notes = chosen(path, volumes, notes, channel=channel, is_label=is_label, num_channels=num_channels)
     array = checked(path, _scaled(path, header, values), is_label=is_label)
     return Grid(array, _spacing_mm(path, header), _affine(path, header), header, notes=notes)
 
@@ -109,12 +108,9 @@ def chosen(
     if 1 < num_channels == count and not colours:
         return volumes, notes
     if not 0 <= channel < count:
-        raise DataError(
-            path,
-            expected=f"an image with channel {channel} (`image_channel`)",
-            found=f"{count} channel(s), counted from 0",
-            remedy=f"Set `image_channel` to 0 ... {count - 1}, or remove this file.",
-        )
+        expected = f"an image with channel {channel} (`image_channel`)"
+        remedy = f"Set `image_channel` to 0 ... {count - 1}, or remove this file."
+        raise DataError(path, expected=expected, found=f"{count} channel(s), counted from 0", remedy=remedy)
     if count > 1:
         shape = " x ".join(map(str, volumes.shape))
         notes += (f"of the {count} images in a file of shape {shape} number {channel}, counted from 0, was read",)
@@ -138,8 +134,20 @@ def as_colours(volumes: np.ndarray, channel: int, num_channels: int) -> np.ndarr
 
 def checked(path: Path, values: np.ndarray, *, is_label: bool) -> np.ndarray:
     """Returns finite voxels as float32, or those of a label as int32; raises `DataError` for others."""
-    _check_finite(path, values)
-    return as_integers(path, values) if is_label else _as_float32(path, values)
+    if values.dtype.kind == "f" and not np.isfinite([values.min(), values.max()]).all():
+        num_nan, num_infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
+        found = f"{num_nan} NaN and {num_infinite} infinite of {values.size} voxels"
+        remedy = "Replace them at the source (for instance by the background value) or leave the case out."
+        raise DataError(path, expected="finite voxel values", found=found, remedy=remedy)
+    if is_label:
+        return as_integers(path, values)
+    with np.errstate(over="ignore"):
+        array = np.asarray(values, np.float32)
+    if values.dtype.itemsize > 4 and not np.isfinite(array).all():
+        found = f"values from {values.min():g} to {values.max():g}"
+        remedy = "The file is probably damaged. Get a fresh copy, or rescale it."
+        raise DataError(path, expected="voxel values within the range of float32", found=found, remedy=remedy)
+    return array
 
 
 def header_from(block: bytes) -> Header:
@@ -155,7 +163,9 @@ def _read(path: Path, *, is_label: bool) -> tuple[Header, np.ndarray]:
         header = _read_header(path, stream)
         count = _claimed_bytes(path, header, is_gzip)
         dtype, done = _voxel_type(path, header), 0
-        is_widened = not is_label and dtype.itemsize <= 2 and _has_one_image(header)
+        is_one_image = math.prod(header.get_data_shape()[3:]) == 1
+        fits = not any(abs(float(header[name])) > 1e30 for name in ("scl_slope", "scl_inter"))  # scaled, into float32
+        is_widened = not is_label and dtype.itemsize <= 2 and is_one_image and fits
         voxels = np.empty(count // dtype.itemsize, np.float32 if is_widened else dtype)
         for size in _blocks(_voxel_offset(path, header) - header.sizeof_hdr):  # header extensions
             stream.read(size)
@@ -171,12 +181,9 @@ def _read(path: Path, *, is_label: bool) -> tuple[Header, np.ndarray]:
             for _ in range(64):  # damage inside a gzip stream can lengthen it; the checksum at its end then says so
                 if not stream.read(1 << 20):
                     break
-            raise DataError(
-                path,
-                expected=f"the file to end after the {count} bytes of voxels that its header announces",
-                found="further data",
-                remedy="Header and voxels do not belong together. " + FRESH_COPY,
-            )
+            expected = f"the file to end after the {count} bytes of voxels that its header announces"
+            remedy = "Header and voxels do not belong together. " + FRESH_COPY
+            raise DataError(path, expected=expected, found="further data", remedy=remedy)
     return header, voxels
 
 
@@ -184,12 +191,6 @@ def _blocks(count: int) -> Iterator[int]:
     """Yields the sizes of blocks of `count` bytes."""
     for start in range(0, count, _BLOCK):
         yield min(_BLOCK, count - start)
-
-
-def _has_one_image(header: Header) -> bool:
-    """Whether all voxels are of one image, and float32 holds them after scaling."""
-    scale = [abs(float(header[name])) for name in ("scl_slope", "scl_inter")]
-    return math.prod(header.get_data_shape()[3:]) == 1 and not any(value > 1e30 for value in scale)
 
 
 def _check_file(path: Path) -> bool:
@@ -201,12 +202,9 @@ def _check_file(path: Path) -> bool:
         refuse_special(path)
     name = path.name.lower()
     if path.is_dir() or not name.endswith(NIFTI):
-        raise DataError(
-            path,
-            expected="a file whose name ends with .nii or .nii.gz",
-            found="a folder" if path.is_dir() else f"the name {path.name!r}",
-            remedy="Take the file out of its folder, or convert other formats to NIfTI first (a .hdr/.img pair too).",
-        )
+        found = "a folder" if path.is_dir() else f"the name {path.name!r}"
+        remedy = "Take the file out of its folder, or convert other formats to NIfTI first (a .hdr/.img pair too)."
+        raise DataError(path, expected="a file whose name ends with .nii or .nii.gz", found=found, remedy=remedy)
     with reading(path), open(path, "rb") as file:
         start = file.read(2)
     if not start:
@@ -245,12 +243,10 @@ def _read_header(path: Path, stream: BinaryIO) -> Header:
     magic = block[4:8] if 540 in sizes else block[344:348]
     is_single_file = magic == (b"n+2\0" if 540 in sizes else b"n+1\0")
     if len(block) < kind.sizeof_hdr or not sizes.keys() & {348, 540} or not is_single_file:
-        raise DataError(
-            path,
-            expected="a single-file NIfTI header (348 or 540 bytes, magic 'n+1' or 'n+2')",
-            found=f"{len(block)} bytes, header size {min(sizes, default=0)}, magic {magic!r}",
-            remedy="Convert the file to NIfTI (.nii.gz), or get a fresh copy if it should be one.",
-        )
+        expected = "a single-file NIfTI header (348 or 540 bytes, magic 'n+1' or 'n+2')"
+        found = f"{len(block)} bytes, header size {min(sizes, default=0)}, magic {magic!r}"
+        remedy = "Convert the file to NIfTI (.nii.gz), or get a fresh copy if it should be one."
+        raise DataError(path, expected=expected, found=found, remedy=remedy)
     order = "<" if sizes.get(kind.sizeof_hdr) == "little" else ">"
     return kind(block, endianness=order, check=False)
 
@@ -351,45 +347,14 @@ def _as_volumes(path: Path, header: Header, content: np.ndarray, channel: int) -
 def _scaled(path: Path, header: Header, raw: np.ndarray) -> np.ndarray:
     if raw.dtype != header.get_data_dtype():
         return raw  # scaled as it was read
-    stored = [float(header["scl_slope"]), float(header["scl_inter"])]
-    try:
-        slope, intercept = header.get_slope_inter()
-        is_finite = not np.isinf(stored).any()
-    except nib.spatialimages.HeaderDataError:
-        is_finite = False
-    if not is_finite:
-        found = f"scl_slope = {stored[0]}, scl_inter = {stored[1]}"
-        raise _bad_header(path, "finite scl_slope and scl_inter", found)
-    if slope in (None, 1.0) and intercept in (None, 0.0):
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    is_used = slope != 0 and not math.isnan(slope)
+    if math.isinf(slope) or math.isinf(intercept) or (is_used and math.isnan(intercept)):
+        raise _bad_header(path, "finite scl_slope and scl_inter", f"scl_slope = {slope}, scl_inter = {intercept}")
+    if not is_used or (slope, intercept) == (1.0, 0.0):
         return raw
     with np.errstate(over="ignore"):
-        return raw * float(slope) + float(intercept or 0.0)
-
-
-def _check_finite(path: Path, values: np.ndarray) -> None:
-    if values.dtype.kind != "f" or np.isfinite([values.min(), values.max()]).all():
-        return
-    num_nan, num_infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
-    if num_nan or num_infinite:
-        raise DataError(
-            path,
-            expected="finite voxel values",
-            found=f"{num_nan} NaN and {num_infinite} infinite of {values.size} voxels",
-            remedy="Replace them at the source (for instance by the background value) or leave the case out.",
-        )
-
-
-def _as_float32(path: Path, values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        array = np.asarray(values, np.float32)
-    if values.dtype.itemsize > 4 and not np.isfinite(array).all():
-        raise DataError(
-            path,
-            expected="voxel values within the range of float32",
-            found=f"values from {values.min():g} to {values.max():g}",
-            remedy="The file is probably damaged. Get a fresh copy, or rescale it.",
-        )
-    return array
+        return raw * slope + (intercept or 0.0)
 
 
 def as_integers(path: Path, values: np.ndarray) -> np.ndarray:
@@ -397,12 +362,9 @@ def as_integers(path: Path, values: np.ndarray) -> np.ndarray:
     wrong = np.abs(values - rounded) > INTEGER_TOLERANCE if values.dtype.kind == "f" else np.zeros(1, bool)
     if wrong.any():
         examples = ", ".join(f"{value:g}" for value in np.unique(values[wrong])[:5])
-        raise DataError(
-            path,
-            expected=f"integer labels (within {INTEGER_TOLERANCE:g})",
-            found=f"{int(wrong.sum())} of {values.size} voxels in between, such as {examples}",
-            remedy="An image, or a label resampled with interpolation? Resample labels by nearest neighbour.",
-        )
+        found = f"{int(wrong.sum())} of {values.size} voxels in between, such as {examples}"
+        remedy = "An image, or a label resampled with interpolation? Resample labels by nearest neighbour."
+        raise DataError(path, expected=f"integer labels (within {INTEGER_TOLERANCE:g})", found=found, remedy=remedy)
     limits = np.iinfo(np.int32)
     if float(rounded.min()) < limits.min or float(rounded.max()) > limits.max:
         found = f"values from {rounded.min()} to {rounded.max()}"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fewslice.core.errors import ConfigError, DataError, few, plural
+from fewslice.core.errors import ConfigError, DataError, few
 from fewslice.core.files import write_text
 from fewslice.data.io.nifti import write_nifti
 from fewslice.data.new_dataset import files
@@ -143,9 +143,8 @@ def add(
         for painted in found:
             changed = add_to_label(reader, painted)
             note = f"; {changed} voxels had another class before" * (changed > 0)
-            count = plural(len(painted.slices), "slice")
-            verb = "is a label" if len(painted.slices) == 1 else "are labels"
-            yield f"{painted.volume.case.case_id}: {count} {verb} now{note}"
+            count = "1 slice is a label" if len(painted.slices) == 1 else f"{len(painted.slices)} slices are labels"
+            yield f"{painted.volume.case.case_id}: {count} now{note}"
         if redraw and text != before:
             write_text(lists.with_suffix(".before.txt"), before)
         write_text(lists, text)
@@ -170,14 +169,12 @@ def sparse_slices(label: np.ndarray) -> tuple[int, ...]:
 def sparse_question(found: Sequence[tuple[str, tuple[int, ...], int]]) -> str:
     """Returns the question about labels that look painted in few slices: (case id, those slices, slices in all)."""
     lines = [
-        f"  {case_id}: {few([str(index + 1) for index in slices], 8)} of {count}"
-        for case_id, slices, count in found[:8]
+        f"  {case_id}: {few([str(index + 1) for index in slices], 8)} of {count}" for case_id, slices, count in found
     ]
-    more = [f"  and {len(found) - 8} more"] if len(found) > 8 else []
+    lines[8:] = [f"  and {len(lines) - 8} more"] if len(lines) > 8 else []
     return "\n".join([
         f"{len(found)} labels show structures in single slices with empty ones beside them (counted from 1):",
         *lines,
-        *more,
         "If only these slices were painted, repeat the command with\n  --sparse_labels=partial",
         "and nothing is learned or scored in the others. If the empty slices truly show no structure, with\n"
         "  --sparse_labels=full",

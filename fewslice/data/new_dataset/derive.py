@@ -184,24 +184,13 @@ def check_files(
         if volume is None:
             yield number, len(cases), case, problems
             continue
-        is_labelled = volume.label is not None
-        label = np.where(volume.label < draft.num_classes, volume.label, 0) if is_labelled else None
-        is_whole = is_labelled and (volume.label < draft.num_classes).all()
-        yield (
-            number,
-            len(cases),
-            case,
-            Checked(
-                case,
-                volume.image.shape,
-                volume.spacing_mm,
-                classes=tuple(np.unique(label).tolist()) if is_labelled else None,
-                sparse=sparse_slices(label) if is_whole else (),
-                footprint=footprint(label, volume.spacing_mm) if is_labelled else None,
-                lie=lie_of(volume),
-                notes=(*volume.notes, *image_notes(volume.image, draft)),
-            ),
-        )
+        facts = {"lie": lie_of(volume), "notes": (*volume.notes, *image_notes(volume.image, draft))}
+        if volume.label is not None:
+            is_known = volume.label < draft.num_classes
+            label = np.where(is_known, volume.label, 0)
+            facts |= {"classes": tuple(np.unique(label).tolist()), "footprint": footprint(label, volume.spacing_mm)}
+            facts["sparse"] = sparse_slices(label) if is_known.all() else ()
+        yield number, len(cases), case, Checked(case, volume.image.shape, volume.spacing_mm, **facts)
 
 
 def _reader(draft: DatasetConfig) -> Reader:
@@ -243,12 +232,9 @@ def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: boo
 def _count_classes(draft: DatasetConfig, checked: Sequence[Checked]) -> int:
     """Returns the number of classes with the background, as the draft says or as found in the labels."""
     if all(item.classes is None for item in checked):
-        raise DataError(
-            draft.data_root / draft.data_path_tr,
-            expected="labels, at least of some volumes",
-            found=f"{len(checked)} images without a label",
-            remedy="Put the labels beside them as the layout wants it (docs/data.md), or say --images_only.",
-        )
+        expected, found = "labels, at least of some volumes", f"{len(checked)} images without a label"
+        remedy = "Put the labels beside them as the layout wants it (docs/data.md), or say --images_only."
+        raise DataError(draft.data_root / draft.data_path_tr, expected=expected, found=found, remedy=remedy)
     found = sorted({value for item in checked for value in item.classes or ()})
     if not any(found):
         raise ConfigError("No label holds anything but background (0). Is --labels the right folder?")
@@ -274,10 +260,8 @@ def without_labels(request: Request, dataset: DatasetConfig) -> DatasetConfig:
     """
     found = {"num_classes": dataset.num_classes, "struct_names": dataset.struct_name, "label_map": ""}
     draft = provisional(dataclasses.replace(request, labels=None, images_only=True, **found))
-    if (
-        draft.layout == "acdc"
-        or _reader(draft).folder / draft.labels_dir == _reader(dataset).folder / dataset.labels_dir
-    ):
+    folders = [_reader(each).folder / each.labels_dir for each in (draft, dataset)]
+    if draft.layout == "acdc" or folders[0] == folders[1]:
         raise ConfigError(
             "--sparse_labels=partial writes partial labels beside the images, where the masks are. Put the masks into "
             "a folder of another name, with the names of the images, and give it with --labels."
@@ -373,12 +357,9 @@ def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> t
             labels = _folder(labels, "labels")
             if raw and not image_files(images):
                 inner = f", or give --images={images / 'imagesTr'} with --labels" if "imagesTr" in raw else ""
-                raise DataError(
-                    images,
-                    expected=f"image files, since --labels={labels} is given",
-                    found=f"a raw folder ({raw}), which holds its own labels",
-                    remedy=f"Leave out --labels{inner}.",
-                )
+                expected = f"image files, since --labels={labels} is given"
+                found = f"a raw folder ({raw}), which holds its own labels"
+                raise DataError(images, expected=expected, found=found, remedy=f"Leave out --labels{inner}.")
             _check_pair(images, labels)
             return "paired_folders", (str(images), str(labels))
         if raw == "patient folders":
@@ -392,12 +373,9 @@ def locate(images: Path, labels: Path | None, *, images_only: bool = False) -> t
             if os.path.lexists(images / "dataset.json"):
                 return "msd", (str(images),)
             return "paired_folders", (str(images / "imagesTr"), str(images / "labelsTr"))
-    raise DataError(
-        images,
-        expected="imagesTr/ and labelsTr/ (MSD, nnU-Net) or folders patient001, ... (ACDC), as there is no --labels",
-        found=_content(images),
-        remedy="Give the folder of the labels with --labels, say --images_only if there are none, or correct --images.",
-    )
+    expected = "imagesTr/ and labelsTr/ (MSD, nnU-Net) or folders patient001, ... (ACDC), as there is no --labels"
+    remedy = "Give the folder of the labels with --labels, say --images_only if there are none, or correct --images."
+    raise DataError(images, expected=expected, found=_content(images), remedy=remedy)
 
 
 def _folder(path: Path, flag: str) -> Path:
@@ -415,29 +393,23 @@ def _raw_kind(folder: Path) -> str:
     if (folder / "imagesTr").is_dir() and (folder / "labelsTr").is_dir():
         return "imagesTr/ and labelsTr/"
     folders = (path for path in visible(folder) if path.is_dir() and _PATIENT.fullmatch(path.name))
-    is_acdc = any(not is_series(path) for path in folders)
-    return "patient folders" if is_acdc else ""
+    return "patient folders" if not all(map(is_series, folders)) else ""
 
 
 def _check_pair(images: Path, labels: Path) -> None:
     """Refuses one folder for both, a folder without a scan, and labels none of which belongs to an image."""
     if images == labels:
-        raise DataError(
-            labels,
-            expected="a folder of labels that is not that of the images",
-            found="the same folder for --images and --labels",
-            remedy="Put images and labels into two folders, under the same file names.",
-        )
+        expected = "a folder of labels that is not that of the images"
+        remedy = "Put images and labels into two folders, under the same file names."
+        raise DataError(labels, expected=expected, found="the same folder for --images and --labels", remedy=remedy)
     for folder, kind in ((images, "image"), (labels, "label")):
         _check_files(folder, kind)
     found, names = [*image_files(labels)], [*image_files(images)]
     if set(found).isdisjoint([*names, *(re.sub(r"_\d{4}$", "", stem) for stem in names)]):
-        raise DataError(
-            labels,
-            expected=f"a label with the name of each image in {images} that has one",
-            found=f"not one: the images are {few(names)}; the labels {few(found)}",
-            remedy="Rename them: the image of label <name>.nii.gz is <name>.nii.gz or <name>_0000.nii.gz.",
-        )
+        expected = f"a label with the name of each image in {images} that has one"
+        found = f"not one: the images are {few(names)}; the labels {few(found)}"
+        remedy = "Rename them: the image of label <name>.nii.gz is <name>.nii.gz or <name>_0000.nii.gz."
+        raise DataError(labels, expected=expected, found=found, remedy=remedy)
 
 
 def _check_files(folder: Path, kind: str) -> None:
@@ -445,12 +417,7 @@ def _check_files(folder: Path, kind: str) -> None:
         hint = ", or say --images_only if there are none" if kind == "label" else ""
         move = f"Put the {kind}s there (convert other formats first), or name their folder"
         move = "Give each series a folder of its own below that folder" if is_series(folder) else move
-        raise DataError(
-            folder,
-            expected=f"{kind} files: {KINDS}",
-            found=_content(folder),
-            remedy=f"{move}{hint}.",
-        )
+        raise DataError(folder, expected=f"{kind} files: {KINDS}", found=_content(folder), remedy=f"{move}{hint}.")
 
 
 def check_lonely_labels(folder: Path, images: Path, used: set[Path | None]) -> None:
@@ -458,12 +425,9 @@ def check_lonely_labels(folder: Path, images: Path, used: set[Path | None]) -> N
     with readable(folder):
         lonely = [path.name for path in image_files(folder).values() if path not in used]
     if lonely:
-        raise DataError(
-            folder,
-            expected=f"an image in {images} for every label (same name)",
-            found=f"labels without an image: {few(lonely)}",
-            remedy="Rename or remove them. An image may also be called <label>_0000.nii.gz.",
-        )
+        expected = f"an image in {images} for every label (same name)"
+        remedy = "Rename or remove them. An image may also be called <label>_0000.nii.gz."
+        raise DataError(folder, expected=expected, found=f"labels without an image: {few(lonely)}", remedy=remedy)
 
 
 def _content(folder: Path) -> str:

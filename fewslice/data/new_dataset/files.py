@@ -128,8 +128,7 @@ def extend_patients(
     if is_few and not held and len(trained) > 1:
         train["folds"] = {f"c{n}": [name for name in trained if name != out] for n, out in enumerate(trained, 1)}
         validation["folds"] = {f"c{n}": [out] for n, out in enumerate(trained, 1)}
-    unlabeled = old.unlabeled or ("unlabeled",)
-    return Splits(train, validation, tuple(testing), unlabeled, old.dataset)
+    return Splits(train, validation, tuple(testing), old.unlabeled or ("unlabeled",), old.dataset)
 
 
 def still_there(old: Splits, known: Iterable[str]) -> Splits:
@@ -154,7 +153,7 @@ def extended_text(name: str, text: str, old: Splits, new: Splits, seed: int) -> 
         for key, combinations in after.items():
             for comb, ids in combinations.items():
                 if key not in before or list(before[key].get(comb, "?")) != list(ids):
-                    lines.append(f"{table}.setdefault({_quoted(key)}, {{}})[{_quoted(comb)}] = {_list(ids, 0)}")
+                    lines.append(f"{table}.setdefault({_literal(key)}, {{}})[{_literal(comb)}] = {_list(ids, 0)}")
     lines += [f"test = {_list(new.test, 0)}"] if list(old.test) != list(new.test) else []
     head = "\n# Added with new labels: the lists above, changed.\n"
     return text.rstrip("\n") + "\n" + head + "\n".join(lines) + "\n" if lines else text
@@ -165,6 +164,8 @@ def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) ->
     first = f"pretr_encoder_group_contrastive_loss.py --dataset={dataset.name}"
     if has_labels:
         first = f"tr_baseline.py --dataset={dataset.name} --no_of_tr_imgs=tr1"
+    paired = ["images_dir", "labels_dir"] if dataset.layout == "paired_folders" else []
+    paired += ["patient_pattern"] if dataset.patient_pattern != PATIENT_PATTERN else []
     lines = [
         f'"""{dataset.name}: written by scripts/add_dataset.py; edit it freely (README.md here explains it).',
         "",
@@ -173,43 +174,36 @@ def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) ->
         '"""',
         "",
         "# Where the scans are: a full path, or below the data root (FEWSLICE_DATA, or data_root/ here).",
-        _line("layout", dataset.layout),
-        _line("data_path_tr", dataset.data_path_tr),
-        _line("data_path_tr_cropped", dataset.data_path_tr_cropped),
-        *_paired_lines(dataset),
-        _line("how_to_get", dataset.how_to_get),
+        *_settings(dataset, "layout", "data_path_tr", "data_path_tr_cropped", *paired, "how_to_get"),
         "",
         "# canonical: axes are turned to R, A, S as the headers say, the third stays the slice axis; or as_stored.",
-        _line("orientation", dataset.orientation),
+        *_settings(dataset, "orientation"),
         "",
         "# Prepared slices: pixels (multiples of 32) and mm per pixel.",
-        *_values(dataset, "img_size_x", "img_size_y", "target_resolution", "image_channel"),
+        *_settings(dataset, "img_size_x", "img_size_y", "target_resolution", "image_channel"),
         "",
         "# Classes: 0 is the background, then the structures in order. label_map: code in the file -> class.",
-        f"num_classes = {dataset.num_classes}",
-        f"struct_name = {_tuple(dataset.struct_name)}",
+        *_settings(dataset, "num_classes", "struct_name"),
         f"label_map = {dict(dataset.label_map)!r}",
         *(IGNORE_LINES.format(dataset.ignore_label).splitlines() if dataset.ignore_label is not None else ()),
         f"class_weights = {dataset.class_weights!r}  # background first; for --dsc_loss=0 and 4",
         "",
         "# Which volumes of a patient are used; one empty text if volumes have no phase.",
-        f"phases = {_tuple(dataset.phases)}",
-        f"unlabeled_phases = {_tuple(dataset.unlabeled_phases)}",
+        *_settings(dataset, "phases", "unlabeled_phases"),
         "",
         f"# Split of data_cfg_{dataset.name}.py that pretraining uses unless --no_of_tr_imgs says otherwise.",
-        _line("unlabeled_split", dataset.unlabeled_split),
+        *_settings(dataset, "unlabeled_split"),
         "",
         "# Batch sizes in slices, and validation every so many steps.",
-        *_values(dataset, "mtask_bs", "batch_size_ft", "val_step_update"),
+        *_settings(dataset, "mtask_bs", "batch_size_ft", "val_step_update"),
     ]
     return "\n".join(lines) + "\n"
 
 
 def next_steps(name: str, *, images_only: bool) -> str:
     """Returns the commands that make sense after a dataset was added."""
-    commands = ["scripts/verify_dataset.py", "train_model/pretr_encoder_global_contrastive_loss.py"]
-    if images_only:
-        commands[1] = "train_model/pretr_encoder_group_contrastive_loss.py"
+    kind = "group" if images_only else "global"
+    commands = ["scripts/verify_dataset.py", f"train_model/pretr_encoder_{kind}_contrastive_loss.py"]
     lines = [f"  python {command} --dataset={name}" for command in commands]
     training = f"tr_baseline.py --dataset={name} --no_of_tr_imgs=tr1"
     choosing = f"select_slices.py --dataset={name} --encoder=<the folder in runs/ that the line before names>"
@@ -275,43 +269,30 @@ def splits_text(name: str, tables: Splits, seed: int) -> str:
     return "\n".join(f"{block.rstrip()}\n" for block in blocks)
 
 
-def _paired_lines(dataset: DatasetConfig) -> list[str]:
-    lines = [_line("images_dir", dataset.images_dir), _line("labels_dir", dataset.labels_dir)]
-    lines = lines if dataset.layout == "paired_folders" else []
-    if dataset.patient_pattern != PATIENT_PATTERN:
-        lines.append(_line("patient_pattern", dataset.patient_pattern))
-    return lines
+def _settings(dataset: DatasetConfig, *names: str) -> list[str]:
+    return [f"{name} = {_literal(getattr(dataset, name))}" for name in names]
 
 
-def _values(dataset: DatasetConfig, *names: str) -> list[str]:
-    return [f"{name} = {getattr(dataset, name)!r}" for name in names]
-
-
-def _line(name: str, text: str) -> str:
-    return f"{name} = {_quoted(text)}"
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _tuple(texts: Sequence[str]) -> str:
-    return f"({', '.join(map(_quoted, texts))}{',' if len(texts) == 1 else ''})"
+def _literal(value: object) -> str:
+    """Returns a value as it stands in a module, texts in double quotes."""
+    if isinstance(value, tuple) and value and isinstance(value[0], str):
+        return f"({', '.join(map(_literal, value))}{',' if len(value) == 1 else ''})"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def _table(table: Mapping[str, Mapping[str, Sequence[str]]], shared: Mapping[str, str]) -> str:
     lines = ["{"]
     for key, combinations in table.items():
-        lines.append(f"    {_quoted(key)}: {{")
+        lines.append(f"    {_literal(key)}: {{")
         for comb, ids in combinations.items():
-            lines.append(f"        {_quoted(comb)}: {shared.get(key) or _list(ids, 8)},")
+            lines.append(f"        {_literal(comb)}: {shared.get(key) or _list(ids, 8)},")
         lines.append("    },")
     return "\n".join([*lines, "}"])
 
 
 def _list(ids: Sequence[str], indent: int) -> str:
     """Returns a list literal, on one line if it fits, else wrapped."""
-    quoted = [_quoted(item) for item in ids]
+    quoted = [_literal(item) for item in ids]
     if sum(len(item) + 2 for item in quoted) + indent + 8 <= _LINE:
         return f"[{', '.join(quoted)}]"
     lines, line = [], ""

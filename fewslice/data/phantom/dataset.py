@@ -102,11 +102,7 @@ def make_patient(patient: int, *, seed: int = 0) -> PhantomPatient:
 
 
 def _render(
-    heart: Heart,
-    surroundings: np.ndarray,
-    values: dict[str, float],
-    grid: Grid,
-    rng: np.random.Generator,
+    heart: Heart, surroundings: np.ndarray, values: dict[str, float], grid: Grid, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the ideal signal float32 and the label uint8, both (slices, rows, columns)."""
     texture = _textures(grid.shape, rng)
@@ -149,11 +145,7 @@ def _pericardium(canvas: np.ndarray, heart: np.ndarray, value: float, spacing: f
 
 
 def generate_phantom(
-    folder: str | Path,
-    num_patients: int = 40,
-    *,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    folder: str | Path, num_patients: int = 40, *, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> Path:
     """Writes patients 001, 002, ... below `folder` in ACDC's layout; those that are there are kept.
 
@@ -198,20 +190,14 @@ def _claim(folder: Path, identity: dict) -> None:
     if note.is_file():
         held = read_json(note)
         if held != identity:
-            raise DataError(
-                note,
-                expected=f"a phantom of seed {identity['seed']} (version {identity['version']})",
-                found=f"seed {held.get('seed')} (version {held.get('version')})" if isinstance(held, dict) else "?",
-                remedy="Choose another --output, or delete the folder to make it anew.",
-            )
+            expected = f"a phantom of seed {identity['seed']} (version {identity['version']})"
+            found = f"seed {held.get('seed')} (version {held.get('version')})" if isinstance(held, dict) else "?"
+            remedy = "Choose another --output, or delete the folder to make it anew."
+            raise DataError(note, expected=expected, found=found, remedy=remedy)
         return
     if folder.is_dir() and any(folder.glob("patient*")):
-        raise DataError(
-            folder,
-            expected="an empty folder or a phantom dataset",
-            found="patient folders that were not made here",
-            remedy="Choose another --output; nothing was changed.",
-        )
+        expected, found = "an empty folder or a phantom dataset", "patient folders that were not made here"
+        raise DataError(folder, expected=expected, found=found, remedy="Choose another --output; nothing was changed.")
     write_json(note, identity)
 
 

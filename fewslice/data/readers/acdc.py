@@ -99,12 +99,9 @@ def phases_of(info: Path, frames: Iterable[int]) -> dict[str, int]:
     lines = _lines(info)
     phases = {phase: int(lines[phase]) for phase in ("ED", "ES") if re.fullmatch(r"\d+", lines.get(phase, ""))}
     if len(phases) < 2 or phases["ED"] == phases["ES"]:
-        raise DataError(
-            info,
-            expected="the lines ED: <frame> and ES: <frame>, two different frames",
-            found=", ".join(f"{phase}: {frame}" for phase, frame in phases.items()) or "neither",
-            remedy=_RESTORE,
-        )
+        expected = "the lines ED: <frame> and ES: <frame>, two different frames"
+        found = ", ".join(f"{phase}: {frame}" for phase, frame in phases.items()) or "neither"
+        raise DataError(info, expected=expected, found=found, remedy=_RESTORE)
     return phases
 
 

@@ -169,12 +169,9 @@ class Reader(abc.ABC):
 
     def _read_label(self, case: Case) -> Grid:
         if case.label_path is None:
-            raise DataError(
-                case.image_path,
-                expected=f"a label for case {case.case_id} ({self.expects})",
-                found="an image without a label",
-                remedy="Put the label there, or choose only labelled patients for training and testing.",
-            )
+            expected = f"a label for case {case.case_id} ({self.expects})"
+            remedy = "Put the label there, or choose only labelled patients for training and testing."
+            raise DataError(case.image_path, expected=expected, found="an image without a label", remedy=remedy)
         if segment_names(case.label_path):  # `_on_image` reads it, on the grid of the image
             return Grid(np.zeros((1, 1, 1), np.int32), (1.0, 1.0, 1.0), np.eye(4))
         return read_image_file(case.label_path, is_label=True)
@@ -217,9 +214,11 @@ class Reader(abc.ABC):
         unknown = {value: count for value, count in zip(values, counts, strict=True) if value not in known}
         listed = few([f"{value} ({count} voxels)" for value, count in unknown.items()], 10)
         if unknown and not (is_lenient and any(known.get(value) for value in values)):
+            codes = sorted(known)
+            names = f"0 to {codes[-1]}" if codes == list(range(len(codes))) else ", ".join(map(str, codes))
             raise DataError(
                 case.label_path,
-                expected=f"label values {_ranges(known)} ({'`label_map`' if label_map else '`num_classes`'})",
+                expected=f"label values {names} ({'`label_map`' if label_map else '`num_classes`'})",
                 found=f"also {listed}",
                 remedy="Correct the file, or give every code a class: --label_map=205:1,420:2 for add_dataset.py, or "
                 "`label_map` (code in the file -> class) of a dataset that is there.",
@@ -280,12 +279,8 @@ def on_grid_of(image: Grid, label: Grid, path: Path, *, name: str) -> Grid:
                 return dataclasses.replace(label, array=geometry.turned(label.array, axes), affine=moved)
     if label.array.shape != shape:
         remedy = "Export image and label on the same grid (resample the label by nearest neighbour)."
-        found = f"shape {label.array.shape}"
-        raise DataError(path, expected=f"shape {shape}, as {name}", found=found, remedy=remedy)
-    facts = [
-        f"voxels of {tuple(round(side, 5) for side in sides)} mm, axes to {geometry.letters(affine)}"
-        for sides, affine in ((spacing, ours[0]), (label.spacing_mm, usual))
-    ]
+        raise DataError(path, expected=f"shape {shape}, as {name}", found=f"shape {label.array.shape}", remedy=remedy)
+    facts = [geometry.describe(*each) for each in ((spacing, ours[0]), (label.spacing_mm, usual))]
     silent = "; its header gives no place (sform_code and qform_code are 0)" if is_placed == [True, False] else ""
     raise DataError(
         path,
@@ -307,11 +302,6 @@ def _histogram(codes: np.ndarray) -> tuple[list[int], list[int]]:
         values = np.flatnonzero(counts)
         counts, values = counts[values], values + low
     return values.tolist(), counts.tolist()
-
-
-def _ranges(known: dict[int, int]) -> str:
-    codes = sorted(known)
-    return f"0 to {codes[-1]}" if codes == list(range(len(codes))) else ", ".join(map(str, codes))
 
 
 def image_stem(path: Path) -> str | None:
@@ -339,8 +329,3 @@ def existing(folder: Path, stem: str) -> Path | None:
     """Returns the scan of a folder with this stem, even a link that leads nowhere; None if there is none."""
     found = [path for path in (folder / f"{stem}.nii", folder / f"{stem}.nii.gz") if os.path.lexists(path)]
     return found[0] if len(found) == 1 else image_files(folder).get(stem)
-
-
-def first_existing(folder: Path, stem: str) -> Path:
-    """Returns `existing`, or `folder/stem.nii.gz`, so that reading it says that it is missing."""
-    return existing(folder, stem) or folder / f"{stem}.nii.gz"

@@ -96,10 +96,8 @@ class H5Reader(Reader):
         array = self._array(case, "label", self.label_kinds)
         is_wrong = array != np.rint(array)
         if is_wrong.any():
-            remedy = "Store classes as whole numbers."
-            raise DataError(
-                self._file_of(case, is_wrong), expected="a label of whole numbers", found="others", remedy=remedy
-            )
+            path, remedy = self._file_of(case, is_wrong), "Store classes as whole numbers."
+            raise DataError(path, expected="a label of whole numbers", found="others", remedy=remedy)
         return self._grid(case, np.ascontiguousarray(array, np.int32))
 
     def _read_scribble(self, case: Case) -> np.ndarray | None:
@@ -109,12 +107,9 @@ class H5Reader(Reader):
         num_classes = self.dataset.num_classes
         is_wrong = (array < 0) | (array > num_classes)
         if is_wrong.any():
-            raise DataError(
-                self._file_of(case, is_wrong),
-                expected=f"scribble values 0 to {num_classes} ({num_classes} = not annotated)",
-                found=f"{array.min()} to {array.max()}",
-                remedy="Correct the scribble or set `num_classes`.",
-            )
+            found, remedy = f"{array.min()} to {array.max()}", "Correct the scribble or set `num_classes`."
+            expected = f"scribble values 0 to {num_classes} ({num_classes} = not annotated)"
+            raise DataError(self._file_of(case, is_wrong), expected=expected, found=found, remedy=remedy)
         return np.ascontiguousarray(array, np.uint8)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fewslice.data.readers.base import READERS, existing, first_existing, image_stem, visible
+from fewslice.data.readers.base import READERS, existing, image_stem, visible
 from fewslice.data.readers.case_folders import CaseFoldersReader
 from fewslice.data.volume import Case
 
@@ -38,6 +38,6 @@ class MmwhsReader(CaseFoldersReader):
                 numbers[path.parent, match[1]] = match[2]
         cases = []
         for (folder, stem), number in numbers.items():
-            image, label = first_existing(folder, f"{stem}_image"), existing(folder, f"{stem}_label")
-            cases.append(Case(number, number, "", image, label))
+            image = existing(folder, f"{stem}_image") or folder / f"{stem}_image.nii.gz"  # reading says it is missing
+            cases.append(Case(number, number, "", image, existing(folder, f"{stem}_label")))
         return cases + super()._find()

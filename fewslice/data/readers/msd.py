@@ -82,12 +82,9 @@ def label_names(path: Path, info: Mapping[str, Any]) -> dict[int, str]:
     items = list(labels.items()) if isinstance(labels, Mapping) else []
     pairs = [(value, key) if _is_code(value) else (key, value) for key, value in items]
     if not pairs or not all(_is_code(code) and isinstance(name, str) for code, name in pairs):
-        raise DataError(
-            path,
-            expected='`labels` such as {"0": "background", "1": "heart"} or {"background": 0, "heart": 1}',
-            found=f"labels = {json.dumps(labels)[:200]}",
-            remedy="Give one integer per label (nnU-Net's region-based labels are not supported).",
-        )
+        expected = '`labels` such as {"0": "background", "1": "heart"} or {"background": 0, "heart": 1}'
+        remedy = "Give one integer per label (nnU-Net's region-based labels are not supported)."
+        raise DataError(path, expected=expected, found=f"labels = {json.dumps(labels)[:200]}", remedy=remedy)
     codes = {int(code): name for code, name in pairs}
     if len(codes) != len(pairs):
         found = f"labels = {json.dumps(labels)[:200]}"

@@ -66,12 +66,9 @@ class PairedFoldersReader(Reader):
     def _case(self, stem: str, image: Path, label: Path | None) -> Case:
         patient = patient_of(stem, self.dataset.patient_pattern)
         if not patient:
-            raise DataError(
-                image,
-                expected=f"a name that fits `patient_pattern` {self.dataset.patient_pattern!r}",
-                found=f"the stem {stem!r}",
-                remedy="Rename the file or change the pattern in the dataset's init file.",
-            )
+            expected = f"a name that fits `patient_pattern` {self.dataset.patient_pattern!r}"
+            remedy = "Rename the file or change the pattern in the dataset's init file."
+            raise DataError(image, expected=expected, found=f"the stem {stem!r}", remedy=remedy)
         phase = re.search(r"_(ED|ES)$", stem, re.IGNORECASE)
         phases = set(self.dataset.phases) | set(self.dataset.unlabeled_phases)
         return Case(stem, patient, phase[1].upper() if phase and phases != {""} else "", image, label)
@@ -140,8 +137,7 @@ def passed_over(folder: Path) -> str:
     kinds = Counter("folders" if path.is_dir() else path.suffix.lower() or "without ending" for path in others)
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
     names = few([path.name for path in others], 3)
-    text = f"{folder.name}/: passed over: {listed} ({names}). Scans are {KINDS}"
-    return text if others else ""
+    return f"{folder.name}/: passed over: {listed} ({names}). Scans are {KINDS}" if others else ""
 
 
 def read_info(path: Path) -> Mapping[str, Any]:

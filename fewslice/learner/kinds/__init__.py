@@ -1,4 +1,4 @@
-"""Features that the units of a pool are compared by. One kind per file.
+"""Features that the units of a pool are compared by.
 
 A file here, or a plugin, registers a function under the name that experiments use (`features: encoder`). It gets
 `Inputs`, and its options by keyword, and returns (N, D) finite numbers, a row for each unit of the pool in its order;
@@ -98,10 +98,4 @@ def register(name: str, *, needs_encoder: bool = False, needs_network: bool = Fa
         needs_network: Whether it calls `Inputs.find_network`. As long as no network is trained, the experiment takes
             the encoder's features in its place, or pixels.
     """
-
-    def decorate(function: Kind) -> Kind:
-        function.needs_encoder = needs_encoder
-        function.needs_network = needs_network
-        return FEATURES.register(name)(function)
-
-    return decorate
+    return FEATURES.register(name, needs_encoder=needs_encoder, needs_network=needs_network)

@@ -1,4 +1,4 @@
-"""The segmentation networks of active learning: options, building, training, prediction. One network per file.
+"""The segmentation networks of active learning: options, building, training, prediction.
 
 A file here, or a plugin, registers a class under the name that experiments use (`network: dmpls`). Its fields are the
 options that an experiment may set. `SliceNetwork` and `WindowNetwork` are the common base of networks of slices and of
@@ -109,7 +109,9 @@ class Network:
 
     def predictor(self, part: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
         """Returns the function (slices, rows, columns, channels) -> class probabilities of `part` for a volume."""
-        raise NotImplementedError
+        from fewslice.train.predict import predictor
+
+        return predictor(part, batch_size, getattr(self, "window", None))
 
     def maps(self, members: Sequence[Member], images: Sequence[np.ndarray], names: Sequence[str], **how: Any) -> Maps:
         """Yields score maps case by case, see `slice_maps` and `window_maps` in `fewslice.learner.passes`."""
@@ -142,11 +144,6 @@ class SliceNetwork(Network):
         """
         return labels
 
-    def predictor(self, part: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
-        from fewslice.train.predict import predictor
-
-        return predictor(part, batch_size)
-
     def maps(self, members: Sequence[Member], images: Sequence[np.ndarray], names: Sequence[str], **how: Any) -> Maps:
         from fewslice.learner.passes import slice_maps
 
@@ -168,11 +165,6 @@ class WindowNetwork(Network):
         from fewslice.learner.samplers import WindowBatches
 
         return WindowBatches(labels, images, seed=seed, batch_size=self.batch_size, window=self.window)
-
-    def predictor(self, part: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
-        from fewslice.train.predict import predictor
-
-        return predictor(part, batch_size, self.window)
 
     def maps(self, members: Sequence[Member], images: Sequence[np.ndarray], names: Sequence[str], **how: Any) -> Maps:
         from fewslice.learner.passes import window_maps

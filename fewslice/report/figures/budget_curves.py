@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,15 +15,11 @@ from fewslice.report.tables import statistics as stats
 from fewslice.report.tables.experiments import METRIC_TITLES
 from fewslice.report.tables.table import count, percent
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 _WIDE_RANGE = 12  # beyond this ratio of largest to smallest budget, the axis is logarithmic
 _MARKERS = "osD^vPX*"
 
 
-def plot_fractions(methods: Sequence[Method], metric: str, palette: Mapping[str, str]) -> Figure | None:
+def plot_fractions(methods: Sequence[Method], metric: str, palette: Mapping[str, str]) -> style.Figure | None:
     """Draws mean Dice over seeds against the annotated share of the pool; None without values.
 
     Three seeds or more have the 95 % t interval of the mean as a band, fewer the single experiments as thin lines. More
@@ -35,7 +30,7 @@ def plot_fractions(methods: Sequence[Method], metric: str, palette: Mapping[str,
     return _plot(dice, share, metric, palette, xlabel=f"annotated {methods[0].runs[0].unit}, % of the pool")
 
 
-def plot_pixels(methods: Sequence[Method], metric: str, palette: Mapping[str, str]) -> Figure | None:
+def plot_pixels(methods: Sequence[Method], metric: str, palette: Mapping[str, str]) -> style.Figure | None:
     """Draws the same against the number of annotated pixels, averaged over seeds; None if it was not counted."""
     dice = stats.curves(methods, metric)
     runs = [run for method in methods for run in method.runs]
@@ -46,7 +41,7 @@ def plot_pixels(methods: Sequence[Method], metric: str, palette: Mapping[str, st
 
 def _plot(
     dice: pd.DataFrame, places: pd.DataFrame, metric: str, palette: Mapping[str, str], *, xlabel: str
-) -> Figure | None:
+) -> style.Figure | None:
     """Draws values of (method, seed) over places, both with a column per budget."""
     dice = dice[dice.notna().any(axis=1)]
     if dice.empty:
@@ -79,7 +74,7 @@ def _plot(
 
 
 def _draw(
-    axes: Axes, x: pd.Series, means: pd.Series, widths: pd.Series, single: Sequence[tuple], look: dict[str, str]
+    axes: style.Axes, x: pd.Series, means: pd.Series, widths: pd.Series, single: Sequence[tuple], look: dict[str, str]
 ) -> None:
     is_there = means.notna()
     x, means, widths = x[is_there], means[is_there], widths[is_there]
@@ -91,7 +86,7 @@ def _draw(
         axes.errorbar(x, means, yerr=widths.fillna(0), color=look["color"], linestyle="none", capsize=3)
 
 
-def _scale(grid: Sequence[Axes], places: np.ndarray, *, in_percent: bool) -> None:
+def _scale(grid: Sequence[style.Axes], places: np.ndarray, *, in_percent: bool) -> None:
     """Gives the x axis its scale and, if there are few budgets, a tick at each."""
     from matplotlib.ticker import FuncFormatter, NullLocator
 

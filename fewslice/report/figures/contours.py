@@ -15,9 +15,6 @@ from fewslice.report.figures import style
 from fewslice.report.tables.table import number
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     from fewslice.data.volume import Volume
 
 
@@ -45,7 +42,7 @@ class Row:
 
 def plot_rows(
     rows: Sequence[Row], structures: Sequence[str], names: tuple[str, str] = ("line: predicted", "filled: true")
-) -> Figure:
+) -> style.Figure:
     """Draws rows of slices: predictions as lines, truth as a faint fill with a dotted rim.
 
     Args:
@@ -75,7 +72,7 @@ def plot_rows(
     return figure
 
 
-def _panel(axes: Axes, row: Row, index: int, limits: tuple[float, float], num_structures: int) -> None:
+def _panel(axes: style.Axes, row: Row, index: int, limits: tuple[float, float], num_structures: int) -> None:
     # Columns of the picture run along the first axis of the array, as in the usual short-axis view.
     image = row.image[*row.window, index]
     image = (image if image.ndim == 2 else image.mean(axis=-1)).T  # several channels as grey
@@ -89,7 +86,7 @@ def _panel(axes: Axes, row: Row, index: int, limits: tuple[float, float], num_st
         outline(axes, prediction == structure, colors=[colour], linewidths=1.3, linestyles="solid")
 
 
-def outline(axes: Axes, mask: np.ndarray, *, fill: str | None = None, **line) -> None:
+def outline(axes: style.Axes, mask: np.ndarray, *, fill: str | None = None, **line) -> None:
     """Draws the outline of a (rows, columns) mask, if there is anything in it, and its area in the colour `fill`."""
     if not mask.any():
         return
@@ -102,7 +99,7 @@ def outline(axes: Axes, mask: np.ndarray, *, fill: str | None = None, **line) ->
     axes.set_ylim(mask.shape[0] - 0.5, -0.5)
 
 
-def _legend(figure: Figure, structures: Sequence[str], names: tuple[str, str]) -> None:
+def _legend(figure: style.Figure, structures: Sequence[str], names: tuple[str, str]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -114,8 +111,7 @@ def _legend(figure: Figure, structures: Sequence[str], names: tuple[str, str]) -
         Line2D([], [], color=style.QUIET, linewidth=1.5, label=names[0]),
         Patch(facecolor="#c9cfd6", edgecolor=style.QUIET, linestyle="dotted", label=names[1]),
     ]
-    look = {"frameon": False, "fontsize": 8.5, "labelcolor": style.INK}
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), **look)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), **style.LEGEND | {"fontsize": 8.5})
 
 
 def choose_slices(truth: np.ndarray, prediction: np.ndarray, count: int = 4) -> tuple[int, ...]:

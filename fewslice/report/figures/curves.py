@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,15 +10,11 @@ from fewslice.core.errors import FewSliceError
 from fewslice.report.figures import style
 from fewslice.report.reading.methods import Method
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 MOST_TOGETHER = 5  # beyond this many methods, each has a panel of its own
 _TITLES = {"val_dice": "Validation Dice", "effective_rank": "Effective rank of the embeddings"}
 
 
-def plot_curves(methods: Sequence[Method], palette: Mapping[str, str] | None = None) -> Figure:
+def plot_curves(methods: Sequence[Method], palette: Mapping[str, str] | None = None) -> style.Figure:
     """Draws the loss beside the validation Dice (segmentation) or effective rank (pretraining), if logged.
 
     Seeds of one method share its colour. A dashed line marks the loss of random embeddings. Of more than five
@@ -52,7 +47,7 @@ def plot_curves(methods: Sequence[Method], palette: Mapping[str, str] | None = N
     return figure
 
 
-def plot_panels(methods: Sequence[Method], name: str, palette: Mapping[str, str]) -> Figure:
+def plot_panels(methods: Sequence[Method], name: str, palette: Mapping[str, str]) -> style.Figure:
     """Draws "val_dice" or "loss" of the logs, a small panel per method with all others in pale grey behind it."""
     shown = [method for method in methods if any(run.has(name) for run in method.runs)]
     figure, grid = style.panels(len(shown), 4, height=2.0, sharex=True, sharey=True)
@@ -72,7 +67,7 @@ def plot_panels(methods: Sequence[Method], name: str, palette: Mapping[str, str]
     return figure
 
 
-def _draw(axes: Axes, method: Method, name: str, colour: str, *, linewidth: float = 1.6) -> None:
+def _draw(axes: style.Axes, method: Method, name: str, colour: str, *, linewidth: float = 1.6) -> None:
     label = style.plain(method.label)
     for run in method.runs:
         if run.has(name):
@@ -82,7 +77,7 @@ def _draw(axes: Axes, method: Method, name: str, colour: str, *, linewidth: floa
             label = None
 
 
-def _mark_best(axes: Axes, methods: Sequence[Method], palette: Mapping[str, str]) -> None:
+def _mark_best(axes: style.Axes, methods: Sequence[Method], palette: Mapping[str, str]) -> None:
     """Puts a dot on the best validation of each run."""
     axes.set_ylim(0, 1)
     for method in methods:

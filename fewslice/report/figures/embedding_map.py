@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fewslice.core.errors import ConfigError
 from fewslice.core.files import write_bytes
 from fewslice.report.figures import style
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 COMPONENTS = 50  # principal components that t-SNE gets
 FEWEST, MOST = 10, 5000  # units that t-SNE is run on
@@ -114,12 +110,11 @@ def draw_embedding_map(
     _mark(axes, points, is_labelled, np.asarray(chosen, np.int64))
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=9,
-                      labelcolor=style.INK)  # fmt: skip
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, **style.LEGEND)
     write_bytes(path, style.png_bytes(figure, dpi=130, colours=0))
 
 
-def _mark(axes: Axes, points: np.ndarray, is_labelled: np.ndarray, chosen: np.ndarray) -> None:
+def _mark(axes: style.Axes, points: np.ndarray, is_labelled: np.ndarray, chosen: np.ndarray) -> None:
     import matplotlib.patheffects as effects
 
     if is_labelled.any():

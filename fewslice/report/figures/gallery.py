@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +12,6 @@ from fewslice.core.colours import structure_colour
 from fewslice.core.files import write_bytes
 from fewslice.report.figures import style
 from fewslice.report.figures.contours import outline
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MOST = 60  # slices of a picture
 _BACKGROUND = "#f4f1ea"  # a scribble in the background
@@ -84,7 +79,7 @@ def draw_gallery(
     write_bytes(path, style.png_bytes(figure, dpi=130))
 
 
-def _panels(images: Sequence[np.ndarray], titles: Sequence[str], columns: int, has_foot: bool) -> Figure:
+def _panels(images: Sequence[np.ndarray], titles: Sequence[str], columns: int, has_foot: bool) -> style.Figure:
     """Returns a figure with empty axes for every slice, in order, with their titles; sizes are in inches."""
     from matplotlib.figure import Figure
 
@@ -122,7 +117,7 @@ def _fitted(title: str, cell: float) -> str:
     return style.plain("\n".join(map(cut, title.split("\n"))))
 
 
-def _show(axes: Axes, image: np.ndarray) -> None:
+def _show(axes: style.Axes, image: np.ndarray) -> None:
     # Columns of the picture run along the first axis of the array, as in the usual short-axis view.
     if image.ndim == 3 and image.shape[2] == 3:
         axes.imshow(np.clip(image, 0, 1).transpose(1, 0, 2), interpolation="bilinear")
@@ -137,7 +132,7 @@ def _is_scribble(annotation: np.ndarray, num_classes: int) -> bool:
     return bool(0 < drawn.sum() < 0.5 * drawn.any(axis=0).sum() * drawn.any(axis=1).sum())
 
 
-def _annotate(axes: Axes, annotation: np.ndarray, num_classes: int) -> None:
+def _annotate(axes: style.Axes, annotation: np.ndarray, num_classes: int) -> None:
     from matplotlib.colors import to_rgba
 
     if _is_scribble(annotation, num_classes):
@@ -150,12 +145,12 @@ def _annotate(axes: Axes, annotation: np.ndarray, num_classes: int) -> None:
         outline(axes, (annotation == number).T, colors=[structure_colour(number)], linewidths=1.2)
 
 
-def _legend(figure: Figure, annotations: Sequence[np.ndarray], names: Sequence[str]) -> None:
+def _legend(figure: style.Figure, annotations: Sequence[np.ndarray], names: Sequence[str]) -> None:
     from matplotlib.patches import Patch
 
     has_scribbles = any(_is_scribble(np.asarray(annotation), len(names) + 1) for annotation in annotations)
     handles = [Patch(facecolor=structure_colour(number), label=name) for number, name in enumerate(names, start=1)]
     if has_scribbles:
         handles.insert(0, Patch(facecolor=_BACKGROUND, edgecolor=style.QUIET, label="background"))
-    look = {"frameon": False, "fontsize": 8, "labelcolor": style.INK}
+    look = style.LEGEND | {"fontsize": 8}
     figure.legend(handles=handles, loc="lower center", ncols=max(1, min(len(handles), 10)), **look)

@@ -30,12 +30,9 @@ def fetch_from(dataset: str, root: str | Path | None = None) -> Fetch:
             reader = get_reader(config)
             known.update({case.case_id: (reader, case) for case in reader.cases()})
         if case_id not in known:
-            raise DataError(
-                dataset,
-                expected=f"the volume {case_id}, which a run was tested on",
-                found=f"{len(known)} other volumes",
-                remedy="Point to the data that the run used (FEWSLICE_DATA, --data_root).",
-            )
+            expected = f"the volume {case_id}, which a run was tested on"
+            remedy = "Point to the data that the run used (FEWSLICE_DATA, --data_root)."
+            raise DataError(dataset, expected=expected, found=f"{len(known)} other volumes", remedy=remedy)
         reader, case = known[case_id]
         return reader.read(case)
 

@@ -6,21 +6,18 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fewslice.core.errors import DataError, FewSliceError
 from fewslice.data.io.nifti import read_nifti
+from fewslice.report.figures import style
 from fewslice.report.figures.contours import Row, case_rows, plot_rows
 from fewslice.report.figures.native import Fetch
 from fewslice.report.reading.methods import Method
 from fewslice.report.reading.runs import Run
 from fewslice.report.tables.statistics import best_method, volume_dice
 from fewslice.report.tables.table import number
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def best_median_worst(values: Mapping[str, float]) -> dict[str, str]:
@@ -40,7 +37,7 @@ def compared(methods: Sequence[Method]) -> list[Method]:
 
 def plot_methods(
     methods: Sequence[Method], fetch: Fetch, structures: Sequence[str], *, more: Sequence[Method] = ()
-) -> list[Figure]:
+) -> list[style.Figure]:
     """Draws the best, median and worst test volume, by the last method's mean Dice, a row per method.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from fewslice.report.figures import style
 from fewslice.report.reading.methods import Method, by_setup
@@ -11,15 +10,12 @@ from fewslice.report.tables import statistics as stats
 from fewslice.report.tables.table import MEAN
 from fewslice.report.tables.trainings import scored_of
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 _SPLIT_COLOURS = ("#8fb8d0", "#1f6f9c", "#123f5a", "#d1603d", "#4c8c6b", "#8561a8")
 _MARKERS = "osD^vP"
 _SPREAD = 0.13  # between the splits of one row
 
 
-def plot_overview(methods: Sequence[Method]) -> Figure:
+def plot_overview(methods: Sequence[Method]) -> style.Figure:
     """Draws the mean Dice of every tested method, a row each; each labelled split has its own colour and mark.
 
     Large marks are means over seeds, small ones single seeds.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,10 +12,6 @@ import pandas as pd
 from fewslice.report.figures import style
 from fewslice.report.reading.methods import Method
 from fewslice.report.reading.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 BINS = 10
 _DARKEST = 0.3  # share that has the full colour if none is larger
@@ -77,7 +72,7 @@ def chance(methods: Sequence[Method], fraction: float) -> float:
     return len(one.labelled(fraction)) / len(one.pool) if one else math.nan
 
 
-def plot_positions(methods: Sequence[Method]) -> Figure | None:
+def plot_positions(methods: Sequence[Method]) -> style.Figure | None:
     """Draws where in the volumes each method chose, a row per method above that of the whole pool."""
     shares = {method.label: np.concatenate([position_shares(run) for run in method.runs]) for method in methods}
     rows = {label: histogram(values) for label, values in shares.items() if len(values)}
@@ -94,7 +89,7 @@ def plot_positions(methods: Sequence[Method]) -> Figure | None:
     return figure
 
 
-def plot_overlap(methods: Sequence[Method], fraction: float) -> Figure:
+def plot_overlap(methods: Sequence[Method], fraction: float) -> style.Figure:
     """Draws the overlap of the methods' choices at a budget, a square per pair."""
     values = np.array([[overlap(a, b, fraction) for b in methods] for a in methods])
     figure = style.new_figure(9, 0.9 + 0.36 * len(methods))
@@ -103,7 +98,7 @@ def plot_overlap(methods: Sequence[Method], fraction: float) -> Figure:
     return figure
 
 
-def _matrix(axes: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> None:
+def _matrix(axes: style.Axes, values: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> None:
     """Draws numbers from 0 to 1 as percent in coloured cells; NaN cells stay empty."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -120,7 +115,7 @@ def _matrix(axes: Axes, values: np.ndarray, rows: Sequence[str], columns: Sequen
     axes.spines[:].set_visible(False)
 
 
-def plot_distinct(methods: Sequence[Method], palette: Mapping[str, str]) -> Figure | None:
+def plot_distinct(methods: Sequence[Method], palette: Mapping[str, str]) -> style.Figure | None:
     """Draws how many patients and volumes the annotated units come from, averaged over seeds; None without picks."""
     if not any(len(one.picks) for method in methods for run in method.runs for one in run.rounds):
         return None

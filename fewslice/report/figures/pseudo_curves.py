@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from fewslice.core.errors import DataError
 from fewslice.report.figures import style
-from fewslice.report.reading.files import REMEDY, read_table
+from fewslice.report.reading.files import read_table
 from fewslice.report.reading.methods import Method
 from fewslice.report.reading.runs import Run
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _MARKERS = "osD^vP"  # one for each seed
 _DASHES = (0, (4, 2.5))
@@ -33,18 +27,16 @@ def read_rounds(run: Run) -> pd.DataFrame | None:
     Raises:
         DataError: the table is damaged.
     """
-    path = run.path / "logs" / "pseudo_labels.csv"
-    rows = read_table(path, ("step",), numbers=("step", "dice", "dice_before", "changed"))
+    numbers = ("step", "dice", "dice_before", "changed")
+    rows = read_table(run.path / "logs" / "pseudo_labels.csv", ("step",), numbers=numbers)
     if rows.empty:
         return None
-    if rows["step"].isna().any():
-        raise DataError(path, expected="a step in every line", found="empty cells", remedy=REMEDY)
     accepted = rows["accepted"] if "accepted" in rows else pd.Series("", rows.index)
     how = {"dice": "mean", "dice_before": "mean", "changed": "mean", "left_out": "any"}
     return rows.assign(left_out=accepted == "False").groupby("step").agg(how).reset_index()
 
 
-def plot_pseudo_labels(methods: Sequence[Method], palette: Mapping[str, str]) -> list[tuple[str, Figure, bool]]:
+def plot_pseudo_labels(methods: Sequence[Method], palette: Mapping[str, str]) -> list[tuple[str, style.Figure, bool]]:
     """Draws the quality of pseudo-labels over their rounds, a panel per method of a split and a line per seed.
 
     Returns:
@@ -65,7 +57,7 @@ def plot_pseudo_labels(methods: Sequence[Method], palette: Mapping[str, str]) ->
     return found
 
 
-def _plot(lines: Mapping[tuple[str, int], pd.DataFrame], name: str, palette: Mapping[str, str]) -> Figure:
+def _plot(lines: Mapping[tuple[str, int], pd.DataFrame], name: str, palette: Mapping[str, str]) -> style.Figure:
     from matplotlib.ticker import PercentFormatter
 
     labels, everything = list(dict.fromkeys(label for label, _ in lines)), pd.concat(list(lines.values()))
@@ -94,7 +86,7 @@ def _plot(lines: Mapping[tuple[str, int], pd.DataFrame], name: str, palette: Map
     return figure
 
 
-def _draw(axes: Axes, rounds: pd.DataFrame, name: str, seed: int, colour: str) -> None:
+def _draw(axes: style.Axes, rounds: pd.DataFrame, name: str, seed: int, colour: str) -> None:
     look = {"color": colour, "marker": _MARKERS[seed % len(_MARKERS)]}
     if name == "dice" and not rounds["dice"].equals(rounds["dice_before"]):
         axes.plot(rounds["step"], rounds["dice_before"], **look, linewidth=1.0, linestyle=_DASHES, markersize=3.5,

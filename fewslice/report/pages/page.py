@@ -18,7 +18,6 @@ from fewslice.report.tables import statistics, table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from matplotlib.figure import Figure
 
 
 @functools.cache
@@ -53,12 +52,12 @@ def write_page(template: str, out_path: str | Path, runs: Sequence[Run], **value
     return Path(out_path)
 
 
-def drawing(figure: Figure) -> str:
+def drawing(figure: style.Figure) -> str:
     """Returns a figure of lines as the address of an image."""
     return _address(style.png_bytes(figure, colours=0), "png")
 
 
-def photographs(figure: Figure, dpi: int) -> str:
+def photographs(figure: style.Figure, dpi: int) -> str:
     """Returns a figure of images as an address, with few colours so that it stays small."""
     return _address(style.png_bytes(figure, dpi=dpi), "png")
 

@@ -23,7 +23,8 @@ def read_table(
         numbers: Columns that hold numbers, NaN where a cell is empty; None: all. The others hold texts.
 
     Raises:
-        DataError: it cannot be read, lacks a column or a cell, or holds something else than a number.
+        DataError: it cannot be read, lacks a column, a cell or a number of the column "step", or holds something else
+            than a number.
     """
     if not path.is_file():
         return pd.DataFrame(columns=list(dict.fromkeys((*columns, *(numbers or ())))))
@@ -34,21 +35,18 @@ def read_table(
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise DataError(path, expected="a table", found=f"no table: {error}", remedy=remedy) from error
     missing = [name for name in columns if name not in names]
-    place = "" if missing else _short_row(rows, columns)
-    if missing or place:
-        found = f"no {', '.join(missing)}" if missing else place
+    short = [line for line, row in enumerate(rows, start=2) if any(row.get(name) is None for name in columns)]
+    if missing or short:
+        found = f"no {', '.join(missing)}" if missing else f"too few cells in line {short[0]}"
         raise DataError(path, expected=f"columns {', '.join(columns)}", found=found, remedy=remedy)
     shown = [*names, *(name for name in numbers or () if name not in names)]
     table = pd.DataFrame({name: [row.get(name) or "" for row in rows] for name in shown})
     for name in names if numbers is None else numbers:
         table[name] = [_number(path, line, text, remedy) for line, text in enumerate(table[name], start=2)]
         table[name] = table[name].astype(float)
+    if "step" in columns and table["step"].isna().any():
+        raise DataError(path, expected="a step in every line", found="empty cells", remedy=remedy)
     return table
-
-
-def _short_row(rows: Sequence[dict], columns: Sequence[str]) -> str:
-    lines = [line for line, row in enumerate(rows, start=2) if any(row[name] is None for name in columns)]
-    return f"too few cells in line {lines[0]}" if lines else ""
 
 
 def _number(path: Path, line: int, text: str, remedy: str) -> float:

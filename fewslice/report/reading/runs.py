@@ -18,7 +18,7 @@ from fewslice.core import done, files
 from fewslice.core.done import OF_ROUND
 from fewslice.core.errors import ConfigError, DataError, FewSliceError, few, listed
 from fewslice.report.reading.earlier_runs import facts_of_earlier_run
-from fewslice.report.reading.files import REMEDY, checked_picture, read_table
+from fewslice.report.reading.files import checked_picture, read_table
 from fewslice.settings import facts
 
 EXPERIMENTS = "run_al_exp"
@@ -213,10 +213,7 @@ def read_run(path: str | Path) -> Run:
         return _with_rounds(run, errors)
     if errors:
         raise FewSliceError(listed(str(path), [one_line(error) for error in errors]))
-    log = path / "logs" / "train.csv"
-    curve = read_table(log, ("step",))
-    if curve["step"].isna().any():
-        raise DataError(log, expected="a step in every line", found="empty cells", remedy=REMEDY)
+    curve = read_table(path / "logs" / "train.csv", ("step",))
     run = replace(run, curve=curve, scores=_read_scores(run.eval / "per_volume.csv"))
     return run if run_facts["kind"] == "selection" else replace(run, problems=_missing(run))
 
@@ -379,8 +376,7 @@ def one_line(error: FewSliceError | str) -> str:
 def find_trainings(runs_dir: str | Path, dataset: str) -> list[Path]:
     """Returns the finished pretrainings and trainings of a dataset below `runs_dir`."""
     root, others = Path(runs_dir) / dataset, {EXPERIMENTS, "select_slices"}
-    found = (mark.parent for mark in root.rglob(done.NAME) if not others & set(mark.relative_to(root).parts))
-    return sorted(found)
+    return sorted(mark.parent for mark in root.rglob(done.NAME) if not others & set(mark.relative_to(root).parts))
 
 
 def find_experiments(runs_dir: str | Path, dataset: str) -> list[Path]:

@@ -76,7 +76,7 @@ def structure_name(name: str) -> str:
     return name if name == MEAN else name.upper()
 
 
-def listed(values: Iterable[object], *, limit: int = 8) -> str:
+def unique_text(values: Iterable[object], *, limit: int = 8) -> str:
     """Returns different values, separated by commas; of more than `limit` it says how many more."""
     return few(list(dict.fromkeys(map(str, values))), limit) or "–"
 

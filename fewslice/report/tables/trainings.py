@@ -16,10 +16,10 @@ from fewslice.report.tables.table import (
     Table,
     duration,
     highest,
-    listed,
     number,
     plus_minus,
     structure_name,
+    unique_text,
 )
 
 _SHOWN = ("dice", "hd95_mm", "assd_mm", "nsd")
@@ -149,23 +149,19 @@ def facts(methods: Sequence[Method]) -> list[tuple[str, str]]:
     runs, table = [run for method in scored for run in method.runs], stats.scores(scored)
     patients = set(table["patient_id"]) - {""} if len(table) else set()
     tested = plural(table["case_id"].nunique(), "volume") + (f" of {plural(len(patients), 'patient')}" * bool(patients))
-    noted = (
-        table[table["note"].str.startswith("absent")][["case_id", "structure", "note"]].drop_duplicates()
-        if len(table)
-        else table
-    )
-    empty = [f"{row.case_id} {row.structure}: {row.note}" for row in noted.itertuples()]
+    noted = table[table["note"].str.startswith("absent")] if len(table) else table
+    empty = dict.fromkeys(f"{row.case_id} {row.structure}: {row.note}" for row in noted.itertuples())
     missing = [name for method in scored for name in method.unrecorded]
     return [
-        ("Dataset", listed(run.dataset for run in runs)),
-        ("Labelled split", listed(run.split for run in runs)),
-        ("Unit of budget", listed(run.unit for run in runs)),
-        ("Seeds", listed(sorted({run.seed for run in runs}))),
-        ("Training steps", listed(run.config.get("n_iter", "?") for run in runs)),
+        ("Dataset", unique_text(run.dataset for run in runs)),
+        ("Labelled split", unique_text(run.split for run in runs)),
+        ("Unit of budget", unique_text(run.unit for run in runs)),
+        ("Seeds", unique_text(sorted({run.seed for run in runs}))),
+        ("Training steps", unique_text(run.config.get("n_iter", "?") for run in runs)),
         ("Tested on", tested if len(table) else "nothing yet"),
-        ("Empty classes", f"{len(empty)}: {listed(empty, limit=4)}" if empty else "none"),
-        ("Configuration", listed((run.digest for run in runs), limit=6)),
-        *([("Not recorded", f"{listed(missing)} by older runs")] if missing else []),
+        ("Empty classes", f"{len(empty)}: {unique_text(empty, limit=4)}" if empty else "none"),
+        ("Configuration", unique_text((run.digest for run in runs), limit=6)),
+        *([("Not recorded", f"{unique_text(missing)} by older runs")] if missing else []),
     ]
 
 

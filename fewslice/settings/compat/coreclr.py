@@ -10,7 +10,6 @@ Vepa et al., 2024, https://arxiv.org/abs/2411.15763.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import re
 from collections.abc import Iterator, Mapping
@@ -51,6 +50,12 @@ _METADATA = (
     "patient_wt", "phase_wt", "group_wt", "height_wt", "weight_wt", "slice_rel_pos_wt", "slice_mid_wt", "slice_pos_wt",
 )  # fmt: skip
 _ACDC_ONLY = ("phase_wt", "group_wt", "height_wt", "weight_wt")
+# Option of a network -> published name.
+_NETWORK = {
+    "batch_size": "batch_size", "learning_rate": "base_lr", "steps": "max_iterations", "val_every": "val_every",
+    "recompute_bn_statistics": "steady_statistics", "encoder": "encoder_name", "epochs": "num_epochs",
+    "val_epochs": "val_epoch", "beta_1": "train_beta1", "beta_2": "train_beta2", "weight_decay": "train_weight_decay",
+}  # fmt: skip
 _PARAMS = ("data_geometry", "feature_model_params")
 
 # Keys that change nothing here, by group: what the published code does not read, and what is fixed in this software.
@@ -270,9 +275,6 @@ MODELS = {
 }  # fmt: skip
 UNCERTAINTIES = {"ensemble": Ensemble, "stochastic": Stochastic}
 GEOMETRIES = {KCENTER: KCenter, COREGCN: ByFeatures, VAAL: Geometry, TYPICLUST: ByFeatures}
-_TYPE_KEYS = {
-    "model": "model_type", "data_geometry": "data_geometry_type", "model_uncertainty": "model_uncertainty_type",
-}  # fmt: skip
 # Published defaults of MultiFeature Coreset where ours are those of the published experiment for ACDC.
 _MFC = {"use_labels": False, "default_pos_val": 1.0, "pos_wt": 1.0, "normalize_pos_by_label_ct": False}
 
@@ -286,7 +288,7 @@ def read_published(reader: Reader) -> Experiment | None:
     file = reader.read(wanted, _moved)
     if file is None or reader.problems:
         return None
-    translation = Translation(reader, file.model, file.policy, file.data_geometry, file.model_uncertainty)
+    translation = Translation(reader, file)
     reader.problems += translation.problems()
     if reader.problems:
         return None
@@ -304,9 +306,8 @@ def read_published(reader: Reader) -> Experiment | None:
 def _file_class(model: Any, geometry: Any, uncertainty: Any) -> type:
     """Returns the class of a whole file with these classes of its groups."""
     required = {"model": model, "policy": Policy, "exp_dir": PlainName}
-    optional = {"data_geometry": geometry | None, "model_uncertainty": uncertainty | None}
-    known = {name: (kind, options.REQUIRED) for name, kind in required.items()}
-    return options.as_type(known | {name: (kind, None) for name, kind in optional.items()})
+    optional = {"data_geometry": (geometry | None, None), "model_uncertainty": (uncertainty | None, None)}
+    return options.as_type({name: (kind, options.REQUIRED) for name, kind in required.items()} | optional)
 
 
 def _in_published_words(text: str) -> str:
@@ -330,7 +331,7 @@ def _without_idle(reader: Reader, wanted: type) -> Iterator[str]:
 
 def _class_of(reader: Reader, group: str, kinds: Mapping[str, Any]) -> Any:
     """Returns the class of a group by the type that the file gives it; `Any` if that is wrong, which is noted."""
-    given, key = reader.values.get(group), _TYPE_KEYS[group]
+    given, key = reader.values.get(group), f"{group}_type"
     if not isinstance(given, dict):
         return next(iter(MODELS.values())) if group == "model" else ScoreKwargs
     kind = given.get(key)
@@ -380,65 +381,45 @@ def _moved(place: Place) -> str:
     group = ".".join(map(str, group))
     if name == "exp_dir":
         return "`exp_dir` stands at the beginning of a line, in no group. Move it there."
-    classes = {kind: _geometry_class(kind) for kind in GEOMETRIES}
-    of_group = {"model": MODELS, "data_geometry": classes, "model_uncertainty": UNCERTAINTIES}
-    if kinds := [kind for kind, of in of_group.get(group, {}).items() if name in options.fields_of(of)]:
+    classes = {
+        "model": MODELS, "data_geometry": {kind: _geometry_class(kind) for kind in GEOMETRIES},
+        "model_uncertainty": UNCERTAINTIES, "policy": {"": Policy}, ".".join(_PARAMS): {"": Params},
+        "policy.ensemble_kwargs": {"": EnsembleKwargs}, "data_geometry.coreset_kwargs": {"": CoresetKwargs},
+    }  # fmt: skip
+    found = {known: [kind for kind in of if name in options.fields_of(of[kind])] for known, of in classes.items()}
+    if kinds := found.get(group):
         return f"`{group}.{name}` counts only for {' or '.join(kinds)}. Remove it."
-    places = {known: list(of.values()) for known, of in of_group.items()} | {"policy": [Policy]}
-    places |= {".".join(_PARAMS): [Params], "policy.ensemble_kwargs": [EnsembleKwargs]}
-    places |= {"data_geometry.coreset_kwargs": [CoresetKwargs]}
-    found = [known for known, of in places.items() if any(name in options.fields_of(one) for one in of)]
-    return f"The key {name!r} stands in the group `{found[0]}`. Move it there." if found else ""
+    known = next((known for known, kinds in found.items() if kinds), "")
+    return f"The key {name!r} stands in the group `{known}`. Move it there." if known else ""
 
 
 Row = tuple[Any, str, str]  # whether something is wrong, the key, what is wrong
 
 
-@dataclasses.dataclass(frozen=True)
 class Translation:
-    """The groups of a file, and what they are in the native form."""
+    """The groups of a file, and what they are in the native form.
 
-    reader: Reader
-    model: Any
-    policy: Policy
-    geometry: Any
-    uncertainty: Any
+    Attributes:
+        kind: The type of the geometry, "" without one.
+        params: The encoder's settings.
+        dataset: Our name of the dataset.
+        channels: Channels of the images of a published dataset, None for others.
+        weights: What names the initial weights of the networks: key, value; ("", "") if nothing does.
+    """
 
-    @property
-    def kind(self) -> str:
-        """The type of the geometry, "" without one."""
-        return self.geometry.data_geometry_type if self.geometry else ""
-
-    @property
-    def params(self) -> Params:
-        """The encoder's settings."""
-        return getattr(self.geometry, "feature_model_params", Params())
-
-    @property
-    def is_random(self) -> bool:
-        return self.policy.policy_type == "random"
-
-    @property
-    def is_pretrained(self) -> bool:
-        return isinstance(self.model, Pretrained)
-
-    @property
-    def dataset(self) -> str:
-        """Our name of the dataset."""
-        return DATASETS.get(self.model.dataset, self.model.dataset)
-
-    @property
-    def channels(self) -> int | None:
-        """Channels of the images of a published dataset, None for others."""
-        return (3 if self.dataset in _RGB else 1) if self.dataset in DATASETS.values() else None
-
-    @property
-    def weights(self) -> tuple[str, str]:
-        """What names the initial weights of the networks: key, value; ("", "") if nothing does."""
-        first = self.model.base_original_checkpoint if self.is_pretrained else "scratch"
-        if first != "scratch":
-            return "base_original_checkpoint", first
-        return ("warm_start", self.model.warm_start) if self.model.warm_start else ("", "")
+    def __init__(self, reader: Reader, file: Any):
+        self.reader, self.model, self.policy, self.uncertainty = reader, file.model, file.policy, file.model_uncertainty
+        self.geometry, model, geometry = file.data_geometry, file.model, file.data_geometry
+        self.kind = geometry.data_geometry_type if geometry else ""
+        self.params = getattr(geometry, "feature_model_params", Params())
+        self.is_random, self.is_pretrained = file.policy.policy_type == "random", isinstance(model, Pretrained)
+        self.is_fused = self.params.fuse_image_data and geometry.feature_model
+        self.dataset = DATASETS.get(model.dataset, model.dataset)
+        self.channels = (3 if self.dataset in _RGB else 1) if self.dataset in DATASETS.values() else None
+        self.first = getattr(model, "base_original_checkpoint", "scratch")
+        self.weights = ("warm_start", model.warm_start) if model.warm_start else ("", "")
+        if self.first != "scratch":
+            self.weights = ("base_original_checkpoint", self.first)
 
     def values(self) -> dict[str, Any]:
         """Returns the keys of the native form."""
@@ -475,14 +456,9 @@ class Translation:
 
     def _network(self) -> dict[str, Any]:
         model = self.model
-        found = {"batch_size": model.batch_size, "learning_rate": model.base_lr}
+        found = {name: getattr(model, key) for name, key in _NETWORK.items() if hasattr(model, key)}
         if self.is_pretrained:
-            found |= {"encoder": model.encoder_name, "epochs": model.num_epochs, "val_epochs": model.val_epoch}
-            found |= {"beta_1": model.train_beta1, "beta_2": model.train_beta2}
-            found |= {"weight_decay": model.train_weight_decay, "cosine": bool(model.train_scheduler)}
-            return {"name": "resnet_unet", **found}
-        found |= {"steps": model.max_iterations, "val_every": model.val_every}
-        found["recompute_bn_statistics"] = getattr(model, "steady_statistics", False)
+            return {"name": "resnet_unet", **found, "cosine": bool(model.train_scheduler)}
         if model.seg_model == "unet_cct":
             return {"name": "dmpls", **found}
         loss = "strong_segmentation" if model.ann_type == "label" else "partial_cross_entropy"
@@ -525,18 +501,14 @@ class Translation:
             return {"strategy": drawn, "features": features}
         scored = scored if geometry.use_uncertainty else {}
         has_terms = any(own[name] for name in _METADATA)
-        if not (self._is_fused or scored or has_terms or own["use_labels"] or own["metric"] != "euclidean"):
+        if not (self.is_fused or scored or has_terms or own["use_labels"] or own["metric"] != "euclidean"):
             return {"strategy": "coreset"} if is_raw else {"strategy": "kcenter", "features": features}
         own |= {"uncertainty_wt": own["uncertainty_wt"] if scored else 0.0}
         if own["use_labels"] and is_raw:
             return {"strategy": {"name": "mfc_pixels", **own}, **scored}
-        own["fuse_image_data"] = self._is_fused
+        own["fuse_image_data"] = self.is_fused
         own["fuse_image_data_size_prop"] = self.params.fuse_image_data_size_prop
         return {"strategy": {"name": "mfc", **own}, "features": features, **scored}
-
-    @property
-    def _is_fused(self) -> bool:
-        return self.params.fuse_image_data and self.geometry.feature_model
 
     def _features(self, has_network: bool) -> dict[str, Any]:
         geometry, model = self.geometry, self.model
@@ -562,7 +534,7 @@ class Translation:
 
     def problems(self) -> Iterator[tuple[Place, str]]:
         """Yields (place, message) of keys that do not fit each other, but for what the native form finds, too."""
-        rows = self._problems_of_model() + self._problems_of_policy()
+        rows = self._problems_of_model_and_policy()
         has_encoder = isinstance(self.geometry, ByFeatures)
         if self.uncertainty is not None and not self.is_random:
             rows += self._problems_of_scores()
@@ -577,12 +549,13 @@ class Translation:
             rows += self._problems_of_ranking()
         yield from ((tuple(place.split(".")), text) for is_wrong, place, text in rows if is_wrong)
 
-    def _problems_of_model(self) -> list[Row]:
-        model, first, channels = self.model, getattr(self.model, "base_original_checkpoint", "scratch"), self.channels
+    def _problems_of_model_and_policy(self) -> list[Row]:
+        model, first, channels = self.model, self.first, self.channels
         name, built, pretrained = self.dataset, _BUILT[model.model_type], self.is_pretrained
         known, seg_model = [*DATASETS, *datasets.dataset_names()], getattr(model, "seg_model", None)
         is_deep, size = pretrained or seg_model == _PRETRAINABLE, model.network_size or model.patch_size
-        is_deep_or_vaal = is_deep or (self.kind == VAAL and not self.is_random)
+        ranked, is_batches = not self.is_random, isinstance(self.uncertainty, Stochastic)
+        is_deep_or_vaal = is_deep or (self.kind == VAAL and ranked)
         has_own, weights = getattr(self.geometry, "contrastive", False), ("lvm-med-resnet", "imagenet_v2")
         return [
             (model.dataset not in known, "model.dataset", registry.unknown_name("dataset", model.dataset, known)),
@@ -615,16 +588,10 @@ class Translation:
             (first == "gcl" and has_own and self.params.encoder != getattr(model, "encoder_name", ""),
              "model.encoder_name",
              f"the encoder that is pretrained is a {self.params.encoder}. Write it in both places."),
-        ]  # fmt: skip
-
-    def _problems_of_policy(self) -> list[Row]:
-        policy, ranked = self.policy, not self.is_random
-        is_batches = isinstance(self.uncertainty, Stochastic)
-        return [
             (ranked and self.geometry is None and self.uncertainty is None, "policy.policy_type",
              "ranked needs a data_geometry or model_uncertainty group. Add one, or write random."),
-            (ranked and policy.rank_type == "inc" and (self.geometry is not None or is_batches), "policy.rank_type",
-             "only an ensemble's scores can be ranked from the lowest up (inc). Remove it."),
+            (ranked and self.policy.rank_type == "inc" and (self.geometry is not None or is_batches),
+             "policy.rank_type", "only an ensemble's scores can be ranked from the lowest up (inc). Remove it."),
         ]  # fmt: skip
 
     def _problems_of_scores(self) -> list[Row]:
@@ -694,7 +661,7 @@ class Translation:
         ]  # fmt: skip
 
     def _problems_of_distance(self) -> list[Row]:
-        geometry, model, fused = self.geometry, self.model, self._is_fused
+        geometry, model, fused = self.geometry, self.model, self.is_fused
         is_raw = geometry.features in (None, _PIXELS) and not (geometry.feature_model or geometry.use_model_features)
         metadata = [name for name in _METADATA if getattr(geometry, name)]
         has_more = fused or metadata or geometry.use_uncertainty or geometry.use_labels
@@ -776,12 +743,10 @@ class Translation:
             case ("encoder", str(name)):
                 term = name.removesuffix("_wt")
                 return (*_PARAMS, term if self._has(*_PARAMS, term) else name)
-            case ("warm_start",):
-                return ("model", self.weights[0])
-            case ("name",):
-                return ("exp_dir",)
         key = native[0] if native else ""
-        return {"rounds": ("policy", "rounds"), "annotator": ("policy", "annotator")}.get(key, ("model", key))
+        others = {"warm_start": ("model", self.weights[0]), "name": ("exp_dir",)}
+        others |= {name: ("policy", name) for name in ("rounds", "annotator")}
+        return others.get(key, ("model", key))
 
     def _has(self, *place: str) -> bool:
         """Whether the file, or an override, gives a key."""

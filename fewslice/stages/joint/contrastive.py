@@ -44,7 +44,8 @@ def prepare(job: Job) -> Prepared:
     network = segmentation_part(model)
     pools = Pools(job)
     augmentation = augmentation_of(args)
-    least = least_classes(dataset.num_classes, pools.labelled)
+    # How many classes a slice of the segmentation loss must show: 3, or 2 of up to three, if slices do.
+    least = min(3 if dataset.num_classes > 3 else 2, int(pools.labelled.present.sum(axis=1).max()))
 
     def draw(step: int) -> tuple[np.random.Generator, joint.JointBatch]:
         rng = generator(args.seed, step // dataset.val_step_update, step)
@@ -78,17 +79,8 @@ def prepare(job: Job) -> Prepared:
     return Prepared(model, network, plan)
 
 
-def least_classes(num_classes: int, pool: joint.LabelPool) -> int:
-    """Returns how many classes a slice of the segmentation loss must show: 3, or 2 of up to three, if slices do."""
-    return min(3 if num_classes > 3 else 2, int(pool.present.sum(axis=1).max()))
-
-
 def assemble(
-    rng: np.random.Generator,
-    drawn: joint.JointBatch,
-    pools: Pools,
-    *,
-    augmentation: SegmentationAugmentation,
+    rng: np.random.Generator, drawn: joint.JointBatch, pools: Pools, *, augmentation: SegmentationAugmentation
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Makes the images and targets of a step.
 

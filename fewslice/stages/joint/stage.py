@@ -17,11 +17,7 @@ from fewslice.stages.joint import contrastive, mean_teacher
 from fewslice.stages.joint.job import Job, open_all
 from fewslice.train import setup
 
-METHODS = {
-    "contrastive": contrastive.prepare,
-    "unimatch": mean_teacher.unimatch,
-    "copy_paste": mean_teacher.copy_paste,
-}
+METHODS = {"contrastive": contrastive.prepare, "unimatch": mean_teacher.unimatch, "copy_paste": mean_teacher.copy_paste}
 
 
 def train_joint(args: JointTraining, dataset: datasets.DatasetConfig) -> None:

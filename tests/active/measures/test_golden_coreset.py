@@ -10,9 +10,10 @@ import json
 import numpy as np
 import pytest
 
-from fewslice.active.measures.kcenter import PlainDistance, euclidean_k_center, greedy
+from fewslice.active.measures.kcenter import euclidean_k_center, greedy
 from fewslice.active.measures.mfc import COLUMNS, Extra, MaskedPixels, MfcDistance, MfcOptions, pool_columns
 from fewslice.augment.interpolate import nearest_sources, resize_nearest
+from tests.active.measures.plain import PlainDistance
 from tests.active.units import make_pool
 from tests.data.layouts import SHARED_DATA
 from tests.golden_files import golden, golden_param

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fewslice.active.measures.gcn import SimilarityGraph, Training, forward, loss_and_gradient, slice_weights, train
+from fewslice.active.measures.gcn import SLICE_WEIGHTS, SimilarityGraph, Training, forward, loss_and_gradient, train
 from fewslice.active.query import select
 from tests.active.units import make_query, make_units
 from tests.golden_files import golden_param
@@ -93,6 +93,6 @@ def test_weights_by_slice_distance(path):
     data = arrays(path)
     apart = np.abs(np.diff(data["gcn_slice_wts_pairs"], axis=1))[:, 0]
     for column, name in enumerate(("k_slice_wt", "inv_slice_wt", "exp_slice_wt")):
-        np.testing.assert_allclose(slice_weights(name, apart), data["gcn_slice_wts"][:, column], rtol=1e-9)
+        np.testing.assert_allclose(SLICE_WEIGHTS[name](apart), data["gcn_slice_wts"][:, column], rtol=1e-9)
         expected = [reference.slice_weight(int(one), int(two), name) for one, two in data["gcn_slice_wts_pairs"]]
         np.testing.assert_allclose(expected, data["gcn_slice_wts"][:, column], rtol=1e-9)

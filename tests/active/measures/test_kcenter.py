@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from fewslice.active.measures import kcenter as engine_module
-from fewslice.active.measures.kcenter import PlainDistance, euclidean_k_center, greedy
+from fewslice.active.measures.kcenter import euclidean_k_center, greedy
 from fewslice.active.measures.pixels import PixelStore
 from fewslice.active.query import Query, select
 from fewslice.active.strategies import coreset, kcenter, mfc, pkcenter  # noqa: F401 (registers them)
 from fewslice.core.errors import ConfigError
+from tests.active.measures.plain import PlainDistance
 from tests.active.units import make_pool
 from tests.reference import kcenter as reference
 

@@ -1,0 +1,97 @@
+"""The U-Nets: of scribble supervision with one or two decoders, and of the contrastive stages.
+
+DMPLS has two decoders whose mixed predictions teach both, for scribbles: Luo et al., 2022,
+https://arxiv.org/abs/2203.02106. With one decoder the network learns from full masks, or from scribbles by partial
+cross-entropy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+
+from fewslice.learner.networks import NETWORKS, StepwiseNetwork
+from fewslice.settings.declare import declared
+
+if TYPE_CHECKING:
+    import keras
+
+
+@declared
+class ChosenLoss(StepwiseNetwork):
+    """A network with one decoder, whose loss is an option."""
+
+    loss: Annotated[
+        Literal["strong_segmentation", "partial_cross_entropy"],
+        "strong_segmentation: cross-entropy and Dice, for full masks. partial_cross_entropy: for scribbles.",
+    ] = "strong_segmentation"
+
+    def make_loss(self, ignore_value: int) -> keras.losses.Loss:
+        import losses
+
+        return losses.get(self.loss)(ignore_value)
+
+
+class Dropping:
+    """The abilities of the networks of `models.build_scribble_unet`."""
+
+    drops = True
+
+    def dropping(self, model: keras.Model) -> keras.Model:
+        import models
+
+        return models.dropout_part(model)
+
+    def encoder_map(self, model: keras.Model, index: int) -> keras.Model:
+        import models
+
+        return models.encoder_maps(model, index)
+
+
+@NETWORKS.register("pretrainable_unet")
+@declared
+class PretrainableUnet(ChosenLoss):
+    """`models.build_unet`, the U-Net of the contrastive stages, which their encoders can start (`warm_start`)."""
+
+    def build(self, shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
+        import models
+
+        return models.build_unet(shape, classes, seed=seed)
+
+
+@NETWORKS.register("scribble_unet")
+@declared
+class ScribbleUnet(Dropping, ChosenLoss):
+    """The network with one branch."""
+
+    def build(self, shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
+        import models
+
+        return models.build_scribble_unet(shape, classes, branches=1, seed=seed)
+
+
+@NETWORKS.register("dmpls")
+@declared
+class Dmpls(Dropping, StepwiseNetwork):
+    """The network with two branches; the main one is evaluated."""
+
+    def build(self, shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
+        import models
+
+        return models.build_scribble_unet(shape, classes, branches=2, seed=seed)
+
+    def part(self, model: keras.Model) -> keras.Model:
+        import models
+
+        return models.main_branch(model)
+
+    def make_loss(self, ignore_value: int) -> keras.losses.Loss:
+        import losses
+
+        return losses.DynamicPseudoLabel(ignore_value)
+
+    def targets(self, labels: np.ndarray, mixing: float) -> np.ndarray:
+        import losses
+
+        return losses.mixing_targets(labels, mixing)
