@@ -83,5 +83,5 @@ def build_strided_unet(
         x = DoubledLike(name=f"dec{level}.enlarge")([x, maps[level]])
         x = layers.Concatenate(name=f"dec{level}.cat")([x, maps[level]])
         x = block(x, width << level, f"dec{level}")
-    logits = layers.Conv2D(num_classes, 1, kernel_initializer=he_normal(seeds("out")), name="out")(x)
+    logits = layers.Conv2D(num_classes, 1, padding="same", kernel_initializer=he_normal(seeds("out")), name="out")(x)
     return keras.Model(inputs, logits, name="strided_unet")
