@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.harness import Work, benchmark
 
-Stages = Literal["encoder", "decoder", "group", "unet", "joint", "scribble", "dmpls"]
+Stages = Literal["encoder", "decoder", "group", "unet", "joint", "scribble", "dmpls", "strided"]
 Precision = Literal["float32", "bfloat16"]
 Way = Literal["ours", "plain"]
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -26,7 +26,7 @@ DEPTH, GRID, SCRIBBLE = 16, 256, 13  # slices of a volume; side of the compared 
 
 @benchmark(stage="unet", side=32, rows=2)
 def steps(stage: Stages = "encoder", side: int = 192, rows: int = 0) -> Work:
-    """Training step on one fixed batch: plainly written (encoder, decoder, unet), in float32 and in bfloat16.
+    """Training step on one fixed batch: plainly written (all but four), in float32 and in bfloat16.
 
     Rows 0: the published batch (of joint training 20 labelled slices and 20 others).
     """
@@ -244,3 +244,31 @@ def dropout(
 
     score(batch_size)
     return Work({"scores": functools.partial(score, units)}, units)
+
+
+@benchmark(rows=32, columns=48, images=2, passes=2, width=2)
+def passes(
+    rows: int = 522, columns: int = 775, images: int = 1, passes: int = 5, width: int = 16, score: str = "bald"
+) -> Work:
+    """Dropout passes of the strided U-Net over whole colour images: all of it, what drops alone, and with a score."""
+    import models
+    from fewslice.learner.passes import DropoutPasses, slice_maps
+
+    network = models.dropping(models.build_strided_unet((None, None, 3), 2, width=width))
+    member, every = (
+        DropoutPasses(network),
+        [np.random.default_rng(0).random((1, rows, columns, 3), np.float32)] * images,
+    )
+
+    def kept() -> None:
+        for place, image in enumerate(every):
+            ask = member.over(image, place)
+            for number in range(passes):
+                ask(number)
+
+    functions = {
+        "whole passes": lambda: [network.predict_on_batch(image) for image in every for _ in range(passes)],
+        "first part kept": kept,
+        "first part kept, scored": lambda: list(slice_maps([member], every, [score], passes=passes, batch_size=1)),
+    }
+    return Work(functions, images * passes)

@@ -1,4 +1,4 @@
-"""Training batches from partial labels: slices on which something is annotated, or windows around it.
+"""Training batches from partial labels: slices on which something is annotated, parts of them, windows around it.
 
 Each step's batch is a pure function of (seed, step).
 """
@@ -12,8 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from fewslice.active.labels import Labels
+from fewslice.augment.random_crop import random_crop
 from fewslice.data.batches import generator
-from fewslice.data.batches.annotated import AnnotatedSlices, Augmentation, units_of_step
+from fewslice.data.batches.annotated import ORDER, AnnotatedSlices, Augmentation, units_of_step
 
 
 class Batches(Protocol):
@@ -81,6 +82,71 @@ class SliceBatches:
             box = self._boxes[place]
             _fill(known[box.slices[1:]], self._labels.labels(place)[index - box.start[0]], self._labels.ignore_value)
         return known
+
+
+class CropBatches(SliceBatches):
+    """Square parts of slices (`random_crop`), for networks that see whole slices of any size otherwise.
+
+    In an epoch every slice on which a unit lies is drawn `repeats` times, each time as another part. The last batch of
+    an epoch may be short.
+
+    Args:
+        labels, images, seed: As in `SliceBatches`; the slices of different cases may differ in size.
+        batch_size: Parts per step.
+        size: Rows and columns of a part.
+        repeats: How often a slice is drawn per epoch; a fraction leaves some out.
+        colours: (rng, image) -> image.
+    """
+
+    def __init__(
+        self,
+        labels: Labels,
+        images: Sequence[np.ndarray],
+        *,
+        seed: int,
+        batch_size: int,
+        size: int,
+        repeats: float = 1,
+        colours: Callable[..., np.ndarray] = lambda rng, image: image,
+    ):
+        super().__init__(labels, images, seed=seed, batch_size=batch_size)
+        self._seed, self._batch_size, self._size, self._repeats = seed, batch_size, size, repeats
+        self._colours, self._keys = colours, list(self._places)
+
+    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = generator(self._seed, 0, step)
+        rows = [self._row(rng, key) for key in self._drawn(step)]
+        images, labels = (np.stack(parts) for parts in zip(*rows, strict=True))
+        return images, labels.astype(np.int32)
+
+    def describe(self, step: int) -> list[int]:
+        return [self._units[key] for key in self._drawn(step)]
+
+    def _drawn(self, step: int) -> list[tuple[int, int]]:
+        epoch, place = divmod(step, steps_of_epoch(len(self._keys), self._repeats, self._batch_size))
+        order = repeated_order(generator(self._seed, epoch, ORDER), len(self._keys), self._repeats)
+        return [self._keys[index] for index in order[place * self._batch_size :][: self._batch_size]]
+
+    def _row(self, rng: np.random.Generator, key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        image = np.asarray(self._images[key[0]][key[1]], np.float32)
+        how = {"size": self._size, "label_fill": self._labels.ignore_value}
+        image, labels = random_crop(rng, image, self._label(key), **how)
+        return self._colours(rng, image), labels
+
+
+def repeated_order(rng: np.random.Generator, count: int, repeats: float) -> np.ndarray:
+    """Returns the random order of an epoch: round(repeats x count) indices, each equally often, or once more or less.
+
+    Notes:
+        With a fraction the published sampler always repeats, or takes, the first ones; here they are drawn anew.
+    """
+    total = round(repeats * count)
+    return rng.permutation(np.resize(rng.permutation(count), total))
+
+
+def steps_of_epoch(count: int, repeats: float, batch_size: int) -> int:
+    """Returns the batches of an epoch in which each of `count` images is drawn `repeats` times."""
+    return max(1, -(-round(repeats * count) // batch_size))
 
 
 class WindowBatches:

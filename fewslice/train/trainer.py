@@ -27,10 +27,11 @@ from fewslice.core.errors import ConfigError, DataError, TrainingError
 from fewslice.core.run import Run
 from fewslice.data.batches.steps import StepBatches
 from fewslice.train import pace
+from fewslice.train.best import Best, BestTracker
 from fewslice.train.callbacks import MovingAverage, StepMonitor, StopSignal, swapped_weights, write_tensorboard
 from models import transfer
 
-MINIMUM_IMPROVEMENT = 1e-7
+_SHOWN = {"val_dice": "validation Dice", "val_dice_loss": "validation loss"}
 _FIRST, _FINAL = ("step", "loss"), ("seconds", "steps_per_s")  # columns of train.csv
 
 
@@ -46,8 +47,9 @@ class Plan:
         make_batch: Step number -> (inputs, targets), the same for the same step.
         describe_batch: Step number -> what the batch was made of, for the record of a divergence.
         segment: Steps between two validations, saves and lines of the log.
-        validate: Called after each segment; returns columns for the log. "val_dice" chooses the best weights; as long
-            as it was NaN throughout, the last ones count as the best.
+        validate: Called after each segment; returns columns for the log.
+        best: Which of these columns chooses the best weights; as long as it was NaN throughout, the last ones count as
+            the best.
         monitor: Called after each segment; returns further columns for the log.
         before_segment: Called before each segment and after a resume with the number of steps done and a function that
             tells whether the user asked to stop (then it may raise `Interrupted`); what it changes must depend on that
@@ -69,6 +71,7 @@ class Plan:
     n_iter: int
     segment: int
     validate: Callable[[], dict[str, float]] | None = None
+    best: Best = Best()
     monitor: Callable[[], dict[str, float]] | None = None
     before_segment: Callable[[int, Callable[[], bool]], None] | None = None
     average_decay: float = 0.0
@@ -81,45 +84,6 @@ class Plan:
     following: pace.Following | None = dataclasses.field(default_factory=pace.of_chain)
 
 
-class BestTracker:
-    """Remembers the best value of a run and where it was reached; equal after a resume.
-
-    The first value other than NaN always counts; a later one must exceed the best by more than 1e-7. `last_step` moves
-    with every update.
-
-    Example:
-        >>> tracker = BestTracker()
-        >>> [tracker.update(step, value) for step, value in ((0, 0.0), (50, 0.3), (100, 0.3))]
-        [True, True, False]
-        >>> tracker.best, tracker.best_step, tracker.last_step
-        (0.3, 50, 100)
-    """
-
-    def __init__(self):
-        self.best = -math.inf
-        self.best_step = -1
-        self.last_step = -1
-
-    def update(self, step: int, value: float) -> bool:
-        """Takes the value of a step and returns whether it is the new best (then save the best weights)."""
-        self.last_step = int(step)
-        value = float(value)
-        if not (value - self.best > MINIMUM_IMPROVEMENT):
-            return False
-        self.best, self.best_step = value, int(step)
-        return True
-
-    def state(self) -> dict[str, Any]:
-        """Returns all that a resumed run needs, as plain numbers; `best` is -inf before the first number."""
-        return dict(vars(self))
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restores `state()`; null (the JSON form of -inf) means that nothing was seen."""
-        best = state["best"]
-        self.best = -math.inf if best is None else float(best)
-        self.best_step, self.last_step = int(state["best_step"]), int(state["last_step"])
-
-
 class Trainer:
     """Trains one compiled network in one run directory."""
 
@@ -129,7 +93,7 @@ class Trainer:
         self.plan = plan
         self.step = 0
         self.n_iter: float = plan.n_iter  # infinite until the first steps have told what `plan.hours` mean
-        self.tracker = BestTracker()
+        self.tracker = BestTracker(plan.best)
         self.rows: list[dict[str, Any]] = []
         self.average: MovingAverage | None = None
         self._partial = {"sums": {}, "steps": 0, "seconds": 0.0}
@@ -237,7 +201,7 @@ class Trainer:
 
     @property
     def _has_best(self) -> bool:
-        return self.tracker.best > -math.inf
+        return math.isfinite(self.tracker.best)
 
     def load(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Returns the weights `BEST` or `LAST` and their record.
@@ -247,7 +211,7 @@ class Trainer:
         """
         path, expected = self.run.checkpoints / name, {"step": self.step}
         if name == BEST:
-            expected = {"step": self.tracker.best_step, "val_dice": self.tracker.best}
+            expected = {"step": self.tracker.best_step, self.plan.best.column: self.tracker.best}
         weights, record = checkpoint.load_arrays(path, expected=f"the weights of step {expected['step']}")
         is_newer = record.get("step", 0) > expected["step"]  # a kill came before the state was saved, or after `_close`
         checkpoint.check_owner(path, record, self.run.owner, **({} if is_newer or not self._has_best else expected))
@@ -263,14 +227,16 @@ class Trainer:
             "seconds": round(seconds, 3),
             "steps_per_s": round(steps / max(seconds, 1e-9), 3),
         }
+        column = self.plan.best.column
         if self.plan.validate is not None and self.average is not None:
-            row["val_dice_raw"] = self.plan.validate()["val_dice"]
+            row[f"{column}_raw"] = self.plan.validate()[column]
         with self._averaged():
             if self.plan.validate is not None:
                 row |= self.plan.validate()
-                if chooses and (self.tracker.update(self.step, row["val_dice"]) or not self._has_best):
+                value = row.get(column, math.nan)
+                if chooses and (self.tracker.update(self.step, value) or not self._has_best):
                     self.tracker.best_step = self.step
-                    self._write_weights(BEST, {"step": self.step, "val_dice": row["val_dice"]})
+                    self._write_weights(BEST, {"step": self.step, column: value})
                 if self.plan.writes_last:
                     self._write_weights(LAST, {"step": self.step})
             if self.plan.monitor is not None:
@@ -287,9 +253,10 @@ class Trainer:
 
     def _report(self, row: Mapping[str, Any]) -> None:
         shown = [f"step {self.step}{self._of('/')}", f"loss {row['loss']:.4f}"]
-        if "val_dice" in row:
-            best = f"best {self.tracker.best:.3f} at {self.tracker.best_step}" if self._has_best else "undefined"
-            shown.append(f"validation Dice {row['val_dice']:.3f} ({best})")
+        best = f" (best {self.tracker.best:.3f} at {self.tracker.best_step})" if self._has_best else " (undefined)"
+        for name in [each for each in dict.fromkeys(("val_dice", self.plan.best.column)) if each in row]:
+            words = _SHOWN.get(name, name.replace("_", " "))
+            shown.append(f"{words} {row[name]:.3f}{best if name == self.plan.best.column else ''}")
         if "val_confident_right" in row:
             shown.append(
                 f"{row['val_confident']:.0%} of the structures' pixels confident, {row['val_confident_right']:.0%} of "

@@ -12,7 +12,7 @@ import re
 import numpy as np
 import pytest
 
-from fewslice.train.trainer import BestTracker
+from fewslice.train.best import Best, BestTracker
 from tests.golden_files import golden_param
 
 
@@ -64,3 +64,16 @@ def test_golden_checkpoint_choice(path):
     assert (tracker.best_step, tracker.last_step) == (best, last)
     early = BestTracker()
     assert early.update(0, 0.9) and not early.update(400, 0.5) and early.best_step == 0
+
+
+def test_lowest_and_latest():
+    values = [math.nan, 0.5, 0.5, 0.7, 0.3, 0.3, math.nan]
+    for rule, improved in (
+        (Best("loss", lowest=True, latest=True), [False, True, True, False, True, True, False]),
+        (Best("loss", lowest=True), [False, True, False, False, True, False, False]),
+        (Best(latest=True), [False, True, True, True, False, False, False]),
+    ):
+        tracker = BestTracker(rule)
+        text = json.dumps(tracker.state()).replace("-Infinity", "null").replace("Infinity", "null")
+        tracker.load_state(json.loads(text))
+        assert [tracker.update(step, value) for step, value in enumerate(values)] == improved

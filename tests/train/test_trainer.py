@@ -22,6 +22,7 @@ from fewslice.core import checkpoint, files
 from fewslice.core.errors import ConfigError, DataError, FewSliceError, TrainingError
 from fewslice.core.run import Run
 from fewslice.train import pace, trainer
+from fewslice.train.best import Best
 from fewslice.train.callbacks import MovingAverage
 from fewslice.train.trainer import Interrupted, Plan, Trainer
 from models import transfer
@@ -209,6 +210,16 @@ def test_the_last_step_can_be_the_best_where_a_run_ends_there(tmp_path, can_be_e
     trainer.plan = dataclasses.replace(trainer.plan, validate=lambda: {"val_dice": trainer.step / 8})
     record = session.train().arrays("best.npz")[1]
     assert record == {"step": best, "val_dice": best / 8, "run": session.run.digest}
+
+
+def test_another_column_and_direction_choose(tmp_path):
+    session = Session(tmp_path, best=Best("val_loss", lowest=True, latest=True))
+    trainer = session.trainer
+    values = {3: 0.5, 6: 0.5, 8: 0.7}
+    validate = lambda: {"val_dice": trainer.step, "val_loss": values[trainer.step]}  # noqa: E731
+    trainer.plan = dataclasses.replace(trainer.plan, validate=validate)
+    assert session.train().arrays("best.npz")[1] == {"step": 6, "val_loss": 0.5, "run": session.run.digest}
+    assert trainer.load("best.npz")[1]["step"] == 6
 
 
 def test_fewer_steps_than_saved(tmp_path):

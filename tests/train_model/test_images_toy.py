@@ -6,8 +6,10 @@ The layout is a plugin's. Expected values: by hand, and the written images.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 
+import nibabel
 import numpy as np
 import pytest
 import yaml
@@ -52,6 +54,7 @@ EXPERIMENT = {
 READER = '''
 """Colour images as PNG, with their grade in the name."""
 
+import nibabel
 import numpy as np
 from PIL import Image
 
@@ -142,3 +145,33 @@ def test_what_is_not_known_is_told(glands):
         glands(name="stain", unit={"name": "image", "label": "stain"})
     with pytest.raises(ConfigError, match="`per_label` needs units with an image-level class.*label: group"):
         glands(name="plain", unit="image")
+
+
+NATIVE = {
+    "name": "native",
+    "network": {
+        "name": "strided_unet", "width": 2, "patch": 32, "batch_size": 3, "repeats": 1, "epochs": 2, "drop_epochs": 1,
+        "passes": 1,
+    },
+    "rounds": [2, 2],
+}  # fmt: skip
+
+
+def test_images_of_different_sizes_learn_from_crops_and_are_seen_whole(glands, tmp_path):
+    (tmp_path / "settings" / "init_glands.py").write_text(INIT.replace('"stretch"', '"native"'))
+    folder = glands(**NATIVE)
+    picks = tiny_al.picks(folder)
+    sizes = [[SIZES[int(name.split("_")[0])] for name in names] for names in (picks[0], sum(picks, []))]
+    found = tiny_al.metrics(folder)
+    assert [one["annotated_pixels"] for one in found] == [sum(map(math.prod, each)) for each in sizes]
+    assert all(0 <= one["test_dice"] <= 1 and 0 <= one["val_dice"] <= 1 for one in found)
+    scores = tiny_al.table(folder / "rounds" / "001" / "scores.csv")
+    assert len({row["score"] for row in scores}) == len(scores) == 7 and all(float(row["score"]) > 0 for row in scores)
+    log = tiny_al.table(folder / "rounds" / "001" / "member_0" / "logs" / "train.csv")
+    losses = {int(row["step"]): float(row["val_dice_loss"]) for row in log}
+    assert list(losses) == [2, 4], "four images, three a step"
+    lowest = min(losses.values())
+    assert found[1]["best_step"] == max(step for step, loss in losses.items() if loss == lowest)
+    assert found[1]["val_dice_loss"] == lowest
+    written = sorted((folder / "rounds" / "001" / "member_0" / "eval" / "test" / "predictions").iterdir())
+    assert [nibabel.load(path).shape for path in written] == [(*SIZES[8], 1), (*SIZES[9], 1)]

@@ -28,13 +28,16 @@ from annotated_types import Ge, Gt
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import Registry
 from fewslice.settings.declare import declared
+from fewslice.train.best import Best
 
 if TYPE_CHECKING:
     import keras
 
     from fewslice.active.labels import Labels
+    from fewslice.data.cache import PreparedSet
     from fewslice.learner.passes import Maps, Member
     from fewslice.learner.samplers import Batches
+    from fewslice.settings.datasets import DatasetConfig
     from fewslice.settings.experiment import Named, RoundPlan
 
 NETWORKS = Registry("network", __name__)
@@ -106,6 +109,18 @@ class Network:
 
     def before_validation(self, model: keras.Model, batches: Batches, step: int) -> None:
         """Prepares the network for validation after `step` training steps; does nothing by default."""
+
+    def best(self) -> Best:
+        """Returns which column of the validation chooses the best weights, and how."""
+        return Best()
+
+    def validator(
+        self, model: keras.Model, volumes: PreparedSet, dataset: DatasetConfig
+    ) -> Callable[[], dict[str, float]]:
+        """Returns the function that scores the network on validation volumes; it depends on the weights only."""
+        from fewslice.train.evaluation import validation_of
+
+        return validation_of(dataset, self.predictor(self.part(model), dataset.mtask_bs), volumes)
 
     def predictor(self, part: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
         """Returns the function (slices, rows, columns, channels) -> class probabilities of `part` for a volume."""
