@@ -194,6 +194,7 @@ class Loop:
         query, strategy = situation.plan.query, situation.plan.query.strategy
         ranks = 0 < budget < int((~situation.is_labelled).sum())  # else nothing or everything is taken
         needs = {*STRATEGIES.get(strategy.name).needs, *([SCORES] if query.score else [])} if ranks else set()
+        rules = self._balance(situation) if ranks else {}  # before `evidence`: both may use one file of features
         evidence = {need: self.evidence[need](situation) for need in sorted(needs & set(self.evidence))}
         scores = evidence.get(SCORES)
         if scores is not None:
@@ -204,12 +205,17 @@ class Loop:
             if self.stop is not None and self.stop.uncertainty is not None:
                 mean = scores[self._query(situation, budget).candidates].mean(dtype=np.float64)
                 files.write_json(situation.folder / round_files.UNCERTAINTY, {"mean": float(mean)})
-        if ranks and query.per_label and query.balance == "predicted" and self.pool.labels is not None:
-            classes = self.evidence[CLASSES](situation)
-            evidence |= {"classes": classes} if classes is not None else {"per_label": 0}
-            if classes is None:
-                logging.info("No network predicts classes yet: this round is not balanced (`balance: known` would be).")
-        context = self._query(situation, budget, **evidence)
+        context = self._query(situation, budget, **evidence, **rules)
         chosen = select(strategy.name, context, strategy.options) if ranks else select("random", context)
         later.settle()
         return chosen
+
+    def _balance(self, situation: Situation) -> dict[str, Any]:
+        """Returns what differs in the rules of the query where classes are predicted."""
+        query = situation.plan.query
+        if not query.per_label or query.balance == "known" or self.pool.labels is None:
+            return {}
+        classes = self.evidence[CLASSES](situation)
+        if classes is None:
+            logging.info("No network predicts classes yet: this round is not balanced (`balance: known` would be).")
+        return {"per_label": 0} if classes is None else {"classes": classes}

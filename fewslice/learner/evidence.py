@@ -129,7 +129,7 @@ class PoolEvidence:
         if situation.trained is None:
             return None
         known = np.flatnonzero(situation.is_labelled)
-        rows = np.asarray(KINDS.get("pooled_map")(self._inputs(situation), level=4), np.float64)
+        rows = np.asarray(KINDS.get("pooled_map")(self._inputs(situation), level=-1), np.float64)
         return self.pool.labels[known[nearest_rows(rows, rows[known])]]
 
     def masks(self, situation: Situation) -> Any:
