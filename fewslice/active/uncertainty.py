@@ -115,8 +115,8 @@ class PassStatistics:
         self.passes += 1
         if self._votes is not None and self.passes == 256:
             self._votes = self._votes.astype(np.int32)
-        for place, one in enumerate(values):  # stays in the processor's cache
-            self._add(place, _classes_first(one))
+        for place, one in enumerate(values):
+            self._add(place, one)
         if LAST in self._needs:
             self.last = 1 - values[..., 0]
         if PROFILES in self._needs:
@@ -129,21 +129,27 @@ class PassStatistics:
         return {name: function(self) for name, function in self._functions.items()}
 
     def _add(self, place: int, values: np.ndarray) -> None:
-        """Adds the (*space, C) probabilities of one slice."""
-        if self.passes == 1 and (values.min() < 0 or np.abs(values.sum(axis=-1) - 1).max() > 0.02):
+        """Adds the (*space, C) probabilities of one slice, which stay in the processor's cache."""
+        rows, work = self._rows, self._work  # (C, *space): sums over few classes are fast
+        np.copyto(rows, np.moveaxis(values, -1, 0))
+        if self.passes == 1 and (rows.min() < 0 or np.abs(rows.sum(axis=0) - 1).max() > 0.02):
             raise ValueError("`probabilities` must not be negative and sum to 1 over classes. Are they logits?")
-        difference = values - self.mean[place]
-        self.mean[place] += difference / self.passes
-        if self.spread is not None:
-            self.spread[place] += difference * (values - self.mean[place])
+        mean, *spread = (np.moveaxis(sums[place], -1, 0) for sums in (self.mean, self.spread) if sums is not None)
+        np.subtract(rows, mean, out=work)
+        mean += work / self.passes if spread else np.divide(work, self.passes, out=work)
+        if spread:
+            work *= rows - mean
+            spread[0][...] += work
         if self.entropies is not None:
-            self.entropies[place] += entropy(values)
+            self.entropies[place] += entropy(rows, axis=0, out=work)
         if self._votes is not None:
-            top, is_open = values.max(axis=-1), np.ones(values.shape[:-1], bool)
-            for label in range(values.shape[-1]):
-                is_first = (values[..., label] == top) & is_open
+            (is_first, is_open), top = self._masks, np.max(rows, axis=0, out=work[0])
+            is_open[...] = True
+            for label, row in enumerate(rows):
+                np.equal(row, top, out=is_first)
+                is_first &= is_open
                 self._votes[place, ..., label] += is_first.view(np.uint8)
-                is_open &= ~is_first
+                is_open ^= is_first
 
     @property
     def votes(self) -> np.ndarray | None:
@@ -154,22 +160,19 @@ class PassStatistics:
             raise ValueError(f"`probabilities` must be (slices, *space, at least 2 classes). Received: {shape}")
         count, *space, classes = shape
         self.mean = np.moveaxis(np.zeros((count, classes, *space), dtype), 1, -1)
+        self._rows, self._work = np.empty((2, classes, *space), dtype)  # kept, since pages of new arrays cost time
+        self._masks = np.empty((2, *space), bool)
         self.spread = np.zeros_like(self.mean) if SPREAD in self._needs else None
         self.entropies = np.zeros((count, *space), dtype) if ENTROPIES in self._needs else None
         self._votes = np.zeros_like(self.mean, np.uint8) if VOTES in self._needs else None  # adds fast; up to 255
 
 
-def _classes_first(values: np.ndarray) -> np.ndarray:
-    """Returns (*space, C) values whose classes lie one after the other in memory, so that few classes sum fast."""
-    return np.moveaxis(np.ascontiguousarray(np.moveaxis(values, -1, 0)), 0, -1)
-
-
-def entropy(probabilities: np.ndarray) -> np.ndarray:
-    """Returns (...) the entropy in nats of (..., C) probabilities."""
-    values = probabilities + probabilities.dtype.type(_TINY)
+def entropy(probabilities: np.ndarray, *, axis: int = -1, out: np.ndarray | None = None) -> np.ndarray:
+    """Returns (...) the entropy in nats of probabilities along an axis; `out` holds what comes in between."""
+    values = np.add(probabilities, probabilities.dtype.type(_TINY), out=out)
     np.log(values, out=values)
     values *= probabilities
-    return -values.sum(axis=-1)
+    return -values.sum(axis=axis)
 
 
 def predicted_foreground(statistics: PassStatistics) -> np.ndarray:
