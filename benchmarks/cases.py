@@ -18,6 +18,7 @@ from benchmarks.harness import Work, benchmark
 Stages = Literal["encoder", "decoder", "group", "unet", "joint", "scribble", "dmpls", "strided"]
 Precision = Literal["float32", "bfloat16"]
 Way = Literal["ours", "plain"]
+Score = Literal["all", "vote_variance", "entropy", "expected_entropy", "bald", "ensemble_variance", "vote_variance_edt"]
 CHECKOUT = Path(__file__).resolve().parents[1]
 DEPTH, GRID, SCRIBBLE = 16, 256, 13  # slices of a volume; side of the compared pixels; strokes of 45 pixels
 
@@ -272,3 +273,31 @@ def passes(
         "first part kept, scored": lambda: list(slice_maps([member], every, [score], passes=passes, batch_size=1)),
     }
     return Work(functions, images * passes)
+
+
+@benchmark(score="all", side=16, units=4, passes=2)
+def scores(score: Score = "all", classes: int = 2, side: int = 256, units: int = 40, passes: int = 20) -> Work:
+    """Scores of images from given probabilities: image by image in NumPy and SciPy, and by running sums.
+
+    Both get the same four images again and again, in the layout of their code: (C, H, W, T), one by one, and passes of
+    (4, H, W, C). "all": all scores, each by itself, and together.
+    """
+    from fewslice.active.uncertainty import PassStatistics
+    from tests.reference.scores import PLAIN
+
+    names = list(PLAIN) if score == "all" else [score]
+    draws = np.random.default_rng(0).standard_gamma(0.3, (4, passes, side, side, classes), dtype=np.float32) + 1e-3
+    given = draws / draws.sum(axis=-1, keepdims=True)
+    stacks = [np.ascontiguousarray(image.transpose(3, 1, 2, 0)) for image in given]
+
+    def ours(images: np.ndarray) -> list[float]:
+        statistics = PassStatistics(names)
+        for number in range(passes):
+            statistics.update(images[:, number])
+        return [values.mean(axis=(1, 2)) for values in statistics.maps().values()]
+
+    def plain(stack: np.ndarray) -> list[float]:
+        return [PLAIN[name](stack) for name in names]
+
+    functions = {"image by image": lambda: [plain(stacks[unit % 4]) for unit in range(units)]}
+    return Work(functions | {"running sums": lambda: [ours(given) for _ in range(units // 4)]}, units)

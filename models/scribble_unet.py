@@ -206,14 +206,15 @@ def encoder_maps(model: keras.Model, index: int = 0) -> keras.Model:
 
     Args:
         model: A network of `build_scribble_unet`.
-        index: Level, 0 (full resolution) to 4.
+        index: Level, 0 (full resolution) to 4; -1 for the last.
 
     Raises:
         ValueError: There is no such level.
     """
     levels = sum(layer.name.endswith(".relu2") and layer.name.startswith("enc") for layer in model.layers)
-    if not 0 <= index < levels:
+    if not -1 <= index < levels:
         raise ValueError(f"`index` must be 0 to {levels - 1}. Received: index={index}")
+    index %= levels
     return keras.Model(model.inputs[0], model.get_layer(f"enc{index}.relu2").output, name=f"{model.name}_enc{index}")
 
 

@@ -33,6 +33,7 @@ from fewslice.learner.networks import Network, Schedule, network_of
 from fewslice.learner.samplers import Batches
 from fewslice.learner.trained import SegmentationRun, member_folder
 from fewslice.settings import datasets
+from fewslice.settings.declare import plain
 from fewslice.settings.experiment import RoundPlan
 from fewslice.train import setup
 from fewslice.train.networks import read_into
@@ -113,7 +114,7 @@ class Learner:
         model = self._compiled(network, seed, schedule)
         batches = network.batches(mine, case_images(self.pool), seed=seed)
         digest = files.digest([mine.units.tolist(), plan.training_share, member, mine.digest()])
-        depends = [digest, dataclasses.asdict(plan), datasets.config_dict(self.dataset), self.origin.sha256]
+        depends = [digest, plain(plan), datasets.config_dict(self.dataset), self.origin.sha256]
         owner = files.digest([*depends, self.pool.digest, self.val.digest])
         trainer = Trainer(
             MemberFolder(path, digest, owner),

@@ -23,7 +23,7 @@ import numpy as np
 from absl import logging
 
 import fewslice.learner  # noqa: F401  makes all names known
-from fewslice.active import round_files
+from fewslice.active import round_files, stopping
 from fewslice.active.annotators import ANNOTATIONS, ANNOTATORS, Annotator, Task, WaitingForAnnotations
 from fewslice.active.annotators.file_exchange import BACK
 from fewslice.active.labels import Labels, join
@@ -166,10 +166,11 @@ def run_and_report(
         if redo_round is not None:
             parts.reopen(run.dir, redo_round)
         _log_changed(run.dir)
-        if round_files.are_finished(run.dir, start, len(plans)) and run.is_done:
+        is_finished, why = stopping.are_finished(run.dir, start, len(plans), job.experiment.stop)
+        if is_finished and run.is_done:
             if not (report.exists() and results.exists()):  # killed before they were written
                 write_experiment_report([run.dir], report)
-            logging.info("Already finished: %s", report)
+            logging.info("Already finished: %s%s", report, f" (it ended early: {why})" if why else "")
             return
         backend.configure(seed=job.experiment.seed, mixed_precision=job.experiment.mixed_precision)
         run.start(backend.versions())
@@ -183,12 +184,12 @@ def run_and_report(
         if not parts.pool.can_overlap:
             _write_pool(run.dir / "pool.csv", parts.pool)
         try:
-            parts.loop(run.dir, plans, start).run(plans)
+            labels, why = parts.loop(run.dir, plans, start).run(plans)
         except WaitingForAnnotations as work:
             logging.info("%s", work)
             return
         results.unlink(missing_ok=True)  # of fewer rounds
-        run.finish({"units": plans[-1].units})
+        run.finish({"units": len(labels), "ended_early": why} if why else {"units": plans[-1].units})
         write_experiment_report([run.dir], report)
         logging.info("Finished: %s", report)
 
@@ -303,6 +304,7 @@ class _Parts:
             evidence=evidence.table(),
             ignore_value=self.dataset.num_classes,
             start=start,
+            stop=self.experiment.stop,
             annotator=self.annotator,
             learner=Learner(self.dataset, self.volumes, self.val, self.test, self._origin(), plans),
             picture=self._draw,

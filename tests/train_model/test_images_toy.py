@@ -48,8 +48,8 @@ EXPERIMENT = {
     "network": {"name": "scribble_unet", "batch_size": 2, "steps": 8, "val_every": 2},
     "unit": {"name": "image", "label": "group"},
     "rounds": [2, 2, 2],
-    "query": {"strategy": "uncertainty", "score": "bald", "passes": 2, "per_label": 1},
-    "first_query": {"strategy": "random", "per_label": 1},
+    "query": {"strategy": "uncertainty", "score": "bald", "passes": 2, "per_label": 1, "balance": "known"},
+    "first_query": {"strategy": "random", "per_label": 1, "balance": "known"},
 }
 READER = '''
 """Colour images as PNG, with their grade in the name."""
@@ -138,6 +138,33 @@ def test_images_are_chosen_evenly_until_a_class_runs_out(glands):
     assert (folder / "rounds" / "000" / "gallery.png").exists()
     config = json.loads((folder / "config.json").read_text())
     assert config["unit"] == {"name": "image", "options": {"label": "group"}}
+
+
+def test_classes_are_predicted_and_it_ends_early(glands, caplog):
+    """A run by an alias, over foreground, balanced by predicted classes; then BatchBALD on its networks' passes."""
+    caplog.set_level("INFO")
+    mc = {"strategy": "uncertainty", "score": "mc", "passes": 3, "per_label": 1, "reduce": "foreground"}
+    batch = {"strategy": "batchbald", "passes": 3}
+    changes = {"first_query": {"strategy": "first", "per_label": 1}, "query": mc}
+    changes |= {"rounds": [2, 2, {"add": 1, "query": batch}, 1], "stop": {"budget": 3}}
+    folder = glands(**changes)
+    picks = tiny_al.picks(folder)
+    assert picks[0] == ["0_benign", "1_benign"] and [len(one) for one in picks] == [2, 2, 1]
+    assert "this round is not balanced" in caplog.text and "ends after 3 of 4 rounds: 3 units" in caplog.text
+    assert caplog.text.count("score `mc` is `vote_variance`") == 1
+    record = json.loads((folder / "DONE").read_text())
+    assert record["units"] == 5 and record["ended_early"].startswith("3 units were annotated after the first round")
+    plan = json.loads((folder / "rounds" / "001" / "plan.json").read_text())["query"]
+    assert plan["score"] == {"name": "vote_variance", "options": {}} and plan["reduce"] == "foreground"
+    assert "balance" not in plan and (folder / "report.html").exists()
+    scores = [float(row["score"]) for row in tiny_al.table(folder / "rounds" / "001" / "scores.csv")]
+    assert len(scores) == 7 and 0 <= min(scores) and max(scores) <= 0.25
+    before = (folder / "DONE").read_bytes()
+    glands(**changes)
+    assert "Already finished" in caplog.text and "it ended early" in caplog.text
+    assert (folder / "DONE").read_bytes() == before
+    glands(**changes | {"stop": None})
+    assert [len(one) for one in tiny_al.picks(folder)] == [2, 2, 1, 1]
 
 
 def test_what_is_not_known_is_told(glands):

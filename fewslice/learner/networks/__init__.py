@@ -102,7 +102,11 @@ class Network:
         raise ConfigError(f"The network {type(self).__name__} has no dropout, so that all its passes are the same.")
 
     def encoder_map(self, model: keras.Model, index: int) -> keras.Model:
-        """Returns the network image -> map `index` of the encoder, 0 the finest. Raises `ConfigError` without such."""
+        """Returns the network image -> map `index` of the encoder, 0 the finest, -1 the coarsest.
+
+        Raises:
+            ConfigError: it has no such maps.
+        """
         raise ConfigError(
             f"The network {type(self).__name__} gives no maps of its encoder. Use other features, such as predictions."
         )
