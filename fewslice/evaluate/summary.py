@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fewslice.evaluate.scores import VolumeScore
+from fewslice.evaluate.scores import METRICS, VolumeScore
 
 DEFINITIONS = {
     "dice": "2 |T and P| / (|T| + |P|) on the original grid; undefined if the structure is absent in both",
@@ -43,16 +43,34 @@ def statistics(values: Sequence[float] | np.ndarray) -> dict[str, float | int]:
     }
 
 
-def summarise(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -> dict:
-    """Returns the content of summary.json: over all volumes, and per phase where there are phases."""
-    result = _group(scores, struct_name)
+def summarise(
+    scores: Sequence[VolumeScore],
+    struct_name: Sequence[str],
+    *,
+    further: Sequence[str] = (),
+    groups: Mapping[str, str | None] | None = None,
+) -> dict:
+    """Returns the content of summary.json: over all volumes, and per phase and group where there are any.
+
+    Args:
+        further: Names of `metrics.METRICS` that the scores have.
+        groups: Case id -> its group, None for none.
+    """
+    result = _group(scores, struct_name, further)
     phases = sorted({score.phase for score in scores})
     result["per_phase"] = {
-        phase: _group([score for score in scores if score.phase == phase], struct_name) for phase in phases if phase
+        phase: _group([score for score in scores if score.phase == phase], struct_name, further)
+        for phase in phases
+        if phase
     }
+    if names := sorted({*filter(None, (groups or {}).values())}):
+        of_group = {name: [score for score in scores if groups[score.case_id] == name] for name in names}
+        result["per_group"] = {name: _group(found, struct_name, further) for name, found in of_group.items()}
     result["published"] = published_means(scores, struct_name)
     result["per_volume_mean_dice"] = {score.case_id: score.mean_dice for score in scores}
-    result["definitions"] = DEFINITIONS
+    result["definitions"] = DEFINITIONS | {
+        k: text for name in further for k, text in METRICS.get(name).definitions.items()
+    }
     return result
 
 
@@ -82,14 +100,21 @@ def published_means(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -
     return {f"mean_{name}": value for name, value in means.items()} | {"per_structure": per_structure}
 
 
-def _group(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -> dict:
+def _group(scores: Sequence[VolumeScore], struct_name: Sequence[str], further: Sequence[str] = ()) -> dict:
     per_structure = {}
+    tables = {
+        name: np.stack([score.further[name] for score in scores]) for name in (scores[0].further if scores else ())
+    }
+    chosen = [METRICS.get(name) for name in further]
+    pooled = {name: values for metric in chosen if metric.pool for name, values in metric.pool(tables).items()}
     for index, structure in enumerate(struct_name):
         notes = [score.absent[index] for score in scores]
         distances = ("hd95_mm", "hd95_voxels", "assd_mm", "nsd")
         per_structure[structure] = {
             "dice": statistics([score.dice[index + 1] for score in scores]),
             **{name: statistics([getattr(score, name)[index] for score in scores]) for name in distances},
+            **{name: statistics(tables[name][:, index]) for metric in chosen for name in metric.definitions},
+            **{f"pooled_{name}": float(values[index]) for name, values in pooled.items()},
             "absent_in_truth_only": notes.count("absent in truth"),
             "absent_in_prediction_only": notes.count("absent in prediction"),
             "absent_in_both": notes.count("absent in truth and prediction"),
