@@ -167,6 +167,14 @@ class Reader(abc.ABC):
         """Returns facts about the patient: "group" (diagnosis), "height_cm", "weight_kg", or less."""
         return {}
 
+    def person(self, case: Case) -> str:
+        """Returns whom the case is of, where split lists name images and not patients."""
+        return case.patient_id
+
+    def is_official_test(self, case: Case) -> bool:
+        """Whether the files say that a case is for the test only."""
+        return False
+
     def _read_image(self, case: Case) -> Grid:
         channel, count = self.dataset.image_channel, self.dataset.num_channels
         return read_image_file(case.image_path, channel=channel, num_channels=count)
