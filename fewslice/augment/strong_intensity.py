@@ -123,14 +123,17 @@ def strong_intensity(rng: np.random.Generator | int, images: np.ndarray, *, cuts
 
     Args:
         rng: Draws image by image.
-        images: (batch, H, W, 1) float32, about [0, 1].
+        images: (batch, H, W, C) float32, about [0, 1].
         cuts_out: Whether cutout is among the transforms.
 
     Returns:
-        (batch, H, W, 1) float32 in [0, 1.5], a new array.
+        (batch, H, W, C) float32 in [0, 1.5], a new array.
     """
     rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     out = np.empty_like(images)
     for index in range(len(images)):
-        out[index, :, :, 0] = _transform(rng, images[index, :, :, 0], cuts_out=cuts_out)
+        state = rng.bit_generator.state
+        for channel in range(images.shape[-1]):
+            rng.bit_generator.state = state  # all channels change alike
+            out[index, :, :, channel] = _transform(rng, images[index, :, :, channel], cuts_out=cuts_out)
     return np.clip(out, *PRETRAINING_CLIP, out=out)

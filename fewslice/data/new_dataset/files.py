@@ -188,6 +188,10 @@ def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) ->
         first = f"tr_baseline.py --dataset={dataset.name} --no_of_tr_imgs=tr1"
     paired = ["images_dir", "labels_dir"] if dataset.layout == "paired_folders" else []
     paired += ["patient_pattern"] if dataset.patient_pattern != PATIENT_PATTERN else []
+    pictures = []
+    if dataset.intensity != "percentiles":
+        pictures = ['# Pictures. Networks that take any size see them as they are with grid = "native".']
+        pictures += [*_settings(dataset, "num_channels", "intensity"), ""]
     lines = [
         f'"""{dataset.name}: written by scripts/add_dataset.py; edit it freely (README.md here explains it).',
         "",
@@ -204,6 +208,7 @@ def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) ->
         "# Prepared slices: pixels (multiples of 32) and mm per pixel.",
         *_settings(dataset, "img_size_x", "img_size_y", "target_resolution", "image_channel"),
         "",
+        *pictures,
         "# Classes: 0 is the background, then the structures in order. label_map: code in the file -> class.",
         *_settings(dataset, "num_classes", "struct_name"),
         f"label_map = {dict(dataset.label_map)!r}",
