@@ -26,11 +26,9 @@ import scipy.spatial
 from fewslice.core.registry import Registry
 
 METRICS = Registry("metric")
-"""Further scores, which a dataset names in `metrics`: functions of truth and prediction, both (X, Y, Z) labels, the
-numbers of the objects of the truth or None, and the number of classes. They return name -> (K - 1,) values of the
-structures, NaN where undefined, and have three attributes: `definitions`, name -> text of the values that have means;
-`needs_all`, whether every voxel must be annotated; `pool`, None or a function of name -> (volumes, K - 1) values that
-returns those of all volumes together.
+"""Further scores that a dataset names in `metrics`: functions of truth and prediction (X, Y, Z), the numbers of the
+true objects or None, and the number of classes, which return name -> (K - 1,) values. Attributes: `definitions`, name
+-> text of what has means; `needs_all` voxels annotated; `pool`, None or name -> (volumes, K - 1) values -> theirs.
 """
 _SPARSE = 12  # voxels of the box per surface voxel from which a k-d tree is faster than a distance transform
 
@@ -159,29 +157,23 @@ def hd95_voxels(truth_mask: np.ndarray, prediction_mask: np.ndarray) -> float:
     return float(np.percentile(measured.pooled(), 95))
 
 
-def pooled_dice(tables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def pooled_dice(counts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the Dice of the pixels of all volumes together, from the counts of `pixels`; 1 if there are none."""
-    common, both = (tables[name].sum(axis=0) for name in ("pixels_common", "pixels_both"))
-    return {"pixel_dice": np.divide(2 * common, both, out=np.ones_like(both), where=both > 0)}
+    common, both = (counts[name].sum(axis=0) for name in ("pixels_common", "pixels_both"))
+    return {"pixel_dice": np.divide(2 * common, both, out=np.ones(both.shape), where=both > 0)}
 
 
-@METRICS.register(
-    "pixels",
-    definitions={"pixel_dice": "Dice with 1 where a structure is absent in both, of each volume and of all pixels"},
-    needs_all=False,
-    pool=pooled_dice,
-)
+_PIXEL_DICE = "Dice with 1 where a structure is absent in both, of each volume and pooled: of all pixels together"
+
+
+@METRICS.register("pixels", definitions={"pixel_dice": _PIXEL_DICE}, needs_all=False, pool=pooled_dice)
 def pixels(
     truth: np.ndarray, prediction: np.ndarray, instances: np.ndarray | None, num_classes: int
 ) -> dict[str, np.ndarray]:
-    """Returns "pixel_dice" and the counts that it is made of, as the published code of the GlaS baselines scores.
-
-    Notes:
-        Differs from the published code, which adds 1e-8 to both counts, for a structure that is missed: 0 here.
-    """
+    """Returns "pixel_dice", as published code for GlaS scores (but exactly 0 for what is missed), and its counts."""
     masks = [(truth == label, prediction == label) for label in range(1, num_classes)]
     counts = {
-        "pixels_common": np.array([np.count_nonzero(a & b) for a, b in masks], np.float64),
-        "pixels_both": np.array([np.count_nonzero(a) + np.count_nonzero(b) for a, b in masks], np.float64),
+        "pixels_common": np.array([np.count_nonzero(a & b) for a, b in masks]),
+        "pixels_both": np.array([np.count_nonzero(a) + np.count_nonzero(b) for a, b in masks]),
     }
     return {**pooled_dice({name: values[np.newaxis] for name, values in counts.items()}), **counts}

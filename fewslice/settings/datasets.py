@@ -395,7 +395,7 @@ def layouts() -> tuple[str, ...]:
 def _own(folder: str, table: str) -> tuple[str, ...]:
     """Returns the names that our code registers, found in its source: importing it would take long."""
     sources = (Path(__file__).parents[1] / folder).glob("*.py")
-    line = re.compile(rf'^@{table}\.register\(\s*"(\w+)"', re.M)
+    line = re.compile(rf'^@?{table}\.register\(\s*"(\w+)"', re.M)
     return tuple(name for path in sources for name in line.findall(path.read_text(encoding="utf-8")))
 
 

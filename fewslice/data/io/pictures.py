@@ -19,7 +19,7 @@ from fewslice.core import limits
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.core.files import atomic_path, refuse_special
 from fewslice.data.io import nifti
-from fewslice.data.io.access import absence
+from fewslice.data.io.access import access_error
 from fewslice.data.io.geometry import inverse, turned
 from fewslice.data.io.nifti import FRESH_COPY, Grid
 
@@ -77,7 +77,7 @@ def label_name(case_id: str, image: Path) -> str:
 
 
 def write_label(path: Path, label: np.ndarray, *, like: Grid) -> None:
-    """Writes a label (X, Y, Z) of non-negative integers, atomically: as .png if `path` says so, else as `write_nifti`.
+    """Writes a label (X, Y, Z) atomically, as .png if `path` says so, else as `write_nifti`.
 
     Raises:
         ConfigError: codes that a .png cannot hold.
@@ -85,9 +85,8 @@ def write_label(path: Path, label: np.ndarray, *, like: Grid) -> None:
     """
     if not is_picture(path):
         return nifti.write_nifti(path, label, like=like)
-    if label.min() < 0 or label.max() > 65535 or label.shape[2] != 1:
-        received = f"codes {label.min()} to {label.max()} in {label.shape[2]} slices"
-        raise ConfigError(f"{path}: a mask in .png has codes 0 to 65535 in one slice. Received: {received}.")
+    if label.min() < 0 or label.max() > 65535:
+        raise ConfigError(f"{path}: a .png has codes 0 to 65535. Received: {label.min()} to {label.max()}.")
     codes = turned(label, inverse(like.axes))[:, :, 0].astype(np.uint8 if label.max() < 256 else np.uint16)
     with atomic_path(path) as temporary:
         Image.fromarray(codes).save(temporary, format="PNG")
@@ -96,9 +95,6 @@ def write_label(path: Path, label: np.ndarray, *, like: Grid) -> None:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Yields a picture of which the header is read, its size within the limit."""
-    if not path.exists():
-        found, remedy = absence(path)
-        raise DataError(path, expected="an image or a label", found=found, remedy=remedy)
     refuse_special(path)
     with _intact(path):
         picture = Image.open(path, formats=_FORMATS)
@@ -106,8 +102,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         size = f"{picture.height} x {picture.width} pixels ({picture.mode})"
         limits.check(path, 4 * math.prod(picture.size) * len(picture.getbands()), size)
         with _intact(path):
-            pages = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1  # a camera's previews
-        if pages > 1:
+            pages = getattr(picture, "n_frames", 1)
+        if pages > 1 and picture.format != "MPO":  # a camera's, with previews
             remedy = "Save each page as a file of its own, or all slices of a volume as .nii.gz or .nrrd."
             raise DataError(path, expected="one picture", found=f"{pages} pages", remedy=remedy)
         yield picture
@@ -119,8 +115,8 @@ def _intact(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the system
-            raise
+        if isinstance(error, OSError) and error.errno is not None:
+            raise access_error(error, path) from error
         found = str(error).replace(repr(str(path)), "it") or type(error).__name__
         expected = f"an intact file ({', '.join(_FORMATS)})"
         raise DataError(path, expected=expected, found=found, remedy=FRESH_COPY) from error
@@ -128,30 +124,25 @@ def _intact(path: Path) -> Iterator[None]:
 
 def _intensities(picture: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
     """Returns (rows, columns) or (rows, columns, 3) of 0 ... 255, and notes."""
-    mode, notes = picture.mode, ()
-    if mode.endswith("A"):
-        notes += ("its transparency is left out",)
+    mode, notes = picture.mode, ("its transparency is left out",) * picture.mode.endswith("A")
     if mode.startswith("I;16") or (mode == "I" and picture.format == "PNG"):
         return np.asarray(picture, np.float32) / np.float32(257), ("16 bits were scaled to 0 ... 255",)
     if mode in ("I", "F"):
         return np.asarray(picture), ("32 bits per pixel: values were read as they stand",)
-    if mode in _GREYS:
-        return np.asarray(picture.convert("L")), notes
-    if mode not in ("RGB", "RGBA"):
-        notes += (f"its {'palette' if mode in ('P', 'PA') else mode} became red, green and blue",)
-    return np.asarray(picture.convert("RGB")), notes
+    if mode not in (*_GREYS, "RGB", "RGBA"):
+        notes += (f"its {'palette' if mode[0] == 'P' else mode} became red, green and blue",)
+    return np.asarray(picture.convert("L" if mode in _GREYS else "RGB")), notes
 
 
 def _codes(path: Path, picture: Image.Image) -> tuple[np.ndarray, tuple[str, ...]]:
     """Returns (rows, columns) codes, and notes."""
     values, notes = np.asarray(picture), ()
     if values.ndim == 3:
-        values = values[..., : -1 if picture.mode.endswith("A") else None]
+        values = values[..., :-1] if picture.mode.endswith("A") else values
         if (values != values[..., :1]).any():
             remedy = "Save one number per pixel: a grey picture, or one with a palette."
             raise DataError(path, expected="a label with one value per pixel", found="colours", remedy=remedy)
-        notes = (f"its equal channels ({picture.mode}) were read as one",) * (values.shape[2] > 1)
-        values = values[..., 0]
+        values, notes = values[..., 0], ("of its channels, which are equal, one was read",)
     if picture.format in ("JPEG", "MPO"):
         between = np.mean(np.minimum(values, 255 - values) > _NEAR)
         if between > _MOST_BETWEEN:

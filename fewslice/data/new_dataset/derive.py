@@ -11,18 +11,17 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from fewslice.core.errors import ConfigError, DataError, few, listed, plural
 from fewslice.data.geometry_notes import Lie, geometry_notes, lie_of
 from fewslice.data.io.access import absence, readable
-from fewslice.data.io.itk import KINDS, is_series, segment_names
-from fewslice.data.io.pictures import is_coloured, is_picture, read_picture
+from fewslice.data.io.itk import KINDS, is_series, read_image_file, segment_names
+from fewslice.data.io.pictures import is_coloured, is_picture
 from fewslice.data.new_dataset.annotations import IGNORE, Painted, sparse_slices
 from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, needed_side
 from fewslice.data.readers import Reader, get_reader
@@ -164,27 +163,17 @@ def _with_pictures(draft: DatasetConfig, request: Request) -> DatasetConfig:
 
     Pictures that cannot be read are left to the check of all files.
     """
-    cases = _reader(draft).cases()
+    cases, channels, codes = _reader(draft).cases(), 1, {WHITE}
     if not all(is_picture(case.image_path) for case in cases):
         return draft
-
-    def known(look: Callable[[Path], Any], paths: Iterable[Path]) -> Iterator[Any]:
-        for path in paths:
-            with contextlib.suppress(DataError, OSError):
-                yield look(path)
-
-    channels = 3 if any(known(is_coloured, (case.image_path for case in cases))) else 1
-    draft = dataclasses.replace(draft, num_channels=channels, intensity="divide_by_255")
-    masks = [case.label_path for case in cases if case.label_path and is_picture(case.label_path)]
-    if draft.label_map or draft.layout == "msd" or request.images_only or request.ignore_label == WHITE or not masks:
-        return draft
-    codes = known(lambda path: {*np.unique(read_picture(path, is_label=True).array).tolist()}, masks)
-    is_white = False
-    for found in codes:
-        if not found <= {0, WHITE}:
-            return draft
-        is_white |= WHITE in found
-    return dataclasses.replace(draft, label_map=((WHITE, 1),)) if is_white else draft
+    has_given_codes = draft.label_map or draft.layout == "msd" or request.images_only or request.ignore_label
+    for case in cases:
+        with contextlib.suppress(DataError):
+            channels = 3 if channels == 3 or is_coloured(case.image_path) else 1
+            if case.label_path and not has_given_codes and codes <= {0, WHITE}:
+                codes |= {*np.unique(read_image_file(case.label_path, is_label=True).array).tolist()}
+    white = ((WHITE, 1),) if codes == {0, WHITE} else draft.label_map
+    return dataclasses.replace(draft, num_channels=channels, intensity="divide_by_255", label_map=white)
 
 
 def _check_values(request: Request) -> None:
@@ -346,9 +335,8 @@ def notes(dataset: DatasetConfig, checked: Sequence[Checked], tables: Splits, of
     read = {path.parent for case in reader.cases() for path in (case.image_path, case.label_path) if path}
     yield from reader.notes
     if dataset.intensity == "divide_by_255":
-        white = f"; of the masks {WHITE} is class 1 (`label_map`)" if dict(dataset.label_map).get(WHITE) == 1 else ""
-        channels = plural(dataset.num_channels, "channel")
-        yield f"pictures: {channels}, values divided by 255 (`intensity`), a pixel counts as 1 mm{white}"
+        yield f"pictures: `num_channels` {dataset.num_channels}, values divided by 255, a pixel counts as 1 mm"
+        yield from ["masks are black and white: 255 is class 1 (`label_map`)"] * (dataset.label_map == ((WHITE, 1),))
     if dataset.layout != "acdc" and (text := doubt(dataset, (item.case.patient_id for item in checked))):
         yield text
     for folder in sorted((reader.folder / dataset.images_dir).parent.glob("*")) if dataset.layout != "acdc" else ():
