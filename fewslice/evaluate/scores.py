@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fewslice.evaluate import metrics, objects
+from fewslice.evaluate import metrics
+from fewslice.evaluate.objects import METRICS
 
 if TYPE_CHECKING:
     from fewslice.data.volume import Case
 
 
 _ABSENT = "absent in "
-METRICS = objects.METRICS  # with those of `objects`
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,9 +113,8 @@ def score_volume(
             found = measured.hd95(), metrics.hd95_voxels(*pair), measured.assd(), measured.nsd(tolerance_mm)
             distances[:, index - 1] = found
     values = {}
-    for name in further:
-        metric, found = METRICS.get(name), (truth, prediction, None if partial else instances, num_classes)
-        values |= (
-            metric(*found) if not (partial and metric.needs_all) else dict.fromkeys(metric.definitions, distances[0])
-        )
+    for metric in map(METRICS.get, further):
+        is_known = not (partial and metric.needs_all)
+        nowhere = dict.fromkeys(metric.definitions, np.full(num_classes - 1, np.nan))
+        values |= metric(truth, prediction, instances, num_classes) if is_known else nowhere
     return VolumeScore(case.case_id, case.patient_id, case.phase, dice, *distances, tuple(notes), values)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from fewslice.evaluate.scores import METRICS, VolumeScore
+from fewslice.evaluate.objects import METRICS
+from fewslice.evaluate.scores import VolumeScore
 
 DEFINITIONS = {
     "dice": "2 |T and P| / (|T| + |P|) on the original grid; undefined if the structure is absent in both",
@@ -50,27 +52,22 @@ def summarise(
     further: Sequence[str] = (),
     groups: Mapping[str, str | None] | None = None,
 ) -> dict:
-    """Returns the content of summary.json: over all volumes, and per phase and group where there are any.
+    """Returns the content of summary.json: over all volumes, and per phase and group (of case ids) where there are any.
 
-    Args:
-        further: Names of `metrics.METRICS` that the scores have.
-        groups: Case id -> its group, None for none.
+    `further` are names of `metrics.METRICS` that the scores have.
     """
-    result = _group(scores, struct_name, further)
-    phases = sorted({score.phase for score in scores})
-    result["per_phase"] = {
-        phase: _group([score for score in scores if score.phase == phase], struct_name, further)
-        for phase in phases
-        if phase
-    }
-    if names := sorted({*filter(None, (groups or {}).values())}):
-        of_group = {name: [score for score in scores if groups[score.case_id] == name] for name in names}
-        result["per_group"] = {name: _group(found, struct_name, further) for name, found in of_group.items()}
+    chosen = [METRICS.get(name) for name in further]
+    result = _group(scores, struct_name, chosen)
+
+    def each(group_of: Mapping[str, str | None]) -> dict[str, dict]:
+        found = {name: [score for score in scores if group_of[score.case_id] == name] for name in group_of.values()}
+        return {name: _group(found[name], struct_name, chosen) for name in sorted(filter(None, found))}
+
+    result["per_phase"] = each({score.case_id: score.phase for score in scores})
+    result |= {"per_group": found} if (found := each(groups or {})) else {}
     result["published"] = published_means(scores, struct_name)
     result["per_volume_mean_dice"] = {score.case_id: score.mean_dice for score in scores}
-    result["definitions"] = DEFINITIONS | {
-        k: text for name in further for k, text in METRICS.get(name).definitions.items()
-    }
+    result["definitions"] = functools.reduce(dict.__or__, [metric.definitions for metric in chosen], DEFINITIONS)
     return result
 
 
@@ -100,12 +97,9 @@ def published_means(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -
     return {f"mean_{name}": value for name, value in means.items()} | {"per_structure": per_structure}
 
 
-def _group(scores: Sequence[VolumeScore], struct_name: Sequence[str], further: Sequence[str] = ()) -> dict:
+def _group(scores: Sequence[VolumeScore], struct_name: Sequence[str], chosen: Sequence[Callable]) -> dict:
     per_structure = {}
-    tables = {
-        name: np.stack([score.further[name] for score in scores]) for name in (scores[0].further if scores else ())
-    }
-    chosen = [METRICS.get(name) for name in further]
+    tables = {name: np.stack([score.further[name] for score in scores]) for name in scores[0].further if chosen}
     pooled = {name: values for metric in chosen if metric.pool for name, values in metric.pool(tables).items()}
     for index, structure in enumerate(struct_name):
         notes = [score.absent[index] for score in scores]
