@@ -1,6 +1,5 @@
 """Object scores of the GlaS challenge (https://arxiv.org/abs/1603.00275, section 3) in plain loops."""
 
-import itertools
 import math
 
 
@@ -63,19 +62,3 @@ def hausdorff(truth, prediction):
             nearest = hausdorff_of(own, other) if other else min(hausdorff_of(own, each) for each in theirs.values())
             total += len(own) / size * nearest / 2
     return total
-
-
-def parts(mask, neighbours):
-    """Returns the connected parts of a mask (rows, columns) as sets of pixels, by flooding."""
-    steps = [s for s in itertools.product((-1, 0, 1), repeat=2) if any(s) and (neighbours == 8 or 0 in s)]
-    open_ones, found = {(r, c) for r, line in enumerate(mask.tolist()) for c, is_in in enumerate(line) if is_in}, []
-    while open_ones:
-        front, part = [min(open_ones)], set()
-        while front:
-            place = front.pop()
-            if place in open_ones:
-                open_ones.remove(place)
-                part.add(place)
-                front += [(place[0] + a, place[1] + b) for a, b in steps]
-        found.append(part)
-    return found

@@ -343,7 +343,8 @@ def scans_among(paths: Iterable[Path]) -> dict[Path, str]:
     """Returns scan -> stem of those of some entries that are scans; pictures are if there are no others."""
     paths = list(paths)
     found = {path: stem for path in paths if (stem := image_stem(path))}
-    return found or {path: stem for path in paths if is_picture(path) and (stem := image_stem(path, of_pictures=True))}
+    pictures = (path for path in paths if is_picture(path) and not path.is_dir())
+    return found or {path: image_stem(path, of_pictures=True) for path in pictures}
 
 
 def image_files(folder: Path) -> dict[str, Path]:

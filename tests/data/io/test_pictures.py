@@ -15,9 +15,8 @@ GREY = RGB[..., 0]
 LIKE = Grid(GREY[:, :, None], (1, 1, 1), np.eye(4))
 
 
-def saved(folder, array, name="a.png", mode=None, **how):
-    picture = array if isinstance(array, Image.Image) else Image.fromarray(array)
-    (picture.convert(mode) if mode else picture).save(folder / name, **how)
+def saved(folder, array, name="a.png", **how):
+    (array if isinstance(array, Image.Image) else Image.fromarray(array)).save(folder / name, **how)
     return folder / name
 
 
@@ -28,24 +27,20 @@ def test_colours_lie_in_rows_and_columns(tmp_path, ending):
     assert "jp" in ending or np.array_equal(found.array[:, :, 0], RGB)
 
 
-BILEVEL = (GREY > 127) * 255
+GREYS = {
+    "L": (GREY, "a.png", GREY, ""),
+    "LA": (Image.merge("LA", [Image.fromarray(GREY)] * 2), "a.png", GREY, "transparency"),
+    "bilevel": (GREY > 127, "a.png", (GREY > 127) * 255, ""),
+    "16-bit png": (GREY.astype(np.uint16) * 257, "a.png", GREY, "16 bits were scaled"),
+    "16-bit tif": (GREY.astype(np.uint16) * 257, "a.tif", GREY, "16 bits were scaled"),
+    "float": (GREY.astype(np.float32) / 7, "a.tif", GREY / np.float32(7), "32 bits"),
+    "int32": (GREY.astype(np.int32), "a.tif", GREY, "32 bits"),
+}
 
 
-@pytest.mark.parametrize(
-    "make, expected, note",
-    [
-        (lambda folder: saved(folder, GREY), GREY, ""),
-        (lambda folder: saved(folder, Image.merge("LA", [Image.fromarray(GREY)] * 2)), GREY, "transparency"),
-        (lambda folder: saved(folder, GREY > 127), BILEVEL, ""),
-        (lambda folder: saved(folder, GREY.astype(np.uint16) * 257), GREY, "16 bits were scaled"),
-        (lambda folder: saved(folder, GREY.astype(np.uint16) * 257, "a.tif"), GREY, "16 bits were scaled"),
-        (lambda folder: saved(folder, GREY.astype(np.float32) / 7, "a.tif"), GREY / np.float32(7), "32 bits"),
-        (lambda folder: saved(folder, GREY.astype(np.int32), "a.tif"), GREY, "32 bits"),
-    ],
-    ids=["L", "LA", "bilevel", "16-bit png", "16-bit tif", "float", "int32"],
-)
-def test_greys(tmp_path, make, expected, note):
-    path = make(tmp_path)
+@pytest.mark.parametrize("array, name, expected, note", GREYS.values(), ids=GREYS)
+def test_greys(tmp_path, array, name, expected, note):
+    path = saved(tmp_path, array, name)
     one, three = read_image_file(path), read_image_file(path, num_channels=3)
     np.testing.assert_allclose(one.array[..., 0], expected, rtol=1e-6)
     np.testing.assert_array_equal(three.array, np.stack([one.array] * 3, axis=-1))
@@ -132,7 +127,12 @@ def test_limits_links_and_pages(tmp_path, monkeypatch):
     pages[0].save(tmp_path / "b.tif", save_all=True, append_images=pages[1:])
     (tmp_path / "c.png").symlink_to(tmp_path / "nothing.png")
     (tmp_path / "d.png").write_text("no picture", encoding="utf-8")
-    for name, text in (("b.tif", "2 pages"), ("c.png", "a link to"), ("d.png", "an intact file"), ("e.png", "nothing")):
+    for name, text in (
+        ("b.tif", "2 pages"),
+        ("c.png", "a link to"),
+        ("d.png", "an intact file"),
+        ("e.png", "No such file"),
+    ):
         with pytest.raises(DataError, match=text):
             read_image_file(tmp_path / name)
 
