@@ -34,6 +34,7 @@ setup(
         "scipy>=1.13,<2",
         "nibabel>=5.2,<6",
         "scikit-image>=0.24,<0.27",
+        "pillow>=10.3",  # BMP, PNG, TIFF and JPEG files; comes with scikit-image
         "scikit-learn>=1.5,<2",
         "absl-py>=2.1,<3",
         "SimpleITK>=2.3,<3",

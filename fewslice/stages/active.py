@@ -129,7 +129,7 @@ def _patients(experiment: Experiment, dataset: datasets.DatasetConfig) -> tuple[
     for patients in (pool, val, test if experiment.test else ()):
         if patients:
             find_cases(reader, patients, dataset.unlabeled_phases)
-    warn_of_shared_names(dataset, pool, val)
+    warn_of_shared_names(reader, pool, val)
     return pool, val, test
 
 
