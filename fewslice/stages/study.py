@@ -177,18 +177,18 @@ def _as_jobs(commands: Mapping[str, Sequence[str]], folder: Path, args: StudyFla
     except ImportError as error:
         raise ConfigError("--cluster needs submitit. Install it: pip install -e '.[cluster]'") from error
     given = datasets.parse_overrides(args.cluster_options, flag="cluster_options", example="timeout_min=600")
+    options = {"timeout_min": 60 * 24} | {name: scalar(text) for name, text in given.items()}
     executor = submitit.AutoExecutor(folder / "jobs", cluster=args.cluster)
-    options = {"slurm_array_parallelism": args.jobs} if args.cluster == "slurm" and args.jobs > 1 else {}
     try:
-        executor.update_parameters(
-            timeout_min=60 * 24, **options, **{name: scalar(text) for name, text in given.items()}
-        )
+        executor.update_parameters(**options)
     except (NameError, TypeError, ValueError) as error:
         raise ConfigError(f"--cluster_options: {error}") from error
-    waiting = {
-        label: executor.submit(_command, command, folder / f"{label}.log") for label, command in commands.items()
-    }
-    while waiting:
+    left, waiting = list(commands), {}
+    most = len(left) if args.cluster == "slurm" else args.jobs  # SLURM has a queue of its own
+    while left or waiting:
+        for label in left[: most - len(waiting)]:
+            left.remove(label)
+            waiting[label] = executor.submit(_command, commands[label], folder / f"{label}.log")
         for label in [label for label, job in waiting.items() if job.done()]:
             job = waiting.pop(label)
             yield label, 1 if job.exception() else job.result()

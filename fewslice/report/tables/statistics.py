@@ -60,7 +60,7 @@ def over_seeds(values: pd.DataFrame) -> Spread:
 def holm(spread: Spread, column: str) -> pd.Series:
     """Returns label -> p of a two-sided t test that the mean differences of a column are 0, by Holm's correction.
 
-    Sorted by size, the p of m methods are multiplied by m, m - 1, ..., 1 and never fall. NaN for fewer than three seeds.
+    Sorted by size, the p of m methods are multiplied by m, m - 1, ..., 1 and never fall. NaN below three seeds.
     """
     from scipy.special import stdtr
 
