@@ -32,9 +32,7 @@ _STEPS = (
 class StudyFlags(ScriptFlags):
     """How several experiments run that are asked for in one command."""
 
-    jobs: Annotated[
-        Count, Aside("Experiments of a study that run at the same time; under SLURM its queue decides.")
-    ] = 1
+    jobs: Annotated[Count, Aside("Experiments of a study that run at the same time; SLURM has its queue.")] = 1
     cluster: Annotated[
         Literal["none", "local", "slurm"],
         Aside("Runs each experiment of a study as a job through submitit: slurm, or local processes."),

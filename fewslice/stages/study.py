@@ -27,11 +27,13 @@ from fewslice.core import files
 from fewslice.core.console import duration
 from fewslice.core.errors import ConfigError, FewSliceError, few
 from fewslice.core.parallel import map_threads
+from fewslice.report.pages.experiments import write_experiment_report
 from fewslice.settings import datasets
 from fewslice.settings.al_flags import AlArgs, StudyFlags
 from fewslice.settings.declare import settings_of
 from fewslice.settings.stage_flags import ScriptFlags
 from fewslice.settings.yaml import scalar
+from fewslice.stages.active import prepare
 
 FLAGS = flags.FLAGS
 _MOST = 1000  # experiments of a study
@@ -84,8 +86,6 @@ def study_of(args: AlArgs) -> Path | None:
         ConfigError: what is wrong with an experiment, before any of them runs.
         FewSliceError: some experiments failed.
     """
-    from fewslice.stages.active import prepare
-
     texts = datasets.parse_overrides(args.study, flag="study", example="seed=0-4")
     if both := sorted(set(texts) & set(args.overrides)):
         raise ConfigError(f"--set and --study both give {few(both)}. Give it once.")
@@ -113,8 +113,6 @@ def run_study(name: str, dataset: str, experiments: Mapping[str, Sequence[str]],
         ConfigError: too many experiments; submitit is not installed.
         FewSliceError: some experiments failed; the others are in the report.
     """
-    from fewslice.report.pages.experiments import write_experiment_report
-
     if len(experiments) > _MOST:
         raise ConfigError(f"{len(experiments)} experiments are more than {_MOST}. Ask for fewer values.")
     folder = Path(args.runs_folder, dataset, "studies", f"{name}-{files.digest(dict(experiments))}")

@@ -43,8 +43,9 @@ def reports(tmp_path, monkeypatch):
     (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "script.py")])
     found = []
-    target = "fewslice.report.pages.experiments.write_experiment_report"
-    monkeypatch.setattr(target, lambda runs, path, title: found.append((sorted(runs), path.name, title)))
+    monkeypatch.setattr(
+        study, "write_experiment_report", lambda runs, path, title: found.append((sorted(runs), path.name, title))
+    )
     return found
 
 
