@@ -48,6 +48,7 @@ from fewslice.settings.experiment import ENCODER, Experiment, RoundPlan
 from fewslice.settings.group_contrastive import GroupContrastive
 from fewslice.settings.load import load_experiment
 from fewslice.settings.stage_flags import GroupPretraining
+from fewslice.settings.yaml import YamlFile
 from fewslice.stages import checks
 from fewslice.stages.select_slices import prefiller
 from fewslice.train.encoder_runs import EncoderRun, find_encoder
@@ -86,10 +87,11 @@ class Job:
         )
 
 
-def prepare(path: str, overrides: Mapping[str, str], *, data_root: str | Path | None = None) -> Job:
+def prepare(path: str | YamlFile, overrides: Mapping[str, str], *, data_root: str | Path | None = None) -> Job:
     """Loads and checks an experiment and its dataset.
 
     Args:
+        path: The experiment's file, or what it would say.
         overrides: Key of the experiment, or attribute of the dataset -> value as text.
         data_root: Folder below which all datasets lie; default: that of the settings.
 
@@ -141,8 +143,10 @@ def run_and_report(
     prefill: str | None = None,
     accept: Sequence[str] = (),
     redo_round: int | None = None,
-) -> None:
+) -> Path:
     """Runs all rounds of an experiment, resuming where an earlier call was interrupted, and writes its report.
+
+    Returns the run folder.
 
     Args:
         prefill, accept, redo_round: See `AlArgs`; for annotators that are persons.
@@ -171,7 +175,7 @@ def run_and_report(
             if not (report.exists() and results.exists()):  # killed before they were written
                 write_experiment_report([run.dir], report)
             logging.info("Already finished: %s%s", report, f" (it ended early: {why})" if why else "")
-            return
+            return run.dir
         backend.configure(seed=job.experiment.seed, mixed_precision=job.experiment.mixed_precision)
         run.start(backend.versions())
         if len(units):
@@ -187,11 +191,12 @@ def run_and_report(
             labels, why = parts.loop(run.dir, plans, start).run(plans)
         except WaitingForAnnotations as work:
             logging.info("%s", work)
-            return
+            return run.dir
         results.unlink(missing_ok=True)  # of fewer rounds
         run.finish({"units": len(labels), "ended_early": why} if why else {"units": plans[-1].units})
         write_experiment_report([run.dir], report)
         logging.info("Finished: %s", report)
+    return run.dir
 
 
 class _Parts:
