@@ -200,7 +200,7 @@ class Loop:
         if scores is not None:
             if not self.pool.can_overlap:  # the names of a lattice are not written out
                 rows = [{"unit_id": self.pool.name(unit), "score": value} for unit, value in enumerate(scores.tolist())]
-                files.write_csv(situation.folder / "scores.csv", rows, ("unit_id", "score"))
+                files.write_csv(situation.folder / round_files.SCORE_TABLE, rows, ("unit_id", "score"))
             evidence[SCORES] = -scores if query.ascending else scores
             if self.stop is not None and self.stop.uncertainty is not None:
                 mean = scores[self._query(situation, budget).candidates].mean(dtype=np.float64)

@@ -21,6 +21,7 @@ from fewslice.settings.declare import plain
 from fewslice.settings.experiment import RoundPlan
 
 QUERY, LABELS, LABELLED, METRICS = "query.csv", "labels.npy", "labelled.csv", "metrics.json"
+SCORE_TABLE, MAPS = "scores.csv", "maps"  # what a query looked at, for people
 UNCERTAINTY = "uncertainty.json"  # where it can end the experiment
 START = "start"  # beside the rounds: what was annotated before them
 REPLACED = "replaced"  # folder of a run: rounds that were done again

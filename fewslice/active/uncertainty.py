@@ -185,7 +185,12 @@ def pass_means(statistics: PassStatistics) -> np.ndarray:
     return np.stack(statistics.profiles, axis=-2)
 
 
-predicted_foreground.needs, pass_means.needs = (), (PROFILES,)
+def predicted_classes(statistics: PassStatistics) -> np.ndarray:
+    """The most probable class of the mean, uint8; a map of `PassStatistics`."""
+    return statistics.mean.argmax(axis=-1).astype(np.uint8)
+
+
+predicted_foreground.needs, predicted_classes.needs, pass_means.needs = (), (), (PROFILES,)
 
 
 def mean_over_members(scores: Sequence[np.ndarray]) -> np.ndarray:

@@ -22,6 +22,7 @@ from fewslice.active.measures.mfc import GRID
 from fewslice.active.measures.pixels import PixelStore
 from fewslice.active.pool import SCRIBBLE, Crops, open_pixels
 from fewslice.active.query import CLASSES, FEATURES, GRADIENTS, MASKS, PIXELS, SCORES
+from fewslice.active.round_files import MAPS
 from fewslice.active.uncertainty import COMBINES, FOREGROUND, IMAGES, MEAN, PASSES, mean_over_members, unit_values
 from fewslice.active.units import Units
 from fewslice.augment.interpolate import resize_nearest
@@ -151,7 +152,11 @@ class PoolEvidence:
         score = uncertainty.bound(query.score.name, query.score.options)
         reduce = query.reduce or score.reduce
         names = [score, *([uncertainty.predicted_foreground] if reduce == FOREGROUND else [])]
-        return unit_scores(self.pool, self._maps(situation, names), score, reduce=reduce)
+        names += [uncertainty.predicted_classes] * query.save_maps
+        maps = self._maps(situation, names)
+        if query.save_maps:
+            maps = _written(maps, score, [case.case_id for case in self.pool.cases], situation.folder / MAPS)
+        return unit_scores(self.pool, maps, score, reduce=reduce)
 
     def _maps(self, situation: Situation, names: Sequence[Hashable]) -> Maps:
         """Yields maps of each case by the networks of the last round."""
@@ -204,6 +209,16 @@ def unit_scores(pool: Units, maps: Maps, name: Hashable, *, reduce: str = MEAN) 
         boxes = pool.starts(units), pool.sizes(units)
         scores[units] = mean_over_members([unit_values(maps, name, *boxes, reduce=reduce) for maps in networks])
     return scores
+
+
+def _written(maps: Maps, name: Hashable, case_ids: Sequence[str], folder: Path) -> Maps:
+    """Yields the maps of each case, and writes the mean over its networks, and the classes that they predict."""
+    folder.mkdir(exist_ok=True)
+    for case_id, networks in zip(case_ids, maps, strict=True):
+        values = np.mean([found[name] for found in networks], axis=0, dtype=np.float32)
+        files.write_array(folder / f"{case_id}.npy", values)
+        files.write_array(folder / f"{case_id}_prediction.npy", networks[0][uncertainty.predicted_classes])
+        yield networks
 
 
 def unit_pass_means(pool: Units, maps: Maps) -> np.ndarray:

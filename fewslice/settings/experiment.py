@@ -28,6 +28,7 @@ from fewslice.settings.yaml import Named, Registered
 
 STRATEGY, SCORE, FEATURES = "strategy", "uncertainty score", "kind of features"
 PASS_MEANS = "pass_means"  # evidence of strategies that compare dropout passes themselves
+_OF_SCORES = "`passes`, `combine`, `reduce`, `ascending`, `save_maps` and `save_uncerts`"
 ENCODER = "encoder"  # `warm_start` from the experiment's own encoder
 Side = Annotated[int, Ge(16), MultipleOf(16)]
 
@@ -75,6 +76,8 @@ class QuerySettings:
             "Default: the score's own, `mean` for most."
         ),
     ] = None
+    save_maps: Annotated[bool, Later("Writes the map of each case as .npy, and a picture of it.")] = False
+    save_uncerts: Annotated[bool, Later("Draws the distribution of the scores.")] = False
     case_cap: Annotated[int | None, Ge(1), "Units of one case per round at most."] = None
     per_label: Annotated[
         int, Ge(0), "Units of each image-level class that come first; what is left is filled by rank."
@@ -281,8 +284,9 @@ class Experiment:
         if query.score is None and ("scores" in needs or weight):
             yield (*place, "strategy"), f"{name} needs scores of networks. Add `score`, such as `entropy`."
         idle = query.combine != QuerySettings().combine or query.ascending or query.reduce
+        idle = idle or query.save_maps or query.save_uncerts
         if query.score is None and (idle or (query.passes > 1 and PASS_MEANS not in needs)):
-            yield place, "`passes`, `combine`, `reduce` and `ascending` have no effect without `score`. Remove them."
+            yield place, f"{_OF_SCORES} have no effect without `score`. Remove them."
         if query.balance != QuerySettings().balance and not query.per_label:
             yield (*place, "balance"), "it has no effect without `per_label`. Remove it."
         if PASS_MEANS in needs and query.passes == 1 and self.members.count == 1:

@@ -11,8 +11,10 @@ What can be refused without a network is refused before Keras is imported.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -40,7 +42,8 @@ from fewslice.data.batches.group import GroupSampler
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.data.readers.base import visible
 from fewslice.data.readers.patients import warn_of_shared_names
-from fewslice.report.figures import gallery
+from fewslice.data.volume import with_channel_axis
+from fewslice.report.figures import gallery, uncertainty
 from fewslice.report.pages.experiments import results_path, write_experiment_report
 from fewslice.settings import datasets, facts
 from fewslice.settings.declare import settings_of
@@ -388,6 +391,39 @@ class _Parts:
             names=self.dataset.struct_name,
             heading=f"Round {int(path.parent.name)}: {len(choice.indices)} {self.experiment.unit.name} units",
         )
+        self._draw_uncertainty(path.parent, choice)
+
+    def _draw_uncertainty(self, folder: Path, choice: Choice) -> None:
+        """Draws the maps and the scores of a round, as far as its query asks for them."""
+        number = int(folder.name)
+        query = self.experiment.round_queries()[number]
+        if not (query.save_maps or query.save_uncerts) or not (folder / round_files.SCORE_TABLE).exists():
+            return  # the first rounds may choose at random
+        with open(folder / round_files.SCORE_TABLE, encoding="utf-8", newline="") as file:
+            scores = {row["unit_id"]: float(row["score"]) for row in csv.DictReader(file)}
+        name, chosen = query.score.name, {self.pool.name(unit) for unit in choice.indices}
+        if query.save_uncerts:
+            values = [scores[one] for one in chosen], list(scores.values())
+            title = f"Round {number}: {len(chosen)} of {len(scores)} {self.experiment.unit.name} units"
+            uncertainty.draw_densities(folder / "scores.png", values[1], values[0], name=name, title=title)
+        if query.save_maps:
+            maps = {v.case.case_id: np.load(folder / round_files.MAPS / f"{v.case.case_id}.npy") for v in self.volumes}
+            limits = min(map(np.min, maps.values())), max(float(np.percentile(one, 99.9)) for one in maps.values())
+            for volume in self.volumes:
+                case = volume.case.case_id
+                middle = len(maps[case]) // 2
+                uncertainty.draw_panel(
+                    folder / round_files.MAPS / f"{case}.png",
+                    with_channel_axis(volume.image)[middle],
+                    maps[case][middle],
+                    np.load(folder / round_files.MAPS / f"{case}_prediction.npy")[middle],
+                    None if volume.label is None else volume.label[middle].astype(int),
+                    limits=limits,
+                    scores=list(scores.values()),
+                    score=scores.get(case, math.nan),
+                    title=f"{case}, round {number}" + (", chosen" if case in chosen else ""),
+                    name=name,
+                )
 
 
 def _log_changed(run: Path) -> None:

@@ -10,9 +10,14 @@ import numpy as np
 from absl import logging
 
 from fewslice.core import files
+from fewslice.data import cache
+from fewslice.evaluate.summary import mean_foreground_dice
+from fewslice.evaluate.volumes import evaluate_cases
+from fewslice.learner.learner import load_part
+from fewslice.learner.trained import find_trained
 from fewslice.report.reading.runs import TEST, read_experiments
 from fewslice.settings.compat.albaselines import HistologyArgs
-from fewslice.stages.active import prepare
+from fewslice.stages.active import Job, prepare
 from fewslice.stages.study import combinations, repeated_flags, run_study, values_of
 
 
@@ -37,3 +42,16 @@ def study_of(args: HistologyArgs) -> Path | None:
         experiments["_".join(one.values())] = [*same, *(f"--{name}={value}" for name, value in one.items())]
         logging.info("%s", job.describe())
     return None if args.check_only else run_study("active", args.dataset, experiments, args)
+
+
+def dice_of_passes(job: Job, run_dir: Path, passes: int) -> float:
+    """Returns the mean test Dice of the network of a run by so many dropout passes; scores go to eval_<passes>/."""
+    (run,) = find_trained(str(run_dir))
+    network = dataclasses.replace(run.network, passes=passes)
+    predict = network.predictor(load_part(run, job.dataset), 1)
+    test = cache.open_volumes(job.dataset, job.test, job.dataset.unlabeled_phases, with_label=True)
+    out = run_dir / f"eval_{passes}"
+    pairs = ((volume, volume.native) for volume in test)
+    return mean_foreground_dice(
+        evaluate_cases(pairs, predict, dataset=job.dataset, out_dir=out, save_predictions=False)
+    )

@@ -25,7 +25,7 @@ def test_every_published_field_has_its_default():
     "words, flags",
     [
         (README, ["--heuristic=bald", "--run=0", "--mc_iters=20", "--results_dir=results"]),
-        (["with", "patch_size=(64, 96)", "seed=None", "save_maps=True"], ["--patch_size=64,96", "--save_maps=True"]),
+        (["with", "patch_size=(64, 64)", "seed=None", "save_maps=True"], ["--patch_size=64,64", "--save_maps=True"]),
         (["with", "dataset.batch_size=64", "results_dir=out/x"], ["--results_dir=out/x"]),
         (["print_config", "with", "run=2"], ["--check_only", "--run=2"]),
         (["--heuristic=mc", "--run=1"], ["--heuristic=mc", "--run=1"]),
@@ -56,7 +56,7 @@ def test_the_readmes_command_is_a_native_experiment():
     assert found["unit"] == {"name": "image", "label": "grade"} and found["first_query"] == {"strategy": "first"}
     query = {"strategy": "uncertainty", "score": "bald", "passes": 20, "per_label": 1, "balance": "known"}
     assert found["query"] == query
-    network = {"name": "strided_unet", "epochs": 60, "batch_size": 16, "average": "probabilities", "patch": [416, 416]}
+    network = {"name": "strided_unet", "epochs": 60, "batch_size": 16, "average": "probabilities", "patch": 416}
     assert found["network"] == network
 
 

@@ -27,7 +27,7 @@ from fewslice.settings.yaml import YamlFile
 HEURISTICS = {"mc": "vote_variance", "bald": "bald", "max": "expected_entropy", "rand": "random"}
 START = 4  # images, whatever `n_label_start` says
 _CHECK = ("print_config", "print_named_configs")
-_SIDES = re.compile(r"[\[(]?\s*(\d+)\s*,\s*(\d+)\s*[\])]?")
+_SIDES = re.compile(r"[\[(]?\s*(\d+)\s*(,\s*\1\s*)?[\])]?")
 
 
 def _idle(why: str) -> Help:
@@ -43,7 +43,7 @@ class FullSupervision(StudyFlags):
     batch_size: Annotated[Count, "Images per step."] = 16
     patch_size: Annotated[
         str,
-        Must(lambda text: _SIDES.fullmatch(text) is not None, "two sides in pixels, such as 416,416"),
+        Must(lambda text: _SIDES.fullmatch(text) is not None, "equal sides in pixels, such as 416,416"),
         "Crop that is trained on, in pixels.",
     ] = "416,416"
     average: Annotated[
@@ -74,7 +74,7 @@ class FullSupervision(StudyFlags):
             "batch_size": self.batch_size,
             "average": self.average,
         }
-        network["patch"] = [int(side) for side in _SIDES.fullmatch(self.patch_size).groups()]
+        network["patch"] = int(_SIDES.fullmatch(self.patch_size)[1])
         return {"dataset": self.dataset, "network": network}
 
 
