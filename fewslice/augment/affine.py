@@ -8,9 +8,8 @@ neighbour).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy import special
@@ -20,7 +19,6 @@ from fewslice.augment.interpolate import BilinearSampler, LinearTaps, inside, ne
 MAX_ROTATION_DEG = 15.0
 MAX_SCALING = 0.05
 BLANK_BELOW = 0.001
-Operation = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def rotation_points(shape: tuple[int, int], degrees: float) -> tuple[np.ndarray, np.ndarray]:
@@ -110,22 +108,23 @@ def mirror(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return image[:, ::-1], label[:, ::-1]
 
 
-def _random_operation(rng: np.random.Generator, *, is_blank: bool, sampler: BilinearSampler) -> Operation:
+def _random_operation(rng: np.random.Generator, *, is_blank: bool, sampler: BilinearSampler) -> Callable:
+    """Returns the function (image, label), both (H, W) -> both changed."""
     operation = rng.integers(5)
     if is_blank:
-        return _as_it_is
+        return _keep
     if operation == 0:
-        return functools.partial(rotate, degrees=rng.uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG), sampler=sampler)
+        return partial(rotate, degrees=rng.uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG), sampler=sampler)
     if operation == 1:
-        return functools.partial(scale, factor=round(rng.uniform(1 - MAX_SCALING, 1 + MAX_SCALING), 2))
+        return partial(scale, factor=round(rng.uniform(1 - MAX_SCALING, 1 + MAX_SCALING), 2))
     if operation == 2:
-        return mirror if rng.integers(2) == 0 else _as_it_is
+        return mirror if rng.integers(2) == 0 else _keep
     if operation == 3:
-        return functools.partial(rotate, degrees=45 * int(rng.integers(8)), sampler=sampler)
-    return _as_it_is
+        return partial(rotate, degrees=45 * int(rng.integers(8)), sampler=sampler)
+    return _keep
 
 
-def _as_it_is(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _keep(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return image, label
 
 
@@ -138,7 +137,7 @@ def random_affine(
 
     Args:
         rng: Draws for each image in turn the operation, then its parameter.
-        images: (batch, H, W, C) float32.
+        images: (batch, H, W, C) float32; the channels of an image change alike.
         labels: (batch, H, W) integer classes.
 
     Returns:
@@ -148,8 +147,7 @@ def random_affine(
     out_images, out_labels = np.empty_like(images), np.empty_like(labels)
     sampler = BilinearSampler(images.shape[1:3])
     for index in range(len(images)):
-        operation = _random_operation(rng, is_blank=images[index].max() <= BLANK_BELOW, sampler=sampler)
-        for channel in range(images.shape[-1]):
-            out_images[index, :, :, channel], label = operation(images[index, :, :, channel], labels[index])
-        out_labels[index] = label
+        change = _random_operation(rng, is_blank=images[index].max() <= BLANK_BELOW, sampler=sampler)
+        for channel in range(images.shape[3]):
+            out_images[index, :, :, channel], out_labels[index] = change(images[index, :, :, channel], labels[index])
     return out_images, out_labels

@@ -71,7 +71,7 @@ def crop_and_resize(
     for index, (row, column) in enumerate(zip(first_rows, first_columns, strict=True)):
         window = images[index, row : row + box[0], column : column + box[1]]
         taps = mirrored_taps(window.shape[0], height), mirrored_taps(window.shape[1], width)
-        for channel in range(images.shape[-1]):
+        for channel in range(images.shape[3]):
             out[index, :, :, channel] = separable_sample(window[..., channel], *taps)
     return out
 

@@ -69,6 +69,5 @@ def strong_view(rng: np.random.Generator | int, images: np.ndarray) -> np.ndarra
         if use_gamma[index]:
             np.power(np.maximum(image, 0, out=image), exponent[index], out=image)
         if use_blur[index]:
-            for channel in range(images.shape[-1]):
-                image[..., channel] = gaussian_blur(image[..., channel], sigma[index])
+            out[index] = gaussian_blur(image, sigma[index])
     return np.clip(out, *PRETRAINING_CLIP, out=out)
