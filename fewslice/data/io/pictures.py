@@ -57,11 +57,13 @@ def read_picture(path: Path, *, channel: int = 0, is_label: bool = False, num_ch
         notes += ("the camera's orientation (EXIF) is left out: pixels stay as stored",) * is_turned
     if not is_label and num_channels == 3 and values.ndim == 2:
         values, notes = np.stack([values] * 3, axis=-1), (*notes, "grey became three equal channels")
-    if values.ndim == 3 and num_channels != 3:  # read as grey, as other colour images are
-        values = np.ascontiguousarray(values).view([(name, values.dtype) for name in "RGB"])[:, :, np.newaxis]
-        values, notes = nifti.chosen(path, values, notes, channel=channel, is_label=False, num_channels=1)
-    else:
-        values = values[:, :, np.newaxis]
+    values = values[:, :, np.newaxis]
+    if values.ndim == 4:
+        values, how = (
+            nifti.as_colours(values, channel, num_channels),
+            {"channel": channel, "num_channels": num_channels},
+        )
+        values, notes = nifti.chosen(path, values, notes, is_label=False, **how)
     return Grid(nifti.checked(path, values, is_label=is_label), (1.0, 1.0, 1.0), np.eye(4), notes=notes)
 
 

@@ -73,6 +73,8 @@ def add_to_label(reader: Reader, painted: Painted) -> int:
     dataset, unknown = reader.dataset, reader.dataset.num_classes
     (case,) = (case for case in reader.cases() if case.case_id == painted.volume.case.case_id)  # its own label file
     target = case.label_path or reader.new_label_path(case)
+    if dataset.label_values == "instances":
+        raise ConfigError(f"{target}: painted classes would take the place of numbers of objects. Add them by hand.")
     if target.exists():  # maybe since a moment: several rounds may have painted slices of one volume
         case = dataclasses.replace(case, label_path=target)
     whole = reader.read(case, with_label=case.label_path is not None)
