@@ -18,7 +18,6 @@ from benchmarks.harness import Work, benchmark
 Stages = Literal["encoder", "decoder", "group", "unet", "joint", "scribble", "dmpls", "strided"]
 Precision = Literal["float32", "bfloat16"]
 Way = Literal["ours", "plain"]
-Score = Literal["all", "vote_variance", "entropy", "expected_entropy", "bald", "ensemble_variance", "vote_variance_edt"]
 CHECKOUT = Path(__file__).resolve().parents[1]
 DEPTH, GRID, SCRIBBLE = 16, 256, 13  # slices of a volume; side of the compared pixels; strokes of 45 pixels
 
@@ -276,7 +275,7 @@ def passes(
 
 
 @benchmark(score="all", side=16, units=4, passes=2)
-def scores(score: Score = "all", classes: int = 2, side: int = 256, units: int = 40, passes: int = 20) -> Work:
+def scores(score: str = "all", classes: int = 2, side: int = 256, units: int = 40, passes: int = 20) -> Work:
     """Scores of images from given probabilities: image by image in NumPy and SciPy, and by running sums.
 
     Both get the same four images again and again, in the layout of their code: (C, H, W, T), one by one, and passes of

@@ -17,7 +17,7 @@ import numpy as np
 
 from fewslice.active import uncertainty
 from fewslice.active.loop import Evidence, Situation
-from fewslice.active.measures.coverage import nearest_rows
+from fewslice.active.measures.coverage import squared_distances
 from fewslice.active.measures.mfc import GRID
 from fewslice.active.measures.pixels import PixelStore
 from fewslice.active.pool import SCRIBBLE, Crops, open_pixels
@@ -131,7 +131,7 @@ class PoolEvidence:
             return None
         known = np.flatnonzero(situation.is_labelled)
         rows = np.asarray(KINDS.get("pooled_map")(self._inputs(situation), level=-1), np.float64)
-        return self.pool.labels[known[nearest_rows(rows, rows[known])]]
+        return self.pool.labels[known[squared_distances(rows, rows[known]).argmin(axis=1)]]
 
     def masks(self, situation: Situation) -> Any:
         """Returns the scribble of every unit, or only those of annotated units where nobody drew the others."""
@@ -227,18 +227,18 @@ def unit_pass_means(pool: Units, maps: Maps) -> np.ndarray:
     Raises:
         ConfigError: units that do not cover whole slices.
     """
-    found = []
+    found = {}
     for units, networks in _by_case(pool, maps):
         profiles = np.concatenate([maps[uncertainty.pass_means] for maps in networks], axis=-2)  # (slices, T, C)
-        for unit in units:
+        for unit in units.tolist():
             box = pool.box(unit)
-            if box.size[1:] != pool.cases[box.case].shape[1:]:
+            if box.size[1:] != tuple(pool.cases[box.case].shape[1:]):
                 raise ConfigError(
                     f"Mean probabilities of passes are those of whole slices. {pool.name(unit)} is a part of one: use "
                     "another strategy, such as `power` with the score `bald`."
                 )
-            found.append((unit, profiles[box.slices[0]].mean(axis=0)))
-    return np.stack([means for _, means in sorted(found, key=lambda pair: pair[0])])
+            found[unit] = profiles[box.slices[0]].mean(axis=0)
+    return np.stack([found[unit] for unit in range(len(pool))])
 
 
 def _by_case(pool: Units, maps: Maps) -> Iterator[tuple[np.ndarray, list[dict[Hashable, np.ndarray]]]]:

@@ -5,7 +5,6 @@ import types
 import numpy as np
 import pytest
 
-from fewslice.active.measures.coverage import nearest_rows
 from fewslice.active.pool import make_pool
 from fewslice.active.uncertainty import bound, pass_means, predicted_foreground
 from fewslice.active.units import Case
@@ -68,7 +67,6 @@ def test_scores_are_reduced_over_units(reduce):
 
 
 def test_the_class_of_the_nearest_annotated_unit():
-    assert nearest_rows(np.array([[0.0], [3], [9], [5]]), np.array([[10.0], [0], [6], [0]])).tolist() == [1, 1, 0, 2]
     pool = make_pool(CASES * 1 + [Case("c", "c", (1, 4, 6), {"grade": "x"})], Named("image", {"label": "grade"}))
     shown = evidence.PoolEvidence(None, None, pool, None, None, None)
     situation = types.SimpleNamespace(is_labelled=np.array([True, True, False]), trained="rounds/000")

@@ -34,12 +34,6 @@ def squared_distances(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.where(squares < 1e-13 * sums, 0.0, squares)  # what a cancellation leaves is no distance
 
 
-def nearest_rows(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Returns (A,) the place of the nearest of (B, D) rows to each of (A, D); of equally near ones the first."""
-    blocks = [squared_distances(rows[at : at + _BLOCK], others) for at in range(0, len(rows), _BLOCK)]
-    return np.concatenate([block.argmin(axis=1) for block in blocks])
-
-
 def purity_radius(
     rows: np.ndarray, *, purity: float, num_clusters: int, rng: np.random.Generator | int, sample: int = 2000
 ) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import entr
 
 from fewslice.active.query import Choice, Query, register
 from fewslice.settings.declare import Count
@@ -38,7 +39,7 @@ def batchbald(query: Query, *, configurations: Count = 4096) -> Choice:
     """
     candidates = query.candidates
     means = np.asarray(query.pass_means, np.float64)[candidates]  # (n, T, C)
-    conditional = entropies(means).mean(axis=1)
+    conditional = entr(means).sum(axis=2).mean(axis=1)
     joint = np.ones((1, means.shape[1]))  # of each configuration of the chosen units, in each pass
     share, places, values, spent = np.ones(1), [], [], 0.0
     for _ in range(query.budget):
@@ -50,13 +51,11 @@ def batchbald(query: Query, *, configurations: Count = 4096) -> Choice:
         joint = (joint[:, None] * means[places[-1]].T).reshape(-1, means.shape[1])
         share = np.repeat(share, means.shape[2])
         if len(joint) > configurations:
-            joint, share = _drawn(joint, share, configurations, query.rng)
+            weights = joint.mean(axis=1) * share
+            drawn = query.rng.choice(len(joint), configurations, p=weights / weights.sum())
+            joint = joint[drawn]
+            share = weights.sum() / (configurations * joint.mean(axis=1))
     return Choice(candidates[places], np.array(values))
-
-
-def entropies(probabilities: np.ndarray) -> np.ndarray:
-    """Returns (...) entropies in nats of (..., C) probabilities."""
-    return -(probabilities * np.log(np.where(probabilities > 0, probabilities, 1.0))).sum(axis=-1)
 
 
 def joint_entropies(joint: np.ndarray, share: np.ndarray, means: np.ndarray) -> np.ndarray:
@@ -72,12 +71,5 @@ def joint_entropies(joint: np.ndarray, share: np.ndarray, means: np.ndarray) -> 
     for start in range(0, count, step):
         block = means[start : start + step].transpose(1, 0, 2).reshape(passes, -1)
         both = (joint @ block / passes).reshape(len(joint), -1, classes)
-        found[start : start + step] = share @ entropies(both)
+        found[start : start + step] = share @ entr(both).sum(axis=2)
     return found
-
-
-def _drawn(joint: np.ndarray, share: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Returns so many configurations, drawn by their probability, and what each stands for."""
-    weights = joint.mean(axis=1) * share
-    drawn = rng.choice(len(joint), count, p=weights / weights.sum())
-    return joint[drawn], weights.sum() / (count * joint[drawn].mean(axis=1))
