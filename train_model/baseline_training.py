@@ -3,7 +3,7 @@ r"""Trains the network of active.py on all annotated images at once: what choosi
   python baseline_training.py
   python baseline_training.py with epochs=60 batch_size=16
 
-Output  runs/<dataset>/run_al_exp/baseline_training-<digest>/, and the mean test Dice of a single dropout pass and of 20.
+Output  runs/<dataset>/run_al_exp/baseline_training-<digest>/; mean test Dice of a single dropout pass and of 20.
 More    docs/histology.md
 """
 
