@@ -31,12 +31,9 @@ def turn_in_place(array: np.ndarray, quarter_turns: int, *, fill: float = 0) -> 
 
 
 def adjust(image: np.ndarray, what: str, amount: float) -> np.ndarray:
-    """Returns (H, W, C) float32 in [0, 1] with one thing changed; saturation and hue need three channels.
+    """Returns an image (H, W, C) float32 in [0, 1] with one thing changed; saturation and hue need three channels.
 
-    Args:
-        image: (H, W, C) float32 in [0, 1].
-        what: A key of `JITTER`.
-        amount: Factor, 1 changes nothing; of the hue a share of the circle.
+    `what` is a key of `JITTER`, `amount` a factor (1 changes nothing), of the hue a share of the circle.
     """
     is_colour = image.shape[-1] == 3
     if what in ("saturation", "hue") and not is_colour:

@@ -84,15 +84,15 @@ class SliceBatches:
 
 
 class CropBatches(SliceBatches):
-    """Parts of slices, which may differ in size: in an epoch every slice on which a unit lies is drawn `repeats` times.
+    """Parts of slices, which may differ in size.
 
-    The last batch of an epoch may be short.
+    In an epoch every slice on which a unit lies is drawn `repeats` times. The last batch of an epoch may be short.
 
     Args:
-        labels, images, seed, targets: As in `SliceBatches`.
-        batch_size: Parts per step.
-        repeats: A fraction leaves some slices out.
+        labels, images: As in `SliceBatches`.
         crop: (rng, image (H, W, C), labels (H, W) uint8) -> both, as a part of one size.
+        repeats: A fraction leaves some slices out.
+        **how: `seed`, `batch_size` and `targets` as in `SliceBatches`.
     """
 
     def __init__(
@@ -131,12 +131,12 @@ def repeated_order(rng: np.random.Generator, count: int, repeats: float) -> np.n
 
     Of a fraction the published sampler always takes the first ones; here they are drawn anew.
     """
-    return rng.permutation(np.resize(rng.permutation(count), round(repeats * count)))
+    return rng.permutation(np.resize(rng.permutation(count), max(1, round(repeats * count))))
 
 
 def steps_of_epoch(count: int, repeats: float, batch_size: int) -> int:
     """Returns the batches of an epoch in which each of `count` images is drawn `repeats` times."""
-    return max(1, -(-round(repeats * count) // batch_size))
+    return -(-max(1, round(repeats * count)) // batch_size)
 
 
 class WindowBatches:
