@@ -18,7 +18,9 @@ JAX_TESTS := $(addprefix tests/losses/test_,losses.py annotated.py components.py
 	$(addprefix tests/models/test_,layers.py statistics.py) $(wildcard tests/losses/test_golden_*.py tests/models/test_golden_*.py)
 # Two workers on two cores; threads of their own would only wait for each other. PYTHONUTF8: tests read what they wrote
 # whatever the locale is; the library itself always names the encoding.
-ONE_THREAD := PYTHONUTF8=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
+# MALLOC_*: what the scripts ask of the C library themselves, see fewslice/core/app.py.
+ONE_THREAD := PYTHONUTF8=1 MALLOC_TOP_PAD_=67108864 MALLOC_TRIM_THRESHOLD_=2147483647 MALLOC_MMAP_THRESHOLD_=33554432 \
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1
 
 .PHONY: demo test check setup setup-dev clean
 

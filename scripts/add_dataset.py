@@ -93,13 +93,15 @@ def main(_argv):
     if sparse and FLAGS.sparse_labels is None:
         raise ConfigError(annotations.sparse_question(sparse))
     labelled, unlabelled, official = derive.patients(dataset, checked)
-    masks = dataset
+    masks, partial = dataset, set()
     if is_partial := bool(sparse) and FLAGS.sparse_labels == "partial":
         dataset = derive.without_labels(request, dataset)
         labelled, unlabelled, official = [], sorted({item.case.patient_id for item in checked}), []
+        partial = {item.case.patient_id for item in checked if item.classes is not None}
     tables = split(labelled, unlabelled, official, targets)
-    others = plural(len(unlabelled), "other patient")
-    facts = f"{plural(len(checked), 'volume')} of {len(labelled)} labelled and {others}"
+    others = plural(len(unlabelled) - len(partial), "other patient")
+    kind = f"{len(partial)} partially labelled" if is_partial else f"{len(labelled)} labelled"
+    facts = f"{plural(len(checked), 'volume')} of {kind} and {others}"
     print(f"Good: {facts}. {files.summary(dataset, tables)}")
     for note in derive.notes(dataset, checked, tables, official):
         print(f"Note: {note}.")

@@ -15,6 +15,7 @@ from fewslice.active.units import Units
 from fewslice.core import files
 
 NAME = "stands_for.csv"
+EQUAL = "All embeddings are equal: this choice means no more than a random one. Look at images, encoder."
 _ROWS = 128  # compared at a time; pixels are many values
 
 
@@ -58,7 +59,7 @@ def doubts(pool: Units, chosen: np.ndarray, features: np.ndarray | None) -> list
     patients, picked = ([*dict.fromkeys(map(str, names))] for names in (pool.patients, pool.patients[chosen]))
     notes = []
     if features is not None and len(pool) > 1 and not tells_apart(features):
-        notes.append("All embeddings are equal: this choice means no more than a random one. Look at images, encoder.")
+        notes.append(EQUAL)
     if len(patients) == 1:
         notes.append(
             f"The pool holds one patient ({patients[0]}): nothing here says how others look. Add scans of other "

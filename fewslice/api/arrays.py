@@ -42,6 +42,7 @@ def open_volumes(
     Args:
         patients: Names, or a list of the dataset: "tr1", "tr8", ... or "test"; None is its `unlabeled_split`.
         phases: Default: the dataset's phases with labels, or without `with_label` all.
+        with_label: False for patients without labels, whose volumes have images alone.
 
     Returns:
         `image` (Z, NX, NY) float32, `label` (Z, NX, NY) uint8, `native_label` (X, Y, Z), `spacing_mm`, ... of each; see

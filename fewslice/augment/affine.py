@@ -8,7 +8,8 @@ neighbour).
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy import special
@@ -107,20 +108,23 @@ def mirror(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return image[:, ::-1], label[:, ::-1]
 
 
-def _random_operation(
-    rng: np.random.Generator, image: np.ndarray, label: np.ndarray, *, sampler: BilinearSampler
-) -> tuple[np.ndarray, np.ndarray]:
+def _random_operation(rng: np.random.Generator, *, is_blank: bool, sampler: BilinearSampler) -> Callable:
+    """Returns the function (image, label), both (H, W) -> both changed."""
     operation = rng.integers(5)
-    if image.max() <= BLANK_BELOW:
-        return image, label
+    if is_blank:
+        return _keep
     if operation == 0:
-        return rotate(image, label, rng.uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG), sampler=sampler)
+        return partial(rotate, degrees=rng.uniform(-MAX_ROTATION_DEG, MAX_ROTATION_DEG), sampler=sampler)
     if operation == 1:
-        return scale(image, label, round(rng.uniform(1 - MAX_SCALING, 1 + MAX_SCALING), 2))
+        return partial(scale, factor=round(rng.uniform(1 - MAX_SCALING, 1 + MAX_SCALING), 2))
     if operation == 2:
-        return mirror(image, label) if rng.integers(2) == 0 else (image, label)
+        return mirror if rng.integers(2) == 0 else _keep
     if operation == 3:
-        return rotate(image, label, 45 * int(rng.integers(8)), sampler=sampler)
+        return partial(rotate, degrees=45 * int(rng.integers(8)), sampler=sampler)
+    return _keep
+
+
+def _keep(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return image, label
 
 
@@ -133,17 +137,17 @@ def random_affine(
 
     Args:
         rng: Draws for each image in turn the operation, then its parameter.
-        images: (batch, H, W, 1) float32.
+        images: (batch, H, W, C) float32; the channels of an image change alike.
         labels: (batch, H, W) integer classes.
 
     Returns:
-        (batch, H, W, 1) float32 and (batch, H, W) of the labels' dtype, new arrays.
+        (batch, H, W, C) float32 and (batch, H, W) of the labels' dtype, new arrays.
     """
     rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     out_images, out_labels = np.empty_like(images), np.empty_like(labels)
     sampler = BilinearSampler(images.shape[1:3])
     for index in range(len(images)):
-        image, label = _random_operation(rng, images[index, :, :, 0], labels[index], sampler=sampler)
-        out_images[index, :, :, 0] = image
-        out_labels[index] = label
+        change = _random_operation(rng, is_blank=images[index].max() <= BLANK_BELOW, sampler=sampler)
+        for channel in range(images.shape[3]):
+            out_images[index, :, :, channel], out_labels[index] = change(images[index, :, :, channel], labels[index])
     return out_images, out_labels

@@ -58,20 +58,21 @@ def crop_and_resize(
     A box that reaches beyond the border is cut off there, so its zoom is larger.
 
     Args:
-        images: (batch, H, W, 1) float32.
+        images: (batch, H, W, C) float32.
         first_rows: (batch,) first row of each box.
         first_columns: (batch,) first column of each box.
         box: Rows and columns of the box in pixels.
 
     Returns:
-        (batch, H, W, 1) float32, a new array.
+        (batch, H, W, C) float32, a new array.
     """
     _, height, width, _ = images.shape
     out = np.empty_like(images)
     for index, (row, column) in enumerate(zip(first_rows, first_columns, strict=True)):
-        window = images[index, row : row + box[0], column : column + box[1], 0]
+        window = images[index, row : row + box[0], column : column + box[1]]
         taps = mirrored_taps(window.shape[0], height), mirrored_taps(window.shape[1], width)
-        out[index, :, :, 0] = separable_sample(window, *taps)
+        for channel in range(images.shape[3]):
+            out[index, :, :, channel] = separable_sample(window[..., channel], *taps)
     return out
 
 
@@ -80,11 +81,11 @@ def random_crop_and_resize(rng: np.random.Generator | int, images: np.ndarray, *
 
     Args:
         rng: Draws the first rows of all images, then the first columns.
-        images: (batch, H, W, 1) float32.
+        images: (batch, H, W, C) float32.
         box: Size of the box along both axes, see `crop_limits`.
 
     Returns:
-        (batch, H, W, 1) float32.
+        (batch, H, W, C) float32.
 
     Raises:
         ConfigError: The box does not fit the images.

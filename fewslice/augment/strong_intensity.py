@@ -89,22 +89,22 @@ def gaussian_blur(image: np.ndarray, sigma: float, *, radius: int | None = None,
 
 
 def cutout(image: np.ndarray, top: int, left: int, *, box: tuple[int, int]) -> np.ndarray:
-    """Returns (H, W) float32 with `box` (rows, columns) at (top, left) filled with the image's mean."""
+    """Returns the image (H, W, ...) with `box` (rows, columns) at (top, left) filled with the image's mean."""
     image = image.copy()
     image[top : top + box[0], left : left + box[1]] = image.mean()
     return image
 
 
 def _transform(rng: np.random.Generator, image: np.ndarray, *, cuts_out: bool) -> np.ndarray:
-    """Applies to one (H, W) image those transforms that its coins choose."""
-    height, width = image.shape
+    """Applies to one (H, W, C) image those transforms that its coins choose."""
+    height, width = image.shape[:2]
     use_gamma, use_bias, use_blur, use_noise, use_cutout = rng.random(5) < PROBABILITY
     if use_gamma:
         exponent = math.exp(rng.uniform(math.log(GAMMA[0]), math.log(GAMMA[1])))
         image = np.power(np.maximum(image, 0), np.float32(exponent))
     if use_bias:
         coefficients = rng.standard_normal((BIAS_ORDER + 1, BIAS_ORDER + 1))
-        image = image * bias_field(coefficients, image.shape, strength=rng.uniform(0, BIAS))
+        image = image * bias_field(coefficients, (height, width), strength=rng.uniform(0, BIAS))[..., np.newaxis]
     if use_blur:
         image = gaussian_blur(image, rng.uniform(0.3, 1) * BLUR_PX)
     if use_noise:
@@ -123,14 +123,14 @@ def strong_intensity(rng: np.random.Generator | int, images: np.ndarray, *, cuts
 
     Args:
         rng: Draws image by image.
-        images: (batch, H, W, 1) float32, about [0, 1].
+        images: (batch, H, W, C) float32, about [0, 1].
         cuts_out: Whether cutout is among the transforms.
 
     Returns:
-        (batch, H, W, 1) float32 in [0, 1.5], a new array.
+        (batch, H, W, C) float32 in [0, 1.5], a new array.
     """
     rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     out = np.empty_like(images)
     for index in range(len(images)):
-        out[index, :, :, 0] = _transform(rng, images[index, :, :, 0], cuts_out=cuts_out)
+        out[index] = _transform(rng, images[index], cuts_out=cuts_out)
     return np.clip(out, *PRETRAINING_CLIP, out=out)

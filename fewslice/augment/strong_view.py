@@ -30,12 +30,12 @@ def jitter(images: np.ndarray, brightness: np.ndarray, contrast: np.ndarray) -> 
     """Multiplies each image by `brightness`, then its difference from its mean by `contrast`.
 
     Args:
-        images: (batch, H, W, 1) float32.
+        images: (batch, H, W, C) float32.
         brightness: (batch,) factors.
         contrast: (batch,) factors.
 
     Returns:
-        (batch, H, W, 1) float32, a new array.
+        (batch, H, W, C) float32, a new array.
     """
     flat = images.reshape(len(images), -1)
     brightness, contrast = np.asarray(brightness, np.float32), np.asarray(contrast, np.float32)
@@ -49,10 +49,10 @@ def strong_view(rng: np.random.Generator | int, images: np.ndarray) -> np.ndarra
 
     Args:
         rng: Draws for all images: three coins, then brightness, contrast, exponent and blur, used or not.
-        images: (batch, H, W, 1) float32, about [0, 1].
+        images: (batch, H, W, C) float32, about [0, 1].
 
     Returns:
-        (batch, H, W, 1) float32 in [0, 1.5], a new array.
+        (batch, H, W, C) float32 in [0, 1.5], a new array.
     """
     rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch = len(images)
@@ -65,9 +65,9 @@ def strong_view(rng: np.random.Generator | int, images: np.ndarray) -> np.ndarra
     sigma = rng.uniform(*BLUR_PX, batch)
     out = jitter(images, np.where(use_jitter, brightness, 1), np.where(use_jitter, contrast, 1))
     for index in range(batch):
-        image = out[index, :, :, 0]
+        image = out[index]
         if use_gamma[index]:
             np.power(np.maximum(image, 0, out=image), exponent[index], out=image)
         if use_blur[index]:
-            out[index, :, :, 0] = gaussian_blur(image, sigma[index])
+            out[index] = gaussian_blur(image, sigma[index])
     return np.clip(out, *PRETRAINING_CLIP, out=out)

@@ -200,7 +200,7 @@ def _checked_slices(path: Path, labels: np.ndarray, names: tuple[str, ...], igno
     """Returns the labels of a label map, slices without structures not annotated where it was begun anew."""
     first, is_shown = labels[0, 0], ((labels > 0) & (labels < ignore)).any(axis=(0, 1))
     full = np.flatnonzero((labels == first).all(axis=(0, 1)) & is_shown)
-    if len(full):
+    if len(full) and not (labels == ignore).all(axis=(0, 1)).any():
         expected = f"numbers as they were handed out ({ignore} is {NOT_ANNOTATED})"
         found = f"{len(full)} whole slices of number {first[full[0]]}, {names[first[full[0]] - 1]}"
         remedy = "Did the program number anew, as 3D Slicer's export to a label map does? Save it as .seg.nrrd."

@@ -14,6 +14,7 @@ import functools
 import glob
 import importlib.util
 import itertools
+import math
 import os
 import re
 import sys
@@ -31,7 +32,7 @@ from fewslice.core.errors import ConfigError, DataError, FewSliceError, few
 from fewslice.data.io import geometry
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.segment import Predict, class_codes, segment
-from fewslice.data.volume import Case, Volume
+from fewslice.data.volume import Case, Volume, image_notes
 from fewslice.train.predict import ensemble, predictor
 
 OPTIONS = ("largest_component", "mirroring", "label_codes")  # of post-processing; settings.json has their defaults
@@ -47,8 +48,8 @@ def read_scan(path: Path, dataset: Any) -> Volume:
     is_turned = dataset.orientation == "canonical" and geometry.has_orientation(grid.header)
     axes = geometry.canonical_axes(grid.affine) if is_turned else geometry.STORED
     image, spacing = geometry.turned(grid.array, axes), geometry.permuted(grid.spacing_mm, axes)
-    case = Case(path.name, path.name, "", path, None)
-    return Volume(case, image, None, None, spacing, grid.affine, header=grid.header, axes=axes)
+    case, notes = Case(path.name, path.name, "", path, None), (*grid.notes, *image_notes(image, dataset))
+    return Volume(case, image, None, None, spacing, grid.affine, notes, grid.header, axes)
 
 
 def load(folder: Path, settings: dict[str, Any], engine: str | None) -> Predict:
@@ -103,7 +104,10 @@ def find_scans(places: Sequence[str], output: Path) -> dict[str, Path]:
         inside = sorted(place.iterdir()) if place.is_dir() else [place] * os.path.lexists(place)
         scans = [path for path in inside if path.name.lower().endswith((".nii", ".nii.gz")) and path.name[0] != "."]
         if not scans:
-            raise ConfigError(f"{place}: expected a scan (.nii, .nii.gz) or a folder of scans. Found: none.")
+            raise ConfigError(
+                f"{place}: expected a scan (.nii, .nii.gz) or a folder of scans. Found: none. Other formats (.nrrd, "
+                ".mha, DICOM) are not read here: convert them, with 3D Slicer or dcm2niix, or use FewSlice itself."
+            )
         if others := [path.name for path in inside if path not in scans and path.name[0] != "."]:
             print(f"{place}: no NIfTI files and left out: {few(others)}", file=sys.stderr)
         stems = {path.name[: path.name.lower().rindex(".nii")]: path for path in scans}
@@ -130,6 +134,10 @@ def segment_all(args: argparse.Namespace, folder: Path) -> dict[str, Exception]:
     dataset = SimpleNamespace(**settings, size=(settings["img_size_x"], settings["img_size_y"]))
     scans, problems = find_scans(args.images, args.output), {}
     codes = class_codes(dataset, as_in_files=dataset.label_codes)
+    for one in settings["networks"]:
+        pixels = math.prod(one.get("window") or dataset.size) * dataset.num_channels
+        if found := limits.exceeded(4.0 * settings["batch_size"] * pixels):
+            raise ConfigError(f"--batch_size {settings['batch_size']} needs too much memory: {found}. Choose less.")
     call = load(folder, settings, args.engine)
     for number, (name, path) in enumerate(scans.items(), start=1):
         ends, started, text = ["", "_probabilities"][: 1 + args.probabilities], time.monotonic(), "there already"
@@ -145,7 +153,7 @@ def segment_all(args: argparse.Namespace, folder: Path) -> dict[str, Exception]:
             else:
                 for end in missing:
                     write_nifti(args.output / f"{name}{end}.nii.gz", maps if end else codes[label], like=volume)
-                text = f"{time.monotonic() - started:.1f} s"
+                text = "; ".join([f"{time.monotonic() - started:.1f} s", *volume.notes])
         print(f"[{number}/{len(scans)}] {name}: {text}", flush=True)
     return problems
 

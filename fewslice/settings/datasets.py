@@ -483,8 +483,10 @@ def _output_problem(values: Mapping[str, Any], root: Path, *, is_override: bool)
     place = os.path.normpath(root / output)
     scans = os.path.normpath(root / os.path.expanduser(scans)) if isinstance(scans, str) else str(root)
     remedy = "Choose a folder of its own below the data root, such as cropped/mine"
-    if place in (scans, str(root)) or (scans != str(root) and f"{place}/".startswith(f"{scans}/")):
-        return f"`data_path_tr_cropped` must not lie among the scans ({scans}). {remedy}."
+    own = [each for each in map(values.get, ("images_dir", "labels_dir")) if isinstance(each, str)]
+    for folder in [os.path.normpath(os.path.join(scans, each)) for each in own] or [scans]:
+        if place in (scans, str(root)) or (folder != str(root) and f"{place}/".startswith(f"{folder}/")):
+            return f"`data_path_tr_cropped` must not lie among the scans ({folder}). {remedy}."
     if Path(place).is_relative_to(root) or (os.path.isabs(output) and not is_override):
         return ""
     return f"`data_path_tr_cropped` leads out of the data root ({root}). {remedy}; or name it in full in the init file."

@@ -102,8 +102,12 @@ def prepare(path: str, overrides: Mapping[str, str], *, data_root: str | Path | 
         if changed.setdefault(name, str(side)) != str(side):
             raise ConfigError(f"--set {name}={changed[name]}, but the experiment says {side}. Give one of them.")
     dataset = datasets.load_dataset_config(experiment.dataset, changed, data_root=data_root)
-    checks.refuse_large_batch(dataset, experiment.network.options.get("batch_size", 1))
+    encoder = experiment.encoder if experiment.encoder and not experiment.encoder.run else None
+    sizes = experiment.network.options.get("batch_size", 1), encoder.batch_size if encoder else 1
+    checks.refuse_large_batch(dataset, max(sizes))
     patients = _patients(experiment, dataset)
+    if encoder:
+        checks.check_groups(encoder, find_cases(get_reader(dataset), patients[0], dataset.unlabeled_phases))
     named = {"encoder.run": experiment.encoder.run if experiment.encoder else "", "warm_start": experiment.warm_start}
     runs = {
         key: find_encoder(run, dataset, flag=f"set {key}") for key, run in named.items() if run not in ("", ENCODER)

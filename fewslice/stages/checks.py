@@ -60,8 +60,7 @@ def _check_volumes(args: Training, dataset: DatasetConfig) -> None:
     else:
         cases = find_cases(reader, args.train_ids, dataset.unlabeled_phases)
         if isinstance(args, GroupPretraining):
-            deep_enough = [args.batch_size] * len(cases)  # their slices are counted once they are prepared
-            SliceHierarchy(deep_enough, [case.patient_id for case in cases]).check(group_plan(args))
+            check_groups(args, cases)
         elif isinstance(args, (GlobalPretraining, LocalPretraining)):
             plan = contrastive_plan(args, dataset)
             if plan.use_partitions:
@@ -186,6 +185,12 @@ def group_plan(settings: GroupContrastive) -> GroupPlan:
         ConfigError: a batch that is no multiple of the groups.
     """
     return GroupPlan(settings.batch_size, **{name: True for name in settings.partners})
+
+
+def check_groups(settings: GroupContrastive, cases: Sequence[Case]) -> None:
+    """Refuses, with `ConfigError`, batches of more patients than there are; slices are counted once prepared."""
+    deep_enough = [settings.batch_size] * len(cases)
+    SliceHierarchy(deep_enough, [case.patient_id for case in cases]).check(group_plan(settings))
 
 
 def hierarchy(volumes: Sequence[cache.PreparedVolume]) -> SliceHierarchy:

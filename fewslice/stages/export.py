@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging as standard_logging
 import os
 import re
 import tempfile
@@ -147,6 +148,7 @@ def _write_onnx(network: Any, path: Path) -> str:
     """Writes a network as ONNX, and returns "" or why there is none."""
     if importlib.util.find_spec("tf2onnx") is None:
         return _NO_ONNX
+    standard_logging.getLogger("tf2onnx").setLevel("ERROR")  # it tells each of its steps
     try:
         network(np.zeros((1, *network.input_shape[1:]), np.float32))
         with warnings.catch_warnings():

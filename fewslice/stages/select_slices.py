@@ -31,7 +31,7 @@ from fewslice.active.pool import SCRIBBLE, SLICES, Crops, open_pool
 from fewslice.active.query import FEATURES, GRADIENTS, MASKS, SCORES, STRATEGIES, Choice
 from fewslice.active.round_files import SUMS
 from fewslice.active.selection_files import budget_units, read_labelled, read_query, write_selection
-from fewslice.active.stand_ins import NAME, doubts, write_stand_ins
+from fewslice.active.stand_ins import EQUAL, NAME, doubts, write_stand_ins
 from fewslice.active.units import Units
 from fewslice.core import backend, files
 from fewslice.core.errors import ConfigError, DataError, few
@@ -79,7 +79,8 @@ def select_slices(args: SelectArgs, dataset: datasets.DatasetConfig) -> Path:
         choice = selection.choose()
         looked_at = selection.features if FEATURES in STRATEGIES.get(args.strategy).needs else None
         for note in (found := doubts(selection.pool, choice.indices, looked_at)):
-            logging.warning("%s", note)
+            if note != EQUAL:  # the query has said so
+                logging.warning("%s", note)
         selection.notes += found
         selection.draw(choice)
         known = {"settings": selection.settings, "versions": versions, "notes": selection.notes}

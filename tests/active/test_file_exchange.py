@@ -297,3 +297,17 @@ def test_a_slice_is_painted_in_an_itk_program_whatever_the_header(tmp_path, kind
     itk.WriteImage(drawn, str(tmp_path / "annotated" / "a_annotation.nii.gz"))
     (found,) = annotator.annotate(tmp_path, np.array([1]))
     assert np.array_equal(found[0], volumes[0].label[1])
+
+
+@pytest.mark.parametrize("largest", [255, 256])
+def test_a_person_sees_colours(tmp_path, largest):
+    colours = image(shape=(31, 33, 4, 3)).astype(np.float32)
+    colours[0, 0, 0] = (0, 7, largest)  # 256: no bytes, so no colours
+    write_nifti(tmp_path / "scans" / "a" / "img.nii.gz", colours, affine=np.eye(4), spacing_mm=(1, 1, 1))
+    settings = dataset("case_folders", grid="native", num_channels=3, data_root=tmp_path)
+    volumes = open_cache(settings, get_reader(settings).cases(), with_label=False, progress=False)
+    task = Task(open_pool(volumes), volumes, settings, ANNOTATIONS.get("mask"))
+    with pytest.raises(WaitingForAnnotations):
+        ANNOTATORS.get("files")(task).annotate(tmp_path, np.array([1]))
+    shown = read_nifti(tmp_path / "to_annotate" / "a_image.nii.gz", num_channels=3)
+    assert np.allclose(shown.array, colours if largest == 255 else colours.mean(axis=3))

@@ -63,3 +63,13 @@ def test_pure_function_of_the_generator(transform):
         array[:] = 0
     np.testing.assert_array_equal(images, before[0])
     np.testing.assert_array_equal(labels, before[1])
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_all_channels_of_an_image_change_alike(transform, monkeypatch):
+    monkeypatch.setattr("fewslice.augment.strong_intensity.NOISE", 0.0)  # noise is each channel's own
+    rng = np.random.default_rng(0)
+    images = np.repeat(rng.uniform(0.1, 1, (*SHAPE, 1)).astype(np.float32), 3, axis=-1)
+    out = transform(np.random.default_rng(1), images, rng.integers(0, 4, SHAPE).astype(np.uint8))[0]
+    assert out.shape[1:] == images.shape[1:] and 0 < out.std() < 1
+    np.testing.assert_array_equal(out, np.repeat(out[..., :1], 3, axis=-1))

@@ -159,6 +159,9 @@ def test_begun_anew_and_numbered_anew(tmp_path):
     renumbered = np.array([0, 2, 3, 1], np.uint8)[array]  # "not annotated" was the first segment
     with pytest.raises(DataError, match="3 whole slices of number 1, rv\n.*Save it as .seg.nrrd"):
         read(slicer.label_map(tmp_path / "b.nii.gz", renumbered, affine), volume)
+    full = np.where(np.arange(5) == 4, 1, array).astype(np.uint8)
+    found = read(slicer.label_map(tmp_path / "d.nii.gz", full, affine), volume)
+    assert np.array_equal(found, in_volume(volume, full)), "a structure may fill a slice, if others are not annotated"
     with pytest.raises(DataError, match=r"1 rv, 2 left ventricle, 3 not annotated\n.*found: +9 \(20 voxels\)"):
         array[array == 1] = 9
         read(slicer.label_map(tmp_path / "c.mha", array, affine), volume)

@@ -162,6 +162,7 @@ def test_masks_painted_in_few_slices_become_partial_labels(place):
     result = running.run("add_dataset", *flags, "--sparse_labels=partial")
     assert result.returncode == 0, result.stderr
     assert (place / "masks" / "p1.nii.gz").read_bytes() == kept
+    assert "7 volumes of 7 partially labelled and 0 other patients" in result.stdout
     assert "6 patients to train, 1 to validate" in result.stdout and "p1: 1 slice is a label now" in result.stdout
     dataset = datasets.load_dataset_config("sparse")
     reader = get_reader(dataset)

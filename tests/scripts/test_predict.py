@@ -348,6 +348,20 @@ def test_the_folder_predicts_as_predict_does(house, maps, tmp_path, program):
         assert "fewslice" not in text and str(house.root) not in text
 
 
+def test_onnx_predicts_as_predict_does(house, maps, tmp_path, program):
+    """Where the extra is installed."""
+    for name in ("tf2onnx", "onnxruntime"):
+        pytest.importorskip(name)
+    folder, scan = tmp_path / "export", house.scans / "three.nii.gz"
+    result = run("export_run", f"--run={house.a}", f"--run={house.experiment}", f"--output={folder}")
+    assert "Written for Keras and as ONNX." in result.stderr and "opset" not in result.stderr
+    given = ["--images", str(scan), "--output", str(tmp_path / "out"), "--probabilities", "--engine=onnx"]
+    assert program(folder).main(given) == 0
+    expected, ours = maps(house.a, house.experiment, images=scan)
+    np.testing.assert_allclose(read(tmp_path / "out" / "three_probabilities.nii.gz"), expected["three"], atol=1e-4)
+    np.testing.assert_array_equal(read(tmp_path / "out" / "three.nii.gz"), read(ours / "three.nii.gz"))
+
+
 def test_what_the_folder_holds(house, quick_export, tmp_path):
     output = tmp_path / "export"
     result = quick_export(house.a, "--largest_component")
@@ -424,6 +438,7 @@ def test_the_program_names_bad_scans_and_keeps_what_is_there(house, quick_export
     (folder / "text.nii").write_text("no scan")
     write_colours(folder / "two_channels.nii.gz", (8, 8, 2))
     nib.save(nib.Nifti1Image(np.full((8, 8, 2), np.nan), np.eye(4)), folder / "nan.nii.gz")
+    nib.save(nib.Nifti1Image(np.full((8, 8, 2), 3.0), np.eye(4)), folder / "flat.nii.gz")
     for name in ("one", "new"):
         shutil.copy(house.scans / "one.nii.gz", folder / f"{name}.nii.gz")
     output.mkdir()
@@ -433,6 +448,7 @@ def test_the_program_names_bad_scans_and_keeps_what_is_there(house, quick_export
     said = capsys.readouterr()
     for text in ("cut.nii.gz\n  expected", "text.nii\n  expected", "nan.nii.gz\n  expected"):
         assert text in said.err
+    assert "s; the image is constant (3) and becomes zero\n" in said.out
     assert "one: there already" in said.out and (output / "one.nii.gz").read_text() == "of somebody else"
     assert (output / "new.nii.gz").is_file() and "Traceback" not in said.err
 
@@ -440,7 +456,7 @@ def test_the_program_names_bad_scans_and_keeps_what_is_there(house, quick_export
 @pytest.mark.parametrize(
     "given, message",
     [
-        (["--images", "empty"], "expected a scan"),
+        (["--images", "empty"], "Other formats (.nrrd, .mha, DICOM) are not read here"),
         (["--images", "a", "b"], "have one name"),
         (["--images", "channels"], "may be channels of one scan"),
         (["--images", "a", "--output", "a"], "Choose a folder of its own"),
@@ -449,6 +465,7 @@ def test_the_program_names_bad_scans_and_keeps_what_is_there(house, quick_export
         (["--images", "[c]hannels/x_0000.nii", "--engine", "onnx"], "pip install"),
         (["--images", "[n]othing/*.nii"], "expected a scan"),
         (["--images", "a", "--batch_size", "0"], "must be 1 or more"),
+        (["--images", "a", "--batch_size", "9999999"], "GB are more than the limit of 2.5 GB (--max_gb). Choose less"),
     ],
 )
 def test_messages_of_the_program(tmp_path, monkeypatch, capsys, given, message):

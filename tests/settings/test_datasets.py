@@ -429,5 +429,12 @@ def test_prepared_volumes_stay_below_the_data_root_and_beside_the_scans(write, p
 def test_prepared_volumes_of_scans_at_the_data_root_lie_below_it(write, tmp_path):
     write(INIT.replace('"mine"', '"."'))
     assert datasets.load_dataset_config("mine", data_root=tmp_path).data_path_tr_cropped == "cropped/mine"
+    beside = INIT.replace('"mine"', repr(str(tmp_path))) + "images_dir, labels_dir = 'images', 'labels'\n"
+    beside += "data_path_tr_cropped = 'cropped/mine'\n"
+    write(beside)  # the data root beside the folder of images
+    assert datasets.load_dataset_config("mine", data_root=tmp_path / "root").data_path_tr_cropped == "cropped/mine"
+    with pytest.raises(ConfigError, match=f"among the scans .{tmp_path / 'images'}.*own below the data root"):
+        datasets.load_dataset_config("mine", data_root=tmp_path / "images" / "root")
+    write(INIT.replace('"mine"', '"."'))
     full = {"data_path_tr_cropped": str(tmp_path / "mine_cropped")}
     assert datasets.load_dataset_config("mine", full, data_root=tmp_path)

@@ -33,12 +33,16 @@ def joint(tiny_root, tmp_path, monkeypatch):
     return read
 
 
-def test_a_run_of_another_length_is_taken_with_a_warning(joint, caplog):
+def test_a_run_of_another_length_is_taken_with_a_warning(joint, caplog, monkeypatch):
     asked, (usual, dataset) = joint("--pretr_n_iter=4")[0], joint()
     settled = upstream.settled(usual, dataset)
     assert digest_values(settled) == digest_values(asked) != digest_values(usual), "both find the same run directory"
     assert upstream.locate(settled, dataset, flag="teacher") == joint.run
     assert upstream.settled(asked, dataset) is asked
+    assert caplog.text.count("was trained for 4 steps, not for the usual") == 1
+    monkeypatch.setenv("FEWSLICE_CHAIN", "0 hours")  # its trainings are as long as the hours allow
+    assert upstream.settled(usual, dataset) == settled
+    assert caplog.text.count("was trained for 4 steps") == 1
     with pytest.raises(ConfigError, match="n_iter=5"):
         upstream.check(*joint("--pretr_n_iter=5"))
 

@@ -49,6 +49,16 @@ def test_a_wrong_override_is_named(path, name, words):
         prepare(str(path), {name: "'1'"})
 
 
+def test_an_encoder_whose_batches_do_not_fit_is_refused_before_keras(path):
+    own = {**NATIVE, "query": {"strategy": "kcenter", "features": "encoder"}, "encoder": {"batch_size": 15}}
+    path.write_text(yaml.safe_dump(own))
+    with pytest.raises(ConfigError, match="a batch takes 5 different patients, but there are 4; use batch_size=12"):
+        prepare(str(path), {})
+    path.write_text(yaml.safe_dump({**own, "encoder": {"batch_size": 3_000_000}}))
+    with pytest.raises(ConfigError, match="A batch of 3000000 slices .* needs too much memory"):
+        prepare(str(path), {})
+
+
 def test_a_run_of_an_earlier_version_is_named(run_al, tmp_path, caplog):
     """Its settings had other names, so that its digest differs. It is told once."""
     only = {"policy": {"ensemble_kwargs": {"skip": True}}}

@@ -127,6 +127,17 @@ def test_embeddings_are_those_before_the_head(house, select):
     assert distances[first, second] == pytest.approx(distances[first].max())
 
 
+def test_equal_embeddings_are_told_once(house, select, tmp_path, caplog):
+    import models
+
+    resnet = models.build_group_encoder((32, 32, 1), projection_size=8)
+    resnet.set_weights([np.zeros_like(each) for each in resnet.get_weights()])
+    encoder = write_run(tmp_path / "zeros", tiny.GROUP, resnet, encoder="resnet18", projection_dim=8)
+    folder = select("--encoder", str(encoder), "--budget=2", "--strategy=kcenter")
+    assert caplog.text.count("no more than a random one") == 1
+    assert "All embeddings are equal" in files.read_json(folder / "selection.json")["notes"][-1]
+
+
 def test_a_killed_embedding_resumes(house, data, tmp_path, monkeypatch):
     from fewslice.core import rowfile
     from fewslice.learner import features

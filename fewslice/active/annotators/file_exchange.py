@@ -27,7 +27,7 @@ from fewslice.core.errors import DataError, FewSliceError, few
 from fewslice.core.progress import Progress
 from fewslice.data import viewers
 from fewslice.data.io import geometry
-from fewslice.data.io.nifti import write_nifti
+from fewslice.data.io.nifti import as_colours, write_nifti
 from fewslice.data.painted import (
     BACKGROUND,
     ENDINGS,
@@ -138,9 +138,9 @@ class FileExchange:
             view, place = viewers.slice_place(affine, first)
             cells = (case_id, first, first + 1, first + box.size[0] - 1, view, place, _sum(blank, asked, predicted))
             rows[unit] = dict(zip(_COLUMNS[1:], (*cells, pool.name(unit), name), strict=True))
-        grey = volume.image if volume.image.ndim == 3 else volume.image.mean(axis=3)
-        grey, blank = (geometry.turned(array, geometry.inverse(volume.axes)) for array in (grey, blank))
-        for path, array in ((f"{case_id}_image.nii.gz", grey), (name, blank)):
+        both = _shown(volume.image), blank
+        shown, blank = (geometry.turned(array, geometry.inverse(volume.axes)) for array in both)
+        for path, array in ((f"{case_id}_image.nii.gz", shown), (name, blank)):
             write_nifti(target / path, array, affine=affine, spacing_mm=spacing_mm)
         path = target / _SLICER / f"{case_id}_annotation.seg.nrrd"
         viewers.write_segmentation(path, blank, affine, self._names, self._ignore)
@@ -294,6 +294,15 @@ class FileExchange:
         numbers = sorted(place if volume.axes[2] > 0 else depth - 1 - place for place in places)
         words = [f"{number + 1} ({viewers.slice_place(affine, number)[1]})" for number in numbers]
         return f"slice {few(words, 8)}, counted from 1"
+
+
+def _shown(image: np.ndarray) -> np.ndarray:
+    """Returns what a person sees of an image: three channels of bytes as colours, the mean of others."""
+    if image.ndim == 3:
+        return image
+    whole = np.clip(image, 0, 255).astype(np.uint8)
+    is_colour = image.shape[3] == 3 and np.array_equal(image, whole)
+    return as_colours(whole, 0, 3)[..., 0] if is_colour else image.mean(axis=3)
 
 
 def _sum(labels: np.ndarray, asked: np.ndarray, is_filled: np.ndarray | None) -> str:

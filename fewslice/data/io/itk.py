@@ -65,9 +65,9 @@ def read_itk(path: Path, *, channel: int = 0, is_label: bool = False, num_channe
         DataError: as `read_nifti`; files of a folder that make no single volume.
     """
     found, _ = read_layers(path)
-    values, count = found.array, found.array.shape[3]
-    if count in (3, 4) and num_channels in (1, 3) and not channel and (values.dtype == np.uint8 or path.is_dir()):
-        values = values.view([(name, values.dtype) for name in "RGBA"[:count]])
+    values = found.array
+    if values.dtype == np.uint8 or path.is_dir():
+        values = nifti.as_colours(values, channel, num_channels)
     how = {"channel": channel, "is_label": is_label, "num_channels": num_channels}
     values, notes = nifti.chosen(path, values, found.notes, **how)
     return replace(found, array=nifti.checked(path, values, is_label=is_label), notes=notes)

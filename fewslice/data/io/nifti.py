@@ -41,6 +41,7 @@ _BLOCK = 3 << 22  # bytes read at once; a multiple of all voxel sizes
 MAX_DEFLATE_RATIO = 1032  # of the deflate format
 SPACING_RANGE_MM = (1e-3, 1e3)
 _LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
+_VECTOR = 1007  # intent code: the values of a voxel belong together; ITK writes colours so
 _MM = 2  # code of mm in xyzt_units; 0 is "unknown"
 FRESH_COPY = "Get a fresh copy of the file (interrupted download or copy, full disk), or leave the case out."
 
@@ -88,6 +89,8 @@ def read_nifti(path: str | Path, *, channel: int = 0, is_label: bool = False, nu
     path = Path(path)
     header, content = _read(path, is_label=is_label)
     volumes, notes = _as_volumes(path, header, content, channel)  # (X, Y, Z, C)
+    if int(header["intent_code"]) == _VECTOR and volumes.dtype == np.uint8:
+        volumes = as_colours(volumes, channel, num_channels)
     values, notes = chosen(path, volumes, notes, channel=channel, is_label=is_label, num_channels=num_channels)
     array = checked(path, _scaled(path, header, values), is_label=is_label)
     return Grid(array, _spacing_mm(path, header), _affine(path, header), header, notes=notes)
@@ -119,6 +122,14 @@ def chosen(
             text = "were read as grey (luminance); `num_channels = 3` keeps the colours"
             notes += (f"its voxels are {colours} and {text}",)
     return values, notes
+
+
+def as_colours(volumes: np.ndarray, channel: int, num_channels: int) -> np.ndarray:
+    """Returns voxels of three or four values (X, Y, Z, C) with the fields R, G, B, A; others as they are."""
+    count = volumes.shape[3]
+    if count not in (3, 4) or num_channels not in (1, 3) or channel:
+        return volumes
+    return np.ascontiguousarray(volumes).view([(name, volumes.dtype) for name in "RGBA"[:count]])
 
 
 def checked(path: Path, values: np.ndarray, *, is_label: bool) -> np.ndarray:
@@ -325,7 +336,7 @@ def _as_volumes(path: Path, header: Header, content: np.ndarray, channel: int) -
     if len(extra) > 1:
         expected, remedy = "3-D, or 4-D with one axis of channels", "Split the file into 3-D images."
         raise DataError(path, expected=expected, found=f"shape {tuple(shape)}", remedy=remedy)
-    if extra and shape[2] == 1 and channel == 0:
+    if extra and shape[2] == 1 and channel == 0 and int(header["intent_code"]) != _VECTOR:
         described = " x ".join(map(str, shape))
         notes = (f"a file of shape {described} was read as a volume of {extra[0]} slices",)
         shape, extra = [*shape[:2], *extra], []
@@ -374,8 +385,8 @@ def write_nifti(
 
     Args:
         path: Target; its name ends with .nii.gz.
-        array: (X, Y, Z) or (X, Y, Z, K), a numeric type that NIfTI knows; bool is stored as uint8. Its axes are those
-            of `like`.
+        array: (X, Y, Z) or (X, Y, Z, K), a numeric type that NIfTI knows, or bytes R, G, B; bool is stored as uint8.
+            Its axes are those of `like`.
         like: The image or `Volume` whose zooms, units, affine and qform/sform codes the file gets, with the axes of its
             file; of one without a header (another format) zooms and affine.
         affine: (4, 4), replaces the affine of `like` in its file.
@@ -388,7 +399,7 @@ def write_nifti(
     path, array = Path(path), np.asarray(array)
     if not path.name.lower().endswith(".nii.gz"):
         raise RuntimeError(f"The name of a written NIfTI must end with .nii.gz. Received: {path.name}")
-    if array.ndim not in (3, 4) or array.dtype.kind not in "biuf":
+    if array.ndim not in (3, 4) or not (array.dtype.kind in "biuf" or array.dtype.names == tuple("RGB")):
         raise RuntimeError(f"Expected a 3-D or 4-D numeric array. Received: shape {array.shape}, {array.dtype}")
     array = array.astype(np.uint8) if array.dtype.kind == "b" else array
     if like is not None:
@@ -413,7 +424,7 @@ def new_header(
         header.set_xyzt_units("mm")
     header.set_data_shape(array.shape)
     header.set_data_dtype(array.dtype)
-    header["cal_min"], header["cal_max"] = 0.0, 0.0
+    header["cal_min"], header["cal_max"], header["intent_code"] = 0.0, 0.0, 0
     header["magic"] = b"n+1" if header.sizeof_hdr == 348 else header["magic"]
     header["vox_offset"] = header.single_vox_offset
     spacing_mm = permuted(like.spacing_mm, inverse(like.axes)) if spacing_mm is None else spacing_mm

@@ -233,13 +233,15 @@ def test_files_that_are_missing_or_special(tmp_path):
         read_image_file(tmp_path / "c.mha")
 
 
-@pytest.mark.parametrize("name", ["a.nrrd", "a.mha"])
+@pytest.mark.parametrize("name", ["a.nrrd", "a.mha", "a.nii.gz"])
 def test_several_values_per_voxel(tmp_path, name):
     colours = np.random.default_rng(1).integers(0, 255, (7, 6, 4, 3)).astype(np.uint8)
     path = save(tmp_path / name, colours)
     assert np.array_equal(read_image_file(path, num_channels=3).array, colours)
     grey = read_image_file(path)
     assert np.allclose(grey.array, colours @ np.array([0.299, 0.587, 0.114]), atol=1e-3) and "grey" in grey.notes[0]
+    flat = read_image_file(save(tmp_path / f"flat{name}", colours[:, :, :1]))
+    assert np.allclose(flat.array, grey.array[:, :, :1])
     many = save(tmp_path / f"b{name}", np.stack([ARRAY] * 4 + [ARRAY + 1], axis=-1))
     assert read_image_file(many, num_channels=5).array.shape == (7, 6, 4, 5)
     one = read_image_file(many, channel=4)

@@ -124,6 +124,9 @@ def test_colours(tmp_path, names, shape):
     colour = read_nifti(path, num_channels=3)
     np.testing.assert_array_equal(colour.array, np.stack([red, green, blue], axis=-1))
     assert not any("RGB" in note for note in colour.notes)
+    if names == "RGB":
+        write_nifti(tmp_path / "b.nii.gz", voxels.reshape(7, 6, -1), affine=AFFINE, spacing_mm=(1, 1, 1))
+        np.testing.assert_array_equal(read_nifti(tmp_path / "b.nii.gz", num_channels=3).array, colour.array)
     with pytest.raises(DataError, match=f"{names} voxels"):
         read_nifti(path, is_label=True)
 
