@@ -31,9 +31,14 @@ def segmentation(rng, images, labels, **settings):
     return augment_segmentation_batch(rng, images, labels, 4, settings=SegmentationAugmentation(**settings))
 
 
+def colour(rng, images, labels):
+    crops = [colour_crop(rng, *pair, size=SHAPE[1], label_fill=4) for pair in zip(images, labels, strict=True)]
+    return [np.stack(parts) for parts in zip(*crops, strict=True)]
+
+
 TRANSFORMS = {
     "affine": random_affine,
-    "colour_crop": lambda rng, images, labels: colour_crop(rng, images[0], labels[0], size=9, label_fill=4),
+    "colour_crop": colour,
     "copy_paste": paste,
     "crop_resize": lambda rng, images, labels: [random_crop_and_resize(rng, images)],
     "cutmix": lambda rng, images, labels: [mix(images, images[::-1], cutmix_boxes(rng, SHAPE))],
