@@ -246,32 +246,21 @@ def dropout(
     return Work({"scores": functools.partial(score, units)}, units)
 
 
-@benchmark(rows=32, columns=48, images=2, passes=2, width=2)
-def passes(
-    rows: int = 522, columns: int = 775, images: int = 1, passes: int = 5, width: int = 16, score: str = "bald"
-) -> Work:
-    """Dropout passes of the strided U-Net over whole colour images: all of it, what drops alone, and with a score."""
+@benchmark(rows=32, columns=48, passes=2)
+def passes(rows: int = 522, columns: int = 775, passes: int = 5, score: str = "bald") -> Work:
+    """Dropout passes of the strided U-Net over a colour image: all of it, what drops alone, and with a score."""
     import models
-    from fewslice.learner.passes import DropoutPasses, slice_maps
+    from fewslice.learner.passes import DropoutPasses, mean_over_passes, slice_maps
 
-    network = models.dropping(models.build_strided_unet((None, None, 3), 2, width=width))
-    member, every = (
-        DropoutPasses(network),
-        [np.random.default_rng(0).random((1, rows, columns, 3), np.float32)] * images,
-    )
-
-    def kept() -> None:
-        for place, image in enumerate(every):
-            ask = member.over(image, place)
-            for number in range(passes):
-                ask(number)
-
+    network = models.dropping(models.build_strided_unet((None, None, 3), 2))
+    member, image = DropoutPasses(network), np.random.default_rng(0).random((1, rows, columns, 3), np.float32)
     functions = {
-        "whole passes": lambda: [network.predict_on_batch(image) for image in every for _ in range(passes)],
-        "first part kept": kept,
-        "first part kept, scored": lambda: list(slice_maps([member], every, [score], passes=passes, batch_size=1)),
+        "whole passes": lambda: [network.predict_on_batch(image) for _ in range(passes)],
+        "first part once": lambda: list(map(member.over(image, 0), range(passes))),
+        "first part once, mean": lambda: mean_over_passes(member, passes)(image),
+        "first part once, score": lambda: list(slice_maps([member], [image], [score], passes=passes, batch_size=1)),
     }
-    return Work(functions, images * passes)
+    return Work(functions, passes)
 
 
 @benchmark(score="all", side=16, units=4, passes=2)

@@ -16,23 +16,17 @@ from scipy import ndimage
 
 import losses
 import models
-from fewslice.active.labels import Labels, Revealed, join
-from fewslice.active.pool import make_pool
-from fewslice.active.units import Case
-from fewslice.augment.colour_jitter import colour_jitter
 from fewslice.augment.rot_flip import rot_flip
 from fewslice.augment.segmentation import SegmentationAugmentation
 from fewslice.core import backend
 from fewslice.data.batches import annotated, contrastive, generator, group, joint
-from fewslice.learner.samplers import CropBatches
-from fewslice.settings.experiment import Named
 from fewslice.stages.joint.contrastive import assemble
 from fewslice.train.optimizers import CoupledAdam, CoupledSGD, polynomial_decay
 from fewslice.train.setup import optimizer
 from models.joint import EMBEDDINGS, LOGITS
 from tests.reference import plain_networks as plain
 
-CLASSES, N_POS, IGNORE, IMAGE = 4, 3, 255, Named("image")
+CLASSES, N_POS, IGNORE = 4, 3, 255
 ROWS = {"encoder": 24, "decoder": 20, "group": 36, "unet": 20, "joint": 20, "scribble": 6, "dmpls": 6, "strided": 16}
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -98,14 +92,8 @@ def stage(name: str, side: int, rows: int = 0) -> Stage:
         KeyError: another name.
     """
     rows, shape, data = rows or ROWS[name], (side, side, 1), volumes(side)
-    makers = {
-        "encoder": _encoder,
-        "decoder": _decoder,
-        "group": _group,
-        "unet": _unet,
-        "joint": _joint,
-        "strided": _strided,
-    }
+    makers = {"encoder": _encoder, "decoder": _decoder, "group": _group, "unet": _unet, "joint": _joint}
+    makers["strided"] = _strided
     if name in makers:
         return makers[name](shape, rows, data)
     return _scribble(shape, rows, data, branches=2 if name == "dmpls" else 1)
@@ -199,19 +187,15 @@ def _joint(shape: tuple[int, int, int], rows: int, data: list[Any]) -> Stage:
 
 
 def _strided(shape: tuple[int, int, int], rows: int, data: list[Any]) -> Stage:
-    """Crops of colour images half as large again, two classes; SGD."""
-    larger = [(1, shape[0] * 5 // 4, shape[1] * 3 // 2)] * 2
-    rng, pool = np.random.default_rng(0), make_pool([Case(f"{n}", n, size) for n, size in enumerate(larger)], IMAGE)
-    units = np.arange(len(pool))
-    values = join([rng.integers(2, size=size) for size in larger])
-    labels = Labels(pool, 2).extended(Revealed(0, units, tuple(map(pool.box, units.tolist())), values))
-    images = [rng.random((*size, 3), np.float32) for size in larger]
-    how = {"batch_size": rows, "size": shape[0], "repeats": rows, "colours": colour_jitter}
+    """Colour images of random numbers, two classes; SGD."""
+    rng = np.random.default_rng(0)
+    images = rng.random((rows, *shape[:2], 3), np.float32)
+    hot = np.eye(2, dtype=np.float32)[rng.integers(2, size=images.shape[:3])]
     return Stage(
         lambda: models.build_strided_unet((*shape[:2], 3), 2),
-        lambda: losses.PooledDice(2),
-        CropBatches(labels, images, seed=0, **how).batch,
-        (lambda: plain.strided_unet((*shape[:2], 3), 2), lambda: plain.PooledDicePlain(2)),
+        lambda: losses.Dice(pooled=True),
+        lambda step: (images, hot),
+        (lambda: plain.strided_unet((*shape[:2], 3), 2), plain.PooledDice),
         optimizer=lambda: CoupledSGD(0.1, nesterov=True),
     )
 

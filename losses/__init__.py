@@ -24,7 +24,6 @@ from losses.local_regions import RegionTable, region_table
 from losses.mixture import Mixture
 from losses.partial_cross_entropy import PartialCrossEntropy
 from losses.pixel_contrastive import PixelContrastive, pixel_targets
-from losses.pooled_dice import PooledDice
 from losses.segmentation import segmentation_loss
 from losses.strong_segmentation import StrongSegmentation
 from losses.vae import Vae

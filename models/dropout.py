@@ -53,18 +53,17 @@ def split_at_dropout(model: keras.Model) -> tuple[keras.Model, keras.Model] | No
         Images -> list of maps, and this list -> output; None where nothing comes before the first random layer, or the
         network is no graph of layers.
     """
-    if not isinstance(model, keras.Model) or len(getattr(model, "inputs", None) or ()) != 1:
+    if len(getattr(model, "inputs", None) or ()) != 1:
         return None
-    random, cut = set(), {}
+    random, cut = set(), {}  # symbolic tensors by id, since they do not compare
 
     def call(layer, *args, **kwargs):
         outputs = layer(*args, **kwargs)
-        given = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
-        if any(variable.path.endswith("/seed_generator_state") for variable in layer.variables) or any(
-            id(x) in random for x in given
-        ):
-            random.update(id(x) for x in keras.tree.flatten(outputs))
-            cut.update((id(x), x) for x in given if id(x) not in random)
+        given = {id(x): x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)}
+        draws = any(variable.path.endswith("/seed_generator_state") for variable in layer.variables)
+        if draws or random & given.keys():
+            cut.update((key, x) for key, x in given.items() if key not in random)
+            random.update(map(id, keras.tree.flatten(outputs)))
         return outputs
 
     graph = keras.Model(model.inputs[0], model.outputs[0])  # of a `Sequential` too

@@ -157,10 +157,7 @@ class UpsampledConv2D(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("fewslice")
 class DoubledLike(keras.layers.Layer):
-    """Doubles height and width (nearest neighbour), and leaves out the last row or column where a second map is odd.
-
-    This is nearest-neighbour resizing to the size of a map that was halved by a convolution of stride 2. With
-    TensorFlow one kernel does it in half the time of two repetitions, and its gradient is deterministic on a GPU.
+    """Resizes a map (nearest neighbour) to the size of the one from which a convolution of stride 2 made it.
 
     Inputs: (batch, ceil(H / 2), ceil(W / 2), channel) and (batch, H, W, any). Output: (batch, H, W, channel).
     """
@@ -172,24 +169,7 @@ class DoubledLike(keras.layers.Layer):
     def call(self, inputs):
         x, like = inputs
         height, width = ops.shape(like)[1:3]
-        if tf is not None:
-            return _doubled(x, tf.stack([height, width]))
         return ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)[:, :height, :width]
-
-
-def _doubled(x, size):
-    """Returns x (batch, h, w, channel) with TensorFlow, doubled and cut to `size`."""
-
-    @tf.custom_gradient
-    def resize(x):
-        def gradient(upstream):
-            missing = 2 * tf.shape(x)[1:3] - size
-            upstream = tf.pad(upstream, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]])
-            return 4 * tf.nn.avg_pool2d(upstream, 2, 2, "VALID")
-
-        return tf.raw_ops.ResizeNearestNeighbor(images=x, size=size), gradient
-
-    return resize(x)
 
 
 @keras.saving.register_keras_serializable("fewslice")

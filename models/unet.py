@@ -36,10 +36,10 @@ class LayerSeeds:
         return int(np.random.SeedSequence([self.seed, *name.encode()]).generate_state(1)[0] >> 1)
 
 
-def convolution(x, filters: int, name: str, seeds: LayerSeeds, *, kernel_size: int = 3, **more):
-    """Convolution without bias; `more`: further options of `Conv2D`, such as strides."""
+def convolution(x, filters: int, name: str, seeds: LayerSeeds, *, kernel_size: int = 3):
+    """Convolution without bias."""
     options = {"padding": "same", "use_bias": False, "kernel_initializer": he_normal(seeds(name)), "name": name}
-    return layers.Conv2D(filters, kernel_size, **(options | more))(x)
+    return layers.Conv2D(filters, kernel_size, **options)(x)
 
 
 def conv_block(

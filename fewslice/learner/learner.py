@@ -125,14 +125,14 @@ class Learner:
                 n_iter=schedule.steps,
                 segment=schedule.segment,
                 validate=self._validation(network, model, batches, lambda: trainer.step),
-                best=network.best(),
+                chooses=network.chooses,
                 can_be_extended=False,
                 following=self._following(plan, member, schedule),
             ),
         )
         trainer.train()
         tracker = trainer.tracker
-        numbers = {network.best().column: tracker.best, "best_step": tracker.best_step, "steps": schedule.steps}
+        numbers = {network.chooses: tracker.best, "best_step": tracker.best_step, "steps": schedule.steps}
         models.set_weights(model, trainer.load(BEST)[0])
         predict = network.predictor(network.part(model), self.dataset.mtask_bs)
         for role, prepared in ((_VAL, self.val), (_TEST, self.test)):

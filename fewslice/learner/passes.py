@@ -10,6 +10,7 @@ https://arxiv.org/abs/2411.15763.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
@@ -160,18 +161,15 @@ def window_maps(
     with Progress(len(images), "Scoring the pool") as line:
         for case, image in enumerate(images):
 
-            def over(member: Member, case=case, image=image, first=first) -> Pass:
-                def ask(number: int) -> np.ndarray:
-                    batches = itertools.count(first)
+            def ask(member: Member, number: int, case=case, image=image, first=first) -> np.ndarray:
+                batches = itertools.count(first)
 
-                    def call(windows: np.ndarray) -> np.ndarray:
-                        return _checked(member(windows, next(batches), number), "volume", case, step=0)
+                def call(windows: np.ndarray) -> np.ndarray:
+                    return _checked(member(windows, next(batches), number), "volume", case, step=0)
 
-                    return sliding_window(call, image, window, batch_size=batch_size)[None]
+                return sliding_window(call, image, window, batch_size=batch_size)[None]
 
-                return ask
-
-            sums = _reduced(members, names, passes, is_joint, over)
+            sums = _reduced(members, names, passes, is_joint, lambda member, ask=ask: functools.partial(ask, member))
             yield [{name: values[0] for name, values in statistics.maps().items()} for statistics in sums]
             first += -(-len(window_starts(image.shape[:3], window)) // batch_size)
             line.update(1)

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from fewslice.active.labels import Labels
-from fewslice.augment.random_crop import random_crop
 from fewslice.data.batches import generator
 from fewslice.data.batches.annotated import ORDER, AnnotatedSlices, Augmentation, units_of_step
 
@@ -85,17 +84,15 @@ class SliceBatches:
 
 
 class CropBatches(SliceBatches):
-    """Square parts of slices (`random_crop`), for networks that see whole slices of any size otherwise.
+    """Parts of slices, which may differ in size.
 
-    In an epoch every slice on which a unit lies is drawn `repeats` times, each time as another part. The last batch of
-    an epoch may be short.
+    In an epoch every slice on which a unit lies is drawn `repeats` times. The last batch of an epoch may be short.
 
     Args:
-        labels, images, seed: As in `SliceBatches`; the slices of different cases may differ in size.
-        batch_size: Parts per step.
-        size: Rows and columns of a part.
-        repeats: How often a slice is drawn per epoch; a fraction leaves some out.
-        colours: (rng, image) -> image.
+        labels, images: As in `SliceBatches`.
+        crop: (rng, image (H, W, C), labels (H, W) uint8) -> both, as a part of one size.
+        repeats: A fraction leaves some slices out.
+        **how: `seed`, `batch_size` and `targets` as in `SliceBatches`.
     """
 
     def __init__(
@@ -103,50 +100,43 @@ class CropBatches(SliceBatches):
         labels: Labels,
         images: Sequence[np.ndarray],
         *,
-        seed: int,
-        batch_size: int,
-        size: int,
+        crop: Callable[..., tuple[np.ndarray, np.ndarray]],
         repeats: float = 1,
-        colours: Callable[..., np.ndarray] = lambda rng, image: image,
+        **how: Any,
     ):
-        super().__init__(labels, images, seed=seed, batch_size=batch_size)
-        self._seed, self._batch_size, self._size, self._repeats = seed, batch_size, size, repeats
-        self._colours, self._keys = colours, list(self._places)
+        super().__init__(labels, images, **how)
+        self._seed, self._batch_size, self._crop, self._repeats = how["seed"], how["batch_size"], crop, repeats
 
-    def batch(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        rng = generator(self._seed, 0, step)
-        rows = [self._row(rng, key) for key in self._drawn(step)]
+    def batch(self, step: int) -> tuple[np.ndarray, Any]:
+        rng, keys = generator(self._seed, 0, step), self._keys(step)
+        rows = [
+            self._crop(rng, np.asarray(self._images[case][at], np.float32), self._label((case, at)))
+            for case, at in keys
+        ]
         images, labels = (np.stack(parts) for parts in zip(*rows, strict=True))
-        return images, labels.astype(np.int32)
+        return images, self._targets(labels.astype(np.int32), 0.0)
 
     def describe(self, step: int) -> list[int]:
-        return [self._units[key] for key in self._drawn(step)]
+        return [self._units[key] for key in self._keys(step)]
 
-    def _drawn(self, step: int) -> list[tuple[int, int]]:
-        epoch, place = divmod(step, steps_of_epoch(len(self._keys), self._repeats, self._batch_size))
-        order = repeated_order(generator(self._seed, epoch, ORDER), len(self._keys), self._repeats)
-        return [self._keys[index] for index in order[place * self._batch_size :][: self._batch_size]]
-
-    def _row(self, rng: np.random.Generator, key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        image = np.asarray(self._images[key[0]][key[1]], np.float32)
-        how = {"size": self._size, "label_fill": self._labels.ignore_value}
-        image, labels = random_crop(rng, image, self._label(key), **how)
-        return self._colours(rng, image), labels
+    def _keys(self, step: int) -> list[tuple[int, int]]:
+        keys, size = list(self._places), self._batch_size
+        epoch, place = divmod(step, steps_of_epoch(len(keys), self._repeats, size))
+        order = repeated_order(generator(self._seed, epoch, ORDER), len(keys), self._repeats)
+        return [keys[index] for index in order[place * size : (place + 1) * size]]
 
 
 def repeated_order(rng: np.random.Generator, count: int, repeats: float) -> np.ndarray:
     """Returns the random order of an epoch: round(repeats x count) indices, each equally often, or once more or less.
 
-    Notes:
-        With a fraction the published sampler always repeats, or takes, the first ones; here they are drawn anew.
+    Of a fraction the published sampler always takes the first ones; here they are drawn anew.
     """
-    total = round(repeats * count)
-    return rng.permutation(np.resize(rng.permutation(count), total))
+    return rng.permutation(np.resize(rng.permutation(count), max(1, round(repeats * count))))
 
 
 def steps_of_epoch(count: int, repeats: float, batch_size: int) -> int:
     """Returns the batches of an epoch in which each of `count` images is drawn `repeats` times."""
-    return max(1, -(-round(repeats * count) // batch_size))
+    return -(-max(1, round(repeats * count)) // batch_size)
 
 
 class WindowBatches:

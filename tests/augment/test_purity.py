@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fewslice.augment.affine import random_affine
-from fewslice.augment.colour_jitter import colour_jitter
+from fewslice.augment.colour_crop import colour_crop
 from fewslice.augment.copy_paste import copy_paste, copy_paste_boxes
 from fewslice.augment.crop_resize import random_crop_and_resize
 from fewslice.augment.cutmix import cutmix_boxes, mix
@@ -14,7 +14,6 @@ from fewslice.augment.group_views import group_view
 from fewslice.augment.intensity import pretraining_intensity
 from fewslice.augment.mixup import random_mixup
 from fewslice.augment.pretraining import augmented_view
-from fewslice.augment.random_crop import random_crop
 from fewslice.augment.rot_flip import rot_flip
 from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch
 from fewslice.augment.strong_intensity import strong_intensity
@@ -32,16 +31,20 @@ def segmentation(rng, images, labels, **settings):
     return augment_segmentation_batch(rng, images, labels, 4, settings=SegmentationAugmentation(**settings))
 
 
+def colour(rng, images, labels):
+    crops = [colour_crop(rng, *pair, size=SHAPE[1], label_fill=4) for pair in zip(images, labels, strict=True)]
+    return [np.stack(parts) for parts in zip(*crops, strict=True)]
+
+
 TRANSFORMS = {
     "affine": random_affine,
-    "colour_jitter": lambda rng, images, labels: [colour_jitter(rng, images[0])],
+    "colour_crop": colour,
     "copy_paste": paste,
     "crop_resize": lambda rng, images, labels: [random_crop_and_resize(rng, images)],
     "cutmix": lambda rng, images, labels: [mix(images, images[::-1], cutmix_boxes(rng, SHAPE))],
     "group_view": lambda rng, images, labels: [group_view(rng, images)],
     "intensity": lambda rng, images, labels: [pretraining_intensity(rng, images, per_image=True)],
     "mixup": lambda rng, images, labels: random_mixup(rng, images, onehot=np.eye(4, dtype=np.float32)[labels]),
-    "random_crop": lambda rng, images, labels: random_crop(rng, images[0], labels[0], size=9, label_fill=4),
     "rot_flip": rot_flip,
     "segmentation": segmentation,
     "segmentation, affine only": lambda *batch: segmentation(*batch, rd_ni=False),

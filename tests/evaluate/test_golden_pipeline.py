@@ -15,7 +15,7 @@ import pytest
 
 from fewslice.data import preprocess
 from fewslice.evaluate import summary, validation, volumes
-from fewslice.train.best import BestTracker
+from fewslice.train.trainer import BestTracker
 from tests.evaluate import fakes
 from tests.golden_files import golden_param
 from tests.reference import metrics as reference

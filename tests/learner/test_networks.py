@@ -84,8 +84,10 @@ def test_lengths_of_training():
     assert network_of(Named("scribble_unet", {"steps": 900, "val_every": 50})).schedule(plan, 20) == (225, 50)
     given = {"batch_size": 8, "epochs": 5, "val_epochs": 2}
     assert network_of(Named("resnet_unet", given)).schedule(plan, 20) == (15, 6)
-    given = {"batch_size": 16, "epochs": 60, "repeats": 8, "val_epochs": 2}
-    assert network_of(Named("strided_unet", given)).schedule(plan, 5) == (180, 6)
+    network = network_of(Named("strided_unet", {"val_epochs": 2}))
+    assert network.schedule(plan, 5) == (180, 6)  # 40 crops an epoch, 16 a step
+    rates = [float(network.make_optimizer(180)._learning_rate(step)) for step in (0, 119, 120, 179)]
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.01, 0.01], rtol=1e-6)
 
 
 def test_statistics_are_recomputed_where_asked_for(labels):

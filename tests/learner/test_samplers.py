@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 
@@ -10,6 +11,7 @@ import pytest
 
 from fewslice.active.pool import make_pool
 from fewslice.active.units import Case
+from fewslice.augment.colour_crop import colour_crop
 from fewslice.learner.samplers import CropBatches, SliceBatches, WindowBatches, repeated_order, steps_of_epoch
 from fewslice.settings.experiment import Named
 from tests.active.units import annotate, volume_of
@@ -136,9 +138,8 @@ def test_crops_are_drawn_some_times_an_epoch_with_their_labels():
     places = [np.arange(1, np.prod(shape) + 1, dtype=np.float32).reshape(*shape, 1) for shape in shapes]
     truth = [np.random.default_rng(n).integers(0, 3, shape).astype(np.uint8) for n, shape in enumerate(shapes)]
     labels = annotate(make_pool(cases, Named("image")), IGNORE, {f"c{n}": truth[n] for n in (2, 0, 1)})
-    batches = CropBatches(
-        labels, places, seed=5, batch_size=7, size=4, repeats=4, colours=lambda rng, image: image + 1000
-    )
+    crop = functools.partial(colour_crop, size=4, label_fill=IGNORE, jitter={})
+    batches = CropBatches(labels, places, seed=5, batch_size=7, repeats=4, crop=crop)
     for epoch in range(2):
         seen = [batches.describe(2 * epoch + step) for step in range(2)]
         assert [len(one) for one in seen] == [7, 5] and sorted(sum(seen, [])) == [0] * 4 + [1] * 4 + [2] * 4
@@ -147,6 +148,6 @@ def test_crops_are_drawn_some_times_an_epoch_with_their_labels():
         images, targets = batches.batch(step)
         np.testing.assert_array_equal(images, batches.batch(step)[0])
         assert images.shape[1:] == (4, 4, 1) and targets.dtype == np.int32
-        for image, target, unit in zip(images[..., 0] - 1000, targets, batches.describe(step), strict=True):
+        for image, target, unit in zip(images[..., 0], targets, batches.describe(step), strict=True):
             assert (target[image == 0] == IGNORE).all() and (image > 0).any()
             np.testing.assert_array_equal(target[image > 0], truth[unit].ravel()[image[image > 0].astype(int) - 1])

@@ -3,14 +3,7 @@
 import numpy as np
 import pytest
 
-from losses import (
-    CrossEntropyDice,
-    DynamicPseudoLabel,
-    PartialCrossEntropy,
-    PooledDice,
-    StrongSegmentation,
-    mixing_targets,
-)
+from losses import CrossEntropyDice, DynamicPseudoLabel, PartialCrossEntropy, StrongSegmentation, mixing_targets
 from tests.backend import evaluate, value_and_grad
 from tests.reference import annotated_losses as reference
 
@@ -18,7 +11,6 @@ IGNORE = 255
 SINGLE = {
     "partial": (PartialCrossEntropy, reference.partial_cross_entropy),
     "strong": (StrongSegmentation, reference.strong_segmentation),
-    "pooled_dice": (PooledDice, reference.pooled_dice),
     "cross_entropy_dice": (CrossEntropyDice, reference.cross_entropy_dice),
 }
 

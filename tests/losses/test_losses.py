@@ -40,7 +40,6 @@ CASES = {
     "mixture": (losses.Mixture([losses.Dice(), losses.CrossEntropy((1, 2, 3))]), SOFT_LABELS, (2, 4, 5, 3)),
     "partial_cross_entropy": (losses.PartialCrossEntropy(255), LABELS, (2, 4, 5, 3)),
     "strong_segmentation": (losses.StrongSegmentation(255), LABELS, (2, 4, 5, 3)),
-    "pooled_dice": (losses.PooledDice(255), LABELS, (2, 4, 5, 3)),
     "cross_entropy_dice": (losses.CrossEntropyDice(255), LABELS, (2, 4, 5, 3)),
     "dynamic_pseudo_label": (
         losses.DynamicPseudoLabel(255, partial_weight=0.2, pseudo_weight=3),

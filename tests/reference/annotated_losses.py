@@ -51,15 +51,6 @@ def strong_segmentation(logits, labels, ignore=None):
     return (partial_cross_entropy(logits, labels, ignore) + dice) / 2
 
 
-def pooled_dice(logits, labels, ignore=None):
-    scores = []
-    for p, truth in zip(probabilities(logits), labels, strict=True):
-        known = [place for place in np.ndindex(truth.shape) if truth[place] != ignore]
-        overlap = sum(p[place][truth[place]] for place in known)
-        scores.append(2 * overlap / (sum(p[place].sum() + 1 for place in known) + 1e-8))
-    return 1 - sum(scores) / len(scores)
-
-
 def cross_entropy_dice(logits, labels, ignore=None):
     p = probabilities(logits)
     scores = []

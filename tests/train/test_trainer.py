@@ -22,7 +22,6 @@ from fewslice.core import checkpoint, files
 from fewslice.core.errors import ConfigError, DataError, FewSliceError, TrainingError
 from fewslice.core.run import Run
 from fewslice.train import pace, trainer
-from fewslice.train.best import Best
 from fewslice.train.callbacks import MovingAverage
 from fewslice.train.trainer import Interrupted, Plan, Trainer
 from models import transfer
@@ -213,7 +212,7 @@ def test_the_last_step_can_be_the_best_where_a_run_ends_there(tmp_path, can_be_e
 
 
 def test_another_column_and_direction_choose(tmp_path):
-    session = Session(tmp_path, best=Best("val_loss", lowest=True, latest=True))
+    session = Session(tmp_path, chooses="val_loss")
     trainer = session.trainer
     values = {3: 0.5, 6: 0.5, 8: 0.7}
     validate = lambda: {"val_dice": trainer.step, "val_loss": values[trainer.step]}  # noqa: E731

@@ -28,7 +28,6 @@ from annotated_types import Ge, Gt
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import Registry
 from fewslice.settings.declare import declared
-from fewslice.train.best import Best
 
 if TYPE_CHECKING:
     import keras
@@ -55,10 +54,11 @@ class Schedule(NamedTuple):
 class Network:
     """A kind of network, with its options.
 
-    `drops` tells whether it has dropout that can stay active at inference (MC dropout).
+    `drops` tells whether it has dropout that can stay active at inference (MC dropout), `chooses` which column of the
+    validation chooses the best weights (`fewslice.train.trainer.Plan`).
     """
 
-    drops = False
+    drops, chooses = False, "val_dice"
     batch_size: int
 
     def build(self, shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
@@ -114,14 +114,10 @@ class Network:
     def before_validation(self, model: keras.Model, batches: Batches, step: int) -> None:
         """Prepares the network for validation after `step` training steps; does nothing by default."""
 
-    def best(self) -> Best:
-        """Returns which column of the validation chooses the best weights, and how."""
-        return Best()
-
     def validator(
         self, model: keras.Model, volumes: PreparedSet, dataset: DatasetConfig
     ) -> Callable[[], dict[str, float]]:
-        """Returns the function that scores the network on validation volumes; it depends on the weights only."""
+        """Returns the function that scores the network on validation volumes, from the weights alone."""
         from fewslice.train.evaluation import validation_of
 
         return validation_of(dataset, self.predictor(self.part(model), dataset.mtask_bs), volumes)
