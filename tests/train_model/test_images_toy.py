@@ -9,7 +9,6 @@ import json
 import math
 from collections import Counter
 
-import nibabel
 import numpy as np
 import pytest
 import yaml
@@ -18,6 +17,7 @@ from PIL import Image
 from fewslice.core import plugins
 from fewslice.core.errors import ConfigError
 from fewslice.data.readers import READERS
+from fewslice.stages.histology import write_results
 from tests.registries import temporary
 from tests.train_model import tiny, tiny_al
 
@@ -181,6 +181,7 @@ NATIVE = {
         "passes": 1,
     },
     "rounds": [2, 2],
+    "query": EXPERIMENT["query"] | {"save_maps": True, "save_uncerts": True},
 }  # fmt: skip
 
 
@@ -201,4 +202,20 @@ def test_images_of_different_sizes_learn_from_crops_and_are_seen_whole(glands, t
     assert found[1]["best_step"] == max(step for step, loss in losses.items() if loss == lowest)
     assert found[1]["val_dice_loss"] == lowest
     written = sorted((folder / "rounds" / "001" / "member_0" / "eval" / "test" / "predictions").iterdir())
-    assert [nibabel.load(path).shape for path in written] == [(*SIZES[8], 1), (*SIZES[9], 1)]
+    assert [np.asarray(Image.open(path)).shape for path in written] == [SIZES[8], SIZES[9]]
+    _check_pictures(folder / "rounds" / "001", scores)
+    write_results(folder, tmp_path / "results" / "bald_0.npy")
+    dice = np.load(tmp_path / "results" / "bald_0.npy")
+    assert dice.dtype == np.float32 and dice.tolist() == pytest.approx([one["test_dice"] for one in found], abs=1e-6)
+
+
+def _check_pictures(folder, scores):
+    """A map of each image, of its size and with its score as the mean; pictures of all, and of the scores."""
+    for row in scores:
+        found = np.load(folder / "maps" / f"{row['unit_id']}.npy")
+        assert found.shape == (1, *SIZES[int(row["unit_id"].split("_")[0])])
+        assert float(row["score"]) == pytest.approx(found.mean(), rel=1e-4)
+        classes = np.load(folder / "maps" / f"{row['unit_id']}_prediction.npy")
+        assert classes.shape == found.shape and set(np.unique(classes)) <= {0, 1}
+    assert len(list((folder / "maps").glob("*.png"))) == len(scores) and (folder / "scores.png").exists()
+    assert not (folder.parent / "000" / "maps").exists(), "the first round chooses at random"
