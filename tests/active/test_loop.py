@@ -42,7 +42,8 @@ class Learner:
         self.calls.append(plan.number)
         code = int(np.dot(annotations.units + 1, np.arange(1, len(annotations) + 1)))
         files.write_text(folder / "member_0" / "weights.txt", str(code))
-        assert [mask[0, 0, 0] for _, mask in annotations] == [unit % 4 for unit in annotations.units]
+        masks = map(annotations.labels, range(len(annotations)))
+        assert [mask[0, 0, 0] for mask in masks] == [unit % 4 for unit in annotations.units]
         return {"test_dice": code / 1000, "seconds": 0.0}
 
 
@@ -173,6 +174,34 @@ def test_damage_in_an_unfinished_round_is_told(tmp_path, monkeypatch, name):
     away.rename(tmp_path / "away")
     make_loop(tmp_path / "cut").run(plans(2, 4))
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["member.json", "logs/train.csv", "eval/test/per_volume.csv", "checkpoints/best.npz"])
+@pytest.mark.parametrize("damage", ["changed", "gone"])
+def test_damage_of_a_trained_network_in_an_unfinished_round_is_told(tmp_path, name, damage):
+    def train(path):
+        for part in ("checkpoints/best.npz", "logs/train.csv", "eval/test/per_volume.csv", path.name):
+            (path.parent / part).parent.mkdir(parents=True, exist_ok=True)
+            (path.parent / part).write_text(f"{path.parent.name} {len(trained)}")
+        trained.append(path.parent.name)
+
+    trained, damaged = [], tmp_path / "member_1" / name
+    for member in (0, 1, 1, 0):
+        round_files.write_once(tmp_path, f"member_{member}/member.json", train)
+    assert trained == ["member_0", "member_1"]
+    if damage == "changed":
+        damaged.write_text("0.99")
+    elif name != "member.json":  # without it a network is not trained to its end
+        damaged.unlink()
+    else:
+        return
+    with pytest.raises(DataError, match=f"{name}(.|\n)*move {tmp_path / 'member_1'} elsewhere"):
+        round_files.write_once(tmp_path, "member_1/member.json", train)
+    round_files.write_once(tmp_path, "member_0/member.json", train)
+    (tmp_path / "member_1").rename(tmp_path / "away")
+    for _ in range(2):
+        round_files.write_once(tmp_path, "member_1/member.json", train)
+    assert trained == ["member_0", "member_1", "member_1"]
 
 
 def test_a_choice_of_another_history_is_refused(tmp_path):
