@@ -34,6 +34,7 @@ setup(
         "scipy>=1.13,<2",
         "nibabel>=5.2,<6",
         "scikit-image>=0.24,<0.27",
+        "pillow>=10.3",  # BMP, PNG, TIFF and JPEG files; comes with scikit-image
         "scikit-learn>=1.5,<2",
         "absl-py>=2.1,<3",
         "SimpleITK>=2.3,<3",
@@ -52,9 +53,10 @@ setup(
             "tensorflow>=2.20,<2.23; platform_system != 'Linux' or platform_machine != 'x86_64'",
         ],
         "gpu": ["tensorflow[and-cuda]>=2.20,<2.23"],
-        "dev": ["pytest>=8,<10", "pytest-xdist>=3.8,<4", "ruff>=0.6,<1", "jax>=0.5,<1"],
+        "dev": ["pytest>=8,<10", "pytest-xdist>=3.8,<4", "ruff>=0.6,<1", "jax>=0.5,<1", "submitit>=1.5,<2"],
         "fast": ["isal>=1.6,<2"],  # reads .nii.gz in two thirds of the time or less
         "onnx": ["tf2onnx>=1.17,<2", "onnx>=1.17,<2", "onnxruntime>=1.20,<2"],  # export_run.py
         "tensorboard": ["tensorboard>=2.20,<2.23"],
+        "cluster": ["submitit>=1.5,<2"],  # studies as jobs of SLURM
     },
 )

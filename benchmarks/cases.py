@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.harness import Work, benchmark
 
-Stages = Literal["encoder", "decoder", "group", "unet", "joint", "scribble", "dmpls"]
+Stages = Literal["encoder", "decoder", "group", "unet", "joint", "scribble", "dmpls", "strided"]
 Precision = Literal["float32", "bfloat16"]
 Way = Literal["ours", "plain"]
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -26,7 +26,7 @@ DEPTH, GRID, SCRIBBLE = 16, 256, 13  # slices of a volume; side of the compared 
 
 @benchmark(stage="unet", side=32, rows=2)
 def steps(stage: Stages = "encoder", side: int = 192, rows: int = 0) -> Work:
-    """Training step on one fixed batch: plainly written (encoder, decoder, unet), in float32 and in bfloat16.
+    """Training step on one fixed batch: plainly written (all but four), in float32 and in bfloat16.
 
     Rows 0: the published batch (of joint training 20 labelled slices and 20 others).
     """
@@ -244,3 +244,48 @@ def dropout(
 
     score(batch_size)
     return Work({"scores": functools.partial(score, units)}, units)
+
+
+@benchmark(rows=32, columns=48, passes=2)
+def passes(rows: int = 522, columns: int = 775, passes: int = 5, score: str = "bald") -> Work:
+    """Dropout passes of the strided U-Net over a colour image: all of it, what drops alone, and with a score."""
+    import models
+    from fewslice.learner.passes import DropoutPasses, mean_over_passes, slice_maps
+
+    network = models.dropping(models.build_strided_unet((None, None, 3), 2))
+    member, image = DropoutPasses(network), np.random.default_rng(0).random((1, rows, columns, 3), np.float32)
+    functions = {
+        "whole passes": lambda: [network.predict_on_batch(image) for _ in range(passes)],
+        "first part once": lambda: list(map(member.over(image, 0), range(passes))),
+        "first part once, mean": lambda: mean_over_passes(member, passes)(image),
+        "first part once, score": lambda: list(slice_maps([member], [image], [score], passes=passes, batch_size=1)),
+    }
+    return Work(functions, passes)
+
+
+@benchmark(score="all", side=16, units=4, passes=2)
+def scores(score: str = "all", classes: int = 2, side: int = 256, units: int = 40, passes: int = 20) -> Work:
+    """Scores of images from given probabilities: image by image in NumPy and SciPy, and by running sums.
+
+    Both get the same four images again and again, in the layout of their code: (C, H, W, T), one by one, and passes of
+    (4, H, W, C). "all": all scores, each by itself, and together.
+    """
+    from fewslice.active.uncertainty import PassStatistics
+    from tests.reference.scores import PLAIN
+
+    names = list(PLAIN) if score == "all" else [score]
+    draws = np.random.default_rng(0).standard_gamma(0.3, (4, passes, side, side, classes), dtype=np.float32) + 1e-3
+    given = draws / draws.sum(axis=-1, keepdims=True)
+    stacks = [np.ascontiguousarray(image.transpose(3, 1, 2, 0)) for image in given]
+
+    def ours(images: np.ndarray) -> list[float]:
+        statistics = PassStatistics(names)
+        for number in range(passes):
+            statistics.update(images[:, number])
+        return [values.mean(axis=(1, 2)) for values in statistics.maps().values()]
+
+    def plain(stack: np.ndarray) -> list[float]:
+        return [PLAIN[name](stack) for name in names]
+
+    functions = {"image by image": lambda: [plain(stacks[unit % 4]) for unit in range(units)]}
+    return Work(functions | {"running sums": lambda: [ours(given) for _ in range(units // 4)]}, units)

@@ -27,7 +27,7 @@ from models.joint import EMBEDDINGS, LOGITS
 from tests.reference import plain_networks as plain
 
 CLASSES, N_POS, IGNORE = 4, 3, 255
-ROWS = {"encoder": 24, "decoder": 20, "group": 36, "unet": 20, "joint": 20, "scribble": 6, "dmpls": 6}
+ROWS = {"encoder": 24, "decoder": 20, "group": 36, "unet": 20, "joint": 20, "scribble": 6, "dmpls": 6, "strided": 16}
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 Batches = Callable[[int], tuple[np.ndarray, Any]]
@@ -93,6 +93,7 @@ def stage(name: str, side: int, rows: int = 0) -> Stage:
     """
     rows, shape, data = rows or ROWS[name], (side, side, 1), volumes(side)
     makers = {"encoder": _encoder, "decoder": _decoder, "group": _group, "unet": _unet, "joint": _joint}
+    makers["strided"] = _strided
     if name in makers:
         return makers[name](shape, rows, data)
     return _scribble(shape, rows, data, branches=2 if name == "dmpls" else 1)
@@ -182,6 +183,20 @@ def _joint(shape: tuple[int, int, int], rows: int, data: list[Any]) -> Stage:
         lambda: {LOGITS: losses.segmentation_loss(2), EMBEDDINGS: contrast},
         batches,
         loss_weights={LOGITS: 1.0, EMBEDDINGS: 0.1},
+    )
+
+
+def _strided(shape: tuple[int, int, int], rows: int, data: list[Any]) -> Stage:
+    """Colour images of random numbers, two classes; SGD."""
+    rng = np.random.default_rng(0)
+    images = rng.random((rows, *shape[:2], 3), np.float32)
+    hot = np.eye(2, dtype=np.float32)[rng.integers(2, size=images.shape[:3])]
+    return Stage(
+        lambda: models.build_strided_unet((*shape[:2], 3), 2),
+        lambda: losses.Dice(pooled=True),
+        lambda step: (images, hot),
+        (lambda: plain.strided_unet((*shape[:2], 3), 2), plain.PooledDice),
+        optimizer=lambda: CoupledSGD(0.1, nesterov=True),
     )
 
 

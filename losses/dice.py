@@ -24,6 +24,8 @@ class Dice(Loss):
 
     Args:
         with_background: Whether class 0 counts.
+        pooled: Whether the sums go over the classes too. Then, with background, the score is the mean probability of
+            the right class, so that every pixel weighs alike, whatever its class.
         **kwargs: As in `losses.registry.Loss`. `call` returns one value per image.
 
     Notes:
@@ -36,9 +38,9 @@ class Dice(Loss):
         >>> value = Dice(with_background=False)(labels, logits)
     """
 
-    def __init__(self, *, with_background: bool = True, **kwargs: Any):
+    def __init__(self, *, with_background: bool = True, pooled: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
-        self.with_background = bool(with_background)
+        self.with_background, self.pooled = bool(with_background), bool(pooled)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         check_soft_labels(y_true, y_pred)
@@ -47,5 +49,8 @@ class Dice(Loss):
         probabilities = probabilities * known_pixels(labels)
         overlap = ops.sum(probabilities * labels, axis=-1)  # (N, K)
         total = ops.sum(probabilities, axis=-1) + ops.sum(labels, axis=-1)
-        score = 2.0 * overlap / (total + _EPSILON)
-        return 1.0 - ops.mean(score if self.with_background else score[:, 1:], axis=-1)
+        if not self.with_background:
+            overlap, total = overlap[:, 1:], total[:, 1:]
+        if self.pooled:
+            overlap, total = (ops.sum(each, axis=-1, keepdims=True) for each in (overlap, total))
+        return 1.0 - ops.mean(2.0 * overlap / (total + _EPSILON), axis=-1)

@@ -156,6 +156,23 @@ class UpsampledConv2D(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("fewslice")
+class DoubledLike(keras.layers.Layer):
+    """Resizes a map (nearest neighbour) to the size of the one from which a convolution of stride 2 made it.
+
+    Inputs: (batch, ceil(H / 2), ceil(W / 2), channel) and (batch, H, W, any). Output: (batch, H, W, channel).
+    """
+
+    def compute_output_shape(self, input_shape):
+        (batch, *_, channels), like = input_shape
+        return (batch, *like[1:3], channels)
+
+    def call(self, inputs):
+        x, like = inputs
+        height, width = ops.shape(like)[1:3]
+        return ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)[:, :height, :width]
+
+
+@keras.saving.register_keras_serializable("fewslice")
 class RegionVectors(keras.layers.Layer):
     """Reads square regions of a feature map as embeddings.
 

@@ -24,6 +24,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from models.dropout import ActiveDropout, dropping  # noqa: F401  published under this name too
 from models.layers import PYTORCH, BatchNormalization
 from models.unet import LayerSeeds, check_sides
 
@@ -95,15 +96,6 @@ def _doubled(x, axis: int):
     ]
     shape[0], shape[axis] = -1, 2 * size
     return ops.reshape(ops.stack(pair, axis=axis + 1), shape)
-
-
-@keras.saving.register_keras_serializable("fewslice")
-class ActiveDropout(layers.Dropout):
-    """Dropout at inference too."""
-
-    def call(self, inputs, training=False):
-        del training
-        return super().call(inputs, training=True)
 
 
 def _convolution(x, filters: int, name: str, seeds: LayerSeeds, *, kernel_size: int = 3, use_bias: bool = True):
@@ -214,40 +206,23 @@ def encoder_maps(model: keras.Model, index: int = 0) -> keras.Model:
 
     Args:
         model: A network of `build_scribble_unet`.
-        index: Level, 0 (full resolution) to 4.
+        index: Level, 0 (full resolution) to 4; -1 for the last.
 
     Raises:
         ValueError: There is no such level.
     """
     levels = sum(layer.name.endswith(".relu2") and layer.name.startswith("enc") for layer in model.layers)
-    if not 0 <= index < levels:
+    if not -1 <= index < levels:
         raise ValueError(f"`index` must be 0 to {levels - 1}. Received: index={index}")
+    index %= levels
     return keras.Model(model.inputs[0], model.get_layer(f"enc{index}.relu2").output, name=f"{model.name}_enc{index}")
 
 
 def dropout_part(model: keras.Model, *, seed: int = 0) -> keras.Model:
     """Returns the network image -> logits of the main decoder whose dropout stays active at inference.
 
-    The weights are those of `model`; the dropout layers are new ones, whose random states start from `seed`, so that
-    the same calls on a newly made network give the same answers. Batch normalisation uses its moving statistics.
-
     Args:
         model: A network of `build_scribble_unet`.
-        seed: Of the dropout.
-
-    Source:
-        Gal and Ghahramani, 2016, https://arxiv.org/abs/1506.02142.
-
-    Notes:
-        The published code switches the whole network to training mode, so that the copies of an image are normalised by
-        their own statistics too, and moves the moving statistics while doing so.
+        seed: Of the dropout, see `models.dropout.dropping`.
     """
-    seeds = LayerSeeds(seed)
-
-    def active(layer):
-        if isinstance(layer, layers.Dropout) and layer.rate:
-            return ActiveDropout(layer.rate, seed=seeds(layer.name), name=layer.name, dtype=layer.dtype_policy)
-        return layer
-
-    clone = keras.models.clone_model(main_branch(model), clone_function=active)
-    return keras.Model(clone.inputs[0], clone.outputs[0], name=f"{model.name}_dropout")
+    return dropping(main_branch(model), seed=seed)

@@ -3,6 +3,7 @@
 A folder of images and one of labels with the same file names (an image may be called <label>_0000.nii.gz):
   python scripts/add_dataset.py --name=liver --images=scans/images --labels=scans/labels
 Scans are .nii.gz, .nii, .nrrd, .mha, .mhd, or a folder for each DICOM series; labels .seg.nrrd of 3D Slicer too.
+Pictures (.png, .bmp, .tif, .jpg) in grey or colours, with masks of the same names: 0 and 255, or 0, 1, 2, ...
 A raw folder of the Medical Segmentation Decathlon or nnU-Net, or a folder of patient folders as in ACDC:
   python scripts/add_dataset.py --name=hippocampus --images=Task04_Hippocampus
 Images only, to pretrain on and to choose slices from (docs/select_slices.md):

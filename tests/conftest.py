@@ -16,13 +16,16 @@ import pytest
 SLOW_FIRST = (
     "test_kill.py",
     "test_scripts.py",
-    "test_joint.py",
     "test_taught.py",
-    "test_backends.py",
+    "test_joint.py",
     "test_run_al_exp.py",
     "test_run_al_exp_safety.py",
-    "test_group.py",
+    "test_backends.py",
+    "test_extending.py",
     "test_select_slices.py",
+    "test_group.py",
+    "test_images_toy.py",
+    "test_partial.py",
 )
 
 

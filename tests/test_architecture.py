@@ -83,6 +83,7 @@ ALLOWED = {
     ),
     "fewslice/settings/declare.py": ({"pydantic_core"}, "imported when pydantic meets a rule of ours, not before"),
     "fewslice/data/io/nifti.py": ({"isal"}, "an optional extra that reads .nii.gz faster"),
+    "fewslice/stages/study.py": ({"submitit"}, "an optional extra that submits jobs to a cluster"),
     "fewslice/data/batches/steps.py": ({"keras"}, "a keras.utils.PyDataset; knows no network"),
     "fewslice/export/runner.py": ({"onnxruntime"}, "a program of its own, copied to others, who may have no Keras"),
     "fewslice/train/callbacks.py": ({"tensorboard"}, "an optional extra, imported where --tensorboard asks for it"),

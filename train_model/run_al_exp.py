@@ -10,6 +10,8 @@ Output  runs/<dataset>/run_al_exp/<name>-<digest>/ with rounds/000/ ... (query.c
         and report.html. A repeated command resumes where it was interrupted; rounds can be added at the end.
         With `annotator: files` a round's slices are written for a person, and the command ends; repeat it when the
         labels are there. --redo_round=N takes corrected files.
+Study   --study=seed=0-4 --study=query.strategy=random,mfc --jobs=2 runs all combinations, and one report compares
+        them; --cluster=slurm makes each a job.
 More    docs/active_learning.md, docs/annotate.md, scripts/make_al_report.py for several experiments
 """
 
@@ -25,13 +27,17 @@ define(AlArgs)
 def main(_argv) -> None:
     args = read(AlArgs)
     from fewslice.stages.active import prepare, run_and_report
+    from fewslice.stages.study import record_run, study_of
 
+    if args.study:
+        study_of(args)
+        return
     job = prepare(args.config, args.overrides, data_root=args.data_root)
     logging.info("%s", job.describe())
     if args.check_only:
         return
     of_person = {"prefill": args.prefill, "accept": args.accept, "redo_round": args.redo_round}
-    run_and_report(job, runs_dir=args.runs_dir, resume=args.resume, **of_person)
+    record_run(args.record, run_and_report(job, runs_dir=args.runs_dir, resume=args.resume, **of_person))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The loop of active learning: query, annotate, train, again; with everything on disk, so that it can be interrupted.
 
     rounds/000/plan.json        everything that decides this round
+               uncertainty.json the mean score of the units to choose from, where it can end the experiment
                scores.csv       the score of each unit, where the strategy looks at scores; not of patches
                query.csv        the chosen units, in order
                labels.npy       the labels of their boxes, see `fewslice.active.labels`
@@ -25,15 +26,16 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from fewslice.active import round_files
+from fewslice.active import round_files, stopping
 from fewslice.active.annotators import Annotator, WaitingForAnnotations
 from fewslice.active.labels import Labels, join
-from fewslice.active.query import SCORES, STRATEGIES, Choice, Query, select
+from fewslice.active.query import CLASSES, SCORES, STRATEGIES, Choice, Query, select
 from fewslice.active.selection_files import read_query, write_query
 from fewslice.active.units import Units
 from fewslice.core import files, later
 from fewslice.core.errors import few
-from fewslice.settings.experiment import RoundPlan
+from fewslice.settings.declare import plain
+from fewslice.settings.experiment import RoundPlan, Stop
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,14 +65,16 @@ class Loop:
 
     Attributes:
         folder: The run directory; the rounds are below it.
-        evidence: Need of strategies ("features", "scores", "pixels", "masks", "gradients") -> the function that makes
-            it; called only where the strategy of the round needs it (scores also where it can use them).
+        evidence: Need of strategies ("features", "scores", "pixels", "masks", "gradients", "pass_means") -> the
+            function that makes it; called only where the strategy of the round needs it (scores also where it can use
+            them). "classes" gives those predicted for all units, None before a network is trained.
         annotator: Annotates what was chosen; None ends a round after its query.
         learner: Trains and scores networks on what is annotated; gets the round's folder, its plan and the labels, and
             returns what goes into metrics.json. It resumes where it was interrupted. None trains nothing.
         picture: Draws the query: path, choice, the labels of its boxes (None while a person has them). None draws
             nothing.
         start: What was annotated before the first round; None: nothing.
+        stop: What ends the experiment before its last round; None: nothing.
     """
 
     folder: Path
@@ -78,12 +82,16 @@ class Loop:
     evidence: Mapping[str, Evidence]
     ignore_value: int
     start: Labels | None = None
+    stop: Stop | None = None
     annotator: Annotator | None = None
     learner: Learner | None = None
     picture: Picture | None = None
 
-    def run(self, plans: Sequence[RoundPlan]) -> None:
+    def run(self, plans: Sequence[RoundPlan]) -> tuple[Labels, str]:
         """Runs the rounds, resuming where an earlier call was interrupted.
+
+        Returns:
+            What is annotated then, and why it ended before the last one (`stop`); "" if it did not.
 
         Raises:
             ConfigError: a round on disk was planned differently, or a strategy lacks something.
@@ -101,6 +109,10 @@ class Loop:
                 labels = self.round(folder, plan, trained=trained, labels=labels)
             if plan.train:
                 trained = folder
+            if plan is not plans[-1] and (why := stopping.reason(self.stop, self.folder, labels)):
+                logging.info("The experiment ends after %d of %d rounds: %s", plan.number + 1, len(plans), why)
+                return labels, why
+        return labels, ""
 
     def round(
         self,
@@ -118,7 +130,7 @@ class Loop:
             is_labelled: (N,) bool, units that count as annotated; default: those of `labels`.
         """
         round_files.check_plan(folder, plan)
-        files.write_json(folder / "plan.json", dataclasses.asdict(plan))
+        files.write_json(folder / "plan.json", plain(plan))
         if is_labelled is None:
             is_labelled = np.zeros(len(self.pool), bool)
             is_labelled[labels.units] = True
@@ -175,22 +187,35 @@ class Loop:
             ignore_value=self.ignore_value,
             annotated=situation.labels.boxes,
             case_cap=situation.plan.query.case_cap,
-            per_label=situation.plan.query.per_label,
-            **evidence,
+            **{"per_label": situation.plan.query.per_label} | evidence,
         )
 
     def _select(self, situation: Situation, budget: int) -> Choice:
         query, strategy = situation.plan.query, situation.plan.query.strategy
         ranks = 0 < budget < int((~situation.is_labelled).sum())  # else nothing or everything is taken
         needs = {*STRATEGIES.get(strategy.name).needs, *([SCORES] if query.score else [])} if ranks else set()
+        rules = self._balance(situation) if ranks else {}  # before `evidence`: both may use one file of features
         evidence = {need: self.evidence[need](situation) for need in sorted(needs & set(self.evidence))}
         scores = evidence.get(SCORES)
         if scores is not None:
             if not self.pool.can_overlap:  # the names of a lattice are not written out
                 rows = [{"unit_id": self.pool.name(unit), "score": value} for unit, value in enumerate(scores.tolist())]
-                files.write_csv(situation.folder / "scores.csv", rows, ("unit_id", "score"))
+                files.write_csv(situation.folder / round_files.SCORE_TABLE, rows, ("unit_id", "score"))
             evidence[SCORES] = -scores if query.ascending else scores
-        context = self._query(situation, budget, **evidence)
+            if self.stop is not None and self.stop.uncertainty is not None:
+                mean = scores[self._query(situation, budget).candidates].mean(dtype=np.float64)
+                files.write_json(situation.folder / round_files.UNCERTAINTY, {"mean": float(mean)})
+        context = self._query(situation, budget, **evidence, **rules)
         chosen = select(strategy.name, context, strategy.options) if ranks else select("random", context)
         later.settle()
         return chosen
+
+    def _balance(self, situation: Situation) -> dict[str, Any]:
+        """Returns what differs in the rules of the query where classes are predicted."""
+        query = situation.plan.query
+        if not query.per_label or query.balance == "known" or self.pool.labels is None:
+            return {}
+        classes = self.evidence[CLASSES](situation)
+        if classes is None:
+            logging.info("No network predicts classes yet: this round is not balanced (`balance: known` would be).")
+        return {"per_label": 0} if classes is None else {"classes": classes}

@@ -14,10 +14,12 @@ from fewslice.active.units import Box, Units
 from fewslice.core.errors import ConfigError
 from fewslice.core.options import Known, checked_options, options_of
 from fewslice.core.registry import Registry
+from fewslice.settings.experiment import PASS_MEANS
 
 STRATEGIES = Registry("strategy", "fewslice.active.strategies")
 _ROWS = 4096  # looked at together
 FEATURES, SCORES, PIXELS, MASKS, GRADIENTS = "features", "scores", "pixels", "masks", "gradients"
+CLASSES = "classes"  # made where `per_label` asks for it
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -36,9 +38,11 @@ class Query:
         masks: (N, H, W) annotation of each unit as an annotator would draw it (for instance its scribble) with the
             ignore value where nothing is drawn, maybe memory-mapped.
         gradients: (N, E) gradient embeddings of the present network, for BADGE.
+        pass_means: (N, T, C) mean class probabilities of each unit in each dropout pass, for BatchBALD.
         annotated: Boxes that share voxels with no unit that may be chosen; units that overlap them are unavailable.
         case_cap: Units of one case that may be chosen at most; None for any number.
         per_label: Units of each image-level class that come first, see `balanced`; 0 for none.
+        classes: (N,) image-level class of each unit as far as it is known or predicted; default: those of the pool.
     """
 
     pool: Units
@@ -51,9 +55,11 @@ class Query:
     pixels: np.ndarray | None = None
     masks: np.ndarray | None = None
     gradients: np.ndarray | None = None
+    pass_means: np.ndarray | None = None
     annotated: Sequence[Box] = ()
     case_cap: int | None = None
     per_label: int = 0
+    classes: np.ndarray | None = None
 
     def __post_init__(self):
         if isinstance(self.rng, (int, np.integer)):
@@ -103,12 +109,13 @@ class Query:
         """
         if not self.per_label:
             return ranked
-        if self.pool.labels is None:
+        classes = self.pool.labels if self.classes is None else self.classes
+        if classes is None:
             raise ConfigError(
                 "`per_label` needs units with an image-level class. Name the fact that holds it, for instance "
                 "`unit: {name: image, label: group}`."
             )
-        labels = self.pool.labels[ranked]
+        labels = classes[ranked]
         front = np.concatenate([np.flatnonzero(labels == label)[: self.per_label] for label in np.unique(labels)])
         return ranked[np.concatenate([front, np.setdiff1d(np.arange(len(ranked)), front)])]
 
@@ -159,7 +166,8 @@ def register(
 
     Args:
         name: What users call it.
-        needs: Attributes of `Query` that must not be None: "features", "scores", "pixels", "masks", "gradients".
+        needs: Attributes of `Query` that must not be None: "features", "scores", "pixels", "masks", "gradients",
+            "pass_means".
         options: A dataclass of its options: the function gets an instance as second argument. None: its options are
             its parameters that can be given by keyword only. Either way annotations are their types.
         needs_labelled: Whether it needs at least one annotated unit, so that it cannot make the first choice.
@@ -235,7 +243,7 @@ def _check(name: str, strategy: Strategy, query: Query) -> None:
             f"The strategy {name!r} needs at least one annotated unit. Begin with a round of another strategy, for "
             "instance random, or name what is annotated already (select_slices.py: --labelled)."
         )
-    for need in set(needs) & {FEATURES, SCORES, GRADIENTS}:
+    for need in set(needs) & {FEATURES, SCORES, GRADIENTS, PASS_MEANS}:
         values = getattr(query, need)
         is_bad = ~np.concatenate([np.isfinite(block).all(axis=1) for block in _blocks(values)])
         bad = np.flatnonzero(is_bad & ~query.is_labelled if need == SCORES else is_bad)
@@ -272,6 +280,7 @@ _REMEDIES = {
     PIXELS: "Give the images (Python: `pixels`).",
     MASKS: "Give scribbles (Python: `masks`), or use a strategy without masks.",
     GRADIENTS: _NETWORK.format(GRADIENTS),
+    PASS_MEANS: _NETWORK.format(PASS_MEANS),
 }
 
 

@@ -17,14 +17,17 @@ from fewslice.active.query import Choice, Query
 from fewslice.active.selection_files import read_labelled, read_query, write_query
 from fewslice.core import done, files, later
 from fewslice.core.errors import ConfigError, DataError
+from fewslice.settings.declare import plain
 from fewslice.settings.experiment import RoundPlan
 
 QUERY, LABELS, LABELLED, METRICS = "query.csv", "labels.npy", "labelled.csv", "metrics.json"
+SCORE_TABLE, MAPS = "scores.csv", "maps"  # what a query looked at, for people
+UNCERTAINTY = "uncertainty.json"  # where it can end the experiment
 START = "start"  # beside the rounds: what was annotated before them
 REPLACED = "replaced"  # folder of a run: rounds that were done again
 SUMS = "checksums.json"  # of the files of an unfinished round
 _VOUCHED = (
-    "plan.json", QUERY, LABELS, LABELLED, METRICS, "member_*/member.json",
+    "plan.json", QUERY, LABELS, LABELLED, METRICS, UNCERTAINTY, "member_*/member.json",
     "member_*/logs/*.csv", "member_*/eval/**/*", f"member_*/checkpoints/{done.BEST}",
 )  # fmt: skip
 
@@ -40,7 +43,7 @@ def check_plan(folder: Path, plan: RoundPlan) -> None:
     if not path.exists():
         return
     stored = files.read_record(path, remedy=done.OF_ROUND)
-    planned = json.loads(files.to_json(dataclasses.asdict(plan)))
+    planned = json.loads(files.to_json(plain(plan)))
     differing = [name for name in planned if stored.get(name) != planned[name]]
     if differing:
         changes = "; ".join(f"{name}: {stored.get(name)} then, {planned[name]} now" for name in differing)
@@ -137,19 +140,6 @@ def read_finished(folder: Path, before: Labels) -> Labels:
             remedy=f"Restore that round; or move {folder} and all later rounds elsewhere, and repeat the command.",
         )
     return labels
-
-
-def are_finished(run: Path, labels: Labels, count: int) -> bool:
-    """Checks the finished rounds of a run up to the first that is not, and returns whether `count` are finished.
-
-    `labels` are those before the first round: none. Raises `DataError` as `read_finished`.
-    """
-    for number in range(count):
-        folder = folder_of(run, number)
-        if not (folder / done.NAME).exists():
-            return False
-        labels = read_finished(folder, labels)
-    return True
 
 
 def reopen(folder: Path, labels: np.ndarray) -> Path | None:

@@ -1,8 +1,8 @@
-"""Uncertainty of a network, its dropout passes or an ensemble: maps of a case, and their means over units.
+"""Uncertainty of a network, its dropout passes or an ensemble: maps of a case, reduced to a number for each unit.
 
-Scores come from class probabilities of M passes (MC dropout) or members (an ensemble) by running sums: memory does not
-grow with M, at most four arrays of the size of one pass. Larger is more uncertain. p is the mean over passes,
-H(q) = -sum_c q_c log(q_c + 1e-10) in nats.
+Scores (`fewslice.active.scores`, one family per file) come from class probabilities of M passes (MC dropout) or members
+(an ensemble) by running sums: memory does not grow with M, at most four arrays of the size of one pass. Larger is more
+uncertain. p is the mean over passes, H(q) = -sum_c q_c log(q_c + 1e-10) in nats.
 
 Source: Vepa et al., 2024, arXiv 2411.15763 (entropy and variance ratio of ensembles); Gal et al., 2017, arXiv
 1703.02910 (entropy, BALD, variation ratio); Houlsby et al., 2011, arXiv 1112.5745 (BALD).
@@ -15,17 +15,20 @@ Notes:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import Registry
 
-SCORES = Registry("uncertainty score")
+SCORES = Registry("uncertainty score", "fewslice.active.scores")
 COMBINES = ("mean_probabilities", "mean_scores")
 _TINY = 1e-10
-SPREAD, ENTROPIES, VOTES = "spread", "entropies", "votes"
+SPREAD, ENTROPIES, VOTES, LAST, PROFILES = "spread", "entropies", "votes", "last", "profiles"
+MEAN, SUM, FOREGROUND = "mean", "sum", "foreground"
 PASSES, IMAGES = "passes", "images"
 
 
@@ -37,35 +40,47 @@ def register(
     source: str = PASSES,
     options: type | None = None,
     needs_labelled: bool = False,
+    reduce: str = MEAN,
 ) -> Callable[[Callable], Callable]:
     """Returns a decorator that makes a function a score called `name`.
 
     Args:
         name: What users call it.
-        needs: Sums beside the mean: "spread", "entropies", "votes".
+        needs: Sums beside the mean: "spread", "entropies", "votes", "last", "profiles".
         compares: Whether it is 0 everywhere for a single pass.
-        source: What it is made from. "passes": the function gets `PassStatistics` and returns a (n, *space) map.
-            "images": it gets the images of all units, (N,) bool which are annotated, its options, and by keyword a
-            `folder` for its files and a `seed`, and returns the (N,) scores.
-        options: A dataclass of its options; None: it has none.
+        source: What it is made from. "passes": the function gets `PassStatistics`, and its options by keyword, and
+            returns a (n, *space) map. "images": it gets the images of all units, (N,) bool which are annotated, its
+            options, and by keyword a `folder` for its files and a `seed`, and returns the (N,) scores.
+        options: A dataclass of the options of a score of images; None: it has none.
         needs_labelled: Whether it needs at least one annotated unit, so that it cannot serve the first query.
+        reduce: How a map becomes a number for each unit where the query does not say, see `unit_values`.
     """
     facts = {"needs": tuple(needs), "compares": compares, "source": source, "needs_labelled": needs_labelled}
+    facts["reduce"] = reduce
     return SCORES.register(name, options_class=options, **facts)
 
 
+def bound(name: str, options: Mapping[str, Any]) -> Callable[[PassStatistics], np.ndarray]:
+    """Returns a registered score of passes with its options, as `PassStatistics` takes it."""
+    score = SCORES.get(name)
+    return functools.update_wrapper(functools.partial(score, **options), score)
+
+
 class PassStatistics:
-    """Running sums over the passes of one batch of slices, and the scores made of them.
+    """Running sums over the passes of one batch of slices, and the maps made of them.
 
     Args:
-        names: Registered scores to compute; only the sums that they need are kept.
+        names: Maps to compute: names of registered scores, or functions of these statistics with an attribute `needs`,
+            such as `bound` scores; only the sums that they need are kept.
 
     Attributes:
         passes: int, passes so far.
-        mean: (n, *space, C) mean probabilities.
+        mean: (n, *space, C) mean probabilities; in memory the classes lie one after the other, as in all sums.
         spread: (n, *space, C) sum of squared differences to the mean.
         entropies: (n, *space) sum over passes of each pass's entropy.
         votes: (n, *space, C) int32, how many passes found each class the most probable (the first among equals).
+        last: (n, *space) probability of foreground, all but class 0, in the last pass.
+        profiles: For each pass (n, ..., C), its means over rows and columns: they alone grow with the passes.
 
     Raises:
         ConfigError: unknown score.
@@ -78,11 +93,12 @@ class PassStatistics:
         {'entropy': 0.6931, 'bald': 0.6931}
     """
 
-    def __init__(self, names: Sequence[str] = ("entropy",)):
-        self._functions = {name: SCORES.get(name) for name in names}
+    def __init__(self, names: Sequence[Hashable] = ("entropy",)):
+        self._functions = {name: name if callable(name) else SCORES.get(name) for name in names}
         self._needs = {need for function in self._functions.values() for need in function.needs}
         self.passes = 0
-        self.mean = self.spread = self.entropies = self.votes = None
+        self.mean = self.spread = self.entropies = self.last = self._votes = None
+        self.profiles: list[np.ndarray] = []
 
     def update(self, probabilities: np.ndarray) -> None:
         """Adds a pass: (n, *space, C) float probabilities of the same slices in each pass, at least 2 classes.
@@ -93,88 +109,88 @@ class PassStatistics:
         values = np.asarray(probabilities)
         values = values.astype(np.result_type(values.dtype, np.float32), copy=False)
         if self.passes == 0:
-            self._begin(values)
+            self._begin(values.shape, values.dtype)
         elif values.shape != self.mean.shape:
             raise ValueError(f"Each pass must have the shape of the first. Received: {values.shape}, {self.mean.shape}")
         self.passes += 1
-        difference = values - self.mean
-        self.mean += difference / self.passes
-        if self.spread is not None:
-            self.spread += difference * (values - self.mean)
-        if self.entropies is not None:
-            self.entropies += entropy(values)
-        if self.votes is not None:
-            self.votes += values.argmax(axis=-1)[..., None] == np.arange(values.shape[-1])
+        if self._votes is not None and self.passes == 256:
+            self._votes = self._votes.astype(np.int32)
+        for place, one in enumerate(values):
+            self._add(place, one)
+        if LAST in self._needs:
+            self.last = 1 - values[..., 0]
+        if PROFILES in self._needs:
+            self.profiles.append(values.mean(axis=(-3, -2), dtype=np.float64))
 
-    def maps(self) -> dict[str, np.ndarray]:
+    def maps(self) -> dict[Hashable, np.ndarray]:
         """Returns for each name the (n, *space) score map. Raises RuntimeError before the first pass."""
         if self.passes == 0:
             raise RuntimeError("There was no pass.")
         return {name: function(self) for name, function in self._functions.items()}
 
-    def _begin(self, values: np.ndarray) -> None:
-        if values.ndim < 3 or values.shape[-1] < 2 or 0 in values.shape:
-            raise ValueError(f"`probabilities` must be (slices, *space, at least 2 classes). Received: {values.shape}")
-        if values.min() < 0 or np.abs(values.sum(axis=-1) - 1).max() > 0.02:
+    def _add(self, place: int, values: np.ndarray) -> None:
+        """Adds the (*space, C) probabilities of one slice, which stay in the processor's cache."""
+        rows, work = self._rows, self._work  # (C, *space): sums over few classes are fast
+        np.copyto(rows, np.moveaxis(values, -1, 0))
+        if self.passes == 1 and (rows.min() < 0 or np.abs(rows.sum(axis=0) - 1).max() > 0.02):
             raise ValueError("`probabilities` must not be negative and sum to 1 over classes. Are they logits?")
-        self.mean = np.zeros_like(values)
-        self.spread = np.zeros_like(values) if SPREAD in self._needs else None
-        self.entropies = np.zeros_like(values[..., 0]) if ENTROPIES in self._needs else None
-        self.votes = np.zeros(values.shape, np.int32) if VOTES in self._needs else None
+        mean, *spread = (np.moveaxis(sums[place], -1, 0) for sums in (self.mean, self.spread) if sums is not None)
+        np.subtract(rows, mean, out=work)
+        mean += work / self.passes if spread else np.divide(work, self.passes, out=work)
+        if spread:
+            work *= rows - mean
+            spread[0][...] += work
+        if self.entropies is not None:
+            self.entropies[place] += entropy(rows, axis=0, out=work)
+        if self._votes is not None:
+            (is_first, is_open), top = self._masks, np.max(rows, axis=0, out=work[0])
+            is_open[...] = True
+            for label, row in enumerate(rows):
+                np.equal(row, top, out=is_first)
+                is_first &= is_open
+                self._votes[place, ..., label] += is_first.view(np.uint8)
+                is_open ^= is_first
+
+    @property
+    def votes(self) -> np.ndarray | None:
+        return None if self._votes is None else self._votes.astype(np.int32)
+
+    def _begin(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        if len(shape) < 3 or shape[-1] < 2 or 0 in shape:
+            raise ValueError(f"`probabilities` must be (slices, *space, at least 2 classes). Received: {shape}")
+        count, *space, classes = shape
+        self.mean = np.moveaxis(np.zeros((count, classes, *space), dtype), 1, -1)
+        self._rows, self._work = np.empty((2, classes, *space), dtype)  # kept, since pages of new arrays cost time
+        self._masks = np.empty((2, *space), bool)
+        self.spread = np.zeros_like(self.mean) if SPREAD in self._needs else None
+        self.entropies = np.zeros((count, *space), dtype) if ENTROPIES in self._needs else None
+        self._votes = np.zeros_like(self.mean, np.uint8) if VOTES in self._needs else None  # adds fast; up to 255
 
 
-def entropy(probabilities: np.ndarray) -> np.ndarray:
-    """Returns (...) the entropy in nats of (..., C) probabilities."""
-    return -(probabilities * np.log(probabilities + probabilities.dtype.type(_TINY))).sum(axis=-1)
+def entropy(probabilities: np.ndarray, *, axis: int = -1, out: np.ndarray | None = None) -> np.ndarray:
+    """Returns (...) the entropy in nats of probabilities along an axis; `out` holds what comes in between."""
+    values = np.add(probabilities, probabilities.dtype.type(_TINY), out=out)
+    np.log(values, out=values)
+    values *= probabilities
+    return -values.sum(axis=axis)
 
 
-@register("entropy")
-def predictive_entropy(statistics: PassStatistics) -> np.ndarray:
-    """H(p), the entropy of the mean: aleatoric and epistemic uncertainty. Published as `entropy_w_label_probs`."""
-    return entropy(statistics.mean)
+def predicted_foreground(statistics: PassStatistics) -> np.ndarray:
+    """Whether the most probable class of the mean is not 0, the background; a map of `PassStatistics`."""
+    return statistics.mean[..., 1:].max(axis=-1) > statistics.mean[..., 0]
 
 
-@register("expected_entropy", needs=(ENTROPIES,))
-def expected_entropy(statistics: PassStatistics) -> np.ndarray:
-    """Mean of H over passes: aleatoric uncertainty only."""
-    return statistics.entropies / statistics.passes
+def pass_means(statistics: PassStatistics) -> np.ndarray:
+    """The (n, ..., M, C) mean probabilities over rows and columns of each pass; a map of `PassStatistics`."""
+    return np.stack(statistics.profiles, axis=-2)
 
 
-@register("bald", needs=(ENTROPIES,), compares=True)
-def bald(statistics: PassStatistics) -> np.ndarray:
-    """BALD, H(p) minus the expected entropy: passes that contradict each other only."""
-    return entropy(statistics.mean) - statistics.entropies / statistics.passes
+def predicted_classes(statistics: PassStatistics) -> np.ndarray:
+    """The most probable class of the mean, uint8; a map of `PassStatistics`."""
+    return statistics.mean.argmax(axis=-1).astype(np.uint8)
 
 
-@register("ensemble_variance", needs=(SPREAD,), compares=True)
-def ensemble_variance(statistics: PassStatistics) -> np.ndarray:
-    """Variance of the probabilities over passes (divided by M), mean over classes."""
-    return statistics.spread.mean(axis=-1) / statistics.passes
-
-
-@register("least_confidence")
-def least_confidence(statistics: PassStatistics) -> np.ndarray:
-    """1 - the largest mean probability."""
-    return 1.0 - statistics.mean.max(axis=-1)
-
-
-@register("margin")
-def margin(statistics: PassStatistics) -> np.ndarray:
-    """1 - (largest - second largest mean probability)."""
-    top = np.partition(statistics.mean, -2, axis=-1)
-    return 1.0 - (top[..., -1] - top[..., -2])
-
-
-@register("variance_ratio", needs=(VOTES,), compares=True)
-def variance_ratio(statistics: PassStatistics) -> np.ndarray:
-    """1 - (passes that vote for the most frequent class) / M. Published as `ensemble_variance_ratio`."""
-    return 1.0 - statistics.votes.max(axis=-1) / statistics.passes
-
-
-@register("vote_entropy", needs=(VOTES,), compares=True)
-def vote_entropy(statistics: PassStatistics) -> np.ndarray:
-    """Entropy of the shares of the passes' votes. Published as `entropy_w_label_counts`, there of equal values."""
-    return entropy(statistics.votes / statistics.passes)
+predicted_foreground.needs, predicted_classes.needs, pass_means.needs = (), (), (PROFILES,)
 
 
 def mean_over_members(scores: Sequence[np.ndarray]) -> np.ndarray:
@@ -182,6 +198,25 @@ def mean_over_members(scores: Sequence[np.ndarray]) -> np.ndarray:
     if not len(scores) or len({np.shape(score) for score in scores}) > 1:
         raise ConfigError(f"Each member must score the same slices. Received: {[np.shape(score) for score in scores]}")
     return np.mean(np.asarray(scores, np.float64), axis=0)
+
+
+def unit_values(
+    maps: Mapping[Hashable, np.ndarray], name: Hashable, starts: np.ndarray, sizes: np.ndarray, *, reduce: str = MEAN
+) -> np.ndarray:
+    """Returns the (n,) float64 values of a map over boxes: its mean, its sum, or its mean over predicted foreground.
+
+    Args:
+        maps: Name -> (slices, rows, columns) map of a case; for "foreground" `predicted_foreground` among them.
+        starts, sizes: See `unit_means`.
+        reduce: "mean", "sum", or "foreground": then a box without predicted foreground has the value 0.
+    """
+    voxels = np.prod(sizes, axis=1)
+    if reduce != FOREGROUND:
+        return unit_means(maps[name], starts, sizes) * (voxels if reduce == SUM else 1)
+    is_foreground = maps[predicted_foreground]
+    counts = np.rint(unit_means(is_foreground, starts, sizes) * voxels)
+    sums = unit_means(maps[name] * is_foreground, starts, sizes) * voxels
+    return np.where(counts > 0, sums / np.maximum(counts, 1), 0.0 * sums)
 
 
 def unit_means(score_map: np.ndarray, starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:

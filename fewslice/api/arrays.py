@@ -14,6 +14,7 @@ from fewslice.active.units import Case, Units
 from fewslice.core.errors import ConfigError
 from fewslice.data import cache
 from fewslice.settings import datasets
+from fewslice.settings.experiment import PASS_MEANS
 
 
 def load_dataset(name: str, *, data_root: str | os.PathLike | None = None, **changes: Any) -> datasets.DatasetConfig:
@@ -69,6 +70,7 @@ def select(
     rng: np.random.Generator | int = 0,
     scores: np.ndarray | None = None,
     gradients: np.ndarray | None = None,
+    pass_means: np.ndarray | None = None,
     pixels: np.ndarray | None = None,
     masks: np.ndarray | None = None,
     ignore_value: int = 255,
@@ -87,6 +89,7 @@ def select(
         rng: Generator or seed.
         scores: (N,) float uncertainty, larger is more uncertain.
         gradients: (N, E) gradient embeddings, for "badge".
+        pass_means: (N, T, C) mean class probabilities of each unit in each dropout pass, for "batchbald".
         pixels: (N, H, W) images of one size. Without them "mfc" looks at embeddings and `**options` alone.
         masks: (N, H, W) annotation, such as scribbles, with `ignore_value` elsewhere. Without them "mfc" weighs all
             pixels alike.
@@ -108,6 +111,7 @@ def select(
         [0, 3]
     """
     arrays = {FEATURES: embeddings, SCORES: scores, GRADIENTS: gradients, PIXELS: pixels, MASKS: masks}
+    arrays[PASS_MEANS] = pass_means
     arrays = {need: np.asarray(array) for need, array in arrays.items() if array is not None}
     needs, known = STRATEGIES.get(strategy).needs, query_lib.strategy_options(strategy)
     columns = {"volumes": volumes, "positions": positions, "patients": patients}

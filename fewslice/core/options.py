@@ -87,7 +87,8 @@ def registered_options(
     fit each other; if it is a dataclass itself, they are its fields.
 
     Returns:
-        All its options, given or not, as plain values; and (place, what is wrong).
+        All its options, given or not, as plain values, but those that came later (`fewslice.settings.declare.Later`)
+        and are at their default; and (place, what is wrong).
     """
     of_class = getattr(registered, "options_class", None)
     checked, problems = check(_type_of(of_class or registered), given, kind=f"option of {kind} {name!r}")
@@ -101,6 +102,13 @@ def registered_options(
             texts = str(error).splitlines()
             is_meant = lambda one, text: f"`{one}`" in text or text.startswith(f"Unknown {one} ")  # noqa: E731
             return {}, [(tuple(one for one in given if is_meant(one, text))[:1], text) for text in texts]
+    later = [
+        each.name
+        for each in dataclasses.fields(checked)
+        if any(getattr(rule, "in_digest", "") == "unless default" for rule in _without_rules(each.type)[1])
+        and found[each.name] == each.default_factory()
+    ]
+    found = {name: value for name, value in found.items() if name not in later}
     return json.loads(json.dumps(found, default=_plain)), []
 
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from absl import logging
+
 from fewslice.core.errors import ConfigError
 
 _TABLES: dict[str, Registry] = {}
@@ -72,6 +74,7 @@ class Registry:
         self._is_loaded = package is None
         self._objects: dict[str, Any] = {}
         self._origins: dict[str, str] = {}
+        self._aliases: dict[str, tuple[str, str]] = {}
 
     def register(self, name: str, **facts: Any) -> Callable[[Any], Any]:
         """Returns a decorator that stores its object under `name`. A name that is taken raises `RuntimeError`.
@@ -95,6 +98,18 @@ class Registry:
 
         return decorate
 
+    def alias(self, name: str, of: str, meaning: str) -> None:
+        """Makes `name` another name of what is registered as `of`; whoever uses it is told so, and what that is."""
+        self._aliases[name] = of, meaning
+
+    def true_name(self, name: str) -> str:
+        """Returns the name that an alias stands for, and logs it; any other name as it is."""
+        self.load()
+        if name not in self._aliases:
+            return name
+        logging.info("The %s `%s` is `%s`: %s.", self.kind, name, *self._aliases[name])
+        return self._aliases[name][0]
+
     def load(self) -> None:
         """Imports every module of `package` at the first call, so that what they register is known."""
         if not self._is_loaded:
@@ -103,8 +118,9 @@ class Registry:
                 importlib.import_module(f"{self._package}.{module.name}")
 
     def get(self, name: str) -> Any:
-        """Returns the object called `name`. Raises `ConfigError` with the nearest known name."""
+        """Returns the object called `name`, or by an alias. Raises `ConfigError` with the nearest known name."""
         self.load()
+        name = name if name in self._objects else self.true_name(name)
         if name not in self._objects:
             raise ConfigError(unknown_name(self.kind, name, self._objects))
         return self._objects[name]

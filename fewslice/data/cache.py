@@ -7,7 +7,8 @@ trained on and a second run starts at once.
     manifest.json                 settings and a table of all cases, for people and other programs
     <case id>/image.npy           (Z, NX, NY) float32; (Z, NX, NY, C) where `num_channels` is more than 1
               label.npy           (Z, NX, NY) uint8, num_classes = not annotated, and
-              native_label.npy    (X, Y, Z) uint8 on the grid of the file, if the label was asked for
+              native_label.npy    (X, Y, Z) uint8 on the grid of the file, if the label was asked for, and
+              instances.npy       (X, Y, Z) uint16, the number of the object there, where labels hold such numbers
               scribble.npy        (Z, NX, NY) uint8, num_classes = not annotated, if scribbles were asked for;
                                   scribble_simulated.npy where the dataset's `scribbles` are simulated
               entry.json          checksums of sources, arrays and itself; written last, so it vouches for the rest
@@ -54,14 +55,14 @@ from fewslice.data.volume import (
 from fewslice.settings.datasets import DatasetConfig, without_later_defaults
 
 Annotations = frozenset[str]  # what is asked for beside the image: LABEL, SCRIBBLE, both or nothing
-LABEL, SCRIBBLE, NATIVE = "label", "scribble", "native_label"
+LABEL, SCRIBBLE, NATIVE, INSTANCES = "label", "scribble", "native_label", "instances"
 CHECKSUM = "checksum"  # of the rest of an entry; those of earlier versions have none and are made again
 AT_ONCE = 512 << 20  # bytes of arrays whose checksums are compared before a training starts, of more beside it
 FORMAT = 1  # raise it when preparation or this format changes, so that old caches are not used
 _SETTINGS = (
     "layout", "data_path_tr", "images_dir", "labels_dir", "image_channel", "label_map", "num_classes",
     "img_size_x", "img_size_y", "target_resolution", "percentiles", "anti_aliasing", "num_channels", "grid",
-    "intensity", "orientation", "label_resampling", "ignore_label",
+    "intensity", "orientation", "label_resampling", "ignore_label", "label_values",
 )  # fmt: skip
 
 
@@ -80,6 +81,7 @@ class PreparedVolume:
         native_label: (X, Y, Z) uint8 on the grid of the file, memory-mapped, or None if `label` is.
         header: As in `Volume`; None too if the label was not asked for.
         num_classes: Classes, background included.
+        instances: As in `Volume`, memory-mapped.
     """
 
     case: Case
@@ -94,6 +96,7 @@ class PreparedVolume:
     header: Header | None = None
     axes: Axes = STORED
     num_classes: int = 255
+    instances: np.ndarray | None = None
 
     @functools.cached_property
     def annotated_slices(self) -> np.ndarray:
@@ -116,6 +119,7 @@ class PreparedVolume:
         if len(kept) == len(self.label):
             return self
         arrays = {"image": self.image[kept], "label": self.label[kept], "native_label": self.native_label[..., kept]}
+        arrays |= {} if self.instances is None else {INSTANCES: self.instances[..., kept]}
         return dataclasses.replace(self, **arrays, native_shape=(*self.native_shape[:2], len(kept)))
 
     def file_slice(self, index: int) -> int:
@@ -126,7 +130,7 @@ class PreparedVolume:
     def native(self) -> Volume:
         """The label and the geometry of the file, as the cache holds them; without image and scribble."""
         where = (self.spacing_mm, self.affine, (), self.header, self.axes)
-        return Volume(self.case, None, self.native_label, None, *where)
+        return Volume(self.case, None, self.native_label, None, *where, self.instances)
 
 
 class PreparedSet(tuple[PreparedVolume, ...]):
@@ -299,7 +303,7 @@ def settings(dataset: DatasetConfig) -> dict[str, Any]:
     unused |= {"img_size_x", "img_size_y"} if dataset.grid == "native" else set()
     has_no_affine = dataset.layout.endswith("h5")
     unused |= {"orientation"} if dataset.orientation == "as_stored" or has_no_affine else set()
-    unused |= {"percentiles"} if dataset.intensity == "as_stored" else set()
+    unused |= {"percentiles"} if dataset.intensity != "percentiles" else set()
     values = {name: getattr(dataset, name) for name in _SETTINGS if name not in unused}
     values |= {"padding": "left out"} if dataset.intensity == "percentiles" else {}  # older caches hold it
     return {"format": FORMAT, **without_later_defaults(values)}
@@ -414,6 +418,7 @@ class Store:
             header=header_from(base64.b64decode(header)) if header else None,
             axes=tuple(entry["axes"]),
             num_classes=self.reader.dataset.num_classes,
+            instances=self._load(case, INSTANCES) if has_label and INSTANCES in entry["arrays"] else None,
         )
 
     def _load(self, case: Case, key: str) -> np.ndarray:
@@ -426,7 +431,8 @@ class Store:
     def arrays(self, case: Case, annotations: Annotations) -> list[tuple[Path, Mapping[str, Any]]]:
         """Returns the files that `open` maps, with their records."""
         records = self.entry(case)["arrays"]
-        keys = ["image", *((LABEL, NATIVE) if LABEL in annotations else ()), *map(self._key, annotations - {LABEL})]
+        of_label = (key for key in (LABEL, NATIVE, INSTANCES) if LABEL in annotations and key in records)
+        keys = ["image", *of_label, *map(self._key, annotations - {LABEL})]
         return [(self._file(case, f"{key}.npy"), records[key]) for key in keys]
 
     def _source_digest(self, case: Case, entry: Mapping[str, Any], annotations: Annotations) -> str:
@@ -541,6 +547,7 @@ def _prepare(volume: Volume, dataset: DatasetConfig, *, with_image: bool) -> tup
     if volume.label is not None:
         arrays[LABEL] = label = partial_label_to_grid(volume.label, volume.spacing_mm, dataset)
         arrays[NATIVE] = volume.label
+        arrays |= {} if volume.instances is None else {INSTANCES: volume.instances}
         lost = sorted(set(np.unique(volume.label).tolist()) - {0, dataset.num_classes, *np.unique(label).tolist()})
         if lost:
             names = ", ".join(dataset.struct_name[number - 1] for number in lost)

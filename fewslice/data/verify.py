@@ -62,7 +62,7 @@ def examine_dataset(
             line.update(note=cases[index].case_id)
     splits = reader.dataset.splits
     training = {patient for key in splits.labelled_keys() for ids in splits.train[key].values() for patient in ids}
-    shared = patients.notes(reader.dataset, training, val_patients(splits))
+    shared = patients.notes(reader, training, val_patients(splits))
     findings, duplicates, notes = Findings(notes=[*reader.notes, *shared]), [], []
     seen: dict[str, Case] = {}
     lies = {case.case_id: results[index].lie for index, case in enumerate(cases) if isinstance(results[index], Facts)}

@@ -57,6 +57,8 @@ class Volume:
         notes: Text on what was read differently from how it stands in the file.
         header: The file's NIfTI header, which files on the same grid take over; None for other formats.
         axes: How the arrays were turned against the file (`fewslice.data.io.geometry`).
+        instances: (X, Y, Z) unsigned, the number of the object at each voxel, 0 outside; None where the files of the
+            dataset hold classes (`label_values`), or as `label`.
     """
 
     case: Case
@@ -68,6 +70,7 @@ class Volume:
     notes: tuple[str, ...] = ()
     header: Header | None = None
     axes: Axes = STORED
+    instances: np.ndarray | None = None
 
 
 def with_channel_axis(images: np.ndarray) -> np.ndarray:
@@ -86,7 +89,9 @@ def image_notes(image: np.ndarray, dataset: DatasetConfig) -> list[str]:
     if image.min() == image.max():
         return [f"the image is constant ({image.flat[0]:g})" + " and becomes zero" * is_scaled]
     padding = preprocess.find_padding(image, dataset.percentiles)
-    kept = "is left out of the percentiles and becomes 0" if is_scaled else "stays (`intensity` is as_stored)"
+    kept = (
+        "is left out of the percentiles and becomes 0" if is_scaled else f"stays (`intensity` is {dataset.intensity})"
+    )
     return [] if padding is None else [f"{padding}: this is taken for padding and {kept}"]
 
 
@@ -103,6 +108,8 @@ def image_to_grid(image: np.ndarray, spacing_mm: Sequence[float], dataset: Datas
     """
     if dataset.intensity == "percentiles":
         image = preprocess.normalise(image, dataset.percentiles)
+    elif dataset.intensity == "divide_by_255":
+        image = np.asarray(image, np.float32) / np.float32(255)
     if dataset.grid != "resample":
         return np.ascontiguousarray(_stretched(image, dataset), np.float32)
     channels = image[..., np.newaxis] if image.ndim == 3 else image

@@ -16,13 +16,20 @@ Percentiles interpolate linearly. A metric that is undefined is NaN, never 0 or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.ndimage
 import scipy.spatial
 
+from fewslice.core.registry import Registry
+
+METRICS = Registry("metric")
+"""Further scores that a dataset names in `metrics`: functions of truth and prediction (X, Y, Z), the numbers of the
+true objects or None, and the number of classes, which return name -> (K - 1,) values. Attributes: `definitions`, name
+-> text of what has means; `needs_all` voxels annotated; `pool`, None or name -> (volumes, K - 1) values -> theirs.
+"""
 _SPARSE = 12  # voxels of the box per surface voxel from which a k-d tree is faster than a distance transform
 
 
@@ -148,3 +155,25 @@ def hd95_voxels(truth_mask: np.ndarray, prediction_mask: np.ndarray) -> float:
     """Returns the 95th percentile of the pooled surface distances in voxels, whatever their mm; NaN if one is empty."""
     measured = surface_distances(truth_mask, prediction_mask, (1.0,) * np.ndim(truth_mask))
     return float(np.percentile(measured.pooled(), 95))
+
+
+def pooled_dice(counts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the Dice of the pixels of all volumes together, from the counts of `pixels`; 1 if there are none."""
+    common, both = (counts[name].sum(axis=0) for name in ("pixels_common", "pixels_both"))
+    return {"pixel_dice": np.divide(2 * common, both, out=np.ones(both.shape), where=both > 0)}
+
+
+_PIXEL_DICE = "Dice with 1 where a structure is absent in both, of each volume and pooled: of all pixels together"
+
+
+@METRICS.register("pixels", definitions={"pixel_dice": _PIXEL_DICE}, needs_all=False, pool=pooled_dice)
+def pixels(
+    truth: np.ndarray, prediction: np.ndarray, instances: np.ndarray | None, num_classes: int
+) -> dict[str, np.ndarray]:
+    """Returns "pixel_dice", as published code for GlaS scores (but exactly 0 for what is missed), and its counts."""
+    masks = [(truth == label, prediction == label) for label in range(1, num_classes)]
+    counts = {
+        "pixels_common": np.array([np.count_nonzero(a & b) for a, b in masks]),
+        "pixels_both": np.array([np.count_nonzero(a) + np.count_nonzero(b) for a, b in masks]),
+    }
+    return {**pooled_dice({name: values[np.newaxis] for name, values in counts.items()}), **counts}

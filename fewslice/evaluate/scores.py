@@ -5,13 +5,14 @@ A metric that is undefined (a structure that is absent) is NaN, with a note; no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fewslice.evaluate import metrics
+from fewslice.evaluate.objects import METRICS
 
 if TYPE_CHECKING:
     from fewslice.data.volume import Case
@@ -35,6 +36,7 @@ class VolumeScore:
         nsd: (K - 1,) float64 normalised surface Dice, NaN as above.
         notes: (K - 1) texts: "", "absent in truth", "absent in prediction" or "absent in truth and
             prediction"; of a volume that is not annotated everywhere also in how many slices it is.
+        further: Name -> (K - 1,) values of the dataset's `metrics`, see `metrics.METRICS`.
     """
 
     case_id: str
@@ -46,6 +48,7 @@ class VolumeScore:
     assd_mm: np.ndarray
     nsd: np.ndarray
     notes: tuple[str, ...]
+    further: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -61,7 +64,7 @@ class VolumeScore:
         """Returns the rows of per_volume.csv: one per structure and metric."""
         head = {"case_id": self.case_id, "patient_id": self.patient_id, "phase": self.phase}
         table = {"dice": self.dice[1:], "hd95_mm": self.hd95_mm, "assd_mm": self.assd_mm}
-        table |= {"hd95_voxels": self.hd95_voxels, "nsd": self.nsd}
+        table |= {"hd95_voxels": self.hd95_voxels, "nsd": self.nsd, **self.further}
         return [
             {**head, "structure": structure, "metric": metric, "value": float(values[index]), "note": note}
             for index, (structure, note) in enumerate(zip(struct_name, self.notes, strict=True))
@@ -78,6 +81,8 @@ def score_volume(
     num_classes: int,
     surface: bool = True,
     tolerance_mm: float = 2.0,
+    instances: np.ndarray | None = None,
+    further: Sequence[str] = (),
 ) -> VolumeScore:
     """Compares two labels on the original grid.
 
@@ -90,6 +95,8 @@ def score_volume(
         num_classes: K, background included.
         surface: Also measure HD95, ASSD and NSD; they cost more than all else. Without, they are NaN.
         tolerance_mm: Of the normalised surface Dice.
+        instances: (X, Y, Z) numbers of the objects of the truth, 0 outside; None: objects are its connected parts.
+        further: Names of `metrics.METRICS`.
     """
     distances = np.full((4, num_classes - 1), np.nan)  # hd95_mm, hd95_voxels, assd_mm, nsd
     known, partial = truth != num_classes, ""
@@ -105,4 +112,9 @@ def score_volume(
             measured = metrics.surface_distances(*pair, spacing_mm)
             found = measured.hd95(), metrics.hd95_voxels(*pair), measured.assd(), measured.nsd(tolerance_mm)
             distances[:, index - 1] = found
-    return VolumeScore(case.case_id, case.patient_id, case.phase, dice, *distances, tuple(notes))
+    values = {}
+    for metric in map(METRICS.get, further):
+        is_known = not (partial and metric.needs_all)
+        nowhere = dict.fromkeys(metric.definitions, np.full(num_classes - 1, np.nan))
+        values |= metric(truth, prediction, instances, num_classes) if is_known else nowhere
+    return VolumeScore(case.case_id, case.patient_id, case.phase, dice, *distances, tuple(notes), values)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from fewslice.evaluate.objects import METRICS
 from fewslice.evaluate.scores import VolumeScore
 
 DEFINITIONS = {
@@ -43,16 +45,29 @@ def statistics(values: Sequence[float] | np.ndarray) -> dict[str, float | int]:
     }
 
 
-def summarise(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -> dict:
-    """Returns the content of summary.json: over all volumes, and per phase where there are phases."""
-    result = _group(scores, struct_name)
-    phases = sorted({score.phase for score in scores})
-    result["per_phase"] = {
-        phase: _group([score for score in scores if score.phase == phase], struct_name) for phase in phases if phase
-    }
+def summarise(
+    scores: Sequence[VolumeScore],
+    struct_name: Sequence[str],
+    *,
+    further: Sequence[str] = (),
+    groups: Mapping[str, str | None] | None = None,
+) -> dict:
+    """Returns the content of summary.json: over all volumes, and per phase and group (of case ids) where there are any.
+
+    `further` are names of `metrics.METRICS` that the scores have.
+    """
+    chosen = [METRICS.get(name) for name in further]
+    result = _group(scores, struct_name, chosen)
+
+    def each(group_of: Mapping[str, str | None]) -> dict[str, dict]:
+        found = {name: [score for score in scores if group_of[score.case_id] == name] for name in group_of.values()}
+        return {name: _group(found[name], struct_name, chosen) for name in sorted(filter(None, found))}
+
+    result["per_phase"] = each({score.case_id: score.phase for score in scores})
+    result |= {"per_group": found} if (found := each(groups or {})) else {}
     result["published"] = published_means(scores, struct_name)
     result["per_volume_mean_dice"] = {score.case_id: score.mean_dice for score in scores}
-    result["definitions"] = DEFINITIONS
+    result["definitions"] = functools.reduce(dict.__or__, [metric.definitions for metric in chosen], DEFINITIONS)
     return result
 
 
@@ -82,14 +97,18 @@ def published_means(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -
     return {f"mean_{name}": value for name, value in means.items()} | {"per_structure": per_structure}
 
 
-def _group(scores: Sequence[VolumeScore], struct_name: Sequence[str]) -> dict:
+def _group(scores: Sequence[VolumeScore], struct_name: Sequence[str], chosen: Sequence[Callable]) -> dict:
     per_structure = {}
+    tables = {name: np.stack([score.further[name] for score in scores]) for name in scores[0].further if chosen}
+    pooled = {name: values for metric in chosen if metric.pool for name, values in metric.pool(tables).items()}
     for index, structure in enumerate(struct_name):
         notes = [score.absent[index] for score in scores]
         distances = ("hd95_mm", "hd95_voxels", "assd_mm", "nsd")
         per_structure[structure] = {
             "dice": statistics([score.dice[index + 1] for score in scores]),
             **{name: statistics([getattr(score, name)[index] for score in scores]) for name in distances},
+            **{name: statistics(tables[name][:, index]) for metric in chosen for name in metric.definitions},
+            **{f"pooled_{name}": float(values[index]) for name, values in pooled.items()},
             "absent_in_truth_only": notes.count("absent in truth"),
             "absent_in_prediction_only": notes.count("absent in prediction"),
             "absent_in_both": notes.count("absent in truth and prediction"),

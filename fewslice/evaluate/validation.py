@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ class ValidationResult:
         mean_dice: Mean over volumes of the mean foreground Dice on the original grid; NaN if no volume shows a
             structure, since the Dice of what a network finds there would be 0 whatever it is.
         per_structure: (K - 1,) float64 mean Dice of each structure over volumes, NaN where never defined.
-        dice_loss: Mean over all slices of the Dice loss with background, on the network's grid.
+        dice_loss: Mean over all slices of the loss, by default Dice with background, on the network's grid.
         scores: The volumes' scores, without surface distances.
         confident: Share of confident pixels among those of a structure, true or predicted; NaN if not asked for.
         confident_right: Share of these whose class is the true one; NaN where there are none.
@@ -47,6 +47,7 @@ def validate(
     *,
     dataset: DatasetConfig,
     confidence: float | None = None,
+    loss: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
 ) -> ValidationResult:
     """Scores the validation volumes.
 
@@ -55,6 +56,7 @@ def validate(
             (num_classes) counts nowhere.
         predict: (Z, NX, NY, C) float32 -> class probabilities (Z, NX, NY, K).
         confidence: Probability from which a pixel is confident; None counts none.
+        loss: (Z, NX, NY, K) probabilities and (Z, NX, NY) labels -> loss of each slice; default `dice_loss_per_slice`.
 
     Raises:
         ConfigError: there is no volume.
@@ -69,7 +71,7 @@ def validate(
     for prepared, truth in items:
         probabilities, label = predict_volume(prepared, predict, dataset=dataset)
         has_structure |= bool(np.any((truth > 0) & (truth < dataset.num_classes)))
-        losses.append(dice_loss_per_slice(probabilities, prepared.label))
+        losses.append((loss or dice_loss_per_slice)(probabilities, prepared.label))
         if confidence is not None:
             counts += confident_pixels(probabilities, prepared.label, confidence)
         origin = {"case": prepared.case, "spacing_mm": prepared.spacing_mm}
@@ -103,12 +105,13 @@ def confident_pixels(probabilities: np.ndarray, label: np.ndarray, confidence: f
     return np.array([counted.sum(), confident.sum(), (predicted == truth)[confident].sum()])
 
 
-def dice_loss_per_slice(probabilities: np.ndarray, label: np.ndarray) -> np.ndarray:
+def dice_loss_per_slice(probabilities: np.ndarray, label: np.ndarray, *, pooled: bool = False) -> np.ndarray:
     """Returns 1 - mean over all K classes of the soft Dice of each slice.
 
     Args:
         probabilities: (Z, NX, NY, K).
         label: (Z, NX, NY) integer classes, K = not annotated.
+        pooled: Whether sums go over the classes too, as in `losses.PooledDice`.
 
     Returns:
         (Z',) float64 of the slices in which something is annotated, over these pixels. A class that is absent from a
@@ -120,13 +123,14 @@ def dice_loss_per_slice(probabilities: np.ndarray, label: np.ndarray) -> np.ndar
     label, maps = label.reshape(depth, -1), probabilities[is_annotated].reshape(depth, -1, num_classes)
     if (label == num_classes).any():
         maps = np.where(label[..., np.newaxis] < num_classes, maps, 0)
-    dice = np.empty((depth, num_classes))
+    common, sizes = np.empty((2, depth, num_classes))
     for index in range(num_classes):
         truth, predicted = label == index, maps[..., index]
-        common = np.where(truth, predicted, 0.0).sum(axis=1, dtype=np.float64)
-        sizes = predicted.sum(axis=1, dtype=np.float64) + truth.sum(axis=1)
-        dice[:, index] = 2.0 * common / (sizes + 1e-10)
-    return 1.0 - dice.mean(axis=1)
+        common[:, index] = np.where(truth, predicted, 0.0).sum(axis=1, dtype=np.float64)
+        sizes[:, index] = predicted.sum(axis=1, dtype=np.float64) + truth.sum(axis=1)
+    if pooled:
+        common, sizes = (each.sum(axis=1, keepdims=True) for each in (common, sizes))
+    return 1.0 - (2.0 * common / (sizes + 1e-10)).mean(axis=1)
 
 
 def log_values(result: ValidationResult, struct_name: Sequence[str]) -> dict[str, float]:

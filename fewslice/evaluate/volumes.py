@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from fewslice.core import files
 from fewslice.core.errors import ConfigError
-from fewslice.data.io.nifti import write_nifti  # nibabel is slow to import and validation never writes
+from fewslice.data.io.pictures import label_name, write_label
 from fewslice.data.segment import Predict, predict_volume
 from fewslice.evaluate.scores import VolumeScore, score_volume
 from fewslice.evaluate.summary import summarise
+from fewslice.settings.datasets import patient_of
 
 if TYPE_CHECKING:
     from fewslice.data.cache import PreparedVolume
@@ -40,7 +41,7 @@ def evaluate_cases(
         items: Pairs of the prepared and the native volume, drawn one by one; each native volume has a label
             (`PreparedVolume.native` is enough).
         predict: (Z, NX, NY, C) float32 -> class probabilities (Z, NX, NY, K).
-        out_dir: The `eval` folder; predictions/<case_id>.nii.gz are uint8 with the header of the scan.
+        out_dir: The `eval` folder; predictions/<case_id>.nii.gz (pictures: .png) are uint8 with the header of the scan.
 
     Returns:
         The scores, in order.
@@ -57,9 +58,11 @@ def evaluate_cases(
             raise RuntimeError(f"Volumes to evaluate must be distinct and labelled. Received: {case_id}")
         _, label = predict_volume(prepared, predict, dataset=dataset)
         if save_predictions:
-            write_nifti(Path(out_dir) / "predictions" / f"{case_id}.nii.gz", label, like=native)
+            name = label_name(case_id, native.case.image_path)
+            write_label(Path(out_dir) / "predictions" / name, label, like=native)
         names = {"case": native.case, "spacing_mm": native.spacing_mm}
         names |= {"num_classes": dataset.num_classes, "tolerance_mm": dataset.surface_tolerance_mm}
+        names |= {"instances": native.instances, "further": dataset.metrics}
         scores.append(score_volume(native.label, label, **names))
         if progress is not None:
             progress(scores[-1])
@@ -68,6 +71,7 @@ def evaluate_cases(
     rows = [row for score in scores for row in score.rows(dataset.struct_name)]
     files.write_csv(Path(out_dir) / "per_volume.csv", rows, COLUMNS)
     summary = {"dataset": dataset.name, "surface_tolerance_mm": dataset.surface_tolerance_mm}
-    summary |= summarise(scores, dataset.struct_name)
+    groups = {score.case_id: patient_of(score.case_id, dataset.score_groups) for score in scores}
+    summary |= summarise(scores, dataset.struct_name, further=dataset.metrics, groups=groups)
     files.write_json(Path(out_dir) / "summary.json", summary)
     return scores

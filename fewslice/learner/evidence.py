@@ -1,13 +1,13 @@
 """Evidence for strategies: features, pixels and annotations of units; scores and gradients of the last networks.
 
-A score comes from maps of each case by passes of networks, reduced to means over the units' boxes; or from the images
-of the units by a training of its own.
+A score comes from maps of each case by passes of networks, reduced to a number over the units' boxes; or from the
+images of the units by a training of its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,17 @@ import numpy as np
 
 from fewslice.active import uncertainty
 from fewslice.active.loop import Evidence, Situation
+from fewslice.active.measures.coverage import squared_distances
 from fewslice.active.measures.mfc import GRID
 from fewslice.active.measures.pixels import PixelStore
 from fewslice.active.pool import SCRIBBLE, Crops, open_pixels
-from fewslice.active.query import FEATURES, GRADIENTS, MASKS, PIXELS, SCORES
-from fewslice.active.uncertainty import COMBINES, IMAGES, PASSES, mean_over_members, unit_means
+from fewslice.active.query import CLASSES, FEATURES, GRADIENTS, MASKS, PIXELS, SCORES
+from fewslice.active.round_files import MAPS
+from fewslice.active.uncertainty import COMBINES, FOREGROUND, IMAGES, MEAN, PASSES, mean_over_members, unit_values
 from fewslice.active.units import Units
 from fewslice.augment.interpolate import resize_nearest
 from fewslice.core import files
+from fewslice.core.errors import ConfigError
 from fewslice.data import cache
 from fewslice.learner.features import gradient_embeddings
 from fewslice.learner.kinds import FEATURES as KINDS
@@ -35,6 +38,7 @@ from fewslice.learner.networks import SCORING_BATCH, Network, network_of
 from fewslice.learner.passes import DropoutPasses, Maps, Passes
 from fewslice.learner.trained import weights_of
 from fewslice.settings import datasets
+from fewslice.settings.experiment import PASS_MEANS
 from fewslice.train.encoder_runs import EncoderRun
 
 
@@ -92,6 +96,8 @@ class PoolEvidence:
             MASKS: self.masks,
             SCORES: self.scores,
             GRADIENTS: self.gradients,
+            PASS_MEANS: lambda situation: unit_pass_means(self.pool, self._maps(situation, [uncertainty.pass_means])),
+            CLASSES: self.classes,
         }
 
     @cached_property
@@ -109,9 +115,23 @@ class PoolEvidence:
         named = situation.plan.query.features
         if named is None:
             return None
+        return KINDS.get(named.name)(self._inputs(situation), **named.options)
+
+    def _inputs(self, situation: Situation) -> Inputs:
         parts = (self.volumes, self.pool, self.dataset, self.folder, self.find_encoder)
-        inputs = Inputs(*parts, lambda: self.networks.best(situation), batch_size=self.batch_size)
-        return KINDS.get(named.name)(inputs, **named.options)
+        return Inputs(*parts, lambda: self.networks.best(situation), batch_size=self.batch_size)
+
+    def classes(self, situation: Situation) -> np.ndarray | None:
+        """Returns (N,) the image-level class of the annotated unit that is nearest in features of the best network.
+
+        Features are its deepest map, averaged over pixels. Classes of other units are not looked at. None before a
+        network is trained.
+        """
+        if situation.trained is None:
+            return None
+        known = np.flatnonzero(situation.is_labelled)
+        rows = np.asarray(KINDS.get("pooled_map")(self._inputs(situation), level=-1), np.float64)
+        return self.pool.labels[known[squared_distances(rows, rows[known]).argmin(axis=1)]]
 
     def masks(self, situation: Situation) -> Any:
         """Returns the scribble of every unit, or only those of annotated units where nobody drew the others."""
@@ -128,14 +148,26 @@ class PoolEvidence:
         return make[uncertainty.SCORES.get(named.name).source](situation)
 
     def _by_passes(self, situation: Situation) -> np.ndarray:
-        query, name = situation.plan.query, situation.plan.query.score.name
+        query = situation.plan.query
+        score = uncertainty.bound(query.score.name, query.score.options)
+        reduce = query.reduce or score.reduce
+        names = [score, *([uncertainty.predicted_foreground] if reduce == FOREGROUND else [])]
+        names += [uncertainty.predicted_classes] * query.save_maps
+        maps = self._maps(situation, names)
+        if query.save_maps:
+            maps = _written(maps, score, [case.case_id for case in self.pool.cases], situation.folder / MAPS)
+        return unit_scores(self.pool, maps, score, reduce=reduce)
+
+    def _maps(self, situation: Situation, names: Sequence[Hashable]) -> Maps:
+        """Yields maps of each case by the networks of the last round."""
+        query = situation.plan.query
         network, models = self.networks.members(situation)
         members = [
             DropoutPasses(network.dropping(model), seed=seed) if query.passes > 1 else Passes(network.part(model))
             for model, seed in models
         ]
         how = {"passes": query.passes, "is_joint": query.combine == COMBINES[0], "batch_size": self.batch_size}
-        return unit_scores(self.pool, network.maps(members, case_images(self.volumes), [name], **how), name)
+        return network.maps(members, case_images(self.volumes), names, **how)
 
     def _by_images(self, situation: Situation) -> np.ndarray:
         named = situation.plan.query.score
@@ -167,17 +199,52 @@ class AnnotatedMasks:
         return self._blank if place is None else resize_nearest(self._labels.labels(place)[0], GRID)
 
 
-def unit_scores(pool: Units, maps: Maps, name: str) -> np.ndarray:
-    """Returns the (N,) float64 scores of all units: means of the maps (`fewslice.learner.passes`) over their boxes.
+def unit_scores(pool: Units, maps: Maps, name: Hashable, *, reduce: str = MEAN) -> np.ndarray:
+    """Returns the (N,) float64 scores of all units: the maps (`fewslice.learner.passes`) reduced over their boxes.
 
-    Networks that are scored by themselves are averaged.
+    Networks that are scored by themselves are averaged. `reduce`: see `unit_values`.
     """
+    scores = np.empty(len(pool))
+    for units, networks in _by_case(pool, maps):
+        boxes = pool.starts(units), pool.sizes(units)
+        scores[units] = mean_over_members([unit_values(maps, name, *boxes, reduce=reduce) for maps in networks])
+    return scores
+
+
+def _written(maps: Maps, name: Hashable, case_ids: Sequence[str], folder: Path) -> Maps:
+    """Yields the maps of each case, and writes the mean over its networks, and the classes that they predict."""
+    folder.mkdir(exist_ok=True)
+    for case_id, networks in zip(case_ids, maps, strict=True):
+        values = np.mean([found[name] for found in networks], axis=0, dtype=np.float32)
+        files.write_array(folder / f"{case_id}.npy", values)
+        files.write_array(folder / f"{case_id}_prediction.npy", networks[0][uncertainty.predicted_classes])
+        yield networks
+
+
+def unit_pass_means(pool: Units, maps: Maps) -> np.ndarray:
+    """Returns the (N, T, C) float64 mean probabilities of all units in each pass; `maps` are those of `pass_means`.
+
+    Raises:
+        ConfigError: units that do not cover whole slices.
+    """
+    found = {}
+    for units, networks in _by_case(pool, maps):
+        profiles = np.concatenate([maps[uncertainty.pass_means] for maps in networks], axis=-2)  # (slices, T, C)
+        for unit in units.tolist():
+            box = pool.box(unit)
+            if box.size[1:] != tuple(pool.cases[box.case].shape[1:]):
+                raise ConfigError(
+                    f"Mean probabilities of passes are those of whole slices. {pool.name(unit)} is a part of one: use "
+                    "another strategy, such as `power` with the score `bald`."
+                )
+            found[unit] = profiles[box.slices[0]].mean(axis=0)
+    return np.stack([found[unit] for unit in range(len(pool))])
+
+
+def _by_case(pool: Units, maps: Maps) -> Iterator[tuple[np.ndarray, list[dict[Hashable, np.ndarray]]]]:
+    """Yields the units of each case, and the maps of its networks."""
     of_unit = pool.case_of(np.arange(len(pool)))
     order = np.argsort(of_unit, kind="stable")
     ends = np.searchsorted(of_unit[order], np.arange(len(pool.cases) + 1))
-    scores = np.empty(len(pool))
     for case, networks in enumerate(maps):
-        units = order[ends[case] : ends[case + 1]]
-        boxes = pool.starts(units), pool.sizes(units)
-        scores[units] = mean_over_members([unit_means(network[name], *boxes) for network in networks])
-    return scores
+        yield order[ends[case] : ends[case + 1]], networks

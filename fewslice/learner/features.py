@@ -21,7 +21,7 @@ from fewslice.core.rowfile import write_rows
 from fewslice.settings.datasets import DatasetConfig
 from fewslice.train.encoder_runs import PIXELS, EncoderRun
 from fewslice.train.networks import embedding_network
-from fewslice.train.predict import padded_batches, softmax
+from fewslice.train.predict import at_once, padded_batches, softmax
 
 Images = Sequence[np.ndarray]
 Rows = Callable[[np.ndarray], np.ndarray]
@@ -92,6 +92,7 @@ def network_features(
     def rows(batch: np.ndarray) -> np.ndarray:
         return reduce(np.asarray(network.predict_on_batch(batch), np.float32))
 
+    batch_size = at_once(network, batch_size)
     return _by_batches(rows, images, path, batch_size, dtype="float16", title="Features of the pool")
 
 
@@ -130,6 +131,7 @@ def gradient_embeddings(
         features, logits = (np.asarray(values, np.float32) for values in both.predict_on_batch(batch))
         return kernel_gradients(features, logits, last.kernel_size)
 
+    batch_size = at_once(network, batch_size)
     return _by_batches(rows, images, path, batch_size, dtype="float32", title="Gradients of the pool")
 
 

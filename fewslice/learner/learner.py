@@ -34,9 +34,9 @@ from fewslice.learner.networks import Network, Schedule, network_of
 from fewslice.learner.samplers import Batches
 from fewslice.learner.trained import SegmentationRun, member_folder
 from fewslice.settings import datasets
+from fewslice.settings.declare import plain
 from fewslice.settings.experiment import RoundPlan
 from fewslice.train import setup
-from fewslice.train.evaluation import validation_of
 from fewslice.train.networks import read_into
 from fewslice.train.pace import Following
 from fewslice.train.predict import ensemble
@@ -118,7 +118,7 @@ class Learner:
         model = self._compiled(network, seed, schedule)
         batches = network.batches(mine, case_images(self.pool), seed=seed)
         digest = files.digest([mine.units.tolist(), plan.training_share, member, mine.digest()])
-        depends = [digest, dataclasses.asdict(plan), datasets.config_dict(self.dataset), self.origin.sha256]
+        depends = [digest, plain(plan), datasets.config_dict(self.dataset), self.origin.sha256]
         owner = files.digest([*depends, self.pool.digest, self.val.digest])
         trainer = Trainer(
             MemberFolder(path, digest, owner),
@@ -129,18 +129,21 @@ class Learner:
                 n_iter=schedule.steps,
                 segment=schedule.segment,
                 validate=self._validation(network, model, batches, lambda: trainer.step),
+                chooses=network.chooses,
                 can_be_extended=False,
                 following=self._following(plan, member, schedule),
             ),
         )
         trainer.train()
-        numbers = {"val_dice": trainer.tracker.best, "best_step": trainer.tracker.best_step, "steps": schedule.steps}
+        tracker = trainer.tracker
+        numbers = {network.chooses: tracker.best, "best_step": tracker.best_step, "steps": schedule.steps}
         models.set_weights(model, trainer.load(BEST)[0])
+        predict = network.predictor(network.part(model), self.dataset.mtask_bs)
         for role, prepared in ((_VAL, self.val), (_TEST, self.test)):
             if prepared:
                 scores = volumes.evaluate_cases(
                     ((volume, volume.native) for volume in prepared),
-                    self._predict(network, model),
+                    predict,
                     dataset=self.dataset,
                     out_dir=path / "eval" / role,
                     save_predictions=role == _TEST,
@@ -172,16 +175,13 @@ class Learner:
         self, network: Network, model: keras.Model, batches: Batches, now: Callable[[], int]
     ) -> Callable[[], dict[str, float]]:
         """Returns the function that scores a network; `now` tells the step. It depends on weights and step only."""
-        score = validation_of(self.dataset, self._predict(network, model), self.val)
+        score = network.validator(model, self.val, self.dataset)
 
         def prepare_and_score() -> dict[str, float]:
             network.before_validation(model, batches, now())
             return score()
 
         return prepare_and_score
-
-    def _predict(self, network: Network, model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
-        return network.predictor(network.part(model), self.dataset.mtask_bs)
 
 
 def case_images(volumes: cache.PreparedSet) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Training batches from partial labels: slices on which something is annotated, or windows around it.
+"""Training batches from partial labels: slices on which something is annotated, parts of them, windows around it.
 
 Each step's batch is a pure function of (seed, step).
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from fewslice.active.labels import Labels
 from fewslice.data.batches import generator
-from fewslice.data.batches.annotated import AnnotatedSlices, Augmentation, units_of_step
+from fewslice.data.batches.annotated import ORDER, AnnotatedSlices, Augmentation, units_of_step
 
 
 class Batches(Protocol):
@@ -81,6 +81,62 @@ class SliceBatches:
             box = self._boxes[place]
             _fill(known[box.slices[1:]], self._labels.labels(place)[index - box.start[0]], self._labels.ignore_value)
         return known
+
+
+class CropBatches(SliceBatches):
+    """Parts of slices, which may differ in size.
+
+    In an epoch every slice on which a unit lies is drawn `repeats` times. The last batch of an epoch may be short.
+
+    Args:
+        labels, images: As in `SliceBatches`.
+        crop: (rng, image (H, W, C), labels (H, W) uint8) -> both, as a part of one size.
+        repeats: A fraction leaves some slices out.
+        **how: `seed`, `batch_size` and `targets` as in `SliceBatches`.
+    """
+
+    def __init__(
+        self,
+        labels: Labels,
+        images: Sequence[np.ndarray],
+        *,
+        crop: Callable[..., tuple[np.ndarray, np.ndarray]],
+        repeats: float = 1,
+        **how: Any,
+    ):
+        super().__init__(labels, images, **how)
+        self._seed, self._batch_size, self._crop, self._repeats = how["seed"], how["batch_size"], crop, repeats
+
+    def batch(self, step: int) -> tuple[np.ndarray, Any]:
+        rng, keys = generator(self._seed, 0, step), self._keys(step)
+        rows = [
+            self._crop(rng, np.asarray(self._images[case][at], np.float32), self._label((case, at)))
+            for case, at in keys
+        ]
+        images, labels = (np.stack(parts) for parts in zip(*rows, strict=True))
+        return images, self._targets(labels.astype(np.int32), 0.0)
+
+    def describe(self, step: int) -> list[int]:
+        return [self._units[key] for key in self._keys(step)]
+
+    def _keys(self, step: int) -> list[tuple[int, int]]:
+        keys, size = list(self._places), self._batch_size
+        epoch, place = divmod(step, steps_of_epoch(len(keys), self._repeats, size))
+        order = repeated_order(generator(self._seed, epoch, ORDER), len(keys), self._repeats)
+        return [keys[index] for index in order[place * size : (place + 1) * size]]
+
+
+def repeated_order(rng: np.random.Generator, count: int, repeats: float) -> np.ndarray:
+    """Returns the random order of an epoch: round(repeats x count) indices, each equally often, or once more or less.
+
+    Of a fraction the published sampler always takes the first ones; here they are drawn anew.
+    """
+    return rng.permutation(np.resize(rng.permutation(count), max(1, round(repeats * count))))
+
+
+def steps_of_epoch(count: int, repeats: float, batch_size: int) -> int:
+    """Returns the batches of an epoch in which each of `count` images is drawn `repeats` times."""
+    return -(-max(1, round(repeats * count)) // batch_size)
 
 
 class WindowBatches:

@@ -10,7 +10,7 @@ from annotated_types import Ge
 
 from fewslice.core.errors import ConfigError
 from fewslice.settings import dataset_files, datasets
-from fewslice.settings.declare import Count, Help, Must, declared
+from fewslice.settings.declare import Aside, Count, Help, Must, declared
 from fewslice.settings.stage_flags import OnDataset, Resume, ScriptFlags
 from fewslice.settings.yaml import scalar
 
@@ -29,7 +29,23 @@ _STEPS = (
 
 
 @declared
-class AlArgs(ScriptFlags):
+class StudyFlags(ScriptFlags):
+    """How several experiments run that are asked for in one command."""
+
+    jobs: Annotated[Count, Aside("Experiments of a study that run at the same time; SLURM has its queue.")] = 1
+    cluster: Annotated[
+        Literal["none", "local", "slurm"],
+        Aside("Runs each experiment of a study as a job through submitit: slurm, or local processes."),
+    ] = "none"
+    cluster_options: Annotated[
+        tuple[str, ...],
+        Aside("name=value: a parameter of submitit, such as slurm_partition=gpu or timeout_min=600; may be repeated."),
+    ] = ()
+    record: Annotated[str | None, Aside("File that gets the path of the run folder, for scripts.")] = None
+
+
+@declared
+class AlArgs(StudyFlags):
     """Flags of run_al_exp.py."""
 
     config: Annotated[str | None, "The experiment, a .yml file."] = None
@@ -37,6 +53,11 @@ class AlArgs(ScriptFlags):
         tuple[str, ...],
         "group.key=value overrides the experiment, such as policy.seed=1; name=value an attribute of "
         "init_<dataset>.py, such as img_size_x=96 (crops; with target_resolution it shrinks). May be repeated.",
+    ] = ()
+    study: Annotated[
+        tuple[str, ...],
+        "key=values: an experiment for each value, and for each combination where it is repeated, such as seed=0-4 or "
+        "query.strategy=random,mfc. One report compares them.",
     ] = ()
     prefill: Annotated[
         str | None, "`annotator: files`: run folder of a segmentation network whose predictions the masks begin with."

@@ -114,6 +114,10 @@ class DatasetConfig:
         Must(lambda value: len({code for code, _ in value}) == len(value), "a dict of whole numbers, each code once"),
         "Code in the label file -> class, if the codes are not 0, 1, 2, ...",
     ] = ()
+    label_values: Annotated[
+        Literal["classes", "instances"],
+        "instances: each number above 0 in a label file is an object of class 1; object scores see which is which.",
+    ] = "classes"
     ignore_label: Annotated[
         int | None,
         "Code in the label files that means not annotated; None: every voxel of a label counts. Batches, losses and "
@@ -152,7 +156,8 @@ class DatasetConfig:
         "that of the nearest native pixel.",
     ] = "area"
     intensity: Annotated[
-        Literal["percentiles", "as_stored"], "as_stored leaves intensities as they are in the file."
+        Literal["percentiles", "as_stored", "divide_by_255"],
+        "as_stored leaves intensities as they are in the file; divide_by_255 brings pictures to 0 ... 1.",
     ] = "percentiles"
     percentiles: Annotated[
         Numbers,
@@ -171,6 +176,12 @@ class DatasetConfig:
         "Regular expression for the stem of a file; its first group is the patient.",
     ] = PATIENT_PATTERN
     surface_tolerance_mm: Annotated[Positive, "Tolerance of the surface Dice, mm."] = 2.0
+    metrics: Annotated[Texts, "Further scores of test volumes: `pixels`, `objects`, ... of `fewslice.evaluate`."] = ()
+    score_groups: Annotated[
+        str,
+        Must(lambda value: not value or _is_pattern(value), "a regular expression with one group, or empty"),
+        "Regular expression for case ids; scores are also given for each value of its first group.",
+    ] = ""
     mtask_bs: Annotated[Count, "Slices per step of a segmentation training."] = 20
     batch_size_ft: Annotated[Count, "Slices per step of the local contrastive stage."] = 10
     val_step_update: Annotated[Count, "Steps from one validation to the next."] = 50
@@ -184,7 +195,10 @@ class DatasetConfig:
 
 ATTRIBUTES = settings_of(DatasetConfig)
 # Attributes that came later: where they have their default they change nothing, and digests leave them out.
-_LATER = ("grid", "intensity", "num_channels", "ignore_label", "surface_tolerance_mm")
+_LATER = (
+    "grid", "intensity", "num_channels", "ignore_label", "surface_tolerance_mm", "label_values", "metrics",
+    "score_groups",
+)  # fmt: skip
 LATER_DEFAULTS = {name: ATTRIBUTES[name].default for name in _LATER}
 LATER_DEFAULTS["label_resampling"] = "nearest"  # of earlier runs
 _NOT_IN_DIGESTS = ("splits", "data_root", *(name for name, each in ATTRIBUTES.items() if not each.help.in_digest))
@@ -374,15 +388,15 @@ def _unknown(file: ExperimentFile, kind: str, known: tuple[str, ...], ignored: s
 
 def layouts() -> tuple[str, ...]:
     """Returns the names of all readers, those of plugins included."""
-    return tuple(sorted({*_own_layouts(), *registry.of("layout").names()}))
+    return tuple(sorted({*_own("data/readers", "READERS"), *registry.of("layout").names()}))
 
 
 @functools.cache
-def _own_layouts() -> tuple[str, ...]:
-    """Returns the names that our readers register, found in their source: importing them would take long."""
-    sources = (Path(__file__).parents[1] / "data" / "readers").glob("*.py")
-    found = (re.findall(r'^@READERS\.register\("(\w+)"\)', path.read_text(encoding="utf-8"), re.M) for path in sources)
-    return tuple(name for names in found for name in names)
+def _own(folder: str, table: str) -> tuple[str, ...]:
+    """Returns the names that our code registers, found in its source: importing it would take long."""
+    sources = (Path(__file__).parents[1] / folder).glob("*.py")
+    line = re.compile(rf'^@?{table}\.register\(\s*"(\w+)"', re.M)
+    return tuple(name for path in sources for name in line.findall(path.read_text(encoding="utf-8")))
 
 
 def parse_overrides(texts: Iterable[str], *, flag: str = "set", example: str = "mtask_bs=10") -> dict[str, str]:
@@ -507,6 +521,11 @@ def _joint_problems(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         outside = {code: label for code, label in values["label_map"] if not 0 <= label < classes}
         must = f"must lead to labels 0 to {classes - 1} (num_classes - 1)"
         yield "label_map", f"`label_map` {must}. Received: {outside}"
+    metrics = {*_own("evaluate", "METRICS"), *registry.of("metric").names()}
+    for name in (name for name in values.get("metrics", ()) if name not in metrics):
+        yield "metrics", f"`metrics`: {unknown_name('metric', name, metrics)}"
+    if values.get("label_values") == "instances" and classes not in (None, 2):
+        yield "label_values", f"`label_values` instances needs `num_classes = 2`. Received: {classes}"
     ignored, coded = values.get("ignore_label"), {code for code, _ in values.get("label_map", ())}
     if ignored is not None and (ignored in coded if coded else 0 <= ignored < (classes or 0)):
         text = "must be a code that no class has, such as 255"

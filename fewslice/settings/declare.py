@@ -22,7 +22,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, dataclass_transform
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 
 from fewslice.core.options import describe, hints_of
 
@@ -31,6 +31,7 @@ Count = Annotated[int, Ge(1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 BelowOne = Annotated[float, Ge(0), Lt(1)]
+Share = Annotated[float, Ge(0), Le(1)]
 _BOUNDS = {"gt": operator.gt, "ge": operator.ge, "lt": operator.lt, "le": operator.le}
 
 
@@ -55,6 +56,7 @@ class Help:
 
 
 Aside = functools.partial(Help, in_digest=False)  # for places, lengths and the like
+Later = functools.partial(Help, in_digest="unless default")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +165,18 @@ def settings_of(cls: type) -> Mapping[str, Setting]:
             optional = type(None) in kinds
             found[field.name] = Setting(field.name, kinds[0], field.default, about, optional, tuple(rules))
     return types.MappingProxyType(found)
+
+
+def plain(value: Any) -> Any:
+    """Returns settings as nested dicts and lists, without those that came later and are at their default."""
+    if dataclasses.is_dataclass(value):
+        found = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        later = [each for each in settings_of(type(value)).values() if each.help.in_digest == "unless default"]
+        dropped = [each.name for each in later if found[each.name] == each.default]
+        return {name: plain(each) for name, each in found.items() if name not in dropped}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    return {name: plain(each) for name, each in value.items()} if isinstance(value, Mapping) else value
 
 
 def _obeys(rule: Any, value: Any) -> bool:

@@ -22,11 +22,13 @@ from fewslice.core import registry
 from fewslice.core.errors import ConfigError
 from fewslice.core.options import Place
 from fewslice.settings import budgets
-from fewslice.settings.declare import Aside, Count, Must, declared, settings_of
+from fewslice.settings.declare import Aside, Count, Later, Must, Positive, declared, plain, settings_of
 from fewslice.settings.group_contrastive import GroupContrastive
 from fewslice.settings.yaml import Named, Registered
 
 STRATEGY, SCORE, FEATURES = "strategy", "uncertainty score", "kind of features"
+PASS_MEANS = "pass_means"  # evidence of strategies that compare dropout passes themselves
+_OF_SCORES = "`passes`, `combine`, `reduce`, `ascending`, `save_maps` and `save_uncerts`"
 ENCODER = "encoder"  # `warm_start` from the experiment's own encoder
 Side = Annotated[int, Ge(16), MultipleOf(16)]
 
@@ -67,17 +69,34 @@ class QuerySettings:
         "One score of the mean probabilities of all networks and passes, or the mean of one score per network.",
     ] = "mean_probabilities"
     ascending: Annotated[bool, "true: the lowest scores are chosen."] = False
+    reduce: Annotated[
+        Literal["mean", "sum", "foreground"] | None,
+        Later(
+            "What a unit's score is of the map: its mean, sum, or mean over predicted foreground (0 without any). "
+            "Default: the score's own, `mean` for most."
+        ),
+    ] = None
+    save_maps: Annotated[bool, Later("Writes the map of each case as .npy, and a picture of it.")] = False
+    save_uncerts: Annotated[bool, Later("Draws the distribution of the scores.")] = False
     case_cap: Annotated[int | None, Ge(1), "Units of one case per round at most."] = None
     per_label: Annotated[
         int, Ge(0), "Units of each image-level class that come first; what is left is filled by rank."
     ] = 0
+    balance: Annotated[
+        Literal["predicted", "known"],
+        Later(
+            "The classes of `per_label`: `predicted` by the last network, which annotated unit looks most alike (none "
+            "before one is trained), or `known` of all units beforehand."
+        ),
+    ] = "predicted"
 
     @property
     def needs_network(self) -> bool:
         """Whether it looks at a trained segmentation network."""
         of_features = self.features is not None and registry.of(FEATURES).get(self.features.name).needs_network
         of_passes = self.score is not None and registry.of(SCORE).get(self.score.name).source == "passes"
-        return of_features or of_passes or "gradients" in registry.of(STRATEGY).get(self.strategy.name).needs
+        needs = registry.of(STRATEGY).get(self.strategy.name).needs
+        return of_features or of_passes or bool({"gradients", PASS_MEANS} & set(needs))
 
 
 @declared
@@ -107,6 +126,21 @@ class Members:
 
 
 @declared
+class Stop:
+    """When an experiment ends before its last round: after the first round that meets one of these."""
+
+    budget: Annotated[int | None, Ge(1), "At least so many units were annotated since the first round."] = None
+    uncertainty: Annotated[float | None, "The mean score of the units to choose from was below this."] = None
+    metric: Annotated[
+        str | None,
+        Must(lambda value: value is None or not value.startswith("test"), "no number of the test volumes"),
+        "This number of metrics.json, such as `val_dice`, no longer changes.",
+    ] = None
+    patience: Annotated[Count, "Rounds for which it has not changed."] = 10
+    epsilon: Annotated[Positive, "Smallest difference that is a change."] = 1e-4
+
+
+@declared
 class Encoder(GroupContrastive):
     """The encoder that gives embeddings, pretrained as `pretr_encoder_group_contrastive_loss.py` does, or its run."""
 
@@ -132,6 +166,7 @@ class Experiment:
         QuerySettings | None,
         "How units are chosen until then. Default: `query`, or `random` where that needs a trained network.",
     ] = None
+    stop: Annotated[Stop | None, Aside("What ends it before the last round; null: nothing.")] = None
     unit: Annotated[
         Named, Registered("unit"), "What is annotated: slice, image, volume, or patch with its size and stride."
     ] = Named("slice")
@@ -203,7 +238,7 @@ class Experiment:
         """
         names = [name for name, setting in settings_of(Experiment).items() if setting.help.in_digest]
         found = {name: getattr(self, name) for name in names} | {"strategy": self.query.strategy.name}
-        return json.loads(json.dumps(found, default=dataclasses.asdict))
+        return json.loads(json.dumps(plain(found)))
 
     def problems(self) -> Iterator[tuple[Place, str]]:
         """Yields (place, message) of settings that do not fit each other."""
@@ -216,6 +251,8 @@ class Experiment:
             yield ("warm_start",), "the weights of the experiment's encoder need the key `encoder`. Add it."
         if self.encoder is not None and not is_used:
             yield (ENCODER,), "no query looks at the encoder. Let `features` be `encoder`, or remove it."
+        if self.stop is not None and self.stop.uncertainty is not None and not any(q.score for _, q in self.queries()):
+            yield ("stop", "uncertainty"), "no query looks at scores. Remove it, or add `score` to `query`."
         if self.encoder is not None and not self.encoder.run:
             yield from (((ENCODER, name), text.replace("=", ": ")) for name, text in self.encoder.problems().items())
 
@@ -246,8 +283,18 @@ class Experiment:
         weight = given.get("uncertainty_wt", 0)
         if query.score is None and ("scores" in needs or weight):
             yield (*place, "strategy"), f"{name} needs scores of networks. Add `score`, such as `entropy`."
-        if query.score is None and (query.passes > 1 or query.combine != QuerySettings().combine or query.ascending):
-            yield place, "`passes`, `combine` and `ascending` have no effect without `score`. Remove them."
+        idle = query.combine != QuerySettings().combine or query.ascending or query.reduce
+        idle = idle or query.save_maps or query.save_uncerts
+        if query.score is None and (idle or (query.passes > 1 and PASS_MEANS not in needs)):
+            yield place, f"{_OF_SCORES} have no effect without `score`. Remove them."
+        if query.balance != QuerySettings().balance and not query.per_label:
+            yield (*place, "balance"), "it has no effect without `per_label`. Remove it."
+        if PASS_MEANS in needs and query.passes == 1 and self.members.count == 1:
+            text = f"{name} compares networks or dropout passes. Add `passes`, such as 20, or train several `members`."
+            yield (*place, "strategy"), text
+        is_asked = query.passes > 1 and (query.score is not None or PASS_MEANS in needs)
+        if is_asked and not registry.of("network").get(self.network.name).drops:
+            yield (*place, "passes"), f"{self.network.name} has no dropout, so that all its passes are the same."
         if query.score is not None:
             yield from self._score_problems(place, query, is_used="scores" in needs or bool(weight))
         is_simulated = getattr(registry.of("annotator").get(self.annotator), "reads_labels", False)
@@ -256,12 +303,12 @@ class Experiment:
             yield (*place, "strategy", "use_labels"), text + "`annotator: simulated`."
 
     def _score_problems(self, place: Place, query: QuerySettings, *, is_used: bool) -> Iterator[tuple[Place, str]]:
-        score, network = registry.of(SCORE).get(query.score.name), registry.of("network").get(self.network.name)
+        score = registry.of(SCORE).get(query.score.name)
         if not is_used:
             more = " or give it a weight by `uncertainty_wt`" if "uncertainty_wt" in query.strategy.options else ""
             yield (*place, "score"), f"{query.strategy.name} looks at no scores. Remove it{more}."
-        if query.passes > 1 and not network.drops:
-            yield (*place, "passes"), f"{self.network.name} has no dropout, so that all its passes are the same."
+        if query.reduce and score.source != "passes":
+            yield (*place, "reduce"), f"{query.score.name} is no map that could be reduced. Remove it."
         if getattr(score, "compares", False) and query.passes == 1 and self.members.count == 1:
             text = f"{query.score.name} of a single network is 0 everywhere. Train two or more, or take passes with "
             yield (*place, "score"), text + "dropout."

@@ -339,6 +339,7 @@ class Reader:
             must = f"must be the name of a {kind}. Received: {options.shown(name)}."
             self.problem((*place, "name"), f"`{name_of((*place, 'name'))}` {must}")
             return {"name": ""}
+        name = registry.of(kind).true_name(name)
         before = len(self.problems)
         self._known(kind, name, (*place, "name"))
         if len(self.problems) > before:

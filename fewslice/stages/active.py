@@ -11,8 +11,10 @@ What can be refused without a network is refused before Keras is imported.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -23,7 +25,7 @@ import numpy as np
 from absl import logging
 
 import fewslice.learner  # noqa: F401  makes all names known
-from fewslice.active import round_files
+from fewslice.active import round_files, stopping
 from fewslice.active.annotators import ANNOTATIONS, ANNOTATORS, Annotator, Task, WaitingForAnnotations
 from fewslice.active.annotators.file_exchange import BACK
 from fewslice.active.labels import Labels, join
@@ -40,7 +42,8 @@ from fewslice.data.batches.group import GroupSampler
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.data.readers.base import visible
 from fewslice.data.readers.patients import warn_of_shared_names
-from fewslice.report.figures import gallery
+from fewslice.data.volume import with_channel_axis
+from fewslice.report.figures import gallery, uncertainty
 from fewslice.report.pages.experiments import results_path, write_experiment_report
 from fewslice.settings import datasets, facts
 from fewslice.settings.declare import settings_of
@@ -48,6 +51,7 @@ from fewslice.settings.experiment import ENCODER, Experiment, RoundPlan
 from fewslice.settings.group_contrastive import GroupContrastive
 from fewslice.settings.load import load_experiment
 from fewslice.settings.stage_flags import GroupPretraining
+from fewslice.settings.yaml import YamlFile
 from fewslice.stages import checks
 from fewslice.stages.select_slices import prefiller
 from fewslice.train.encoder_runs import EncoderRun, find_encoder
@@ -86,10 +90,11 @@ class Job:
         )
 
 
-def prepare(path: str, overrides: Mapping[str, str], *, data_root: str | Path | None = None) -> Job:
+def prepare(path: str | YamlFile, overrides: Mapping[str, str], *, data_root: str | Path | None = None) -> Job:
     """Loads and checks an experiment and its dataset.
 
     Args:
+        path: The experiment's file, or what it would say.
         overrides: Key of the experiment, or attribute of the dataset -> value as text.
         data_root: Folder below which all datasets lie; default: that of the settings.
 
@@ -129,7 +134,7 @@ def _patients(experiment: Experiment, dataset: datasets.DatasetConfig) -> tuple[
     for patients in (pool, val, test if experiment.test else ()):
         if patients:
             find_cases(reader, patients, dataset.unlabeled_phases)
-    warn_of_shared_names(dataset, pool, val)
+    warn_of_shared_names(reader, pool, val)
     return pool, val, test
 
 
@@ -141,8 +146,10 @@ def run_and_report(
     prefill: str | None = None,
     accept: Sequence[str] = (),
     redo_round: int | None = None,
-) -> None:
+) -> Path:
     """Runs all rounds of an experiment, resuming where an earlier call was interrupted, and writes its report.
+
+    Returns the run folder.
 
     Args:
         prefill, accept, redo_round: See `AlArgs`; for annotators that are persons.
@@ -166,11 +173,12 @@ def run_and_report(
         if redo_round is not None:
             parts.reopen(run.dir, redo_round)
         _log_changed(run.dir)
-        if round_files.are_finished(run.dir, start, len(plans)) and run.is_done:
+        is_finished, why = stopping.are_finished(run.dir, start, len(plans), job.experiment.stop)
+        if is_finished and run.is_done:
             if not (report.exists() and results.exists()):  # killed before they were written
                 write_experiment_report([run.dir], report)
-            logging.info("Already finished: %s", report)
-            return
+            logging.info("Already finished: %s%s", report, f" (it ended early: {why})" if why else "")
+            return run.dir
         backend.configure(seed=job.experiment.seed, mixed_precision=job.experiment.mixed_precision)
         run.start(backend.versions())
         if len(units):
@@ -183,14 +191,15 @@ def run_and_report(
         if not parts.pool.can_overlap:
             _write_pool(run.dir / "pool.csv", parts.pool)
         try:
-            parts.loop(run.dir, plans, start).run(plans)
+            labels, why = parts.loop(run.dir, plans, start).run(plans)
         except WaitingForAnnotations as work:
             logging.info("%s", work)
-            return
+            return run.dir
         results.unlink(missing_ok=True)  # of fewer rounds
-        run.finish({"units": plans[-1].units})
+        run.finish({"units": len(labels), "ended_early": why} if why else {"units": plans[-1].units})
         write_experiment_report([run.dir], report)
         logging.info("Finished: %s", report)
+    return run.dir
 
 
 class _Parts:
@@ -303,6 +312,7 @@ class _Parts:
             evidence=evidence.table(),
             ignore_value=self.dataset.num_classes,
             start=start,
+            stop=self.experiment.stop,
             annotator=self.annotator,
             learner=Learner(self.dataset, self.volumes, self.val, self.test, self._origin(), plans),
             picture=self._draw,
@@ -381,6 +391,39 @@ class _Parts:
             names=self.dataset.struct_name,
             heading=f"Round {int(path.parent.name)}: {len(choice.indices)} {self.experiment.unit.name} units",
         )
+        self._draw_uncertainty(path.parent, choice)
+
+    def _draw_uncertainty(self, folder: Path, choice: Choice) -> None:
+        """Draws the maps and the scores of a round, as far as its query asks for them."""
+        number = int(folder.name)
+        query = self.experiment.round_queries()[number]
+        if not (query.save_maps or query.save_uncerts) or not (folder / round_files.SCORE_TABLE).exists():
+            return  # the first rounds may choose at random
+        with open(folder / round_files.SCORE_TABLE, encoding="utf-8", newline="") as file:
+            scores = {row["unit_id"]: float(row["score"]) for row in csv.DictReader(file)}
+        name, chosen = query.score.name, {self.pool.name(unit) for unit in choice.indices}
+        if query.save_uncerts:
+            values = [scores[one] for one in chosen], list(scores.values())
+            title = f"Round {number}: {len(chosen)} of {len(scores)} {self.experiment.unit.name} units"
+            uncertainty.draw_densities(folder / "scores.png", values[1], values[0], name=name, title=title)
+        if query.save_maps:
+            maps = {v.case.case_id: np.load(folder / round_files.MAPS / f"{v.case.case_id}.npy") for v in self.volumes}
+            limits = min(map(np.min, maps.values())), max(float(np.percentile(one, 99.9)) for one in maps.values())
+            for volume in self.volumes:
+                case = volume.case.case_id
+                middle = len(maps[case]) // 2
+                uncertainty.draw_panel(
+                    folder / round_files.MAPS / f"{case}.png",
+                    with_channel_axis(volume.image)[middle],
+                    maps[case][middle],
+                    np.load(folder / round_files.MAPS / f"{case}_prediction.npy")[middle],
+                    None if volume.label is None else volume.label[middle].astype(int),
+                    limits=limits,
+                    scores=list(scores.values()),
+                    score=scores.get(case, math.nan),
+                    title=f"{case}, round {number}" + (", chosen" if case in chosen else ""),
+                    name=name,
+                )
 
 
 def _log_changed(run: Path) -> None:

@@ -53,7 +53,7 @@ def _check_volumes(args: Training, dataset: DatasetConfig) -> None:
     """
     reader = get_reader(dataset)
     patient_names(reader, [*args.train_ids, *args.val_ids, *dataset.splits.test])
-    warn_of_shared_names(dataset, args.train_ids, args.val_ids)
+    warn_of_shared_names(reader, args.train_ids, args.val_ids)
     if isinstance(args, Segmentation):
         for patients in filter(None, (args.train_ids, args.val_ids, dataset.splits.test)):
             find_cases(reader, patients, dataset.phases)

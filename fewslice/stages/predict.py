@@ -1,6 +1,6 @@
 """Segments new scans with trained networks.
 
-    <output>/<scan>.nii.gz                  labels on the scan's own grid, with its header
+    <output>/<scan>.nii.gz                  labels on the scan's own grid, with its header; .png of a picture
              <scan>_probabilities.nii.gz    (x, y, z, class), if asked for
              predictions.json               networks, settings, class names, and checksums of scans and results
 
@@ -20,7 +20,7 @@ from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.core.locks import folder_lock
 from fewslice.core.progress import Progress
 from fewslice.data.cache import BuildReport
-from fewslice.data.io.nifti import write_nifti
+from fewslice.data.io.pictures import label_name, write_label
 from fewslice.data.readers.loose import find_scans
 from fewslice.data.segment import Predict, class_codes, segment
 from fewslice.data.volume import Case, image_notes
@@ -60,10 +60,10 @@ def predict(args: PredictArgs) -> BuildReport:
     refusal = f"Another process is working in {folder}. Wait for it, or choose another --output."
     with folder_lock(folder, refusal=refusal):
         record, jobs = Record(folder, settings), []
-        ends = ["", "_probabilities"][: 1 + args.probabilities]
+        maps_too = ["_probabilities.nii.gz"] * args.probabilities
         for reader, case in scans:
             try:
-                names = [f"{case.case_id}{end}.nii.gz" for end in ends]
+                names = [label_name(case.case_id, case.image_path), *(f"{case.case_id}{end}" for end in maps_too)]
                 if record.is_done(case, names):
                     report.skipped.append(case.case_id)
                 else:
@@ -83,7 +83,7 @@ def predict(args: PredictArgs) -> BuildReport:
                 else:
                     record.begin(case, content, names)
                     for name, array in zip(names, (codes[label], maps), strict=False):
-                        write_nifti(folder / name, array, like=volume)
+                        write_label(folder / name, array, like=volume)
                     record.finish(case, names)
                     report.done.append(case.case_id)
                     report.notes[case.case_id] = [*volume.notes, *image_notes(volume.image, dataset)]

@@ -45,7 +45,7 @@ from fewslice.learner.trained import find_segmentation
 from fewslice.report.figures import embedding_map, gallery
 from fewslice.settings import datasets, facts
 from fewslice.settings.al_flags import SelectArgs
-from fewslice.settings.experiment import Named, QuerySettings, RoundPlan
+from fewslice.settings.experiment import PASS_MEANS, Named, QuerySettings, RoundPlan
 from fewslice.settings.splits import val_patients
 from fewslice.stages.checks import refuse_test_patients
 from fewslice.train import encoder_runs
@@ -271,6 +271,9 @@ def check_strategy(args: SelectArgs) -> tuple[dict[str, Any], list[str]]:
             "The strategy 'vaal' needs a discriminator that is trained on what is annotated, so it belongs to rounds "
             "of training (run_al_exp.py). Choose another one."
         )
+    if PASS_MEANS in needs:
+        text = f"The strategy {args.strategy!r} compares dropout passes, so it belongs to rounds of training "
+        raise ConfigError(text + "(run_al_exp.py). Choose another one, such as power.")
     for need, given in ((FEATURES, args.encoder != NONE), (SCORES, args.network), (GRADIENTS, args.network)):
         if need in needs and not given:
             raise query_lib.lacking(args.strategy, need)

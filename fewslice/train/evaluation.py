@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from absl import logging
@@ -23,13 +24,13 @@ def validation_of(
     dataset: datasets.DatasetConfig,
     model: keras.Model | volumes.Predict,
     val: cache.PreparedSet,
-    *,
-    confidence: float | None = None,
+    **how: Any,
 ) -> Callable[[], dict[str, float]]:
     """Returns the function that scores a network on the validation volumes.
 
     Args:
         model: The network, slice -> logits; or the function (slices, rows, columns, channels) -> class probabilities.
+        **how: Further arguments of `fewslice.evaluate.validation.validate`.
     """
     if not val:
         logging.warning("No validation volumes: the last weights count as the best.")
@@ -46,7 +47,7 @@ def validation_of(
 
     def validate() -> dict[str, float]:
         items = ((volume, volume.native_label) for volume in val)
-        result = validation.validate(items, predict, dataset=dataset, confidence=confidence)
+        result = validation.validate(items, predict, dataset=dataset, **how)
         return validation.log_values(result, dataset.struct_name)
 
     return validate

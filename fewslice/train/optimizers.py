@@ -81,6 +81,8 @@ class CoupledAdam(keras.optimizers.Adam):
 class CoupledSGD(keras.optimizers.SGD):
     """SGD with coupled weight decay, whose momentum gathers gradients: v <- momentum v + g, w <- w - rate v.
 
+    With `nesterov` the step is g + momentum v.
+
     Keras' own SGD gathers rate * g, so that a rate that falls, as in polynomial decay, does not slow what has been
     gathered; with a constant rate both are the same.
 
@@ -88,25 +90,26 @@ class CoupledSGD(keras.optimizers.SGD):
         learning_rate: Number or schedule, for instance `polynomial_decay(0.01, 60000)`.
         l2: l2 * w is added to the gradient of each weight w.
         momentum: 0 to 1.
-        **kwargs: As in `keras.optimizers.SGD`, without `nesterov` and `weight_decay`.
+        **kwargs: As in `keras.optimizers.SGD`, without `weight_decay`.
 
     Raises:
-        ValueError: Negative decay, or `nesterov` or `weight_decay` asked for.
+        ValueError: Negative decay, or `weight_decay` asked for.
     """
 
     def __init__(self, learning_rate: Any = 0.01, *, l2: float = 1e-4, momentum: float = 0.9, **kwargs: Any):
         kwargs.setdefault("name", "coupled_sgd")
         super().__init__(learning_rate, momentum=float(momentum), **kwargs)
-        if self.nesterov or self.weight_decay:
-            raise ValueError("`nesterov` and `weight_decay` are not available with coupled decay.")
+        if self.weight_decay:
+            raise ValueError("`weight_decay` is not available with coupled decay; `l2` is.")
         self.l2 = _checked(l2)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        step = _decayed(gradient, variable, self.l2)
+        gradient = step = _decayed(gradient, variable, self.l2)
         if self.momentum:
             gathered = self.momentums[self._get_variable_index(variable)]
             step = ops.convert_to_tensor(gathered) * self.momentum + step
             self.assign(gathered, step)
+            step = gradient + step * self.momentum if self.nesterov else step
         self.assign_sub(variable, step * ops.cast(learning_rate, variable.dtype))
 
     def get_config(self) -> dict[str, Any]:

@@ -116,8 +116,8 @@ def padded_batches(images: Iterable[np.ndarray], size: int) -> Iterator[tuple[np
     """Yields batches, so that a network is compiled once.
 
     Args:
-        images: (height, width, channel) of each unit, or whatever else has one shape.
-        size: Rows of a batch; the last one is filled up with zeros.
+        images: (height, width, channel) of each unit, or whatever else has a shape. A batch ends where it changes.
+        size: Rows of a batch; the last one of a shape is filled up with zeros.
 
     Yields:
         (size, height, width, channel) float32, and how many rows are images.
@@ -126,9 +126,14 @@ def padded_batches(images: Iterable[np.ndarray], size: int) -> Iterator[tuple[np
         >>> [(batch[:, 0].tolist(), count) for batch, count in padded_batches(np.ones((3, 1)), 2)]
         [([1.0, 1.0], 2), ([1.0, 0.0], 1)]
     """
-    units = iter(images)
-    while chunk := list(itertools.islice(units, size)):
-        filled = np.zeros((size, *chunk[0].shape), np.float32)
-        for place, image in enumerate(chunk):
-            filled[place] = image
-        yield filled, len(chunk)
+    for shape, units in itertools.groupby(images, key=np.shape):
+        while chunk := list(itertools.islice(units, size)):
+            filled = np.zeros((size, *shape), np.float32)
+            for place, image in enumerate(chunk):
+                filled[place] = image
+            yield filled, len(chunk)
+
+
+def at_once(model: keras.Model, batch_size: int) -> int:
+    """Returns how many images a network gets at a time: one where they may differ in size, else `batch_size`."""
+    return 1 if None in model.input_shape[1:-1] else batch_size

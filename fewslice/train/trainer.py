@@ -46,8 +46,9 @@ class Plan:
         make_batch: Step number -> (inputs, targets), the same for the same step.
         describe_batch: Step number -> what the batch was made of, for the record of a divergence.
         segment: Steps between two validations, saves and lines of the log.
-        validate: Called after each segment; returns columns for the log. "val_dice" chooses the best weights; as long
-            as it was NaN throughout, the last ones count as the best.
+        validate: Called after each segment; returns columns for the log.
+        chooses: Which of these columns chooses the best weights; as long as it was NaN throughout, the last ones count
+            as the best. Where it ends in "loss" the lowest value is the best, of equal ones the last.
         monitor: Called after each segment; returns further columns for the log.
         before_segment: Called before each segment and after a resume with the number of steps done and a function that
             tells whether the user asked to stop (then it may raise `Interrupted`); what it changes must depend on that
@@ -69,6 +70,7 @@ class Plan:
     n_iter: int
     segment: int
     validate: Callable[[], dict[str, float]] | None = None
+    chooses: str = "val_dice"
     monitor: Callable[[], dict[str, float]] | None = None
     before_segment: Callable[[int, Callable[[], bool]], None] | None = None
     average_decay: float = 0.0
@@ -87,6 +89,9 @@ class BestTracker:
     The first value other than NaN always counts; a later one must exceed the best by more than 1e-7. `last_step` moves
     with every update.
 
+    Args:
+        is_loss: The lowest value is the best, of equal ones the last.
+
     Example:
         >>> tracker = BestTracker()
         >>> [tracker.update(step, value) for step, value in ((0, 0.0), (50, 0.3), (100, 0.3))]
@@ -95,8 +100,9 @@ class BestTracker:
         (0.3, 50, 100)
     """
 
-    def __init__(self):
-        self.best = -math.inf
+    def __init__(self, is_loss: bool = False):
+        self._is_loss = is_loss
+        self.best = math.inf if is_loss else -math.inf
         self.best_step = -1
         self.last_step = -1
 
@@ -104,19 +110,19 @@ class BestTracker:
         """Takes the value of a step and returns whether it is the new best (then save the best weights)."""
         self.last_step = int(step)
         value = float(value)
-        if not (value - self.best > MINIMUM_IMPROVEMENT):
+        if not (value <= self.best if self._is_loss else value - self.best > MINIMUM_IMPROVEMENT):
             return False
         self.best, self.best_step = value, int(step)
         return True
 
     def state(self) -> dict[str, Any]:
-        """Returns all that a resumed run needs, as plain numbers; `best` is -inf before the first number."""
-        return dict(vars(self))
+        """Returns all that a resumed run needs, as plain numbers; `best` is infinite before the first number."""
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Restores `state()`; null (the JSON form of -inf) means that nothing was seen."""
-        best = state["best"]
-        self.best = -math.inf if best is None else float(best)
+        """Restores `state()`; null (the JSON form of infinity) means that nothing was seen."""
+        if state["best"] is not None:
+            self.best = float(state["best"])
         self.best_step, self.last_step = int(state["best_step"]), int(state["last_step"])
 
 
@@ -129,7 +135,7 @@ class Trainer:
         self.plan = plan
         self.step = 0
         self.n_iter: float = plan.n_iter  # infinite until the first steps have told what `plan.hours` mean
-        self.tracker = BestTracker()
+        self.tracker = BestTracker(plan.chooses.endswith("loss"))
         self.rows: list[dict[str, Any]] = []
         self.average: MovingAverage | None = None
         self._partial = {"sums": {}, "steps": 0, "seconds": 0.0}
@@ -237,7 +243,7 @@ class Trainer:
 
     @property
     def _has_best(self) -> bool:
-        return self.tracker.best > -math.inf
+        return math.isfinite(self.tracker.best)
 
     def load(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Returns the weights `BEST` or `LAST` and their record.
@@ -247,7 +253,7 @@ class Trainer:
         """
         path, expected = self.run.checkpoints / name, {"step": self.step}
         if name == BEST:
-            expected = {"step": self.tracker.best_step, "val_dice": self.tracker.best}
+            expected = {"step": self.tracker.best_step, self.plan.chooses: self.tracker.best}
         weights, record = checkpoint.load_arrays(path, expected=f"the weights of step {expected['step']}")
         is_newer = record.get("step", 0) > expected["step"]  # a kill came before the state was saved, or after `_close`
         checkpoint.check_owner(path, record, self.run.owner, **({} if is_newer or not self._has_best else expected))
@@ -263,14 +269,16 @@ class Trainer:
             "seconds": round(seconds, 3),
             "steps_per_s": round(steps / max(seconds, 1e-9), 3),
         }
+        column = self.plan.chooses
         if self.plan.validate is not None and self.average is not None:
-            row["val_dice_raw"] = self.plan.validate()["val_dice"]
+            row[f"{column}_raw"] = self.plan.validate()[column]
         with self._averaged():
             if self.plan.validate is not None:
                 row |= self.plan.validate()
-                if chooses and (self.tracker.update(self.step, row["val_dice"]) or not self._has_best):
+                value = row.get(column, math.nan)
+                if chooses and (self.tracker.update(self.step, value) or not self._has_best):
                     self.tracker.best_step = self.step
-                    self._write_weights(BEST, {"step": self.step, "val_dice": row["val_dice"]})
+                    self._write_weights(BEST, {"step": self.step, column: value})
                 if self.plan.writes_last:
                     self._write_weights(LAST, {"step": self.step})
             if self.plan.monitor is not None:
@@ -287,9 +295,10 @@ class Trainer:
 
     def _report(self, row: Mapping[str, Any]) -> None:
         shown = [f"step {self.step}{self._of('/')}", f"loss {row['loss']:.4f}"]
-        if "val_dice" in row:
-            best = f"best {self.tracker.best:.3f} at {self.tracker.best_step}" if self._has_best else "undefined"
-            shown.append(f"validation Dice {row['val_dice']:.3f} ({best})")
+        best = f"best {self.tracker.best:.3f} at {self.tracker.best_step}" if self._has_best else "undefined"
+        for name in {"val_dice", self.plan.chooses} & row.keys():
+            words = name.replace("val_dice", "validation Dice").replace("_", " ")
+            shown.append(f"{words} {row[name]:.3f}" + f" ({best})" * (name == self.plan.chooses))
         if "val_confident_right" in row:
             shown.append(
                 f"{row['val_confident']:.0%} of the structures' pixels confident, {row['val_confident_right']:.0%} of "

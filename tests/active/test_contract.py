@@ -15,10 +15,10 @@ from tests.active.units import make_inputs, make_query, make_units
 from tests.registries import temporary
 
 NAMES = STRATEGIES.names()
-NUMBERS = {"features", "scores", "gradients"}  # checked to be finite
+NUMBERS = {"features", "scores", "gradients", "pass_means"}  # checked to be finite
 LABELLED = (0, 3, 11, 28)
 # Exact greedy k-center takes the lowest index of units that are equally far, as the published code does.
-LOWEST_INDEX = {"kcenter", "coreset", "mfc", "mfc_pixels"}
+LOWEST_INDEX = {"kcenter", "coreset", "mfc", "mfc_pixels", "batchbald", "first"}
 QUICK = {"coregcn": {"num_epochs_gcn": 5}}
 
 

@@ -16,6 +16,7 @@ from fewslice.active.strategies.uncertainty_herding import smallest_distance
 from fewslice.core.errors import ConfigError
 from tests.active.units import choose, make_query, make_units, query_of
 from tests.reference import active as reference
+from tests.reference import scores as loops
 
 
 def on_a_line(places):
@@ -65,6 +66,78 @@ def test_random_units_of_each_class():
 def test_uncertainty_takes_the_highest_scores_in_order():
     indices, values = choose("uncertainty", 3, (1,), scores=[0.1, 0.9, 0.5, 0.7, 0.6])
     assert indices == [3, 4, 2] and values.tolist() == [0.7, 0.6, 0.5]
+
+
+def test_ranks_are_shuffled_in_part():
+    scores = np.arange(40)[::-1]
+    found = [
+        choose("uncertainty", 39, scores=scores, seed=seed, options={"shuffle_prop": 0.2})[0] for seed in range(50)
+    ]
+    moved = [np.mean([place != unit for place, unit in enumerate(one)]) for one in found]
+    assert 0.1 < np.mean(moved) < 0.25 and len(set(map(tuple, found))) > 40
+    assert choose("uncertainty", 39, scores=scores)[0] == list(range(39))
+    few = [choose("uncertainty", 2, scores=scores, seed=seed, options={"shuffle_prop": 1.0})[0] for seed in range(200)]
+    assert len({unit for one in few for unit in one}) == 40  # from below the budget too
+
+
+def test_the_first_units():
+    assert choose("first", 3, (1,), scores=[0.0] * 5)[0] == [0, 2, 3]
+
+
+@pytest.mark.parametrize("kind", ["power", "softmax", "softrank"])
+def test_units_are_drawn_by_their_weights(kind):
+    """A pair of units is drawn in this order with probability w_i / sum w * w_j / (sum w - w_i)."""
+    scores, draws = np.array([0.5, 1.0, 2.0, 2.0]), 1200
+    weights = {"power": scores**2, "softmax": np.exp(2 * scores), "softrank": np.array([4, 3, 1.5, 1.5]) ** -2.0}[kind]
+    options, pairs = {"beta": 2.0, "kind": kind}, np.zeros((4, 4))
+    for seed in range(draws):
+        (one, two), values = choose("power", 2, scores=scores, seed=seed, options=options)
+        pairs[one, two] += 1 / draws
+        assert values.tolist() == [scores[one], scores[two]]
+    share = weights / weights.sum()
+    expected = share[:, None] * share / (1 - share)[:, None] * (1 - np.eye(4))
+    np.testing.assert_allclose(pairs, expected, atol=0.05)
+
+
+def test_scores_of_zero_come_last():
+    for seed in range(20):
+        chosen = choose("power", 4, scores=[0.0, 1.0, -1.0, 0.1, 0.0], seed=seed)[0]
+        assert set(chosen[:2]) == {1, 3} and len(set(chosen[2:]) & {0, 2, 4}) == 2
+
+
+def test_large_beta_takes_the_most_uncertain():
+    assert choose("power", 3, scores=[0.1, 0.9, 0.5, 0.7], options={"beta": 1e4})[0] == [1, 3, 2]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_batchbald_equals_the_loops(seed):
+    means = np.random.default_rng(seed).dirichlet(np.full(3, 0.5), (7, 4))
+    chosen, values = choose("batchbald", 4, pass_means=means)
+    expected, information = loops.batchbald(means, 4)
+    assert chosen == expected
+    np.testing.assert_allclose(values, information, rtol=1e-9)
+    sampled = choose("batchbald", 4, pass_means=means, options={"configurations": 20000})
+    np.testing.assert_array_equal(sampled[1], values)  # exact as long as there are no more
+    drawn = choose("batchbald", 4, pass_means=means, options={"configurations": 25})[0]
+    assert loops.joint_information(means, drawn) > 0.9 * information[-1]
+
+
+def test_batchbald_takes_no_copy_of_what_it_has():
+    torn, other = [[0.9, 0.1], [0.1, 0.9], [0.9, 0.1], [0.1, 0.9]], [[0.8, 0.2], [0.8, 0.2], [0.2, 0.8], [0.2, 0.8]]
+    means = np.array([torn, torn, other])
+    assert choose("batchbald", 2, pass_means=means)[0] == [0, 2]
+    bald = [loops.joint_information(means, [unit]) for unit in range(3)]
+    assert sorted(choose("uncertainty", 2, scores=bald)[0]) == [0, 1]
+
+
+def test_predicted_classes_stand_in_for_known_ones():
+    pool = make_units([1] * 4)
+    pool.labels = np.array(list("aabb"))
+    inputs = {"scores": np.array([4.0, 3.0, 2.0, 1.0])}
+    query = make_query("uncertainty", 2, pool=pool, inputs=inputs, per_label=1)
+    assert select("uncertainty", query).indices.tolist() == [0, 2]
+    predicted = dataclasses.replace(query, classes=np.array(list("bbba")))
+    assert select("uncertainty", predicted).indices.tolist() == [3, 0]
 
 
 def test_stochastic_batches_are_taken_whole_and_the_last_is_cut():

@@ -56,6 +56,7 @@ def make_inputs(count, seed=0):
         "pixels": rng.random((count, 8, 8)).astype(np.float32),
         "masks": masks,
         "gradients": rng.normal(size=(count, 12)).astype(np.float32),
+        "pass_means": rng.dirichlet([0.7, 0.7, 0.7], (count, 4)),
     }
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fewslice.augment.affine import random_affine
+from fewslice.augment.colour_crop import colour_crop
 from fewslice.augment.copy_paste import copy_paste, copy_paste_boxes
 from fewslice.augment.crop_resize import random_crop_and_resize
 from fewslice.augment.cutmix import cutmix_boxes, mix
@@ -30,8 +31,14 @@ def segmentation(rng, images, labels, **settings):
     return augment_segmentation_batch(rng, images, labels, 4, settings=SegmentationAugmentation(**settings))
 
 
+def colour(rng, images, labels):
+    crops = [colour_crop(rng, *pair, size=SHAPE[1], label_fill=4) for pair in zip(images, labels, strict=True)]
+    return [np.stack(parts) for parts in zip(*crops, strict=True)]
+
+
 TRANSFORMS = {
     "affine": random_affine,
+    "colour_crop": colour,
     "copy_paste": paste,
     "crop_resize": lambda rng, images, labels: [random_crop_and_resize(rng, images)],
     "cutmix": lambda rng, images, labels: [mix(images, images[::-1], cutmix_boxes(rng, SHAPE))],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -157,15 +158,19 @@ def test_doubtful_names_are_noted():
         assert not doubt(dataclasses.replace(config, patient_pattern="(.+)"), stems.split())
 
 
+def reader_of(config):
+    return SimpleNamespace(dataset=config, cases=list)
+
+
 def test_notes_on_lists_written_by_hand():
     """A note where two visits stand in two lists, none in one list or with a pattern that decides."""
     config = dataset("paired_folders")
     splits = dataclasses.replace(config.splits, test=("p1_v2", "p2_v2"))
     config = dataclasses.replace(config, splits=splits)
-    found = list(notes(config, ["p1_v1", "p2_v1"], ["p3_v1"]))
+    found = list(notes(reader_of(config), ["p1_v1", "p2_v1"], ["p3_v1"]))
     assert len(found) == 2 and "(training: p1_v1; test: p1_v2)" in found[0]
-    assert not list(notes(config, ["p3_v1", "p3_v2"], ["p4_v1", "p4_v2"]))
-    assert not list(notes(dataclasses.replace(config, patient_pattern="(.+)"), ["p1_v1"], ["p2_v1"]))
+    assert not list(notes(reader_of(config), ["p3_v1", "p3_v2"], ["p4_v1", "p4_v2"]))
+    assert not list(notes(reader_of(dataclasses.replace(config, patient_pattern="(.+)")), ["p1_v1"], ["p2_v1"]))
 
 
 def numbered(base, *numbers):

@@ -33,7 +33,7 @@ def check(volume, seed):
 
 
 def test_every_layout_has_a_reader():
-    assert READERS.names() == list(LAYOUTS)
+    assert READERS.names() == sorted([*LAYOUTS, "glas"])  # pictures: tests/scripts/test_picture_datasets.py
     with pytest.raises(ConfigError, match="Did you mean 'acdc'"):
         get_reader(dataset("acd"))
 

@@ -22,6 +22,8 @@ def dataset(num_classes: int = 4, *, resolution: float = 1.36719, size=(32, 32))
         anti_aliasing="default",
         grid="resample",
         surface_tolerance_mm=2.0,
+        metrics=(),
+        score_groups="",
         img_size_x=size[0],
         img_size_y=size[1],
     )

@@ -18,7 +18,10 @@ from tests.active.units import annotate
 from tests.train_model import tiny_al
 
 CLASSES, SIDE = 3, 32
-QUICK = {"resnet_unet": {"encoder": "resnet18"}}
+QUICK = {
+    "resnet_unet": {"encoder": "resnet18"},
+    "strided_unet": {"width": 2, "patch": 24, "passes": 2, "repeats": 2},
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,7 +44,7 @@ def test_every_network_learns_predicts_and_is_asked(name, labels):
     images = [np.random.default_rng(1).random((3, SIDE, SIDE, 1)).astype(np.float32)]
     model = network.build(network.input_shape((SIDE, SIDE), 1), CLASSES, seed=1)
     part = network.part(model)
-    assert part.output_shape == (None, SIDE, SIDE, CLASSES)
+    assert part.output_shape == (None, *network.input_shape((SIDE, SIDE), 1)[:-1], CLASSES)
     plan = RoundPlan(0, 0.5, 2, training_share=0.5)
     schedule = network.schedule(plan, 2)
     assert 1 <= schedule.segment <= schedule.steps
@@ -81,6 +84,10 @@ def test_lengths_of_training():
     assert network_of(Named("scribble_unet", {"steps": 900, "val_every": 50})).schedule(plan, 20) == (225, 50)
     given = {"batch_size": 8, "epochs": 5, "val_epochs": 2}
     assert network_of(Named("resnet_unet", given)).schedule(plan, 20) == (15, 6)
+    network = network_of(Named("strided_unet", {"val_epochs": 2}))
+    assert network.schedule(plan, 5) == (180, 6)  # 40 crops an epoch, 16 a step
+    rates = [float(network.make_optimizer(180)._learning_rate(step)) for step in (0, 119, 120, 179)]
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.01, 0.01], rtol=1e-6)
 
 
 def test_statistics_are_recomputed_where_asked_for(labels):

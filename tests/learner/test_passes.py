@@ -8,10 +8,12 @@ import keras
 import numpy as np
 import pytest
 
+import models
 from fewslice.core.errors import ConfigError, FewSliceError
-from fewslice.learner.passes import DropoutPasses, Passes, slice_maps, window_maps
+from fewslice.learner.passes import DropoutPasses, Passes, mean_over_passes, slice_maps, window_maps
 from fewslice.train.predict import softmax
 from models.scribble_unet import ActiveDropout
+from tests.golden_files import golden_param
 from tests.reference import active as reference
 
 LOOPS = {
@@ -85,9 +87,63 @@ def test_passes_depend_on_seed_batch_and_pass_only(dropout_network):
     assert (answers[0] != answers[1]).any() and (answers[0] != answers[2]).any()
 
 
+def test_what_comes_before_dropout_is_computed_once_and_changes_nothing(dropout_network, monkeypatch):
+    pool, calls = images(5), []
+    kept = pool_scores([DropoutPasses(dropout_network, seed=1)], pool, ["bald"], passes=4, batch_size=2)["bald"]
+    split = models.split_at_dropout
+
+    def counted(network):
+        first, rest = split(network)
+        ask = first.predict_on_batch
+        first.predict_on_batch = lambda images: calls.append(len(images)) or ask(images)
+        return first, rest
+
+    monkeypatch.setattr(models, "split_at_dropout", counted)
+    pool_scores([DropoutPasses(dropout_network, seed=1)], pool, ["bald"], passes=4, batch_size=2)
+    assert calls == [2, 2, 2]
+    monkeypatch.setattr(models, "split_at_dropout", lambda network: None)
+    whole = pool_scores([DropoutPasses(dropout_network, seed=1)], pool, ["bald"], passes=4, batch_size=2)["bald"]
+    np.testing.assert_array_equal(kept, whole)
+
+
+def test_images_of_different_sizes_get_maps_of_their_own():
+    rng, member = np.random.default_rng(0), network(1)
+    cases = [
+        rng.random((depth, *size, 1)).astype(np.float32) for depth, size in ((1, (4, 6)), (2, (4, 6)), (2, (5, 3)))
+    ]
+    for batch_size in (1, 2, 4):
+        found = list(slice_maps([Passes(member)], cases, ["entropy"], batch_size=batch_size))
+        for case, (one,) in zip(cases, found, strict=True):
+            (alone,) = slice_maps([Passes(member)], [case], ["entropy"], batch_size=batch_size)
+            np.testing.assert_array_equal(one["entropy"], alone[0]["entropy"])
+            assert one["entropy"].shape == case.shape[:3]
+
+
+@pytest.mark.parametrize("of_logits", [False, True])
+def test_mean_over_passes(dropout_network, of_logits):
+    member, pool = DropoutPasses(dropout_network, seed=2), images(2)
+    found = mean_over_passes(member, 3, of_logits=of_logits)(pool)
+    logits = np.array([[member(pool[n : n + 1], n, number)[0] for number in range(3)] for n in range(2)])
+    expected = softmax(logits.mean(axis=1)) if of_logits else softmax(logits).mean(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("path", golden_param("albaselines", "metrics_loss*.npz"))
+def test_golden_averages(path):
+    """The published mean of logits, and the mean of probabilities, which differs on a few pixels."""
+    data = np.load(path)
+    passes = np.moveaxis(data["bma_logits_stack"], (1, -1), (-1, 0))  # (T, N, H, W, C)
+    member = Passes(lambda images: None)
+    member.over = lambda images, batch: lambda number: passes[number, batch : batch + 1]
+    for of_logits, name in ((True, "bma_pred_logit_mean"), (False, "bma_pred_prob_mean")):
+        predict = mean_over_passes(member, len(passes), of_logits=of_logits)
+        np.testing.assert_array_equal(predict(np.zeros(passes.shape[1:])).argmax(axis=-1), data[name])
+
+
 def test_memory_grows_neither_with_the_pool_nor_with_passes():
     one, peaks = images(1, 32), []
-    for units, passes in ((8, 1), (200, 1), (8, 20)):
+    for units, passes in ((8, 2), (200, 2), (8, 20)):
         members = [Passes(network(0))] * passes
         tracemalloc.start()
         for _ in slice_maps(members, [one] * units, ["bald", "variance_ratio"], batch_size=4):

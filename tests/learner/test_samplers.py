@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import re
+
 import numpy as np
 import pytest
 
 from fewslice.active.pool import make_pool
 from fewslice.active.units import Case
-from fewslice.learner.samplers import SliceBatches, WindowBatches
+from fewslice.augment.colour_crop import colour_crop
+from fewslice.learner.samplers import CropBatches, SliceBatches, WindowBatches, repeated_order, steps_of_epoch
 from fewslice.settings.experiment import Named
 from tests.active.units import annotate, volume_of
+from tests.golden_files import golden_param
 
 IGNORE = 3
 SHAPES = [(4, 6, 5), (2, 6, 5)]
@@ -111,3 +117,37 @@ def test_windows_are_augmented():
     )
     assert np.array_equal(plain.batch(4)[0][:, ::-1], turned.batch(4)[0])
     assert seen == [((2, 2, 3, 3, 1), (2, 2, 3, 3), IGNORE)]
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("path", golden_param("albaselines", "expanded_sampler*.json"))
+def test_golden_repeated_order(path):
+    for name, recorded in json.loads(path.read_text()).items():
+        count, repeats = (float(text) for text in re.fullmatch(r"n(\d+)_mul([\d.]+)", name).groups())
+        order = repeated_order(np.random.default_rng(0), int(count), repeats)
+        assert len(order) == recorded["len"]
+        counts = np.bincount(order, minlength=int(count))
+        assert sorted(counts) == sorted(recorded["counts"]), "with a fraction others than the first few"
+        assert steps_of_epoch(int(count), repeats, 16) == recorded["batches_of_16"]
+
+
+def test_crops_are_drawn_some_times_an_epoch_with_their_labels():
+    """Every pixel has a number of its own, so that its place is found again; cases differ in size."""
+    shapes = [(1, 6, 5), (1, 9, 7), (1, 3, 4)]
+    cases = [Case(f"c{place}", f"c{place}", shape) for place, shape in enumerate(shapes)]
+    places = [np.arange(1, np.prod(shape) + 1, dtype=np.float32).reshape(*shape, 1) for shape in shapes]
+    truth = [np.random.default_rng(n).integers(0, 3, shape).astype(np.uint8) for n, shape in enumerate(shapes)]
+    labels = annotate(make_pool(cases, Named("image")), IGNORE, {f"c{n}": truth[n] for n in (2, 0, 1)})
+    crop = functools.partial(colour_crop, size=4, label_fill=IGNORE, jitter={})
+    batches = CropBatches(labels, places, seed=5, batch_size=7, repeats=4, crop=crop)
+    for epoch in range(2):
+        seen = [batches.describe(2 * epoch + step) for step in range(2)]
+        assert [len(one) for one in seen] == [7, 5] and sorted(sum(seen, [])) == [0] * 4 + [1] * 4 + [2] * 4
+    assert batches.describe(0) != batches.describe(2)
+    for step in range(4):
+        images, targets = batches.batch(step)
+        np.testing.assert_array_equal(images, batches.batch(step)[0])
+        assert images.shape[1:] == (4, 4, 1) and targets.dtype == np.int32
+        for image, target, unit in zip(images[..., 0], targets, batches.describe(step), strict=True):
+            assert (target[image == 0] == IGNORE).all() and (image > 0).any()
+            np.testing.assert_array_equal(target[image > 0], truth[unit].ravel()[image[image > 0].astype(int) - 1])

@@ -52,6 +52,31 @@ def unet(image_shape: tuple[int, int, int], num_classes: int) -> keras.Model:
     return keras.Model(inputs, x)
 
 
+def strided_unet(image_shape: tuple[int, int, int], num_classes: int, width: int = 16) -> keras.Model:
+    """Builds the network with strided convolutions: image -> logits, float32; sides are multiples of 32."""
+
+    def block(x: Any, filters: int, name: str, *, stride: int = 1, drops: bool = True) -> Any:
+        for number in (1, 2):
+            how = {"use_bias": False, "kernel_initializer": "he_normal", "name": f"{name}.conv{number}"}
+            if number == 1 and stride == 2:
+                x = layers.Conv2D(filters, 3, 2, **how)(layers.ZeroPadding2D(1)(x))
+            else:
+                x = layers.Conv2D(filters, 3, padding="same", **how)(x)
+            x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}.bn{number}")(x)
+            x = layers.ReLU()(x)
+        return layers.Dropout(0.1)(x) if drops else x
+
+    inputs = keras.Input(image_shape)
+    maps = [block(inputs, width, "enc0")]
+    for level in range(1, 6):
+        maps.append(block(maps[-1], width * 2**level, f"enc{level}", stride=2))
+    x = maps[5]
+    for level in range(4, -1, -1):
+        x = layers.UpSampling2D(2)(block(x, width * 2 ** (level + 1), f"dec{level}.low", drops=False))
+        x = block(layers.Concatenate()([x, maps[level]]), width * 2**level, f"dec{level}")
+    return keras.Model(inputs, layers.Conv2D(num_classes, 1, name="out")(x))
+
+
 def global_net(image_shape: tuple[int, int, int]) -> keras.Model:
     """Builds the encoder with its head: image -> embedding (batch, 128)."""
     inputs = keras.Input(image_shape)
@@ -151,3 +176,11 @@ class DiceLoop(keras.losses.Loss):
             total = ops.sum(p, axis=(1, 2)) + ops.sum(y, axis=(1, 2))
             scores.append(2.0 * ops.sum(p * y, axis=(1, 2)) / (total + 1e-10))
         return 1.0 - sum(scores) / len(scores)
+
+
+class PooledDice(keras.losses.Loss):
+    """Dice of each image, the classes pooled."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        p = ops.softmax(ops.cast(y_pred, "float32"))
+        return 1.0 - 2.0 * ops.sum(p * y_true, axis=(1, 2, 3)) / (ops.sum(p + y_true, axis=(1, 2, 3)) + 1e-8)

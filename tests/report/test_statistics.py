@@ -160,10 +160,21 @@ def test_tables_of_experiments_by_hand(tmp_path):
     # differences of the area: .15 .05 .1, mean .1, sd .05, half width 4.3027 * .05 / sqrt(3) = .124
     # at 1 %: .1 0 .05 -> .05 ± .124; at 2 %: .2 .1 .15 -> .15 ± .124, which excludes 0
     table = experiments.difference_table(methods, TEST)
-    assert table.rows == (("mfc", "3", "may be chance", "+0.100 ± 0.124", "+0.050 ± 0.124", "+0.150 ± 0.124"),)
-    assert table.best == {(0, 5)}
+    assert table.rows == (
+        ("mfc", "3", "may be chance", "0.074", "+0.100 ± 0.124", "+0.050 ± 0.124", "+0.150 ± 0.124"),
+    )  # two degrees of freedom: p = 1 - t / sqrt(t² + 2), t = .1 / (.05 / sqrt(3))
+    assert table.best == {(0, 6)}
     leader = {"label": "mfc", "mean": pytest.approx(0.5), "seeds": 3, "column": "area", "count": 2, "rivals": 2}
     assert experiments.leader(methods, TEST) == leader
+
+
+def test_holm_by_hand():
+    # two degrees of freedom: p = 1 - t / sqrt(t² + 2); t of a: .3 / .0577 = 5.196, p = .0351; b: 3.464, p = .0742
+    # c: differences all alike, p = 0; d has two seeds only. Of three: c 0 * 3, a .0351 * 2, b max(.0702, .0742 * 1)
+    rows = {"a": (0.2, 0.3, 0.4), "b": (0.05, 0.1, 0.15), "c": (0.1, 0.1, 0.1), "d": (0.1, 0.2, np.nan)}
+    index = pd.MultiIndex.from_product([rows, range(3)], names=["method", "seed"])
+    found = stats.holm(stats.over_seeds(pd.DataFrame({"x": np.concatenate(list(rows.values()))}, index)), "x")
+    assert found.to_dict() == pytest.approx({"a": 0.0702, "b": 0.0742, "c": 0.0, "d": math.nan}, abs=1e-4, nan_ok=True)
 
 
 def test_area_is_a_mean_over_the_budget(tmp_path):
@@ -187,7 +198,9 @@ def test_unfinished_method_does_not_shorten_the_common_range(tmp_path):
     (methods[1].runs[0].path / "DONE").unlink()
     methods = _methods(tmp_path)
     assert stats.common_budgets(methods, TEST) == [0.01, 0.02, 0.05]
-    assert experiments.difference_table(methods, TEST).rows == (("mfc", "1", "not compared", "–", "+0.100", "–", "–"),)
+    assert experiments.difference_table(methods, TEST).rows == (
+        ("mfc", "1", "not compared", "–", "–", "+0.100", "–", "–"),
+    )
     (methods[0].runs[0].path / "DONE").unlink()
     assert stats.common_budgets(_methods(tmp_path), TEST) == [0.01]
 
@@ -195,7 +208,7 @@ def test_unfinished_method_does_not_shorten_the_common_range(tmp_path):
 def test_one_round_has_no_area_and_null_no_value(tmp_path):
     methods = _write(tmp_path, {"random": [{0.05: 0.5}], "mfc": [{0.05: 0.6}]})
     assert list(stats.columns(methods, TEST)) == ["5 %"]
-    assert experiments.difference_table(methods, TEST).rows == (("mfc", "1", "too few seeds", "+0.100"),)
+    assert experiments.difference_table(methods, TEST).rows == (("mfc", "1", "too few seeds", "–", "+0.100"),)
     write_round(write_experiment(tmp_path, "coreset"), 0, 0.05, 0.5, test_dice=None)
     assert experiments.dice_table(_methods(tmp_path), TEST).rows[1] == ("coreset", "1", "–")
 

@@ -100,10 +100,45 @@ def test_all_mistakes_at_once_in_the_order_of_lines(read):
         ("{strategy: kcenter, features: encoder}", "encoder needs an encoder"),
         ("{strategy: uncertainty, score: vaal}", "vaal needs annotated units"),
         ("{strategy: random, score: entropy}", "random looks at no scores"),
+        ("{strategy: batchbald}", "batchbald compares networks or dropout passes. Add `passes`"),
+        ("{strategy: uncertainty, score: entropy, balance: known}", "it has no effect without `per_label`"),
+        ("{strategy: random, reduce: sum}", "have no effect without `score`"),
+        ("{strategy: vaal, score: vaal, reduce: sum}", "vaal is no map that could be reduced"),
+        ("{strategy: uncertainty, score: entropy, reduce: median}", "`query.reduce` must be one of mean, sum, foregr"),
+        ("{strategy: {name: power, beta: 0}, score: entropy}", "'beta' must be a positive number"),
+        ("{strategy: uncertainty, score: {name: axon_myelin, etd: no}, passes: 2}", "Did you mean 'edt'?"),
     ],
 )
 def test_queries_that_lack_something(read, query, words):
     assert words in problem(read, f"{PLAIN}query: {query}\nrounds: [0.1, 0.1]\n")
+
+
+@pytest.mark.parametrize(
+    "stop, words",
+    [
+        ("{metric: test_dice}", "`stop.metric` must be no number of the test volumes"),
+        ("{budget: 0}", "`stop.budget` must be"),
+        ("{uncertainty: 0.1}", "no query looks at scores. Remove it"),
+    ],
+)
+def test_what_cannot_end_an_experiment(read, stop, words):
+    assert words in problem(read, f"{PLAIN}rounds: [0.1, 0.1]\nstop: {stop}\n")
+
+
+def test_later_settings_at_their_default_leave_digests_and_plans_alone(read):
+    plain = f"{PLAIN}query: {{strategy: uncertainty, score: max}}\nrounds: [0.1, 0.1]\n"
+    found = read(plain).settings()
+    assert found["query"]["score"] == {"name": "expected_entropy", "options": {}}  # an alias is no other run
+    assert found["query"]["strategy"]["options"] == {} and not {"reduce", "balance"} & found["query"].keys()
+    assert read(plain + "stop: {budget: 3}\n").settings() == found
+    other = read(plain, query__reduce="sum", query__strategy__shuffle_prop="0.1").settings()["query"]
+    assert other["reduce"] == "sum" and other["strategy"]["options"] == {"shuffle_prop": 0.1}
+
+
+def test_batches_of_dropout_passes_need_a_network(read):
+    query = "query: {strategy: batchbald, passes: 20}\n"
+    names = [one.strategy.name for one in read(f"{PLAIN}{query}rounds: [0.1, 0.1]\n").round_queries()]
+    assert names == ["random", "batchbald"]
 
 
 def test_passes_need_dropout(read):

@@ -19,7 +19,7 @@ from fewslice.active import annotators  # noqa: F401
 from fewslice.settings.compat import coreclr
 from fewslice.settings.datasets import load_dataset_config
 from fewslice.settings.declare import settings_of
-from fewslice.settings.experiment import Encoder, Experiment, Members, QuerySettings, Round
+from fewslice.settings.experiment import Encoder, Experiment, Members, QuerySettings, Round, Stop
 from fewslice.settings.load import load_experiment
 from tests.record import describe_plan
 
@@ -66,7 +66,8 @@ def test_the_quick_one_is_quick():
 
 def key_table() -> list[str]:
     """Returns the lines of the table of native keys, as in experiments/README.md."""
-    groups = {"": Experiment, "query.": QuerySettings, "rounds[].": Round, "members.": Members, "encoder.": Encoder}
+    groups = {"": Experiment, "query.": QuerySettings, "rounds[].": Round, "stop.": Stop}
+    groups |= {"members.": Members, "encoder.": Encoder}
     lines = ["| key | default | meaning |", "|---|---|---|"]
     for prefix, of in groups.items():
         for name in [name for name in settings_of(of) if of is not Encoder or name in vars(Encoder)]:

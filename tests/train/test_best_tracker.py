@@ -64,3 +64,11 @@ def test_golden_checkpoint_choice(path):
     assert (tracker.best_step, tracker.last_step) == (best, last)
     early = BestTracker()
     assert early.update(0, 0.9) and not early.update(400, 0.5) and early.best_step == 0
+
+
+def test_of_losses_the_lowest_and_of_equal_ones_the_latest():
+    values = [math.nan, 0.5, 0.5, 0.7, 0.3, 0.3, math.nan]
+    tracker = BestTracker(is_loss=True)
+    tracker.load_state(json.loads(json.dumps(tracker.state()).replace("Infinity", "null")))
+    found = [tracker.update(step, value) for step, value in enumerate(values)]
+    assert found == [False, True, True, False, True, True, False] and tracker.best_step == 5

@@ -56,6 +56,12 @@ def test_sgd_with_polynomial_decay_equals_the_reference(momentum):
     np.testing.assert_allclose(found, reference.sgd(start, gradients, rates, 0.05, momentum), **TOLERANCE)
 
 
+def test_nesterov_by_hand():
+    # g = 1 + .5 w with w = 2: v = 2, step 2 + .5 * 2 = 3; then w = 1.7, g = 1.85, v = 2.85, step 1.85 + 1.425
+    found = trajectory(CoupledSGD(0.1, l2=0.5, momentum=0.5, nesterov=True), [2.0], [[1.0], [1.0]])
+    np.testing.assert_allclose(found, [[2.0], [1.7], [1.7 - 0.3275]], rtol=1e-6)
+
+
 def steps(name):
     with np.load(GOLDEN[0]) as data:
         return data[f"{name}_p"], data[f"{name}_g"], data[f"{name}_lr"]
@@ -109,7 +115,7 @@ def test_config_round_trip_and_training(cls):
         (lambda: CoupledAdam(l2=-1), "`l2` must not be negative"),
         (lambda: CoupledAdam(amsgrad=True), "`amsgrad` and `weight_decay`"),
         (lambda: CoupledAdam(weight_decay=0.1), "`amsgrad` and `weight_decay`"),
-        (lambda: CoupledSGD(nesterov=True), "`nesterov` and `weight_decay`"),
+        (lambda: CoupledSGD(weight_decay=0.1), "`weight_decay` is not available"),
         (lambda: CoupledSGD(l2=float("nan")), "`l2` must not be negative"),
     ],
 )

@@ -211,6 +211,16 @@ def test_the_last_step_can_be_the_best_where_a_run_ends_there(tmp_path, can_be_e
     assert record == {"step": best, "val_dice": best / 8, "run": session.run.digest}
 
 
+def test_another_column_and_direction_choose(tmp_path):
+    session = Session(tmp_path, chooses="val_loss")
+    trainer = session.trainer
+    values = {3: 0.5, 6: 0.5, 8: 0.7}
+    validate = lambda: {"val_dice": trainer.step, "val_loss": values[trainer.step]}  # noqa: E731
+    trainer.plan = dataclasses.replace(trainer.plan, validate=validate)
+    assert session.train().arrays("best.npz")[1] == {"step": 6, "val_loss": 0.5, "run": session.run.digest}
+    assert trainer.load("best.npz")[1]["step"] == 6
+
+
 def test_fewer_steps_than_saved(tmp_path):
     with pytest.raises(Interrupted):
         Session(tmp_path, batch=stopping(5)).train()

@@ -6,8 +6,10 @@ The layout is a plugin's. Expected values: by hand, and the written images.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 
+import nibabel
 import numpy as np
 import pytest
 import yaml
@@ -46,12 +48,13 @@ EXPERIMENT = {
     "network": {"name": "scribble_unet", "batch_size": 2, "steps": 8, "val_every": 2},
     "unit": {"name": "image", "label": "group"},
     "rounds": [2, 2, 2],
-    "query": {"strategy": "uncertainty", "score": "bald", "passes": 2, "per_label": 1},
-    "first_query": {"strategy": "random", "per_label": 1},
+    "query": {"strategy": "uncertainty", "score": "bald", "passes": 2, "per_label": 1, "balance": "known"},
+    "first_query": {"strategy": "random", "per_label": 1, "balance": "known"},
 }
 READER = '''
 """Colour images as PNG, with their grade in the name."""
 
+import nibabel
 import numpy as np
 from PIL import Image
 
@@ -137,8 +140,65 @@ def test_images_are_chosen_evenly_until_a_class_runs_out(glands):
     assert config["unit"] == {"name": "image", "options": {"label": "group"}}
 
 
+def test_classes_are_predicted_and_it_ends_early(glands, caplog):
+    """A run by an alias, over foreground, balanced by predicted classes; then BatchBALD on its networks' passes."""
+    caplog.set_level("INFO")
+    mc = {"strategy": "uncertainty", "score": "mc", "passes": 3, "per_label": 1, "reduce": "foreground"}
+    batch = {"strategy": "batchbald", "passes": 3}
+    changes = {"first_query": {"strategy": "first", "per_label": 1}, "query": mc}
+    changes |= {"rounds": [2, 2, {"add": 1, "query": batch}, 1], "stop": {"budget": 3}}
+    folder = glands(**changes)
+    picks = tiny_al.picks(folder)
+    assert picks[0] == ["0_benign", "1_benign"] and [len(one) for one in picks] == [2, 2, 1]
+    assert "this round is not balanced" in caplog.text and "ends after 3 of 4 rounds: 3 units" in caplog.text
+    assert caplog.text.count("score `mc` is `vote_variance`") == 1
+    record = json.loads((folder / "DONE").read_text())
+    assert record["units"] == 5 and record["ended_early"].startswith("3 units were annotated after the first round")
+    plan = json.loads((folder / "rounds" / "001" / "plan.json").read_text())["query"]
+    assert plan["score"] == {"name": "vote_variance", "options": {}} and plan["reduce"] == "foreground"
+    assert "balance" not in plan and (folder / "report.html").exists()
+    scores = [float(row["score"]) for row in tiny_al.table(folder / "rounds" / "001" / "scores.csv")]
+    assert len(scores) == 7 and 0 <= min(scores) and max(scores) <= 0.25
+    before = (folder / "DONE").read_bytes()
+    glands(**changes)
+    assert "Already finished" in caplog.text and "it ended early" in caplog.text
+    assert (folder / "DONE").read_bytes() == before
+    glands(**changes | {"stop": None})
+    assert [len(one) for one in tiny_al.picks(folder)] == [2, 2, 1, 1]
+
+
 def test_what_is_not_known_is_told(glands):
     with pytest.raises(ConfigError, match="label: stain.*0_benign and 6 more cases have no such fact.*: group, phase"):
         glands(name="stain", unit={"name": "image", "label": "stain"})
     with pytest.raises(ConfigError, match="`per_label` needs units with an image-level class.*label: group"):
         glands(name="plain", unit="image")
+
+
+NATIVE = {
+    "name": "native",
+    "network": {
+        "name": "strided_unet", "width": 2, "patch": 32, "batch_size": 3, "repeats": 1, "epochs": 2, "drop_epochs": 1,
+        "passes": 1,
+    },
+    "rounds": [2, 2],
+}  # fmt: skip
+
+
+def test_images_of_different_sizes_learn_from_crops_and_are_seen_whole(glands, tmp_path):
+    (tmp_path / "settings" / "init_glands.py").write_text(INIT.replace('"stretch"', '"native"'))
+    folder = glands(**NATIVE)
+    picks = tiny_al.picks(folder)
+    sizes = [[SIZES[int(name.split("_")[0])] for name in names] for names in (picks[0], sum(picks, []))]
+    found = tiny_al.metrics(folder)
+    assert [one["annotated_pixels"] for one in found] == [sum(map(math.prod, each)) for each in sizes]
+    assert all(0 <= one["test_dice"] <= 1 and 0 <= one["val_dice"] <= 1 for one in found)
+    scores = tiny_al.table(folder / "rounds" / "001" / "scores.csv")
+    assert len({row["score"] for row in scores}) == len(scores) == 7 and all(float(row["score"]) > 0 for row in scores)
+    log = tiny_al.table(folder / "rounds" / "001" / "member_0" / "logs" / "train.csv")
+    losses = {int(row["step"]): float(row["val_dice_loss"]) for row in log}
+    assert list(losses) == [2, 4], "four images, three a step"
+    lowest = min(losses.values())
+    assert found[1]["best_step"] == max(step for step, loss in losses.items() if loss == lowest)
+    assert found[1]["val_dice_loss"] == lowest
+    written = sorted((folder / "rounds" / "001" / "member_0" / "eval" / "test" / "predictions").iterdir())
+    assert [nibabel.load(path).shape for path in written] == [(*SIZES[8], 1), (*SIZES[9], 1)]

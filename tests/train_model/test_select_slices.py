@@ -238,6 +238,7 @@ def test_an_interrupted_selection_keeps_its_choice(house, select, tmp_path, monk
         (["--strategy=uncertainty"], "needs scores, .* --network=<run folder>"),
         (["--strategy=badge"], "needs gradients, .* --network="),
         (["--strategy=vaal", "--network={baseline}"], "needs a discriminator .*run_al_exp.py"),
+        (["--strategy=batchbald", "--network={baseline}"], "compares dropout passes, so .*run_al_exp.py"),
         (["--strategy=random", "--options=k=2"], "[Uu]nknown option of strategy 'random' 'k'"),
         (["--options=use_labels=true", "--encoder=pixels"], "give --with_scribbles; otherwise --options use_labels=f"),
         (["--strategy=random", "--options=k"], "--options must be name=value"),

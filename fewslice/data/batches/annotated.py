@@ -19,7 +19,7 @@ from fewslice.core.errors import ConfigError
 from fewslice.data.batches import generator
 from fewslice.data.volume import with_channel_axis
 
-_ORDER = 2**31 - 4  # step number from which the order of an epoch is drawn; no training step
+ORDER = 2**31 - 4  # step number from which the order of an epoch is drawn; no training step
 Augmentation = Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
@@ -51,7 +51,7 @@ def units_of_step(seed: int, step: int, count: int, batch_size: int) -> np.ndarr
     units = np.empty(batch_size, np.int64)
     for epoch in np.unique(epochs):
         chosen = epochs == epoch
-        units[chosen] = generator(seed, int(epoch), _ORDER).permutation(count)[positions[chosen]]
+        units[chosen] = generator(seed, int(epoch), ORDER).permutation(count)[positions[chosen]]
     return units
 
 

@@ -247,7 +247,8 @@ def gather_slices(volumes: Sequence[Any], sources: np.ndarray, *, field: str = "
     arrays = [_array(volumes[volume], field) for volume, _ in sources]
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) > 1:
-        raise ConfigError(f"Slices of one batch must have one size. Found: {sorted(shapes)}. Prepare the data again.")
+        remedy = "Prepare the data again; of images that keep their sizes (`grid` native) with --set grid=stretch."
+        raise ConfigError(f"Slices of one batch must have one size. Found: {sorted(shapes)}. {remedy}")
     dtype = np.float32 if field == "image" else arrays[0].dtype
     out = np.empty((len(arrays), *arrays[0].shape[1:]), dtype)
     for row, (array, (_, index)) in enumerate(zip(arrays, sources, strict=True)):

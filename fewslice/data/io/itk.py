@@ -26,9 +26,10 @@ from fewslice.core.files import refuse_special
 from fewslice.data.io import nifti
 from fewslice.data.io.access import absence, readable, visible
 from fewslice.data.io.nifti import FRESH_COPY, Grid
+from fewslice.data.io.pictures import is_picture, read_picture
 
 ENDINGS = (".nrrd", ".nhdr", ".mha", ".mhd")
-KINDS = "*.nii.gz, *.nii, *.nrrd, *.mha, *.mhd, or a folder for each DICOM series"  # for messages
+KINDS = "*.nii.gz, *.nii, *.nrrd, *.mha, *.mhd, a folder for each DICOM series, or pictures: *.png, *.bmp, *.tif, *.jpg"
 NAMED = re.compile(r"Segment(\d+)_(?:Name|ID)")  # facts of 3D Slicer
 _DICOM_ENDINGS = (".dcm", ".ima", ".dicom")
 _FIRST = 20  # so many entries of a folder are looked at for a DICOM file
@@ -49,8 +50,10 @@ class _Slice(NamedTuple):
 
 
 def read_image_file(path: str | Path, *, channel: int = 0, is_label: bool = False, num_channels: int = 1) -> Grid:
-    """Reads one 3-D image or label of any kind, as `read_nifti` or `read_itk` does."""
+    """Reads one 3-D image or label of any kind, as `read_nifti`, `read_itk` or `read_picture` does."""
     path = Path(path)
+    if is_picture(path) and not path.is_dir():
+        return read_picture(path, channel=channel, is_label=is_label, num_channels=num_channels)
     read = read_itk if path.is_dir() or path.name.lower().endswith(ENDINGS) else nifti.read_nifti
     return read(path, channel=channel, is_label=is_label, num_channels=num_channels)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from fewslice.core.errors import ConfigError, DataError, few
 from fewslice.core.files import write_text
-from fewslice.data.io.nifti import write_nifti
+from fewslice.data.io.pictures import write_label
 from fewslice.data.new_dataset import files
 from fewslice.data.readers import Reader, get_reader
 from fewslice.data.volume import Volume
@@ -73,21 +73,23 @@ def add_to_label(reader: Reader, painted: Painted) -> int:
     dataset, unknown = reader.dataset, reader.dataset.num_classes
     (case,) = (case for case in reader.cases() if case.case_id == painted.volume.case.case_id)  # its own label file
     target = case.label_path or reader.new_label_path(case)
+    if dataset.label_values == "instances":
+        raise ConfigError(f"{target}: painted classes would take the place of numbers of objects. Add them by hand.")
     if target.exists():  # maybe since a moment: several rounds may have painted slices of one volume
         case = dataclasses.replace(case, label_path=target)
     whole = reader.read(case, with_label=case.label_path is not None)
     before = whole.label
     if before is None:
         before = np.full(whole.image.shape[:3], unknown, np.uint8)
-    if not target.name.lower().endswith(".nii.gz"):
+    if not target.name.lower().endswith((".nii.gz", ".png")):
         remedy = "Compress it (gzip), so that annotations can be added."
-        raise DataError(target, expected="a label <name>.nii.gz", found="another ending", remedy=remedy)
+        raise DataError(target, expected="a label <name>.nii.gz or .png", found="another ending", remedy=remedy)
     after, old = before.copy(), before[..., painted.slices]
     after[..., painted.slices] = np.where(painted.labels < unknown, painted.labels, old)
     if case.label_path is None or (after != before).any():
         codes = {label: code for code, label in reversed(dataset.label_map)}
         table = [*(codes.get(number, number) for number in range(unknown)), dataset.ignore_label]
-        write_nifti(target, np.array(table, np.min_scalar_type(max(table)))[after], like=whole)
+        write_label(target, np.array(table, np.min_scalar_type(max(table)))[after], like=whole)
     return int(((painted.labels < unknown) & (old < unknown) & (painted.labels != old)).sum())
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -19,7 +20,8 @@ import numpy as np
 from fewslice.core.errors import ConfigError, DataError, few, listed, plural
 from fewslice.data.geometry_notes import Lie, geometry_notes, lie_of
 from fewslice.data.io.access import absence, readable
-from fewslice.data.io.itk import KINDS, is_series, segment_names
+from fewslice.data.io.itk import KINDS, is_series, read_image_file, segment_names
+from fewslice.data.io.pictures import is_coloured, is_picture
 from fewslice.data.new_dataset.annotations import IGNORE, Painted, sparse_slices
 from fewslice.data.new_dataset.crop import LARGEST_SIDE, Footprint, footprint, needed_side
 from fewslice.data.readers import Reader, get_reader
@@ -41,6 +43,7 @@ from fewslice.settings.datasets import (
 from fewslice.settings.splits import Splits
 
 _PATIENT = re.compile(r"patient\d+", re.IGNORECASE)
+WHITE = 255
 _MOST_CLASSES = 256  # stands for "not known yet" while the labels are read
 
 
@@ -131,6 +134,8 @@ def provisional(request: Request) -> DatasetConfig:
     )
     if layout == "paired_folders" and not request.images_only:
         draft = _with_segments(draft, request)
+    if layout != "acdc":
+        draft = _with_pictures(draft, request)
     if not request.patient_pattern and layout != "acdc":
         stems = [case.case_id for case in _reader(draft).cases()]
         if all(subjects := {patient_of(stem, BIDS_PATTERN) for stem in stems}) and not alike(subjects):
@@ -151,6 +156,24 @@ def _with_segments(draft: DatasetConfig, request: Request) -> DatasetConfig:
         )
     count = request.num_classes or len(draft.struct_name) + 1
     return dataclasses.replace(draft, num_classes=count) if found else draft
+
+
+def _with_pictures(draft: DatasetConfig, request: Request) -> DatasetConfig:
+    """Returns the draft; of pictures with their channels and range, and class 1 for 255 if masks are black and white.
+
+    Pictures that cannot be read are left to the check of all files.
+    """
+    cases, channels, codes = _reader(draft).cases(), 1, {WHITE}
+    if not all(is_picture(case.image_path) for case in cases):
+        return draft
+    has_given_codes = draft.label_map or draft.layout == "msd" or request.images_only or request.ignore_label
+    for case in cases:
+        with contextlib.suppress(DataError):
+            channels = 3 if channels == 3 or is_coloured(case.image_path) else 1
+            if case.label_path and not has_given_codes and codes <= {0, WHITE}:
+                codes |= {*np.unique(read_image_file(case.label_path, is_label=True).array).tolist()}
+    white = ((WHITE, 1),) if codes == {0, WHITE} else draft.label_map
+    return dataclasses.replace(draft, num_channels=channels, intensity="divide_by_255", label_map=white)
 
 
 def _check_values(request: Request) -> None:
@@ -200,9 +223,9 @@ def _reader(draft: DatasetConfig) -> Reader:
 def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: bool = True) -> DatasetConfig:
     """Returns the settings that fit the volumes.
 
-    The resolution is the median spacing within slices; the sides are the smallest multiples of 32 that cover
-    the median field of view and all foreground of every volume, 32 to 320 pixels (`new_dataset.crop`). Without labels
-    the classes are those of the draft, the result of `provisional`.
+    The resolution is the median spacing within slices, of pictures one at which they are seen whole; the sides are the
+    smallest multiples of 32 that cover the median field of view and all foreground of every volume, 32 to 320 pixels
+    (`new_dataset.crop`). Without labels the classes are those of the draft, the result of `provisional`.
 
     Raises:
         DataError: no volume has a label.
@@ -216,6 +239,9 @@ def derive(draft: DatasetConfig, checked: Sequence[Checked], *, with_labels: boo
             f"Received {len(names)}: {', '.join(names)}"
         )
     resolution = tuple(float(f"{np.median([c.spacing_mm[axis] for c in checked]):.5g}") for axis in (0, 1))
+    if draft.intensity == "divide_by_255":  # a picture is seen whole
+        longest = max(np.median([item.shape[axis] for item in checked]) for axis in (0, 1))
+        resolution = tuple(float(f"{side * max(1.0, longest / LARGEST_SIDE):.5g}") for side in resolution)
     sides, where = [], list(footprints(checked).values())
     for axis in (0, 1):
         field_mm = np.median([item.shape[axis] * item.spacing_mm[axis] for item in checked])
@@ -308,6 +334,9 @@ def notes(dataset: DatasetConfig, checked: Sequence[Checked], tables: Splits, of
     reader = _reader(dataset)
     read = {path.parent for case in reader.cases() for path in (case.image_path, case.label_path) if path}
     yield from reader.notes
+    if dataset.intensity == "divide_by_255":
+        yield f"pictures: `num_channels` {dataset.num_channels}, values divided by 255, a pixel counts as 1 mm"
+        yield from ["masks are black and white: 255 is class 1 (`label_map`)"] * (dataset.label_map == ((WHITE, 1),))
     if dataset.layout != "acdc" and (text := doubt(dataset, (item.case.patient_id for item in checked))):
         yield text
     for folder in sorted((reader.folder / dataset.images_dir).parent.glob("*")) if dataset.layout != "acdc" else ():

@@ -26,6 +26,8 @@ def split_patients(
     val: int | None,
     test: int | None,
     official: Sequence[str] = (),
+    label_of: Mapping[str, str] | None = None,
+    is_sorted: bool = True,
 ) -> Splits:
     """Returns seeded lists by patient: test, validation, and training lists of 1, 2, 8 and all other patients.
 
@@ -36,6 +38,8 @@ def split_patients(
         val: Number of validation patients; default 2, or 1 of fewer than 8. They count as labels.
         test: Number of test patients; default a fifth, at least one.
         official: Those of `labelled` that are the test list, in place of drawn ones.
+        label_of: Patient -> label, of which the test and validation lists get their shares; None: as they are drawn.
+        is_sorted: List the training patients by name; False keeps the order in which they were drawn.
 
     Raises:
         ConfigError: too few labelled patients; `test` although there is an official list.
@@ -54,17 +58,35 @@ def split_patients(
             "--patient_pattern if names were taken for one patient."
         )
     drawn = sorted(set(labelled) - set(official))
-    order = [*official, *(drawn[index] for index in np.random.default_rng(seed).permutation(len(drawn)))]
-    testing, validating, pool = order[:test], order[test : test + val], order[test + val :]
+    order = [drawn[index] for index in np.random.default_rng(seed).permutation(len(drawn))]
+    testing = [*official] or _in_proportion(order, test, label_of)
+    order = [name for name in order if name not in testing]
+    validating = _in_proportion(order, val, label_of)
+    order = [name for name in order if name not in validating]
+    pool = sorted(order) if is_sorted else order
     train: dict[str, dict[str, list[str]]] = {}
     for size, most in _MOST_COMBINATIONS.items():
-        lists = [sorted(pool[start : start + size]) for start in range(0, len(pool) - size + 1, size)][:most]
+        lists = [sorted(order[start : start + size]) for start in range(0, len(pool) - size + 1, size)][:most]
         if lists:
             train[f"tr{size}"] = {f"c{index}": ids for index, ids in enumerate(lists, start=1)}
-    train["trall"] = train["al"] = {"*": sorted(pool)}
+    train["trall"] = train["al"] = {"*": pool}
     validation = {key: {"*": sorted(validating)} for key in train}
-    train["unlabeled"] = {"*": [*sorted(pool), *sorted(set(unlabelled) - set(pool))]}
+    train["unlabeled"] = {"*": [*pool, *sorted(set(unlabelled) - set(pool))]}
     return Splits(train, validation, tuple(sorted(testing)))
+
+
+def _in_proportion(order: Sequence[str], count: int, label_of: Mapping[str, str] | None) -> list[str]:
+    """Returns so many of the names, of each label its share, rounded by the largest remainders: the first in order."""
+    if label_of is None or not count:
+        return [*order[:count]]
+    groups: dict[str, list[str]] = {label: [] for label in sorted({label_of[name] for name in order})}
+    for name in order:
+        groups[label_of[name]].append(name)
+    shares = {label: count * len(names) / len(order) for label, names in groups.items()}
+    counts = {label: int(share) for label, share in shares.items()}
+    for label in sorted(shares, key=lambda label: counts[label] - shares[label])[: count - sum(counts.values())]:
+        counts[label] += 1
+    return [name for label, names in groups.items() for name in names[: counts[label]]]
 
 
 def extend_patients(
@@ -166,6 +188,10 @@ def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) ->
         first = f"tr_baseline.py --dataset={dataset.name} --no_of_tr_imgs=tr1"
     paired = ["images_dir", "labels_dir"] if dataset.layout == "paired_folders" else []
     paired += ["patient_pattern"] if dataset.patient_pattern != PATIENT_PATTERN else []
+    pictures = []
+    if dataset.intensity != "percentiles":
+        pictures = ['# Pictures. Networks that take any size see them as they are with grid = "native".']
+        pictures += [*_settings(dataset, "num_channels", "intensity"), ""]
     lines = [
         f'"""{dataset.name}: written by scripts/add_dataset.py; edit it freely (README.md here explains it).',
         "",
@@ -182,6 +208,7 @@ def init_text(dataset: DatasetConfig, facts: str, *, has_labels: bool = True) ->
         "# Prepared slices: pixels (multiples of 32) and mm per pixel.",
         *_settings(dataset, "img_size_x", "img_size_y", "target_resolution", "image_channel"),
         "",
+        *pictures,
         "# Classes: 0 is the background, then the structures in order. label_map: code in the file -> class.",
         *_settings(dataset, "num_classes", "struct_name"),
         f"label_map = {dict(dataset.label_map)!r}",

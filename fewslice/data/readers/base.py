@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from fewslice.data.io import geometry
 from fewslice.data.io.access import readable, visible
 from fewslice.data.io.itk import files_of, is_series, read_image_file, segment_names
 from fewslice.data.io.nifti import Grid
+from fewslice.data.io.pictures import is_picture
 from fewslice.data.painted import read_segments
 from fewslice.data.scribbles import case_generator, simulate_scribbles
 from fewslice.data.volume import Case, Volume
@@ -106,20 +107,24 @@ class Reader(abc.ABC):
         image = _collect(problems, self._read_image, case)
         if image is not None:
             problems += _channel_problems(case, image, self.dataset.num_channels)
-        label, scribble, notes = None, None, ()
+        label, scribble, instances, notes = None, None, None, ()
         if with_label or (with_scribble and is_simulated):
             codes = _collect(problems, self._read_label, case)
             if codes is not None:
                 if image is not None:
                     codes = _collect(problems, self._on_image, case, image, codes) or codes
-                label, notes = _collect(problems, self._to_classes, case, codes) or (None, ())
+                if self.dataset.label_values == "instances":
+                    codes, instances = _collect(problems, self._numbered, case, codes) or (None, None)
+                label, notes = (codes and _collect(problems, self._to_classes, case, codes)) or (None, ())
         if not is_simulated and (with_label if with_scribble is None else with_scribble):
             scribble = _collect(problems, self._checked_scribble, case, image, bool(with_scribble))
         if problems:
             return None, problems
         if with_scribble and is_simulated:
             scribble = simulate_scribbles(label, self.dataset.num_classes, rng=case_generator(case.case_id))
-        return self._turned(case, image, label if with_label else None, scribble, (*image.notes, *notes)), []
+        arrays = (image.array, label, scribble, instances)
+        arrays = arrays if with_label else (image.array, None, scribble, None)
+        return self._turned(case, image, arrays, (*image.notes, *notes)), []
 
     def _on_image(self, case: Case, image: Grid, label: Grid) -> Grid:
         if not segment_names(case.label_path):
@@ -129,16 +134,15 @@ class Reader(abc.ABC):
         codes = np.array([code_of.get(label, label) for label in range(classes.max() + 1)], np.int32)
         return dataclasses.replace(image, array=codes[classes])
 
-    def _turned(
-        self, case: Case, image: Grid, label: np.ndarray | None, scribble: np.ndarray | None, notes: tuple[str, ...]
-    ) -> Volume:
+    def _turned(self, case: Case, image: Grid, arrays: tuple[np.ndarray | None, ...], notes: tuple[str, ...]) -> Volume:
         """Returns the volume with the axes of the dataset's `orientation`; all lies as the image's header says."""
         is_canonical = self.dataset.orientation == "canonical" and geometry.has_orientation(image.header)
         axes = geometry.canonical_axes(image.affine) if is_canonical else geometry.STORED
-        arrays = (None if array is None else geometry.turned(array, axes) for array in (image.array, label, scribble))
+        *arrays, instances = (None if array is None else geometry.turned(array, axes) for array in arrays)
         scaled = geometry.with_scale(image.affine, image.spacing_mm) if is_canonical else image.affine
         affine = geometry.turned_affine(scaled, axes, image.array.shape)
-        return Volume(case, *arrays, geometry.permuted(image.spacing_mm, axes), affine, notes, image.header, axes)
+        where = (geometry.permuted(image.spacing_mm, axes), affine, notes, image.header, axes)
+        return Volume(case, *arrays, *where, instances)
 
     def has_scribble(self, case: Case) -> bool:
         """Whether the files hold a scribble of a case, reading no voxels; False if that is unknown."""
@@ -162,6 +166,14 @@ class Reader(abc.ABC):
     def patient_facts(self, case: Case) -> dict[str, str | float]:
         """Returns facts about the patient: "group" (diagnosis), "height_cm", "weight_kg", or less."""
         return {}
+
+    def person(self, case: Case) -> str:
+        """Returns whom the case is of, where split lists name images and not patients."""
+        return case.patient_id
+
+    def is_official_test(self, case: Case) -> bool:
+        """Whether the files say that a case is for the test only."""
+        return False
 
     def _read_image(self, case: Case) -> Grid:
         channel, count = self.dataset.image_channel, self.dataset.num_channels
@@ -195,6 +207,16 @@ class Reader(abc.ABC):
             remedy = "Draw the scribbles on the grid of the image."
             raise DataError(path, expected=expected, found=f"shape {scribble.shape}", remedy=remedy)
         return scribble
+
+    def _numbered(self, case: Case, codes: Grid) -> tuple[Grid, np.ndarray]:
+        """Returns codes with class 1 in place of the numbers of objects, and these."""
+        objects = np.where(codes.array == self.dataset.ignore_label, 0, codes.array)
+        if objects.min() < 0 or objects.max() > 65535:
+            found = f"values {objects.min()} to {objects.max()}"
+            remedy = "Number the objects of each image from 1 on."
+            raise DataError(case.label_path, expected="numbers of objects, 0 to 65535", found=found, remedy=remedy)
+        classes = np.where(objects > 0, np.int32(1), codes.array)
+        return dataclasses.replace(codes, array=classes), objects.astype(np.uint16)
 
     def _to_classes(self, case: Case, codes: Grid) -> tuple[np.ndarray, tuple[str, ...]]:
         """Translates (X, Y, Z) int32 label codes to uint8 classes, with notes, and refuses codes that have none.
@@ -304,22 +326,32 @@ def _histogram(codes: np.ndarray) -> tuple[list[int], list[int]]:
     return values.tolist(), counts.tolist()
 
 
-def image_stem(path: Path) -> str | None:
+def image_stem(path: Path, *, of_pictures: bool = False) -> str | None:
     """Returns the name of a scan without its ending, in Unicode's form NFC; None of what is no scan.
 
     It is .nii, .nii.gz, .nrrd, .seg.nrrd, .nhdr, .mha or .mhd in small or capital letters; a DICOM series has none.
+    `of_pictures`: or one of `pictures.ENDINGS`, which beside scans are no scans.
     """
     name = unicodedata.normalize("NFC", path.name)
     match = re.fullmatch(r"(.+?)\.(nii(\.gz)?|(seg\.)?nrrd|nhdr|mha|mhd)", name, re.IGNORECASE)
+    if of_pictures and is_picture(path):
+        return name.rpartition(".")[0]
     return match[1] if match else name if is_series(path) else None
+
+
+def scans_among(paths: Iterable[Path]) -> dict[Path, str]:
+    """Returns scan -> stem of those of some entries that are scans; pictures are if there are no others."""
+    paths = list(paths)
+    found = {path: stem for path in paths if (stem := image_stem(path))}
+    pictures = (path for path in paths if is_picture(path) and not path.is_dir())
+    return found or {path: image_stem(path, of_pictures=True) for path in pictures}
 
 
 def image_files(folder: Path) -> dict[str, Path]:
     """Returns stem -> scan of a folder, sorted; {} if there is no folder. Raises `DataError` for twins."""
     found: dict[str, Path] = {}
-    for path in visible(folder) if folder.is_dir() else ():
-        stem = image_stem(path)
-        if stem and found.setdefault(stem, path) is not path:
+    for path, stem in scans_among(visible(folder) if folder.is_dir() else ()).items():
+        if found.setdefault(stem, path) is not path:
             twins = f"{found[stem].name} and {path.name}"
             raise DataError(folder, expected="one file per volume", found=twins, remedy="Move one elsewhere.")
     return found

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.data.io.itk import KINDS, is_series
-from fewslice.data.readers.base import Reader, image_stem
+from fewslice.data.readers.base import Reader, scans_among
 from fewslice.data.readers.paired_folders import PairedFoldersReader
 from fewslice.data.volume import Case
 from fewslice.settings.datasets import DatasetConfig
@@ -46,13 +46,15 @@ def find_scans(places: Sequence[str], dataset: DatasetConfig) -> list[tuple[Read
     for place in places:
         path = Path(place)
         matches = [path] if path.exists() or not glob.has_magic(place) else map(Path, sorted(glob.glob(place)))
-        names = [each for each in matches if each.is_dir() or image_stem(each)]
+        matches = list(matches)
+        scans = scans_among(matches)
+        names = [each for each in matches if each.is_dir() or each in scans]
         if not names:
             text = f"expected a folder, a file ({KINDS}) or a pattern with * or ?. Found: nothing of the kind."
             raise ConfigError(f"--images={place}: {text}")
         for each in names:
             is_folder = each.is_dir() and not is_series(each)
-            reader, stem = LooseReader(dataset, each if is_folder else each.parent), image_stem(each)
+            reader, stem = LooseReader(dataset, each if is_folder else each.parent), scans.get(each)
             cases = reader.cases() if is_folder else [Case(stem, stem, "", each, None)]
             found += [(reader, case) for case in cases]
     places_of: dict[str, set[Path]] = {}

@@ -17,7 +17,8 @@ from typing import Any
 from fewslice.core.errors import DataError, few
 from fewslice.data.io.access import readable
 from fewslice.data.io.itk import KINDS, files_of, read_image_file
-from fewslice.data.readers.base import READERS, Grid, Reader, image_files, image_stem, visible
+from fewslice.data.io.pictures import label_name
+from fewslice.data.readers.base import READERS, Grid, Reader, image_files, image_stem, scans_among, visible
 from fewslice.data.volume import Case
 from fewslice.settings.datasets import patient_of
 
@@ -74,10 +75,10 @@ class PairedFoldersReader(Reader):
         return Case(stem, patient, phase[1].upper() if phase and phases != {""} else "", image, label)
 
     def new_label_path(self, case: Case) -> Path:
-        return self.folder / self.dataset.labels_dir / f"{case.case_id}.nii.gz"
+        return self.folder / self.dataset.labels_dir / label_name(case.case_id, case.image_path)
 
     def _read_image(self, case: Case) -> Grid:
-        has_file_per_channel = image_stem(case.image_path) != case.case_id
+        has_file_per_channel = image_stem(case.image_path, of_pictures=True) != case.case_id
         channel = 0 if has_file_per_channel else self.dataset.image_channel
         return read_image_file(case.image_path, channel=channel, num_channels=self.dataset.num_channels)
 
@@ -132,7 +133,7 @@ def declared_channels(info: Path) -> int:
 def passed_over(folder: Path) -> str:
     """Returns a note on what a folder holds beside scans and their voxels, "" if nothing."""
     there = visible(folder) if folder.is_dir() else []
-    scans = {file for path in there if image_stem(path) for file in (path, *files_of(path))}
+    scans = {file for path in scans_among(there) for file in (path, *files_of(path))}
     others = [path for path in there if path not in scans]
     kinds = Counter("folders" if path.is_dir() else path.suffix.lower() or "without ending" for path in others)
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from absl import logging
 
 from fewslice.core.errors import few
+from fewslice.data.readers.base import Reader
 from fewslice.settings.datasets import PATIENT_PATTERN, DatasetConfig, patient_of
 
 BIDS_PATTERN = r"(sub-[^_]+)(?:_.*)?"
@@ -88,11 +89,12 @@ def doubt(dataset: DatasetConfig, names: Iterable[str]) -> str:
     return ""
 
 
-def notes(dataset: DatasetConfig, training: Iterable[str], validation: Iterable[str]) -> Iterator[str]:
+def notes(reader: Reader, training: Iterable[str], validation: Iterable[str]) -> Iterator[str]:
     """Yields a note for each group of names that may be one patient and stand in several lists, the test list included.
 
-    A dataset with a `patient_pattern` of its own has answered the question.
+    A dataset with a `patient_pattern` of its own has answered the question. One whose lists name images gets one note.
     """
+    dataset = reader.dataset
     roles = {"training": {*training}, "validation": {*validation}, "test": {*dataset.splits.test}}
     groups = alike(set().union(*roles.values())) if dataset.patient_pattern == PATIENT_PATTERN else {}
     for names in groups.values():
@@ -103,12 +105,23 @@ def notes(dataset: DatasetConfig, training: Iterable[str], validation: Iterable[
                 f"these names may be one patient, who then stands in several lists ({'; '.join(told)}). Put them into "
                 "one list, or set `patient_pattern` in the init file."
             )
+    lists_of: dict[str, dict[str, str]] = {}
+    for case in reader.cases():
+        for role in (role for role, ids in roles.items() if case.patient_id in ids):
+            lists_of.setdefault(reader.person(case), {}).setdefault(role, case.patient_id)
+    if shared := {person: found for person, found in lists_of.items() if len({*found.values()}) > 1}:
+        first, found = min(shared.items())
+        named = ", ".join(f"{role}: {name}" for role, name in found.items())
+        yield (
+            f"{len(shared)} of {len(lists_of)} patients have images in several lists, such as {first} "
+            f"({named}). Scores may be better than on new patients."
+        )
 
 
-def warn_of_shared_names(dataset: DatasetConfig, training: Iterable[str], validation: Iterable[str]) -> None:
+def warn_of_shared_names(reader: Reader, training: Iterable[str], validation: Iterable[str]) -> None:
     """Logs the `notes` of a training."""
-    for note in notes(dataset, training, validation):
-        logging.warning("%s: %s", dataset.name, note)
+    for note in notes(reader, training, validation):
+        logging.warning("%s: %s", reader.dataset.name, note)
 
 
 def alike(names: Iterable[str]) -> Groups:

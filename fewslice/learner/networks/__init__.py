@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     import keras
 
     from fewslice.active.labels import Labels
+    from fewslice.data.cache import PreparedSet
     from fewslice.learner.passes import Maps, Member
     from fewslice.learner.samplers import Batches
+    from fewslice.settings.datasets import DatasetConfig
     from fewslice.settings.experiment import Named, RoundPlan
 
 NETWORKS = Registry("network", __name__)
@@ -52,10 +54,11 @@ class Schedule(NamedTuple):
 class Network:
     """A kind of network, with its options.
 
-    `drops` tells whether it has dropout that can stay active at inference (MC dropout).
+    `drops` tells whether it has dropout that can stay active at inference (MC dropout), `chooses` which column of the
+    validation chooses the best weights (`fewslice.train.trainer.Plan`).
     """
 
-    drops = False
+    drops, chooses = False, "val_dice"
     batch_size: int
 
     def build(self, shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
@@ -99,13 +102,25 @@ class Network:
         raise ConfigError(f"The network {type(self).__name__} has no dropout, so that all its passes are the same.")
 
     def encoder_map(self, model: keras.Model, index: int) -> keras.Model:
-        """Returns the network image -> map `index` of the encoder, 0 the finest. Raises `ConfigError` without such."""
+        """Returns the network image -> map `index` of the encoder, 0 the finest, -1 the coarsest.
+
+        Raises:
+            ConfigError: it has no such maps.
+        """
         raise ConfigError(
             f"The network {type(self).__name__} gives no maps of its encoder. Use other features, such as predictions."
         )
 
     def before_validation(self, model: keras.Model, batches: Batches, step: int) -> None:
         """Prepares the network for validation after `step` training steps; does nothing by default."""
+
+    def validator(
+        self, model: keras.Model, volumes: PreparedSet, dataset: DatasetConfig
+    ) -> Callable[[], dict[str, float]]:
+        """Returns the function that scores the network on validation volumes, from the weights alone."""
+        from fewslice.train.evaluation import validation_of
+
+        return validation_of(dataset, self.predictor(self.part(model), dataset.mtask_bs), volumes)
 
     def predictor(self, part: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
         """Returns the function (slices, rows, columns, channels) -> class probabilities of `part` for a volume."""

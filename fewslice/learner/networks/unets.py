@@ -34,14 +34,14 @@ class ChosenLoss(StepwiseNetwork):
 
 
 class Dropping:
-    """The abilities of the networks of `models.build_scribble_unet`."""
+    """The abilities of networks with dropout whose encoder's layers are called as in `models.build_scribble_unet`."""
 
     drops = True
 
     def dropping(self, model: keras.Model) -> keras.Model:
         import models
 
-        return models.dropout_part(model)
+        return models.dropping(self.part(model))
 
     def encoder_map(self, model: keras.Model, index: int) -> keras.Model:
         import models

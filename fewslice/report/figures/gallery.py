@@ -67,7 +67,7 @@ def draw_gallery(
     columns = min(10, max(_SMALLEST, math.ceil(math.sqrt(1.6 * count))))
     figure = _panels(images, titles[:count], columns, has_foot := annotations is not None and count > 0)
     for place, axes in enumerate(figure.axes):
-        _show(axes, np.asarray(images[place]))
+        show(axes, np.asarray(images[place]))
         if annotations is not None:
             _annotate(axes, np.asarray(annotations[place]), num_classes)
     shown = f"the first {count} of {len(titles)} slices" if count < len(titles) else ""
@@ -117,8 +117,8 @@ def _fitted(title: str, cell: float) -> str:
     return style.plain("\n".join(map(cut, title.split("\n"))))
 
 
-def _show(axes: style.Axes, image: np.ndarray) -> None:
-    # Columns of the picture run along the first axis of the array, as in the usual short-axis view.
+def show(axes: style.Axes, image: np.ndarray) -> None:
+    """Shows (NX, NY) or (NX, NY, C), the first axis from left to right as in the usual short-axis view."""
     if image.ndim == 3 and image.shape[2] == 3:
         axes.imshow(np.clip(image, 0, 1).transpose(1, 0, 2), interpolation="bilinear")
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fewslice.core.errors import DataError, FewSliceError
-from fewslice.data.io.nifti import read_nifti
+from fewslice.data.io.itk import read_image_file
 from fewslice.report.figures import style
 from fewslice.report.figures.contours import Row, case_rows, plot_rows
 from fewslice.report.figures.native import Fetch
@@ -66,7 +66,7 @@ def plot_methods(
     for name, case in chosen.items():
         predicted = [index for index, mean in enumerate(means) if case in mean]
         labels = {index: f"{name}: {case}\n{_label(drawn[index], means[index][case])}" for index in predicted}
-        read = {labels[i]: _read_prediction(runs[i].eval / "predictions" / f"{case}.nii.gz") for i in labels}
+        read = {labels[i]: _read_prediction(runs[i].eval / "predictions", case) for i in labels}
         found = case_rows(fetch(case), read, structures)
         for index, row in zip(predicted, found, strict=True):
             rows[max(0, index - len(methods) + 1)].append(row)
@@ -84,8 +84,10 @@ def shown_runs(methods: Sequence[Method]) -> list[Run]:
     return [runs[min(shared or runs)] for runs in tested]
 
 
-def _read_prediction(path: Path) -> np.ndarray:
+def _read_prediction(folder: Path, case: str) -> np.ndarray:
+    path = folder / f"{case}.png"
+    path = path if path.is_file() else folder / f"{case}.nii.gz"
     if not path.is_file():
         remedy = "Evaluate the run again with saved predictions."
         raise DataError(path, expected="a prediction", found="no such file", remedy=remedy)
-    return read_nifti(path, is_label=True).array.astype(np.uint8)
+    return read_image_file(path, is_label=True).array.astype(np.uint8)

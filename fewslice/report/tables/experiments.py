@@ -91,8 +91,8 @@ def _rows(
 def difference_table(methods: Sequence[Method], metric: str) -> Table | None:
     """Returns each method's difference from `random` on the seeds both have, with the half width of its interval.
 
-    Differences whose interval excludes 0 are bold; the verdict is on one column. None without exactly one
-    random method or anything to compare.
+    Differences whose interval excludes 0 are bold; the verdict is on one column, by a paired t test with Holm's
+    correction for the number of methods. None without exactly one random method or anything to compare.
     """
     baseline, values = stats.the_baseline(methods), stats.columns(methods, metric)
     if baseline is None or len(methods) < 2 or values.empty:
@@ -101,18 +101,19 @@ def difference_table(methods: Sequence[Method], metric: str) -> Table | None:
     seeds = {m.label: len(m.shared_seeds(baseline)) for m in methods}
     name = stats.AREA if stats.AREA in values else values.columns[-1]
     rows = _rows(spread, spread.half_width, seeds, signed=True)
-    rows = tuple((*row[:2], _verdict(spread, row[0], name), *row[2:]) for row in rows)
-    marks = {(row, column + 3) for row, column in np.argwhere(spread.excludes_zero.to_numpy()).tolist()}
-    header = ("Difference from random", "seeds", f"verdict ({name})", *values.columns)
+    p = stats.holm(spread, name)
+    rows = tuple((*row[:2], _verdict(spread, row[0], name, p[row[0]]), number(p[row[0]]), *row[2:]) for row in rows)
+    marks = {(row, column + 4) for row, column in np.argwhere(spread.excludes_zero.to_numpy()).tolist()}
+    header = ("Difference from random", "seeds", f"verdict ({name})", "p (Holm)", *values.columns)
     return Table(header, rows, frozenset(marks), css="numbers volumes many")
 
 
-def _verdict(spread: stats.Spread, label: str, name: str) -> str:
+def _verdict(spread: stats.Spread, label: str, name: str, p: float) -> str:
     if not spread.count.at[label, name]:
         return "not compared"
-    if not math.isfinite(spread.half_width.at[label, name]):
+    if not math.isfinite(p):
         return "too few seeds"
-    if not spread.excludes_zero.at[label, name]:
+    if p >= 0.05:
         return "may be chance"
     return "better" if spread.mean.at[label, name] > 0 else "worse"
 
