@@ -8,7 +8,7 @@
                labelled.csv     everything annotated after this round
                gallery.png      the query as a picture
                metrics.json     scores of the networks that were trained on everything annotated
-               checksums.json   of query.csv, labels.npy and metrics.json, while the round is not finished
+               checksums.json   of query.csv, labels.npy, networks and metrics.json, while the round is not finished
                DONE             checksums of all that but scores.csv and the picture; written last
 
 Each file is complete or absent, and each step begins by looking for its own. Randomness comes from (seed, round) only.

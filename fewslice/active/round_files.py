@@ -178,22 +178,26 @@ def write_labelled(folder: Path, labels: Labels) -> None:
 def write_once(folder: Path, name: str, write: Callable[[Path], object]) -> None:
     """Writes a file of an unfinished round, if it is missing, and records its checksum.
 
+    With the file that is the last of a network's (`member_0/member.json`) those of the other files of that network.
+
     Raises:
-        DataError: the file is another than the one that was written.
+        DataError: a file is another than the one that was written.
     """
-    path, record = folder / name, folder / SUMS
+    path, record, part = folder / name, folder / SUMS, name.split("/")[0]
     sums = files.read_record(record, remedy=done.OF_ROUND) if record.exists() else {}
+    known = {each: sums.pop(each) for each in [*sums] if each.split("/")[0] == part}
     if not path.exists():
-        if sums.pop(name, None):  # so that a kill after `write` is no change of the file
+        if known:  # so that a kill after `write` is no change of the file
             files.write_json(record, sums)
         write(path)
-    found = files.sha256(path)
-    if name not in sums:
-        files.write_json(record, {**sums, name: found})
-    elif sums[name] != found:
-        place = folder if name == QUERY else path
-        remedy = f"Restore it; or move {place} elsewhere and repeat the command, which makes it again."
-        raise done.changed(path, "another content", remedy)
+        known = {}
+    if not known:
+        patterns = [text.replace("member_*", part) for text in _VOUCHED if text.startswith("member_*/")]
+        files.write_json(record, sums | done.sums(folder, [name] if part == name else patterns))
+    place = folder if name == QUERY else folder / part
+    remedy = f"Restore it; or move {place} elsewhere and repeat the command, which makes it again."
+    for error in done.differing(folder, known, remedy).values():
+        raise error
 
 
 def finish(folder: Path) -> None:

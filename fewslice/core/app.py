@@ -111,8 +111,9 @@ def _lost_reader() -> bool:
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parses the flags and returns the program's name. A mistake is one message that names the argument."""
+    arguments = [argv[0], *map(_argument, argv[1:])]  # a refusal here is no help flag
     try:
-        rest = flags.FLAGS([argv[0], *map(_argument, argv[1:])])
+        rest = flags.FLAGS(arguments)
     except flags.Error as error:
         _refuse(f"{error}\nThe flags are listed by --help.")
     except (SystemExit, BrokenPipeError):  # a help flag has printed what was asked for; absl calls that a failure

@@ -29,9 +29,14 @@ REMEDY = "Restore it; or repeat the command of the run (command.txt), which make
 
 def write(folder: Path, record: Mapping[str, Any], patterns: Iterable[str]) -> None:
     """Marks a folder as finished, with a record and the checksums of the files that fit `patterns`."""
-    found = [path for pattern in patterns for path in sorted(folder.glob(pattern)) if path.is_file()]
-    record = {**record, SUMS: {path.relative_to(folder).as_posix(): files.sha256(path) for path in found}}
+    record = {**record, SUMS: sums(folder, patterns)}
     files.write_json(folder / NAME, {**record, _DIGEST: files.digest(record)})
+
+
+def sums(folder: Path, patterns: Iterable[str]) -> dict[str, str]:
+    """Returns the checksums of the files in a folder that fit `patterns`, by name."""
+    found = [path for pattern in patterns for path in sorted(folder.glob(pattern)) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): files.sha256(path) for path in found}
 
 
 def read(folder: Path, *, remedy: str = REMEDY, **needs: type) -> dict[str, Any]:
@@ -56,11 +61,15 @@ def problems(folder: Path, *, remedy: str = REMEDY, but: tuple[str, ...] = ()) -
 
     Returns file -> what is wrong with it: missing, not readable, or changed; DONE itself may be among them.
     """
-    found: dict[str, DataError] = {}
     try:
-        known = read(folder, remedy=remedy).get(SUMS, {})
+        return differing(folder, read(folder, remedy=remedy).get(SUMS, {}), remedy, but)
     except DataError as error:
         return {NAME: error}
+
+
+def differing(folder: Path, known: Mapping[str, str], remedy: str, but: tuple[str, ...] = ()) -> dict[str, DataError]:
+    """Returns file -> what is wrong with it, of the files whose checksums are `known`; see `problems`."""
+    found: dict[str, DataError] = {}
     for name, expected in known.items():
         path = folder / name
         try:

@@ -19,6 +19,7 @@ import numpy as np
 from absl import logging
 
 import models
+from fewslice.active import round_files
 from fewslice.active.labels import Labels
 from fewslice.core import backend, files
 from fewslice.core.done import BEST
@@ -94,8 +95,11 @@ class Learner:
         members = []
         for member in range(plan.members.count):
             path = member_folder(folder, member)
-            if not (path / MEMBER).exists():
-                files.write_json(path / MEMBER, self._member(path, plan, labels, member))
+
+            def train(record: Path, path: Path = path, member: int = member) -> None:
+                files.write_json(record, self._member(path, plan, labels, member))
+
+            round_files.write_once(folder, f"{path.name}/{MEMBER}", train)
             members.append(files.read_record(path / MEMBER, {"seconds": float}))
         chosen = int(np.argmax([-1.0 if each.get("val_dice") is None else each["val_dice"] for each in members]))
         return {

@@ -176,6 +176,34 @@ def test_damage_in_an_unfinished_round_is_told(tmp_path, monkeypatch, name):
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("name", ["member.json", "logs/train.csv", "eval/test/per_volume.csv", "checkpoints/best.npz"])
+@pytest.mark.parametrize("damage", ["changed", "gone"])
+def test_damage_of_a_trained_network_in_an_unfinished_round_is_told(tmp_path, name, damage):
+    def train(path):
+        for part in ("checkpoints/best.npz", "logs/train.csv", "eval/test/per_volume.csv", path.name):
+            (path.parent / part).parent.mkdir(parents=True, exist_ok=True)
+            (path.parent / part).write_text(f"{path.parent.name} {len(trained)}")
+        trained.append(path.parent.name)
+
+    trained, damaged = [], tmp_path / "member_1" / name
+    for member in (0, 1, 1, 0):
+        round_files.write_once(tmp_path, f"member_{member}/member.json", train)
+    assert trained == ["member_0", "member_1"]
+    if damage == "changed":
+        damaged.write_text("0.99")
+    elif name != "member.json":  # without it a network is not trained to its end
+        damaged.unlink()
+    else:
+        return
+    with pytest.raises(DataError, match=f"{name}(.|\n)*move {tmp_path / 'member_1'} elsewhere"):
+        round_files.write_once(tmp_path, "member_1/member.json", train)
+    round_files.write_once(tmp_path, "member_0/member.json", train)
+    (tmp_path / "member_1").rename(tmp_path / "away")
+    for _ in range(2):
+        round_files.write_once(tmp_path, "member_1/member.json", train)
+    assert trained == ["member_0", "member_1", "member_1"]
+
+
 def test_a_choice_of_another_history_is_refused(tmp_path):
     make_loop(tmp_path).run(plans(2, 4))
     first, second = (tmp_path / "rounds" / name for name in ("000", "001"))

@@ -141,6 +141,12 @@ def test_memory_that_runs_out_is_one_message(tmp_path, error):
     assert done.returncode == 1 and "ERROR: Memory runs out" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("argument", ["--steps=~nobody-here/x", os.fsdecode(b"--steps=a\xff")])
+def test_a_refused_argument_is_a_failure(tmp_path, argument):
+    done = run(tmp_path, "print('begun')", argument)
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.startswith("\nERROR: ")
+
+
 @pytest.mark.parametrize(
     "text, expected",
     [

@@ -139,8 +139,9 @@ def _intact(path: Path) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise DataError(path, expected="an intact file", found=lines[-1], remedy=FRESH_COPY) from error
+        lines = [text for line in str(error).splitlines() if (text := line.strip()) not in ("", "Reason: Success")]
+        found = re.sub(r"ITK ERROR: |\w+\(0x[0-9a-f]+\): ", "", lines[-1])
+        raise DataError(path, expected="an intact file", found=found, remedy=FRESH_COPY) from error
 
 
 def _opened(path: Path) -> tuple[object, tuple[int, ...], np.dtype]:

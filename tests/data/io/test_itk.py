@@ -231,6 +231,9 @@ def test_files_that_are_missing_or_special(tmp_path):
             read_image_file(each)
     with pytest.raises(DataError, match="no such file"):
         read_image_file(tmp_path / "c.mha")
+    (tmp_path / "d.mha").write_text("not an image")
+    with pytest.raises(DataError, match="found: +File cannot be read"):
+        read_image_file(tmp_path / "d.mha")
 
 
 @pytest.mark.parametrize("name", ["a.nrrd", "a.mha", "a.nii.gz"])
