@@ -42,10 +42,10 @@ from fewslice.stages import run
 FLAGS = flags.FLAGS
 define(stages.Training, "seed")
 flags.DEFINE_string("output", None, "Folder for data, runs and report. Default: demo_output/ in the checkout.")
-flags.DEFINE_integer("global_n_iter", 200, "Steps of global pretraining.", lower_bound=1)
-flags.DEFINE_integer("local_n_iter", 30, "Steps of local pretraining.", lower_bound=1)
-flags.DEFINE_integer("seg_n_iter", 240, "Steps of each training with labels.", lower_bound=1)
-flags.DEFINE_integer("unimatch_n_iter", 50, "Steps of UniMatch.", lower_bound=1)
+flags.DEFINE_integer("global_n_iter", 500, "Steps of global pretraining.", lower_bound=1)
+flags.DEFINE_integer("local_n_iter", 60, "Steps of local pretraining.", lower_bound=1)
+flags.DEFINE_integer("seg_n_iter", 400, "Steps of each training with labels.", lower_bound=1)
+flags.DEFINE_integer("unimatch_n_iter", 100, "Steps of UniMatch.", lower_bound=1)
 
 POOL, VALIDATION, TEST = 28, 2, 10  # hearts without labels; with masks, to choose weights by; to compare on
 NEW = POOL + VALIDATION + TEST + 1  # the heart that no training sees
@@ -53,7 +53,7 @@ SLICES = 12  # that are painted, of 266
 STRUCTURES = ("rv", "myo", "lv")
 STRATEGIES = {"hearts": "typiclust", "hearts_random": "random"}  # the same scans, painted in other slices
 # Many small steps: after few, the statistics of batch normalisation are still those of random weights.
-SMALL = ("img_size_x=64", "img_size_y=64", "target_resolution=3,3", "mtask_bs=4", "val_step_update=60")
+SMALL = ("img_size_x=64", "img_size_y=64", "target_resolution=3,3", "mtask_bs=5", "val_step_update=100")
 CLOSING = """
 Open
   {0}/report.html                 all methods side by side
