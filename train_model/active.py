@@ -11,13 +11,11 @@ Output  <results_dir>/<heuristic>_<run>.npy: (queries + 1,) float32, mean test D
 More    docs/histology.md, docs/active_learning.md
 """
 
-import sys
 from pathlib import Path
 
 from absl import logging
 
 from fewslice.core import app
-from fewslice.core.errors import ConfigError
 from fewslice.settings.compat.albaselines import HistologyArgs, flags_of
 from fewslice.settings.flags import define, read
 
@@ -42,8 +40,4 @@ def main(_argv) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.argv[1:] = flags_of(sys.argv[1:])
-    except ConfigError as error:
-        sys.exit(f"ERROR: {error}")
-    app.run(main)
+    app.run(main, flags_of=flags_of)

@@ -7,12 +7,9 @@ Output  runs/<dataset>/run_al_exp/baseline_training-<digest>/; mean test Dice of
 More    docs/histology.md
 """
 
-import sys
-
 from absl import logging
 
 from fewslice.core import app
-from fewslice.core.errors import ConfigError
 from fewslice.settings.compat.albaselines import FullSupervision, flags_of
 from fewslice.settings.flags import define, read
 
@@ -35,8 +32,4 @@ def main(_argv) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.argv[1:] = flags_of(sys.argv[1:], FullSupervision)
-    except ConfigError as error:
-        sys.exit(f"ERROR: {error}")
-    app.run(main)
+    app.run(main, flags_of=lambda words: flags_of(words, FullSupervision))

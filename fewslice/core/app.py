@@ -19,18 +19,21 @@ from typing import NoReturn
 from absl import app, flags
 
 from fewslice.core import console, files, limits, plugins
-from fewslice.core.errors import FewSliceError, is_utf8
+from fewslice.core.errors import ConfigError, FewSliceError, is_utf8
 
 _PR_SET_PDEATHSIG = 1
 # Parameters of the C library's mallopt: memory that it takes at a time, keeps when it is freed, and maps apart.
 _KEPT = {"M_TOP_PAD": (-2, 64 << 20), "M_TRIM_THRESHOLD": (-1, 2**31 - 1), "M_MMAP_THRESHOLD": (-3, 32 << 20)}
 
 
-def run(main: Callable[[Sequence[str]], object]) -> None:
+def run(
+    main: Callable[[Sequence[str]], object], *, flags_of: Callable[[Sequence[str]], list[str]] | None = None
+) -> None:
     """Runs `main` under absl with our treatment of errors.
 
     Args:
         main: Called with a list that holds the program's name; our scripts have flags and no other arguments.
+        flags_of: Arguments in the form of other software -> flags. Raises `ConfigError`.
     """
 
     def guarded(argv: Sequence[str]) -> None:
@@ -70,7 +73,11 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
     for name in (plugins.FLAG, limits.FLAG):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])  # `--help` shows it
     try:
+        if flags_of is not None:
+            sys.argv[1:] = flags_of(sys.argv[1:])
         app.run(guarded, flags_parser=_parse)
+    except ConfigError as error:  # what `main` raises is `guarded`
+        _refuse(str(error))
     except BrokenPipeError:
         if not _lost_reader():
             raise

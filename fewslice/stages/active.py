@@ -407,7 +407,9 @@ class _Parts:
             title = f"Round {number}: {len(chosen)} of {len(scores)} {self.experiment.unit.name} units"
             uncertainty.draw_densities(folder / "scores.png", values[1], values[0], name=name, title=title)
         if query.save_maps:
-            maps = {v.case.case_id: np.load(folder / round_files.MAPS / f"{v.case.case_id}.npy") for v in self.volumes}
+            maps = {
+                v.case.case_id: np.load(folder / round_files.MAPS / f"{v.case.case_id}.npy", "r") for v in self.volumes
+            }
             limits = min(map(np.min, maps.values())), max(float(np.percentile(one, 99.9)) for one in maps.values())
             for volume in self.volumes:
                 case = volume.case.case_id

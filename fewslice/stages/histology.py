@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +25,7 @@ def write_results(run_dir: Path, path: Path) -> None:
     (run,), _ = read_experiments([run_dir])
     dice = np.array([one.metrics.get(TEST, np.nan) for one in run.rounds if not one.is_skipped], np.float32)
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    np.save(content, dice)
-    files.write_bytes(path, content.getvalue())
+    files.write_array(path, dice)
     logging.info("Mean test Dice of %d trainings: %s", len(dice), path)
 
 

@@ -92,7 +92,7 @@ def study_of(args: AlArgs) -> Path | None:
     experiments, same, job = {}, repeated_flags("check_only"), None
     for one in combinations({key: values_of(text) for key, text in texts.items()}):
         job = prepare(args.config, {**args.overrides, **one}, data_root=args.data_root)
-        label = re.sub(r"[^\w.-]", "-", "_".join(f"{key.rpartition('.')[2]}-{text}" for key, text in one.items()))
+        label = re.sub(r"[^\w.-]", "-", "_".join(f"{key}-{text}" for key, text in one.items()))
         experiments[label] = [*same, *(f"--set={key}={value}" for key, value in one.items())]
         logging.info("%s: %s", label, job.describe())
     return None if args.check_only else run_study(job.experiment.name, job.dataset.name, experiments, args)
@@ -128,10 +128,8 @@ def run_study(name: str, dataset: str, experiments: Mapping[str, Sequence[str]],
     failed, started = [], time.monotonic()
     for done, (label, status) in enumerate(run(commands, folder, args), start=1):
         failed += [label] if status else []
-        text = "%s %s (%d of %d, %s)"
-        logging.info(
-            text, label, "failed" if status else "done", done, len(commands), duration(time.monotonic() - started)
-        )
+        end, passed = "failed" if status else "done", duration(time.monotonic() - started)
+        logging.info("%s %s (%d of %d, %s)", label, end, done, len(commands), passed)
     records = [folder / f"{label}.txt" for label in commands]
     found = [path.read_text(encoding="utf-8").strip() for path in records if path.is_file()]
     report = folder / "report.html"
@@ -155,10 +153,7 @@ def record_run(path: str | None, run_dir: Path) -> None:
 def _command(command: Sequence[str], log: Path) -> int:
     """Runs an experiment, its output into a file, and returns its exit status."""
     with open(log, "wb") as out:
-        environment = {
-            **os.environ,
-            "FEWSLICE_CHAIN": os.environ.get("FEWSLICE_CHAIN", "0 steps"),
-        }  # ends with this one
+        environment = {"FEWSLICE_CHAIN": "0 steps", **os.environ}  # so that it ends with this process
         return subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, env=environment, check=False).returncode
 
 
