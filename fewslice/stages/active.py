@@ -11,7 +11,6 @@ What can be refused without a network is refused before Keras is imported.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
 import math
@@ -32,7 +31,7 @@ from fewslice.active.labels import Labels, join
 from fewslice.active.loop import Loop
 from fewslice.active.pool import Crops, open_pool
 from fewslice.active.query import MASKS, STRATEGIES, Choice
-from fewslice.active.selection_files import read_query
+from fewslice.active.selection_files import read_query, read_scores
 from fewslice.active.units import Units
 from fewslice.core import backend, checkpoint, files
 from fewslice.core.errors import ConfigError, FewSliceError, few
@@ -399,8 +398,7 @@ class _Parts:
         query = self.experiment.round_queries()[number]
         if not (query.save_maps or query.save_uncerts) or not (folder / round_files.SCORE_TABLE).exists():
             return  # the first rounds may choose at random
-        with open(folder / round_files.SCORE_TABLE, encoding="utf-8", newline="") as file:
-            scores = {row["unit_id"]: float(row["score"]) for row in csv.DictReader(file)}
+        scores = read_scores(folder / round_files.SCORE_TABLE)
         name, chosen = query.score.name, {self.pool.name(unit) for unit in choice.indices}
         if query.save_uncerts:
             values = [scores[one] for one in chosen], list(scores.values())
