@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 
 import losses
+from fewslice.active.pool import make_pool
+from fewslice.active.units import Case
 from fewslice.core.run import Run
-from fewslice.data.batches.annotated import AnnotatedSlices
+from fewslice.learner.samplers import SliceBatches
 from fewslice.train.optimizers import CoupledSGD, polynomial_decay
 from fewslice.train.trainer import Plan, Trainer
 from models.dropout import dropping
 from models.scribble_unet import CornerUpsampling2D, build_scribble_unet, encoder_maps, main_branch
 from models.transfer import copy_by_name, named_variables, read_weights, set_weights
+from tests.active.units import annotate
 from tests.golden_files import golden
 from tests.models.networks import number, shaken, size
 from tests.models.published_weights import scribble_unet_key
@@ -166,20 +169,15 @@ def resumed(root, steps, n_iter=3):
     rng = np.random.default_rng(0)
     images = rng.normal(size=(4, 8, 8)).astype(np.float32)
     scribbles = np.where(rng.random((4, 8, 8)) < 0.8, 255, images > 0).astype(np.uint8)
-    slices = AnnotatedSlices(
-        images.__getitem__, scribbles.__getitem__, [3, 0, 2], seed=1, batch_size=2, ignore_value=255
-    )
-
-    def make_batch(step):
-        batch = slices.batch(step)
-        return batch.images, losses.mixing_targets(batch.labels, batch.mixing)
-
+    pool = make_pool([Case("a", "a", images.shape)])
+    labels = annotate(pool, 255, {pool.name(unit): scribbles[[unit]] for unit in (3, 0, 2)})
+    slices = SliceBatches(labels, [images[..., None]], seed=1, batch_size=2, targets=losses.mixing_targets)
     for stop in steps:
         keras.utils.set_random_seed(stop)
         model = build_scribble_unet((8, 8, 1), 2, branches=2, widths=(2, 2), dropout=(0.3, 0.5), seed=5)
         optimizer = CoupledSGD(polynomial_decay(0.01, n_iter), l2=1e-4, momentum=0.9)
         model.compile(optimizer, loss=losses.DynamicPseudoLabel(255), run_eagerly=True)
-        plan = Plan(make_batch=make_batch, describe_batch=slices.units, n_iter=stop, segment=1)
+        plan = Plan(make_batch=slices.batch, describe_batch=slices.describe, n_iter=stop, segment=1)
         with Run(root, "toy", "stage", "m", {}, n_iter=stop) as run:
             Trainer(run, model, plan).train()
     return read_weights(model)
