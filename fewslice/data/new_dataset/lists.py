@@ -1,16 +1,11 @@
-"""Split lists of a dataset whose files say which cases are the official test, drawn by a fact; as csv tables too."""
+"""Split lists of a dataset whose files say which cases are the official test, drawn by a fact of its cases."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from fewslice.core.errors import ConfigError, few
-from fewslice.core.files import write_text
 from fewslice.data.new_dataset.files import split_patients
 from fewslice.data.readers import Reader
 from fewslice.settings.splits import Splits
@@ -36,22 +31,3 @@ def draw(reader: Reader, label_of: Mapping[str, str] | None, *, share: float, se
     val = math.ceil(share * (len(labelled) - len(official)))
     how = {"seed": seed, "val": val, "test": None, "official": official, "label_of": label_of}
     return split_patients(labelled, others, **how, is_sorted=False)
-
-
-def roles(splits: Splits) -> dict[str, list[str]]:
-    """Returns "train", "val" and "test" -> names; the test in the order of its numbers."""
-    in_order = sorted(splits.test, key=lambda name: [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", name)])
-    return {"train": [*splits.train["trall"]["*"]], "val": [*splits.val["trall"]["*"]], "test": in_order}
-
-
-def write_tables(folder: Path, reader: Reader, splits: Splits, label_of: Mapping[str, str]) -> list[Path]:
-    """Writes train.csv, ... as published: image, mask, number of the label by name; no header, | quotes, CRLF."""
-    cases, numbers = {case.patient_id: case for case in reader.cases()}, sorted(set(label_of.values()))
-    written = []
-    for role, names in roles(splits).items():
-        table, chosen = io.StringIO(newline=""), [(cases[name], numbers.index(label_of[name])) for name in names]
-        rows = csv.writer(table, quotechar="|", lineterminator="\r\n")
-        rows.writerows((case.image_path.name, case.label_path.name, number) for case, number in chosen)
-        written.append(folder / f"{role}.csv")
-        write_text(written[-1], table.getvalue())
-    return written
