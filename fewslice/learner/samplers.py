@@ -178,35 +178,21 @@ def steps_of_epoch(count: int, repeats: float, batch_size: int) -> int:
     return -(-max(1, round(repeats * count)) // batch_size)
 
 
-class WindowBatches:
+class WindowBatches(SliceBatches):
     """3D windows of one size, each around an annotated box that is drawn anew for every row.
 
     Every box is drawn once an epoch. A window holds the whole box, or lies in it where the box is larger, at a random
     place; it is filled up where the case is smaller.
 
     Args:
-        labels: Everything annotated.
-        images: (slices, rows, columns, channels) of each case.
-        seed: Of order, places and augmentation.
-        batch_size: Windows per step.
+        labels, images: As in `SliceBatches`.
         window: Voxels along (slice, row, column).
-        augmentation: (rng, images, labels, label_fill=ignore value) -> images, labels.
+        **how: `seed`, `batch_size` and `augmentation`, which fills in the ignore value, as in `SliceBatches`.
     """
 
-    def __init__(
-        self,
-        labels: Labels,
-        images: Sequence[np.ndarray],
-        *,
-        seed: int,
-        batch_size: int,
-        window: tuple[int, int, int],
-        augmentation: Augmentation | None = None,
-    ):
-        self._labels, self._images, self._boxes = labels, images, labels.boxes
-        self._units = labels.units
-        self._seed, self._batch_size, self._window = seed, batch_size, np.asarray(window)
-        self._augmentation = augmentation
+    def __init__(self, labels: Labels, images: Sequence[np.ndarray], *, window: tuple[int, int, int], **how: Any):
+        super().__init__(labels, images, **how)
+        self._window, self._unit_of = np.asarray(window), labels.units
         self._of_case: dict[int, list[int]] = defaultdict(list)
         for place, box in enumerate(self._boxes):
             self._of_case[box.case].append(place)
@@ -221,7 +207,7 @@ class WindowBatches:
         return images, labels
 
     def describe(self, step: int) -> list[int]:
-        return [int(self._units[place]) for place in self._drawn(step)]
+        return [int(self._unit_of[place]) for place in self._drawn(step)]
 
     def _drawn(self, step: int) -> np.ndarray:
         return units_of_step(self._seed, step, len(self._boxes), self._batch_size)

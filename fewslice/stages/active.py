@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +34,7 @@ from fewslice.active.selection_files import read_query, read_scores
 from fewslice.active.units import Units
 from fewslice.core import backend, checkpoint, files
 from fewslice.core.errors import ConfigError, FewSliceError, few
-from fewslice.core.run import Run, find_runs
+from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.data.batches.group import GroupSampler
 from fewslice.data.readers import find_cases, get_reader
@@ -57,7 +56,6 @@ from fewslice.train.encoder_runs import EncoderRun, find_encoder
 
 STAGE = "run_al_exp"
 _POOL_COLUMNS = ("index", "unit_id", "patient", "volume", "position", "depth")
-_OLD_GROUPS = {"model", "policy"}  # of config.json, before experiments had a form of their own
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -251,7 +249,6 @@ class _Parts:
         known["orientation"] = self.dataset.orientation  # new scans are turned alike
         where = (self.runs_dir, self.dataset.name, STAGE, experiment.name)
         run = Run(*where, settings, n_iter=count, resume=resume, facts=known)
-        self._log_older(run)
         drawn = [] if resume else sorted((run.dir / "rounds").glob(f"*/{BACK}/*"))
         if drawn:
             raise FewSliceError(
@@ -259,15 +256,6 @@ class _Parts:
                 "them elsewhere, or choose another `name`."
             )
         return run
-
-    def _log_older(self, run: Run) -> None:
-        """Logs where a run of this name lies whose settings had other names, so that its digest differs."""
-        name = re.compile(rf"{re.escape(self.experiment.name)}-[0-9a-f]+")
-        runs = find_runs(self.runs_dir, self.dataset.name, STAGE) if not run.dir.exists() else []
-        older = [path for path, config in runs if name.fullmatch(path.name) and config.keys() >= _OLD_GROUPS]
-        if older:
-            text = "The settings of %s have new names now, so that its digest differs and it is not resumed here; %s"
-            logging.info(text, ", ".join(map(str, older)), "the report still reads it.")
 
     def painted(self, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         """Returns units (n,) that the dataset's partial labels annotate, and the labels (V,) of their boxes.
