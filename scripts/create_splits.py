@@ -33,12 +33,12 @@ FLAGS = flags.FLAGS
 
 def main(_argv):
     dataset = read(OnDataset).load_dataset()
-    from fewslice.data.new_dataset import files, lists
+    from fewslice.data.new_dataset import files
     from fewslice.data.readers import get_reader, patients
 
     reader = get_reader(dataset)
-    label_of = lists.facts_of(reader, FLAGS.label)
-    splits = lists.draw(reader, None if FLAGS.published else label_of, share=FLAGS.val, seed=FLAGS.seed)
+    label_of = files.facts_of(reader, FLAGS.label)
+    splits = files.draw(reader, None if FLAGS.published else label_of, share=FLAGS.val, seed=FLAGS.seed)
     drawn = {"train": splits.train["trall"]["*"], "val": splits.val["trall"]["*"], "test": splits.test}
     for role, names in drawn.items():
         found = [label_of[name] for name in names]

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -44,29 +45,6 @@ from fewslice.train.trainer import Plan, Trainer
 
 MEMBER = "member.json"
 _VAL, _TEST = "val", "test"
-
-
-@dataclasses.dataclass(frozen=True)
-class MemberFolder:
-    """The folder of one network, as `Trainer` wants a run.
-
-    Attributes:
-        dir: The folder.
-        digest: Identifies what the network is trained on.
-        owner: Stands for everything on which the network depends.
-    """
-
-    dir: Path
-    digest: str
-    owner: str
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.dir / "checkpoints"
-
-    @property
-    def logs(self) -> Path:
-        return self.dir / "logs"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -120,8 +98,10 @@ class Learner:
         digest = files.digest([mine.units.tolist(), plan.training_share, member, mine.digest()])
         depends = [digest, plain(plan), datasets.config_dict(self.dataset), self.origin.sha256]
         owner = files.digest([*depends, self.pool.digest, self.val.digest])
+        place = SimpleNamespace(dir=path, digest=digest, owner=owner)  # as `Trainer` wants a run
+        place.checkpoints, place.logs = path / "checkpoints", path / "logs"
         trainer = Trainer(
-            MemberFolder(path, digest, owner),
+            place,
             model,
             Plan(
                 make_batch=batches.batch,

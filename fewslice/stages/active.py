@@ -288,11 +288,11 @@ class _Parts:
 
     def loop(self, folder: Path, plans: Sequence[RoundPlan], start: Labels) -> Loop:
         """Returns the loop of rounds with everything that takes part; `start` is annotated before them."""
-        from fewslice.learner.evidence import PoolEvidence, RoundNetworks
+        from fewslice.learner.evidence import PoolEvidence
         from fewslice.learner.learner import Learner
 
         parts = (self.dataset, self.volumes, self.pool, folder / "cache")
-        evidence = PoolEvidence(*parts, RoundNetworks(self.dataset), lambda: self.encoder)
+        evidence = PoolEvidence(*parts, lambda: self.encoder)
         return Loop(
             folder=folder,
             pool=self.pool,
