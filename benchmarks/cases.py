@@ -268,7 +268,7 @@ def scores(score: str = "all", classes: int = 2, side: int = 256, units: int = 4
     """Scores of images from given probabilities: image by image in NumPy and SciPy, and by running sums.
 
     Both get the same four images again and again, in the layout of their code: (C, H, W, T), one by one, and passes of
-    (4, H, W, C). "all": all scores, each by itself, and together.
+    (4, H, W, C), added in threads on all cores. "all": all scores, each by itself, and together.
     """
     from fewslice.active.uncertainty import PassStatistics
     from tests.reference.scores import PLAIN

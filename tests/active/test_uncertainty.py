@@ -8,6 +8,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from fewslice.active import uncertainty
 from fewslice.active.uncertainty import LAST, PASSES, SCORES, PassStatistics, mean_over_members, unit_means
 from fewslice.core.errors import ConfigError
 from tests.active.units import means
@@ -140,6 +141,21 @@ def test_memory_does_not_grow_with_the_passes():
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0]
     assert peaks[0] < 8 * values.nbytes
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_blocks_and_threads_change_no_bit(classes, monkeypatch):
+    """Slices of an odd size, also as a view that is not contiguous: equal bits, whatever the blocks and threads."""
+    names = [name for name in SCORES.names() if SCORES.get(name).source == PASSES]
+    passes = random_passes(3, 3, 5, 7, classes).astype(np.float32)
+    strided = np.repeat(passes, 2, axis=3)[:, :, :, ::2]
+    expected = scores(passes, names)
+    for block, workers in ((8, 1), (8, 2), (passes[0, 0].size, 3)):
+        monkeypatch.setattr(uncertainty, "_BLOCK", block)
+        monkeypatch.setattr(uncertainty, "default_workers", lambda workers=workers: workers)
+        for given in (passes, strided):
+            for name, values in scores(given, names).items():
+                np.testing.assert_array_equal(values, expected[name], err_msg=name)
 
 
 def test_members_are_averaged():
