@@ -39,33 +39,33 @@ def register(name: str, probability: float):
 
 
 @register("noise", 0.1)
-def noise(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def _noise(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Adds Gaussian noise of a variance of at most 0.1 times that of the image."""
     sigma = np.sqrt(rng.uniform(0, 0.1)) * image.std()
     return image + np.float32(sigma) * rng.standard_normal(image.shape, dtype=np.float32)
 
 
 @register("blur", 0.2)
-def blur(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def _blur(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Blurs by a Gaussian of 0.5 to 1 pixels."""
     return ndimage.gaussian_filter(image, rng.uniform(0.5, 1.0), axes=range(image.ndim - 1))
 
 
 @register("brightness", 0.15)
-def brightness(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def _brightness(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Multiplies by 0.75 to 1.25."""
     return image * np.float32(rng.uniform(0.75, 1.25))
 
 
 @register("contrast", 0.15)
-def contrast(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def _contrast(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Stretches about the mean by 0.75 to 1.25, within the range of the image."""
     mean = image.mean()
     return np.clip((image - mean) * np.float32(rng.uniform(0.75, 1.25)) + mean, image.min(), image.max())
 
 
 @register("bias_field", 0.15)
-def bias_field(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def _bias_field(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Multiplies by a smooth field, the exponential of a polynomial over the last two axes."""
     size = strong_intensity.BIAS_ORDER + 1
     coefficients, strength = rng.standard_normal((size, size)), rng.uniform(0, strong_intensity.BIAS)
@@ -73,7 +73,7 @@ def bias_field(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 @register("low_resolution", 0.25)
-def low_resolution(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def _low_resolution(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Takes every second to every pixel (nearest), and enlarges again (linear)."""
     factor = rng.uniform(0.5, 1.0)
     small = ndimage.zoom(image, (*[factor] * (image.ndim - 1), 1), order=0, mode="nearest", grid_mode=True)
@@ -82,7 +82,7 @@ def low_resolution(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 @register("gamma", 0.3)
-def gamma(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def _gamma(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """Raises intensities within their range to a power of 0.7 to 1.5; mean and standard deviation stay."""
     low, high = image.min(), image.max()
     if high <= low:
@@ -92,9 +92,9 @@ def gamma(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 
 
 @register("inverted_gamma", 0.1)
-def inverted_gamma(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """`gamma` of the negative."""
-    return -gamma(rng, -image)
+def _inverted_gamma(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """As `gamma`, of the negative."""
+    return -_gamma(rng, -image)
 
 
 PLANNED = (*SPATIAL, *TRANSFORMS.names())
