@@ -234,7 +234,7 @@ def dropout(
     from fewslice.learner.passes import DropoutPasses, slice_maps
 
     keras.config.set_dtype_policy(POLICIES[precision])
-    network = DropoutPasses(models.dropout_part(models.build_scribble_unet((side, side, 1), 4)))
+    network = DropoutPasses(models.dropping(models.build_scribble_unet((side, side, 1), 4)))
     images = np.random.default_rng(0).standard_normal((DEPTH, side, side, 1), dtype=np.float32)
 
     def score(count: int) -> list[Any]:

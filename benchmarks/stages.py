@@ -16,10 +16,14 @@ from scipy import ndimage
 
 import losses
 import models
+from fewslice.active.labels import Labels, Revealed, join
+from fewslice.active.pool import make_pool
+from fewslice.active.units import Case
 from fewslice.augment.rot_flip import rot_flip
 from fewslice.augment.segmentation import SegmentationAugmentation
 from fewslice.core import backend
-from fewslice.data.batches import annotated, contrastive, generator, group, joint
+from fewslice.data.batches import contrastive, generator, group, joint
+from fewslice.learner.samplers import SliceBatches
 from fewslice.stages.joint.contrastive import assemble
 from fewslice.train.optimizers import CoupledAdam, CoupledSGD, polynomial_decay
 from fewslice.train.setup import optimizer
@@ -202,18 +206,22 @@ def _strided(shape: tuple[int, int, int], rows: int, data: list[Any]) -> Stage:
 
 def _scribble(shape: tuple[int, int, int], rows: int, data: list[Any], *, branches: int) -> Stage:
     """1 % of the pixels are scribbled."""
-    images, labels = (np.concatenate([getattr(volume, name) for volume in data]) for name in ("image", "label"))
-    scribbles = np.where(np.random.default_rng(0).random(labels.shape) < 0.01, labels, np.uint8(IGNORE))
-    options = {"batch_size": rows, "augmentation": rot_flip, "ignore_value": IGNORE}
-    slices = annotated.AnnotatedSlices(images.__getitem__, scribbles.__getitem__, range(len(images)), seed=0, **options)
-
-    def batches(step: int) -> tuple[np.ndarray, np.ndarray]:
-        drawn = slices.batch(step)
-        return drawn.images, losses.mixing_targets(drawn.labels, drawn.mixing) if branches == 2 else drawn.labels
-
+    scribbles = [np.where(np.random.default_rng(0).random(v.label.shape) < 0.01, v.label, IGNORE) for v in data]
+    pool = make_pool([Case(str(place), str(place), volume.label.shape) for place, volume in enumerate(data)])
+    units = np.arange(len(pool))
+    revealed = Revealed(0, units, tuple(map(pool.box, units)), join(scribbles))
+    how = {"targets": losses.mixing_targets} if branches == 2 else {}
+    slices = SliceBatches(
+        Labels(pool, IGNORE).extended(revealed),
+        [volume.image[..., np.newaxis] for volume in data],
+        seed=0,
+        batch_size=rows,
+        augmentation=rot_flip,
+        **how,
+    )
     return Stage(
         lambda: models.build_scribble_unet(shape, CLASSES, branches=branches),
         lambda: losses.DynamicPseudoLabel(IGNORE) if branches == 2 else losses.PartialCrossEntropy(IGNORE),
-        batches,
+        slices.batch,
         optimizer=lambda: CoupledSGD(polynomial_decay(0.01, 60000), l2=1e-4, momentum=0.9),
     )

@@ -32,4 +32,3 @@ patient_pattern = "(.+)"
 unlabeled_split = "unlabeled"
 mtask_bs = 4
 batch_size_ft = 4
-val_step_update = 50

@@ -32,6 +32,3 @@ label_map = {205: 1, 420: 2, 500: 3, 550: 4, 600: 5, 820: 6, 850: 7}
 class_weights = (0.09, 0.13, 0.13, 0.13, 0.13, 0.13, 0.13, 0.13)  # background first; for --dsc_loss=0 and 4
 
 unlabeled_split = "tr10"  # of data_cfg_mmwhs.py; pretraining uses it unless --no_of_tr_imgs says otherwise
-mtask_bs = 20  # slices per step
-batch_size_ft = 10  # slices per step of the local contrastive stage
-val_step_update = 50  # steps from one validation to the next

@@ -31,6 +31,3 @@ phases = ("ED",)
 unlabeled_phases = ("ED", "ES")
 
 unlabeled_split = "tr24"  # of data_cfg_phantom.py; pretraining uses it unless --no_of_tr_imgs says otherwise
-mtask_bs = 20  # slices per step
-batch_size_ft = 10  # slices per step of the local contrastive stage
-val_step_update = 50  # steps from one validation to the next

@@ -32,6 +32,3 @@ struct_name = ("pz", "cz")
 class_weights = (0.1, 0.45, 0.45)  # background first; used by --dsc_loss=0 and 4
 
 unlabeled_split = "tr22"  # of data_cfg_prostate_md.py; pretraining uses it unless --no_of_tr_imgs says otherwise
-mtask_bs = 20  # slices per step
-batch_size_ft = 10  # slices per step of the local contrastive stage
-val_step_update = 50  # steps from one validation to the next

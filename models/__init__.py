@@ -6,7 +6,7 @@ from models.dropout import dropping, split_at_dropout
 from models.joint import both_heads, build_joint_net, segmentation_part
 from models.resnet import build_group_encoder, embedding_part
 from models.resnet_unet import build_resnet_unet
-from models.scribble_unet import build_scribble_unet, dropout_part, encoder_maps, main_branch
+from models.scribble_unet import build_scribble_unet, encoder_maps, main_branch
 from models.standard import standard_network
 from models.statistics import estimate_statistics
 from models.strided_unet import build_strided_unet

@@ -24,7 +24,6 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from models.dropout import ActiveDropout, dropping  # noqa: F401  published under this name too
 from models.layers import PYTORCH, BatchNormalization
 from models.unet import LayerSeeds, check_sides
 
@@ -216,13 +215,3 @@ def encoder_maps(model: keras.Model, index: int = 0) -> keras.Model:
         raise ValueError(f"`index` must be 0 to {levels - 1}. Received: index={index}")
     index %= levels
     return keras.Model(model.inputs[0], model.get_layer(f"enc{index}.relu2").output, name=f"{model.name}_enc{index}")
-
-
-def dropout_part(model: keras.Model, *, seed: int = 0) -> keras.Model:
-    """Returns the network image -> logits of the main decoder whose dropout stays active at inference.
-
-    Args:
-        model: A network of `build_scribble_unet`.
-        seed: Of the dropout, see `models.dropout.dropping`.
-    """
-    return dropping(main_branch(model), seed=seed)

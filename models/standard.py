@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
-from models.layers import BatchNormalization, UpsampledConv2D
+from models.layers import BatchNormalization, DoubledLike, UpsampledConv2D
 from models.scribble_unet import CornerUpsampling2D
 
 
@@ -21,6 +21,8 @@ def standard_network(model: keras.Model) -> keras.Model:
         x, name = args[0], layer.name
         if isinstance(layer, layers.Dropout):
             return x
+        if isinstance(layer, DoubledLike):
+            return _doubled_like(*x)
         if isinstance(layer, BatchNormalization):
             bias = 0.0 if layer.bias is None else np.asarray(layer.bias)
             made = layers.BatchNormalization(epsilon=layer.epsilon, momentum=layer.momentum, name=name)
@@ -47,6 +49,14 @@ def standard_network(model: keras.Model) -> keras.Model:
 
     clone = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
     return keras.Model(clone.inputs[0], clone.outputs[0], name=model.name)
+
+
+def _doubled_like(x, like):
+    """Returns `DoubledLike` by Keras' operations, since none of its layers takes its size from another map."""
+    for axis, line in ((1, like[0, :, 0, 0]), (2, like[0, 0, :, 0])):
+        places = ops.cumsum(ops.ones_like(line, dtype="int32")) - 1
+        x = ops.take(x, places // 2, axis=axis)
+    return x
 
 
 def _product(x, equation: str, shape: tuple[int, ...], matrix: np.ndarray, name: str):

@@ -1,9 +1,9 @@
-"""Draws the lists of a dataset whose files say which images are its official test: data_cfg_<name>.py, and csv tables.
+"""Draws the lists of a dataset whose files say which images are its official test: data_cfg_<name>.py.
 
 GlaS, of the images that are there: 20 % of the training images validate, with the same share of each grade.
   python scripts/create_splits.py --dataset=glas --force
-As published, without regard to grades; and the three tables in the published form:
-  python scripts/create_splits.py --dataset=glas --published --csv=splits/glas --output_dir=my_experiments
+As published, without regard to grades:
+  python scripts/create_splits.py --dataset=glas --published --output_dir=my_experiments
 
 Images are found by name. A seed gives the same lists everywhere.
 """
@@ -26,7 +26,6 @@ define(OnDataset, "dataset", "set", "data_root", "seed")
 flags.DEFINE_string("label", "grade", "Fact of an image of which each list gets its share.")
 flags.DEFINE_bool("published", False, "Draw without regard to the label, as the published script does.")
 flags.DEFINE_float("val", 0.2, "Share of the training images that validate.", lower_bound=0.0, upper_bound=0.9)
-flags.DEFINE_string("csv", None, "Folder for train.csv, val.csv and test.csv in the published form.")
 flags.DEFINE_string("output_dir", None, "Folder for the dataset's two files. Default: experiment_init/.")
 flags.DEFINE_bool("force", False, "Overwrite existing lists.")
 FLAGS = flags.FLAGS
@@ -34,13 +33,13 @@ FLAGS = flags.FLAGS
 
 def main(_argv):
     dataset = read(OnDataset).load_dataset()
-    from fewslice.data.new_dataset import files, lists
+    from fewslice.data.new_dataset import files
     from fewslice.data.readers import get_reader, patients
 
     reader = get_reader(dataset)
-    label_of = lists.facts_of(reader, FLAGS.label)
-    splits = lists.draw(reader, None if FLAGS.published else label_of, share=FLAGS.val, seed=FLAGS.seed)
-    drawn = lists.roles(splits)
+    label_of = files.facts_of(reader, FLAGS.label)
+    splits = files.draw(reader, None if FLAGS.published else label_of, share=FLAGS.val, seed=FLAGS.seed)
+    drawn = {"train": splits.train["trall"]["*"], "val": splits.val["trall"]["*"], "test": splits.test}
     for role, names in drawn.items():
         found = [label_of[name] for name in names]
         print(f"{role}: {len(names)} ({', '.join(f'{found.count(each)} {each}' for each in sorted(set(found)))})")
@@ -56,8 +55,7 @@ def main(_argv):
     if not settings.exists():
         write_text(settings, (home / settings.name).read_text(encoding="utf-8"))
     write_text(target, text)
-    written = [target, *(lists.write_tables(Path(FLAGS.csv), reader, splits, label_of) if FLAGS.csv else ())]
-    print("\n".join(f"Wrote {path}" for path in written))
+    print(f"Wrote {target}")
 
 
 if __name__ == "__main__":

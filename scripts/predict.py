@@ -18,7 +18,7 @@ from fewslice.core import app
 from fewslice.settings.flags import define, read
 from fewslice.settings.predict_flags import PredictArgs
 
-define(PredictArgs, "run", "images", "output", "batch_size", "probabilities")
+define(PredictArgs, "run", "images", "output", "batch_size", "passes", "probabilities")
 define(PredictArgs, "largest_component", "mirroring", "label_codes", "orientation")
 
 

@@ -36,7 +36,7 @@ def main(_argv) -> None:
     if not args.check_only:
         folder = run_and_report(job, runs_dir=args.runs_dir, resume=args.resume)
         record_run(args.record, folder)
-        write_results(folder, Path(args.results_dir, f"{args.heuristic}_{args.run}.npy"))
+        write_results(folder, Path(args.results_dir, f"{job.experiment.name}.npy"))
 
 
 if __name__ == "__main__":

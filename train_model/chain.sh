@@ -51,9 +51,20 @@ check_hours() {
   fi
 }
 
+# Refuses a Python without the packages of this software, before the first of its traces.
+need_environment() {
+  if ! "$python" -c 'import absl' 2> /dev/null; then
+    echo "ERROR: $python lacks the packages of this software: its environment is not active. Activate it (source" >&2
+    echo ".venv/bin/activate in the checkout, or conda activate fewslice), or name its Python: PYTHON=.venv/bin/python" >&2
+    exit 1
+  fi
+  need_environment() { :; }
+}
+
 # Runs Python in a process group of its own, which gets the signals that end this shell; training saves and stops then.
 run() {
   local status=0
+  need_environment
   set -m
   "$python" "$@" <&0 &
   child=$!

@@ -90,6 +90,14 @@ def read_query(path: Path, pool: Units) -> Choice:
     return Choice(np.array(indices, np.int64), np.array(values, np.float64))
 
 
+def read_scores(path: Path) -> dict[str, float]:
+    """Returns unit_id -> score of a scores.csv. Raises `DataError` as `read_query`."""
+    try:
+        return {row["unit_id"]: float(row["score"]) for row in _read(path, ("unit_id", "score"))}
+    except ValueError as error:
+        raise DataError(path, expected="a number as score", found=str(error), remedy=_REMEDY) from error
+
+
 def read_labelled(path: Path, pool: Units) -> np.ndarray:
     """Returns the (n,) int64 pool indices, ascending, of a CSV file with a column `unit_id`, such as a query.csv.
 

@@ -38,11 +38,12 @@ def reason(stop: Stop | None, run: Path, labels: Labels) -> str:
     if stop.uncertainty is not None and path.exists():
         mean = files.read_record(path, {"mean": float}, remedy=done.OF_ROUND)["mean"]
         if mean < stop.uncertainty:
-            return f"the mean score {mean:.4g} of the units to choose from is below `stop.uncertainty`."
+            limit = f"`stop.uncertainty: {stop.uncertainty:g}`"
+            return f"the mean score {mean:.4g} of the units to choose from is below {limit}."
     if stop.metric is not None:
         values = [_number(path, stop.metric) for path in folders if (path / round_files.METRICS).exists()]
         if stands_still(values, stop.patience, stop.epsilon):
-            return f"{stop.metric} has not changed for {stop.patience} rounds ({values[-1]:.4g})."
+            return f"`stop.metric: {stop.metric}` has not changed for {stop.patience} rounds ({values[-1]:.4g})."
     return ""
 
 

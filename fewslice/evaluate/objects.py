@@ -36,9 +36,9 @@ _SPECK = 32  # voxels up to which all distances are faster than a tree
 _FAR = 50  # voxels of the image per voxel from which a tree is faster than a distance transform
 
 
-def parts(mask: np.ndarray, neighbours: str = "all") -> np.ndarray:
-    """Returns the connected parts of a mask, numbered from 1; "faces": not by corners (4 neighbours, not 8)."""
-    return scipy.ndimage.label(mask, np.ones((3,) * mask.ndim) if neighbours == "all" else None)[0]
+def parts(mask: np.ndarray) -> np.ndarray:
+    """Returns the connected parts of a mask, numbered from 1; corners connect (8 neighbours in a slice)."""
+    return scipy.ndimage.label(mask, np.ones((3,) * mask.ndim))[0]
 
 
 def overlaps(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -123,13 +123,13 @@ class _Side:
 
 @METRICS.register("objects", definitions=DEFINITIONS, needs_all=True, pool=None)
 def objects(
-    truth: np.ndarray, prediction: np.ndarray, instances: np.ndarray | None, num_classes: int, neighbours: str = "all"
+    truth: np.ndarray, prediction: np.ndarray, instances: np.ndarray | None, num_classes: int
 ) -> dict[str, np.ndarray]:
-    """Returns the three scores of each structure; `neighbours` tells how masks fall into `parts`."""
+    """Returns the three scores of each structure; masks fall into `parts`."""
     scores = np.full((num_classes - 1, 3), np.nan)
     for row, label in zip(scores, range(1, num_classes), strict=True):
-        numbers = parts(truth == label, neighbours) if instances is None else np.where(truth == label, instances, 0)
-        pair = [numbers.astype(np.int64), parts(prediction == label, neighbours)]
+        numbers = parts(truth == label) if instances is None else np.where(truth == label, instances, 0)
+        pair = [numbers.astype(np.int64), parts(prediction == label)]
         pair = [each[..., 0] if each.shape[-1] == 1 else each for each in pair]  # all of a slice would be border
         shared, *sizes = overlaps(*pair)
         if shared.size:
@@ -137,8 +137,3 @@ def objects(
         elif shared.shape != (0, 0):
             row[:2] = 0
     return dict(zip(DEFINITIONS, scores.T, strict=True))
-
-
-METRICS.register("objects_by_faces", definitions=DEFINITIONS, needs_all=True, pool=None)(
-    functools.partial(objects, neighbours="faces")
-)

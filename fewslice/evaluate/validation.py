@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fewslice.core.errors import ConfigError
-from fewslice.evaluate.scores import VolumeScore, score_volume
+from fewslice.evaluate.scores import score_volume
 from fewslice.evaluate.summary import mean_foreground_dice, statistics
 from fewslice.evaluate.volumes import Predict, predict_volume
 
 if TYPE_CHECKING:
     from fewslice.data.cache import PreparedVolume
     from fewslice.settings.datasets import DatasetConfig
-
-
-@dataclass(frozen=True, eq=False)
-class ValidationResult:
-    """Result of one validation.
-
-    Attributes:
-        mean_dice: Mean over volumes of the mean foreground Dice on the original grid; NaN if no volume shows a
-            structure, since the Dice of what a network finds there would be 0 whatever it is.
-        per_structure: (K - 1,) float64 mean Dice of each structure over volumes, NaN where never defined.
-        dice_loss: Mean over all slices of the loss, by default Dice with background, on the network's grid.
-        scores: The volumes' scores, without surface distances.
-        confident: Share of confident pixels among those of a structure, true or predicted; NaN if not asked for.
-        confident_right: Share of these whose class is the true one; NaN where there are none.
-    """
-
-    mean_dice: float
-    per_structure: np.ndarray
-    dice_loss: float
-    scores: tuple[VolumeScore, ...]
-    confident: float = math.nan
-    confident_right: float = math.nan
 
 
 def validate(
@@ -48,8 +25,15 @@ def validate(
     dataset: DatasetConfig,
     confidence: float | None = None,
     loss: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
-) -> ValidationResult:
-    """Scores the validation volumes.
+) -> dict[str, float]:
+    """Scores the validation volumes; returns columns for a training log.
+
+    val_dice               mean over volumes of the mean foreground Dice on the original grid; NaN if no volume shows a
+                           structure, since the Dice of what a network finds there would be 0 whatever it is
+    val_dice_<structure>   mean Dice of a structure over volumes, NaN where never defined
+    val_dice_loss          mean over all slices of the loss, on the network's grid
+    val_confident          share of confident pixels among those of a structure, true or predicted; if asked for
+    val_confident_right    share of these whose class is the true one; if there are any
 
     Args:
         items: Pairs of a prepared volume with its label, and the native label (X, Y, Z). What is not annotated
@@ -79,14 +63,13 @@ def validate(
     if not scores:
         raise ConfigError("There is no volume to validate on. Check the split's list of validation patients.")
     table = np.stack([score.dice[1:] for score in scores])  # (volumes, K - 1)
-    return ValidationResult(
-        mean_dice=mean_foreground_dice(scores) if has_structure else math.nan,
-        per_structure=np.array([statistics(column)["mean"] for column in table.T]),
-        dice_loss=float(np.concatenate(losses).mean()),
-        scores=tuple(scores),
-        confident=counts[1] / counts[0] if counts[0] else math.nan,
-        confident_right=counts[2] / counts[1] if counts[1] else math.nan,
-    )
+    result = {"val_dice": mean_foreground_dice(scores) if has_structure else math.nan}
+    result |= {
+        f"val_dice_{name}": statistics(dice)["mean"] for name, dice in zip(dataset.struct_name, table.T, strict=True)
+    }
+    result["val_dice_loss"] = float(np.concatenate(losses).mean())
+    result |= {"val_confident": counts[1] / counts[0]} if counts[0] else {}
+    return result | ({"val_confident_right": counts[2] / counts[1]} if counts[1] else {})
 
 
 def confident_pixels(probabilities: np.ndarray, label: np.ndarray, confidence: float) -> np.ndarray:
@@ -131,12 +114,3 @@ def dice_loss_per_slice(probabilities: np.ndarray, label: np.ndarray, *, pooled:
     if pooled:
         common, sizes = (each.sum(axis=1, keepdims=True) for each in (common, sizes))
     return 1.0 - (2.0 * common / (sizes + 1e-10)).mean(axis=1)
-
-
-def log_values(result: ValidationResult, struct_name: Sequence[str]) -> dict[str, float]:
-    """Returns the result as columns for a training log: val_dice, val_dice_<structure>, val_dice_loss, ..."""
-    names = [f"val_dice_{name}" for name in struct_name]
-    per_structure = dict(zip(names, result.per_structure.tolist(), strict=True))
-    confident = {"val_confident": result.confident, "val_confident_right": result.confident_right}
-    confident = {name: value for name, value in confident.items() if not math.isnan(value)}
-    return {"val_dice": result.mean_dice, **per_structure, "val_dice_loss": result.dice_loss, **confident}

@@ -4,7 +4,8 @@
 
 What is done to a scan stands in settings.json: axes turned to R, A, S, intensities scaled by percentiles, slices
 resampled and cropped or padded; the class probabilities go back to the scan's own grid, where the most probable class
-is taken. The labels have the header of the scan. Files that are there already are kept.
+is taken. The labels have the header of the scan. Files that are there already are kept. Pictures (.png, .bmp, .tif,
+.jpg) need Pillow; their labels are .png.
 """
 
 from __future__ import annotations
@@ -30,18 +31,21 @@ import numpy as np
 from fewslice.core import files, limits
 from fewslice.core.errors import ConfigError, DataError, FewSliceError, few
 from fewslice.data.io import geometry
-from fewslice.data.io.nifti import read_nifti, write_nifti
+from fewslice.data.io.nifti import read_nifti
+from fewslice.data.io.pictures import is_picture, label_name, read_picture, write_label
 from fewslice.data.segment import Predict, class_codes, segment
 from fewslice.data.volume import Case, Volume, image_notes
 from fewslice.train.predict import ensemble, predictor
 
 OPTIONS = ("largest_component", "mirroring", "label_codes")  # of post-processing; settings.json has their defaults
 _MODULES = {"keras": "keras", "onnx": "onnxruntime"}
+_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 
 
 def read_scan(path: Path, dataset: Any) -> Volume:
     """Returns a scan, its axes as `orientation` says. Raises `DataError` for damaged files and other channels."""
-    grid = read_nifti(path, channel=dataset.image_channel, num_channels=dataset.num_channels)
+    read = read_picture if is_picture(path) else read_nifti
+    grid = read(path, channel=dataset.image_channel, num_channels=dataset.num_channels)
     channels = grid.array.shape[3] if grid.array.ndim == 4 else 1
     if channels != dataset.num_channels:
         raise ConfigError(f"{path} has {channels} channel(s); the networks take {dataset.num_channels}. Leave it out.")
@@ -102,15 +106,17 @@ def find_scans(places: Sequence[str], output: Path) -> dict[str, Path]:
     matches = [[each] if Path(each).exists() else sorted(glob.glob(each)) or [each] for each in places]
     for place in map(Path, itertools.chain(*matches)):
         inside = sorted(place.iterdir()) if place.is_dir() else [place] * os.path.lexists(place)
-        scans = [path for path in inside if path.name.lower().endswith((".nii", ".nii.gz")) and path.name[0] != "."]
+        inside = [path for path in inside if path.name[0] != "."]
+        scans = [path for path in inside if _ENDING.search(path.name)] or [path for path in inside if is_picture(path)]
         if not scans:
             raise ConfigError(
-                f"{place}: expected a scan (.nii, .nii.gz) or a folder of scans. Found: none. Other formats (.nrrd, "
-                ".mha, DICOM) are not read here: convert them, with 3D Slicer or dcm2niix, or use FewSlice itself."
+                f"{place}: expected a scan (.nii, .nii.gz), a picture (.png, .bmp, .tif, .jpg) or a folder of them. "
+                "Found: none. Other formats (.nrrd, .mha, DICOM) are not read here: convert them, with 3D Slicer or "
+                "dcm2niix, or use FewSlice itself."
             )
-        if others := [path.name for path in inside if path not in scans and path.name[0] != "."]:
-            print(f"{place}: no NIfTI files and left out: {few(others)}", file=sys.stderr)
-        stems = {path.name[: path.name.lower().rindex(".nii")]: path for path in scans}
+        if others := [path.name for path in inside if path not in scans]:
+            print(f"{place}: no {scans[0].suffix} files and left out: {few(others)}", file=sys.stderr)
+        stems = {path.stem if is_picture(path) else _ENDING.sub("", path.name): path for path in scans}
         bases, is_many = Counter(re.sub(r"_\d{4}$", "", stem) for stem in stems), place.is_dir()
         if channels := [base for base, count in bases.items() if is_many and count > 1 and f"{base}_0000" in stems]:
             raise ConfigError(
@@ -140,8 +146,9 @@ def segment_all(args: argparse.Namespace, folder: Path) -> dict[str, Exception]:
             raise ConfigError(f"--batch_size {settings['batch_size']} needs too much memory: {found}. Choose less.")
     call = load(folder, settings, args.engine)
     for number, (name, path) in enumerate(scans.items(), start=1):
-        ends, started, text = ["", "_probabilities"][: 1 + args.probabilities], time.monotonic(), "there already"
-        missing = [end for end in ends if not (args.output / f"{name}{end}.nii.gz").exists()]
+        names, started, text = [label_name(name, path)], time.monotonic(), "there already"
+        names += [f"{name}_probabilities.nii.gz"] * args.probabilities
+        missing = [each for each in names if not (args.output / each).exists()]
         if missing:
             try:
                 volume = read_scan(path, dataset)
@@ -151,8 +158,8 @@ def segment_all(args: argparse.Namespace, folder: Path) -> dict[str, Exception]:
             except (FewSliceError, MemoryError) as error:
                 problems[name], text = error, "FAILED"
             else:
-                for end in missing:
-                    write_nifti(args.output / f"{name}{end}.nii.gz", maps if end else codes[label], like=volume)
+                for each in missing:
+                    write_label(args.output / each, codes[label] if each == names[0] else maps, like=volume)
                 text = "; ".join([f"{time.monotonic() - started:.1f} s", *volume.notes])
         print(f"[{number}/{len(scans)}] {name}: {text}", flush=True)
     return problems
@@ -161,7 +168,7 @@ def segment_all(args: argparse.Namespace, folder: Path) -> dict[str, Exception]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Segments the scans that the command line names. Returns 1 if one could not be segmented, else 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", nargs="+", required=True, help="scans (.nii, .nii.gz) or folders of scans")
+    parser.add_argument("--images", nargs="+", required=True, help="scans, pictures, or folders of them")
     parser.add_argument("--output", type=Path, required=True, help="folder for the labels")
     parser.add_argument("--batch_size", type=int, help="slices at a time; default: as in training")
     parser.add_argument("--probabilities", action="store_true", help="also write <scan>_probabilities.nii.gz")

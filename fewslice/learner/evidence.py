@@ -43,14 +43,23 @@ from fewslice.train.encoder_runs import EncoderRun
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class RoundNetworks:
-    """The networks of the last round that trained.
+class PoolEvidence:
+    """The evidence of all rounds, made when it is needed.
 
     Attributes:
-        dataset: The dataset's settings.
+        folder: Folder of arrays that all rounds share.
+        find_encoder: Returns the run of the encoder; trains it at its first call.
+        networks: Gives the trained networks by `best` and `members`; None: those of the last round that trained.
+        batch_size: Slices or units that a segmentation network gets at a time.
     """
 
     dataset: datasets.DatasetConfig
+    volumes: cache.PreparedSet
+    pool: Units
+    folder: Path
+    find_encoder: Callable[[], EncoderRun]
+    networks: Any = None
+    batch_size: int = SCORING_BATCH
 
     def best(self, situation: Situation) -> tuple[Network, keras.Model]:
         """Returns the kind of network, and the best of the round."""
@@ -67,26 +76,6 @@ class RoundNetworks:
             seed, _ = kind(member, plan.members.count, plan.seed, situation.labels)
             models.append((model, seed))
         return network, models
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class PoolEvidence:
-    """The evidence of all rounds, made when it is needed.
-
-    Attributes:
-        folder: Folder of arrays that all rounds share.
-        networks: The trained networks, such as `RoundNetworks`.
-        find_encoder: Returns the run of the encoder; trains it at its first call.
-        batch_size: Slices or units that a segmentation network gets at a time.
-    """
-
-    dataset: datasets.DatasetConfig
-    volumes: cache.PreparedSet
-    pool: Units
-    folder: Path
-    networks: RoundNetworks
-    find_encoder: Callable[[], EncoderRun]
-    batch_size: int = SCORING_BATCH
 
     def table(self) -> dict[str, Evidence]:
         """Returns need -> the method that makes it."""
@@ -119,7 +108,7 @@ class PoolEvidence:
 
     def _inputs(self, situation: Situation) -> Inputs:
         parts = (self.volumes, self.pool, self.dataset, self.folder, self.find_encoder)
-        return Inputs(*parts, lambda: self.networks.best(situation), batch_size=self.batch_size)
+        return Inputs(*parts, lambda: (self.networks or self).best(situation), batch_size=self.batch_size)
 
     def classes(self, situation: Situation) -> np.ndarray | None:
         """Returns (N,) the image-level class of the annotated unit that is nearest in features of the best network.
@@ -161,7 +150,7 @@ class PoolEvidence:
     def _maps(self, situation: Situation, names: Sequence[Hashable]) -> Maps:
         """Yields maps of each case by the networks of the last round."""
         query = situation.plan.query
-        network, models = self.networks.members(situation)
+        network, models = (self.networks or self).members(situation)
         members = [
             DropoutPasses(network.dropping(model), seed=seed) if query.passes > 1 else Passes(network.part(model))
             for model, seed in models
@@ -177,7 +166,7 @@ class PoolEvidence:
 
     def gradients(self, situation: Situation) -> np.ndarray:
         """Returns (N, E) gradient embeddings of the last round's best network."""
-        network, model = self.networks.best(situation)
+        network, model = (self.networks or self).best(situation)
         path = self.folder / "gradients.npy"
         return gradient_embeddings(network.part(model), self.images, path=path, batch_size=self.batch_size)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -28,7 +29,7 @@ from fewslice.data.segment import Predict
 from fewslice.data.volume import with_channel_axis
 from fewslice.evaluate import volumes
 from fewslice.evaluate.scores import VolumeScore
-from fewslice.evaluate.summary import mean_foreground_dice, statistics
+from fewslice.evaluate.summary import statistics, summarise
 from fewslice.learner.members import MEMBERS
 from fewslice.learner.networks import Network, Schedule, network_of
 from fewslice.learner.samplers import Batches
@@ -44,29 +45,6 @@ from fewslice.train.trainer import Plan, Trainer
 
 MEMBER = "member.json"
 _VAL, _TEST = "val", "test"
-
-
-@dataclasses.dataclass(frozen=True)
-class MemberFolder:
-    """The folder of one network, as `Trainer` wants a run.
-
-    Attributes:
-        dir: The folder.
-        digest: Identifies what the network is trained on.
-        owner: Stands for everything on which the network depends.
-    """
-
-    dir: Path
-    digest: str
-    owner: str
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.dir / "checkpoints"
-
-    @property
-    def logs(self) -> Path:
-        return self.dir / "logs"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -120,8 +98,10 @@ class Learner:
         digest = files.digest([mine.units.tolist(), plan.training_share, member, mine.digest()])
         depends = [digest, plain(plan), datasets.config_dict(self.dataset), self.origin.sha256]
         owner = files.digest([*depends, self.pool.digest, self.val.digest])
+        place = SimpleNamespace(dir=path, digest=digest, owner=owner)  # as `Trainer` wants a run
+        place.checkpoints, place.logs = path / "checkpoints", path / "logs"
         trainer = Trainer(
-            MemberFolder(path, digest, owner),
+            place,
             model,
             Plan(
                 make_batch=batches.batch,
@@ -148,7 +128,7 @@ class Learner:
                     out_dir=path / "eval" / role,
                     save_predictions=role == _TEST,
                 )
-                numbers |= summary(scores, self.dataset.struct_name, prefix=role)
+                numbers |= summary(scores, self.dataset, prefix=role)
         dice = [f"{role} Dice {numbers[f'{role}_dice']:.3f}" for role in (_VAL, _TEST) if f"{role}_dice" in numbers]
         logging.info("%s: %s", path, ", ".join(dice))
         return numbers | {"seconds": round(time.perf_counter() - started, 3)}
@@ -222,23 +202,33 @@ def load_ensemble(
     return ensemble(calls, mirroring=mirroring)
 
 
-def summary(scores: Sequence[VolumeScore], struct_name: Sequence[str], *, prefix: str) -> dict[str, Any]:
+def summary(scores: Sequence[VolumeScore], dataset: datasets.DatasetConfig, *, prefix: str) -> dict[str, Any]:
     """Returns the numbers of some volumes for metrics.json: means over structures of means over volumes.
 
-    `prefix` is "val" or "test"; each structure stands in "val_per_structure" or "per_structure".
+    `prefix` is "val" or "test"; each structure stands in "val_per_structure" or "per_structure", each part of
+    `score_groups`, such as test A and test B, in "test_per_group". The scores that `metrics` names are among all.
     """
-    tables = {
-        "dice": np.array([score.dice[1:] for score in scores]),
-        "hd95_mm": np.array([score.hd95_mm for score in scores]),
-        "hd95_voxels": np.array([score.hd95_voxels for score in scores]),
-    }
-    means = {name: [statistics(column)["mean"] for column in table.T] for name, table in tables.items()}
-    rows = {
-        structure: {name: values[index] for name, values in means.items()}
-        for index, structure in enumerate(struct_name)
-    }
+    groups = {score.case_id: datasets.patient_of(score.case_id, dataset.score_groups) for score in scores}
+    found = summarise(scores, dataset.struct_name, further=dataset.metrics, groups=groups)
+    means, rows = _numbers(found)
+    parts = {name: _numbers(part)[0] for name, part in found.get("per_group", {}).items()}
     return {
-        f"{prefix}_dice": mean_foreground_dice(scores),
-        **{f"{prefix}_{name}": statistics(means[name])["mean"] for name in ("hd95_mm", "hd95_voxels")},
+        **{f"{prefix}_{name}": value for name, value in means.items()},
         "per_structure" if prefix == _TEST else f"{prefix}_per_structure": rows,
+        **({f"{prefix}_per_group": parts} if parts else {}),
     }
+
+
+def _numbers(part: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
+    """Returns the means over structures, and those of each structure, of a part of summary.json."""
+    rows = {
+        structure: {
+            name: value["mean"] if isinstance(value, dict) else value
+            for name, value in row.items()
+            if not name.startswith("absent_in")
+        }
+        for structure, row in part["per_structure"].items()
+    }
+    names = next(iter(rows.values()))
+    means = {name: statistics([row[name] for row in rows.values()])["mean"] for name in names}
+    return means | {"dice": part["mean_dice"]}, rows

@@ -57,7 +57,7 @@ class DropoutPasses(Passes):
 
     Args:
         network: Images (batch, *space, channel) -> logits (batch, *space, class), with layers that drop at inference
-            too, for instance of `models.dropout_part`.
+            too, for instance of `models.dropping`.
 
     Raises:
         ConfigError: a network without a random layer.

@@ -280,6 +280,10 @@ class Experiment:
             if registry.of(FEATURES).get(query.features.name).needs_encoder:
                 text = f"{query.features.name} needs an encoder. Add the key `encoder`."
                 yield (*place, "features"), text
+        rules = [rule for rule in ("per_label", "case_cap") if getattr(query, rule)]
+        if rules and not registry.of(STRATEGY).get(name).obeys_rules:
+            text = f"{name} obeys no `{rules[0]}`. Remove it (active.py: --nobalance_al), or take another strategy."
+            yield (*place, "strategy"), text
         weight = given.get("uncertainty_wt", 0)
         if query.score is None and ("scores" in needs or weight):
             yield (*place, "strategy"), f"{name} needs scores of networks. Add `score`, such as `entropy`."

@@ -58,9 +58,12 @@ class PredictArgs(ExportArgs):
     """Flags of predict.py."""
 
     images: Annotated[
-        tuple[str, ...], "Folder of scans (.nii, .nii.gz), a file, or a pattern in quotes. May be repeated."
+        tuple[str, ...], "Folder of scans or pictures, a file, or a pattern in quotes. May be repeated."
     ] = ()
     batch_size: Annotated[int | None, Ge(1), "Slices that go through a network at a time. Default: as in training."] = (
         None
     )
+    passes: Annotated[
+        int | None, Ge(0), "Dropout passes whose mean is taken; 0: one without dropout. Default: as the network says."
+    ] = None
     probabilities: Annotated[bool, "Also write <scan>_probabilities.nii.gz: a 4-D file, a map for each class."] = False

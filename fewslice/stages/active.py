@@ -11,11 +11,9 @@ What can be refused without a network is refused before Keras is imported.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -32,11 +30,11 @@ from fewslice.active.labels import Labels, join
 from fewslice.active.loop import Loop
 from fewslice.active.pool import Crops, open_pool
 from fewslice.active.query import MASKS, STRATEGIES, Choice
-from fewslice.active.selection_files import read_query
+from fewslice.active.selection_files import read_query, read_scores
 from fewslice.active.units import Units
 from fewslice.core import backend, checkpoint, files
 from fewslice.core.errors import ConfigError, FewSliceError, few
-from fewslice.core.run import Run, find_runs
+from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.data.batches.group import GroupSampler
 from fewslice.data.readers import find_cases, get_reader
@@ -58,7 +56,6 @@ from fewslice.train.encoder_runs import EncoderRun, find_encoder
 
 STAGE = "run_al_exp"
 _POOL_COLUMNS = ("index", "unit_id", "patient", "volume", "position", "depth")
-_OLD_GROUPS = {"model", "policy"}  # of config.json, before experiments had a form of their own
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -252,7 +249,6 @@ class _Parts:
         known["orientation"] = self.dataset.orientation  # new scans are turned alike
         where = (self.runs_dir, self.dataset.name, STAGE, experiment.name)
         run = Run(*where, settings, n_iter=count, resume=resume, facts=known)
-        self._log_older(run)
         drawn = [] if resume else sorted((run.dir / "rounds").glob(f"*/{BACK}/*"))
         if drawn:
             raise FewSliceError(
@@ -260,15 +256,6 @@ class _Parts:
                 "them elsewhere, or choose another `name`."
             )
         return run
-
-    def _log_older(self, run: Run) -> None:
-        """Logs where a run of this name lies whose settings had other names, so that its digest differs."""
-        name = re.compile(rf"{re.escape(self.experiment.name)}-[0-9a-f]+")
-        runs = find_runs(self.runs_dir, self.dataset.name, STAGE) if not run.dir.exists() else []
-        older = [path for path, config in runs if name.fullmatch(path.name) and config.keys() >= _OLD_GROUPS]
-        if older:
-            text = "The settings of %s have new names now, so that its digest differs and it is not resumed here; %s"
-            logging.info(text, ", ".join(map(str, older)), "the report still reads it.")
 
     def painted(self, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         """Returns units (n,) that the dataset's partial labels annotate, and the labels (V,) of their boxes.
@@ -301,11 +288,11 @@ class _Parts:
 
     def loop(self, folder: Path, plans: Sequence[RoundPlan], start: Labels) -> Loop:
         """Returns the loop of rounds with everything that takes part; `start` is annotated before them."""
-        from fewslice.learner.evidence import PoolEvidence, RoundNetworks
+        from fewslice.learner.evidence import PoolEvidence
         from fewslice.learner.learner import Learner
 
         parts = (self.dataset, self.volumes, self.pool, folder / "cache")
-        evidence = PoolEvidence(*parts, RoundNetworks(self.dataset), lambda: self.encoder)
+        evidence = PoolEvidence(*parts, lambda: self.encoder)
         return Loop(
             folder=folder,
             pool=self.pool,
@@ -399,8 +386,7 @@ class _Parts:
         query = self.experiment.round_queries()[number]
         if not (query.save_maps or query.save_uncerts) or not (folder / round_files.SCORE_TABLE).exists():
             return  # the first rounds may choose at random
-        with open(folder / round_files.SCORE_TABLE, encoding="utf-8", newline="") as file:
-            scores = {row["unit_id"]: float(row["score"]) for row in csv.DictReader(file)}
+        scores = read_scores(folder / round_files.SCORE_TABLE)
         name, chosen = query.score.name, {self.pool.name(unit) for unit in choice.indices}
         if query.save_uncerts:
             values = [scores[one] for one in chosen], list(scores.values())

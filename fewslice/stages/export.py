@@ -43,8 +43,9 @@ _README = """# Segmentation of {classes}
     pip install numpy nibabel tensorflow    # Python 3.11 or later; or keras with a backend; or onnxruntime{onnx}
     python predict.py --images scans/ --output segmentations/
 
-`scans/` holds .nii or .nii.gz files{channels}. Each result has the name, grid and header of its scan, with the values
-{labels}. `python predict.py --help` lists the options; settings.json says what is done to a scan.
+`scans/` holds .nii or .nii.gz files{channels}, or pictures (pip install pillow). Each result has the name, grid and
+header of its scan, with the values {labels}. `python predict.py --help` lists the options; settings.json says what is
+done to a scan.
 """
 
 
@@ -59,6 +60,9 @@ def export(args: ExportArgs) -> Path:
     runs, dataset = open_runs(args.run, orientation=args.run_orientation)
     folder = args.output_folder
     codes = class_codes(dataset, as_in_files=args.label_codes)
+    shapes = [run.network.input_shape(dataset.size, dataset.num_channels) for run in runs]
+    if by_passes := [run.name for run in runs if getattr(run.network, "passes", 0)]:
+        logging.info("%s: exported without dropout, as predict.py predicts with --passes=0.", ", ".join(by_passes))
     settings = {
         "format": FORMAT,
         "networks": [
@@ -66,7 +70,7 @@ def export(args: ExportArgs) -> Path:
             for number, (run, facts) in enumerate(zip(runs, describe(runs), strict=True))
         ],
         **preparation(dataset),
-        "batch_size": dataset.mtask_bs,
+        "batch_size": 1 if any(None in shape for shape in shapes) else dataset.mtask_bs,
         **{name: getattr(args, name) for name in runner.OPTIONS},
     }
     if _is_there(folder, json.loads(files.to_json(settings))):
@@ -150,7 +154,7 @@ def _write_onnx(network: Any, path: Path) -> str:
         return _NO_ONNX
     standard_logging.getLogger("tf2onnx").setLevel("ERROR")  # it tells each of its steps
     try:
-        network(np.zeros((1, *network.input_shape[1:]), np.float32))
+        network(np.zeros([side or 32 for side in network.input_shape], np.float32))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             network.export(path, format="onnx", verbose=False)

@@ -36,7 +36,7 @@ def study_of(args: HistologyArgs) -> Path | None:
     for one in combinations(axes):
         chosen = dataclasses.replace(args, heuristic=one["heuristic"], run=int(one["run"]))
         job = prepare(chosen.experiment, {}, data_root=args.data_root)
-        experiments["_".join(one.values())] = [*same, *(f"--{name}={value}" for name, value in one.items())]
+        experiments[job.experiment.name] = [*same, *(f"--{name}={value}" for name, value in one.items())]
         logging.info("%s", job.describe())
     return None if args.check_only else run_study("active", args.dataset, experiments, args)
 

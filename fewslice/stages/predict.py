@@ -9,6 +9,7 @@ The record says which files are this command's own: no other is ever overwritten
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,13 +47,14 @@ def predict(args: PredictArgs) -> BuildReport:
     """
     started = time.monotonic()
     runs, dataset = open_runs(args.run, orientation=args.run_orientation)
+    runs = runs if args.passes is None else [_by_passes(run, args.passes) for run in runs]
     codes = class_codes(dataset, as_in_files=args.label_codes)
     refuse_large_batch(dataset, args.batch_size or 1)
     scans, folder = find_scans(args.images, dataset), args.output_folder
     if folder.resolve() in {case.image_path.resolve().parent for _, case in scans}:
         raise ConfigError(f"--output={args.output} holds scans of --images. Choose a folder of its own.")
     settings = {"networks": describe(runs), "preparation": preparation(dataset)}
-    settings |= {name: getattr(args, name) for name in OPTIONS}
+    settings |= {name: getattr(args, name) for name in (*OPTIONS, "passes")}
     settings["labels"] = dict(zip(("background", *dataset.struct_name), codes.tolist(), strict=True))
     report = BuildReport(folder, words=("segmented", "there already"))
     for reader in {id(reader): reader for reader, _ in scans}.values():
@@ -91,6 +93,13 @@ def predict(args: PredictArgs) -> BuildReport:
                 line.update(note=case.case_id)
     report.seconds = time.monotonic() - started
     return report
+
+
+def _by_passes(run: SegmentationRun, passes: int) -> SegmentationRun:
+    if passes and not hasattr(run.network, "passes"):
+        raise ConfigError(f"--passes={passes}: {run.name} predicts in one pass without dropout. Leave this flag out.")
+    is_same = getattr(run.network, "passes", 0) == passes
+    return run if is_same else dataclasses.replace(run, network=dataclasses.replace(run.network, passes=passes))
 
 
 def _load(runs: Sequence[SegmentationRun], dataset: DatasetConfig, args: PredictArgs) -> Predict:

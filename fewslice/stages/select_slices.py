@@ -184,7 +184,7 @@ class Selection:
         query = QuerySettings(strategy=Named(args.strategy, self.options), score=score)
         plan = RoundPlan(0, count / len(self.pool), count, query, train=False, seed=args.seed)
         parts = (self.dataset, self.volumes, self.pool, self.folder / "cache")
-        evidence = PoolEvidence(*parts, self, lambda: self.encoder, batch_size=args.batch_size)
+        evidence = PoolEvidence(*parts, lambda: self.encoder, self, batch_size=args.batch_size)
         table = evidence.table() | {FEATURES: lambda _: self.features}
         loop = Loop(self.folder, self.pool, table, self.dataset.num_classes)
         nothing = Labels(self.pool, self.dataset.num_classes)

@@ -47,8 +47,7 @@ def validation_of(
 
     def validate() -> dict[str, float]:
         items = ((volume, volume.native_label) for volume in val)
-        result = validation.validate(items, predict, dataset=dataset, **how)
-        return validation.log_values(result, dataset.struct_name)
+        return validation.validate(items, predict, dataset=dataset, **how)
 
     return validate
 

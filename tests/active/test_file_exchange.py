@@ -212,6 +212,24 @@ def test_what_is_wrong_with_a_file_is_told_and_can_be_confirmed(make, tmp_path, 
         assert sum((mask == 1).any() for mask in masks[1:]) == shown and all((mask == 0).any() for mask in masks)
 
 
+def test_a_file_that_has_not_changed_is_not_asked_about_again(make, tmp_path, caplog):
+    caplog.set_level("INFO")
+    annotator, task = make("mask")
+    hand_out(annotator, tmp_path)
+    paint(tmp_path, "001_ED_annotation.nii.gz", scribble(1))  # and slice 2 is forgotten
+    paint(tmp_path, "002_ED_annotation.nii.gz", scribble(2))
+    ANNOTATORS.get("files")(dataclasses.replace(task, accept=("empty",))).annotate(tmp_path, UNITS)
+    paint(tmp_path, "002_ED_annotation.nii.gz", lambda array: array[..., 2].fill(1))
+    masks = annotator.annotate(tmp_path, UNITS)
+    assert (masks[0] == 1).all() and set(np.unique(masks[2])) == {0, 3}
+    told = [text for text in caplog.messages if "is unchanged since it was taken with --accept=empty" in text]
+    assert len(told) == 1 and "001_ED_annotation.nii.gz" in told[0]
+    paint(tmp_path, "001_ED_annotation.nii.gz", scribble(2))  # now slice 1 is
+    with pytest.raises(FewSliceError, match="001_ED_annotation.nii.gz") as error:
+        annotator.annotate(tmp_path, UNITS)
+    assert "--accept=empty" in str(error.value)
+
+
 def test_a_round_without_any_structure_is_a_question(make, tmp_path):
     annotator, task = make("mask")
     hand_out(annotator, tmp_path)

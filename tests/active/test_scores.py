@@ -1,9 +1,12 @@
 """Scores of votes and distances, and reductions. Expected values: by hand, and loops of tests/reference/scores.py."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from fewslice.active import uncertainty
+from fewslice.active.query import select
 from fewslice.active.scores.distance import relative_distances
 from fewslice.active.uncertainty import (
     SCORES,
@@ -13,7 +16,10 @@ from fewslice.active.uncertainty import (
     predicted_foreground,
     unit_values,
 )
+from fewslice.core.errors import ConfigError
 from fewslice.core.options import registered_options
+from tests.active.units import query_of
+from tests.reference import active
 from tests.reference import scores as reference
 
 
@@ -34,19 +40,26 @@ def random_passes(*shape, seed=0):
     return np.random.default_rng(seed).dirichlet(np.full(shape[-1], 0.4), shape[:-1])
 
 
-LOOPS = {
+OURS = {
     "vote_variance": reference.vote_variance,
     "vote_variance_edt": reference.vote_variance_edt,
     "axon_myelin": reference.axon_myelin,
 }
+PASS_SCORES = [name for name in SCORES.names() if SCORES.get(name).source == uncertainty.PASSES]
 
 
-@pytest.mark.parametrize("name", LOOPS)
+def mean_by_loops(name, passes):
+    """The mean over an image, (T, rows, columns, C)."""
+    others = {"entropy": active.predictive_entropy}.get(name) or getattr(active, name, None)
+    return OURS[name](passes).mean() if name in OURS else others(np.moveaxis(passes, -1, 1))
+
+
+@pytest.mark.parametrize("name", OURS)
 @pytest.mark.parametrize("shape", [(5, 2, 6, 5, 2), (4, 3, 5, 7, 4), (1, 1, 3, 3, 3)])
 def test_equals_the_loops(name, shape):
     passes = random_passes(*shape)
     found = maps_of(passes, name)[name]
-    expected = [LOOPS[name](passes[:, place]) for place in range(shape[1])]
+    expected = [OURS[name](passes[:, place]) for place in range(shape[1])]
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
@@ -79,11 +92,46 @@ def test_no_foreground_and_nothing_else():
     np.testing.assert_array_equal(relative_distances(masks), masks.astype(float))
 
 
-def test_what_is_no_number_is_no_score():
-    passes = random_passes(3, 1, 2, 2, 2)
-    passes[1, 0, 0, 0] = np.nan
-    for name in [name for name in SCORES.names() if SCORES.get(name).source == uncertainty.PASSES]:
-        assert np.isnan(maps_of(passes, name)[name].mean()), name
+# Of three passes: certain of no foreground, certain of nothing else, unsure of either, and one of both kinds.
+FOREGROUND = ([0.0, 0.0], [0.0, 0.0], [0.0, 0.0]), ([1.0, 1.0], [1.0, 1.0], [1.0, 1.0])
+FOREGROUND += ([0.1, 0.4], [0.2, 0.3], [0.3, 0.2]), ([0.9, 0.6], [0.8, 0.7], [0.7, 0.8])
+FOREGROUND += (([0.2, 0.9], [0.6, 0.4], [0.3, 0.8]),)
+
+
+def values_of(name, passes, reduce):
+    """The scores of images of one row, (T, images, 1, columns, C)."""
+    found = maps_of(passes, name, predicted_foreground)
+    size = np.array([[1, *passes.shape[2:4]]])
+    ofs = [{key: one[place : place + 1] for key, one in found.items()} for place in range(passes.shape[1])]
+    return np.concatenate([unit_values(one, name, np.zeros((1, 3), int), size, reduce=reduce) for one in ofs])
+
+
+@pytest.mark.parametrize("reduce", ["mean", "sum", "foreground"])
+@pytest.mark.parametrize("name", PASS_SCORES)
+def test_of_every_score_special_images_have_defined_values(name, reduce):
+    """No foreground, nothing else, what is no number; then ties, and a class with too few images."""
+    passes = np.concatenate([passes_of(*image) for image in FOREGROUND], axis=1)
+    whole = values_of(name, passes, "mean")
+    loops = [mean_by_loops(name, passes[:, place]) for place in range(len(FOREGROUND))]
+    np.testing.assert_allclose(whole, loops, rtol=1e-9, atol=1e-9)
+    found = values_of(name, passes, reduce)
+    share = {"mean": np.ones(4), "sum": np.full(4, 2), "foreground": np.array([0, 1, 0, 1])}[reduce]
+    np.testing.assert_allclose(found[:4], share * whole[:4], rtol=1e-9, atol=1e-12)
+    assert np.isfinite(found).all() and abs(found[:2]).max() < 1e-6, "certain passes"
+    for place in range(5):  # one pixel of one pass
+        damaged = passes.copy()
+        damaged[1, place, 0, 0] = np.nan
+        scores = values_of(name, damaged, reduce)
+        assert np.flatnonzero(np.isnan(scores)).tolist() == [place]
+        with pytest.raises(ConfigError, match=f"The scores of 1 units are not finite, for instance of volume{place}"):
+            select("uncertainty", query_of("uncertainty", 2, scores=scores))
+    same = values_of(name, np.repeat(passes[:, 4:], 6, axis=1), reduce)
+    chosen = []
+    for seed in range(8):
+        query = query_of("uncertainty", 4, scores=same, seed=seed)
+        query = dataclasses.replace(query, per_label=2, classes=np.array([0, 0, 0, 0, 0, 1]))
+        chosen.append(set(select("uncertainty", query).indices.tolist()))
+    assert all(len(one) == 4 and 5 in one for one in chosen) and len(set(map(frozenset, chosen))) > 1
 
 
 def test_votes_of_many_passes():

@@ -10,6 +10,7 @@ from fewslice.active.selection_files import (
     budget_units,
     read_labelled,
     read_query,
+    read_scores,
     write_query,
     write_selection,
 )
@@ -93,6 +94,18 @@ def test_files_that_are_no_query(tmp_path):
     path.write_text(path.read_text() + "4,1\n")
     with pytest.raises(DataError, match="line 5 has another number of cells"):
         read_query(path, POOL)
+
+
+def test_scores_come_back(tmp_path):
+    path = tmp_path / "scores.csv"
+    files.write_csv(path, [{"unit_id": "a", "score": 0.1 + 0.2}, {"unit_id": "b", "score": -1.0}])
+    assert read_scores(path) == {"a": 0.1 + 0.2, "b": -1.0}
+    change(path, 1, score="much")
+    with pytest.raises(DataError, match=r"scores.csv\n.*a number as score\n.*'much'"):
+        read_scores(path)
+    path.write_text("unit_id,value\na,1\n")
+    with pytest.raises(DataError, match="the columns unit_id, value"):
+        read_scores(path)
 
 
 def test_labelled_lists(tmp_path):

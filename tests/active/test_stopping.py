@@ -29,8 +29,8 @@ class Numbers:
     (None, 4, ""),
     (Stop(budget=4), 3, "4 units were annotated after the first round"),
     (Stop(budget=6), 4, ""),  # met by the last round: nothing is left to end
-    (Stop(metric="val_dice", patience=1, epsilon=0.011), 3, "val_dice has not changed for 1 rounds"),
-    (Stop(uncertainty=0.9), 2, "the mean score"),
+    (Stop(metric="val_dice", patience=1, epsilon=0.011), 3, "`stop.metric: val_dice` has not changed for 1 rounds ("),
+    (Stop(uncertainty=0.9), 2, "the mean score 0."),
     (Stop(uncertainty=0.0), 4, ""),
 ])  # fmt: skip
 def test_ends_after_the_first_round_that_meets_it_and_stays_ended(tmp_path, stop, rounds, words):

@@ -123,7 +123,7 @@ def test_golden_validation(path):
     items = [(prepared, native.label) for *_, prepared, native in cases]
     result = validation.validate(items, fakes.stub_network, dataset=config)
     best, loss, mean = data["track_val"]
-    assert result.mean_dice == pytest.approx(mean, abs=1e-6)
+    assert result["val_dice"] == pytest.approx(mean, abs=1e-6)
 
     sums = []
     for prepared, _ in items:
@@ -135,10 +135,10 @@ def test_golden_validation(path):
         for prepared, _ in items
         for value in reference.dice_loss_per_slice(fakes.stub_network(prepared.image[..., np.newaxis]), prepared.label)
     ]
-    assert result.dice_loss == pytest.approx(np.mean(slices), rel=1e-5)
+    assert result["val_dice_loss"] == pytest.approx(np.mean(slices), rel=1e-5)
 
     steps = [int(re.findall(r"\d+", str(name))[-1]) for name in data["track_val_paths"]]
     tracker = BestTracker()
-    improved = [tracker.update(step, result.mean_dice) for step in steps[:2]]
+    improved = [tracker.update(step, result["val_dice"]) for step in steps[:2]]
     assert improved == ["best_model" in str(name) for name in data["track_val_paths"][:2]] == [True, False]
     assert tracker.best == pytest.approx(best, abs=1e-6) and tracker.best_step == steps[2]

@@ -43,17 +43,17 @@ def test_validate_equals_loops():
         losses += reference.dice_loss_per_slice(probabilities, prepared.label)
     dice = np.array(dice)
     assert np.isnan(dice[:, 2]).all()
-    np.testing.assert_allclose(result.per_structure, [*dice[:, :2].mean(axis=0), math.nan], rtol=1e-12)
-    assert result.mean_dice == pytest.approx(dice[:, :2].mean())
-    assert result.dice_loss == pytest.approx(np.mean(losses), rel=1e-6) and len(losses) == 5
-    assert np.isnan(result.scores[0].hd95_mm).all()
+    found = [result[f"val_dice_{name}"] for name in "abc"]
+    np.testing.assert_allclose(found, [*dice[:, :2].mean(axis=0), math.nan], rtol=1e-12)
+    assert result["val_dice"] == pytest.approx(dice[:, :2].mean())
+    assert result["val_dice_loss"] == pytest.approx(np.mean(losses), rel=1e-6) and len(losses) == 5
 
 
 def test_without_a_structure_there_is_no_dice():
     items = [(prepared, native.label * 0) for prepared, native in _volumes()]
     result = validation.validate(items, _probabilities, dataset=CONFIG)
-    assert math.isnan(result.mean_dice), "0 whatever the network finds would choose the first validation"
-    assert validation.validate([*_items(), items[0]], _probabilities, dataset=CONFIG).mean_dice > 0
+    assert math.isnan(result["val_dice"]), "0 whatever the network finds would choose the first validation"
+    assert validation.validate([*_items(), items[0]], _probabilities, dataset=CONFIG)["val_dice"] > 0
 
 
 def _items():
@@ -75,15 +75,11 @@ def test_the_log_tells_how_many_confident_pixels_are_right():
         for prepared, _ in items
     )
     assert 0 < counts[2] < counts[1] < counts[0]
-    result = validation.validate(items, _probabilities, dataset=CONFIG, confidence=0.6)
-    row = validation.log_values(result, CONFIG.struct_name)
+    row = validation.validate(items, _probabilities, dataset=CONFIG, confidence=0.6)
     plain = ["val_dice", "val_dice_a", "val_dice_b", "val_dice_c", "val_dice_loss"]
     assert list(row) == [*plain, "val_confident", "val_confident_right"]
-    assert row["val_dice"] == result.mean_dice and math.isnan(row["val_dice_c"])
     assert (row["val_confident"], row["val_confident_right"]) == (counts[1] / counts[0], counts[2] / counts[1])
-    none = validation.log_values(
-        validation.validate(items, _probabilities, dataset=CONFIG, confidence=1), ("a", "b", "c")
-    )
+    none = validation.validate(items, _probabilities, dataset=CONFIG, confidence=1)
     assert none["val_confident"] == 0 and "val_confident_right" not in none
 
 

@@ -12,7 +12,7 @@ import models
 from fewslice.core.errors import ConfigError, FewSliceError
 from fewslice.learner.passes import DropoutPasses, Passes, mean_over_passes, slice_maps, window_maps
 from fewslice.train.predict import softmax
-from models.scribble_unet import ActiveDropout
+from models.dropout import ActiveDropout
 from tests.golden_files import golden_param
 from tests.reference import active as reference
 

@@ -12,7 +12,17 @@ import pytest
 from fewslice.active.pool import make_pool
 from fewslice.active.units import Case
 from fewslice.augment.colour_crop import colour_crop
-from fewslice.learner.samplers import CropBatches, SliceBatches, WindowBatches, repeated_order, steps_of_epoch
+from fewslice.augment.rot_flip import rot_flip
+from fewslice.core.errors import ConfigError
+from fewslice.data.batches import generator
+from fewslice.learner.samplers import (
+    CropBatches,
+    SliceBatches,
+    WindowBatches,
+    repeated_order,
+    steps_of_epoch,
+    units_of_step,
+)
 from fewslice.settings.experiment import Named
 from tests.active.units import annotate, volume_of
 from tests.golden_files import golden_param
@@ -37,6 +47,50 @@ def annotated(unit, *rounds, hole=False):
         return values
 
     return annotate(pool, IGNORE, *({name: drawn(name) for name in names} for names in rounds))
+
+
+def stream(seed, count, batch_size, steps):
+    return np.concatenate([units_of_step(seed, step, count, batch_size) for step in range(steps)])
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(7, 3), (2, 6), (1, 4), (12, 12), (5, 1)])
+def test_every_epoch_sees_every_unit_once(count, batch_size):
+    drawn = stream(0, count, batch_size, 5 * count)
+    epochs = drawn[: len(drawn) // count * count].reshape(-1, count)
+    assert np.all(np.sort(epochs, axis=1) == np.arange(count))
+    if count > 2:
+        assert len({tuple(epoch) for epoch in epochs}) > 1, "shuffled anew"
+
+
+def test_a_step_is_a_function_of_seed_and_number():
+    np.testing.assert_array_equal(units_of_step(3, 11, 9, 4), stream(3, 9, 4, 12)[-4:])
+    assert not np.array_equal(stream(3, 9, 4, 9), stream(4, 9, 4, 9))
+    assert [units_of_step(seed, 0, 5, 1)[0] for seed in range(400)].count(2) == pytest.approx(80, abs=35)
+    with pytest.raises(ConfigError, match="Received: 0 units, batch size 2"):
+        units_of_step(0, 0, 0, 2)
+
+
+def test_steps_are_reproducible_in_any_order_and_change_no_source():
+    before = [image.copy() for image in IMAGES]
+    labels = annotated(SLICE, ["c0_slice_01", "c1_slice_00", "c0_slice_03"])
+    how = {"batch_size": 2, "augmentation": rot_flip, "targets": lambda labels, mixing: (labels, mixing)}
+    forward = [SliceBatches(labels, IMAGES, seed=1, **how).batch(step) for step in range(6)]
+    batches = SliceBatches(labels, IMAGES, seed=1, **how)
+    for step in reversed(range(6)):
+        images, (targets, mixing) = batches.batch(step)
+        assert mixing == generator(1, 0, step).random() == forward[step][1][1]
+        np.testing.assert_array_equal(images, forward[step][0])
+        np.testing.assert_array_equal(targets, forward[step][1][0])
+    assert SliceBatches(labels, IMAGES, seed=2, **how).batch(0)[1][1] != forward[0][1][1]
+    for image, copy in zip(IMAGES, before, strict=True):
+        np.testing.assert_array_equal(image, copy)
+
+
+def test_slices_of_several_sizes_are_refused():
+    cases = [Case("a", "a", (1, 3, 5)), Case("b", "b", (1, 4, 5))]
+    labels = annotate(make_pool(cases), IGNORE, {f"{c.case_id}_slice_00": np.zeros(c.shape, np.uint8) for c in cases})
+    with pytest.raises(ConfigError, match="must have one size"):
+        SliceBatches(labels, [np.zeros((*case.shape, 1)) for case in cases], seed=0, batch_size=2).batch(0)
 
 
 def test_slices_are_drawn_once_an_epoch_with_their_labels():

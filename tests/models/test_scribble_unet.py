@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 
 import losses
+from fewslice.active.pool import make_pool
+from fewslice.active.units import Case
 from fewslice.core.run import Run
-from fewslice.data.batches.annotated import AnnotatedSlices
+from fewslice.learner.samplers import SliceBatches
 from fewslice.train.optimizers import CoupledSGD, polynomial_decay
 from fewslice.train.trainer import Plan, Trainer
-from models.scribble_unet import CornerUpsampling2D, build_scribble_unet, dropout_part, encoder_maps, main_branch
+from models.dropout import dropping
+from models.scribble_unet import CornerUpsampling2D, build_scribble_unet, encoder_maps, main_branch
 from models.transfer import copy_by_name, named_variables, read_weights, set_weights
+from tests.active.units import annotate
 from tests.golden_files import golden
 from tests.models.networks import number, shaken, size
 from tests.models.published_weights import scribble_unet_key
@@ -115,11 +119,11 @@ def test_training_drops_values_and_whole_channels_of_the_auxiliary_decoder():
     assert not any(layer.name.endswith("dropout") for layer in model.layers if layer.name.startswith("main"))
 
 
-def test_dropout_part_is_active_reproducible_and_shares_weights():
+def test_dropout_is_active_reproducible_and_shares_weights():
     model = shaken(build_scribble_unet((8, 8, 1), 2, branches=2, **SMALL))
     images = pictures((1, 8, 8, 1)).repeat(3, axis=0)
     before = read_weights(model)
-    first, again, other = (dropout_part(model, seed=seed) for seed in (4, 4, 5))
+    first, again, other = (dropping(main_branch(model), seed=seed) for seed in (4, 4, 5))
     passes, same, different = ([infer(net, images) for _ in range(2)] for net in (first, again, other))
     assert passes[0].shape == (3, 8, 8, 2)
     np.testing.assert_array_equal(passes, same)
@@ -130,15 +134,15 @@ def test_dropout_part_is_active_reproducible_and_shares_weights():
     assert all(a is b for a, b in zip(first.trainable_variables, main_branch(model).trainable_variables, strict=True))
     still = shaken(build_scribble_unet((8, 8, 1), 2, widths=SMALL["widths"], dropout=(0, 0, 0)))
     image = images[:1]
-    np.testing.assert_array_equal(infer(dropout_part(still), image), infer(still, image))
+    np.testing.assert_array_equal(infer(dropping(still), image), infer(still, image))
 
 
 def test_rows_do_not_see_each_other_with_dropout():
     """Batch normalisation uses moving statistics: a row's answer does not depend on the others."""
     model = shaken(build_scribble_unet((8, 8, 1), 2, **SMALL))
     images = pictures((2, 8, 8, 1))
-    one = infer(dropout_part(model, seed=1), images)
-    two = infer(dropout_part(model, seed=1), np.stack([images[0], 100 * images[1]]))
+    one = infer(dropping(model, seed=1), images)
+    two = infer(dropping(model, seed=1), np.stack([images[0], 100 * images[1]]))
     np.testing.assert_allclose(one[0], two[0], rtol=1e-5, atol=1e-6)
 
 
@@ -165,20 +169,15 @@ def resumed(root, steps, n_iter=3):
     rng = np.random.default_rng(0)
     images = rng.normal(size=(4, 8, 8)).astype(np.float32)
     scribbles = np.where(rng.random((4, 8, 8)) < 0.8, 255, images > 0).astype(np.uint8)
-    slices = AnnotatedSlices(
-        images.__getitem__, scribbles.__getitem__, [3, 0, 2], seed=1, batch_size=2, ignore_value=255
-    )
-
-    def make_batch(step):
-        batch = slices.batch(step)
-        return batch.images, losses.mixing_targets(batch.labels, batch.mixing)
-
+    pool = make_pool([Case("a", "a", images.shape)])
+    labels = annotate(pool, 255, {pool.name(unit): scribbles[[unit]] for unit in (3, 0, 2)})
+    slices = SliceBatches(labels, [images[..., None]], seed=1, batch_size=2, targets=losses.mixing_targets)
     for stop in steps:
         keras.utils.set_random_seed(stop)
         model = build_scribble_unet((8, 8, 1), 2, branches=2, widths=(2, 2), dropout=(0.3, 0.5), seed=5)
         optimizer = CoupledSGD(polynomial_decay(0.01, n_iter), l2=1e-4, momentum=0.9)
         model.compile(optimizer, loss=losses.DynamicPseudoLabel(255), run_eagerly=True)
-        plan = Plan(make_batch=make_batch, describe_batch=slices.units, n_iter=stop, segment=1)
+        plan = Plan(make_batch=slices.batch, describe_batch=slices.describe, n_iter=stop, segment=1)
         with Run(root, "toy", "stage", "m", {}, n_iter=stop) as run:
             Trainer(run, model, plan).train()
     return read_weights(model)
@@ -191,7 +190,7 @@ def test_training_resumes_exactly_dropout_included(tmp_path):
 
 
 def test_layers_survive_their_config():
-    network = dropout_part(build_scribble_unet((8, 8, 1), 2, seed=3, **SMALL), seed=4)
+    network = dropping(build_scribble_unet((8, 8, 1), 2, seed=3, **SMALL), seed=4)
     copy = keras.Model.from_config(network.get_config())
     initial = read_weights(copy)
     for name, value in read_weights(network).items():

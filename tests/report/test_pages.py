@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from fewslice.core import files
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.report.figures import outlines, style
 from fewslice.report.pages import experiments, trainings
@@ -165,6 +166,18 @@ def test_rounds_that_train_nothing_and_escaping(tmp_path):
     with pytest.raises(ConfigError):
         experiments.write_experiment_report([bad], tmp_path / "never.html")
     assert not (tmp_path / "never.html").exists()
+
+
+def test_an_early_end_is_told(tmp_path):
+    why = "`stop.metric: val_dice` has not changed for 1 rounds (0.5)."
+    for seed, record in enumerate(({"ended_early": why}, {})):
+        run = write_experiment(tmp_path, "mfc", seed=seed, n_iter=5)
+        write_curve(run, {0.01: 0.5, 0.02: 0.5})
+        files.write_json(run / "DONE", {"n_iter": 5, **record})
+    page = experiments.write_experiment_report(find_experiments(tmp_path, "acdc_h5"), tmp_path / "r.html")
+    text = " ".join(html.unescape(page.read_text(encoding="utf-8")).split())
+    assert f"after round 1; 5 rounds were planned, 0 to 4. The reason: {why}" in text
+    assert text.count("(ended early)") == text.count("The reason") == 1
 
 
 def test_results_path():

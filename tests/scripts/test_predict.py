@@ -23,6 +23,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import scipy.ndimage
+from PIL import Image
 
 import models
 from fewslice.api.networks import load_network
@@ -284,6 +285,7 @@ def test_wrong_commands_are_refused_before_keras_is_needed(house, predict, tmp_p
         ((house.a,), {"images": tmp_path / "empty"}, r"expected: +scans \(.*\n +found: +no volume"),
         ((house.a,), {"output": house.scans / ".." / "scans"}, r"Choose a folder of its own"),
         ((house.a,), {"more": ["--batch_size=1000000000"]}, r"A batch of 1000000000 slices .*the limit of 2.5 GB"),
+        ((house.a,), {"more": ["--passes=2"]}, r"--passes=2: a predicts in one pass without dropout"),
         ((), {}, r"Add --run="),
     ]
     for named, places, message in cases:
@@ -362,6 +364,33 @@ def test_onnx_predicts_as_predict_does(house, maps, tmp_path, program):
     np.testing.assert_array_equal(read(tmp_path / "out" / "three.nii.gz"), read(ours / "three.nii.gz"))
 
 
+def test_pictures_of_any_size_by_a_network_with_dropout(small_networks, tmp_path, program, monkeypatch):
+    monkeypatch.setattr(models.strided_unet, "LEVELS", 3)
+    scans, folder, experiment = (tmp_path / name for name in ("scans", "export", "experiment"))
+    settings = {"num_channels": 3, "grid": "native", "target_resolution": [], "intensity": "divide_by_255"}
+    network = {"name": "strided_unet", "options": {"width": 2, "passes": 2}}
+    model = models.build_strided_unet((None, None, 3), 3, width=2)
+    trained_runs.write_experiment(experiment, [model], network, **settings)
+    for seed, size in enumerate([(33, 50), (40, 31)]):
+        trained_runs.write_picture(scans / f"{seed}.bmp", size, seed)
+    result = run("export_run", f"--run={experiment}", f"--output={folder}")
+    assert "exported without dropout, as predict.py predicts with --passes=0" in result.stderr
+    places = [f"--images={scans}", f"--output={tmp_path / 'ours'}", "--probabilities", "--passes=0"]
+    result = run("predict", f"--run={experiment}", *places)
+    assert "2 segmented" in result.stdout, result.stderr
+    theirs = ["--images", str(scans), "--output", str(tmp_path / "theirs"), "--probabilities", "--engine=keras"]
+    assert program(folder).main(theirs) == 0
+    for name in ("0", "1"):
+        maps, masks = (
+            [tmp_path / place / f"{name}{end}" for place in ("ours", "theirs")]
+            for end in ("_probabilities.nii.gz", ".png")
+        )
+        np.testing.assert_allclose(*map(read, maps), atol=1e-4)
+        ours, others = (np.asarray(Image.open(path)) for path in masks)
+        np.testing.assert_array_equal(ours, others)
+        assert len(np.unique(ours)) > 1
+
+
 def test_what_the_folder_holds(house, quick_export, tmp_path):
     output = tmp_path / "export"
     result = quick_export(house.a, "--largest_component")
@@ -409,6 +438,7 @@ def test_the_program_needs_numpy_and_nibabel_alone(house, predict, quick_export,
         "saving = SimpleNamespace(load_model=lambda path, compile: network)\n"
     )
     lacking = ("scipy", "absl", "fewslice", "models", "tensorflow", "skimage", "yaml", "pydantic", "annotated_types")
+    lacking += ("PIL",)
     code = (
         f"import sys\nsys.modules.update(dict.fromkeys({lacking}))\nsys.path.insert(0, {str(tmp_path / 'export')!r})\n"
         "import predict\nsys.exit(predict.main(sys.argv[1:]))"
@@ -497,6 +527,7 @@ VARIANTS = {
     "second channel": {"image_channel": 1},
     "colours": {"num_channels": 3},
     "two channels": {"num_channels": 2},
+    "pictures": {"num_channels": 3, "grid": "native", "target_resolution": [], "intensity": "divide_by_255"},
 }
 
 
@@ -510,6 +541,8 @@ def test_the_program_prepares_as_the_library_does(house, tmp_path, name, monkeyp
     rng = np.random.default_rng(0)
     if name == "colours":
         write_colours(scans / "a.nii.gz")
+    elif name == "pictures":
+        trained_runs.write_picture(scans / "a.png")
     else:
         shape = (30, 34, 2, 2) if "channel" in name else (30, 34, 2)
         image = rng.gamma(2.0, 60.0, shape).astype(np.int16)

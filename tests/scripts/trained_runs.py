@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import nibabel as nib
 import numpy as np
+from PIL import Image
 
 from fewslice.core import checkpoint, files
 from fewslice.data.io import geometry
@@ -30,16 +31,15 @@ def write_training(folder, seed=0, **config):
     return write(folder, found, models.build_unet((32, 32, channels), 3, seed=seed), seed)
 
 
-def write_experiment(folder, members=2):
+def write_experiment(folder, networks=None, network=NETWORK, **config):
     """An experiment of two rounds, the second of which is not finished."""
     import models
 
-    settings = config_of() | {"stage": tiny_al.SCRIPT, "network": NETWORK, "members": {"count": members}}
-    files.write_json(folder / "config.json", settings)
-    for member in range(members):
-        network = models.build_scribble_unet(
-            (32, 32, 1), 3, widths=tiny_al.WIDTHS, dropout=tiny_al.DROPOUT, seed=member
-        )
+    how = {"widths": tiny_al.WIDTHS, "dropout": tiny_al.DROPOUT}
+    networks = networks or [models.build_scribble_unet((32, 32, 1), 3, **how, seed=member) for member in range(2)]
+    settings = {"stage": tiny_al.SCRIPT, "network": network, "members": {"count": len(networks)}}
+    files.write_json(folder / "config.json", config_of(**config) | settings)
+    for member, network in enumerate(networks):
         write(folder / "rounds" / "000" / f"member_{member}", None, network, member)
     files.write_json(folder / "rounds" / "000" / "DONE", {})
     (folder / "rounds" / "001" / "member_0").mkdir(parents=True)
@@ -73,7 +73,8 @@ def balance(network, weights):
     models.set_weights(network, weights)
     head = network.layers[-1]
     rng = np.random.default_rng(0)
-    maps = keras.Model(network.inputs[0], head.input)(rng.random((2, *network.input_shape[1:]), np.float32))
+    images = rng.random([side or 32 for side in (2, *network.input_shape[1:])], np.float32)
+    maps = keras.Model(network.inputs[0], head.input)(images)
     mean = keras.ops.convert_to_numpy(maps).mean(axis=(0, 1, 2))
     kernel = weights[f"{head.name}/kernel"]
     kernel -= mean[:, np.newaxis] * ((mean @ kernel) / (mean @ mean))[:, :, np.newaxis]
@@ -90,6 +91,12 @@ def write_scan(path, seed=0, shape=(30, 34, 3), spacing=(1.4, 1.3, 8.0), affine=
     affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0]) if affine is None else affine
     write_nifti(path, image.astype(np.float32), affine=affine, spacing_mm=spacing)
     return path
+
+
+def write_picture(path, size=(30, 34), seed=0):
+    """A picture of colours at random."""
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)).save(path)
 
 
 def read(path):

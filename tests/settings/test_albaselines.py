@@ -2,9 +2,12 @@
 
 import pytest
 
+import fewslice.learner  # noqa: F401  makes all names known
 from fewslice.core.errors import ConfigError
 from fewslice.settings.compat.albaselines import FullSupervision, HistologyArgs, flags_of
 from fewslice.settings.flags import read_from
+from fewslice.settings.load import load_experiment
+from fewslice.settings.yaml import Named, YamlFile
 
 README = ["with", "heuristic='bald'", "run=0", "mc_iters=20", "results_dir='results'"]
 # Fields of the published configurations and their defaults, from the specification.
@@ -67,6 +70,56 @@ def test_random_choice_and_choice_without_classes():
     assert found["unit"] == {"name": "image"} and found["rounds"] == [4, 3, 3]
     query = {"strategy": "uncertainty", "score": "vote_variance", "passes": 20, "save_uncerts": True}
     assert found["query"] == query
+
+
+QUERIES = {  # heuristic -> strategy, score
+    "mc": ("uncertainty", "vote_variance"), "ensemble_variance": ("uncertainty", "ensemble_variance"),
+    "bald": ("uncertainty", "bald"), "entropy": ("uncertainty", "entropy"), "max": ("uncertainty", "expected_entropy"),
+    "margin": ("uncertainty", "margin"), "least_confidence": ("uncertainty", "least_confidence"),
+    "power": ("power", "bald"), "batchbald": ("batchbald", None), "rand": ("random", None),
+    "axon_myelin": ("uncertainty", "axon_myelin"), "vote_variance_edt": ("uncertainty", "vote_variance_edt"),
+    "axon_myelin:edt=false:threshold=1": ("uncertainty", Named("axon_myelin", {"edt": False, "threshold": 1.0})),
+    "bald:shuffle_prop=0.2": (Named("uncertainty", {"shuffle_prop": 0.2}), "bald"),
+    "power:score=entropy:beta=2:kind=softmax": (Named("power", {"beta": 2.0, "kind": "softmax"}), "entropy"),
+    "batchbald:configurations=50": (Named("batchbald", {"configurations": 50}), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("heuristic", QUERIES)
+def test_every_heuristic_is_a_query_of_an_experiment(heuristic):
+    """From active.py, and the same names in an experiment's file."""
+    strategy, score = (Named(one) if isinstance(one, str) else one for one in QUERIES[heuristic])
+    args = read_from(HistologyArgs, ["--dataset=phantom", f"--heuristic={heuristic}", "--nobalance_al"])
+    found = load_experiment(args.experiment).query
+    assert (found.strategy.name, found.score and found.score.name) == (strategy.name, score and score.name)
+    assert strategy.options.items() <= found.strategy.options.items()
+    assert not score or score.options.items() <= found.score.options.items()
+    assert found.passes == (1 if heuristic == "rand" else 20)
+    written = {"strategy": {"name": strategy.name, **strategy.options}, "passes": found.passes}
+    written |= {"score": {"name": score.name, **score.options}} if score else {}
+    file = YamlFile("mine.yml", args.experiment.values | {"query": written}, {}, ())
+    assert load_experiment(file).query == found
+
+
+def test_names_of_runs_and_reductions():
+    found = values("--heuristic=entropy:reduce=sum", "--save_maps")
+    assert found["name"] == "entropy-reduce-sum_0"
+    query = {"strategy": "uncertainty", "score": "entropy", "reduce": "sum", "save_maps": True, "passes": 20}
+    assert found["query"] == query | {"per_label": 1, "balance": "known"}
+
+
+@pytest.mark.parametrize(
+    "heuristic, text",
+    [
+        ("blad", "Unknown heuristic 'blad'. Did you mean 'bald'.*batchbald.*entropy.*max, mc, power, rand.*variance"),
+        ("bald:shufle_prop=1", "shufle_prop"),
+        ("batchbald", "batchbald obeys no `per_label`. Remove it .active.py: --nobalance_al."),
+        ("rand:beta=2", "beta"),
+    ],
+)
+def test_wrong_heuristics_are_named(heuristic, text):
+    with pytest.raises(ConfigError, match=text):
+        load_experiment(read_from(HistologyArgs, ["--dataset=phantom", f"--heuristic={heuristic}"]).experiment)
 
 
 def test_full_supervision_takes_everything_in_one_round():

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-
 import pytest
 import yaml
 
@@ -57,21 +54,3 @@ def test_an_encoder_whose_batches_do_not_fit_is_refused_before_keras(path):
     path.write_text(yaml.safe_dump({**own, "encoder": {"batch_size": 3_000_000}}))
     with pytest.raises(ConfigError, match="A batch of 3000000 slices .* needs too much memory"):
         prepare(str(path), {})
-
-
-def test_a_run_of_an_earlier_version_is_named(run_al, tmp_path, caplog):
-    """Its settings had other names, so that its digest differs. It is told once."""
-    only = {"policy": {"ensemble_kwargs": {"skip": True}}}
-    folder = run_al("older", **only)
-    config = json.loads((folder / "config.json").read_text())
-    del config["digest"]
-    (folder / "config.json").write_text(json.dumps(config | {"model": {}, "policy": {}}))
-    (folder / "DONE").write_text('{"n_iter": 3}')  # without checksums
-    before = folder.rename(folder.with_name("older-0123456789"))
-    other = folder.with_name("older_too-0123456789")
-    shutil.copytree(before, other)
-    for count in (1, 0):
-        caplog.clear()
-        assert run_al("older", **only) == folder
-        assert caplog.text.count("have new names now, so that its digest differs") == count
-        assert (str(before) in caplog.text) == bool(count) and str(other) not in caplog.text

@@ -23,7 +23,8 @@ def chain(tmp_path):
         log, fake = tmp_path / "log", tmp_path / "python"
         log.write_text("")
         fake.write_text(
-            f'#!/usr/bin/env bash\necho "$@" >> {log}\n[[ "$1" != "{failing}" || "$*" == *--check_only* ]]\n'
+            f'#!/usr/bin/env bash\n[[ "$1" == -c ]] && exit {int(failing == "-c")}\necho "$@" >> {log}\n'
+            f'[[ "$1" != "{failing}" || "$*" == *--check_only* ]]\n'
         )
         fake.chmod(0o755)
         environment = {"PYTHON": str(fake), "PATH": "/usr/bin:/bin"}
@@ -86,6 +87,12 @@ def test_it_stops_at_the_first_failing_step(chain, failing, called):
     assert [call[0] for call in calls] == called
 
 
+def test_an_environment_that_is_not_active_is_told_in_one_message(chain):
+    status, calls, errors = chain("tr1", "c1", "phantom", failing="-c")
+    assert status == 1 and calls == [] and errors.count("ERROR") == 1
+    assert "lacks the packages of this software" in errors and "PYTHON=.venv/bin/python" in errors
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -118,7 +125,8 @@ def test_a_killed_chain_ends_its_python(tmp_path, number):
     fake, log = tmp_path / "python", tmp_path / "log"
     saves = "trap 'echo got >> {0}; sleep 0.2; echo saved >> {0}; exit 130' {1}"
     fake.write_text(
-        f"#!/usr/bin/env bash\n{saves.format(log, number.name)}\necho $$ > {log}\nwhile true; do sleep 0.05; done\n"
+        f"#!/usr/bin/env bash\n[[ $1 == -c ]] && exit\n{saves.format(log, number.name)}\necho $$ > {log}\n"
+        "while true; do sleep 0.05; done\n"
     )
     fake.chmod(0o755)
     process = subprocess.Popen(["bash", str(CHAIN)], env={"PYTHON": str(fake), "PATH": "/usr/bin:/bin"})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,8 @@ from tests.scripts.running import run
 from tests.train_model import tiny, tiny_al
 
 UNCERTAIN = {"model_uncertainty_type": "ensemble", "score_func": "entropy_w_label_probs"}
-NUMBERS = {"val_dice", "val_hd95_mm", "val_hd95_voxels", "test_dice", "test_hd95_mm", "test_hd95_voxels"}
+SCORES = ("dice", "hd95_mm", "hd95_voxels", "assd_mm", "nsd")
+NUMBERS = {f"{role}_{name}" for role in ("val", "test") for name in SCORES}
 OF_MEMBERS = NUMBERS | {"best_step", "per_structure", "val_per_structure"}
 
 
@@ -83,7 +85,7 @@ def test_members_and_metrics(uncertain):
         values = [member["val_dice"] for member in found["members"]]
         assert found["val_dice"] == max(values) == values[found["chosen"]]
         assert set(found["per_structure"]) == {"rv", "lv"}
-        assert set(found["per_structure"]["lv"]) == {"dice", "hd95_mm", "hd95_voxels"}
+        assert set(found["per_structure"]["lv"]) == set(SCORES)
         drawn = np.concatenate([np.load(path / "labels.npy") for path in tiny_al.rounds(uncertain[1])[: number + 1]])
         assert found["annotated_pixels"] == (drawn != 3).sum() and 0 < (drawn != 3).mean() < 0.5
         for place in ("val", "test"):
@@ -304,13 +306,37 @@ def test_numbers_of_absent_structures_by_hand():
         VolumeScore("1", "1", "", np.array([1, 0.5, 0, nan]), *[np.array([2.0, nan, nan])] * 4, ("",) * 3),
         VolumeScore("2", "2", "", np.array([1, nan, 0, nan]), *[np.array([nan, nan, nan])] * 4, ("",) * 3),
     ]
-    found = json.loads(files.to_json(summary(scores, ("a", "b", "c"), prefix="test")))
-    assert found["test_dice"] == (0.25 + 0) / 2 and found["test_hd95_mm"] == 2.0
+    dataset = SimpleNamespace(struct_name=("a", "b", "c"), metrics=(), score_groups="")
+    found = json.loads(files.to_json(summary(scores, dataset, prefix="test")))
+    assert found["test_dice"] == (0.25 + 0) / 2 and found["test_hd95_mm"] == 2.0 and "test_per_group" not in found
+    distances = ("hd95_mm", "hd95_voxels", "assd_mm", "nsd")
     assert found["per_structure"] == {
-        "a": {"dice": 0.5, "hd95_mm": 2.0, "hd95_voxels": 2.0},
-        "b": {"dice": 0.0, "hd95_mm": None, "hd95_voxels": None},
-        "c": {"dice": None, "hd95_mm": None, "hd95_voxels": None},
+        "a": {"dice": 0.5, **dict.fromkeys(distances, 2.0)},
+        "b": {"dice": 0.0, **dict.fromkeys(distances)},
+        "c": {"dice": None, **dict.fromkeys(distances)},
     }
+
+
+def test_scores_of_objects_of_both_parts_of_a_test_by_hand():
+    """The challenge's scores and the pooled pixels: of test A, of test B, and of both."""
+    from fewslice.learner.learner import summary
+
+    def score(name, dice, f1, far, common, both):
+        values = {"object_f1": f1, "object_dice": f1, "object_hausdorff_voxels": far, "pixel_dice": dice}
+        values |= {"pixels_common": common, "pixels_both": both}
+        further = {key: np.array([value]) for key, value in values.items()}
+        return VolumeScore(name, name, "", np.array([1, dice]), *[np.array([1.0])] * 4, ("",), further)
+
+    scores = [score("testA_1", 0.8, 1.0, 4, 40, 100), score("testA_2", 0.6, 0.5, 8, 3, 10)]
+    scores.append(score("testB_1", 0.4, 0.0, np.nan, 20, 100))
+    dataset = SimpleNamespace(struct_name=("gland",), metrics=("pixels", "objects"), score_groups="(testA|testB)_.*")
+    found = json.loads(files.to_json(summary(scores, dataset, prefix="test")))
+    names = ("dice", "object_f1", "object_hausdorff_voxels", "pooled_pixel_dice")
+    numbers = [found[f"test_{name}"] for name in names]
+    assert numbers == pytest.approx([0.6, 0.5, 6, 126 / 210])
+    groups = {name: [part[each] for each in names] for name, part in found["test_per_group"].items()}
+    assert groups["testA"] == pytest.approx([0.7, 0.75, 6, 86 / 110])
+    assert groups["testB"] == [0.4, 0.0, None, 0.4] and found["per_structure"]["gland"]["object_dice"] == 0.5
 
 
 def test_predict_repeats_the_predictions_of_a_member(uncertain, tiny_root, tmp_path):

@@ -74,7 +74,7 @@ class ToyNet(WindowNetwork):
     def build(self, shape, classes, *, seed, dropout="Dropout"):
         import keras
         from keras import layers
-        from models.scribble_unet import ActiveDropout
+        from models.dropout import ActiveDropout
 
         drop = ActiveDropout if dropout == "active" else layers.Dropout
         start = lambda n: keras.initializers.GlorotUniform(seed=seed + n)

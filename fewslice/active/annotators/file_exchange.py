@@ -27,6 +27,7 @@ from fewslice.core.errors import DataError, FewSliceError, few
 from fewslice.core.progress import Progress
 from fewslice.data import viewers
 from fewslice.data.io import geometry
+from fewslice.data.io.access import readable
 from fewslice.data.io.nifti import as_colours, write_nifti
 from fewslice.data.painted import (
     BACKGROUND,
@@ -46,6 +47,7 @@ _COLUMNS = (
     "file",
 )  # fmt: skip
 BACK, HANDED_OUT, _SLICER = "annotated", "to_annotate", "3d_slicer"
+_ACCEPTED = "accepted.json"  # name and checksum of a file -> answers of --accept with which it was taken
 
 
 @ANNOTATORS.register("files")
@@ -203,11 +205,18 @@ class FileExchange:
     ) -> Iterator[tuple[Volume, np.ndarray]]:
         with open(folder / HANDED_OUT / "slices.csv", newline="", encoding="utf-8-sig", errors="replace") as file:
             prefilled = {row.get("unit_id"): row.get("prefilled") for row in csv.DictReader(file)}
-        problems, is_shown = [], False
+        record, problems, is_shown, answers = folder / HANDED_OUT / _ACCEPTED, [], False, {}
+        before = files.read_record(record) if record.exists() else {}
         for case_id, units in chosen.items():
-            volume = self._native(case_id)
+            volume, path = self._native(case_id), returned[case_id]
             try:
-                drawn = self._checked(returned[case_id], volume, units, prefilled)
+                with readable(path):
+                    name = f"{path.name} {files.sha256(path)}"
+                answers[name] = accept = sorted({*self._task.accept, *before.get(name, ())})
+                if repeated := {*accept} - {*self._task.accept}:
+                    text = "%s is unchanged since it was taken with --accept=%s, and is taken so again."
+                    logging.info(text, path, ",".join(sorted(repeated)))
+                drawn = self._checked(path, volume, units, prefilled, accept)
             except DataError as error:
                 problems.append(error)
                 continue
@@ -218,16 +227,20 @@ class FileExchange:
                 "\n--accept=header takes files of the right shape voxel by voxel, wherever their headers place them."
             )
             raise FewSliceError(f"{len(problems)} annotations cannot be used:\n" + "\n".join(map(str, problems)) + more)
-        if not is_shown and "empty" not in self._task.accept:
+        if not (is_shown or (answers and all("empty" in accept for accept in answers.values()))):
             raise FewSliceError(
                 f"No structure is painted in any of the {sum(map(len, chosen.values()))} units in {folder / BACK}: "
                 "networks would learn that there is nothing. Are these the painted files? If it is meant, "
                 "repeat the command with --accept=empty."
             )
+        if any(answers.values()):
+            files.write_json(record, answers)
 
-    def _checked(self, path: Path, volume: Volume, units: list[int], prefilled: dict[str, str | None]) -> np.ndarray:
+    def _checked(
+        self, path: Path, volume: Volume, units: list[int], prefilled: dict[str, str | None], accept: Sequence[str]
+    ) -> np.ndarray:
         """Returns the native labels (X, Y, Z) uint8 of a file that came back, the ignore value outside of its units."""
-        ignore, pool, accept = self._ignore, self._task.pool, self._task.accept
+        ignore, pool = self._ignore, self._task.pool
         is_dense, boxes = self._task.annotation.is_dense, [pool.box(unit) for unit in units]
         labels = read_painted(path, volume, names=self._names, ignore=ignore, takes_voxels="header" in accept)
         asked, untouched = self._asked(volume, boxes), {}
@@ -236,7 +249,8 @@ class FileExchange:
                 untouched[pool.name(unit)] = range(labels.shape[2])[box.slices[0]]
         if untouched:
             logging.warning("%s: as pre-filled, not changed, and taken so: %s.", path, few([*untouched]))
-        labels = self._in_place(path, volume, labels, asked, {place for part in untouched.values() for place in part})
+        kept = {place for part in untouched.values() for place in part}
+        labels = self._in_place(path, volume, labels, asked, kept, "shifted" in accept)
         is_drawn, whole = (labels != ignore) & asked, range(labels.shape[2])
         parts = (
             [[place] for place in whole if asked[..., place].any()] if is_dense else [whole[b.slices[0]] for b in boxes]
@@ -268,14 +282,14 @@ class FileExchange:
         return np.where(asked, labels, ignore).astype(np.uint8)
 
     def _in_place(
-        self, path: Path, volume: Volume, labels: np.ndarray, asked: np.ndarray, untouched: set[int]
+        self, path: Path, volume: Volume, labels: np.ndarray, asked: np.ndarray, untouched: set[int], may_move: bool
     ) -> np.ndarray:
         """Returns the labels; those painted one slice beside the listed ones are refused, or moved if accepted."""
         listed, whole = np.flatnonzero(asked.any(axis=(0, 1))), range(labels.shape[2])
         drawn = [place for place in whole if (labels[..., place] != self._ignore).any() and place not in untouched]
         beside = {step: [place + step for place in listed if place + step in whole] for step in (1, -1)}
         step = next((step for step, places in beside.items() if drawn == places and {*drawn} - {*listed}), 0)
-        if step and "shifted" not in self._task.accept:
+        if step and not may_move:
             raise DataError(
                 path,
                 expected=f"paint in {self._words(volume, listed)}",

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from fewslice.core import limits
 from fewslice.core.errors import ConfigError, DataError
@@ -23,13 +22,18 @@ from fewslice.data.io.access import access_error
 from fewslice.data.io.geometry import inverse, turned
 from fewslice.data.io.nifti import FRESH_COPY, Grid
 
+try:
+    from PIL import Image
+
+    Image.MAX_IMAGE_PIXELS = None  # `limits.check` takes its place: one limit for all files, with a flag
+except ImportError:  # exported programs may do without
+    Image = None
+
 ENDINGS = (".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg")
 _FORMATS = ("PNG", "BMP", "TIFF", "JPEG")
 _GREYS = ("1", "L", "LA", "I", "F", "I;16", "I;16L", "I;16B")
 _NEAR, _MOST_BETWEEN = 32, 0.02  # of JPEG masks: distance from 0 or 255, and the share of pixels farther away
 _EXIF_ORIENTATION = 0x0112
-
-Image.MAX_IMAGE_PIXELS = None  # `limits.check` takes its place: one limit for all files, with a flag
 
 
 def is_picture(path: Path) -> bool:
@@ -97,6 +101,8 @@ def write_label(path: Path, label: np.ndarray, *, like: Grid) -> None:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Yields a picture of which the header is read, its size within the limit."""
+    if Image is None:
+        raise ConfigError(f"{path}: pictures need Pillow (pip install pillow).")
     refuse_special(path)
     with _intact(path):
         picture = Image.open(path, formats=_FORMATS)

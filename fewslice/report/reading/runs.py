@@ -89,6 +89,7 @@ class Run:
         problems: What is missing or damaged, in words.
         is_damaged: Whether a file is damaged, or another one than when the run was finished.
         is_vouched: Whether there are checksums of its files; not in runs from before there were any.
+        ended_early: Why an experiment ended before its last round, in words; "" if it did not.
     """
 
     path: Path
@@ -104,6 +105,7 @@ class Run:
     problems: tuple[str, ...] = ()
     is_damaged: bool = False
     is_vouched: bool = True
+    ended_early: str = ""
 
     @property
     def stage(self) -> str:
@@ -208,7 +210,9 @@ def read_run(path: str | Path) -> Run:
         files.checked(run_facts.get(name), kind, *place, f"{facts.FACTS}/{name}")
     versions = _attempt(files.read_record, path / "versions.json", {}, errors)
     run = Run(path, config, run_facts, versions, command, (path / done.NAME).is_file())
-    run = replace(run, is_vouched=not run.is_finished or bool(errors) or done.SUMS in done.read(path))
+    mark = {} if errors else done.read(path)
+    run = replace(run, is_vouched=not run.is_finished or bool(errors) or done.SUMS in mark)
+    run = replace(run, ended_early=str(mark.get("ended_early", "")))
     if run_facts["kind"] == "experiment":
         return _with_rounds(run, errors)
     if errors:

@@ -12,7 +12,8 @@ from fewslice.core.errors import few
 MEAN = "mean"  # of the structures
 # Metric -> title and digits.
 METRICS = {"dice": ("Dice", 3), "hd95_mm": ("HD95 (mm)", 1), "assd_mm": ("ASSD (mm)", 2),
-           "hd95_voxels": ("HD95 (voxels)", 1), "nsd": ("Surface Dice", 3)}  # fmt: skip
+           "hd95_voxels": ("HD95 (voxels)", 1), "nsd": ("Surface Dice", 3), "object_f1": ("Object F1", 3),
+           "object_dice": ("Object Dice", 3), "object_hausdorff_voxels": ("Object Hausdorff (voxels)", 1)}  # fmt: skip
 MOST_COLUMNS = 5  # more methods than this are rows instead of columns
 
 

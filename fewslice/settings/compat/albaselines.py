@@ -16,15 +16,19 @@ from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Le
 
+from fewslice.core import registry
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
 from fewslice.settings.al_flags import StudyFlags
 from fewslice.settings.declare import Aside, Count, Help, Must, declared, settings_of
+from fewslice.settings.experiment import SCORE, QuerySettings
 from fewslice.settings.stage_flags import Resume
-from fewslice.settings.yaml import YamlFile
+from fewslice.settings.yaml import YamlFile, scalar
 
-# Published heuristic -> ours; any other name is that of a score.
+# Published heuristic -> ours. Any other name is that of a score, or of a strategy with the query it needs.
 HEURISTICS = {"mc": "vote_variance", "bald": "bald", "max": "expected_entropy", "rand": "random"}
+_STRATEGIES = {"random": {}, "power": {"score": "bald"}, "batchbald": {}}
+_OF_STRATEGIES = ("shuffle_prop", "beta", "kind", "configurations")
 START = 4  # images, whatever `n_label_start` says
 _CHECK = ("print_config", "print_named_configs")
 _SIDES = re.compile(r"[\[(]?\s*(\d+)\s*(,\s*\1\s*)?[\])]?")
@@ -84,8 +88,9 @@ class HistologyArgs(FullSupervision):
 
     heuristic: Annotated[
         str,
-        "mc (variance of the class index over passes), bald, max (expected entropy), rand, or any score, such as "
-        "margin. Several, separated by commas, make a study.",
+        "mc (variance of the class index over passes), bald, max (expected entropy), rand; power (PowerBALD), "
+        "batchbald, or any score, such as margin. Options follow: axon_myelin:edt=false, bald:shuffle_prop=0.2, "
+        "power:score=entropy. Several, separated by commas, make a study.",
     ] = "mc"
     run: Annotated[int, Ge(0), "Number of the run: each has a seed of its own."] = 0
     runs: Annotated[str | None, "Ours: several runs, such as 0-4 or 0,2, as a study."] = None
@@ -108,15 +113,11 @@ class HistologyArgs(FullSupervision):
 
     @property
     def experiment(self) -> YamlFile:
-        name, balanced = HEURISTICS.get(self.heuristic, self.heuristic), self.balance_al
-        query: dict[str, Any] = {"strategy": "random"}
-        if name != "random":
-            query = {"strategy": "uncertainty", "score": name, "passes": self.mc_iters}
-            query |= {key: True for key in ("save_maps", "save_uncerts") if getattr(self, key)}
+        query, balanced = self._query, self.balance_al
         if balanced:
             query |= {"per_label": self.n_data_to_label, "balance": "known"}
         values = {
-            "name": f"{self.heuristic}_{self.run}",
+            "name": re.sub(r"[^\w.-]", "-", f"{self.heuristic}_{self.run}"),
             "unit": {"name": "image"} | ({"label": self.image_class} if balanced else {}),
             "query": query,
             "first_query": {"strategy": "first"},
@@ -124,6 +125,25 @@ class HistologyArgs(FullSupervision):
             "seed": (self.seed or self.manual_seed or 0) + self.run,
         }
         return YamlFile(f"active.py, heuristic={self.heuristic} run={self.run}", values | self._network, {}, ())
+
+    @property
+    def _query(self) -> dict[str, Any]:
+        """What the heuristic stands for. Raises `ConfigError` for an unknown one."""
+        name, *texts = self.heuristic.split(":")
+        name, scores = HEURISTICS.get(name, name), registry.of(SCORE).names()
+        if scores and name not in {*scores, *_STRATEGIES}:  # none: they are not imported
+            raise ConfigError(unknown_name("heuristic", name, {*scores, *_STRATEGIES, *HEURISTICS}))
+        query = _STRATEGIES.get(name, {"score": name}) | ({} if name == "random" else {"passes": self.mc_iters})
+        strategy, score = {"name": name if name in _STRATEGIES else "uncertainty"}, {}
+        for key, _, text in (each.partition("=") for each in texts):
+            place = query if key in settings_of(QuerySettings) else strategy if key in _OF_STRATEGIES else score
+            place[key] = scalar(text)
+        if "score" in query:
+            query |= {key: True for key in ("save_maps", "save_uncerts") if getattr(self, key)}
+            query["score"] = {"name": query["score"], **score} if score else query["score"]
+        else:
+            strategy |= score
+        return query | {"strategy": strategy if len(strategy) > 1 else strategy["name"]}
 
 
 def flags_of(words: Sequence[str], cls: type[FullSupervision] = HistologyArgs) -> list[str]:
