@@ -8,7 +8,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from models.unet import LayerSeeds, build_unet, check_at_least_one, conv_block, convolution
+from models.unet import Architecture, LayerSeeds, build_unet, check_at_least_one, conv_block, convolution
 
 LOGITS, EMBEDDINGS = "logits", "embeddings"
 
@@ -49,7 +49,12 @@ class Rows(keras.layers.Layer):
 
 
 def build_joint_net(
-    image_shape: tuple[int, int, int], num_classes: int, *, num_labelled: int = 20, seed: int = 0
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    num_labelled: int = 20,
+    seed: int = 0,
+    arch: Architecture | None = None,
 ) -> keras.Model:
     """Builds the U-Net of `build_unet` with a contrast head beside the segmentation head.
 
@@ -59,8 +64,7 @@ def build_joint_net(
     or `both_heads`.
 
     Args:
-        image_shape: (height, width, channels); sides are multiples of 32.
-        num_classes: Classes including background.
+        image_shape, num_classes, arch: As for `models.build_unet`.
         num_labelled: Labelled rows at the head of a training batch (`mtask_bs`).
         seed: Of the initial weights; layers that `build_unet` has too start with the same values.
 
@@ -82,10 +86,11 @@ def build_joint_net(
         {'logits': (None, 64, 64, 4), 'embeddings': (None, 64, 64, 16)}
     """
     check_at_least_one(num_labelled=num_labelled)
-    unet = build_unet(image_shape, num_classes, seed=seed)
+    unet = build_unet(image_shape, num_classes, seed=seed, arch=arch)
     features = Rows(0, num_labelled, name="seg_rows")(unet.get_layer("seg_c1_b_relu").output)
     x = Rows(num_labelled, name="cont_rows")(unet.get_layer("dec_c1_a_relu").output)  # head h_phi
-    x = conv_block(x, x.shape[-1], "cont_c1_a", LayerSeeds(seed), kernel_size=1, bias=False)
+    how = {"kernel_size": 1, "bias": False, "normalisation": (arch or Architecture()).normalisation}
+    x = conv_block(x, x.shape[-1], "cont_c1_a", LayerSeeds(seed), **how)
     x = convolution(x, x.shape[-1], "cont_c1_b", LayerSeeds(seed), kernel_size=1)
     return keras.Model(unet.input, {LOGITS: unet.get_layer("seg_fin_layer")(features), EMBEDDINGS: x}, name="joint")
 

@@ -12,7 +12,7 @@ from keras import layers, ops
 
 from models.joint import LOGITS, Rows
 from models.layers import BatchNormalization
-from models.unet import ENCODER_FILTERS, build_unet, check_at_least_one
+from models.unet import Architecture, build_unet, check_at_least_one
 
 CONSISTENCY = "consistency"
 TEACHER_PREFIX = "ema_"
@@ -125,6 +125,7 @@ def build_unimatch_net(
     teacher_decay: float = 0.99,
     feature_dropout: float = 0.5,
     seed: int = 0,
+    arch: Architecture | None = None,
 ) -> tuple[keras.Model, keras.Model]:
     """Builds the network of weak-to-strong consistency with two strong views and one of dropped features.
 
@@ -133,8 +134,7 @@ def build_unimatch_net(
     rows are normalised by themselves and do not, nor does the pass with dropped features.
 
     Args:
-        image_shape: (height, width, channels); sides are multiples of 32.
-        num_classes: Classes including background.
+        image_shape, num_classes, arch: As for `models.build_unet`.
         num_labelled: Labelled rows.
         num_unlabelled: Unlabelled slices, u.
         teacher_decay: Of the averaged teacher that makes the targets; 0: the network itself makes them, as published,
@@ -160,10 +160,11 @@ def build_unimatch_net(
     check_at_least_one(num_labelled=num_labelled, num_unlabelled=num_unlabelled)
     if not 0 <= feature_dropout < 1:
         raise ValueError(f"`feature_dropout` must be at least 0 and below 1. Received: {feature_dropout}")
-    unet = build_unet(image_shape, num_classes, seed=seed)
+    arch = arch or Architecture()
+    unet = build_unet(image_shape, num_classes, seed=seed, arch=arch)
     images = keras.Input(image_shape, name="image")
     num_clean = num_labelled + num_unlabelled
-    levels = [unet.get_layer(f"enc_c{level}_b_relu").output for level in range(1, len(ENCODER_FILTERS) + 1)]
+    levels = [unet.get_layer(f"enc_c{level}_b_relu").output for level in range(1, len(arch.widths) + 1)]
     decoder = keras.Model(levels, unet.output, name="decoder")
     clean_levels = keras.Model(unet.input, levels, name="encoder")(Rows(0, num_clean, name="clean_rows")(images))
     clean = decoder(clean_levels)
@@ -195,6 +196,7 @@ def build_copy_paste_net(
     num_unlabelled: int,
     teacher_decay: float = 0.99,
     seed: int = 0,
+    arch: Architecture | None = None,
 ) -> tuple[keras.Model, keras.Model]:
     """Builds the network of bidirectional copy-paste.
 
@@ -202,7 +204,7 @@ def build_copy_paste_net(
     normalised together and move the statistics; the teacher predicts the unlabelled rows.
 
     Args:
-        image_shape, num_classes, num_labelled, seed: As for `build_unimatch_net`.
+        image_shape, num_classes, num_labelled, seed, arch: As for `build_unimatch_net`.
         num_unlabelled: Mixed rows, and unlabelled rows that they are mixed from.
         teacher_decay: Of the averaged teacher; 0 predicts with the present weights in inference mode.
 
@@ -218,7 +220,7 @@ def build_copy_paste_net(
         Bai et al., 2023, https://arxiv.org/abs/2305.00673, section 3.
     """
     check_at_least_one(num_labelled=num_labelled, num_unlabelled=num_unlabelled)
-    unet = build_unet(image_shape, num_classes, seed=seed)
+    unet = build_unet(image_shape, num_classes, seed=seed, arch=arch)
     images = keras.Input(image_shape, name="image")
     num_trained = num_labelled + num_unlabelled
     trained = unet(Rows(0, num_trained, name="trained_rows")(images))

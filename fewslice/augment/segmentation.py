@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fewslice.augment import standard
 from fewslice.augment.affine import random_affine
 from fewslice.augment.elastic import draw_grids, enlarge_grids, warp_pairs
 from fewslice.augment.intensity import brightness_contrast, draw_finetuning
@@ -32,6 +33,7 @@ class SegmentationAugmentation:
         sigma: Standard deviation of the displacement of a grid point in pixels.
         per_image: Draws brightness and contrast for each image instead of for the batch.
         strong: Also changes gamma, bias field, sharpness and noise of the same rows.
+        names: Transforms of `fewslice.augment.standard`, which then take the place of all the others.
     """
 
     rd_en: bool = True
@@ -40,6 +42,7 @@ class SegmentationAugmentation:
     sigma: float = 5.0
     per_image: bool = False
     strong: bool = False
+    names: tuple[str, ...] = ()
 
 
 def one_hot(labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -126,6 +129,10 @@ def augment_segmentation_batch(
     rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     batch = len(images)
     is_open = (labels == num_classes).any(axis=(1, 2), keepdims=True)
+    if settings.names:
+        fills = num_classes * is_open.ravel()
+        images, labels = standard.augment(rng, images, labels, names=settings.names, label_fill=fills)
+        return images, one_hot(labels, num_classes)
     if is_open.any():  # the affine operations fill with 0: there "not annotated" is 0 and classes begin with 1
         labels = (labels + is_open.astype(np.int32)) % (num_classes + 1)
     images, labels = random_affine(rng, images, labels)

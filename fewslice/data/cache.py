@@ -104,6 +104,11 @@ class PreparedVolume:
         return np.flatnonzero((self.label < self.num_classes).any(axis=(1, 2)))
 
     @functools.cached_property
+    def structure_slices(self) -> np.ndarray:
+        """(n,) int64: the slices of `label` that show a structure."""
+        return np.flatnonzero(((self.label > 0) & (self.label < self.num_classes)).any(axis=(1, 2)))
+
+    @functools.cached_property
     def shows_structure(self) -> bool:
         """Whether the label has anything but background."""
         return bool(((self.native_label > 0) & (self.native_label < self.num_classes)).any())

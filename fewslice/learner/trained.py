@@ -26,7 +26,8 @@ PREPARATION = (
     "orientation", "image_channel", "num_channels", "intensity", "percentiles", "grid", "target_resolution",
     "img_size_x", "img_size_y", "anti_aliasing", "num_classes", "struct_name", "label_map",
 )  # fmt: skip
-_UNET = Named("pretrainable_unet")  # of every training with labels
+_UNET = "pretrainable_unet"  # the network of every training with labels
+_OPTIONS = ("unet", "normalisation")  # of that network
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,8 @@ def find_trained(value: str, *, flag: str = "run") -> list[SegmentationRun]:
     if not (found.path / done.NAME).exists():
         logging.warning("%s is not finished: these are its best weights so far.", found.path)
     name = found.path.absolute().name
-    return [SegmentationRun(found.path, found.weights, found.config, UNET, name=name, network=network_of(_UNET))]
+    network = network_of(Named(_UNET, {name: found.config[name] for name in _OPTIONS if name in found.config}))
+    return [SegmentationRun(found.path, found.weights, found.config, UNET, name=name, network=network)]
 
 
 def _members(run: Path, inside: Sequence[str], what: str) -> list[SegmentationRun]:

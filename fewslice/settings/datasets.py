@@ -182,6 +182,9 @@ class DatasetConfig:
         Must(lambda value: not value or _is_pattern(value), "a regular expression with one group, or empty"),
         "Regular expression for case ids; scores are also given for each value of its first group.",
     ] = ""
+    recipe: Annotated[
+        Literal["published", "planned"], Aside("Where flags of trainings have their defaults from: --recipe.")
+    ] = "published"
     mtask_bs: Annotated[Count, "Slices per step of a segmentation training."] = 20
     batch_size_ft: Annotated[Count, "Slices per step of the local contrastive stage."] = 10
     val_step_update: Annotated[Count, "Steps from one validation to the next."] = 50

@@ -161,7 +161,8 @@ def settings_of(cls: type) -> Mapping[str, Setting]:
     for field in dataclasses.fields(cls):
         kind, *rules, about = _parts(hints_of(cls)[field.name])
         if about is not None:
-            kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+            is_union = typing.get_origin(kind) in (types.UnionType, typing.Union)
+            kinds = typing.get_args(kind) if is_union else (kind,)
             optional = type(None) in kinds
             found[field.name] = Setting(field.name, kinds[0], field.default, about, optional, tuple(rules))
     return types.MappingProxyType(found)

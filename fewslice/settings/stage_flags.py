@@ -16,15 +16,17 @@ from absl import logging
 from annotated_types import Ge, Gt, Le
 
 from fewslice.core.errors import ConfigError, few
-from fewslice.settings import dataset_files, datasets
+from fewslice.settings import dataset_files, datasets, recipe
 from fewslice.settings.declare import (
     Aside,
     BelowOne,
     Count,
     Help,
+    Later,
     Must,
     NotNegative,
     Positive,
+    Share,
     Switch,
     declared,
     inherited,
@@ -165,7 +167,7 @@ class Training(OnDataset):
         lists = [name for name in settings_of(type(self)) if name.endswith("no_of_tr_imgs")]
         filled |= {name: dataset.unlabeled_split for name in lists if getattr(self, name) is None}
         args = dataclasses.replace(self, **filled)
-        args = dataclasses.replace(args, **args._patients(dataset))
+        args = recipe.filled(dataclasses.replace(args, **args._patients(dataset)), dataset)
         for prefix in ("pretr_", "unl_"):
             if f"{prefix}no_of_tr_imgs" in lists:
                 key, comb = (getattr(args, f"{prefix}{name}") for name in ("no_of_tr_imgs", "comb_tr_imgs"))
@@ -179,6 +181,32 @@ class Training(OnDataset):
             text = "%s holds validation patients; only their images are used: %s."
             logging.info(text, key, few(shared))
         return {"train_ids": dataset.splits.train_ids(key, comb)}
+
+
+def _are_widths(text: str) -> bool:
+    return re.fullmatch(r"[1-9]\d*(,[1-9]\d*)+", text) is not None
+
+
+@declared
+class UNet:
+    """The network of the stages that train a U-Net."""
+
+    recipe: Annotated[
+        Literal["published", "planned"] | None,
+        Aside(
+            "Where the defaults of other flags come from: the publications, or planned for the images (docs/baseline.md"
+            "). Default: `recipe` of init_<dataset>.py."
+        ),
+    ] = None
+    unet: Annotated[
+        str | None,
+        Must(_are_widths, "two or more numbers separated by commas"),
+        Later("Channels of each level of the U-Net. Default: 16,32,64,128,128,128.", finds_upstream="also"),
+    ] = None
+    normalisation: Annotated[
+        Literal["batch", "instance"],
+        Later("What convolutions are normalised by: the batch, or each image by itself.", finds_upstream="also"),
+    ] = "batch"
 
 
 @declared
@@ -254,7 +282,7 @@ class Views(Augmentation):
 
 
 @declared
-class Segmentation(Training):
+class Segmentation(Training, UNet):
     """What every stage has that trains on labels."""
 
     lr_seg: Annotated[Positive, "Learning rate of the segmentation."] = 0.001
@@ -276,6 +304,29 @@ class Segmentation(Training):
     strong_aug: Annotated[
         Switch, "1 also changes gamma, bias field, sharpness and noise of the slices that --rd_ni changes."
     ] = 0
+    augment: Annotated[
+        str,
+        Later(
+            "Transforms of fewslice/augment/standard.py, separated by commas, in place of the published augmentation "
+            "(--rd_en, --ri_en, --rd_ni, --sigma, --ri_per_image, --strong_aug)."
+        ),
+    ] = ""
+    deep_supervision: Annotated[
+        Switch, Later("1 trains the decoder's coarser levels on the labels, too, each by a head of its own.")
+    ] = 0
+    oversample: Annotated[
+        Share, Later("Share of the slices of a batch that are drawn among those that show a structure.")
+    ] = 0.0
+    lr_schedule: Annotated[
+        Literal["constant", "polynomial"],
+        Later("polynomial: the learning rate falls to 0 by (1 - step / n_iter)^0.9, and a run cannot be extended."),
+    ] = "constant"
+    keep: Annotated[
+        Literal["best", "last"], Later("Weights that count: those of the best validation, or the last ones.")
+    ] = "best"
+    mirroring: Annotated[
+        Switch, Later("1 tests on the mean over each slice as it is, flipped along rows, columns and both.")
+    ] = 0
 
     def _patients(self, dataset: datasets.DatasetConfig) -> dict[str, tuple[str, ...]]:
         train, val = datasets.check_labeled_split(dataset, self.no_of_tr_imgs, self.comb_tr_imgs)
@@ -295,12 +346,12 @@ class Mixup:
 
 
 @declared
-class GlobalPretraining(Training, Views, GlobalBatches, GlobalContrastive):
+class GlobalPretraining(Training, UNet, Views, GlobalBatches, GlobalContrastive):
     stage = "pretr_encoder_global_contrastive_loss"
 
 
 @declared
-class LocalPretraining(Training, Views, GlobalBatches, LocalContrastive, GlobalContrastive, Earlier):
+class LocalPretraining(Training, UNet, Views, GlobalBatches, LocalContrastive, GlobalContrastive, Earlier):
     stage = "pretr_decoder_local_contrastive_loss"
     upstream = GlobalPretraining.stage
 
@@ -485,7 +536,9 @@ class JointTraining(Segmentation, PseudoLabels, MeanTeacher, UniMatch, CopyPaste
     n_iter = 15001
     no_of_tr_imgs = inherited("tr2", finds_upstream="also")
     comb_tr_imgs = ver = lr_seg = dsc_loss = rd_en = ri_en = rd_ni = inherited(finds_upstream="also")
-    sigma = ri_per_image = strong_aug = inherited(finds_upstream="also")
+    sigma = ri_per_image = strong_aug = augment = oversample = inherited(finds_upstream="also")
+    lr_schedule = keep = inherited(finds_upstream="prefers")
+    deep_supervision = inherited(no_effect="only labelled slices pass the heads of joint training")
     average_decay = inherited(text=f"{_AVERAGE} unimatch, copy_paste: 0 takes --teacher_decay.")
     init_from = inherited(
         text="Run folder or weight file to start encoder and decoder from, such as pretrained ones, or none for random "
@@ -517,7 +570,8 @@ def digest_values(args: Training) -> dict[str, Any]:
     left_out = {name for name, each in settings.items() if not each.help.in_digest or args.no_effect(name)} | {"given"}
     left_out |= {name for name, default in later_defaults(args.stage).items() if getattr(args, name) == default}
     names = (field.name for field in dataclasses.fields(args) if field.name not in left_out)
-    return {"stage": args.stage} | {name: getattr(args, name) for name in names}
+    length = {"length": args.hours or args.n_iter} if getattr(args, "lr_schedule", "constant") != "constant" else {}
+    return {"stage": args.stage} | {name: getattr(args, name) for name in names} | length
 
 
 def defaults(stage: str) -> dict[str, Any]:

@@ -7,8 +7,10 @@ import math
 from collections.abc import Collection, Sequence
 
 from fewslice.augment.crop_resize import REFERENCE_SIDE_PX, crop_limits
+from fewslice.augment.standard import known_transforms
 from fewslice.core import limits
 from fewslice.core.errors import ConfigError
+from fewslice.core.registry import unknown_name
 from fewslice.data import cache
 from fewslice.data.batches.contrastive import BatchPlan, check_number_of_volumes, plan_global_batch, plan_local_batch
 from fewslice.data.batches.group import GroupPlan, SliceHierarchy
@@ -26,6 +28,7 @@ from fewslice.settings.stage_flags import (
     LocalPretraining,
     Segmentation,
     Training,
+    UNet,
 )
 from fewslice.train import upstream
 
@@ -125,6 +128,12 @@ def check_settings(args: Training, dataset: DatasetConfig) -> None:
             f"--devices={args.devices}: a contrastive loss needs every image of the batch as a negative, and split "
             "over devices each would see a part. Run this stage with --devices=1; fine-tuning can use several."
         )
+    if isinstance(args, UNet):
+        _check_network(args, dataset)
+    if isinstance(args, Segmentation):
+        for name in filter(None, args.augment.split(",")):
+            if name not in known_transforms():
+                raise ConfigError(f"--augment: {unknown_name('transform', name, known_transforms())}")
     match args:
         case GroupPretraining():
             args.check()
@@ -140,6 +149,20 @@ def check_settings(args: Training, dataset: DatasetConfig) -> None:
                 f"--devices={args.devices} must divide the batch of {dataset.mtask_bs} slices evenly (mtask_bs in "
                 f"init_{dataset.name}.py, or --set mtask_bs=...), so that the loss stays that of the whole batch."
             )
+
+
+def _check_network(args: UNet, dataset: DatasetConfig) -> None:
+    """Refuses a U-Net that halves slices more often than they can be halved, or fewer levels than are pretrained."""
+    blocks = args.unet.count(",") if args.unet else 5
+    if any(side % 2**blocks for side in dataset.size):
+        raise ConfigError(
+            f"--unet={args.unet} halves slices {blocks} times; the {dataset.size} pixels (img_size_x, img_size_y) of "
+            f"{dataset.name} are no multiples of {2**blocks}. Name fewer levels."
+        )
+    if getattr(args, "no_of_decoder_blocks", 1) > blocks:
+        raise ConfigError(
+            f"--no_of_decoder_blocks={args.no_of_decoder_blocks}: the U-Net {args.unet} has {blocks}. Name fewer."
+        )
 
 
 def refuse_large_batch(dataset: DatasetConfig, slices: int) -> None:

@@ -54,7 +54,8 @@ def pretrain_encoder(args: GlobalPretraining, dataset: datasets.DatasetConfig) -
     origin = setup.find_origin(args, dataset)
 
     def make() -> keras.Model:
-        model = models.build_global_net(setup.image_shape(dataset), seed=args.seed)
+        arch = setup.architecture(vars(args))
+        model = models.build_global_net(setup.image_shape(dataset), seed=args.seed, arch=arch)
         setup.copy_origin(model, origin)
         return model
 
@@ -67,11 +68,12 @@ def pretrain_encoder(args: GlobalPretraining, dataset: datasets.DatasetConfig) -
 def pretrain_decoder(args: LocalPretraining, dataset: datasets.DatasetConfig) -> None:
     """Trains decoder blocks and head g2 with the local contrastive loss; the encoder stays as it was pretrained."""
     origin = setup.find_origin(args, dataset)
-    exp_no, shape = args.local_loss_exp_no, setup.image_shape(dataset)
-    regions = _regions(models.local_map_size(shape, args.no_of_decoder_blocks), args)
+    exp_no, shape, arch = args.local_loss_exp_no, setup.image_shape(dataset), setup.architecture(vars(args))
+    regions = _regions(models.local_map_size(shape, args.no_of_decoder_blocks, arch), args)
 
     def make() -> keras.Model:
         how = {"positions": regions.positions, "region_size": regions.region_size, "seed": args.seed}
+        how["arch"] = arch
         model = models.build_local_net(shape, args.no_of_decoder_blocks, use_projection=bool(args.wgt_en), **how)
         setup.copy_origin(model, origin, exclude=("loc_",))
         models.freeze(model, "enc_")

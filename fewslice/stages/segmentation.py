@@ -20,7 +20,7 @@ from fewslice.core.errors import few
 from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.data.batches import contrastive, generator
-from fewslice.settings import datasets
+from fewslice.settings import datasets, recipe
 from fewslice.settings.stage_flags import Baseline, DecoderFineTuning, EncoderFineTuning, Segmentation
 from fewslice.train import setup
 from fewslice.train.evaluation import evaluate_run, validation_of
@@ -90,6 +90,7 @@ def train_and_score(
         roles = {"train": "training on", "val": "validation", "test": "test", "unlabeled": "without labels"}
         used = [f"{roles[role]} {few(setup.case_ids(prepared)) or 'none'}" for role, prepared in volumes.items()]
         logging.info("%s: %s.", run.dir, ", ".join(used))
+        recipe.describe(args, dataset)
         if dataset.ignore_label is not None:
             text = "%d of %d slices are annotated; only annotated pixels train and score."
             counts = [(len(each.annotated_slices), len(each.label)) for each in volumes["train"]]
@@ -105,8 +106,10 @@ def train_and_score(
         if role == "val":
             logging.warning("There is no test list; the validation volumes, which chose the weights, are scored.")
         if volumes[role]:
-            results = evaluate_run(trainer, kept, dataset, volumes[role], network=made.network, role=role)
-        run.finish({"best_step": trainer.tracker.best_step, "val_dice": trainer.tracker.best, **results})
+            how = {"network": made.network, "role": role, "mirroring": bool(args.mirroring)}
+            results = evaluate_run(trainer, kept, dataset, volumes[role], **how)
+        score = trainer.rows[-1].get("val_dice") if args.keep == "last" else trainer.tracker.best
+        run.finish({"best_step": trainer.tracker.best_step, "val_dice": score, **results})
         logging.info("Finished: %s", run.dir)
 
 
@@ -117,10 +120,14 @@ def _train(
     origin = setup.find_origin(args, dataset)
     volumes = open_labelled(args, dataset)
 
+    arch, unet = setup.architecture(vars(args)), None
+    scales = models.scales(arch) if args.deep_supervision else {}
+
     def make() -> keras.Model:
-        model = models.build_unet(setup.image_shape(dataset), dataset.num_classes, seed=args.seed)
-        setup.copy_origin(model, origin, exclude=("seg_",))
-        return model
+        nonlocal unet
+        unet = models.build_unet(setup.image_shape(dataset), dataset.num_classes, seed=args.seed, arch=arch)
+        setup.copy_origin(unet, origin, exclude=("seg_",))
+        return models.with_deep_heads(unet, scales, seed=args.seed) if scales else unet
 
     def batch(step: int) -> contrastive.SegmentationBatch:
         return contrastive.segmentation_batch(
@@ -130,23 +137,27 @@ def _train(
             num_classes=dataset.num_classes,
             augmentation=augmentation,
             mixup=args.mixup,
+            oversample=args.oversample,
         )
 
-    def make_batch(step: int) -> tuple[np.ndarray, np.ndarray]:
+    def make_batch(step: int) -> tuple[np.ndarray, Any]:
         drawn = batch(step)
-        return drawn.images, drawn.labels
+        return drawn.images, models.at_scales(drawn.labels, scales) if scales else drawn.labels
 
     def prepare(_run: Run) -> Prepared:
         loss = losses.segmentation_loss(args.dsc_loss, dataset.class_weights)
-        model = setup.build(args, make, loss, args.lr_seg)
+        terms = dict.fromkeys(scales, loss) if scales else loss
+        weights = models.loss_weights(scales) if scales else None
+        model = setup.build(args, make, terms, args.lr_seg, loss_weights=weights)
         plan = setup.plan(
             args,
             dataset,
             make_batch=make_batch,
             describe_batch=lambda step: setup.describe_slices(volumes["train"], batch(step).sources),
-            validate=validation_of(dataset, model, volumes["val"]),
+            validate=validation_of(dataset, unet, volumes["val"]),
+            kept=unet,
         )
-        return Prepared(model, model, plan)
+        return Prepared(model, unet, plan)
 
     train_and_score(args, dataset, variant, origin, volumes, prepare)
 
@@ -155,4 +166,5 @@ def augmentation_of(args: Segmentation) -> SegmentationAugmentation:
     """Returns how labelled slices are augmented."""
     switches = {name: bool(getattr(args, name)) for name in ("rd_en", "ri_en", "rd_ni")}
     more = {"per_image": bool(args.ri_per_image), "strong": bool(args.strong_aug)}
-    return SegmentationAugmentation(sigma=args.sigma, **switches, **more)
+    names = tuple(filter(None, args.augment.split(",")))
+    return SegmentationAugmentation(sigma=args.sigma, names=names, **switches, **more)

@@ -16,7 +16,7 @@ from fewslice.evaluate import validation, volumes
 from fewslice.evaluate.scores import VolumeScore
 from fewslice.evaluate.summary import mean_foreground_dice
 from fewslice.settings import datasets
-from fewslice.train.predict import predictor
+from fewslice.train.predict import ensemble, predictor
 from fewslice.train.trainer import Trainer
 
 
@@ -60,6 +60,7 @@ def evaluate_run(
     *,
     network: keras.Model | None = None,
     role: str = "test",
+    mirroring: bool = False,
 ) -> dict[str, float]:
     """Evaluates the best checkpoint (with saved predictions) and the last weights (scores only) on the test volumes.
 
@@ -67,6 +68,7 @@ def evaluate_run(
         trainer: Has trained; its run gets the scores.
         model: What the saved weights belong to.
         network: The part of `model` that predicts, image -> logits, if that is not all of it.
+        mirroring: Test on the mean over flipped slices, too, see `ensemble`.
         role: "val" if the volumes are those of validation, for want of test volumes; they go to `eval/val`.
 
     Returns:
@@ -81,7 +83,7 @@ def evaluate_run(
         models.set_weights(model, weights)
         scores = volumes.evaluate_cases(
             ((volume, volume.native) for volume in test),
-            predictor(network or model, dataset.mtask_bs),
+            ensemble([predictor(network or model, dataset.mtask_bs)], mirroring=mirroring),
             dataset=dataset,
             out_dir=folder,
             save_predictions=name == BEST,

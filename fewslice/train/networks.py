@@ -16,7 +16,7 @@ from fewslice.core.errors import ConfigError
 from fewslice.settings.datasets import DatasetConfig
 from fewslice.settings.group_contrastive import ENCODERS
 from fewslice.train.encoder_runs import RESNET, EncoderRun
-from fewslice.train.setup import image_shape
+from fewslice.train.setup import architecture, image_shape
 
 
 def embedding_network(run: EncoderRun, dataset: DatasetConfig) -> keras.Model:
@@ -32,7 +32,7 @@ def embedding_network(run: EncoderRun, dataset: DatasetConfig) -> keras.Model:
         whole = models.build_group_encoder(shape, **sizes)
         model = models.embedding_part(whole)
     else:
-        whole = models.build_encoder(shape)
+        whole = models.build_encoder(shape, arch=architecture(run.config))
         model = keras.Model(whole.inputs[0], keras.layers.GlobalAveragePooling2D()(whole.outputs[-1]))
     step = read_into(whole, run.weights, kind="this encoder")
     logging.info("Embeddings by %s (step %s).", os.path.relpath(run.weights), step)

@@ -18,8 +18,8 @@ from fewslice.core.done import BEST, LAST, NAME
 from fewslice.core.errors import ConfigError
 from fewslice.core.run import Run, settings_text, unmatched_settings
 from fewslice.data import cache
-from fewslice.settings import datasets, facts
-from fewslice.settings.stage_flags import JointTraining, Training, defaults, digest_values, not_in_digest
+from fewslice.settings import datasets, facts, recipe
+from fewslice.settings.stage_flags import JointTraining, Segmentation, Training, defaults, digest_values, not_in_digest
 from fewslice.train import pace, upstream
 from fewslice.train.trainer import Plan
 
@@ -46,6 +46,14 @@ class Origin:
 def image_shape(dataset: datasets.DatasetConfig) -> tuple[int, int, int]:
     """Returns (rows, columns, channels) of a prepared slice."""
     return (*dataset.size, dataset.num_channels)
+
+
+def architecture(settings: Mapping[str, Any]) -> models.Architecture:
+    """Returns the U-Net that flags, or the config.json of a run, describe."""
+    named = {name: settings[name] for name in ("unet", "normalisation") if settings.get(name)}
+    if "unet" in named:
+        named["widths"] = tuple(map(int, named.pop("unet").split(",")))
+    return models.Architecture(**named)
 
 
 def find_origin(args: Training, dataset: datasets.DatasetConfig) -> Origin:
@@ -138,7 +146,10 @@ def open_run(
         **(extra or {}),
     }
     settings.pop("init_from", None)
-    known = facts.of_training({"start_stage": facts.stage_of(origin.path), "n_iter": args.n_iter, **settings})
+    planned = recipe.as_planned(args, dataset)
+    shown = {name: value for name, value in settings.items() if name not in planned}
+    shown |= {"recipe": recipe.PLANNED} if planned else {}
+    known = facts.of_training({"start_stage": facts.stage_of(origin.path), "n_iter": args.n_iter, **shown})
     known["orientation"] = dataset.orientation  # new scans are turned alike
     return Run(
         args.runs_dir, dataset.name, args.stage, method, settings, n_iter=args.n_iter, resume=args.resume, facts=known
@@ -179,7 +190,11 @@ def build(
 def plan(args: Training, dataset: datasets.DatasetConfig, **parts: Any) -> Plan:
     """Returns the plan of a training: `parts` of it, and what the flags say."""
     flags = {name: getattr(args, name) for name in ("n_iter", "average_decay", "tensorboard")}
-    return Plan(**{**flags, "hours": args.hours or 0.0, "segment": dataset.val_step_update, **parts})
+    flags |= {"hours": args.hours or 0.0, "segment": dataset.val_step_update}
+    if isinstance(args, Segmentation):
+        decays = args.lr_schedule != "constant"
+        flags |= {"keeps_last": args.keep == "last", "decays": decays, "can_be_extended": not decays}
+    return Plan(**flags | parts)
 
 
 def warn_of_nothing(train: cache.PreparedSet) -> None:

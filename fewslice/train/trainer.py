@@ -31,6 +31,7 @@ from fewslice.train.callbacks import MovingAverage, StepMonitor, StopSignal, swa
 from models import transfer
 
 MINIMUM_IMPROVEMENT = 1e-7
+_POWER = 0.9  # of the learning rate that falls
 _FIRST, _FINAL = ("step", "loss"), ("seconds", "steps_per_s")  # columns of train.csv
 
 
@@ -57,6 +58,8 @@ class Plan:
             what is validated, and what the best and the last weights are taken from.
         kept: The part of the network whose weights are averaged and written; None is all of it.
         writes_last: Whether the last weights are written after each validation too, not only at the end.
+        keeps_last: Whether the last weights count as the best, whatever validation says.
+        decays: Whether the learning rate falls, by (1 - step / n_iter)^0.9, from one segment to the next.
         can_be_extended: Whether a run with a larger `n_iter` may resume from here. Then a last segment that is shorter
             than the others does not choose the best weights, since a longer run would not look at that step.
         hours: Hours that the training should take here, 0 for `n_iter` steps. They become a number of steps once, which
@@ -77,6 +80,8 @@ class Plan:
     tensorboard: bool = False
     kept: keras.Model | None = None
     writes_last: bool = False
+    keeps_last: bool = False
+    decays: bool = False
     can_be_extended: bool = True
     hours: float = 0.0
     tests: float = 0.0
@@ -140,6 +145,7 @@ class Trainer:
         self.average: MovingAverage | None = None
         self._partial = {"sums": {}, "steps": 0, "seconds": 0.0}
         self._pace, self._check_s = pace.Pace(), 0.0  # seconds of the last validation
+        self._learning_rate = float(model.optimizer.learning_rate) if plan.decays else 0.0
         self._variables = _state_variables(model)
         self._kept = plan.kept or model
         self._weights = transfer.named_variables(self._kept)
@@ -172,6 +178,8 @@ class Trainer:
         end = min((self.step // self.plan.segment + 1) * self.plan.segment, self.n_iter)
         if self.plan.before_segment is not None:
             self.plan.before_segment(self.step, lambda: stop.requested)
+        if self.plan.decays:
+            self.model.optimizer.learning_rate = self._learning_rate * (1 - self.step / self.n_iter) ** _POWER
         monitor = StepMonitor(self.step, end, stop, after_step=self._after_step, totals=self._partial["sums"])
         self._pace.start()
         started = time.perf_counter()
@@ -275,7 +283,7 @@ class Trainer:
         with self._averaged():
             if self.plan.validate is not None:
                 row |= self.plan.validate()
-                value = row.get(column, math.nan)
+                value = math.nan if self.plan.keeps_last else row.get(column, math.nan)
                 if chooses and (self.tracker.update(self.step, value) or not self._has_best):
                     self.tracker.best_step = self.step
                     self._write_weights(BEST, {"step": self.step, column: value})

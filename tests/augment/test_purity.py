@@ -16,6 +16,7 @@ from fewslice.augment.mixup import random_mixup
 from fewslice.augment.pretraining import augmented_view
 from fewslice.augment.rot_flip import rot_flip
 from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch
+from fewslice.augment.standard import PLANNED, augment
 from fewslice.augment.strong_intensity import strong_intensity
 from fewslice.augment.strong_view import strong_view
 
@@ -36,6 +37,7 @@ def colour(rng, images, labels):
     return [np.stack(parts) for parts in zip(*crops, strict=True)]
 
 
+QUIET = tuple(name for name in PLANNED if name != "noise")  # which is each channel's own
 TRANSFORMS = {
     "affine": random_affine,
     "colour_crop": colour,
@@ -48,6 +50,7 @@ TRANSFORMS = {
     "rot_flip": rot_flip,
     "segmentation": segmentation,
     "segmentation, affine only": lambda *batch: segmentation(*batch, rd_ni=False),
+    "standard": lambda rng, images, labels: augment(rng, images, labels, names=QUIET),
     "strong_intensity": lambda rng, images, labels: [strong_intensity(rng, images)],
     "strong_view": lambda rng, images, labels: [strong_view(rng, images)],
     "view": lambda rng, images, labels: [augmented_view(rng, images, box=100, strong=True)],

@@ -97,12 +97,13 @@ def test_the_same_batches_where_everything_is_annotated(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_augmentation_fills_open_slices_with_unknown_and_others_with_background():
+@pytest.mark.parametrize("names", [(), ("rotation", "scaling", "mirroring", "noise")], ids=["published", "planned"])
+def test_augmentation_fills_open_slices_with_unknown_and_others_with_background(names):
     rng = np.random.default_rng(1)
     images = np.ones((60, 16, 16, 1), np.float32)
     labels = np.ones((60, 16, 16), np.uint8)
     labels[:30, :2, :2] = K
-    settings = SegmentationAugmentation(ri_en=False)
+    settings = SegmentationAugmentation(ri_en=False, names=names)
     _, onehot = augment_segmentation_batch(rng, images, labels, K, settings=settings)
     total = onehot.sum(axis=-1)
     assert onehot[:30, ..., 0].max() == 0 and (total[:30] == 0).any()  # no background was made up

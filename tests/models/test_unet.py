@@ -163,3 +163,23 @@ def test_the_order_of_building_does_not_matter():
     models.build_encoder((32, 32, 1), seed=5)
     two = kernels(models.build_encoder((32, 32, 1), seed=4))
     assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("normalisation", ["batch", "instance"])
+def test_depth_and_width_of_another_architecture(normalisation):
+    arch = models.Architecture((4, 8, 16), normalisation)
+    unet = models.build_unet((20, 24, 1), 3, arch=arch)  # sides are multiples of 4
+    assert unet.output_shape == (None, 20, 24, 3)
+    encoder = models.build_encoder((20, 24, 1), arch=arch)
+    assert [shape[1:] for shape in encoder.output_shape] == [(20, 24, 4), (10, 12, 8), (5, 6, 16)]
+    assert set(read_weights(encoder)) < set(read_weights(unet))
+    with pytest.raises(ValueError, match="multiples of 4"):
+        models.build_unet((18, 24, 1), 3, arch=arch)
+
+
+def test_instance_normalisation_ignores_the_other_images_and_the_scale_of_its_own():
+    unet = models.build_unet((16, 16, 1), 2, arch=models.Architecture((8, 8), "instance"))
+    images = np.random.default_rng(0).random((3, 16, 16, 1), np.float32)
+    alone = unet(images[:1], training=True)
+    np.testing.assert_allclose(alone, unet(images, training=True)[:1], atol=1e-5)
+    np.testing.assert_allclose(alone, unet(images[:1] * 50, training=False), atol=1e-3)

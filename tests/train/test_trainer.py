@@ -417,3 +417,36 @@ def test_a_long_training_names_a_shorter_choice(tmp_path, half_second_steps, cap
 def test_a_short_training_says_nothing(tmp_path, caplog):
     Session(tmp_path, n_iter=20, segment=20).train()
     assert "a step:" not in caplog.text
+
+
+def test_a_rate_that_falls_does_so_from_segment_to_segment_and_after_a_resume(tmp_path, monkeypatch):
+    """(1 - step / 8)^0.9 of 0.05 at steps 0, 3 and 6; a run that was stopped and resumed has the same weights."""
+    rates, real = [], trainer.Trainer._segment
+
+    def noting(self, stop):
+        real(self, stop)
+        rates.append(float(self.model.optimizer.learning_rate))
+
+    monkeypatch.setattr(trainer.Trainer, "_segment", noting)
+    whole = Session(tmp_path / "whole", decays=True).train()
+    np.testing.assert_allclose(rates, [0.05 * (1 - step / 8) ** 0.9 for step in (0, 3, 6)], rtol=1e-6)
+    interrupted = Session(tmp_path / "parts", decays=True)
+    monkeypatch.setattr(interrupted.trainer, "_segment", lambda stop: (real(interrupted.trainer, stop), kill())[0])
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.train()
+    resumed = Session(tmp_path / "parts", decays=True).train()
+    for name, array in whole.arrays()[0].items():
+        np.testing.assert_array_equal(resumed.arrays()[0][name], array)
+
+
+def kill():
+    raise KeyboardInterrupt
+
+
+def test_last_weights_count_as_the_best_if_asked(tmp_path):
+    session = Session(tmp_path, keeps_last=True).train()
+    best, last = session.arrays("best.npz"), session.arrays("last.npz")
+    assert best[1]["step"] == last[1]["step"] == 8
+    for name, array in last[0].items():
+        np.testing.assert_array_equal(best[0][name], array)
+    assert all(0 < float(row["val_dice"]) for row in session.log())  # validation is in the log all the same

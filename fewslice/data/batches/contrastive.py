@@ -311,6 +311,7 @@ def segmentation_batch(
     num_classes: int,
     augmentation: SegmentationAugmentation | None = None,
     mixup: float = 0.0,
+    oversample: float = 0.0,
 ) -> SegmentationBatch:
     """Makes a labelled batch: annotated slices drawn uniformly with replacement, augmented, with one-hot labels.
 
@@ -321,14 +322,23 @@ def segmentation_batch(
         num_classes: Classes including the background.
         augmentation: None leaves slices and labels as they are.
         mixup: Parameter of the Beta distribution of `random_mixup`; 0 mixes nothing.
+        oversample: Share of the slices, rounded, that are drawn among the `structure_slices` of the volumes.
 
     Raises:
         ConfigError: No volumes, a volume without label, a label outside 0 to num_classes.
     """
     rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
     slices = [getattr(volume, "annotated_slices", range(len(_array(volume, "image")))) for volume in volumes]
-    drawn = sample_slices(rng, [*map(len, slices)], batch_size)
-    sources = np.array([(volume, slices[volume][place]) for volume, place in drawn])
+    showing = [volume.structure_slices for volume in volumes] if oversample else []
+    count = round(oversample * batch_size) if any(map(len, showing)) else 0
+    parts = [(slices, batch_size - count), (showing, count)] if count else [(slices, batch_size)]
+    sources = np.array(
+        [
+            (volume, table[volume][place])
+            for table, size in parts
+            for volume, place in sample_slices(rng, [*map(len, table)], size)
+        ]
+    )
     images = gather_slices(volumes, sources)
     labels = gather_slices(volumes, sources, field="label")
     if augmentation is None:

@@ -40,6 +40,7 @@ def taught_batch(
     counts: tuple[int, int],
     num_classes: int,
     augmentation: SegmentationAugmentation | None = None,
+    oversample: float = 0.0,
 ) -> TaughtBatch:
     """Makes a batch of labelled slices and of the rows that a method makes from unlabelled ones.
 
@@ -50,13 +51,14 @@ def taught_batch(
         make_rows: `unimatch_rows` or `copy_paste_rows`.
         counts: n labelled and u unlabelled slices.
         num_classes: K, background included.
-        augmentation: Of the labelled slices; None leaves them as they are.
+        augmentation, oversample: Of the labelled slices, see `segmentation_batch`.
 
     Returns:
         Images [n labelled | rows of the method] and their targets.
     """
     rng = np.random.default_rng(rng) if isinstance(rng, int) else rng
-    known = segmentation_batch(rng, labelled, batch_size=counts[0], num_classes=num_classes, augmentation=augmentation)
+    how = {"num_classes": num_classes, "augmentation": augmentation, "oversample": oversample}
+    known = segmentation_batch(rng, labelled, batch_size=counts[0], **how)
     sources = sample_slices(rng, [len(volume.image) for volume in others], counts[1]).astype(np.int32)
     slices = gather_slices(others, sources)
     weak, _ = random_affine(rng, slices, np.zeros(slices.shape[:3], np.uint8))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 
 from fewslice.learner.networks import NETWORKS, StepwiseNetwork
-from fewslice.settings.declare import declared
+from fewslice.settings.declare import Later, declared
 
 if TYPE_CHECKING:
     import keras
@@ -54,10 +54,14 @@ class Dropping:
 class PretrainableUnet(ChosenLoss):
     """`models.build_unet`, the U-Net of the contrastive stages, which their encoders can start (`warm_start`)."""
 
+    unet: Annotated[str | None, Later("Channels of each level; default: 16,32,64,128,128,128.")] = None
+    normalisation: Annotated[Literal["batch", "instance"], Later("Of the batch, or of each image by itself.")] = "batch"
+
     def build(self, shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
         import models
+        from fewslice.train.setup import architecture
 
-        return models.build_unet(shape, classes, seed=seed)
+        return models.build_unet(shape, classes, seed=seed, arch=architecture(vars(self)))
 
 
 @NETWORKS.register("scribble_unet")

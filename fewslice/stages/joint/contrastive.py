@@ -26,9 +26,8 @@ def prepare(job: Job) -> Prepared:
     args, dataset = job.args, job.dataset
 
     def make() -> keras.Model:
-        model = build_joint_net(
-            setup.image_shape(dataset), dataset.num_classes, num_labelled=dataset.mtask_bs, seed=args.seed
-        )
+        how = {"num_labelled": dataset.mtask_bs, "seed": args.seed, "arch": setup.architecture(vars(args))}
+        model = build_joint_net(setup.image_shape(dataset), dataset.num_classes, **how)
         job.start_weights(model, heads=(job.origin, job.teacher) if args.copy_head else ())
         return model
 

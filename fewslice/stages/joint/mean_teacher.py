@@ -70,6 +70,7 @@ def prepare(
             num_unlabelled=counts[1],
             teacher_decay=args.teacher_decay,
             seed=args.seed,
+            arch=setup.architecture(vars(args)),
         )
         job.start_weights(model, heads=(job.origin,))
         models.start_teacher(model, warm_up=job.origin.path is None)
@@ -100,6 +101,7 @@ def plan(job: Job, network: keras.Model, make: UnlabelledRows, counts: tuple[int
     def draw(step: int) -> TaughtBatch:
         rng = generator(args.seed, step // dataset.val_step_update, step)
         options = {"counts": counts, "num_classes": dataset.num_classes, "augmentation": augmentation}
+        options["oversample"] = args.oversample
         return taught_batch(rng, labelled, others, make, **options)
 
     def make_batch(step: int) -> tuple[Any, dict[str, Any]]:

@@ -79,7 +79,8 @@ class Pools:
     def _make(self, folder: Path, index: int, is_stopping: Callable[[], bool]) -> pseudo_labels.Round:
         path, weights, steps = self._teacher_of(folder, index)
         if self._network is None:
-            self._network = models.build_unet(setup.image_shape(self._dataset), self._dataset.num_classes)
+            shape, arch = setup.image_shape(self._dataset), setup.architecture(vars(self._args))
+            self._network = models.build_unet(shape, self._dataset.num_classes, arch=arch)
         fill(self._network, weights, path=path, kind="a U-Net of this dataset")
 
         def report(name: str) -> None:

@@ -217,6 +217,26 @@ def test_segmentation_batch_with_augmentation(batch_size):
         assert np.ptp(batch.images, axis=(1, 2, 3)).min() > 0
 
 
+def test_segmentation_batch_with_a_share_of_slices_that_show_a_structure():
+    """Two of six slices show one; a third of nine rows is drawn among them, last."""
+    shown = {0: [1], 1: [], 2: [3]}
+    volumes = [
+        SimpleNamespace(**vars(each), structure_slices=np.array(shown[i], int))
+        for i, each in enumerate(_labelled()[:3])
+    ]
+    options = {"batch_size": 9, "num_classes": 4}
+    sources = [
+        segmentation_batch(np.random.default_rng(s), volumes, **options, oversample=0.33).sources for s in range(9)
+    ]
+    assert {tuple(row) for each in sources for row in each[-3:]} == {(0, 1), (2, 3)}
+    assert len({tuple(row) for each in sources for row in each[:-3]}) > 4
+    for each in volumes:
+        each.structure_slices = np.array([], int)
+    plain = segmentation_batch(np.random.default_rng(0), volumes, **options)
+    none = segmentation_batch(np.random.default_rng(0), volumes, **options, oversample=0.33)
+    np.testing.assert_array_equal(none.sources, plain.sources)
+
+
 def test_segmentation_batch_with_mixup_by_hand():
     """Drawn after the slices and mixed from the batch that there would be without it: slices, weights, pairs."""
     volumes, options = _labelled(), {"batch_size": 3, "num_classes": 4}
