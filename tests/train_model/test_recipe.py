@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from fewslice.learner.trained import find_trained
-from fewslice.train.trainer import Interrupted
 from tests.train_model import tiny
 
 PLANNED = ("--recipe=planned", "--unet=8,8,8", "--n_iter=4")
