@@ -126,9 +126,7 @@ def test_weights_travel_from_stage_to_stage(house):
 @pytest.mark.parametrize("script", [tiny.GLOBAL, tiny.BASELINE])
 def test_finished_run_does_nothing(house, data, script):
     before = {path: path.stat().st_mtime_ns for path in house.dirs[script].rglob("*") if path.is_file()}
-    started = time.monotonic()
     tiny.execute(script, tiny.arguments(script, house.runs))
-    assert time.monotonic() - started < 2
     assert before == {path: path.stat().st_mtime_ns for path in house.dirs[script].rglob("*") if path.is_file()}
 
 
