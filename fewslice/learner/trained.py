@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from fewslice.core.errors import ConfigError
 from fewslice.learner.networks import Network, network_of
 from fewslice.settings.datasets import DatasetConfig, config_of_run
 from fewslice.settings.experiment import Named
+from fewslice.settings.predict_flags import ExportArgs
 from fewslice.settings.stage_flags import LABELLED_STAGES
 from fewslice.train.encoder_runs import UNET, EncoderRun, check_grid, find_network
 
@@ -127,6 +128,12 @@ def open_runs(values: Sequence[str], *, orientation: str | None = None) -> tuple
     if every[0].layout.endswith("h5") and every[0].intensity == "as_stored":
         logging.warning("%s learned from intensities as .h5 files hold them: scans must be scaled alike.", runs[0].name)
     return runs, every[0]
+
+
+def postprocessing(args: ExportArgs, runs: Sequence[SegmentationRun], names: Iterable[str]) -> dict[str, Any]:
+    """Returns the flags `names`; `mirroring`, where it is not given, as all the runs were tested."""
+    mirrors = all(run.config.get("mirroring", False) for run in runs) if args.mirroring is None else args.mirroring
+    return {name: bool(mirrors) if name == "mirroring" else getattr(args, name) for name in names}
 
 
 def preparation(dataset: DatasetConfig) -> dict[str, Any]:

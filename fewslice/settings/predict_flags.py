@@ -29,8 +29,10 @@ class ExportArgs(ScriptFlags):
         bool, "Keep the largest connected part of each structure (voxels that touch by a face) and no other."
     ] = False
     mirroring: Annotated[
-        bool, "Predict each slice flipped along rows, columns and both, too, and take the mean: four times the time."
-    ] = False
+        bool | None,
+        "Predict each slice flipped along rows, columns and both, too, and take the mean: four times the time. "
+        "Default: as the runs were tested.",
+    ] = None
 
     label_codes: Annotated[
         bool, "Write the codes of the dataset's own label files (its `label_map`) instead of 0, 1, 2, ..."

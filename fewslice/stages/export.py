@@ -29,7 +29,7 @@ from fewslice.core.errors import ConfigError
 from fewslice.core.files import writing_error
 from fewslice.data.segment import class_codes
 from fewslice.export import runner
-from fewslice.learner.trained import describe, open_runs, preparation
+from fewslice.learner.trained import describe, open_runs, postprocessing, preparation
 from fewslice.settings.predict_flags import ExportArgs
 
 SETTINGS = "settings.json"
@@ -71,7 +71,7 @@ def export(args: ExportArgs) -> Path:
         ],
         **preparation(dataset),
         "batch_size": 1 if any(None in shape for shape in shapes) else dataset.mtask_bs,
-        **{name: getattr(args, name) for name in runner.OPTIONS},
+        **postprocessing(args, runs, runner.OPTIONS),
     }
     if _is_there(folder, json.loads(files.to_json(settings))):
         logging.info("Already exported: %s", folder)

@@ -26,7 +26,7 @@ from fewslice.data.readers.loose import find_scans
 from fewslice.data.segment import Predict, class_codes, segment
 from fewslice.data.volume import Case, image_notes
 from fewslice.export.runner import OPTIONS
-from fewslice.learner.trained import SegmentationRun, describe, open_runs, preparation
+from fewslice.learner.trained import SegmentationRun, describe, open_runs, postprocessing, preparation
 from fewslice.settings.datasets import DatasetConfig
 from fewslice.settings.predict_flags import PredictArgs
 from fewslice.stages.checks import refuse_large_batch
@@ -54,7 +54,7 @@ def predict(args: PredictArgs) -> BuildReport:
     if folder.resolve() in {case.image_path.resolve().parent for _, case in scans}:
         raise ConfigError(f"--output={args.output} holds scans of --images. Choose a folder of its own.")
     settings = {"networks": describe(runs), "preparation": preparation(dataset)}
-    settings |= {name: getattr(args, name) for name in (*OPTIONS, "passes")}
+    settings |= postprocessing(args, runs, (*OPTIONS, "passes"))
     settings["labels"] = dict(zip(("background", *dataset.struct_name), codes.tolist(), strict=True))
     report = BuildReport(folder, words=("segmented", "there already"))
     for reader in {id(reader): reader for reader, _ in scans}.values():
@@ -72,7 +72,7 @@ def predict(args: PredictArgs) -> BuildReport:
                     jobs.append((reader, case, names))
             except DataError as error:
                 report.refused[case.case_id] = error
-        call = _load(runs, dataset, args) if jobs else None
+        call = _load(runs, dataset, args.batch_size, settings["mirroring"]) if jobs else None
         with Progress(len(jobs), "Segmenting") as line:
             for reader, case, names in jobs:
                 content = _sha256(case.image_path)
@@ -102,12 +102,12 @@ def _by_passes(run: SegmentationRun, passes: int) -> SegmentationRun:
     return run if is_same else dataclasses.replace(run, network=dataclasses.replace(run.network, passes=passes))
 
 
-def _load(runs: Sequence[SegmentationRun], dataset: DatasetConfig, args: PredictArgs) -> Predict:
+def _load(runs: Sequence[SegmentationRun], dataset: DatasetConfig, batch_size: int | None, mirroring: bool) -> Predict:
     """Returns the function (slices, rows, columns, channels) -> mean class probabilities of all networks."""
     backend.configure(seed=0, mixed_precision=False)
     from fewslice.learner.learner import load_ensemble
 
-    return load_ensemble(runs, dataset, args.batch_size or dataset.mtask_bs, mirroring=args.mirroring)
+    return load_ensemble(runs, dataset, batch_size or dataset.mtask_bs, mirroring=mirroring)
 
 
 class Record:

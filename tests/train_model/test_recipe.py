@@ -23,7 +23,7 @@ def start(run_script, data, tmp_path):
 
 
 def test_a_planned_run_resumes_and_predicts_as_it_tests(start, data, tmp_path, monkeypatch):
-    whole = start(tiny.BASELINE, *PLANNED, "--mirroring=0")
+    whole = start(tiny.BASELINE, *PLANNED)
     config, done = (json.loads((whole / name).read_text()) for name in ("config.json", "DONE"))
     assert (config["normalisation"], config["deep_supervision"], config["lr_schedule"]) == ("instance", 1, "polynomial")
     assert config["report"]["settings"]["recipe"] == "planned" and config["length"] == 4
