@@ -58,6 +58,8 @@ def main(_argv):
     write_text(target, text)
     written = [target, *(lists.write_tables(Path(FLAGS.csv), reader, splits, label_of) if FLAGS.csv else ())]
     print("\n".join(f"Wrote {path}" for path in written))
+    if folder.resolve() != home.resolve():
+        print(f"Set FEWSLICE_EXPERIMENTS={folder.resolve()}, so that scripts read it, and {settings.name} beside it.")
 
 
 if __name__ == "__main__":

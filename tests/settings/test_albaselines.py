@@ -69,6 +69,25 @@ def test_random_choice_and_choice_without_classes():
     assert found["query"] == query
 
 
+@pytest.mark.parametrize(
+    "heuristic, query",
+    [
+        ("powerbald", {"strategy": "power", "score": "bald", "passes": 20, "save_maps": True}),
+        ("batchbald", {"strategy": "batchbald", "passes": 20}),  # has no maps
+        ("max", {"strategy": "uncertainty", "score": "expected_entropy", "passes": 20, "save_maps": True}),
+        ("random", {"strategy": "random"}),
+    ],
+)
+def test_heuristics_are_strategies_or_scores(heuristic, query):
+    assert values(f"--heuristic={heuristic}", "--save_maps")["query"] == query | {"per_label": 1, "balance": "known"}
+
+
+def test_what_has_no_flag_is_set():
+    published = flags_of(["with", "set=network.width=8"])
+    args = read_from(HistologyArgs, ["--dataset=phantom", *published, "--set=grid=whole"])
+    assert args.overrides == {"network.width": "8", "grid": "whole"}
+
+
 def test_full_supervision_takes_everything_in_one_round():
     found = values("--epochs=2", cls=FullSupervision)
     assert found["rounds"] == [1.0] and found["network"]["epochs"] == 2

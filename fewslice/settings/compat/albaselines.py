@@ -23,8 +23,13 @@ from fewslice.settings.declare import Aside, Count, Help, Must, declared, settin
 from fewslice.settings.stage_flags import Resume
 from fewslice.settings.yaml import YamlFile
 
-# Published heuristic -> ours; any other name is that of a score.
-HEURISTICS = {"mc": "vote_variance", "bald": "bald", "max": "expected_entropy", "rand": "random"}
+# What chooses under a heuristic's name; any other name is that of a score, whose highest values are taken.
+HEURISTICS = {
+    "mc": {"strategy": "uncertainty", "score": "vote_variance"},
+    "max": {"strategy": "uncertainty", "score": "expected_entropy"},
+    "powerbald": {"strategy": "power", "score": "bald"},
+    "batchbald": {"strategy": "batchbald"},
+} | dict.fromkeys(("rand", "random"), {"strategy": "random"})
 START = 4  # images, whatever `n_label_start` says
 _CHECK = ("print_config", "print_named_configs")
 _SIDES = re.compile(r"[\[(]?\s*(\d+)\s*(,\s*\1\s*)?[\])]?")
@@ -84,8 +89,8 @@ class HistologyArgs(FullSupervision):
 
     heuristic: Annotated[
         str,
-        "mc (variance of the class index over passes), bald, max (expected entropy), rand, or any score, such as "
-        "margin. Several, separated by commas, make a study.",
+        "mc (variance of the class index over passes), bald, max (expected entropy), rand, powerbald, batchbald, or "
+        "any score, such as margin. Several, separated by commas, make a study.",
     ] = "mc"
     run: Annotated[int, Ge(0), "Number of the run: each has a seed of its own."] = 0
     runs: Annotated[str | None, "Ours: several runs, such as 0-4 or 0,2, as a study."] = None
@@ -108,11 +113,11 @@ class HistologyArgs(FullSupervision):
 
     @property
     def experiment(self) -> YamlFile:
-        name, balanced = HEURISTICS.get(self.heuristic, self.heuristic), self.balance_al
-        query: dict[str, Any] = {"strategy": "random"}
-        if name != "random":
-            query = {"strategy": "uncertainty", "score": name, "passes": self.mc_iters}
-            query |= {key: True for key in ("save_maps", "save_uncerts") if getattr(self, key)}
+        balanced, by_score = self.balance_al, {"strategy": "uncertainty", "score": self.heuristic}
+        query: dict[str, Any] = dict(HEURISTICS.get(self.heuristic, by_score))
+        if query["strategy"] != "random":
+            query["passes"] = self.mc_iters
+        query |= {key: True for key in ("save_maps", "save_uncerts") if getattr(self, key) and "score" in query}
         if balanced:
             query |= {"per_label": self.n_data_to_label, "balance": "known"}
         values = {
