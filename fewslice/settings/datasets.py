@@ -82,7 +82,7 @@ class DatasetConfig:
     img_size_x: Annotated[Side, "Rows of a prepared slice."]
     img_size_y: Annotated[Side, "Columns of a prepared slice."]
     grid: Annotated[
-        Literal["resample", "whole", "stretch", "native"],
+        Literal["resample", "stretch", "whole", "native"],
         "resample to `target_resolution`, then crop or pad; whole does neither; stretch to the size by the nearest "
         "pixel; native leaves every volume as it is. whole and native are for networks that take any size.",
     ] = "resample"
