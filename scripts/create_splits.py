@@ -56,6 +56,8 @@ def main(_argv):
         write_text(settings, (home / settings.name).read_text(encoding="utf-8"))
     write_text(target, text)
     print(f"Wrote {target}")
+    if folder.resolve() != home.resolve():
+        print(f"Set FEWSLICE_EXPERIMENTS={folder.resolve()}, so that scripts read it, and {settings.name} beside it.")
 
 
 if __name__ == "__main__":

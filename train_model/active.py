@@ -31,7 +31,7 @@ def main(_argv) -> None:
     if args.runs or "," in args.heuristic:
         study_of(args)
         return
-    job = prepare(args.experiment, {}, data_root=args.data_root)
+    job = prepare(args.experiment, args.overrides, data_root=args.data_root)
     logging.info("%s", job.describe())
     if not args.check_only:
         folder = run_and_report(job, runs_dir=args.runs_dir, resume=args.resume)

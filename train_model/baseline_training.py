@@ -21,14 +21,13 @@ def main(_argv) -> None:
     from fewslice.stages.active import prepare, run_and_report
     from fewslice.stages.histology import dice_of_passes
 
-    job = prepare(args.experiment, {}, data_root=args.data_root)
+    job = prepare(args.experiment, args.overrides, data_root=args.data_root)
     logging.info("%s", job.describe())
     if not args.check_only:
         folder = run_and_report(job, runs_dir=args.runs_dir, resume=args.resume)
         for passes in (1, 20):
-            print(
-                f"Mean test Dice, {passes} dropout pass{'es' * (passes > 1)}: {dice_of_passes(job, folder, passes):.4f}"
-            )
+            dice = dice_of_passes(job, folder, passes)
+            print(f"Mean test Dice, {passes} dropout pass{'es' * (passes > 1)}: {dice:.4f}")
 
 
 if __name__ == "__main__":

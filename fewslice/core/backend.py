@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging as standard_logging
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -71,6 +72,8 @@ def load() -> None:
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
+    # images of several sizes are no mistake
+    standard_logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
     for name in ("set_max_epochs", "set_max_steps_per_epoch"):  # where Keras was imported before
         getattr(keras.config, name, lambda _: None)(None)
 

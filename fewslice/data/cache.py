@@ -44,6 +44,7 @@ from fewslice.data.io.nifti import Header, header_from
 from fewslice.data.readers import Reader, get_reader
 from fewslice.data.readers.selection import find_readable
 from fewslice.data.volume import (
+    BY_PIXEL,
     Case,
     Volume,
     image_notes,
@@ -304,8 +305,8 @@ def _asked_for(with_label: bool, with_scribble: bool) -> Annotations:
 
 def settings(dataset: DatasetConfig) -> dict[str, Any]:
     """Returns every setting that prepared arrays depend on."""
-    unused = {"target_resolution", "anti_aliasing", "label_resampling"} if dataset.grid != "resample" else set()
-    unused |= {"img_size_x", "img_size_y"} if dataset.grid == "native" else set()
+    unused = {"target_resolution", "anti_aliasing", "label_resampling"} if dataset.grid in BY_PIXEL else set()
+    unused |= {"img_size_x", "img_size_y"} if dataset.grid in ("whole", "native") else set()
     has_no_affine = dataset.layout.endswith("h5")
     unused |= {"orientation"} if dataset.orientation == "as_stored" or has_no_affine else set()
     unused |= {"percentiles"} if dataset.intensity != "percentiles" else set()

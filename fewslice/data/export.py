@@ -21,7 +21,7 @@ from fewslice.data.io.geometry import with_scale
 from fewslice.data.io.nifti import read_nifti, write_nifti
 from fewslice.data.readers import Reader
 from fewslice.data.readers.selection import resolve_patients
-from fewslice.data.volume import Case
+from fewslice.data.volume import BY_PIXEL, Case
 
 
 def cropped_geometry(
@@ -43,7 +43,7 @@ def cropped_geometry(
     Notes:
         Differs from the published code: that always writes what is called "published" here.
     """
-    if affine == "published" and grid != "resample":
+    if affine == "published" and grid in BY_PIXEL:
         raise ConfigError('affine "published" needs the resolution of `grid = "resample"`. Use "corrected".')
     if affine == "published":
         matrix = volume.affine.copy()
@@ -54,7 +54,7 @@ def cropped_geometry(
     spacing = list(volume.spacing_mm)
     for axis, size in enumerate(volume.image.shape[1:3]):
         native = volume.native_shape[axis]
-        if grid != "resample":
+        if grid in BY_PIXEL:
             # an axis of one pixel keeps its extent
             step, first = (native - 1) / (size - 1) if min(native, size) > 1 else native / size, 0.0
         else:

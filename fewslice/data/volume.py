@@ -2,8 +2,8 @@
 
 `grid = "resample"`: an in-plane resolution in mm, then cropped or padded (`preprocess`). `grid = "stretch"`: every
 slice gets the size of the network by the nearest pixel, corners on corners, whatever its mm, as in training and
-evaluation of CoreCLR (Vepa et al. 2024, arXiv 2411.15763). `grid = "native"`: voxels stay where they are, and every
-volume keeps its own shape, for networks that see windows.
+evaluation of CoreCLR (Vepa et al. 2024, arXiv 2411.15763). For networks that see windows, or slices of any size:
+`grid = "whole"`: the resolution, neither cropped nor padded; `grid = "native"`: voxels stay where they are.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from fewslice.data.io.geometry import STORED, Axes
 if TYPE_CHECKING:
     from fewslice.data.io.nifti import Header
     from fewslice.settings.datasets import DatasetConfig
+
+BY_PIXEL = ("stretch", "native")  # values of `grid` for which millimetres do not count
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +112,10 @@ def image_to_grid(image: np.ndarray, spacing_mm: Sequence[float], dataset: Datas
         image = preprocess.normalise(image, dataset.percentiles)
     elif dataset.intensity == "divide_by_255":
         image = np.asarray(image, np.float32) / np.float32(255)
-    if dataset.grid != "resample":
+    if dataset.grid in BY_PIXEL:
         return np.ascontiguousarray(_stretched(image, dataset), np.float32)
     channels = image[..., np.newaxis] if image.ndim == 3 else image
-    options = {"target_resolution": dataset.target_resolution, "size": dataset.size}
+    options = {"target_resolution": dataset.target_resolution, "size": _size(image.shape, spacing_mm, dataset)}
     options["anti_aliasing"] = dataset.anti_aliasing
     found = [preprocess.prepare_image(channels[..., c], spacing_mm, **options) for c in range(channels.shape[-1])]
     return found[0] if image.ndim == 3 else np.stack(found, axis=-1)
@@ -124,8 +126,8 @@ def refuse_large_grid(volume: Volume, dataset: DatasetConfig) -> None:
     if dataset.grid == "native":
         return
     *native, depth = volume.image.shape[:3]
-    need = 4.0 * math.prod(dataset.size) * depth * dataset.num_channels
-    if dataset.grid == "resample":
+    need = 4.0 * math.prod(_size(native, volume.spacing_mm, dataset)) * depth * dataset.num_channels
+    if dataset.grid not in BY_PIXEL:
         factors = preprocess.resampling_factors(volume.spacing_mm, dataset.target_resolution)
         need += sum(8 * max(n, n * factor) * max(n, n * factor) for n, factor in zip(native, factors, strict=True))
     if found := limits.exceeded(need):
@@ -149,10 +151,10 @@ def label_to_grid(
     Returns:
         (Z, NX, NY) uint8.
     """
-    if dataset.grid != "resample":
+    if dataset.grid in BY_PIXEL:
         return np.ascontiguousarray(_stretched(label, dataset), np.uint8)
-    options = {"target_resolution": dataset.target_resolution, "size": dataset.size, "fill": outside}
-    options["rule"] = dataset.label_resampling
+    options = {"target_resolution": dataset.target_resolution, "size": _size(label.shape, spacing_mm, dataset)}
+    options |= {"fill": outside, "rule": dataset.label_resampling}
     return np.ascontiguousarray(preprocess.prepare_label(label, spacing_mm, **options), np.uint8)
 
 
@@ -192,11 +194,19 @@ def label_from_grid(
         (X, Y, Z) uint8. With a stretched or native grid the class is chosen there and goes back by the nearest pixel;
         otherwise the probabilities go back (`preprocess.restore_probabilities`). Or (X, Y, Z, K) float32.
     """
-    if dataset.grid != "resample":
+    if dataset.grid in BY_PIXEL:
         chosen = probabilities.argmax(axis=-1).astype(np.uint8) if as_label else np.asarray(probabilities, np.float32)
         return np.ascontiguousarray(resize_nearest(np.moveaxis(chosen, 0, 2), tuple(native_shape[:2])))
     options = {"target_resolution": dataset.target_resolution, "anti_aliasing": dataset.anti_aliasing}
     return preprocess.restore_probabilities(probabilities, native_shape, spacing_mm, **options, as_label=as_label)
+
+
+def _size(shape: Sequence[int], spacing_mm: Sequence[float], dataset: DatasetConfig) -> Sequence[int]:
+    """Returns the rows and columns of the network's grid of a (X, Y, ...) volume, unless that is native."""
+    if dataset.grid != "whole":
+        return dataset.size
+    factors = preprocess.resampling_factors(spacing_mm, dataset.target_resolution)
+    return [preprocess.rescaled_size(n, factor) for n, factor in zip(shape, factors, strict=False)]
 
 
 def _stretched(array: np.ndarray, dataset: DatasetConfig) -> np.ndarray:

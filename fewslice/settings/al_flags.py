@@ -30,8 +30,13 @@ _STEPS = (
 
 @declared
 class StudyFlags(ScriptFlags):
-    """How several experiments run that are asked for in one command."""
+    """Flags of experiments: what differs from their file, and how several run that one command asks for."""
 
+    set: Annotated[
+        tuple[str, ...],
+        "group.key=value overrides the experiment, such as network.width=8; name=value an attribute of "
+        "init_<dataset>.py, such as img_size_x=96 (crops; with target_resolution it shrinks). May be repeated.",
+    ] = ()
     jobs: Annotated[Count, Aside("Experiments of a study that run at the same time; SLURM has its queue.")] = 1
     cluster: Annotated[
         Literal["none", "local", "slurm"],
@@ -43,17 +48,17 @@ class StudyFlags(ScriptFlags):
     ] = ()
     record: Annotated[str | None, Aside("File that gets the path of the run folder, for scripts.")] = None
 
+    @property
+    def overrides(self) -> Mapping[str, str]:
+        """Name -> text of `--set`."""
+        return datasets.parse_overrides(self.set)
+
 
 @declared
 class AlArgs(StudyFlags):
     """Flags of run_al_exp.py."""
 
     config: Annotated[str | None, "The experiment, a .yml file."] = None
-    set: Annotated[
-        tuple[str, ...],
-        "group.key=value overrides the experiment, such as policy.seed=1; name=value an attribute of "
-        "init_<dataset>.py, such as img_size_x=96 (crops; with target_resolution it shrinks). May be repeated.",
-    ] = ()
     study: Annotated[
         tuple[str, ...],
         "key=values: an experiment for each value, and for each combination where it is repeated, such as seed=0-4 or "
@@ -77,11 +82,6 @@ class AlArgs(StudyFlags):
     check_only: Annotated[bool, "Check the experiment and its dataset, say what it would do, and stop."] = False
     hours: Annotated[float | None, Help("Not here: the experiment's file sets the steps.", no_effect=_STEPS)] = None
     resume: Resume = True
-
-    @property
-    def overrides(self) -> Mapping[str, str]:
-        """Name -> text of `--set`."""
-        return datasets.parse_overrides(self.set)
 
     def completed(self) -> Self:
         """Returns these flags with the folder for the results.

@@ -82,14 +82,14 @@ class DatasetConfig:
     img_size_x: Annotated[Side, "Rows of a prepared slice."]
     img_size_y: Annotated[Side, "Columns of a prepared slice."]
     grid: Annotated[
-        Literal["resample", "stretch", "native"],
-        "resample to `target_resolution`, then crop or pad; stretch to the size by the nearest pixel; native leaves "
-        "every volume as it is, for networks that see windows.",
+        Literal["resample", "stretch", "whole", "native"],
+        "resample to `target_resolution`, then crop or pad; whole does neither; stretch to the size by the nearest "
+        "pixel; native leaves every volume as it is. whole and native are for networks that take any size.",
     ] = "resample"
     target_resolution: Annotated[
         Numbers,
         Must(lambda value: len(value) == 2 and min(value) > 0, "two positive numbers, mm per pixel"),
-        "mm per pixel of a prepared slice, (rows, columns); () where `grid` is not resample, which alone reads it.",
+        "mm per pixel of a prepared slice, (rows, columns); () where `grid` is stretch or native: unused.",
     ] = ()
     num_classes: Annotated[
         int,
@@ -475,7 +475,7 @@ def _completed(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         "class_weights": (1.0 / values["num_classes"],) * values["num_classes"],
         "data_path_tr_cropped": f"cropped/{name}",
         "unlabeled_phases": values.get("phases", ("",)),
-        "label_resampling": "area" if values.get("grid", "resample") == "resample" else "nearest",
+        "label_resampling": "nearest" if values.get("grid") in ("stretch", "native") else "area",
         **values,
     }
     values |= {key: os.path.expanduser(values[key]) for key in _FOLDERS if key in values}

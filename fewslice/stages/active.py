@@ -30,17 +30,18 @@ from fewslice.active.labels import Labels, join
 from fewslice.active.loop import Loop
 from fewslice.active.pool import Crops, open_pool
 from fewslice.active.query import MASKS, STRATEGIES, Choice
-from fewslice.active.selection_files import read_query, read_scores
+from fewslice.active.selection_files import read_labelled, read_query, read_scores
 from fewslice.active.units import Units
 from fewslice.core import backend, checkpoint, files
 from fewslice.core.errors import ConfigError, FewSliceError, few
 from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.data.batches.group import GroupSampler
+from fewslice.data.io.pictures import is_picture
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.data.readers.base import visible
 from fewslice.data.readers.patients import warn_of_shared_names
-from fewslice.data.volume import with_channel_axis
+from fewslice.data.volume import Case, with_channel_axis
 from fewslice.report.figures import gallery, uncertainty
 from fewslice.report.pages.experiments import results_path, write_experiment_report
 from fewslice.settings import datasets, facts
@@ -369,11 +370,12 @@ class _Parts:
 
     def _draw(self, path: Path, choice: Choice, labels: Sequence[np.ndarray] | None) -> None:
         crops, shown = Crops(self.volumes, self.pool, dims=3), range(min(gallery.MOST, len(choice.indices)))
+        cases = [self.volumes[self.pool.box(unit).case].case for unit in choice.indices[: gallery.MOST]]
         gallery.draw_gallery(
             path,
-            [_middle(crops[choice.indices[place]]) for place in shown],
+            [_middle(crops[choice.indices[place]], cases[place]) for place in shown],
             gallery.pick_titles([self.pool.name(unit) for unit in choice.indices], choice.values),
-            annotations=None if labels is None else [_middle(labels[place]) for place in shown],
+            annotations=None if labels is None else [_middle(labels[place], cases[place]) for place in shown],
             num_classes=self.dataset.num_classes,
             names=self.dataset.struct_name,
             heading=f"Round {int(path.parent.name)}: {len(choice.indices)} {self.experiment.unit.name} units",
@@ -387,6 +389,9 @@ class _Parts:
         if not (query.save_maps or query.save_uncerts) or not (folder / round_files.SCORE_TABLE).exists():
             return  # the first rounds may choose at random
         scores = read_scores(folder / round_files.SCORE_TABLE)
+        before = round_files.folder_of(folder.parents[1], number - 1) / round_files.LABELLED
+        for unit in read_labelled(before, self.pool) if number else ():
+            scores.pop(self.pool.name(unit), None)  # no candidate
         name, chosen = query.score.name, {self.pool.name(unit) for unit in choice.indices}
         if query.save_uncerts:
             values = [scores[one] for one in chosen], list(scores.values())
@@ -399,13 +404,12 @@ class _Parts:
             limits = min(map(np.min, maps.values())), max(float(np.percentile(one, 99.9)) for one in maps.values())
             for volume in self.volumes:
                 case = volume.case.case_id
-                middle = len(maps[case]) // 2
+                predicted = np.load(folder / round_files.MAPS / f"{case}_prediction.npy")
+                arrays = (with_channel_axis(volume.image), maps[case], predicted)
                 uncertainty.draw_panel(
                     folder / round_files.MAPS / f"{case}.png",
-                    with_channel_axis(volume.image)[middle],
-                    maps[case][middle],
-                    np.load(folder / round_files.MAPS / f"{case}_prediction.npy")[middle],
-                    None if volume.label is None else volume.label[middle].astype(int),
+                    *(_middle(array, volume.case) for array in arrays),
+                    None if volume.label is None else _middle(volume.label, volume.case).astype(int),
                     limits=limits,
                     scores=list(scores.values()),
                     score=scores.get(case, math.nan),
@@ -424,9 +428,10 @@ def _log_changed(run: Path) -> None:
             logging.warning(text, back, few(newer), int(labels.parent.name))
 
 
-def _middle(box: np.ndarray) -> np.ndarray:
-    """Returns the middle slice of a box (slices, rows, columns, ...)."""
-    return box[len(box) // 2]
+def _middle(box: np.ndarray, case: Case) -> np.ndarray:
+    """Returns the middle slice of a box (slices, rows, columns, ...), with the axis first that is shown from left."""
+    middle = box[len(box) // 2]
+    return middle.swapaxes(0, 1) if is_picture(case.image_path) else middle
 
 
 def _write_pool(path: Path, pool: Units) -> None:

@@ -35,7 +35,7 @@ def study_of(args: HistologyArgs) -> Path | None:
     experiments, same = {}, repeated_flags("heuristic", "run", "runs", "check_only")
     for one in combinations(axes):
         chosen = dataclasses.replace(args, heuristic=one["heuristic"], run=int(one["run"]))
-        job = prepare(chosen.experiment, {}, data_root=args.data_root)
+        job = prepare(chosen.experiment, args.overrides, data_root=args.data_root)
         experiments[job.experiment.name] = [*same, *(f"--{name}={value}" for name, value in one.items())]
         logging.info("%s", job.describe())
     return None if args.check_only else run_study("active", args.dataset, experiments, args)
@@ -49,6 +49,5 @@ def dice_of_passes(job: Job, run_dir: Path, passes: int) -> float:
     test = cache.open_volumes(job.dataset, job.test, job.dataset.unlabeled_phases, with_label=True)
     out = run_dir / f"eval_{passes}"
     pairs = ((volume, volume.native) for volume in test)
-    return mean_foreground_dice(
-        evaluate_cases(pairs, predict, dataset=job.dataset, out_dir=out, save_predictions=False)
-    )
+    scores = evaluate_cases(pairs, predict, dataset=job.dataset, out_dir=out, save_predictions=False)
+    return mean_foreground_dice(scores)

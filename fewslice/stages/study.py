@@ -68,7 +68,7 @@ def combinations(axes: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
 
 def repeated_flags(*left_out: str) -> list[str]:
     """Returns the flags on the command line, but for those of studies and those left out."""
-    left, found = {*settings_of(StudyFlags), "study", *left_out} - set(settings_of(ScriptFlags)), []
+    left, found = {*settings_of(StudyFlags), "study", *left_out} - {*settings_of(ScriptFlags), "set"}, []
     for name in FLAGS:
         if FLAGS[name].present and name not in left and name == FLAGS[name].name:
             value = FLAGS[name].value

@@ -130,6 +130,15 @@ def test_batchbald_takes_no_copy_of_what_it_has():
     assert sorted(choose("uncertainty", 2, scores=bald)[0]) == [0, 1]
 
 
+def test_batchbald_takes_units_of_each_class():
+    torn, other = [[0.9, 0.1], [0.1, 0.9]], [[0.6, 0.4], [0.4, 0.6]]
+    pool = make_units([1] * 4)
+    pool.labels = np.array(list("baba"))
+    inputs = {"pass_means": np.array([torn, other, torn, torn])}
+    query = make_query("batchbald", 3, pool=pool, inputs=inputs, per_label=1)
+    assert select("batchbald", query).indices.tolist()[:2] == [3, 0]  # of class a the one that tells most, then of b
+
+
 def test_predicted_classes_stand_in_for_known_ones():
     pool = make_units([1] * 4)
     pool.labels = np.array(list("aabb"))

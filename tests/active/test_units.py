@@ -114,7 +114,9 @@ def query_of(pool, budget, **parts):
 def test_chosen_patches_share_no_voxel_and_keep_the_cap(name, cap):
     pool = lattice()
     taken = [Box(0, (0, 0, 0), (1, 9, 3))]
-    query = query_of(pool, 5, scores=np.random.default_rng(0).random(len(pool)), annotated=taken, case_cap=cap)
+    rng = np.random.default_rng(0)
+    seen = {"scores": rng.random(len(pool)), "pass_means": rng.dirichlet([1, 1], (len(pool), 3))}
+    query = query_of(pool, 5, annotated=taken, case_cap=cap, **seen)
     chosen = [pool.box(unit) for unit in select(name, query).indices]
     assert len(chosen) == (4 if cap else 5)
     assert not any(overlap(one, other) for one, other in itertools.combinations([*chosen, *taken], 2))

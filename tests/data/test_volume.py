@@ -33,6 +33,22 @@ def test_stretch_by_hand():
     assert native.dtype == np.uint8 and native[..., 0].tolist() == [[0, 1, 1, 2, 2], [1, 2, 2, 3, 3]]
 
 
+@pytest.mark.parametrize("shape, size", [((6, 10), (4, 5)), ((8, 2), (5, 1))])
+def test_whole_images_are_resampled_each_to_its_own_size(shape, size):
+    """1 mm to 1.5 x 2 mm: as `resample` with just that size; and back without a margin."""
+    image = np.random.default_rng(0).random((*shape, 1)).astype(np.float32)
+    label = (image > 0.5).astype(np.uint8)
+    own = settings(grid="whole", target_resolution=(1.5, 2.0))
+    fitting = settings(grid="resample", target_resolution=(1.5, 2.0), size=size)
+    for to_grid, array in ((volume.image_to_grid, image), (volume.label_to_grid, label)):
+        found = to_grid(array, (1, 1, 1), own)
+        assert found.shape == (1, *size)
+        np.testing.assert_array_equal(found, to_grid(array, (1, 1, 1), fitting))
+    probabilities = np.random.default_rng(1).dirichlet([1, 1], (1, *size))
+    back = [volume.label_from_grid(probabilities, (*shape, 1), (1, 1, 1), each) for each in (own, fitting)]
+    np.testing.assert_array_equal(*back)
+
+
 def test_most_probable_class_is_chosen_before_stretching_back():
     probabilities = np.zeros((1, 2, 2, 3))
     probabilities[0, :, 0] = 0.4, 0.4, 0.2  # a tie takes the lower class

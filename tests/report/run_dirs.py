@@ -65,7 +65,8 @@ def volume(shift: int = 0) -> SimpleNamespace:
     label[8 + shift : 16 + shift, 4:13, 1:6] = 2
     label[10 + shift : 14 + shift, 6:10, 1:5] = 3
     image = np.random.default_rng(0).random(SHAPE, np.float32) + label
-    return SimpleNamespace(image=image, label=label, spacing_mm=(1.0, 2.0, 8.0))
+    case = SimpleNamespace(image_path=Path("001_ED.nii.gz"))
+    return SimpleNamespace(case=case, image=image, label=label, spacing_mm=(1.0, 2.0, 8.0))
 
 
 def write_prediction(run: Path, case_id: str, shift: int) -> None:

@@ -69,6 +69,15 @@ def test_one_volume_keeps_its_aspect():
     assert _pixels(figure).std() > 5
 
 
+def test_a_picture_is_shown_as_it_is_stored():
+    picture = volume()
+    picture.case.image_path = picture.case.image_path.with_name("001.png")
+    (row,) = contours.case_rows(picture, {"net": picture.label}, STRUCTURES)
+    np.testing.assert_array_equal(row.image[..., 0], picture.image[..., 0].T)  # shown with its first axis from the left
+    np.testing.assert_array_equal(row.truth, row.prediction)
+    assert row.truth.shape == (SHAPE[1], SHAPE[0], SHAPE[2])
+
+
 def test_slices_and_window_follow_the_labels():
     label = volume().label
     assert contours.choose_slices(label, np.zeros_like(label)) == (1, 2, 4, 5)

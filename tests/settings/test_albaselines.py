@@ -113,13 +113,18 @@ def test_names_of_runs_and_reductions():
     [
         ("blad", "Unknown heuristic 'blad'. Did you mean 'bald'.*batchbald.*entropy.*max, mc, power, rand.*variance"),
         ("bald:shufle_prop=1", "shufle_prop"),
-        ("batchbald", "batchbald obeys no `per_label`. Remove it .active.py: --nobalance_al."),
         ("rand:beta=2", "beta"),
     ],
 )
 def test_wrong_heuristics_are_named(heuristic, text):
     with pytest.raises(ConfigError, match=text):
         load_experiment(read_from(HistologyArgs, ["--dataset=phantom", f"--heuristic={heuristic}"]).experiment)
+
+
+def test_what_has_no_flag_is_set():
+    published = flags_of(["with", "set=network.width=8"])
+    args = read_from(HistologyArgs, ["--dataset=phantom", *published, "--set=grid=whole"])
+    assert args.overrides == {"network.width": "8", "grid": "whole"}
 
 
 def test_full_supervision_takes_everything_in_one_round():

@@ -17,6 +17,7 @@ from PIL import Image
 from fewslice.core import plugins
 from fewslice.core.errors import ConfigError
 from fewslice.data.readers import READERS
+from fewslice.report.figures import uncertainty
 from fewslice.stages.histology import write_results
 from tests.registries import temporary
 from tests.train_model import tiny, tiny_al
@@ -185,8 +186,15 @@ NATIVE = {
 }  # fmt: skip
 
 
-def test_images_of_different_sizes_learn_from_crops_and_are_seen_whole(glands, tmp_path):
+def test_images_of_different_sizes_learn_from_crops_and_are_seen_whole(glands, tmp_path, monkeypatch):
     (tmp_path / "settings" / "init_glands.py").write_text(INIT.replace('"stretch"', '"native"'))
+    panels, draw = {}, uncertainty.draw_panel
+
+    def recorded(path, image, *arrays, **how):
+        panels[path.stem] = (image, how["score"], how["scores"], how["title"])
+        draw(path, image, *arrays, **how)
+
+    monkeypatch.setattr(uncertainty, "draw_panel", recorded)
     folder = glands(**NATIVE)
     picks = tiny_al.picks(folder)
     sizes = [[SIZES[int(name.split("_")[0])] for name in names] for names in (picks[0], sum(picks, []))]
@@ -204,6 +212,10 @@ def test_images_of_different_sizes_learn_from_crops_and_are_seen_whole(glands, t
     written = sorted((folder / "rounds" / "001" / "member_0" / "eval" / "test" / "predictions").iterdir())
     assert [np.asarray(Image.open(path)).shape for path in written] == [SIZES[8], SIZES[9]]
     _check_pictures(folder / "rounds" / "001", scores)
+    assert all(image.shape == (*SIZES[int(name[0])][::-1], 3) for name, (image, *_) in panels.items()), "upright"
+    assert {name for name, (_, score, *_) in panels.items() if math.isnan(score)} == set(picks[0]), "no candidates"
+    assert {len(shown) for _, _, shown, _ in panels.values()} == {5}
+    assert {name for name, (*_, title) in panels.items() if title.endswith("chosen")} == set(picks[1])
     write_results(folder, tmp_path / "results" / "bald_0.npy")
     dice = np.load(tmp_path / "results" / "bald_0.npy")
     assert dice.dtype == np.float32 and dice.tolist() == pytest.approx([one["test_dice"] for one in found], abs=1e-6)

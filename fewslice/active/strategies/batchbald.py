@@ -12,7 +12,7 @@ from fewslice.settings.experiment import PASS_MEANS
 _CELLS = 2**22  # joint probabilities at a time
 
 
-@register("batchbald", needs=(PASS_MEANS,))
+@register("batchbald", needs=(PASS_MEANS,), obeys_rules=True)
 def batchbald(query: Query, *, configurations: Count = 4096) -> Choice:
     """Takes units one after the other, each time that which adds most to the mutual information of classes and passes.
 
@@ -37,25 +37,27 @@ def batchbald(query: Query, *, configurations: Count = 4096) -> Choice:
         >>> fewslice.select("batchbald", pass_means=[sure, torn, same, [[0.2, 0.8], [0.6, 0.4]]], budget=2).tolist()
         [1, 2]
     """
-    candidates = query.candidates
-    means = np.asarray(query.pass_means, np.float64)[candidates]  # (n, T, C)
+    left = query.candidates
+    means = np.asarray(query.pass_means, np.float64)  # (N, T, C)
     conditional = entr(means).sum(axis=2).mean(axis=1)
     joint = np.ones((1, means.shape[1]))  # of each configuration of the chosen units, in each pass
-    share, places, values, spent = np.ones(1), [], [], 0.0
-    for _ in range(query.budget):
-        gains = joint_entropies(joint, share, means) - spent - conditional
-        gains[places] = -np.inf
-        places.append(int(gains.argmax()))
-        values.append(gains[places[-1]])
-        spent += conditional[places[-1]]
-        joint = (joint[:, None] * means[places[-1]].T).reshape(-1, means.shape[1])
+    share, chosen, values, spent = np.ones(1), [], [], 0.0
+    while len(left) and len(chosen) < query.budget:
+        gains = joint_entropies(joint, share, means[left]) - spent - conditional[left]
+        ranked = query.balanced(np.array([*chosen, *left[np.argsort(-gains, kind="stable")]]))
+        unit = int(ranked[~np.isin(ranked, chosen)][0])
+        values.append(gains[left == unit].item())
+        chosen.append(unit)
+        left = query.allowed_after(left, chosen)
+        spent += conditional[unit]
+        joint = (joint[:, None] * means[unit].T).reshape(-1, means.shape[1])
         share = np.repeat(share, means.shape[2])
         if len(joint) > configurations:
             weights = joint.mean(axis=1) * share
             drawn = query.rng.choice(len(joint), configurations, p=weights / weights.sum())
             joint = joint[drawn]
             share = weights.sum() / (configurations * joint.mean(axis=1))
-    return Choice(candidates[places], np.array(values))
+    return Choice(np.array(chosen), np.array(values))
 
 
 def joint_entropies(joint: np.ndarray, share: np.ndarray, means: np.ndarray) -> np.ndarray:

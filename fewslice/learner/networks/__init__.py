@@ -188,7 +188,25 @@ class WindowNetwork(Network):
 
 
 @declared
-class StepwiseNetwork(SliceNetwork):
+class RecomputesStatistics(SliceNetwork):
+    """A network whose batch normalisation can be measured anew, since moving statistics lag behind short trainings."""
+
+    recompute_bn_statistics: Annotated[
+        bool,
+        "Before every validation the statistics of batch normalisation are measured anew on ten training batches, "
+        "without dropout, as the network is used.",
+    ] = False
+
+    def before_validation(self, model: keras.Model, batches: Batches, step: int) -> None:
+        if self.recompute_bn_statistics:
+            import models
+
+            places = range(step, step + _STATISTICS)
+            models.estimate_statistics(self.part(model), (batches.batch(place)[0] for place in places))
+
+
+@declared
+class StepwiseNetwork(RecomputesStatistics):
     """A network trained for steps by stochastic gradient descent with a polynomially decaying rate.
 
     Source: Luo et al., 2022, https://arxiv.org/abs/2203.02106; as in Vepa et al., 2024,
@@ -201,11 +219,6 @@ class StepwiseNetwork(SliceNetwork):
         60000
     )
     val_every: Annotated[int, Ge(1), "Steps between validations."] = 200
-    recompute_bn_statistics: Annotated[
-        bool,
-        "Before every validation the statistics of batch normalisation are measured anew on ten training batches, "
-        "without dropout, as the network is used.",
-    ] = False
 
     def schedule(self, plan: RoundPlan, count: int) -> Schedule:
         steps = max(1, int(self.steps * plan.training_share))
@@ -215,13 +228,6 @@ class StepwiseNetwork(SliceNetwork):
         from fewslice.train.optimizers import CoupledSGD, polynomial_decay
 
         return CoupledSGD(polynomial_decay(self.learning_rate, steps))
-
-    def before_validation(self, model: keras.Model, batches: Batches, step: int) -> None:
-        if self.recompute_bn_statistics:
-            import models
-
-            places = range(step, step + _STATISTICS)
-            models.estimate_statistics(self.part(model), (batches.batch(place)[0] for place in places))
 
 
 def network_of(named: Named) -> Network:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge
 
-from fewslice.learner.networks import NETWORKS, Schedule, SliceNetwork
+from fewslice.learner.networks import NETWORKS, RecomputesStatistics, Schedule
 from fewslice.learner.networks.unets import Dropping
 from fewslice.settings.declare import BelowOne, Count, NotNegative, Positive, declared
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @NETWORKS.register("strided_unet")
 @declared
-class StridedUnet(Dropping, SliceNetwork):
+class StridedUnet(Dropping, RecomputesStatistics):
     """`models.build_strided_unet`: learns from crops, sees whole images of any size, predicts by dropout passes."""
 
     width: Annotated[Count, "Channels of the finest level."] = 16

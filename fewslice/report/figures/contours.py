@@ -11,6 +11,7 @@ import numpy as np
 
 from fewslice.core.colours import structure_colour
 from fewslice.core.errors import FewSliceError
+from fewslice.data.io.pictures import is_picture
 from fewslice.report.figures import style
 from fewslice.report.tables.table import number
 
@@ -170,8 +171,10 @@ def case_rows(native: Volume, predictions: Mapping[str, np.ndarray], structures:
                 f"The prediction of {' '.join(title.split())} has shape {prediction.shape}, the volume "
                 f"{native.label.shape}. Was the dataset changed after the evaluation? Evaluate again."
             )
-    known = native.label <= len(structures)
-    truth = native.label * known
+    arrays, is_turned = (native.image, native.label, *predictions.values()), is_picture(native.case.image_path)
+    image, label, *found = (array.swapaxes(0, 1) if is_turned else array for array in arrays)
+    predictions, known = dict(zip(predictions, found, strict=True)), label <= len(structures)
+    truth = label * known
     everything = np.maximum.reduce([truth, *(prediction * known for prediction in predictions.values())])
     slices = choose_slices(truth, everything)
     window = choose_window([truth, everything], native.spacing_mm)
@@ -179,5 +182,5 @@ def case_rows(native: Volume, predictions: Mapping[str, np.ndarray], structures:
     for title, prediction in predictions.items():
         dice = [_dice(truth[..., k], (prediction * known)[..., k], structures) for k in slices]
         captions = tuple(f"slice {k + 1}:  {text}" for k, text in zip(slices, dice, strict=True))
-        rows.append(Row(title, native.image, truth, prediction, native.spacing_mm, slices, window, captions))
+        rows.append(Row(title, image, truth, prediction, native.spacing_mm, slices, window, captions))
     return rows

@@ -65,7 +65,7 @@ def draw_panel(
     if np.isfinite(score):
         higher = np.mean(np.asarray(scores) > score)
         grid[5].axvline(score, color=structure_colour(1), linewidth=2)
-        style.heading(grid[5], f"this image: {score:.3g}, {higher:.0%} score higher")
+        style.heading(grid[5], f"here {score:.3g}; {higher:.0%} score higher")
     write_bytes(path, style.png_bytes(figure, dpi=110))
 
 
@@ -85,4 +85,5 @@ def _density(axes: style.Axes, scores: Sequence[float], name: str) -> None:
     values = values[np.isfinite(values)]
     style.calm(axes, xlabel=f"{name} of the candidates")
     axes.hist(values, bins=min(_BINS, max(1, len(values) // 2)), color=_LINE, alpha=0.6)
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("images", color=style.QUIET, fontsize=9)
