@@ -42,17 +42,18 @@ from fewslice.stages import run
 FLAGS = flags.FLAGS
 define(stages.Training, "seed")
 flags.DEFINE_string("output", None, "Folder for data, runs and report. Default: demo_output/ in the checkout.")
-flags.DEFINE_integer("global_n_iter", 500, "Steps of global pretraining.", lower_bound=1)
-flags.DEFINE_integer("local_n_iter", 60, "Steps of local pretraining.", lower_bound=1)
-flags.DEFINE_integer("seg_n_iter", 400, "Steps of each training with labels.", lower_bound=1)
-flags.DEFINE_integer("unimatch_n_iter", 100, "Steps of UniMatch.", lower_bound=1)
+flags.DEFINE_integer("global_n_iter", 300, "Steps of global pretraining.", lower_bound=1)
+flags.DEFINE_integer("local_n_iter", 40, "Steps of local pretraining.", lower_bound=1)
+flags.DEFINE_integer("seg_n_iter", 200, "Steps of each training with labels.", lower_bound=1)
+flags.DEFINE_integer("unimatch_n_iter", 80, "Steps of UniMatch.", lower_bound=1)
 
 POOL, VALIDATION, TEST = 28, 2, 10  # hearts without labels; with masks, to choose weights by; to compare on
 NEW = POOL + VALIDATION + TEST + 1  # the heart that no training sees
 SLICES = 12  # that are painted, of 266
 STRUCTURES = ("rv", "myo", "lv")
 STRATEGIES = {"hearts": "typiclust", "hearts_random": "random"}  # the same scans, painted in other slices
-# Many small steps: after few, the statistics of batch normalisation are still those of random weights.
+# A small network, normalised by each image itself: after few steps, gathered statistics are those of random weights.
+NETWORK = ("--unet=8,16,32,64,64", "--normalisation=instance")
 SMALL = ("img_size_x=64", "img_size_y=64", "target_resolution=3,3", "mtask_bs=5", "val_step_update=100")
 CLOSING = """
 Open
@@ -155,7 +156,7 @@ def add_scans() -> None:
 def arguments(cls: type[stages.ScriptFlags], dataset: str, *more: str) -> list[str]:
     """Returns flags of a stage with those that all share, as far as it has them."""
     texts = [f"--dataset={dataset}", f"--runs_dir={at('runs')}", f"--seed={FLAGS.seed}"]
-    texts += [f"--set={text}" for text in SMALL] + ["--mixed_precision"] * backend.has_bfloat16_units()
+    texts += [*NETWORK, *(f"--set={text}" for text in SMALL)] + ["--mixed_precision"] * backend.has_bfloat16_units()
     return [*(text for text in texts if text.partition("=")[0][2:] in settings_of(cls)), *more]
 
 
