@@ -12,7 +12,7 @@ from keras import layers, ops
 
 from models.joint import LOGITS, Rows
 from models.layers import BatchNormalization
-from models.unet import ENCODER_FILTERS, build_unet, check_at_least_one
+from models.unet import build_unet, check_at_least_one
 
 CONSISTENCY = "consistency"
 TEACHER_PREFIX = "ema_"
@@ -163,7 +163,7 @@ def build_unimatch_net(
     unet = build_unet(image_shape, num_classes, seed=seed)
     images = keras.Input(image_shape, name="image")
     num_clean = num_labelled + num_unlabelled
-    levels = [unet.get_layer(f"enc_c{level}_b_relu").output for level in range(1, len(ENCODER_FILTERS) + 1)]
+    levels = [layer.output for layer in unet.layers if layer.name.startswith("enc_") and layer.name.endswith("b_relu")]
     decoder = keras.Model(levels, unet.output, name="decoder")
     clean_levels = keras.Model(unet.input, levels, name="encoder")(Rows(0, num_clean, name="clean_rows")(images))
     clean = decoder(clean_levels)

@@ -16,7 +16,6 @@ from keras import layers
 from models.layers import BatchNormalization, RegionVectors, UpsampledConv2D
 
 ENCODER_FILTERS = (16, 32, 64, 128, 128, 128)
-NUM_DECODER_BLOCKS = 5
 GLOBAL_HIDDEN = 1024
 EMBEDDING_SIZE = 128
 
@@ -69,8 +68,8 @@ def check_at_least_one(**numbers: int) -> None:
 
 
 def encoder_outputs(inputs, seed: int = 0) -> list:
-    """Applies the encoder to `inputs` (batch, height, width, channel). Returns its six levels, finest first."""
-    check_sides(inputs.shape[1:3])
+    """Applies the encoder to `inputs` (batch, height, width, channel). Returns its levels, finest first."""
+    check_sides(inputs.shape[1:3], 2 ** (len(ENCODER_FILTERS) - 1))
     seeds = LayerSeeds(seed)
     levels = []
     x = inputs
@@ -83,14 +82,16 @@ def encoder_outputs(inputs, seed: int = 0) -> list:
     return levels
 
 
-def decoder_outputs(levels: list, num_blocks: int = NUM_DECODER_BLOCKS, seed: int = 0) -> list:
-    """Applies the first `num_blocks` decoder blocks to the encoder's six levels. Returns the output of each block."""
-    if not 1 <= num_blocks <= NUM_DECODER_BLOCKS:
-        raise ValueError(f"`num_blocks` must be 1 to {NUM_DECODER_BLOCKS}. Received: num_blocks={num_blocks}")
+def decoder_outputs(levels: list, num_blocks: int | None = None, seed: int = 0) -> list:
+    """Applies the first `num_blocks` decoder blocks (None: all) to the encoder's levels. Returns each one's output."""
+    most = len(levels) - 1
+    num_blocks = most if num_blocks is None else num_blocks
+    if not 1 <= num_blocks <= most:
+        raise ValueError(f"`num_blocks` must be 1 to {most}. Received: num_blocks={num_blocks}")
     seeds = LayerSeeds(seed)
     outputs = []
     x = levels[-1]
-    for level in range(5, 5 - num_blocks, -1):
+    for level in range(most, most - num_blocks, -1):
         filters = ENCODER_FILTERS[level - 1]
         x = conv_block(x, filters, f"dec_dc{level + 1}", seeds, upsample=True)
         x = layers.Concatenate(name=f"dec_cat{level}")([x, levels[level - 1]])
@@ -148,7 +149,7 @@ def local_map(inputs, num_blocks: int, seed: int = 0):
 
 def local_map_size(image_shape: tuple[int, int, int], num_blocks: int) -> tuple[int, int]:
     """Returns height and width of the map of decoder block `num_blocks`."""
-    scale = 2 ** (5 - num_blocks)
+    scale = 2 ** (len(ENCODER_FILTERS) - 1 - num_blocks)
     return image_shape[0] // scale, image_shape[1] // scale
 
 

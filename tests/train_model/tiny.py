@@ -53,18 +53,18 @@ unlabeled = ("tr4",)
 """
 
 # Small and quick settings of each stage; the pretraining stages share what finds them again.
-_FIND = ("--n_parts=2", "--bt_size=2")
+_FIND, _BLOCKS = ("--n_parts=2", "--bt_size=2"), ("--no_of_decoder_blocks=1",)
 FLAGS = {
     GLOBAL: (*_FIND, "--bbox_dim=20", "--n_iter=4"),
     GROUP: ("--n_iter=4",),
-    LOCAL: (*_FIND, "--n_iter=4", "--pretr_n_iter=4", "--pretr_bbox_dim=20"),
+    LOCAL: (*_FIND, *_BLOCKS, "--n_iter=4", "--pretr_n_iter=4", "--pretr_bbox_dim=20"),
     ENCODER: (*_FIND, "--bbox_dim=20", "--n_iter=4", "--pretr_n_iter=4"),
-    ENCODER_DECODER: ("--n_parts=2", "--n_iter=4", "--pretr_n_iter=4"),
+    ENCODER_DECODER: ("--n_parts=2", *_BLOCKS, "--n_iter=4", "--pretr_n_iter=4"),
     BASELINE: ("--no_of_tr_imgs=tr1", "--n_iter=4"),
     JOINT: ("--no_of_tr_imgs=tr1", "--n_iter=6", "--pretr_n_iter=4", "--bt_size=2", "--refresh_every=4"),
 }
 TIMES = ("seconds", "steps_per_s")
-FILTERS = (16,) * 6  # of the U-Net's levels, see `quick_networks`
+FILTERS = (16,) * 3  # of the U-Net's levels, see `quick_networks`
 
 
 def write_dataset(root: Path) -> Path:
