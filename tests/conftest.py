@@ -21,7 +21,7 @@ SLOW_FIRST = (
     "test_joint.py",
     "test_run_al_exp.py",
     "test_run_al_exp_safety.py",
-    "test_backends.py",
+    "test_benchmarks.py",
     "test_extending.py",
     "test_select_slices.py",
     "test_group.py",
@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    """Takes what is imported from the garbage collector, which Keras calls between networks: half a second each time."""
+    """Takes what is imported from the garbage collector. Keras calls it between networks, half a second each time."""
     gc.freeze()
 
 
