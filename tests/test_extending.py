@@ -6,6 +6,7 @@ Expected values: by hand, on the tiny dataset.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -22,6 +23,7 @@ from fewslice.active import uncertainty
 from fewslice.core import plugins, registry
 from fewslice.core.errors import ConfigError
 from tests.golden_files import REPOSITORY
+from tests.registries import temporary
 from tests.scripts.running import run
 from tests.train_model import tiny, tiny_al
 
@@ -64,11 +66,14 @@ def examples(tmp_path):
 @pytest.fixture
 def loaded(examples, monkeypatch):
     """A function (name) that loads an example into this process until the test ends."""
+    import fewslice.stages.active  # noqa: F401  with these two all tables are there
+    import losses  # noqa: F401
+
     monkeypatch.setattr(plugins, "_loaded", {})
-    before = {table: dict(table._objects) for table in registry.tables()}
-    yield lambda name: plugins.load([str(examples / name)])
-    for table, objects in before.items():
-        table._objects = objects
+    with contextlib.ExitStack() as stack:
+        for table in registry.tables():
+            stack.enter_context(temporary(table))
+        yield lambda name: plugins.load([str(examples / name)])
 
 
 @pytest.fixture
