@@ -13,9 +13,10 @@ QUICK_XLA := --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_pas
 # What one worker has compiled, the other reads; also what takes less than a second, which is nearly everything.
 JAX_CACHES_ALL := JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 
-# What backends may compute differently: kernels and layers, and each loss and network against recorded numbers.
+# What backends may compute differently: kernels and layers, each loss and network against recorded numbers, training.
 JAX_TESTS := $(addprefix tests/losses/test_,losses.py annotated.py components.py info_nce.py structure_ids.py) \
-	$(addprefix tests/models/test_,layers.py statistics.py) $(wildcard tests/losses/test_golden_*.py tests/models/test_golden_*.py)
+	$(addprefix tests/models/test_,layers.py statistics.py) tests/core/test_backends.py \
+	$(wildcard tests/losses/test_golden_*.py tests/models/test_golden_*.py)
 # Two workers on two cores; threads of their own would only wait for each other. PYTHONUTF8: tests read what they wrote
 # whatever the locale is; the library itself always names the encoding.
 # MALLOC_*: what the scripts ask of the C library themselves, see fewslice/core/app.py.

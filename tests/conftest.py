@@ -7,6 +7,7 @@ every third, or all with FEWSLICE_ALL_CASES=1.
 
 from __future__ import annotations
 
+import gc
 import os
 import pathlib
 from collections import defaultdict
@@ -20,7 +21,7 @@ SLOW_FIRST = (
     "test_joint.py",
     "test_run_al_exp.py",
     "test_run_al_exp_safety.py",
-    "test_backends.py",
+    "test_benchmarks.py",
     "test_extending.py",
     "test_select_slices.py",
     "test_group.py",
@@ -38,6 +39,11 @@ def pytest_collection_modifyitems(config, items):
         left_out = left_out_of(items)
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=list(left_out))
+
+
+def pytest_collection_finish():
+    """Takes what is imported from the garbage collector. Keras calls it between networks, half a second each time."""
+    gc.freeze()
 
 
 def left_out_of(items):

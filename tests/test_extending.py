@@ -1,10 +1,12 @@
 """The examples of docs/extending.md, as a user has them: files outside the checkout that commands are given.
 
+One command runs in a process of its own, with `--plugin` and FEWSLICE_PLUGINS; the others have the files loaded here.
 Expected values: by hand, on the tiny dataset.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -19,7 +21,10 @@ import yaml
 
 from fewslice.active import uncertainty
 from fewslice.core import plugins, registry
+from fewslice.core.errors import ConfigError
 from tests.golden_files import REPOSITORY
+from tests.registries import temporary
+from tests.scripts.running import run
 from tests.train_model import tiny, tiny_al
 
 PAGE = (REPOSITORY / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -61,19 +66,21 @@ def examples(tmp_path):
 @pytest.fixture
 def loaded(examples, monkeypatch):
     """A function (name) that loads an example into this process until the test ends."""
+    import fewslice.stages.active  # noqa: F401  with these two all tables are there
+    import losses  # noqa: F401
+
     monkeypatch.setattr(plugins, "_loaded", {})
-    before = {table: dict(table._objects) for table in registry.tables()}
-    yield lambda name: plugins.load([str(examples / name)])
-    for table, objects in before.items():
-        table._objects = objects
+    with contextlib.ExitStack() as stack:
+        for table in registry.tables():
+            stack.enter_context(temporary(table))
+        yield lambda name: plugins.load([str(examples / name)])
 
 
-def command(script, *flags, cwd, **environment):
-    """Returns the finished process of a script as a user starts it."""
-    call = [sys.executable, str(REPOSITORY / script), *flags]
-    return subprocess.run(
-        call, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=300, check=False
-    )
+@pytest.fixture
+def tiny_data(tiny_root, monkeypatch):
+    """Points the library of this process to the tiny dataset."""
+    for name, value in tiny.environment(tiny_root).items():
+        monkeypatch.setenv(name, value)
 
 
 def test_there_is_an_example_of_every_kind():
@@ -82,39 +89,46 @@ def test_there_is_an_example_of_every_kind():
 
 @pytest.mark.slow
 def test_an_experiment_of_plugins(examples, tiny_root, tmp_path):
+    """In a process of its own, as a user starts it."""
     settings = tiny_al.write_settings(tmp_path / "settings")
     (examples / "own.yml").write_text(yaml.safe_dump(EXPERIMENT))
     environment = {"FEWSLICE_DATA": str(tiny_root), "FEWSLICE_EXPERIMENTS": str(settings)}
     environment["FEWSLICE_PLUGINS"] = f"focal.py{os.pathsep}plain_cnn.py"
     names = ("outermost.py", "gini.py", "brightness.py", "no_borders.py")
     flags = ["--config=own.yml", f"--runs_dir={tmp_path / 'runs'}", *(f"--plugin={name}" for name in names)]
-    wrong = command(
-        "train_model/run_al_exp.py", *flags, "--set=network.widht=3", "--check_only", cwd=examples, **environment
-    )
-    assert wrong.returncode == 1 and "widht" in wrong.stderr and "Did you mean 'width'" in wrong.stderr, wrong.stderr
-    done = command("train_model/run_al_exp.py", *flags, cwd=examples, **environment)
+    call = [sys.executable, str(REPOSITORY / "train_model" / "run_al_exp.py"), *flags]
+    done = subprocess.run(call, cwd=examples, env=os.environ | environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    run = tiny.run_dir(tmp_path / "runs", tiny_al.SCRIPT)
-    picks = tiny_al.picks(run)
+    folder = tiny.run_dir(tmp_path / "runs", tiny_al.SCRIPT)
+    picks = tiny_al.picks(folder)
     assert picks[0] == [f"00{number}_ED_slice_03" for number in (1, 2, 3, 4)] and len(set(sum(picks, []))) == 8
-    assert set(np.unique(np.load(run / "rounds" / "000" / "labels.npy"))) == {0, 1, 2, 3}  # 3: not annotated
-    assert np.isfinite(float(tiny.log(run / "rounds" / "002" / "member_0")[-1]["loss"]))
-    told = {name.rpartition("/")[2]: text for name, text in json.loads((run / "versions.json").read_text()).items()}
+    assert set(np.unique(np.load(folder / "rounds" / "000" / "labels.npy"))) == {0, 1, 2, 3}  # 3: not annotated
+    assert np.isfinite(float(tiny.log(folder / "rounds" / "002" / "member_0")[-1]["loss"]))
+    told = {name.rpartition("/")[2]: text for name, text in json.loads((folder / "versions.json").read_text()).items()}
     for name in ("focal.py", "plain_cnn.py", *names):
         assert re.fullmatch(rf"sha256 [0-9a-f]{{64}}: {' '.join(KINDS[name])}", told[name])
 
 
-@pytest.mark.slow
-def test_a_selection_with_a_strategy_of_ones_own(examples, tiny_root, tmp_path):
-    flags = ["--dataset=tiny", "--budget=4", f"--runs_dir={tmp_path}", "--plugin=outermost.py", "--strategy=outermost"]
-    environment = tiny.environment(tiny_root)
-    done = command("train_model/select_slices.py", *flags, "--options", "share=0", cwd=examples, **environment)
-    assert done.returncode == 0, done.stderr
+def test_a_wrong_option_of_a_network_of_ones_own(examples, loaded, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(tiny_al.write_settings(tmp_path / "settings")))
+    for name in KINDS:
+        loaded(name)
+    (examples / "own.yml").write_text(yaml.safe_dump(EXPERIMENT))
+    flags = [f"--config={examples / 'own.yml'}", f"--runs_dir={tmp_path / 'runs'}", "--check_only"]
+    tiny.execute(tiny_al.SCRIPT, flags)
+    with pytest.raises(ConfigError, match="(?s)widht.*Did you mean 'width'"):
+        tiny.execute(tiny_al.SCRIPT, [*flags, "--set=network.widht=3"])
+
+
+def test_a_selection_with_a_strategy_of_ones_own(loaded, tiny_data, tmp_path):
+    loaded("outermost.py")
+    flags = ["--dataset=tiny", "--budget=4", f"--runs_dir={tmp_path}", "--strategy=outermost"]
+    tiny.execute("select_slices", [*flags, "--options", "share=0"])
     with open(tiny.run_dir(tmp_path, "select_slices") / "query.csv", newline="") as file:
         assert {row["unit_id"] for row in csv.DictReader(file)} == {f"00{n}_ED_slice_03" for n in (1, 2, 3, 4)}
 
 
-def test_a_reader_of_ones_own(examples, tiny_root, tmp_path):
+def test_a_reader_of_ones_own(loaded, tiny_root, tmp_path, monkeypatch):
     for folder in ("settings", "data/pairs"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "settings" / "init_pairs.py").write_text(
@@ -124,10 +138,12 @@ def test_a_reader_of_ones_own(examples, tiny_root, tmp_path):
     for source in (tiny_root / "tiny").glob("*/*.nii.gz"):
         new = "seg" if source.name.endswith("_gt.nii.gz") else "t1"
         shutil.copy(source, tmp_path / "data" / "pairs" / f"{source.parent.name.removeprefix('patient')}_{new}.nii.gz")
-    environment = {"FEWSLICE_DATA": str(tmp_path / "data"), "FEWSLICE_EXPERIMENTS": str(tmp_path / "settings")}
-    without = command("scripts/verify_dataset.py", "--dataset=pairs", cwd=examples, **environment)
+    monkeypatch.setenv("FEWSLICE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(tmp_path / "settings"))
+    without = run("verify_dataset", "--dataset=pairs")
     assert without.returncode == 1 and "Unknown layout 't1_pairs'" in without.stderr
-    done = command("scripts/verify_dataset.py", "--dataset=pairs", "--plugin=t1_pairs.py", cwd=examples, **environment)
+    loaded("t1_pairs.py")
+    done = run("verify_dataset", "--dataset=pairs")
     assert done.returncode == 0 and "7" in done.stdout, done.stderr + done.stdout
 
 

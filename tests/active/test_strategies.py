@@ -11,7 +11,7 @@ import pytest
 
 from fewslice.active.measures.coverage import purity_radius, unit_rows
 from fewslice.active.measures.typical import cluster_units, typical_units, typicality
-from fewslice.active.query import best, best_first, select
+from fewslice.active.query import STRATEGIES, best, best_first, select
 from fewslice.active.strategies.uncertainty_herding import smallest_distance
 from fewslice.core.errors import ConfigError
 from tests.active.units import choose, make_query, make_units, query_of
@@ -90,10 +90,13 @@ def test_units_are_drawn_by_their_weights(kind):
     scores, draws = np.array([0.5, 1.0, 2.0, 2.0]), 1200
     weights = {"power": scores**2, "softmax": np.exp(2 * scores), "softrank": np.array([4, 3, 1.5, 1.5]) ** -2.0}[kind]
     options, pairs = {"beta": 2.0, "kind": kind}, np.zeros((4, 4))
+    query, strategy = query_of("power", 2, scores=scores), STRATEGIES.get("power")  # checks its options only once
     for seed in range(draws):
-        (one, two), values = choose("power", 2, scores=scores, seed=seed, options=options)
+        choice = strategy(dataclasses.replace(query, rng=np.random.default_rng(seed)), **options)
+        one, two = choice.indices
         pairs[one, two] += 1 / draws
-        assert values.tolist() == [scores[one], scores[two]]
+        assert choice.values.tolist() == [scores[one], scores[two]]
+    assert choose("power", 2, scores=scores, seed=draws - 1, options=options)[0] == [one, two]
     share = weights / weights.sum()
     expected = share[:, None] * share / (1 - share)[:, None] * (1 - np.eye(4))
     np.testing.assert_allclose(pairs, expected, atol=0.05)

@@ -17,9 +17,13 @@ BENCHMARKS = harness.BENCHMARKS if keras.backend.backend() == "tensorflow" else 
 
 
 @pytest.fixture
-def eager():
-    """Runs without graphs, which at this size take most of the time."""
+def eager(monkeypatch):
+    """Runs without graphs, which at this size take most of the time, and U-Nets of three levels."""
     import tensorflow as tf
+
+    import models.unet
+
+    monkeypatch.setattr(models.unet, "ENCODER_FILTERS", (16,) * 3)
 
     policy = keras.config.dtype_policy()
     tf.config.run_functions_eagerly(True)

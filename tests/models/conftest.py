@@ -5,6 +5,8 @@ from __future__ import annotations
 import keras
 import pytest
 
+import models.unet
+
 
 @pytest.fixture
 def double_precision():
@@ -14,3 +16,9 @@ def double_precision():
         keras.config.set_dtype_policy("float64")
     yield
     keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture
+def small_unet(monkeypatch):
+    """Three levels instead of six, for what does not depend on them: half of the layers."""
+    monkeypatch.setattr(models.unet, "ENCODER_FILTERS", (16,) * 3)

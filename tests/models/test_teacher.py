@@ -14,6 +14,7 @@ from models.teacher import CONSISTENCY, AveragedTeacher, without_statistics
 from tests.models.networks import number
 
 SHAPE = (32, 32, 1)
+pytestmark = pytest.mark.usefixtures("small_unet")
 
 
 def _images(rows, seed=0):

@@ -31,7 +31,7 @@ def small_networks(tiny_root):
             patch.setenv(name, value)
         tiny_al.use_small_networks(patch)
         logging.set_verbosity(logging.INFO)
-        patch.setattr(models.unet, "ENCODER_FILTERS", (4,) * 6)
+        patch.setattr(models.unet, "ENCODER_FILTERS", (4,) * 3)
         patch.setattr(learner, "load_network", load_once)
         yield patch
 

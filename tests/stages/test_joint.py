@@ -24,7 +24,10 @@ ENCODER, DECODER, HEAD = "enc_c1_a/kernel", "dec_c1_a/kernel", "seg_fin_layer/ke
 
 
 def unet(seed):
-    return models.build_unet((32, 32, 1), 3, seed=seed)
+    """Of three levels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models.unet, "ENCODER_FILTERS", (4,) * 3)
+        return models.build_unet((32, 32, 1), 3, seed=seed)
 
 
 @pytest.fixture(scope="module")

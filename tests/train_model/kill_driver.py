@@ -17,6 +17,7 @@ compiled, which would take longer than the few steps until each death. Nor do th
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -168,5 +169,6 @@ def answer(job: dict) -> dict:
 if __name__ == "__main__":
     for module in pkgutil.walk_packages(fewslice.__path__, "fewslice."):  # imported once, for all children
         importlib.import_module(module.name)
+    gc.freeze()  # Keras collects garbage between networks; of all that is imported there is none
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)

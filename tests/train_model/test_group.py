@@ -17,7 +17,7 @@ import pytest
 from fewslice.core.errors import ConfigError
 from fewslice.settings.stage_flags import digest_values
 from fewslice.stages import checks
-from tests.train_model import tiny
+from tests.train_model import tiny, tiny_al
 
 SIMCLR = ("--use_slice_pos=0", "--use_phase=0", "--use_patient=0", "--pos_loss1_wt=0", "--pos_loss2_wt=0")
 # Log of 1 + number of negatives: 16 for NT-Xent of 18 rows, 12 rows of other groups for both group-positive terms.
@@ -26,10 +26,18 @@ LEVEL = math.log(17) + 0.4 * math.log(13)
 
 @pytest.fixture(scope="module")
 def house(train, tmp_path_factory):
-    """The stage, run once."""
+    """The stage, run once with a narrow encoder."""
     runs = tmp_path_factory.mktemp("group")
-    train(runs, tiny.GROUP)
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_al.use_small_networks(patch)
+        train(runs, tiny.GROUP)
     return SimpleNamespace(runs=runs, dir=tiny.run_dir(runs, tiny.GROUP))
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """The encoder is that of `house`."""
+    tiny_al.use_small_networks(monkeypatch)
 
 
 def test_run_directory(house):
@@ -53,6 +61,7 @@ def test_log(house):
     assert not (house.dir / "checkpoints" / "best.npz").exists()
 
 
+@pytest.mark.usefixtures("narrow")
 def test_weights_are_those_of_the_network_and_of_the_embedding(house):
     import models
     from fewslice.core.checkpoint import load_arrays
@@ -62,9 +71,10 @@ def test_weights_are_those_of_the_network_and_of_the_embedding(house):
     report = models.copy_by_name(model, kept)
     assert set(report.copied) == set(kept) and not report.missing and not report.mismatched
     h = models.embedding_part(model).predict_on_batch(np.ones((2, 32, 32, 1), np.float32))
-    assert h.shape == (2, 512) and np.isfinite(h).all()
+    assert h.shape == (2, 16) and np.isfinite(h).all()
 
 
+@pytest.mark.usefixtures("narrow")
 def test_simclr_from_the_pretrained_weights(house, run_script):
     folder = run_script(tiny.GROUP, *SIMCLR, "--batch_size=4", "--n_iter=1", f"--init_from={house.dir}")
     assert folder.name.startswith("resnet18_simclr_bs4_s0-")

@@ -111,7 +111,7 @@ def test_predictions_lie_on_the_source_grid(house, tiny_root):
 def test_weights_travel_from_stage_to_stage(house):
     last = {script: tiny.weights(folder) for script, folder in house.dirs.items()}
     frozen = [name for name in last[tiny.LOCAL] if name.startswith("enc_") and "moving" not in name]
-    assert len(frozen) == 48
+    assert len(frozen) == 8 * len(tiny.FILTERS)
     for name in frozen:
         np.testing.assert_array_equal(last[tiny.LOCAL][name], last[tiny.GLOBAL][name])
     log = (house.dirs[tiny.ENCODER_DECODER] / "logs" / "run.log").read_text()

@@ -53,18 +53,18 @@ unlabeled = ("tr4",)
 """
 
 # Small and quick settings of each stage; the pretraining stages share what finds them again.
-_FIND = ("--n_parts=2", "--bt_size=2")
+_FIND, _BLOCKS = ("--n_parts=2", "--bt_size=2"), ("--no_of_decoder_blocks=1",)
 FLAGS = {
     GLOBAL: (*_FIND, "--bbox_dim=20", "--n_iter=4"),
     GROUP: ("--n_iter=4",),
-    LOCAL: (*_FIND, "--n_iter=4", "--pretr_n_iter=4", "--pretr_bbox_dim=20"),
+    LOCAL: (*_FIND, *_BLOCKS, "--n_iter=4", "--pretr_n_iter=4", "--pretr_bbox_dim=20"),
     ENCODER: (*_FIND, "--bbox_dim=20", "--n_iter=4", "--pretr_n_iter=4"),
-    ENCODER_DECODER: ("--n_parts=2", "--n_iter=4", "--pretr_n_iter=4"),
+    ENCODER_DECODER: ("--n_parts=2", *_BLOCKS, "--n_iter=4", "--pretr_n_iter=4"),
     BASELINE: ("--no_of_tr_imgs=tr1", "--n_iter=4"),
     JOINT: ("--no_of_tr_imgs=tr1", "--n_iter=6", "--pretr_n_iter=4", "--bt_size=2", "--refresh_every=4"),
 }
 TIMES = ("seconds", "steps_per_s")
-FILTERS = (16,) * 6  # of the U-Net's levels, see `quick_networks`
+FILTERS = (16,) * 3  # of the U-Net's levels, see `quick_networks`
 
 
 def write_dataset(root: Path) -> Path:
@@ -106,14 +106,16 @@ def quick_networks() -> Iterator[pytest.MonkeyPatch]:
     """Makes small U-Nets and lets TensorFlow run operation by operation for the length of a block.
 
     Most of the time of a run of a few steps would be spent on tracing, and on writing weights. Of what is left, a fifth
-    would be the many small operations of Keras' Adam: one kernel takes their place, on the same state.
+    would be the many small operations of Keras' Adam, for which one kernel on the same state does, and a tenth the way
+    of every weight through TensorFlow's distribution over devices, of which there is one.
     """
     import keras
     import tensorflow as tf
 
     import models.unet
 
-    is_eager, plain_step = tf.config.functions_run_eagerly(), keras.optimizers.Adam.update_step
+    is_eager, optimizers = tf.config.functions_run_eagerly(), keras.optimizers
+    plain_step, plain_steps = optimizers.Adam.update_step, optimizers.Optimizer._distributed_tf_update_step
 
     def update_step(self, gradient, variable, learning_rate):
         if not tf.executing_eagerly():
@@ -125,8 +127,16 @@ def quick_networks() -> Iterator[pytest.MonkeyPatch]:
         tf.raw_ops.ResourceApplyAdam(var=variable.handle, m=m, v=v, **powers, **options)
         return None
 
+    def update_steps(self, distribution, gradients, learning_rate):
+        if distribution.num_replicas_in_sync > 1 or not tf.executing_eagerly():
+            return plain_steps(self, distribution, gradients, learning_rate)
+        for gradient, variable in gradients:
+            self.update_step(gradient, variable, learning_rate)
+        return None
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keras.optimizers.Adam, "update_step", update_step)
+        patch.setattr(optimizers.Adam, "update_step", update_step)
+        patch.setattr(optimizers.Optimizer, "_distributed_tf_update_step", update_steps)
         patch.setattr(models.unet, "ENCODER_FILTERS", FILTERS)
         tf.config.run_functions_eagerly(True)
         try:
