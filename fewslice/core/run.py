@@ -255,7 +255,8 @@ def find_upstream(
     Args:
         wanted: Setting -> value that the run must have.
         command: The command that would produce it, for the message.
-        defaults, left_out: See `unmatched_settings`.
+        defaults: Stage -> its flags with their defaults, which count where a run does not record one.
+        left_out: See `unmatched_settings`.
         flag: The flag with which a run can be named instead, for the message.
         preferred: Setting -> value that decides between several runs. A run of an older version may lack one.
 
@@ -265,7 +266,8 @@ def find_upstream(
     Raises:
         ConfigError: no such run, an unfinished one, or several, with the settings in which these differ.
     """
-    runs = find_runs(root, dataset, stage)
+    usual = defaults(stage)  # of flags that came later, which a run records only where they are not at their default
+    runs = [(path, {**usual, **config}) for path, config in find_runs(root, dataset, stage)]
     matching = [path for path, config in runs if _has(config, wanted)]
     finished = [path for path in matching if (path / "DONE").exists()]
     if len(finished) == 1:
@@ -273,7 +275,7 @@ def find_upstream(
     alike = [path for path, config in runs if path in finished and _agrees(config, preferred or {})]
     if len(alike) == 1:
         return alike[0]
-    asked = ", ".join(f"{key}={value}" for key, value in wanted.items())
+    asked = ", ".join(f"{key}={value}" for key, value in wanted.items() if value is not None)
     if len(finished) > 1:
         unmatched = functools.partial(unmatched_settings, wanted=wanted, defaults=defaults, left_out=left_out)
         choices = ((path, settings_text(unmatched(path))) for path in finished)

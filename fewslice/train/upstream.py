@@ -129,6 +129,7 @@ def _named(flag: str, value: str) -> Path:
 
 def _command(args: Training, settings: Mapping[str, Any]) -> str:
     values = {"dataset": args.dataset, "runs_dir": args.runs_dir, "data_root": args.data_root, **settings}
-    texts = [f"--{name}={value}" for name, value in values.items()] + [f"--set={text}" for text in args.set]
+    texts = [f"--{name}={value}" for name, value in values.items() if value is not None]
+    texts += [f"--set={text}" for text in args.set]
     texts += ["--mixed_precision"] if args.mixed_precision else []
     return shlex.join(["python", f"{args.upstream}.py", *texts])

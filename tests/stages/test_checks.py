@@ -44,7 +44,7 @@ NO_GLOBAL, NO_LOCAL, NO_BASELINE = (f"No run of {name} with " for name in (tiny.
         (tiny.GLOBAL, "--bbox_dim=1000", "Received: bbox_dim=1000"),
         (tiny.BASELINE, "--augment=noise,blurr", "--augment: Unknown transform 'blurr'.*Did you mean 'blur'"),
         (tiny.BASELINE, "--unet=8,8,8,8,8,8,8", "halves slices 6 times; the .32, 32. pixels.*multiples of 64"),
-        (tiny.LOCAL, "--unet=8,8,8", "--no_of_decoder_blocks=3: the U-Net 8,8,8 has 2"),
+        (tiny.LOCAL, "--unet=8,8 --no_of_decoder_blocks=2", "--no_of_decoder_blocks=2: the U-Net 8,8 has 1"),
         (tiny.LOCAL, "--seed=0", NO_GLOBAL + ".*bbox_dim=20.*seed=0"),
         (tiny.ENCODER, "--seed=0", NO_GLOBAL + ".*lr_reg=0.001.*bbox_dim=20"),
         (tiny.ENCODER_DECODER, "--seed=0", NO_LOCAL + ".*local_loss_exp_no=0.*no_of_neg_local_regions=5"),
