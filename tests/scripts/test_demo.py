@@ -62,13 +62,14 @@ def test_a_person_paints_the_listed_slices_alone(demo, tmp_path, monkeypatch):
 
 
 def chain(folder, *arguments, fails="-"):
-    """Runs the chain with an interpreter that writes down its arguments. Returns the status and the calls."""
+    """Runs the chain with an interpreter that writes down its arguments. Returns the status and the scripts' calls."""
     fake = folder / "python"
     fake.write_text(f'#!/usr/bin/env bash\necho "$@" >> {folder}/log\n[[ "$1" != {fails} ]]\n')
     fake.chmod(0o755)
     environment = {"PYTHON": str(fake), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(["bash", str(CHAIN), *arguments], env=environment, capture_output=True)
-    return done.returncode, [line.split() for line in (folder / "log").read_text().splitlines()]
+    calls = [line.split() for line in (folder / "log").read_text().splitlines()]
+    return done.returncode, [call for call in calls if call[0] != "-c"]  # which asks whether there is an environment
 
 
 def test_the_chain_hands_flags_to_each_stage_and_stops_at_the_first_failure(tmp_path):

@@ -104,6 +104,7 @@ def test_a_labelled_volume_is_among_the_unlabelled_once(published, monkeypatch):
         tensorboard=False,
         method="unimatch",
         confidence=0.9,
+        oversample=0.0,
     )
     dataset = SimpleNamespace(val_step_update=1, num_classes=3)
     job = Job(args, dataset, SimpleNamespace(train=[volumes["001"]], unlabeled=unlabeled, val=[]), None, None, None)
