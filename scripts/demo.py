@@ -45,7 +45,7 @@ flags.DEFINE_string("output", None, "Folder for data, runs and report. Default: 
 flags.DEFINE_integer("global_n_iter", 300, "Steps of global pretraining.", lower_bound=1)
 flags.DEFINE_integer("local_n_iter", 40, "Steps of local pretraining.", lower_bound=1)
 flags.DEFINE_integer("seg_n_iter", 200, "Steps of each training with labels.", lower_bound=1)
-flags.DEFINE_integer("unimatch_n_iter", 80, "Steps of UniMatch.", lower_bound=1)
+flags.DEFINE_integer("unimatch_n_iter", 60, "Steps of UniMatch.", lower_bound=1)
 
 POOL, VALIDATION, TEST = 28, 2, 10  # hearts without labels; with masks, to choose weights by; to compare on
 NEW = POOL + VALIDATION + TEST + 1  # the heart that no training sees
@@ -219,8 +219,8 @@ def segment(job: Job) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # may be of another number of steps
     texts = (f"--run={run_of(job)}", f"--images={scan}", f"--output={folder}")
     print(predict(read_from(PredictArgs, texts)).describe())
-    spacing = nib.load(scan).header.get_zooms()
-    native = SimpleNamespace(image=voxels(scan), label=voxels(phantom(NEW, "_gt")), spacing_mm=spacing)
+    spacing, case = nib.load(scan).header.get_zooms(), SimpleNamespace(image_path=scan)
+    native = SimpleNamespace(case=case, image=voxels(scan), label=voxels(phantom(NEW, "_gt")), spacing_mm=spacing)
     rows = contours.case_rows(native, {"New scan": voxels(folder / scan.name)}, STRUCTURES)
     write_bytes(at("new_scan.png"), style.png_bytes(contours.plot_rows(rows, STRUCTURES)))
 
