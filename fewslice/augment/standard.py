@@ -23,6 +23,7 @@ from scipy import ndimage
 
 from fewslice.augment import strong_intensity
 from fewslice.core.registry import Registry
+from fewslice.settings import recipe
 
 TRANSFORMS = Registry("transform")
 SPATIAL = ("rotation", "scaling", "mirroring")
@@ -97,9 +98,6 @@ def _inverted_gamma(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     return -_gamma(rng, -image)
 
 
-PLANNED = (*SPATIAL, *TRANSFORMS.names())
-
-
 def known_transforms() -> tuple[str, ...]:
     """Returns all names that a training may list, those of plugins included."""
     return (*SPATIAL, *TRANSFORMS.names())
@@ -110,7 +108,7 @@ def augment(
     images: np.ndarray,
     labels: np.ndarray,
     *,
-    names: Sequence[str] = PLANNED,
+    names: Sequence[str] = recipe.TRANSFORMS,
     label_fill: int | np.ndarray = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Augments a batch, each image by itself.

@@ -72,10 +72,14 @@ def load() -> None:
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
     keras.config.set_image_data_format("channels_last")
-    # images of several sizes are no mistake
-    standard_logging.getLogger("tensorflow").addFilter(lambda record: "retracing" not in record.getMessage())
+    standard_logging.getLogger("tensorflow").addFilter(_is_no_retracing)  # one and the same is kept once
     for name in ("set_max_epochs", "set_max_steps_per_epoch"):  # where Keras was imported before
         getattr(keras.config, name, lambda _: None)(None)
+
+
+def _is_no_retracing(record: standard_logging.LogRecord) -> bool:
+    """Lets everything through but the warning that a function is compiled again: images of several sizes are right."""
+    return "retracing" not in record.getMessage()
 
 
 def configure(*, seed: int, mixed_precision: bool, devices: int = 1) -> None:

@@ -48,7 +48,7 @@ def planned(dataset: DatasetConfig, val_ids: Sequence[str]) -> dict[str, Any]:
 
 
 def widths(size: Sequence[int]) -> tuple[int, ...]:
-    """Returns the channels of each level: halved until the coarsest is 6 pixels or less would follow, width doubled.
+    """Returns the channels of each level: sides are halved while 6 pixels or more are left, widths doubled.
 
     >>> widths((96, 96)), widths((192, 256))
     ((16, 32, 64, 128, 256), (16, 32, 64, 128, 256, 256))

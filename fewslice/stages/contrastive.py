@@ -72,8 +72,7 @@ def pretrain_decoder(args: LocalPretraining, dataset: datasets.DatasetConfig) ->
     regions = _regions(models.local_map_size(shape, args.no_of_decoder_blocks, arch), args)
 
     def make() -> keras.Model:
-        how = {"positions": regions.positions, "region_size": regions.region_size, "seed": args.seed}
-        how["arch"] = arch
+        how = {"positions": regions.positions, "region_size": regions.region_size, "seed": args.seed, "arch": arch}
         model = models.build_local_net(shape, args.no_of_decoder_blocks, use_projection=bool(args.wgt_en), **how)
         setup.copy_origin(model, origin, exclude=("loc_",))
         models.freeze(model, "enc_")

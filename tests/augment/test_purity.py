@@ -16,9 +16,10 @@ from fewslice.augment.mixup import random_mixup
 from fewslice.augment.pretraining import augmented_view
 from fewslice.augment.rot_flip import rot_flip
 from fewslice.augment.segmentation import SegmentationAugmentation, augment_segmentation_batch
-from fewslice.augment.standard import PLANNED, augment
+from fewslice.augment.standard import augment
 from fewslice.augment.strong_intensity import strong_intensity
 from fewslice.augment.strong_view import strong_view
+from fewslice.settings import recipe
 
 SHAPE = (6, 24, 24)
 
@@ -37,7 +38,7 @@ def colour(rng, images, labels):
     return [np.stack(parts) for parts in zip(*crops, strict=True)]
 
 
-QUIET = tuple(name for name in PLANNED if name != "noise")  # which is each channel's own
+QUIET = tuple(name for name in recipe.TRANSFORMS if name != "noise")  # which is each channel's own
 TRANSFORMS = {
     "affine": random_affine,
     "colour_crop": colour,
