@@ -18,6 +18,7 @@ import numpy as np
 
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
+from fewslice.train.predict import softmax_in_place
 
 LEAST_PROBABILITY = 1e-5
 SUM_TOLERANCE = 1e-2
@@ -153,7 +154,7 @@ def _mean_field(
 ) -> np.ndarray:
     """Returns the marginals (K, H, W) float32 of one slice."""
     log_unary = np.log(np.clip(probabilities.astype(np.float32), LEAST_PROBABILITY, 1.0))
-    q = _softmax(log_unary.copy())
+    q = softmax_in_place(log_unary.copy())
     if not parameters.iterations:
         return q
     messages = [(np.float32(parameters.smoothness_weight), smoothness)] if parameters.smoothness_weight else []
@@ -164,16 +165,8 @@ def _mean_field(
         scores = log_unary.copy()
         for weight, kernel in messages:
             scores += weight * kernel(q)
-        q = _softmax(scores)
+        q = softmax_in_place(scores)
     return q
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    """Returns the softmax over the first axis, in place."""
-    scores -= scores.max(axis=0)
-    np.exp(scores, out=scores)
-    scores /= scores.sum(axis=0)
-    return scores
 
 
 def _check(probabilities: np.ndarray, images: np.ndarray) -> None:
