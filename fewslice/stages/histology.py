@@ -12,7 +12,6 @@ from fewslice.core import files
 from fewslice.data import cache
 from fewslice.evaluate.summary import mean_foreground_dice
 from fewslice.evaluate.volumes import evaluate_cases
-from fewslice.learner.learner import load_part
 from fewslice.learner.trained import find_trained
 from fewslice.report.reading.runs import TEST, read_experiments
 from fewslice.settings.compat.albaselines import HistologyArgs
@@ -43,6 +42,8 @@ def study_of(args: HistologyArgs) -> Path | None:
 
 def dice_of_passes(job: Job, run_dir: Path, passes: int) -> float:
     """Returns the mean test Dice of the network of a run by so many dropout passes; scores go to eval_<passes>/."""
+    from fewslice.learner.learner import load_part
+
     (run,) = find_trained(str(run_dir))
     network = dataclasses.replace(run.network, passes=passes)
     predict = network.predictor(load_part(run, job.dataset), 1)
