@@ -143,6 +143,7 @@ def with_fourth(tiny_root, tmp_path, monkeypatch):
 
 def test_the_checks_import_no_keras():
     text = "import sys\nimport fewslice.stages.checks, fewslice.train.upstream, fewslice.data.readers.selection\n"
+    text += "import fewslice.stages.histology, fewslice.stages.study\n"
     command = [sys.executable, "-c", f"{text}sys.exit(int('keras' in sys.modules))"]
     assert subprocess.run(command, cwd=REPOSITORY, timeout=60).returncode == 0
 
