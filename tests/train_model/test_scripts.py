@@ -228,7 +228,7 @@ def test_help_answers_at_once(script):
 @pytest.mark.slow
 def test_two_devices_as_a_user_starts_them(tiny_root, tmp_path):
     """Compiled, in a process of its own."""
-    flags = tiny.arguments(tiny.BASELINE, tmp_path, "--devices=2", "--n_iter=1")
+    flags = tiny.arguments(tiny.BASELINE, tmp_path, "--devices=2", "--n_iter=1", "--unet=8,8")
     done, _ = command(tiny.BASELINE, *flags, env=tiny.environment(tiny_root))
     assert done.returncode == 0, done.stderr
     assert "Finished" in done.stderr
