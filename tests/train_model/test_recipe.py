@@ -9,9 +9,10 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 
 from fewslice.learner.trained import find_trained
-from tests.train_model import tiny
+from tests.train_model import tiny, tiny_al
 
 PLANNED = ("--recipe=planned", "--unet=8,8", "--n_iter=4")
 
@@ -51,3 +52,15 @@ def test_joint_training_starts_from_a_planned_baseline(start, method):
     joint = start(tiny.JOINT, f"--method={method}", *PLANNED, "--mirroring=0")
     assert json.loads((joint / "config.json").read_text())["unet"] == "8,8"
     assert 0 <= json.loads((joint / "DONE").read_text())["test_dice"] <= 1
+
+
+def test_an_experiment_trains_the_planned_network(al_settings, tmp_path):
+    network = {"name": "planned_unet", "unet": "8,8", "steps": 16, "val_every": 2, "batch_size": 2, "mirroring": True}
+    path = tmp_path / "planned.yml"
+    path.write_text(yaml.safe_dump({"name": "planned", "dataset": "tiny", "network": network, "rounds": [4]}))
+    tiny.execute(tiny_al.SCRIPT, [f"--config={path}", f"--runs_dir={tmp_path / 'runs'}"])
+    folder = tiny.run_dir(tmp_path / "runs", tiny_al.SCRIPT)
+    (one,), member = tiny_al.metrics(folder), folder / "rounds" / "000" / "member_0"
+    assert one["best_step"] == 4 and one["val_dice"] == pytest.approx(float(tiny.log(member)[-1]["val_dice"]))
+    weights = tiny.weights(member, "best.npz")
+    assert not any("moving" in name for name in weights), "each image is normalised by itself"
