@@ -65,7 +65,7 @@ def run(
             sys.exit(130)
 
     console.open_streams()
-    _keep_memory()
+    keep_memory()
     if os.environ.get("FEWSLICE_CHAIN") and sys.platform == "linux":  # chain.sh: a signal comes when that shell dies
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     flags.DEFINE_multi_string(plugins.FLAG, [], plugins.HELP)
@@ -86,10 +86,12 @@ def run(
         _flush()
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Lets the C library keep freed memory, since a training asks for the same large blocks in every step.
 
     Else the kernel clears each of their pages anew: a third of the CPU time on two cores (benchmarks/README.md).
+    TensorFlow lowers M_MMAP_THRESHOLD to 128 KiB where a dataset of Python batches begins, under Python 3.11 and later,
+    so trainings call this again.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     for parameter, size in _KEPT.values() if mallopt else ():

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from fewslice.core import backend
+from fewslice.core import app, backend
 from fewslice.core.progress import Progress
 
 
@@ -45,6 +45,10 @@ class StepMonitor(keras.callbacks.Callback):
         self._stop = stop
         self._after_step = after_step
         self._line = Progress(end - start, f"steps {start + 1} to {end}", is_kept=False)
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if not self.steps:
+            app.keep_memory()  # the dataset has begun
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         self.steps += 1

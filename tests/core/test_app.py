@@ -114,14 +114,24 @@ def test_streams_that_cannot_be_written_stop_no_work(tmp_path, redirection, stat
     assert int(kept.read_text()) > 2
 
 
+FIT = """import keras, numpy as np; from fewslice.data.batches.steps import StepBatches
+    from fewslice.train.callbacks import StepMonitor, StopSignal
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    network.compile(loss="mse")
+    monitor = StepMonitor(0, 2, StopSignal(), after_step=lambda step: None, totals={})
+    network.fit(StepBatches(lambda step: (np.ones((1, 1)),) * 2, 0, 2), verbose=0, callbacks=[monitor])
+    """
+
+
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="no mallopt")
-def test_freed_memory_is_kept(tmp_path, monkeypatch):
+@pytest.mark.parametrize("before", ["", FIT], ids=["at the start", "in a training"])
+def test_freed_memory_is_kept(tmp_path, monkeypatch, before):
     """Blocks of a training step: two of 20 MB at a time, 5000 pages each. Whatever is kept faults no second time."""
     for name in ("TOP_PAD", "TRIM_THRESHOLD", "MMAP_THRESHOLD"):
         monkeypatch.delenv(f"MALLOC_{name}_", raising=False)
     step = "[bytearray(20 << 20) for _ in range(2)]"
     faults = "resource.getrusage(resource.RUSAGE_SELF).ru_minflt"
-    body = f"import resource; {step}; {step}; first = {faults}\n    for _ in range(10): {step}"
+    body = f"{before}import resource; {step}; {step}; first = {faults}\n    for _ in range(10): {step}"
     done = run(tmp_path, f"{body}\n    print({faults} - first)")
     assert done.returncode == 0 and int(done.stdout) < 20_000, "ten steps touch 102 400 pages"
 
