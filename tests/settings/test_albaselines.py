@@ -2,6 +2,7 @@
 
 import pytest
 
+import fewslice.active.annotators
 import fewslice.learner  # noqa: F401  makes all names known
 from fewslice.core.errors import ConfigError
 from fewslice.settings.compat.albaselines import FullSupervision, HistologyArgs, flags_of

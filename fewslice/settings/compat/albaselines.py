@@ -18,17 +18,17 @@ from annotated_types import Ge, Le
 
 from fewslice.core import registry
 from fewslice.core.errors import ConfigError
+from fewslice.core.options import options_of
 from fewslice.core.registry import unknown_name
 from fewslice.settings.al_flags import StudyFlags
 from fewslice.settings.declare import Aside, Count, Help, Must, declared, settings_of
-from fewslice.settings.experiment import SCORE, QuerySettings
+from fewslice.settings.experiment import SCORE, STRATEGY, QuerySettings
 from fewslice.settings.stage_flags import Resume
 from fewslice.settings.yaml import YamlFile, scalar
 
 # Published heuristic -> ours. Any other name is that of a score, or of a strategy with the query it needs.
 HEURISTICS = {"mc": "vote_variance", "bald": "bald", "max": "expected_entropy", "rand": "random"}
 _STRATEGIES = {"random": {}, "power": {"score": "bald"}, "batchbald": {}}
-_OF_STRATEGIES = ("shuffle_prop", "beta", "kind", "configurations")
 START = 4  # images, whatever `n_label_start` says
 _CHECK = ("print_config", "print_named_configs")
 _SIDES = re.compile(r"[\[(]?\s*(\d+)\s*(,\s*\1\s*)?[\])]?")
@@ -135,8 +135,9 @@ class HistologyArgs(FullSupervision):
             raise ConfigError(unknown_name("heuristic", name, {*scores, *_STRATEGIES, *HEURISTICS}))
         query = _STRATEGIES.get(name, {"score": name}) | ({} if name == "random" else {"passes": self.mc_iters})
         strategy, score = {"name": name if name in _STRATEGIES else "uncertainty"}, {}
+        own = options_of(registry.of(STRATEGY).get(strategy["name"])) if texts else ()
         for key, _, text in (each.partition("=") for each in texts):
-            place = query if key in settings_of(QuerySettings) else strategy if key in _OF_STRATEGIES else score
+            place = query if key in settings_of(QuerySettings) else strategy if key in own else score
             place[key] = scalar(text)
         if "score" in query:
             query |= {key: True for key in ("save_maps", "save_uncerts") if getattr(self, key)}
