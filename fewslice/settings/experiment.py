@@ -282,7 +282,7 @@ class Experiment:
                 yield (*place, "features"), text
         rules = [rule for rule in ("per_label", "case_cap") if getattr(query, rule)]
         if rules and not registry.of(STRATEGY).get(name).obeys_rules:
-            text = f"{name} obeys no `{rules[0]}`. Remove it (active.py: --nobalance_al), or take another strategy."
+            text = f"{name} obeys no `{rules[0]}`. Remove it, or take another strategy."
             yield (*place, "strategy"), text
         weight = given.get("uncertainty_wt", 0)
         if query.score is None and ("scores" in needs or weight):
