@@ -113,6 +113,7 @@ def test_names_of_runs_and_reductions():
     "heuristic, text",
     [
         ("blad", "Unknown heuristic 'blad'. Did you mean 'bald'.*batchbald.*entropy.*max, mc, power, rand.*variance"),
+        ("vaal", "Unknown heuristic 'vaal'(?!.*vaal)"),  # its score is none of dropout passes
         ("bald:shufle_prop=1", "shufle_prop"),
         ("rand:beta=2", "beta"),
     ],

@@ -130,7 +130,8 @@ class HistologyArgs(FullSupervision):
     def _query(self) -> dict[str, Any]:
         """What the heuristic stands for. Raises `ConfigError` for an unknown one."""
         name, *texts = self.heuristic.split(":")
-        name, scores = HEURISTICS.get(name, name), registry.of(SCORE).names()
+        name, known = HEURISTICS.get(name, name), registry.of(SCORE)
+        scores = [each for each in known.names() if known.get(each).source == "passes"]
         if scores and name not in {*scores, *_STRATEGIES}:  # none: they are not imported
             raise ConfigError(unknown_name("heuristic", name, {*scores, *_STRATEGIES, *HEURISTICS}))
         query = _STRATEGIES.get(name, {"score": name}) | ({} if name == "random" else {"passes": self.mc_iters})
