@@ -44,6 +44,7 @@ class FullSupervision(StudyFlags):
 
     dataset: Annotated[str, "Ours: a dataset of images with masks."] = "glas"
     epochs: Annotated[Count, "Epochs of each training."] = 60
+    drop_epochs: Annotated[Count, "Ours: epochs after which the learning rate falls to a tenth, again and again."] = 40
     batch_size: Annotated[Count, "Images per step."] = 16
     patch_size: Annotated[
         str,
@@ -75,6 +76,7 @@ class FullSupervision(StudyFlags):
         network = {
             "name": "strided_unet",
             "epochs": self.epochs,
+            "drop_epochs": self.drop_epochs,
             "batch_size": self.batch_size,
             "average": self.average,
         }
