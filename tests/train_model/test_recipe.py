@@ -50,6 +50,8 @@ def test_pretrained_planned_networks_are_found_by_their_architecture(start):
 @pytest.mark.parametrize("method", ["unimatch", "copy_paste"])
 def test_joint_training_starts_from_a_planned_baseline(start, method):
     start(tiny.BASELINE, *PLANNED)
+    sealed = start(tiny.JOINT, f"--method={method}", *PLANNED, "--test=0")
+    assert "test_dice" not in json.loads((sealed / "DONE").read_text())
     joint = start(tiny.JOINT, f"--method={method}", *PLANNED)
-    assert json.loads((joint / "config.json").read_text())["unet"] == "8,8,8"
+    assert joint == sealed and json.loads((joint / "config.json").read_text())["unet"] == "8,8,8"
     assert 0 <= json.loads((joint / "DONE").read_text())["test_dice"] <= 1
