@@ -31,8 +31,6 @@ def test_a_planned_run_resumes_and_predicts_as_it_tests(start, data, tmp_path, m
     assert all((best[name] == last[name]).all() for name in best if name != "record.json")
     assert not any(name.startswith("deep_") for name in best)  # heads that only train
     assert done["best_step"] == 4 and done["val_dice"] == float(tiny.log(whole)[-1]["val_dice"])
-    assert (whole / "logs" / "run.log").read_text().count("mean test Dice") == 1, "the same weights are tested once"
-    assert done["test_dice"] == done["test_dice_last"] and not (whole / "eval" / "last").exists()
     (run,) = find_trained(str(whole))
     assert (run.network.unet, run.network.normalisation) == ("8,8,8", "instance")
     tiny.assert_predict_repeats(whole, data, tmp_path / "predicted")
@@ -50,8 +48,6 @@ def test_pretrained_planned_networks_are_found_by_their_architecture(start):
 @pytest.mark.parametrize("method", ["unimatch", "copy_paste"])
 def test_joint_training_starts_from_a_planned_baseline(start, method):
     start(tiny.BASELINE, *PLANNED)
-    sealed = start(tiny.JOINT, f"--method={method}", *PLANNED, "--test=0")
-    assert "test_dice" not in json.loads((sealed / "DONE").read_text())
     joint = start(tiny.JOINT, f"--method={method}", *PLANNED)
-    assert joint == sealed and json.loads((joint / "config.json").read_text())["unet"] == "8,8,8"
+    assert json.loads((joint / "config.json").read_text())["unet"] == "8,8,8"
     assert 0 <= json.loads((joint / "DONE").read_text())["test_dice"] <= 1

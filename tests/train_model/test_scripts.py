@@ -155,6 +155,27 @@ def test_sealed_test_volumes_are_scored_on_demand(house, run_script):
     assert [(one.run, one.networks) for one in openings([read_run(sealed)])] == [(sealed, scored + 1)]
 
 
+def test_last_weights_that_count_are_tested_once(run_script):
+    run = run_script(tiny.BASELINE, "--keep=last")
+    assert (run / "logs" / "run.log").read_text().count("mean test Dice") == 1
+    record = read(run / "DONE")
+    assert record[TESTED] == record[TESTED_LAST] and not (run / "eval" / "last").exists()
+
+
+@pytest.mark.parametrize("method", ["contrastive", "unimatch"])
+def test_joint_training_opens_its_sealed_test_volumes(house, run_script, method):
+    flags = [f"--method={method}", f"--teacher={house.dirs[tiny.BASELINE]}"]
+    flags += ["--crf=none"] if method == "contrastive" else []
+    sealed = run_script(tiny.JOINT, *flags, "--test=0")
+    assert TESTED not in read(sealed / "DONE")
+    assert run_script(tiny.JOINT, *flags) == sealed
+    on_demand = read(sealed / "DONE")
+    shutil.rmtree(sealed)
+    at_once = read(run_script(tiny.JOINT, *flags) / "DONE")
+    names = ("best_step", "val_dice", TESTED, TESTED_LAST, TESTED_AFTER)
+    assert [on_demand[name] for name in names] == [at_once[name] for name in names]
+
+
 def test_an_extended_baseline_is_scored_again(house, run_script, tmp_path):
     shutil.copytree(house.runs / "tiny" / tiny.BASELINE, tmp_path / "runs" / "tiny" / tiny.BASELINE)
     scores = tiny.run_dir(tmp_path / "runs", tiny.BASELINE) / "eval" / "last" / "per_volume.csv"
