@@ -6,8 +6,8 @@
 #
 # Further flags go to every stage: --seed, --ver, --set, --average_decay, --mixed_precision, --jit_compile, --noresume,
 # --tensorboard, --runs_dir, --data_root. --bt_size, --n_parts, --strong_views and --batch_negatives go to the stages that
-# have them or find an upstream run by them. Steps are set for all stages (--n_iter) or for one kind (--global_n_iter,
-# --local_n_iter, --seg_n_iter). With --hours=3 all five trainings together take about three hours here, each the same
+# have them or find an upstream run by them, --test=0 to those with labels. Steps are set for all stages (--n_iter) or for
+# one kind (--global_n_iter, --local_n_iter, --seg_n_iter). With --hours=3 all five trainings together take about three hours here, each the same
 # part of it; each measures its first steps and keeps the number of steps that follows. Fine-tuning takes the baseline's.
 # Stops at the first stage that fails; the same command resumes there.
 set -euo pipefail
@@ -24,7 +24,7 @@ if [[ $# -gt 0 && "$1" != -* ]]; then no_of_tr_imgs=$1; shift; fi
 if [[ $# -gt 0 && "$1" != -* ]]; then comb_tr_imgs=$1; shift; fi
 
 global_n_iter='' local_n_iter='' seg_n_iter=''
-common=() places=() upstream=() pretraining=() encoder=() decoder=() local_only=()
+common=() places=() upstream=() pretraining=() encoder=() decoder=() local_only=() labels=()
 for argument in "$@"; do
   case "$argument" in
     --n_iter=*) global_n_iter=${argument#*=}; local_n_iter=$global_n_iter; seg_n_iter=$global_n_iter ;;
@@ -36,6 +36,7 @@ for argument in "$@"; do
     --n_parts=*) pretraining+=("$argument"); encoder+=("$argument"); decoder+=("$argument") ;;
     --strong_views=*) pretraining+=("$argument") ;;
     --batch_negatives=*) local_only+=("$argument") ;;
+    --test=*) labels+=("$argument") ;;
     --ver=*) common+=("$argument"); upstream+=("--pretr_ver=${argument#*=}") ;;
     --runs_dir=* | --data_root=*)
       argument=${argument%%=*}=$(absolute "${argument#*=}"); places+=("$argument"); common+=("$argument") ;;
@@ -45,7 +46,7 @@ for argument in "$@"; do
       echo "ERROR: $argument is none of these flags, written --name=value:" >&2
       echo "  --seed --ver --set --average_decay --mixed_precision --jit_compile --noresume --tensorboard --runs_dir" >&2
       echo "  --data_root --bt_size --n_parts --strong_views --batch_negatives --n_iter --global_n_iter --local_n_iter" >&2
-      echo "  --seg_n_iter --hours" >&2
+      echo "  --seg_n_iter --hours --test" >&2
       echo "Call the stages one by one to set others." >&2
       exit 1 ;;
   esac
@@ -56,7 +57,7 @@ seg=${seg_n_iter:-10001}
 lengths=("${global_n_iter:-10001}" "${local_n_iter:-10001}" "$seg" "$seg" "$seg")
 common=("--dataset=$dataset" ${common[@]+"${common[@]}"})
 # Steps that are not given are those of each script, and a finished run keeps its own.
-labels=("--no_of_tr_imgs=$no_of_tr_imgs" "--comb_tr_imgs=$comb_tr_imgs" ${seg_n_iter:+"--n_iter=$seg_n_iter"})
+labels+=("--no_of_tr_imgs=$no_of_tr_imgs" "--comb_tr_imgs=$comb_tr_imgs" ${seg_n_iter:+"--n_iter=$seg_n_iter"})
 
 training pretr_encoder_global_contrastive_loss.py "${common[@]}" ${pretraining[@]+"${pretraining[@]}"} ${global_n_iter:+"--n_iter=$global_n_iter"}
 training pretr_decoder_local_contrastive_loss.py "${common[@]}" ${pretraining[@]+"${pretraining[@]}"} ${local_only[@]+"${local_only[@]}"} ${upstream[@]+"${upstream[@]}"} ${local_n_iter:+"--n_iter=$local_n_iter"} ${global_n_iter:+"--pretr_n_iter=$global_n_iter"}

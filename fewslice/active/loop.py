@@ -30,6 +30,7 @@ from fewslice.active import round_files, stopping
 from fewslice.active.annotators import Annotator, WaitingForAnnotations
 from fewslice.active.labels import Labels, join
 from fewslice.active.query import CLASSES, SCORES, STRATEGIES, Choice, Query, select
+from fewslice.active.safe import select_safely
 from fewslice.active.selection_files import read_query, write_query
 from fewslice.active.units import Units
 from fewslice.core import files, later
@@ -206,7 +207,8 @@ class Loop:
                 mean = scores[self._query(situation, budget).candidates].mean(dtype=np.float64)
                 files.write_json(situation.folder / round_files.UNCERTAINTY, {"mean": float(mean)})
         context = self._query(situation, budget, **evidence, **rules)
-        chosen = select(strategy.name, context, strategy.options) if ranks else select("random", context)
+        choose = select_safely if query.safe else select
+        chosen = choose(strategy.name, context, strategy.options) if ranks else select("random", context)
         later.settle()
         return chosen
 

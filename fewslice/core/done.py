@@ -19,6 +19,9 @@ from fewslice.core.errors import DataError
 NAME, SUMS, _DIGEST = "DONE", "sha256", "digest"
 STATE, BEST, LAST = "state.npz", "best.npz", "last.npz"  # in the checkpoints/ of a training
 FACTS = "report"  # table of config.json that is no setting
+# In DONE of a training: mean Dice of the test volumes by the best and by the last weights, and the steps after which it
+# was tested; no such entries as long as the test volumes are sealed.
+TESTED, TESTED_LAST, TESTED_AFTER = "test_dice", "test_dice_last", "tested_after"
 _NOT_IN_DIGEST = ("n_iter", _DIGEST, FACTS)
 OF_ROUND = (
     "Restore it. Without a copy, move it and DONE of this round elsewhere and repeat the experiment's command, which "

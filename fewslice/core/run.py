@@ -113,10 +113,15 @@ class Run:
         self._lock.close()
 
     @property
-    def steps_done(self) -> int:
-        """Training steps after which this run was finished, 0 if it never was; `DataError` if DONE is damaged."""
+    def record(self) -> dict[str, Any]:
+        """What DONE says, {} if this run was never finished; `DataError` if it is damaged."""
         remedy = "Restore it; or move it elsewhere and repeat the command, which makes it again from what is saved."
-        return done.read(self.dir, remedy=remedy, n_iter=int).get("n_iter", 0)
+        return done.read(self.dir, remedy=remedy, n_iter=int)
+
+    @property
+    def steps_done(self) -> int:
+        """Training steps after which this run was finished, 0 if it never was; raises as `record`."""
+        return self.record.get("n_iter", 0)
 
     @property
     def is_done(self) -> bool:

@@ -110,6 +110,8 @@ class Learner:
                 segment=schedule.segment,
                 validate=self._validation(network, model, batches, lambda: trainer.step),
                 chooses=network.chooses,
+                keeps_last=network.keeps_last,
+                average_decay=network.average_decay,
                 can_be_extended=False,
                 following=self._following(plan, member, schedule),
             ),

@@ -78,6 +78,13 @@ class QuerySettings:
     ] = None
     save_maps: Annotated[bool, Later("Writes the map of each case as .npy, and a picture of it.")] = False
     save_uncerts: Annotated[bool, Later("Draws the distribution of the scores.")] = False
+    safe: Annotated[
+        bool,
+        Later(
+            "A hedge: half of the units at equal distances (`equispaced`), half by the strategy, and of no volume more "
+            "than twice its equal share."
+        ),
+    ] = False
     case_cap: Annotated[int | None, Ge(1), "Units of one case per round at most."] = None
     per_label: Annotated[
         int, Ge(0), "Units of each image-level class that come first; what is left is filled by rank."
@@ -282,8 +289,10 @@ class Experiment:
                 yield (*place, "features"), text
         rules = [rule for rule in ("per_label", "case_cap") if getattr(query, rule)]
         if rules and not registry.of(STRATEGY).get(name).obeys_rules:
-            text = f"{name} obeys no `{rules[0]}`. Remove it (active.py: --nobalance_al), or take another strategy."
+            text = f"{name} obeys no `{rules[0]}`. Remove it, or take another strategy."
             yield (*place, "strategy"), text
+        if rules and query.safe:
+            yield (*place, "safe"), f"it obeys no `{rules[0]}`. Remove one of the two."
         weight = given.get("uncertainty_wt", 0)
         if query.score is None and ("scores" in needs or weight):
             yield (*place, "strategy"), f"{name} needs scores of networks. Add `score`, such as `entropy`."

@@ -31,6 +31,7 @@ from fewslice.settings.stage_flags import GroupPretraining, JointTraining, later
 SPLIT = "labelled split"
 FROM = "from"  # setting: what weights a run starts from, where that is not usual
 CASES, SCANS, ANNOTATOR = "cases.", "scans.", "annotator"
+SAFE = "query.safe"  # setting of an experiment
 # In the order in which tables list them.
 STAGE_TITLES = {
     "pretr_encoder_global_contrastive_loss": "Encoder pretraining (global loss)",
@@ -114,7 +115,7 @@ def of_experiment(config: Mapping[str, Any], *, method: str = "", unit: str = "s
         "setup": setup,
         "seed": config["seed"] if isinstance(config.get("seed"), int) else 0,
         "budget_unit": unit,
-        "is_baseline": strategy == "random",
+        "is_baseline": strategy == "random" and not settings.get(SAFE),
     }
 
 
@@ -146,6 +147,7 @@ def _start(config: Mapping[str, Any]) -> str:
 def _method(config: Mapping[str, Any], strategy: str) -> str:
     query, uncertainty, model = (config.get(name) for name in ("query", "model_uncertainty", "model"))
     if isinstance(query, Mapping):
+        strategy = f"safe {strategy}" if query.get("safe") else strategy
         score = (query.get("score") or {}).get("name")
     else:  # a run from before experiments had a form of their own
         score = uncertainty.get("score_func") if isinstance(uncertainty, Mapping) else None

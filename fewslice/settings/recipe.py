@@ -20,9 +20,9 @@ from fewslice.settings.datasets import DatasetConfig
 from fewslice.settings.declare import settings_of
 
 Flags = TypeVar("Flags")
-PUBLISHED, PLANNED = "published", "planned"
+PUBLISHED, PLANNED, MIRRORING = "published", "planned", "mirroring"
 TRANSFORMS = (
-    "rotation", "scaling", "mirroring", "noise", "blur", "brightness", "contrast", "bias_field", "low_resolution",
+    "rotation", "scaling", MIRRORING, "noise", "blur", "brightness", "contrast", "bias_field", "low_resolution",
     "gamma", "inverted_gamma",
 )  # fmt: skip
 FIRST_WIDTH, MOST_WIDTH = 16, 256
@@ -43,7 +43,7 @@ def planned(dataset: DatasetConfig, val_ids: Sequence[str]) -> dict[str, Any]:
         "lr_schedule": "polynomial",
         "average_decay": 0.99,
         "keep": "best" if len(val_ids) >= CHOOSING else "last",
-        "mirroring": int("mirroring" in transforms(dataset.struct_name)),
+        "mirroring": int(MIRRORING in transforms(dataset.struct_name)),
     }
 
 
@@ -63,7 +63,7 @@ def widths(size: Sequence[int]) -> tuple[int, ...]:
 def transforms(structures: Sequence[str]) -> tuple[str, ...]:
     """Returns the transforms of the planned augmentation: no mirroring where names tell left from right."""
     has_sides = any(_SIDES.search(name.lower()) for name in structures)
-    return tuple(name for name in TRANSFORMS if not (has_sides and name == "mirroring"))
+    return tuple(name for name in TRANSFORMS if not (has_sides and name == MIRRORING))
 
 
 def filled(args: Flags, dataset: DatasetConfig) -> Flags:

@@ -327,6 +327,13 @@ class Segmentation(Training, UNet):
     mirroring: Annotated[
         Switch, Later("1 tests on the mean over each slice as it is, flipped along rows, columns and both.")
     ] = 0
+    test: Annotated[
+        Switch,
+        Aside(
+            "1 scores the test volumes when the training ends, 0 leaves them sealed; the same command with --test=1 "
+            "then scores them and trains nothing."
+        ),
+    ] = 1
 
     def _patients(self, dataset: datasets.DatasetConfig) -> dict[str, tuple[str, ...]]:
         train, val = datasets.check_labeled_split(dataset, self.no_of_tr_imgs, self.comb_tr_imgs)

@@ -37,7 +37,6 @@ from fewslice.core.errors import ConfigError, FewSliceError, few
 from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.data.batches.group import GroupSampler
-from fewslice.data.io.pictures import is_picture
 from fewslice.data.readers import find_cases, get_reader
 from fewslice.data.readers.base import visible
 from fewslice.data.readers.patients import warn_of_shared_names
@@ -429,9 +428,8 @@ def _log_changed(run: Path) -> None:
 
 
 def _middle(box: np.ndarray, case: Case) -> np.ndarray:
-    """Returns the middle slice of a box (slices, rows, columns, ...), with the axis first that is shown from left."""
-    middle = box[len(box) // 2]
-    return middle.swapaxes(0, 1) if is_picture(case.image_path) else middle
+    """Returns the middle slice of a box (slices, rows, columns, ...), upright."""
+    return gallery.upright(box[len(box) // 2], case)
 
 
 def _write_pool(path: Path, pool: Units) -> None:

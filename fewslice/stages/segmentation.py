@@ -6,6 +6,7 @@ Reference: Chaitanya et al., 2020, https://arxiv.org/abs/2006.10511, section 4.
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from absl import logging
 import losses
 import models
 from fewslice.augment.segmentation import SegmentationAugmentation
+from fewslice.core import backend
+from fewslice.core.done import TESTED, TESTED_AFTER
 from fewslice.core.errors import few
 from fewslice.core.run import Run
 from fewslice.data import cache
@@ -24,6 +27,7 @@ from fewslice.settings import datasets, recipe
 from fewslice.settings.stage_flags import Baseline, DecoderFineTuning, EncoderFineTuning, Segmentation
 from fewslice.train import setup
 from fewslice.train.evaluation import evaluate_run, validation_of
+from fewslice.train.networks import read_into
 from fewslice.train.trainer import Plan, Trainer
 
 
@@ -76,7 +80,7 @@ def train_and_score(
     *,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Runs a labelled stage: training, validation, test.
+    """Runs a labelled stage: training, validation, test. The test is left out with `--test=0`, until it is asked for.
 
     Args:
         variant: What tells this run from others of the same split, for its name.
@@ -85,7 +89,10 @@ def train_and_score(
     """
     method = f"{args.no_of_tr_imgs}_{args.comb_tr_imgs}_{variant}"
     with setup.open_run(args, dataset, method, origin, volumes, extra=extra) as run:
+        before = run.record
         if not setup.begin(run, args):
+            if args.test and volumes["test"] and TESTED not in before:
+                _open_test(run, args, dataset, volumes["test"])
             return
         roles = {"train": "training on", "val": "validation", "test": "test", "unlabeled": "without labels"}
         used = [f"{roles[role]} {few(setup.case_ids(prepared)) or 'none'}" for role, prepared in volumes.items()]
@@ -97,20 +104,46 @@ def train_and_score(
             logging.info(text, *map(sum, zip(*counts, strict=True)))
         setup.warn_of_nothing(volumes["train"])
         made = prepare(run)
-        tests = 2 * len(volumes["test"]) / max(len(volumes["val"]), 1)  # of the best and of the last weights
+        tests = args.test * (1 if args.keep == "last" else 2)  # of the best and of the last weights
+        tests *= len(volumes["test"]) / max(len(volumes["val"]), 1)
         trainer = Trainer(run, made.model, dataclasses.replace(made.plan, tests=tests))
         trainer.train()
-        kept = made.plan.kept or made.model
+
+        def load(name: str) -> int:
+            weights, record = trainer.load(name)
+            models.set_weights(made.plan.kept or made.model, weights)
+            return record["step"]
+
         role = "test" if volumes["test"] else "val"
         results = {}
         if role == "val":
             logging.warning("There is no test list; the validation volumes, which chose the weights, are scored.")
-        if volumes[role]:
-            how = {"network": made.network, "role": role, "mirroring": bool(args.mirroring)}
-            results = evaluate_run(trainer, kept, dataset, volumes[role], **how)
+        elif not args.test:
+            logging.info("The test volumes stay sealed; the same command with --test=1 scores them and trains nothing.")
+        if volumes[role] and (args.test or role == "val"):
+            how = {"role": role, "mirroring": bool(args.mirroring)}
+            results = evaluate_run(run, load, made.network, dataset, volumes[role], **how)
+        else:
+            shutil.rmtree(run.eval, ignore_errors=True)  # of a shorter training
+        opened = {*before.get(TESTED_AFTER, ()), *([run.n_iter] if TESTED in results else [])}
+        results |= {TESTED_AFTER: sorted(opened)} if opened else {}
         score = trainer.rows[-1].get("val_dice") if args.keep == "last" else trainer.tracker.best
         run.finish({"best_step": trainer.tracker.best_step, "val_dice": score, **results})
         logging.info("Finished: %s", run.dir)
+
+
+def _open_test(run: Run, args: Segmentation, dataset: datasets.DatasetConfig, test: cache.PreparedSet) -> None:
+    """Scores the test volumes of a finished run that left them sealed."""
+    backend.configure(seed=args.seed, mixed_precision=args.mixed_precision, devices=args.devices)
+    network = models.build_unet(setup.image_shape(dataset), dataset.num_classes, arch=setup.architecture(vars(args)))
+
+    def load(name: str) -> int:
+        return read_into(network, run.checkpoints / name, kind="this U-Net")
+
+    results = evaluate_run(run, load, network, dataset, test, mirroring=bool(args.mirroring))
+    kept = {name: value for name, value in run.record.items() if name in ("best_step", "val_dice", TESTED_AFTER)}
+    run.n_iter = run.steps_done  # the command may name fewer
+    run.finish(kept | results | {TESTED_AFTER: [*kept.get(TESTED_AFTER, ()), run.n_iter]})
 
 
 def _train(

@@ -234,7 +234,12 @@ class Selection:
         """Draws the choice, and where it lies in the pool."""
         args, shown = self.args, choice.indices[: gallery.MOST]
         what = f"{len(choice.indices)} of {len(self.pool)} slices of {args.dataset} by {args.strategy}"
-        scribbles = Crops(self.volumes, self.pool, SCRIBBLE).take(shown) if args.with_scribbles else None
+
+        def planes(crops: Crops) -> list[np.ndarray]:
+            cases = (self.volumes[self.pool.box(int(unit)).case].case for unit in shown)
+            return [gallery.upright(crop, case) for crop, case in zip(crops.take(shown), cases, strict=True)]
+
+        scribbles = planes(Crops(self.volumes, self.pool, SCRIBBLE)) if args.with_scribbles else None
         features, source = self.features, "pixels" if self.encoder == PIXELS else "embeddings"
         if features is None:
             thumbnails = Crops(self.volumes, self.pool, size=_THUMBNAIL).take(range(len(self.pool)))
@@ -243,7 +248,7 @@ class Selection:
         counts = write_stand_ins(self.folder / NAME, self.pool, choice.indices, features)
         gallery.draw_gallery(
             self.folder / "gallery.png",
-            Crops(self.volumes, self.pool).take(shown),
+            planes(Crops(self.volumes, self.pool)),
             gallery.pick_titles(self.pool.unit_ids[choice.indices], choice.values, counts),
             annotations=scribbles,
             num_classes=self.dataset.num_classes,

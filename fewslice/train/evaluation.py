@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from typing import Any
 
 import keras
 from absl import logging
 
-import models
-from fewslice.core.done import BEST, LAST
+from fewslice.core.done import BEST, LAST, TESTED, TESTED_LAST
+from fewslice.core.run import Run
 from fewslice.data import cache
 from fewslice.evaluate import validation, volumes
 from fewslice.evaluate.scores import VolumeScore
 from fewslice.evaluate.summary import mean_foreground_dice
 from fewslice.settings import datasets
 from fewslice.train.predict import ensemble, predictor
-from fewslice.train.trainer import Trainer
 
 
 def validation_of(
@@ -53,21 +53,23 @@ def validation_of(
 
 
 def evaluate_run(
-    trainer: Trainer,
-    model: keras.Model,
+    run: Run,
+    load: Callable[[str], int],
+    network: keras.Model,
     dataset: datasets.DatasetConfig,
     test: cache.PreparedSet,
     *,
-    network: keras.Model | None = None,
     role: str = "test",
     mirroring: bool = False,
 ) -> dict[str, float]:
     """Evaluates the best checkpoint (with saved predictions) and the last weights (scores only) on the test volumes.
 
+    Where the best step is the last one, these are the same weights and are tested once.
+
     Args:
-        trainer: Has trained; its run gets the scores.
-        model: What the saved weights belong to.
-        network: The part of `model` that predicts, image -> logits, if that is not all of it.
+        run: Trained; it gets the scores.
+        load: Gives `network` the weights `BEST` or `LAST` of the run, and returns their step.
+        network: Image -> logits.
         mirroring: Test on the mean over flipped slices, too, see `ensemble`.
         role: "val" if the volumes are those of validation, for want of test volumes; they go to `eval/val`.
 
@@ -77,13 +79,17 @@ def evaluate_run(
     Raises:
         DataError: weights are missing, damaged, or not those that this training wrote.
     """
-    results, place = {}, trainer.run.eval / role if role != "test" else trainer.run.eval
-    for name, key, folder in ((LAST, "test_dice_last", place / "last"), (BEST, "test_dice", place)):
-        weights, record = trainer.load(name)
-        models.set_weights(model, weights)
+    results, best, place = {}, None, run.eval / role if role != "test" else run.eval
+    for name, key, folder in ((BEST, TESTED, place), (LAST, TESTED_LAST, place / "last")):
+        step = load(name)
+        if step == best:
+            results[key] = results[TESTED]
+            shutil.rmtree(folder, ignore_errors=True)  # of a shorter training
+            break
+        best = step
         scores = volumes.evaluate_cases(
             ((volume, volume.native) for volume in test),
-            ensemble([predictor(network or model, dataset.mtask_bs)], mirroring=mirroring),
+            ensemble([predictor(network, dataset.mtask_bs)], mirroring=mirroring),
             dataset=dataset,
             out_dir=folder,
             save_predictions=name == BEST,
@@ -92,7 +98,7 @@ def evaluate_run(
         results[key] = mean_foreground_dice(scores)
         title = {LAST: "Last weights", BEST: "Best checkpoint"}[name]
         words = {"test": "test", "val": "validation"}[role]
-        logging.info("%s (step %s): mean %s Dice %.4f", title, record["step"], words, results[key])
+        logging.info("%s (step %s): mean %s Dice %.4f", title, step, words, results[key])
     return results if role == "test" else {}
 
 

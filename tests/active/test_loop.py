@@ -5,6 +5,7 @@ Expected values: the undisturbed run of the same loop, and budgets counted by ha
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from fewslice.active import round_files
 from fewslice.active.annotators import WaitingForAnnotations
 from fewslice.active.loop import Loop
+from fewslice.active.query import Query
+from fewslice.active.safe import select_safely
 from fewslice.core import files
 from fewslice.core.errors import ConfigError, DataError
 from fewslice.settings.experiment import Named, QuerySettings, RoundPlan
@@ -221,6 +224,17 @@ def test_budgets(tmp_path):
     assert counts == [0, 3, 0, 9] and loop.learner.calls == [0, 1, 2, 3]
     metrics = json.loads((tmp_path / "rounds" / "003" / "metrics.json").read_text())
     assert metrics["units"] == 12 and metrics["annotated_pixels"] == 12
+
+
+def test_a_hedged_round(tmp_path):
+    one = plan(0, 4, "uncertainty")
+    one = dataclasses.replace(one, query=dataclasses.replace(one.query, safe=True))
+    make_loop(tmp_path).run([one])
+    pool = make_loop(tmp_path).pool
+    query = Query(pool=pool, is_labelled=np.zeros(COUNT, bool), budget=4, rng=np.random.default_rng([3, 0]),
+                  ignore_value=IGNORE, scores=np.random.default_rng(1).random(COUNT))  # fmt: skip
+    assert queried(tmp_path, 0) == [pool.name(unit) for unit in select_safely("uncertainty", query).indices]
+    assert json.loads((tmp_path / "rounds" / "000" / "plan.json").read_text())["query"]["safe"] is True
 
 
 def test_a_round_that_only_annotates(tmp_path):

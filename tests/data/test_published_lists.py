@@ -1,6 +1,7 @@
-"""The split lists of the datasets of Vepa et al. 2024, against the lists of their code where these are at hand.
+"""Split lists of datasets against the published ones where these are at hand.
 
-Expected values: `coreclr_splits.json`, the published lists; the counts of patients are those of the paper's code.
+Expected values: `coreclr_splits.json`, the lists of the code of Vepa et al. 2024, and `ssl4mis_acdc_splits.json`, those
+of SSL4MIS; the counts of patients are those of the code.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from fewslice.settings.datasets import check_labeled_split, load_dataset_config,
 from tests.golden_files import ROOT
 
 LISTS = ROOT.parent / "spec" / "coreclr_splits.json"
+SSL4MIS = LISTS.with_name("ssl4mis_acdc_splits.json")
 COUNTS = {
     "acdc_wsl4mis": ("ACDC", 80, 20, 50),
     "chaos_ct": ("CHAOS_CT", 15, 2, 3),
@@ -52,6 +54,29 @@ def test_lists_are_the_published_ones(name):
     assert set(dataset.splits.train_ids("al", "c1")) == patients(published["train"])
     assert set(dataset.splits.val_ids("al", "c1")) == patients(published["val"])
     assert set(dataset.splits.test_ids()) == patients(published["test"])
+
+
+def test_sizes_and_settings_of_the_semi_supervised_split():
+    dataset = load_dataset_config("acdc_ssl4mis")
+    assert dataset.size == (256, 256) and (dataset.grid, dataset.intensity) == ("stretch", "as_stored")
+    assert dataset.phases == dataset.unlabeled_phases == ("ED", "ES") and dataset.recipe == "planned"
+    sizes = {key: len(dataset.splits.train_ids(key, "c1")) for key in dataset.splits.train}
+    assert sizes == {f"tr{n}": n for n in (1, 3, 7, 14, 21, 28, 35, 70)} | {"al": 70}
+    everybody = [*dataset.splits.train_ids("tr70", "c1"), *dataset.splits.val_ids("tr7", "c1"), *dataset.splits.test]
+    assert sorted(everybody) == [f"{number:03d}" for number in range(1, 101)]
+
+
+@pytest.mark.golden
+def test_semi_supervised_split_is_the_published_one():
+    if not SSL4MIS.is_file():
+        pytest.skip(f"no {SSL4MIS}")
+    splits, published = load_dataset_config("acdc_ssl4mis").splits, json.loads(SSL4MIS.read_text())
+    for key in splits.train:
+        assert list(splits.val_ids(key, "c1")) == published["val_patients"]
+    assert list(splits.test) == published["test_patients"]
+    assert list(splits.train_ids("tr1", "c1")) == published["train_patients_in_order_of_slices"][:1]
+    for count, labelled in published["labelled_by_count"].items():
+        assert list(splits.train_ids(f"tr{count.split()[0]}", "c1")) == labelled["patients"]
 
 
 def test_pools_of_the_other_datasets():

@@ -20,6 +20,7 @@ from tests.train_model import tiny_al
 CLASSES, SIDE = 3, 32
 QUICK = {
     "resnet_unet": {"encoder": "resnet18"},
+    "planned_unet": {"unet": "4,8", "mirroring": True},
     "strided_unet": {"width": 2, "patch": 24, "passes": 2, "repeats": 2},
 }
 

@@ -19,6 +19,12 @@ def double_precision():
 
 
 @pytest.fixture
+def zeros_first(monkeypatch):
+    """Kernels start at 0, for networks whose weights are all loaded: random ones are compiled for each shape on JAX."""
+    monkeypatch.setattr(models.unet, "he_normal", lambda seed: "zeros")
+
+
+@pytest.fixture
 def small_unet(monkeypatch):
     """Three levels instead of six, for what does not depend on them: half of the layers."""
     monkeypatch.setattr(models.unet, "ENCODER_FILTERS", (16,) * 3)

@@ -16,7 +16,7 @@ from tests.golden_files import golden, golden_param
 from tests.models.published_weights import load
 
 CASES = golden_param("contrastive/net", "joint_forward*.npz")
-pytestmark = pytest.mark.usefixtures("double_precision")
+pytestmark = pytest.mark.usefixtures("double_precision", "zeros_first")
 
 
 def published_joint_net(path, data):

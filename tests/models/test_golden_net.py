@@ -22,7 +22,7 @@ from tests.golden_files import golden, golden_param
 from tests.models.published_weights import load, published_name
 
 FORWARD = golden_param("contrastive/net", "forward*.npz")
-pytestmark = pytest.mark.usefixtures("double_precision")
+pytestmark = pytest.mark.usefixtures("double_precision", "zeros_first")
 on_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="uses TensorFlow's gradients")
 
 

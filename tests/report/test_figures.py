@@ -48,6 +48,13 @@ def test_curves_mark_the_best_validation_and_skip_empty_cells(tmp_path):
     assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in points] == [(100, 0.6)] * 2
 
 
+def test_curves_mark_the_last_validation_where_the_last_weights_count(tmp_path):
+    run = write_run(tmp_path, "tr_baseline", keep="last")
+    write_curve(run, loss=[0.9, 0.5, 0.4], val_dice=[0.6, 0.3, None])
+    (point,) = [line for line in plot_curves(read_methods([run])).axes[1].lines if line.get_marker() == "o"]
+    assert (point.get_xdata()[0], point.get_ydata()[0]) == (100, 0.3)
+
+
 def test_curves_of_one_axis_without_validation(tmp_path):
     run = write_run(tmp_path, "tr_baseline")
     write_curve(run, loss=[0.9, 0.5])

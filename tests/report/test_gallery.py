@@ -1,11 +1,14 @@
 """Galleries and maps: sizes of the pictures, what is drawn where. Expected values: by hand, and scikit-learn's PCA."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from fewslice.core.colours import structure_colour
 from fewslice.core.errors import ConfigError
+from fewslice.data.volume import Case
 from fewslice.report.figures import embedding_map, gallery
 
 
@@ -53,6 +56,12 @@ def test_colour_images(tmp_path):
     images[..., 0] = 1
     gallery.draw_gallery(tmp_path / "a.png", images, ["a"])
     assert is_drawn(tmp_path / "a.png", "#ff0000", tolerance=3)
+
+
+def test_pictures_stand_upright():
+    plane = np.arange(6).reshape(2, 3)  # two rows of three pixels, as a picture is stored
+    cases = [Case("a", "a", "", Path(f"a{ending}"), None) for ending in (".png", ".nii.gz")]
+    assert [gallery.upright(plane, case).shape for case in cases] == [(3, 2), (2, 3)]  # the first axis is shown across
 
 
 def test_small_pools_get_principal_components():

@@ -12,7 +12,9 @@ from fewslice.core import done, files
 from fewslice.core.errors import ConfigError, DataError, FewSliceError
 from fewslice.report.reading import runs as reading
 from fewslice.report.reading.methods import read_methods
+from fewslice.report.reading.openings import openings
 from fewslice.report.reading.runs import not_vouched, read_experiments, read_run, read_runs, refuse_damaged
+from fewslice.report.tables.openings import openings_table, settings_of
 from tests.report import run_dirs
 from tests.report.experiment_dirs import write_curve, write_experiment, write_gallery, write_round, write_volumes
 from tests.report.run_dirs import write_run
@@ -314,3 +316,37 @@ def test_files_without_permission_are_named(tmp_path, monkeypatch, name):
     runs, left_out = read_runs([bad, good])
     assert [run.path for run in runs] == [good]
     assert name in left_out[0] and "Permission denied" in left_out[0]
+
+
+def test_scores_of_test_volumes_are_counted_in_every_run_of_the_dataset(tmp_path):
+    cases = {"train": ["005_ED"], "test": ["001_ED", "002_ED"]}
+    runs = [write_run(tmp_path, BASE, seed=seed, lr_seg=lr, cases=cases) for seed, lr in ((0, 1), (1, 1), (0, 2))]
+    for run in runs:
+        run_dirs.write_scores(run, {"001_ED": (0.5,) * 3})
+    (runs[0] / "eval" / "last").mkdir()
+    shutil.copy(runs[0] / "eval" / "per_volume.csv", runs[0] / "eval" / "last")
+    files.write_json(runs[1] / "DONE", {"n_iter": 100, done.TESTED_AFTER: [50, 70, 100]})
+    sealed = write_run(tmp_path, BASE, seed=7)
+    run_dirs.write_scores(sealed, {"003_ED": (0.5,) * 3})
+    (sealed / "eval").rename(sealed / "val")
+    (sealed / "eval").mkdir()
+    (sealed / "val").rename(sealed / "eval" / "val")
+    experiment = write_experiment(tmp_path, "mfc", dataset="phantom")
+    for number in (0, 1):
+        folder = write_round(experiment, number, 0.01 * (1 + number), 0.5)
+        write_volumes(folder, {"001_ED": (0.5, 0.7)})
+        write_volumes(folder, {"001_ED": (0.5, 0.7)}, member=1)
+        write_volumes(folder, {"003_ED": (0.5, 0.7)}, where="val")
+    (write_experiment(tmp_path, "bald") / "rounds").mkdir()  # of another dataset
+    found = openings([read_run(sealed)])
+    assert [(one.run, one.networks) for one in found] == sorted(
+        [(runs[0], 2), (runs[1], 3), (runs[2], 1), (experiment, 4)]
+    )
+    assert settings_of(found) == 3
+    assert [row[:2] + row[3:] for row in openings_table(found).rows] == [
+        ("Baseline", "tr1 c1", "2", "3", "6"), ("mfc", "–", "1", "1", "4"),
+    ]  # fmt: skip
+    assert openings_table(found).rows[0][2].startswith("2 volumes (")
+    (runs[2] / "config.json").write_text("[")
+    assert settings_of(openings([read_run(sealed)])) == 3, "a damaged run opened them as well"
+    assert openings_table(openings([read_run(write_run(tmp_path / "new", BASE))])) is None

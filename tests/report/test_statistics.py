@@ -168,6 +168,30 @@ def test_tables_of_experiments_by_hand(tmp_path):
     assert experiments.leader(methods, TEST) == leader
 
 
+def test_a_hedge_against_its_halves(tmp_path):
+    def write(strategy, seed, dice, *, safe=False, **more):
+        query = {"strategy": {"name": strategy, "options": {}}} | ({"safe": True} if safe else {})
+        config = {"query": query, "encoder": {"run": "e"}} if strategy == "mfc" else {"query": query}
+        write_curve(write_experiment(tmp_path, strategy, seed=seed, **config, **more), {0.01: dice, 0.02: dice + 0.1})
+
+    for seed in (0, 1):
+        write("mfc", seed, 0.6 + 0.1 * seed, safe=True)
+        write("mfc", seed, 0.5 + 0.3 * seed)
+        write("random", seed, 0.3)
+    write("equispaced", 0, 0.55)
+    write("equispaced", 0, 0.9, stop={"budget": 3})  # another setting beside the query
+    methods = _methods(tmp_path)
+    assert [method.label for method in methods if method.is_baseline] == ["random"]
+    table = experiments.safe_table(methods, TEST)
+    assert table.header == ("Safe against its halves", "seeds", "area", "1 %", "2 %")
+    # mfc: .1 and -.1 in both budgets; equispaced: .05 with seed 0 only
+    assert sorted(row[1:] for row in table.rows) == [
+        ("1", "+0.050", "+0.050", "+0.050"), ("2", "+0.000", "+0.000", "+0.000"),
+    ]  # fmt: skip
+    assert {row[0].partition(" − ")[0] for row in table.rows} == {"safe mfc"}
+    assert experiments.safe_table([m for m in methods if not m.label.startswith("safe")], TEST) is None
+
+
 def test_holm_by_hand():
     # two degrees of freedom: p = 1 - t / sqrt(t² + 2); t of a: .3 / .0577 = 5.196, p = .0351; b: 3.464, p = .0742
     # c: differences all alike, p = 0; d has two seeds only. Of three: c 0 * 3, a .0351 * 2, b max(.0702, .0742 * 1)

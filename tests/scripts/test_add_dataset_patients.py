@@ -166,8 +166,10 @@ def test_visits_in_lists_written_by_hand(tmp_path, monkeypatch, caplog):
     init.write_text(re.sub("patient_pattern = .*", "", init.read_text()))
     monkeypatch.setenv("FEWSLICE_EXPERIMENTS", str(tmp_path / "out"))
     assert "these names may be one patient" in running.run("verify_dataset", "--dataset=mine").stdout
-    checks.check(*read_from(Baseline, ["--dataset=mine", "--no_of_tr_imgs=trall"]))
+    for _ in range(2):
+        checks.check(*read_from(Baseline, ["--dataset=mine", "--no_of_tr_imgs=trall"]))
     assert "mine: these names may be one patient" in caplog.text and "test: p" in caplog.text
+    assert len({record.message for record in caplog.records}) == len(caplog.records), "each note is logged once"
 
 
 def test_acdc_with_labels_of_one_phase(tmp_path):

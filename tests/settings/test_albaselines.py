@@ -2,6 +2,7 @@
 
 import pytest
 
+import fewslice.active.annotators
 import fewslice.learner  # noqa: F401  makes all names known
 from fewslice.core.errors import ConfigError
 from fewslice.settings.compat.albaselines import FullSupervision, HistologyArgs, flags_of
@@ -60,7 +61,7 @@ def test_the_readmes_command_is_a_native_experiment():
     query = {"strategy": "uncertainty", "score": "bald", "passes": 20, "per_label": 1, "balance": "known"}
     assert found["query"] == query
     network = {"name": "strided_unet", "epochs": 60, "batch_size": 16, "average": "probabilities", "patch": 416}
-    assert found["network"] == network
+    assert found["network"] == network | {"drop_epochs": 40}
 
 
 def test_random_choice_and_choice_without_classes():
@@ -112,6 +113,7 @@ def test_names_of_runs_and_reductions():
     "heuristic, text",
     [
         ("blad", "Unknown heuristic 'blad'. Did you mean 'bald'.*batchbald.*entropy.*max, mc, power, rand.*variance"),
+        ("vaal", "Unknown heuristic 'vaal'(?!.*vaal)"),  # its score is none of dropout passes
         ("bald:shufle_prop=1", "shufle_prop"),
         ("rand:beta=2", "beta"),
     ],
@@ -128,8 +130,8 @@ def test_what_has_no_flag_is_set():
 
 
 def test_full_supervision_takes_everything_in_one_round():
-    found = values("--epochs=2", cls=FullSupervision)
-    assert found["rounds"] == [1.0] and found["network"]["epochs"] == 2
+    found = values("--epochs=2", "--drop_epochs=1", cls=FullSupervision)
+    assert found["rounds"] == [1.0] and (found["network"]["epochs"], found["network"]["drop_epochs"]) == (2, 1)
 
 
 def test_fields_without_effect_say_so(caplog):

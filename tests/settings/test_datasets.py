@@ -18,7 +18,7 @@ from fewslice.core.files import digest
 from fewslice.settings import datasets
 
 PUBLISHED_SLICES = ["acdc_wsl4mis", "chaos_ct", "chaos_mri", "davis", "davis2", "lvsc", "mscmr"]  # all lists: al
-SHIPPED = ["acdc", "acdc_h5", "mmwhs", "phantom", "prostate_md", *PUBLISHED_SLICES]
+SHIPPED = ["acdc", "acdc_h5", "acdc_ssl4mis", "mmwhs", "phantom", "prostate_md", *PUBLISHED_SLICES]
 
 INIT = '''"""A dataset."""
 layout = "paired_folders"

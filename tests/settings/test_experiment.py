@@ -100,6 +100,7 @@ def test_all_mistakes_at_once_in_the_order_of_lines(read):
         ("{strategy: kcenter, features: encoder}", "encoder needs an encoder"),
         ("{strategy: uncertainty, score: vaal}", "vaal needs annotated units"),
         ("{strategy: random, score: entropy}", "random looks at no scores"),
+        ("{strategy: random, safe: true, case_cap: 2}", "it obeys no `case_cap`. Remove one of the two"),
         ("{strategy: batchbald}", "batchbald compares networks or dropout passes. Add `passes`"),
         ("{strategy: uncertainty, score: entropy, balance: known}", "it has no effect without `per_label`"),
         ("{strategy: random, reduce: sum}", "have no effect without `score`"),

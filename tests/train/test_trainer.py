@@ -25,6 +25,7 @@ from fewslice.train import pace, trainer
 from fewslice.train.callbacks import MovingAverage
 from fewslice.train.trainer import Interrupted, Plan, Trainer
 from models import transfer
+from tests.train_model import tiny
 
 
 def network(width=3):
@@ -99,6 +100,12 @@ def stopping(number, *signals):
         return make_batch(step)
 
     return make
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_networks():
+    with tiny.quick_networks():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -167,6 +167,7 @@ def answer(job: dict) -> dict:
 
 
 if __name__ == "__main__":
+    os.fsync = lambda handle: None  # as in tests/conftest.py
     for module in pkgutil.walk_packages(fewslice.__path__, "fewslice."):  # imported once, for all children
         importlib.import_module(module.name)
     gc.freeze()  # Keras collects garbage between networks; of all that is imported there is none

@@ -18,7 +18,10 @@ import nibabel
 import numpy as np
 import pytest
 
+from fewslice.core.done import TESTED, TESTED_AFTER, TESTED_LAST, problems, tidy
 from fewslice.core.errors import ConfigError, DataError
+from fewslice.report.reading.openings import openings
+from fewslice.report.reading.runs import read_run
 from fewslice.stages import segmentation
 from fewslice.train import setup
 from fewslice.train.trainer import Interrupted
@@ -130,6 +133,49 @@ def test_finished_run_does_nothing(house, data, script):
     assert before == {path: path.stat().st_mtime_ns for path in house.dirs[script].rglob("*") if path.is_file()}
 
 
+def test_sealed_test_volumes_are_scored_on_demand(house, run_script):
+    sealed = run_script(tiny.BASELINE, "--test=0")
+    assert not {TESTED, TESTED_LAST, TESTED_AFTER} & read(sealed / "DONE").keys()
+    assert not (sealed / "eval").exists() and "--test=1 scores them" in read_run(sealed).problems[0]
+    assert openings([read_run(sealed)]) == []
+    trained = {path: path.stat().st_mtime_ns for path in sealed.rglob("*.npz")}
+    assert run_script(tiny.BASELINE) == sealed
+    assert trained == {path: path.stat().st_mtime_ns for path in sealed.rglob("*.npz")}
+    at_once = house.dirs[tiny.BASELINE]
+    tiny.assert_same(sealed / "eval", at_once / "eval", "per_volume.csv", "summary.json", "*.nii.gz")
+    names = ("best_step", "val_dice", TESTED, TESTED_LAST, TESTED_AFTER)
+    assert all(read(sealed / "DONE")[name] == read(at_once / "DONE")[name] for name in names)
+    assert read(sealed / "DONE")[TESTED_AFTER] == [4] and not problems(sealed)
+    extended = run_script(tiny.BASELINE, "--n_iter=6", "--test=0")
+    assert extended == sealed and not (sealed / "eval").exists() and read(sealed / "DONE")[TESTED_AFTER] == [4]
+    tidy(sealed)
+    run_script(tiny.BASELINE, "--n_iter=6")
+    assert read(sealed / "DONE")[TESTED_AFTER] == [4, 6] and read(sealed / "DONE")["n_iter"] == 6
+    scored = len(list((sealed / "eval").rglob("per_volume.csv")))
+    assert [(one.run, one.networks) for one in openings([read_run(sealed)])] == [(sealed, scored + 1)]
+
+
+def test_last_weights_that_count_are_tested_once(run_script):
+    run = run_script(tiny.BASELINE, "--keep=last")
+    assert (run / "logs" / "run.log").read_text().count("mean test Dice") == 1
+    record = read(run / "DONE")
+    assert record[TESTED] == record[TESTED_LAST] and not (run / "eval" / "last").exists()
+
+
+@pytest.mark.parametrize("method", ["contrastive", "unimatch"])
+def test_joint_training_opens_its_sealed_test_volumes(house, run_script, method):
+    flags = [f"--method={method}", f"--teacher={house.dirs[tiny.BASELINE]}"]
+    flags += ["--crf=none"] if method == "contrastive" else []
+    sealed = run_script(tiny.JOINT, *flags, "--test=0")
+    assert TESTED not in read(sealed / "DONE")
+    assert run_script(tiny.JOINT, *flags) == sealed
+    on_demand = read(sealed / "DONE")
+    shutil.rmtree(sealed)
+    at_once = read(run_script(tiny.JOINT, *flags) / "DONE")
+    names = ("best_step", "val_dice", TESTED, TESTED_LAST, TESTED_AFTER)
+    assert [on_demand[name] for name in names] == [at_once[name] for name in names]
+
+
 def test_an_extended_baseline_is_scored_again(house, run_script, tmp_path):
     shutil.copytree(house.runs / "tiny" / tiny.BASELINE, tmp_path / "runs" / "tiny" / tiny.BASELINE)
     scores = tiny.run_dir(tmp_path / "runs", tiny.BASELINE) / "eval" / "last" / "per_volume.csv"
@@ -228,7 +274,7 @@ def test_help_answers_at_once(script):
 @pytest.mark.slow
 def test_two_devices_as_a_user_starts_them(tiny_root, tmp_path):
     """Compiled, in a process of its own."""
-    flags = tiny.arguments(tiny.BASELINE, tmp_path, "--devices=2", "--n_iter=1")
+    flags = tiny.arguments(tiny.BASELINE, tmp_path, "--devices=2", "--n_iter=1", "--unet=8,8")
     done, _ = command(tiny.BASELINE, *flags, env=tiny.environment(tiny_root))
     assert done.returncode == 0, done.stderr
     assert "Finished" in done.stderr

@@ -64,7 +64,7 @@ FLAGS = {
     JOINT: ("--no_of_tr_imgs=tr1", "--n_iter=6", "--pretr_n_iter=4", "--bt_size=2", "--refresh_every=4"),
 }
 TIMES = ("seconds", "steps_per_s")
-FILTERS = (16,) * 3  # of the U-Net's levels, see `quick_networks`
+FILTERS = (16,) * 2  # of the U-Net's levels, see `quick_networks`
 
 
 def write_dataset(root: Path) -> Path:
@@ -103,7 +103,7 @@ def environment(root: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def quick_networks() -> Iterator[pytest.MonkeyPatch]:
-    """Makes small U-Nets and lets TensorFlow run operation by operation for the length of a block.
+    """Makes small U-Nets, lets TensorFlow run operation by operation, and draws coarsely, for the length of a block.
 
     Most of the time of a run of a few steps would be spent on tracing, and on writing weights. Of what is left, a fifth
     would be the many small operations of Keras' Adam, for which one kernel on the same state does, and a tenth the way
@@ -113,8 +113,10 @@ def quick_networks() -> Iterator[pytest.MonkeyPatch]:
     import tensorflow as tf
 
     import models.unet
+    from fewslice.report.figures import style
 
     is_eager, optimizers = tf.config.functions_run_eagerly(), keras.optimizers
+    png_bytes = style.png_bytes
     plain_step, plain_steps = optimizers.Adam.update_step, optimizers.Optimizer._distributed_tf_update_step
 
     def update_step(self, gradient, variable, learning_rate):
@@ -138,6 +140,7 @@ def quick_networks() -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(optimizers.Adam, "update_step", update_step)
         patch.setattr(optimizers.Optimizer, "_distributed_tf_update_step", update_steps)
         patch.setattr(models.unet, "ENCODER_FILTERS", FILTERS)
+        patch.setattr(style, "png_bytes", lambda figure, **_: png_bytes(figure, dpi=20, colours=0))
         tf.config.run_functions_eagerly(True)
         try:
             yield patch

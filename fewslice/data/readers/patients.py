@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -119,9 +120,14 @@ def notes(reader: Reader, training: Iterable[str], validation: Iterable[str]) ->
 
 
 def warn_of_shared_names(reader: Reader, training: Iterable[str], validation: Iterable[str]) -> None:
-    """Logs the `notes` of a training."""
+    """Logs the `notes` of a training, each once."""
     for note in notes(reader, training, validation):
-        logging.warning("%s: %s", reader.dataset.name, note)
+        _warn(reader.dataset.name, note)
+
+
+@functools.lru_cache  # a study prepares many experiments on one dataset
+def _warn(dataset: str, note: str) -> None:
+    logging.warning("%s: %s", dataset, note)
 
 
 def alike(names: Iterable[str]) -> Groups:

@@ -54,11 +54,11 @@ class Schedule(NamedTuple):
 class Network:
     """A kind of network, with its options.
 
-    `drops` tells whether it has dropout that can stay active at inference (MC dropout), `chooses` which column of the
-    validation chooses the best weights (`fewslice.train.trainer.Plan`).
+    `drops` tells whether it has dropout that can stay active at inference (MC dropout); `chooses`, `keeps_last` and
+    `average_decay` are those of `fewslice.train.trainer.Plan`: which weights count.
     """
 
-    drops, chooses = False, "val_dice"
+    drops, chooses, keeps_last, average_decay = False, "val_dice", False, 0.0
     batch_size: int
 
     def build(self, shape: tuple[int, ...], classes: int, *, seed: int) -> keras.Model:
@@ -138,17 +138,22 @@ class Network:
 
 
 class SliceNetwork(Network):
-    """A network of whole slices, augmented by `rot_flip`."""
+    """A network of whole slices."""
 
     def input_shape(self, size: tuple[int, int], channels: int) -> tuple[int, ...]:
         return (*size, channels)
 
     def batches(self, labels: Labels, images: Sequence[np.ndarray], *, seed: int) -> Batches:
-        from fewslice.augment.rot_flip import rot_flip
         from fewslice.learner.samplers import SliceBatches
 
-        how = {"seed": seed, "batch_size": self.batch_size, "augmentation": rot_flip, "targets": self.targets}
-        return SliceBatches(labels, images, **how)
+        how = {"seed": seed, "batch_size": self.batch_size, "targets": self.targets}
+        return SliceBatches(labels, images, augmentation=self.augmentation(), **how)
+
+    def augmentation(self) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+        """Returns the augmentation of a batch, as `SliceBatches` takes it."""
+        from fewslice.augment.rot_flip import rot_flip
+
+        return rot_flip
 
     def targets(self, labels: np.ndarray, mixing: float) -> np.ndarray:
         """Returns the targets of a batch for the loss.

@@ -41,7 +41,7 @@ def plot_curves(methods: Sequence[Method], palette: Mapping[str, str] | None = N
         label = None if number else "random embeddings"
         grid[0].axhline(level, color=style.QUIET, linestyle=(0, (5, 3)), linewidth=1.1, label=label)
     if second == "val_dice":
-        _mark_best(grid[1], methods, chosen)
+        _mark_kept(grid[1], methods, chosen)
     grid[0].set_ylim(bottom=0)
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, **style.LEGEND)
     return figure
@@ -56,7 +56,7 @@ def plot_panels(methods: Sequence[Method], name: str, palette: Mapping[str, str]
             _draw(axes, other, name, style.RULE, linewidth=0.8)
         _draw(axes, method, name, palette[method.label])
         if name == "val_dice":
-            _mark_best(axes, [method], palette)
+            _mark_kept(axes, [method], palette)
         style.calm(axes)
         axes.tick_params(labelsize=8)
         style.heading(axes, method.label, 30)
@@ -77,12 +77,14 @@ def _draw(axes: style.Axes, method: Method, name: str, colour: str, *, linewidth
             label = None
 
 
-def _mark_best(axes: style.Axes, methods: Sequence[Method], palette: Mapping[str, str]) -> None:
-    """Puts a dot on the best validation of each run."""
+def _mark_kept(axes: style.Axes, methods: Sequence[Method], palette: Mapping[str, str]) -> None:
+    """Puts a dot on the validation of the weights that count: the best of each run, or the last with `--keep=last`."""
     axes.set_ylim(0, 1)
     for method in methods:
         for run in method.runs:
             if run.has("val_dice"):
-                best = run.curve.loc[run.curve["val_dice"].idxmax()]
-                axes.plot(best["step"], best["val_dice"], "o", color=palette[method.label], markersize=6,
+                dice = run.curve["val_dice"]
+                keeps_last = run.config.get("keep") == "last"
+                kept = run.curve.loc[dice.last_valid_index() if keeps_last else dice.idxmax()]
+                axes.plot(kept["step"], kept["val_dice"], "o", color=palette[method.label], markersize=6,
                           markeredgecolor="white")  # fmt: skip

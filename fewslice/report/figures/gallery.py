@@ -10,6 +10,8 @@ import numpy as np
 
 from fewslice.core.colours import structure_colour
 from fewslice.core.files import write_bytes
+from fewslice.data.io.pictures import is_picture
+from fewslice.data.volume import Case
 from fewslice.report.figures import style
 from fewslice.report.figures.contours import outline
 
@@ -41,6 +43,11 @@ def with_value_note(heading: str, values: Sequence[float], counts: Sequence[int]
     parts = ["its `value` in query.csv"] * bool(np.isfinite(values).any())
     parts += ["'for n': the n slices that it is nearest to"] * bool(len(counts))
     return f"{heading}; below a name: {', '.join(parts)}" if parts else heading
+
+
+def upright(plane: np.ndarray, case: Case) -> np.ndarray:
+    """Returns a slice (NX, NY, ...) for `draw_gallery`: pictures, which are stored row by row, lie in it transposed."""
+    return plane.swapaxes(0, 1) if is_picture(case.image_path) else plane
 
 
 def draw_gallery(

@@ -81,13 +81,14 @@ def png_bytes(figure: Figure, *, dpi: int = 150, colours: int = 256) -> bytes:
     from PIL import Image
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
+    fast = {"compress_level": 1} if colours else None  # it is read again at once
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", pil_kwargs=fast)
     if not colours:
         return buffer.getvalue()
     buffer.seek(0)
     image = Image.open(buffer).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
     small = io.BytesIO()
-    image.save(small, format="png", optimize=True)
+    image.save(small, format="png")
     return small.getvalue()
 
 

@@ -11,6 +11,7 @@ from fewslice.report.figures import picks, style
 from fewslice.report.figures.budget_curves import plot_fractions, plot_pixels
 from fewslice.report.pages.page import render_text, write_page
 from fewslice.report.reading.methods import Method, by_setup, group_runs
+from fewslice.report.reading.openings import openings
 from fewslice.report.reading.runs import Run, read_experiments, split_results
 from fewslice.report.tables import experiments as tables
 from fewslice.report.tables import statistics as stats
@@ -84,7 +85,7 @@ def _content(methods: Sequence[Method], waiting: Sequence[Run]) -> dict[str, Any
     runs = [*(run for method in methods for run in method.runs), *waiting]
     seeds, pools = sorted({run.seed for run in runs}), sorted({len(run.pool) for run in runs if len(run.pool)})
     content = {"tables": tables, "methods": methods, "waiting": waiting, "all_runs": runs}
-    return content | {"seeds": seeds, "pools": pools, "unit": runs[0].unit}
+    return content | {"seeds": seeds, "pools": pools, "unit": runs[0].unit, "opened": openings(runs)}
 
 
 def _setup(name: str, methods: Sequence[Method], palette: Mapping[str, str]) -> dict[str, Any]:

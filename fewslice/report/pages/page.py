@@ -14,7 +14,7 @@ from fewslice.core.errors import plural
 from fewslice.core.files import write_text
 from fewslice.report.figures import style
 from fewslice.report.reading.runs import Run
-from fewslice.report.tables import statistics, table
+from fewslice.report.tables import openings, statistics, table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -30,7 +30,7 @@ def _templates(*, escapes: bool) -> Environment:
     environment.tests["finite"] = math.isfinite
     environment.globals |= {"drawing": drawing, "photographs": photographs, "file_picture": file_picture}
     environment.globals |= {name: getattr(table, name) for name in ("number", "percent", "duration")}
-    environment.globals |= {"stats": statistics, "plural": plural}
+    environment.globals |= {"stats": statistics, "openings": openings, "plural": plural}
     return environment
 
 

@@ -17,6 +17,7 @@ from fewslice.report.figures.overview import plot_overview
 from fewslice.report.figures.pseudo_curves import plot_pseudo_labels
 from fewslice.report.pages.page import render_text, write_page
 from fewslice.report.reading.methods import Method, by_setup
+from fewslice.report.reading.openings import Opening, openings
 from fewslice.report.reading.runs import not_vouched
 from fewslice.report.tables import trainings as tables
 from fewslice.report.tables.statistics import structures
@@ -56,6 +57,7 @@ def write_training_report(
         tables=tables,
         title=title,
         methods=methods,
+        opened=_opened(methods),
         of_all=dict(tables.facts(methods)),
         facts=tables.facts(segmenting or pretraining),
         segmenting=segmenting,
@@ -71,7 +73,12 @@ def text_report(methods: Sequence[Method]) -> str:
     segmenting, _ = _by_kind(methods)
     setups = by_setup(segmenting) or {"": methods}
     values = {"tables": tables, "facts": tables.facts(methods), "segmenting": segmenting, "setups": setups}
+    values |= {"methods": methods, "opened": _opened(methods)}
     return render_text("trainings.txt.j2", **values)
+
+
+def _opened(methods: Sequence[Method]) -> list[Opening]:
+    return openings(run for method in methods for run in method.runs)
 
 
 def _by_kind(methods: Sequence[Method]) -> tuple[list[Method], list[Method]]:

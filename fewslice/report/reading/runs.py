@@ -89,7 +89,7 @@ class Run:
         problems: What is missing or damaged, in words.
         is_damaged: Whether a file is damaged, or another one than when the run was finished.
         is_vouched: Whether there are checksums of its files; not in runs from before there were any.
-        ended_early: Why an experiment ended before its last round, in words; "" if it did not.
+        record: DONE, {} if it is not finished or damaged.
     """
 
     path: Path
@@ -105,7 +105,12 @@ class Run:
     problems: tuple[str, ...] = ()
     is_damaged: bool = False
     is_vouched: bool = True
-    ended_early: str = ""
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ended_early(self) -> str:
+        """Why an experiment ended before its last round, in words; "" if it did not."""
+        return str(self.record.get("ended_early", ""))
 
     @property
     def stage(self) -> str:
@@ -210,9 +215,8 @@ def read_run(path: str | Path) -> Run:
         files.checked(run_facts.get(name), kind, *place, f"{facts.FACTS}/{name}")
     versions = _attempt(files.read_record, path / "versions.json", {}, errors)
     run = Run(path, config, run_facts, versions, command, (path / done.NAME).is_file())
-    mark = {} if errors else done.read(path)
-    run = replace(run, is_vouched=not run.is_finished or bool(errors) or done.SUMS in mark)
-    run = replace(run, ended_early=str(mark.get("ended_early", "")))
+    run = replace(run, record={} if errors else done.read(path))
+    run = replace(run, is_vouched=not run.is_finished or bool(errors) or done.SUMS in run.record)
     if run_facts["kind"] == "experiment":
         return _with_rounds(run, errors)
     if errors:
@@ -232,6 +236,8 @@ def _missing(run: Run) -> tuple[str, ...]:
     if run.eval.name == "val":
         text = "It has no test list: its scores are of the validation volumes, which chose the weights"
         problems.append(f"{text}." if len(run.scores) else "It has neither validation nor test volumes.")
+    elif done.SUMS in run.record and done.TESTED not in run.record and not run.is_pretraining:
+        problems.append("Its test volumes are sealed; its command with --test=1 scores them and trains nothing.")
     elif run.scores.empty and not run.is_pretraining:
         remedy = f" If it was damaged, restore it or repeat the run's command with --noresume: {run.path}"
         text = "It was not evaluated on test volumes (no rows in eval/per_volume.csv)."

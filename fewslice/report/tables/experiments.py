@@ -24,7 +24,9 @@ from fewslice.report.tables.table import (
     plus_minus,
     structure_name,
 )
+from fewslice.settings.facts import SAFE
 
+EQUISPACED = "equispaced"
 METRIC_TITLES = {TEST: "test Dice", VALIDATION: "validation Dice"}
 RESULT_COLUMNS = (
     "experiment", "method", "setup", "strategy", "seed", "round", "fraction", "units", "annotated_pixels", "member",
@@ -106,6 +108,40 @@ def difference_table(methods: Sequence[Method], metric: str) -> Table | None:
     marks = {(row, column + 4) for row, column in np.argwhere(spread.excludes_zero.to_numpy()).tolist()}
     header = ("Difference from random", "seeds", f"verdict ({name})", "p (Holm)", *values.columns)
     return Table(header, rows, frozenset(marks), css="numbers volumes many")
+
+
+def safe_table(methods: Sequence[Method], metric: str) -> Table | None:
+    """Returns what hedging (`safe`) gained or lost against each half alone, with otherwise equal settings and seeds.
+
+    Half widths of intervals as in `difference_table`; None without such experiments.
+    """
+    values, found, seeds = stats.columns(methods, metric), {}, {}
+    for method in methods:
+        for other in _halves(method, methods):
+            label = f"{method.label} − {other.label}"
+            found[label] = values.loc[method.label] - values.loc[other.label].reindex(values.loc[method.label].index)
+            seeds[label] = len(method.shared_seeds(other))
+    if not found:
+        return None
+    spread = stats.over_seeds(pd.concat(found, names=["method"]))
+    header = ("Safe against its halves", "seeds", *values.columns)
+    return Table(header, _rows(spread, spread.half_width, seeds, signed=True), css="numbers volumes many")
+
+
+def _halves(method: Method, methods: Sequence[Method]) -> list[Method]:
+    """Returns the methods of the two halves of a hedge: its strategy alone, and `equispaced`."""
+    mine = method.runs[0].facts["settings"]
+    alone = {name: value for name, value in mine.items() if name != SAFE}
+
+    def frame(settings: dict[str, Any]) -> dict[str, Any]:
+        """All but the query, and the encoder that serves its features (another one of a warm start is in the setup)."""
+        return {n: each for n, each in settings.items() if n != "strategy" and not n.startswith(("query.", "encoder"))}
+
+    def is_half(settings: dict[str, Any]) -> bool:
+        return settings == alone or (settings.get("strategy") == EQUISPACED and frame(settings) == frame(mine))
+
+    others = [other for other in methods if not other.runs[0].facts["settings"].get(SAFE)]
+    return [other for other in others if is_half(other.runs[0].facts["settings"])] if mine.get(SAFE) else []
 
 
 def _verdict(spread: stats.Spread, label: str, name: str, p: float) -> str:

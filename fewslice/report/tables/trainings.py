@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
 
+from fewslice.core import done
 from fewslice.core.errors import plural
 from fewslice.report.reading.methods import Method, by_setup
+from fewslice.report.reading.runs import VALIDATION
 from fewslice.report.tables import statistics as stats
 from fewslice.report.tables.table import (
     MEAN,
@@ -166,10 +169,14 @@ def facts(methods: Sequence[Method]) -> list[tuple[str, str]]:
 
 
 def runs_table(methods: Sequence[Method]) -> Table:
-    """Returns a row per run: its split, seed, steps, training time and digest."""
-    rows = tuple(
-        (m.label, run.split, str(run.seed), str(run.config.get("n_iter", "?")), duration(run.seconds), run.digest)
-        for m in methods
-        for run in m.runs
-    )
-    return Table(("Run", "Split", "Seed", "Steps", "Training time", "Digest"), rows, css="")
+    """Returns a row per run: split, seed, steps, training time, Dice of the weights that count and the last, digest."""
+    dice = {"Val Dice": VALIDATION, "Test Dice": done.TESTED, "... of the last step": done.TESTED_LAST}
+    runs = [(method.label, run) for method in methods for run in method.runs]
+    dice = {title: name for title, name in dice.items() if any(run.record.get(name) is not None for _, run in runs)}
+    rows = []
+    for label, run in runs:
+        numbers = (run.record.get(name) for name in dice.values())
+        numbers = (number(math.nan if value is None else value) for value in numbers)
+        steps = str(run.config.get("n_iter", "?"))
+        rows.append((label, run.split, str(run.seed), steps, duration(run.seconds), *numbers, run.digest))
+    return Table(("Run", "Split", "Seed", "Steps", "Training time", *dice, "Digest"), tuple(rows), css="")

@@ -18,17 +18,17 @@ from annotated_types import Ge, Le
 
 from fewslice.core import registry
 from fewslice.core.errors import ConfigError
+from fewslice.core.options import options_of
 from fewslice.core.registry import unknown_name
 from fewslice.settings.al_flags import StudyFlags
 from fewslice.settings.declare import Aside, Count, Help, Must, declared, settings_of
-from fewslice.settings.experiment import SCORE, QuerySettings
+from fewslice.settings.experiment import SCORE, STRATEGY, QuerySettings
 from fewslice.settings.stage_flags import Resume
 from fewslice.settings.yaml import YamlFile, scalar
 
 # Published heuristic -> ours. Any other name is that of a score, or of a strategy with the query it needs.
 HEURISTICS = {"mc": "vote_variance", "bald": "bald", "max": "expected_entropy", "rand": "random"}
 _STRATEGIES = {"random": {}, "power": {"score": "bald"}, "batchbald": {}}
-_OF_STRATEGIES = ("shuffle_prop", "beta", "kind", "configurations")
 START = 4  # images, whatever `n_label_start` says
 _CHECK = ("print_config", "print_named_configs")
 _SIDES = re.compile(r"[\[(]?\s*(\d+)\s*(,\s*\1\s*)?[\])]?")
@@ -44,6 +44,7 @@ class FullSupervision(StudyFlags):
 
     dataset: Annotated[str, "Ours: a dataset of images with masks."] = "glas"
     epochs: Annotated[Count, "Epochs of each training."] = 60
+    drop_epochs: Annotated[Count, "Ours: epochs after which the learning rate falls to a tenth, again and again."] = 40
     batch_size: Annotated[Count, "Images per step."] = 16
     patch_size: Annotated[
         str,
@@ -75,6 +76,7 @@ class FullSupervision(StudyFlags):
         network = {
             "name": "strided_unet",
             "epochs": self.epochs,
+            "drop_epochs": self.drop_epochs,
             "batch_size": self.batch_size,
             "average": self.average,
         }
@@ -130,13 +132,15 @@ class HistologyArgs(FullSupervision):
     def _query(self) -> dict[str, Any]:
         """What the heuristic stands for. Raises `ConfigError` for an unknown one."""
         name, *texts = self.heuristic.split(":")
-        name, scores = HEURISTICS.get(name, name), registry.of(SCORE).names()
+        name, known = HEURISTICS.get(name, name), registry.of(SCORE)
+        scores = [each for each in known.names() if known.get(each).source == "passes"]
         if scores and name not in {*scores, *_STRATEGIES}:  # none: they are not imported
             raise ConfigError(unknown_name("heuristic", name, {*scores, *_STRATEGIES, *HEURISTICS}))
         query = _STRATEGIES.get(name, {"score": name}) | ({} if name == "random" else {"passes": self.mc_iters})
         strategy, score = {"name": name if name in _STRATEGIES else "uncertainty"}, {}
+        own = options_of(registry.of(STRATEGY).get(strategy["name"])) if texts else ()
         for key, _, text in (each.partition("=") for each in texts):
-            place = query if key in settings_of(QuerySettings) else strategy if key in _OF_STRATEGIES else score
+            place = query if key in settings_of(QuerySettings) else strategy if key in own else score
             place[key] = scalar(text)
         if "score" in query:
             query |= {key: True for key in ("save_maps", "save_uncerts") if getattr(self, key)}
