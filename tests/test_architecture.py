@@ -70,6 +70,7 @@ LATE = {
     "fewslice/stages/export.py": "wrong flags are told before Keras is imported",
     "fewslice/stages/predict.py": "wrong flags are told before Keras is imported",
     "fewslice/stages/active.py": "wrong settings are told before Keras is imported",
+    "fewslice/stages/histology.py": "checks and finished studies need no Keras",
     "fewslice/stages/select_slices.py": "wrong flags are told before Keras is imported",
     "fewslice/report/figures/native.py": "a report without pictures needs no nibabel",
 }
