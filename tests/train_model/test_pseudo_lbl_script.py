@@ -133,7 +133,7 @@ def test_a_killed_chain_ends_its_python(tmp_path, number):
     while not (log.exists() and log.read_text()):
         time.sleep(0.01)
     process.send_signal(number)
-    assert process.wait(60) == 128 + number and log.read_text().split()[1:] == ["got", "saved"]
+    assert process.wait(10) == 128 + number and log.read_text().split()[1:] == ["got", "saved"]
     with pytest.raises(ProcessLookupError):
         os.kill(int(log.read_text().split()[0]), 0)
 
