@@ -26,7 +26,7 @@ from fewslice.core.registry import Registry
 from fewslice.settings import recipe
 
 TRANSFORMS = Registry("transform")
-SPATIAL = ("rotation", "scaling", "mirroring")
+SPATIAL = ("rotation", "scaling", recipe.MIRRORING)
 SPATIAL_PROBABILITY = 0.5  # of rotation and of scaling
 ROTATION_DEG = 180.0  # in the plane of the last two axes; 30 about the others
 OTHER_ROTATION_DEG = 30.0
@@ -103,6 +103,11 @@ def known_transforms() -> tuple[str, ...]:
     return (*SPATIAL, *TRANSFORMS.names())
 
 
+def listed(text: str) -> tuple[str, ...]:
+    """Returns the names in a text, separated by commas, as settings have them; () for an empty one."""
+    return tuple(filter(None, text.split(",")))
+
+
 def augment(
     rng: np.random.Generator | int,
     images: np.ndarray,
@@ -132,7 +137,7 @@ def augment(
         matrix = _drawn_matrix(rng, label.ndim, rotates="rotation" in names, scales="scaling" in names)
         if matrix is not None:
             image, label = _moved(image, label, matrix, int(fills[row]))
-        if "mirroring" in names:
+        if recipe.MIRRORING in names:
             axes = tuple(np.flatnonzero(rng.random(label.ndim) < MIRROR_PROBABILITY))
             image, label = np.flip(image, axes), np.flip(label, axes)
         for transform in chosen:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Sequence
 
 from fewslice.augment.crop_resize import REFERENCE_SIDE_PX, crop_limits
-from fewslice.augment.standard import known_transforms
+from fewslice.augment.standard import known_transforms, listed
 from fewslice.core import limits
 from fewslice.core.errors import ConfigError
 from fewslice.core.registry import unknown_name
@@ -131,7 +131,7 @@ def check_settings(args: Training, dataset: DatasetConfig) -> None:
     if isinstance(args, UNet):
         _check_network(args, dataset)
     if isinstance(args, Segmentation):
-        for name in filter(None, args.augment.split(",")):
+        for name in listed(args.augment):
             if name not in known_transforms():
                 raise ConfigError(f"--augment: {unknown_name('transform', name, known_transforms())}")
     match args:

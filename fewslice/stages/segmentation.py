@@ -16,6 +16,7 @@ from absl import logging
 
 import losses
 import models
+from fewslice.augment import standard
 from fewslice.augment.segmentation import SegmentationAugmentation
 from fewslice.core import backend
 from fewslice.core.done import TESTED, TESTED_AFTER
@@ -199,5 +200,4 @@ def augmentation_of(args: Segmentation) -> SegmentationAugmentation:
     """Returns how labelled slices are augmented."""
     switches = {name: bool(getattr(args, name)) for name in ("rd_en", "ri_en", "rd_ni")}
     more = {"per_image": bool(args.ri_per_image), "strong": bool(args.strong_aug)}
-    names = tuple(filter(None, args.augment.split(",")))
-    return SegmentationAugmentation(sigma=args.sigma, names=names, **switches, **more)
+    return SegmentationAugmentation(sigma=args.sigma, names=standard.listed(args.augment), **switches, **more)

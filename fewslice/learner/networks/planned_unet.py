@@ -54,10 +54,10 @@ class PlannedUnet(PretrainableUnet):
         return keras.optimizers.Adam(polynomial_decay(self.learning_rate, steps))
 
     def augmentation(self) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
-        from fewslice.augment.standard import augment
+        from fewslice.augment.standard import augment, listed
 
-        names = [name for name in self.augment.split(",") if name]
-        return functools.partial(augment, names=[*names, recipe.MIRRORING] if self.mirroring else names)
+        names = listed(self.augment) + (recipe.MIRRORING,) * self.mirroring
+        return functools.partial(augment, names=names)
 
     def predictor(self, part: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
         from fewslice.train.predict import ensemble
